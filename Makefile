@@ -1,0 +1,60 @@
+# Every target does its own set-up; `make help` lists them.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.PHONY: help install demo test campaign lint fix protos protos-baseline bench up clean
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+PROTOS := $(shell find protos/groundswell -name '*.proto')
+SERVICE_PROTOS := $(filter %_service.proto,$(PROTOS))
+
+help: ## list the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
+
+install: $(STAMP) ## make .venv with everything for development; does nothing when it is up to date
+
+$(STAMP): pyproject.toml constraints.txt
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+demo: install ## the main job on real data: train, evaluate, serve, recommend
+	$(BIN)/groundswell demo
+
+test: install ## every test but the campaigns
+	$(BIN)/pytest tests --ignore=tests/campaign --ignore=tests/bench
+
+campaign: install ## the tests that are too long for every run, reported
+	$(BIN)/pytest tests/campaign -s
+
+lint: install ## format, types, import directions, contracts
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+	cd protos && ../$(BIN)/buf lint && ../$(BIN)/buf breaking --against baseline.binpb
+
+fix: install ## mend what ruff can mend
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+protos: install ## generate the stubs from protos/ again
+	rm -rf protos/gen/groundswell
+	PATH=$(CURDIR)/$(BIN):$$PATH $(BIN)/python -m grpc_tools.protoc -Iprotos \
+	  --python_out=protos/gen --mypy_out=quiet:protos/gen $(PROTOS)
+	PATH=$(CURDIR)/$(BIN):$$PATH $(BIN)/python -m grpc_tools.protoc -Iprotos \
+	  --grpc_python_out=protos/gen --mypy_grpc_out=quiet:protos/gen $(SERVICE_PROTOS)
+
+protos-baseline: install ## accept today's contracts as what may not be broken
+	cd protos && ../$(BIN)/buf build -o baseline.binpb
+
+bench: install ## measure speed as ratios; ONLY=session for a part
+	$(BIN)/python tests/bench/run.py $(if $(ONLY),--only $(ONLY))
+
+up: install ## start all services on loopback over the bundle that the demo trained
+	$(BIN)/groundswell up --bundles build/demo/bundles
+
+clean: ## remove what was built, .venv too
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
