@@ -1,0 +1,160 @@
+"""One trained, immutable set of models and vectors, opened for reading."""
+
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from groundswell.artifacts.errors import BundleError
+from groundswell.artifacts.manifest import Manifest
+from groundswell.artifacts.onnx_model import OnnxModel
+
+if TYPE_CHECKING:
+    from groundswell.artifacts.text_onnx import OnnxTextEncoder
+
+SESSION = "session.onnx"
+FUSION = "fusion.onnx"
+INTEREST_HEAD = "interest_head.onnx"
+PROFILE_HEAD = "profile_head.onnx"
+ITEM_HEAD = "item_head.onnx"
+TEXT_ENCODER = "text_encoder"
+ITEMS = "items.parquet"
+ITEM_VECTORS = "item_vectors.npy"
+INDEX = "index.faiss"
+POPULARITY = "popularity.parquet"
+MODEL_CARD = "model_card.md"
+
+REQUIRED = (
+    SESSION,
+    FUSION,
+    PROFILE_HEAD,
+    ITEM_HEAD,
+    f"{TEXT_ENCODER}/model.onnx",
+    f"{TEXT_ENCODER}/tokenizer.json",
+    f"{TEXT_ENCODER}/config.json",
+    f"{TEXT_ENCODER}/model.safetensors",
+    ITEMS,
+    ITEM_VECTORS,
+    INDEX,
+    POPULARITY,
+    MODEL_CARD,
+)
+"""The files that every bundle has; `interest_head.onnx` only where there are categories."""
+
+
+class Bundle:
+    """A verified bundle; `store.load_bundle` makes it. Models are loaded when they are asked for.
+
+    Every loader runs the model once on a small input and raises BundleError (BUNDLE_CORRUPT) when
+    the output has another shape than the manifest says, or is not finite.
+    """
+
+    def __init__(self, bundle_id: str, path: Path, manifest: Manifest) -> None:
+        self.id = bundle_id
+        self.path = path
+        self.manifest = manifest
+
+    @cached_property
+    def item_ids(self) -> list[str]:
+        """The items' ids, in row order."""
+        ids: list[str] = pq.read_table(self.path / ITEMS, columns=["item_id"])[0].to_pylist()
+        return ids
+
+    @cached_property
+    def rows(self) -> dict[str, int]:
+        """The row of each item id."""
+        return {item_id: row for row, item_id in enumerate(self.item_ids)}
+
+    @cached_property
+    def item_vectors(self) -> NDArray[np.float32]:
+        """[n, d] the items' vectors, memory-mapped and read-only."""
+        vectors: NDArray[np.float32] = np.load(
+            self.path / ITEM_VECTORS, mmap_mode="r", allow_pickle=False
+        )
+        return vectors
+
+    @cached_property
+    def popularity(self) -> NDArray[np.float64]:
+        """[n] how often each item was acted on in training, in row order."""
+        column = pq.read_table(self.path / POPULARITY, columns=["popularity"])[0]
+        values: NDArray[np.float64] = column.to_numpy().astype(np.float64)
+        return values
+
+    def session_model(self, threads: int = 1) -> OnnxModel:
+        """Load the session Transformer: window tensors → [B, d] short-term vectors."""
+        model = OnnxModel(self.path / SESSION, threads)
+        length, d = self.manifest.window_length, self.manifest.dimension
+        output = model.run(
+            item_vectors=np.zeros((1, length, d), np.float32),
+            actions=np.zeros((1, length), np.int64),
+            gaps=np.zeros((1, length), np.float32),
+            starts=np.zeros((1, length), np.float32),
+            lengths=np.array([0], np.int64),
+        )
+        return self._checked(SESSION, model, output, d)
+
+    def profile_head(self, threads: int = 1) -> OnnxModel:
+        """Load the profile head: chunk and tail vectors → [B, d] long-term vectors."""
+        model = OnnxModel(self.path / PROFILE_HEAD, threads)
+        t = self.manifest.text.dimension
+        output = model.run(
+            chunk_vectors=np.zeros((1, 1, t), np.float32),
+            chunk_ages=np.zeros((1, 1), np.float32),
+            num_chunks=np.array([0], np.int64),
+            tail_vectors=np.zeros((1, t), np.float32),
+            tail_lengths=np.array([0], np.int64),
+        )
+        return self._checked(PROFILE_HEAD, model, output, self.manifest.dimension)
+
+    def fusion_model(self, threads: int = 1) -> OnnxModel:
+        """Load the gate: both vectors and the gate features → [B, d] fusion weights."""
+        model = OnnxModel(self.path / FUSION, threads)
+        d = self.manifest.dimension
+        output = model.run(
+            short_vectors=np.zeros((1, d), np.float32),
+            long_vectors=np.zeros((1, d), np.float32),
+            gate_features=np.array([self.manifest.fusion.gate_low], np.float32),
+        )
+        return self._checked(FUSION, model, output, d)
+
+    def interest_head(self, threads: int = 1) -> OnnxModel | None:
+        """Load the interest head: vectors → [B, C] probabilities; None without categories."""
+        if not self.manifest.categories:
+            return None
+        model = OnnxModel(self.path / INTEREST_HEAD, threads)
+        output = model.run(vectors=np.zeros((1, self.manifest.dimension), np.float32))
+        return self._checked(INTEREST_HEAD, model, output, len(self.manifest.categories))
+
+    def item_head(self, threads: int = 1) -> OnnxModel:
+        """Load the item head: text vectors and rows (−1: not in the bundle) → [B, d] vectors."""
+        model = OnnxModel(self.path / ITEM_HEAD, threads)
+        output = model.run(
+            text_vectors=np.zeros((1, self.manifest.text.dimension), np.float32),
+            rows=np.array([-1], np.int64),
+        )
+        return self._checked(ITEM_HEAD, model, output, self.manifest.dimension)
+
+    def text_encoder(self, threads: int = 1) -> "OnnxTextEncoder":
+        """Load the text encoder: texts → [n, t] vectors. Needs the `tokenizers` library."""
+        from groundswell.artifacts.text_onnx import OnnxTextEncoder
+
+        text = self.manifest.text
+        encoder = OnnxTextEncoder(self.path / TEXT_ENCODER, text.max_tokens, threads)
+        if encoder.dimension != text.dimension:
+            raise BundleError(
+                "BUNDLE_CORRUPT",
+                f"the text encoder gives {encoder.dimension} values, not {text.dimension}",
+            )
+        return encoder
+
+    @staticmethod
+    def _checked(name: str, model: OnnxModel, output: NDArray[np.float32], width: int) -> OnnxModel:
+        if output.shape != (1, width) or not np.isfinite(output).all():
+            message = (
+                f"{name} gives shape {output.shape} where (1, {width}) of finite values is due"
+            )
+            raise BundleError("BUNDLE_CORRUPT", message)
+        return model

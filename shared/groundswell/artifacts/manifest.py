@@ -1,0 +1,72 @@
+"""The manifest of a bundle: everything that a server must know before it reads another file."""
+
+from datetime import datetime
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+FORMAT_VERSION: Final = 1
+
+_Range = tuple[float, float, float]
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class FileEntry(_Frozen):
+    """One file of the bundle."""
+
+    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+    size: Annotated[int, Field(ge=0)]
+
+
+class TextSpec(_Frozen):
+    """The text encoder in `text_encoder/`."""
+
+    source: str
+    """Where it came from: a hub id, a package or a folder's name."""
+    fingerprint: str
+    """Names model, precision and template version: vectors of different ones are never mixed."""
+    dimension: Annotated[int, Field(ge=1)]
+    max_tokens: Annotated[int, Field(ge=8)]
+
+
+class FusionSpec(_Frozen):
+    """How the two views are fused."""
+
+    mode: Literal["learned", "constant"]
+    """What ranks by default; validation decided."""
+    constant_alpha: Annotated[float, Field(ge=0, le=1)]
+    """The share of the short-term vector that was best on validation as a constant."""
+    gate_low: _Range
+    """The smallest gate features seen in training; see `features.gate`."""
+    gate_high: _Range
+    """The largest ones."""
+
+
+class Manifest(_Frozen):
+    """A bundle, described. Its hash names the bundle."""
+
+    format_version: Literal[1] = FORMAT_VERSION
+    created_at: datetime
+    dimension: Annotated[int, Field(ge=2)]
+    """d: the dimension of the one space, the last of which is the popularity bias."""
+    window_length: Annotated[int, Field(ge=1)]
+    """L: the events that the session encoder reads at most."""
+    chunk_length: Annotated[int, Field(ge=1)]
+    """C: the events of one chunk."""
+    max_chunks: Annotated[int, Field(ge=1)]
+    """The newest full chunks that the profile head reads at most."""
+    use_time: bool
+    """False for a log whose times are only positions: no feature of time then."""
+    categories: tuple[str, ...]
+    """The classes of the interest head, in its order; empty without one."""
+    text: TextSpec
+    fusion: FusionSpec
+    training: dict[str, Any]
+    """Configuration, seed, the data's span and counts."""
+    metrics: dict[str, float]
+    """By name, such as "validation.fused.ndcg@10"."""
+    files: dict[str, FileEntry] = {}
+    """Every file of the bundle but the manifest, by path; written when it is published."""

@@ -1,0 +1,67 @@
+"""A bundle's text encoder, run by onnxruntime and the `tokenizers` library alone."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from tokenizers import Tokenizer
+
+from groundswell.artifacts.errors import BundleError
+from groundswell.artifacts.onnx_model import OnnxModel
+from groundswell.features.batches import token_batches
+
+_BATCH_TOKENS = 4_096
+_SLICE = 8_192
+
+
+class OnnxTextEncoder:
+    """Texts → mean-pooled vectors, in batches under a token budget.
+
+    `folder` is a bundle's `text_encoder/`. Longer texts are cut at `max_tokens`.
+    Raises BundleError (BUNDLE_CORRUPT) when a file cannot be loaded.
+    """
+
+    def __init__(self, folder: Path, max_tokens: int, threads: int = 1) -> None:
+        try:
+            self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+        except Exception as error:
+            message = f"text_encoder/tokenizer.json cannot be loaded: {error}"
+            raise BundleError("BUNDLE_CORRUPT", message) from error
+        self._tokenizer.no_padding()
+        self._tokenizer.enable_truncation(max_tokens)
+        self._unknown = self._tokenizer.token_to_id("[UNK]")
+        self._model = OnnxModel(folder / "model.onnx", threads)
+        self.dimension = self._run([self._tokenizer.encode("warm up").ids]).shape[1]
+
+    def encode(
+        self, texts: Sequence[str], progress: Callable[[int], None] | None = None
+    ) -> NDArray[np.float32]:
+        """Return [n, t] vectors, in the order of `texts`; `progress` hears how many are done."""
+        vectors = np.zeros((len(texts), self.dimension), dtype=np.float32)
+        for start in range(0, len(texts), _SLICE):
+            part = texts[start : start + _SLICE]
+            ids = [encoding.ids for encoding in self._tokenizer.encode_batch_fast(list(part))]
+            for batch in token_batches([len(x) for x in ids], _BATCH_TOKENS):
+                vectors[start + batch] = self._run([ids[i] for i in batch])
+                if progress is not None:
+                    progress(len(batch))
+        return vectors
+
+    def unknown_shares(self, texts: Sequence[str]) -> NDArray[np.float64]:
+        """Return [n]: the share of each text's tokens that the vocabulary lacks; 1 without any."""
+        shares = np.ones(len(texts))
+        encodings = self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
+        for index, encoding in enumerate(encodings):
+            if encoding.ids:
+                shares[index] = np.mean(np.asarray(encoding.ids) == self._unknown)
+        return shares
+
+    def _run(self, batch: list[list[int]]) -> NDArray[np.float32]:
+        longest = max(len(ids) for ids in batch)
+        input_ids = np.zeros((len(batch), longest), dtype=np.int64)
+        attention_mask = np.zeros_like(input_ids)
+        for row, ids in enumerate(batch):
+            input_ids[row, : len(ids)] = ids
+            attention_mask[row, : len(ids)] = 1
+        return self._model.run(input_ids=input_ids, attention_mask=attention_mask)

@@ -1,0 +1,30 @@
+"""Items and chunks of events → the texts that the text encoder reads, and the hash of a text."""
+
+import hashlib
+from collections.abc import Sequence
+
+TEMPLATE_VERSION = 1
+"""Part of the encoder's fingerprint: raise it whenever a function below writes another text."""
+
+_CHUNK_TITLE_CHARACTERS = 60
+"""Titles are cut to this in a chunk, so that 16 of them fit 256 tokens."""
+
+
+def item_text(title: str, categories: Sequence[str], description: str = "") -> str:
+    """Write one item as text: title, categories, description, each where there is one."""
+    parts = [_squeeze(title), ", ".join(_squeeze(c) for c in categories), _squeeze(description)]
+    return ". ".join(part for part in parts if part)
+
+
+def chunk_text(titles: Sequence[str]) -> str:
+    """Write one full chunk of events as text: the items' titles, oldest event first."""
+    return "; ".join(_squeeze(title)[:_CHUNK_TITLE_CHARACTERS] for title in titles)
+
+
+def content_hash(text: str, fingerprint: str) -> bytes:
+    """Name an encoded text: 32 bytes, SHA-256 of the encoder's fingerprint and the text."""
+    return hashlib.sha256(f"{fingerprint}\0{text}".encode("utf-8", "surrogatepass")).digest()
+
+
+def _squeeze(text: str) -> str:
+    return " ".join(text.split())

@@ -1,0 +1,70 @@
+"""Events of the hot window → the tensors that the session Transformer reads."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+SESSION_GAP_US = 30 * 60 * 1_000_000
+"""Events further apart than this belong to different sessions, unless a session id says more."""
+
+
+class WindowTensors(NamedTuple):
+    """What is known of each of n events besides its item, oldest first."""
+
+    actions: NDArray[np.int64]
+    """[n] action numbers."""
+    gaps: NDArray[np.float32]
+    """[n] log(1 + seconds since the event before); 0 for the first."""
+    starts: NDArray[np.float32]
+    """[n] 1 where a session starts."""
+
+
+def session_starts(
+    times_us: NDArray[np.int64], session_ids: Sequence[str] | None = None
+) -> NDArray[np.bool_]:
+    """Say which of one user's n ordered events start a session: [n], the first always True.
+
+    Two neighbours that both carry a session id are of one session exactly when the ids are equal;
+    otherwise a gap of more than `SESSION_GAP_US` parts them.
+    """
+    starts = np.ones(len(times_us), dtype=bool)
+    if len(times_us) < 2:
+        return starts
+    starts[1:] = np.diff(times_us) > SESSION_GAP_US
+    if session_ids is not None:
+        ids = np.asarray(session_ids, dtype=object)
+        both = (ids[1:] != "") & (ids[:-1] != "")
+        starts[1:] = np.where(both, ids[1:] != ids[:-1], starts[1:])
+    return starts
+
+
+def window_tensors(
+    times_us: NDArray[np.int64],
+    actions: NDArray[np.integer],
+    starts: NDArray[np.bool_],
+    *,
+    use_time: bool,
+) -> WindowTensors:
+    """Turn n ordered events into tensors of length n.
+
+    With `use_time` False (a log whose times are only positions) gaps and starts are zeros.
+    """
+    gaps = np.zeros(len(times_us), dtype=np.float32)
+    if use_time:
+        if len(times_us) > 1:
+            seconds = np.maximum(np.diff(times_us), 0) / 1e6
+            gaps[1:] = np.log1p(seconds)
+        start_values = starts.astype(np.float32)
+    else:
+        start_values = np.zeros(len(times_us), dtype=np.float32)
+    return WindowTensors(actions.astype(np.int64), gaps, start_values)
+
+
+def session_length(starts: NDArray[np.bool_]) -> int:
+    """Count the events of the session that the last of n ordered events belongs to."""
+    if len(starts) == 0:
+        return 0
+    found = np.flatnonzero(starts)
+    return len(starts) - int(found[-1]) if len(found) else len(starts)
