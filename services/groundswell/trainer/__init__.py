@@ -1,0 +1,1 @@
+"""Behaviour logs in, a trained, evaluated and published bundle out."""

@@ -1,0 +1,182 @@
+"""The prepared folder, opened for reading: what training and evaluation know about a log."""
+
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from groundswell.features.text import item_text
+from groundswell.trainer.errors import DataError
+
+FORMAT = 1
+
+EVENTS = "events.parquet"
+ITEMS = "items.parquet"
+USERS = "users.parquet"
+META = "meta.json"
+LEFT_OUT = "left_out.csv"
+
+TRAIN, VALIDATION, TEST = 0, 1, 2
+"""Values of `split_of`: where an event lies; and, but for 0 = none, of `target`."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A cleaned, ordered and split log. Users and items are numbered from 0.
+
+    U users, E events, N items. Events are ordered by (user, time, ordinal, event id): those of
+    user x are [offsets[x], offsets[x + 1]). The input of a target event at position p of user x
+    is the user's events [0, p).
+    """
+
+    folder: Path
+    split: str
+    """"leave-one-out", "temporal" or "none"."""
+    order_only: bool
+    """True when times are only positions: no feature of time may be made of them."""
+    offsets: NDArray[np.int64]
+    """[U + 1]"""
+    items: NDArray[np.int32]
+    """[E] item of each event, a row of `item_table`."""
+    actions: NDArray[np.int8]
+    """[E] action numbers of `features.actions`."""
+    times_us: NDArray[np.int64]
+    """[E] microseconds since 1970."""
+    starts: NDArray[np.bool_]
+    """[E] True where a session starts."""
+    split_of: NDArray[np.int8]
+    """[E] TRAIN, VALIDATION or TEST: where the event lies."""
+    target: NDArray[np.int8]
+    """[E] VALIDATION or TEST where the event is to be predicted in that set; else 0."""
+    item_table: pl.DataFrame
+    """[N] item_id, title, description, categories (primary first), attributes (JSON text)."""
+    user_ids: list[str]
+    """[U]"""
+    categories: tuple[str, ...]
+    """[C] of the catalogue, the most frequent first; empty when it has none."""
+    meta: dict[str, Any]
+    """What meta.json says, the report included."""
+
+    @property
+    def num_users(self) -> int:
+        """U."""
+        return len(self.offsets) - 1
+
+    @property
+    def num_items(self) -> int:
+        """N."""
+        return self.item_table.height
+
+    @cached_property
+    def item_ids(self) -> list[str]:
+        """[N] the client's ids."""
+        return self.item_table["item_id"].to_list()
+
+    @cached_property
+    def titles(self) -> list[str]:
+        """[N] titles; empty for an item that the item file lacks."""
+        return self.item_table["title"].to_list()
+
+    @cached_property
+    def texts(self) -> list[str]:
+        """[N] what the text encoder reads of each item; empty without title and categories."""
+        columns = (self.item_table[name] for name in ("title", "categories", "description"))
+        return [item_text(*row) for row in zip(*columns, strict=True)]
+
+    @cached_property
+    def item_category(self) -> NDArray[np.int32]:
+        """[N] the primary category, a position in `categories`; -1 for none."""
+        position = {name: number for number, name in enumerate(self.categories)}
+        primary = self.item_table["categories"].list.first()
+        return np.array([position.get(name, -1) for name in primary], dtype=np.int32)
+
+    @cached_property
+    def users(self) -> NDArray[np.int32]:
+        """[E] user of each event."""
+        return np.repeat(np.arange(self.num_users, dtype=np.int32), np.diff(self.offsets))
+
+
+def check_training_targets(prepared: Prepared, events: NDArray[np.integer]) -> None:
+    """Refuse to train on what is kept for validation and test.
+
+    `events` are the positions in [0, E) of the events that training is about to predict. Raises
+    ValueError naming the first that lies outside of the training set.
+    """
+    outside = events[prepared.split_of[events] != TRAIN]
+    if len(outside):
+        event = int(outside[0])
+        name = "validation" if prepared.split_of[event] == VALIDATION else "test"
+        message = f"{len(outside)} training targets leak, the first being event {event} of the"
+        raise ValueError(f"{message} {name} set")
+
+
+def load_prepared(folder: Path) -> Prepared:
+    """Open what `prepare` wrote. Raises DataError naming what is missing or does not fit."""
+    if not folder.is_dir():
+        raise DataError(f"there is no prepared data at {folder}: no such folder")
+    meta = _meta(folder / META)
+    events = _table(folder / EVENTS)
+    item_table = _table(folder / ITEMS)
+    user_ids = _table(folder / USERS)["user_id"].to_list()
+    try:
+        users = events["user"].to_numpy()
+        prepared = Prepared(
+            folder=folder,
+            split=meta["split"],
+            order_only=meta["order_only"],
+            offsets=np.searchsorted(users, np.arange(len(user_ids) + 1)).astype(np.int64),
+            items=events["item"].to_numpy(),
+            actions=events["action"].to_numpy(),
+            times_us=events["time_us"].to_numpy(),
+            starts=events["session_start"].to_numpy(),
+            split_of=events["split"].to_numpy(),
+            target=events["target"].to_numpy(),
+            item_table=item_table,
+            user_ids=user_ids,
+            categories=tuple(meta["categories"]),
+            meta=meta,
+        )
+    except (KeyError, pl.exceptions.ColumnNotFoundError) as error:
+        raise DataError(f"{folder} is not complete, prepare it again: no {error}") from error
+    _check(prepared, users)
+    return prepared
+
+
+def _meta(path: Path) -> dict[str, Any]:
+    try:
+        meta: dict[str, Any] = json.loads(path.read_text())
+    except FileNotFoundError as error:
+        raise DataError(f"{path.parent} is no prepared data: it has no {path.name}") from error
+    except ValueError as error:
+        raise DataError(f"{path} cannot be read: {error}") from error
+    if meta.get("format") != FORMAT:
+        found = meta.get("format")
+        raise DataError(f"{path.parent} is of format {found}, not {FORMAT}: prepare it again")
+    return meta
+
+
+def _table(path: Path) -> pl.DataFrame:
+    try:
+        return pl.read_parquet(path)
+    except FileNotFoundError as error:
+        raise DataError(f"{path.parent} is no prepared data: it has no {path.name}") from error
+    except pl.exceptions.PolarsError as error:
+        raise DataError(f"{path} cannot be read: {error}") from error
+
+
+def _check(prepared: Prepared, users: NDArray[np.int32]) -> None:
+    """Hold the tables against each other: a folder of two runs must not be trained on."""
+    sizes = (prepared.num_users, prepared.num_items, len(prepared.items))
+    due = tuple(prepared.meta.get(f"num_{name}") for name in ("users", "items", "events"))
+    within = len(users) == 0 or (
+        bool((np.diff(users) >= 0).all())
+        and int(users[-1]) < prepared.num_users
+        and 0 <= int(prepared.items.min()) <= int(prepared.items.max()) < prepared.num_items
+    )
+    if sizes != due or not within:
+        raise DataError(f"the tables of {prepared.folder} do not fit each other: prepare it again")

@@ -1,0 +1,5 @@
+"""The trainer's own errors."""
+
+
+class DataError(Exception):
+    """The data cannot be used as it is; the message names the file, column or option to mend."""
