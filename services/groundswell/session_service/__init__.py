@@ -1,0 +1,1 @@
+"""The session service: takes events as they happen, and reads the last of them."""

@@ -1,0 +1,130 @@
+"""One bundle's session encoder: the newest events of a window → the short-term view."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from groundswell.artifacts.onnx_model import OnnxModel
+from groundswell.features.window import (
+    WindowTensors,
+    session_length,
+    session_starts,
+    window_tensors,
+)
+from groundswell.serving.batching import MicroBatcher
+from groundswell.serving.vectors import pack_int64, pack_uint32
+from groundswell.session_service.items import ItemTable
+from groundswell.session_service.windows import WindowEvent
+
+
+@dataclass(frozen=True, slots=True)
+class SessionView:
+    """The short-term view, ready to be sent."""
+
+    bundle_id: str
+    vector: bytes
+    """d little-endian float32 values."""
+    num_window_events: int
+    num_session_events: int
+    last_event_us: int | None
+    item_nos: bytes
+    """Little-endian int64, oldest event first."""
+    action_masks: bytes
+    """Little-endian uint32: 1 << the action's number."""
+
+
+class EncoderInput(NamedTuple):
+    """What the model reads of one window of n events."""
+
+    item_vectors: NDArray[np.float32]
+    """[n, d]"""
+    tensors: WindowTensors
+
+
+class SessionEncoder:
+    """Encodes windows in batches on a thread of its own.
+
+    It reads the newest `window_length` events. One event more, where it is given, tells whether the
+    first of them starts a session.
+    """
+
+    def __init__(
+        self,
+        bundle_id: str,
+        model: OnnxModel,
+        items: ItemTable,
+        *,
+        window_length: int,
+        use_time: bool,
+        max_batch: int,
+        max_queue: int,
+    ) -> None:
+        self.bundle_id = bundle_id
+        self.items = items
+        self.window_length = window_length
+        self._model = model
+        self._use_time = use_time
+        self._batcher = MicroBatcher(self._run, max_batch=max_batch, max_queue=max_queue)
+
+    async def encode(self, events: Sequence[WindowEvent]) -> SessionView:
+        """Encode ordered events with the item vectors of this moment.
+
+        Raises ResourceExhausted (OVERLOADED).
+        """
+        times_us = np.array([e.time_us for e in events], np.int64)
+        starts = session_starts(times_us, [e.session_id for e in events])[-self.window_length :]
+        events, times_us = events[-self.window_length :], times_us[-self.window_length :]
+        item_nos = np.array([e.item_no for e in events], np.int64)
+        actions = np.array([e.action for e in events], np.int64)
+        tensors = window_tensors(times_us, actions, starts, use_time=self._use_time)
+        vector = await self._batcher.submit(EncoderInput(self.items.vectors(item_nos), tensors))
+        return SessionView(
+            bundle_id=self.bundle_id,
+            vector=vector.astype("<f4").tobytes(),
+            num_window_events=len(events),
+            num_session_events=session_length(starts),
+            last_event_us=events[-1].time_us if events else None,
+            item_nos=pack_int64(item_nos),
+            action_masks=pack_uint32(np.left_shift(1, actions)),
+        )
+
+    async def warm_up(self) -> None:
+        """Run the model on an empty window, so that the first call finds it ready."""
+        await self.encode(())
+
+    async def close(self) -> None:
+        """Stop the thread."""
+        await self._batcher.close()
+
+    def _run(self, batch: list[EncoderInput]) -> list[NDArray[np.float32]]:
+        vectors_Bd = run_session_model(self._model, batch)
+        if not np.isfinite(vectors_Bd).all():
+            raise ValueError(f"the session model of bundle {self.bundle_id} gave NaN or infinity")
+        return list(vectors_Bd)
+
+
+def run_session_model(model: OnnxModel, batch: Sequence[EncoderInput]) -> NDArray[np.float32]:
+    """Pad the windows on the right to the longest, and return [B, d] short-term vectors."""
+    size, d = len(batch), batch[0].item_vectors.shape[1]
+    lengths_B = np.array([len(x.tensors.actions) for x in batch], np.int64)
+    longest = max(int(lengths_B.max()), 1)
+    item_vectors_BLd = np.zeros((size, longest, d), np.float32)
+    actions_BL = np.zeros((size, longest), np.int64)
+    gaps_BL = np.zeros((size, longest), np.float32)
+    starts_BL = np.zeros((size, longest), np.float32)
+    for row, (vectors, tensors) in enumerate(batch):
+        n = lengths_B[row]
+        item_vectors_BLd[row, :n] = vectors
+        actions_BL[row, :n] = tensors.actions
+        gaps_BL[row, :n] = tensors.gaps
+        starts_BL[row, :n] = tensors.starts
+    return model.run(
+        item_vectors=item_vectors_BLd,
+        actions=actions_BL,
+        gaps=gaps_BL,
+        starts=starts_BL,
+        lengths=lengths_B,
+    )

@@ -1,0 +1,74 @@
+"""The session service's calls to the profile service's log of events."""
+
+from collections.abc import Sequence
+
+import grpc
+
+from groundswell.common.v1.event_pb2 import Event, EventResult
+from groundswell.profile.v1.event_service_pb2 import AppendEventsRequest, ListEventsRequest
+from groundswell.profile.v1.event_service_pb2_grpc import EventServiceStub
+from groundswell.serving.errors import Unavailable, from_rpc_error
+from groundswell.serving.validation import to_us
+from groundswell.session_service.windows import Listing, WindowEvent
+
+_OUTAGE = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
+
+
+class EventLogClient:
+    """The durable log, as far as this service needs it. Every call has a deadline."""
+
+    def __init__(
+        self, channel: grpc.aio.Channel, *, append_timeout_s: float, list_timeout_s: float
+    ) -> None:
+        self._stub = EventServiceStub(channel)
+        self._append_timeout_s = append_timeout_s
+        self._list_timeout_s = list_timeout_s
+
+    async def append(
+        self, events: Sequence[Event], remaining_s: float | None
+    ) -> Sequence[EventResult]:
+        """Store events durably and return what became of each, in their order.
+
+        `remaining_s` is what the caller's own deadline leaves. Raises Unavailable
+        (PROFILE_UNAVAILABLE): the events may have been stored or not.
+        """
+        limits = (self._append_timeout_s, remaining_s)
+        timeout_s = min(limit for limit in limits if limit is not None)
+        request = AppendEventsRequest(events=events)
+        try:
+            return (await self._stub.AppendEvents(request, timeout=timeout_s)).results
+        except grpc.aio.AioRpcError as error:
+            raise _as_service_error(error) from error
+
+    async def newest(self, user_id: str, count: int) -> Listing:
+        """Return the newest events of a user, at most `count` ≤ 1,000.
+
+        Raises Unavailable (PROFILE_UNAVAILABLE).
+        """
+        request = ListEventsRequest(user_id=user_id, page_size=count)
+        try:
+            page = await self._stub.ListEvents(request, timeout=self._list_timeout_s)
+        except grpc.aio.AioRpcError as error:
+            raise _as_service_error(error) from error
+        events = [window_event(s.event, s.sequence, s.item_no) for s in page.events]
+        return Listing(events, page.last_sequence)
+
+
+def window_event(event: Event, sequence: int, item_no: int) -> WindowEvent:
+    """Keep of an event what a window needs."""
+    return WindowEvent(
+        time_us=to_us(event.time),
+        ordinal=event.ordinal,
+        event_id=event.event_id,
+        sequence=sequence,
+        item_no=item_no,
+        action=event.action,
+        session_id=event.session_id,
+    )
+
+
+def _as_service_error(error: grpc.aio.AioRpcError) -> Exception:
+    """Say to the caller what a failure of the profile service means here."""
+    if error.code() in _OUTAGE:
+        return Unavailable("PROFILE_UNAVAILABLE", "the profile service does not answer")
+    return from_rpc_error(error) or error

@@ -1,0 +1,116 @@
+"""The gRPC face of the session service: checks, converts, calls, converts."""
+
+from collections.abc import Sequence
+
+import grpc
+
+from groundswell.common.v1.event_pb2 import Event
+from groundswell.common.v1.item_pb2 import Vector
+from groundswell.serving.errors import InvalidArgument, NotFound
+from groundswell.serving.validation import check_user_id, event_problem, to_timestamp
+from groundswell.session.v1.session_service_pb2 import (
+    EncodeSessionRequest,
+    EncodeSessionResponse,
+    RecordEventsRequest,
+    RecordEventsResponse,
+)
+from groundswell.session.v1.session_service_pb2_grpc import SessionServiceServicer
+from groundswell.session_service.bundles import LoadedBundle, LoadedBundles
+from groundswell.session_service.encoder import SessionView
+from groundswell.session_service.profile_client import window_event
+from groundswell.session_service.sessions import Sessions
+
+MAX_EVENTS = 1_000
+MAX_INLINE_EVENTS = 200
+
+_BYTES_PER_VALUE = 4
+
+
+class SessionServicer(SessionServiceServicer):
+    """Serves SessionService. Its contract is in session_service.proto."""
+
+    def __init__(self, sessions: Sessions, bundles: LoadedBundles) -> None:
+        self._sessions = sessions
+        self._bundles = bundles
+
+    async def RecordEvents(
+        self,
+        request: RecordEventsRequest,
+        context: grpc.aio.ServicerContext[RecordEventsRequest, RecordEventsResponse],
+    ) -> RecordEventsResponse:
+        """Record a batch of events."""
+        if not 1 <= len(request.events) <= MAX_EVENTS:
+            raise InvalidArgument(
+                "EVENTS_INVALID",
+                f"events has {len(request.events)}; it must have 1 to {MAX_EVENTS}",
+                field="events",
+            )
+        results = await self._sessions.record(request.events, context.time_remaining())
+        return RecordEventsResponse(results=results)
+
+    async def EncodeSession(
+        self,
+        request: EncodeSessionRequest,
+        context: grpc.aio.ServicerContext[EncodeSessionRequest, EncodeSessionResponse],  # noqa: ARG002 - gRPC's signature
+    ) -> EncodeSessionResponse:
+        """Encode the window of a user or the inline events of a visitor."""
+        subject = request.WhichOneof("subject")
+        if subject is None:
+            raise InvalidArgument(
+                "SUBJECT_INVALID", "one of user_id and inline_events must be set", field="subject"
+            )
+        if subject == "inline_events":
+            bundle = self._bundles.get(request.bundle_id)
+            return await _encode_inline(bundle, request.inline_events.events)
+        check_user_id(request.user_id)
+        bundle = self._bundles.get(request.bundle_id)
+        window = await self._sessions.window(request.user_id, self._bundles.capacity)
+        view = await bundle.views.view(self._sessions.user_key(request.user_id), window)
+        return _response(view, window.last_sequence)
+
+
+async def _encode_inline(
+    bundle: LoadedBundle, inline_events: Sequence[Event]
+) -> EncodeSessionResponse:
+    if len(inline_events) > MAX_INLINE_EVENTS:
+        raise InvalidArgument(
+            "EVENTS_INVALID",
+            f"inline_events has {len(inline_events)} events; at most {MAX_INLINE_EVENTS} are read",
+            field="inline_events.events",
+        )
+    events = []
+    for index, event in enumerate(inline_events):
+        field = f"inline_events.events[{index}]"
+        problem = event_problem(event, inline=True)
+        if problem is not None:
+            reason, detail = problem
+            name = detail.split(" ", 1)[0]
+            raise InvalidArgument(reason, f"{field}.{detail}", field=f"{field}.{name}")
+        item_no = bundle.encoder.items.number(event.item_id)
+        if item_no is None:
+            raise NotFound(
+                "ITEM_NOT_FOUND",
+                f"{field}.item_id names no item of the catalogue",
+                field=f"{field}.item_id",
+            )
+        events.append(window_event(event, 0, item_no))
+    # Stable: events that are equal in the one order keep the order in which they came.
+    events.sort(key=lambda e: (e.time_us, e.ordinal, e.event_id))
+    return _response(await bundle.encoder.encode(events), last_sequence=0)
+
+
+def _response(view: SessionView, last_sequence: int) -> EncodeSessionResponse:
+    last_us = view.last_event_us
+    return EncodeSessionResponse(
+        vector=Vector(
+            values=view.vector,
+            dimension=len(view.vector) // _BYTES_PER_VALUE,
+            bundle_id=view.bundle_id,
+        ),
+        num_window_events=view.num_window_events,
+        num_session_events=view.num_session_events,
+        last_event_time=None if last_us is None else to_timestamp(last_us),
+        last_sequence=last_sequence,
+        item_nos=view.item_nos,
+        action_masks=view.action_masks,
+    )

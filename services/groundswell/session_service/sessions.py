@@ -1,0 +1,152 @@
+"""What the session service does: records events, and finds the current window of a user."""
+
+import asyncio
+import time
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Protocol
+
+from groundswell.common.v1.event_pb2 import (
+    EVENT_STATUS_DUPLICATE,
+    EVENT_STATUS_REJECTED,
+    Event,
+    EventResult,
+)
+from groundswell.serving.errors import ResourceExhausted, Unavailable
+from groundswell.serving.pseudonym import Pseudonymizer
+from groundswell.serving.validation import event_problem
+from groundswell.session_service.profile_client import window_event
+from groundswell.session_service.windows import Listing, Window, WindowEvent, WindowStore
+
+
+class EventLog(Protocol):
+    """The durable log of events."""
+
+    async def append(
+        self, events: Sequence[Event], remaining_s: float | None
+    ) -> Sequence[EventResult]:
+        """Store events durably and return what became of each, in their order."""
+
+    async def newest(self, user_id: str, count: int) -> Listing:
+        """Return the newest events of a user."""
+
+
+class Sessions:
+    """Writes go to the log first and to the window second; a window is only ever a cache."""
+
+    def __init__(
+        self,
+        log: EventLog,
+        windows: WindowStore,
+        pseudonyms: Pseudonymizer,
+        *,
+        ttl_s: float,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._log = log
+        self._windows = windows
+        self._pseudonyms = pseudonyms
+        self._ttl_s = ttl_s
+        self._clock = clock
+        self._listings: dict[bytes, asyncio.Task[Window]] = {}
+        self._log_is_down = False
+
+    def user_key(self, user_id: str) -> bytes:
+        """Return the key that stands for a user."""
+        return self._pseudonyms.user_key(user_id)
+
+    async def record(self, events: Sequence[Event], remaining_s: float | None) -> list[EventResult]:
+        """Record events; return what became of each once it is durable and in its window.
+
+        Raises Unavailable (PROFILE_UNAVAILABLE): nothing is acknowledged then.
+        """
+        problems = [event_problem(event) for event in events]
+        good = [event for event, problem in zip(events, problems, strict=True) if problem is None]
+        stored = iter(await self._append(good, remaining_s) if good else ())
+        return [
+            next(stored)
+            if problem is None
+            else EventResult(status=EVENT_STATUS_REJECTED, reason=problem[0], detail=problem[1])
+            for problem in problems
+        ]
+
+    async def window(self, user_id: str, capacity: int) -> Window:
+        """Return the window of a user, from the log when the one that is held is not current.
+
+        Raises Unavailable (PROFILE_UNAVAILABLE) when the log does not answer and none is held.
+        """
+        user_key = self.user_key(user_id)
+        held = await self._windows.get(user_key)
+        if held is not None and held.is_current(capacity, self._clock() - self._ttl_s):
+            return held
+        listing = self._listing(user_id, user_key, capacity)
+        if self._log_is_down and held is not None and held.was_listed:
+            # Waiting could only cost time; the listing goes on and finds when the log is back.
+            return held
+        try:
+            # Shielded: others may wait for the same listing when this caller is gone.
+            return await asyncio.shield(listing)
+        except (Unavailable, ResourceExhausted):
+            held = await self._windows.get(user_key)
+            if held is None or not held.was_listed:
+                raise
+            return held
+
+    def _listing(self, user_id: str, user_key: bytes, capacity: int) -> asyncio.Task[Window]:
+        """Start reading the log for a user, or join those who wait for it already."""
+        task = self._listings.get(user_key)
+        if task is None:
+            task = asyncio.create_task(self._relist(user_id, user_key, capacity))
+            self._listings[user_key] = task
+            task.add_done_callback(partial(self._listed, user_key))
+        return task
+
+    def _listed(self, user_key: bytes, task: asyncio.Task[Window]) -> None:
+        del self._listings[user_key]
+        self._log_is_down = task.cancelled() or task.exception() is not None
+
+    async def _append(
+        self, events: Sequence[Event], remaining_s: float | None
+    ) -> Sequence[EventResult]:
+        keys = {event.user_id: self.user_key(event.user_id) for event in events}
+        try:
+            results = await self._log.append(events, remaining_s)
+        except BaseException:
+            # Also when the caller is gone: the log may have stored the events all the same.
+            for user_key in keys.values():
+                await self._windows.update(user_key, Window.doubted)
+            raise
+        self._log_is_down = False
+        accepted: dict[bytes, list[WindowEvent]] = defaultdict(list)
+        duplicate: dict[bytes, list[WindowEvent]] = defaultdict(list)
+        for event, result in zip(events, results, strict=True):
+            if result.status == EVENT_STATUS_REJECTED:
+                continue
+            target = duplicate if result.status == EVENT_STATUS_DUPLICATE else accepted
+            written = window_event(event, result.sequence, result.item_no)
+            target[keys[event.user_id]].append(written)
+        for user_key in keys.values():
+            change = partial(_merge, accepted=accepted[user_key], duplicate=duplicate[user_key])
+            await self._windows.update(user_key, change)
+        return results
+
+    async def _relist(self, user_id: str, user_key: bytes, capacity: int) -> Window:
+        # Held before the log is read: a write that comes while it is read is merged into it.
+        await self._windows.hold(user_key, Window(capacity))
+        held = await self._windows.get(user_key)
+        known = 0 if held is None else held.last_sequence
+        now = self._clock()
+        listing = await self._log.newest(user_id, capacity)
+
+        def change(window: Window) -> Window:
+            return window.relisted(listing, capacity=capacity, known=known, now=now)
+
+        window = await self._windows.update(user_key, change)
+        return change(Window(capacity)) if window is None else window
+
+
+def _merge(
+    window: Window, *, accepted: Sequence[WindowEvent], duplicate: Sequence[WindowEvent]
+) -> Window:
+    return window.merged(accepted).merged(duplicate, duplicates=True)

@@ -1,0 +1,30 @@
+"""The settings of the session service."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from groundswell.serving.settings import ServingSettings
+
+Seconds = Annotated[float, Field(gt=0, le=3600)]
+
+
+class SessionSettings(ServingSettings):
+    """What the session service reads from `GROUNDSWELL_*`."""
+
+    port: Annotated[int, Field(ge=0, le=65535)] = 50052
+    profile_address: str = "127.0.0.1:50051"
+    """Where the profile service listens, as a gRPC target."""
+    append_timeout_s: Seconds = 5.0
+    """How long a write may take at the profile service."""
+    list_timeout_s: Seconds = 1.0
+    """How long rebuilding one window may take at the profile service."""
+    max_windows: Annotated[int, Field(ge=1)] = 20_000
+    """How many users' windows are held; one of 50 events takes about 15 KB."""
+    window_ttl_s: Seconds = 10.0
+    """How long a window counts as current without asking the log: what another service wrote there
+    (an import) is seen after that at the latest."""
+    max_batch: Annotated[int, Field(ge=1, le=1024)] = 32
+    """How many windows one run of the model encodes at most."""
+    max_queue: Annotated[int, Field(ge=1)] = 1024
+    """How many windows may wait for the model before calls are refused."""

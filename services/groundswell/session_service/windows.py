@@ -1,0 +1,176 @@
+"""The hot window of a user: a cache of their newest events that never forgets a newer write."""
+
+import math
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple, Protocol
+
+_NEVER = -math.inf
+
+
+class WindowEvent(NamedTuple):
+    """One event. Its first fields are the one order of events: (time, ordinal, event id)."""
+
+    time_us: int
+    ordinal: int
+    event_id: str
+    sequence: int
+    """The event's place in the order of the user's writes, from 1; 0 when it is not stored."""
+    item_no: int
+    action: int
+    session_id: str
+
+
+class Listing(NamedTuple):
+    """What the durable log knows of a user."""
+
+    events: Sequence[WindowEvent]
+    """The newest events, in any order."""
+    last_sequence: int
+    """The user's highest sequence when the log was read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """The newest `capacity` events of a user, merged from listings of the log and from writes.
+
+    A write is known by its sequence, so it counts once however often and in whatever order it
+    comes. Every change gives a new window; one that changes nothing keeps the tuple of events.
+    """
+
+    capacity: int
+    events: tuple[WindowEvent, ...] = ()
+    """In the one order, oldest first."""
+    complete_to: int = -1
+    """Every event up to this sequence was taken into account; -1 before the first listing."""
+    ahead: frozenset[int] = frozenset()
+    """Sequences above `complete_to` that were taken into account too."""
+    listed_at: float = _NEVER
+    """The clock's seconds when the log was last asked; -inf when it must be asked again."""
+
+    @property
+    def was_listed(self) -> bool:
+        """Whether it began with what the log held, rather than with the writes since."""
+        return self.complete_to >= 0
+
+    @property
+    def last_sequence(self) -> int:
+        """The highest sequence that was taken into account; 0 for none."""
+        return max(self.complete_to, 0, *self.ahead)
+
+    def is_current(self, capacity: int, since: float) -> bool:
+        """Whether it holds `capacity` events without a gap, and was listed at `since` or later."""
+        whole = not self.ahead and self.complete_to >= 0
+        holds = self.capacity >= capacity or len(self.events) < self.capacity
+        return whole and holds and self.listed_at >= since
+
+    def merged(self, events: Iterable[WindowEvent], *, duplicates: bool = False) -> "Window":
+        """Take committed writes into account.
+
+        A duplicate that is news heals a window that missed the write. What was stored under its id
+        may differ from what came this time, so the log is asked before the window counts as current
+        again.
+        """
+        news = [e for e in events if e.sequence > self.complete_to and e.sequence not in self.ahead]
+        if not news:
+            return self
+        complete_to, ahead = _absorbed(self.complete_to, self.ahead | {e.sequence for e in news})
+        return replace(
+            self,
+            events=_newest([*self.events, *news], self.capacity),
+            complete_to=complete_to,
+            # Behind a gap the log will be asked anyway: no need to remember every write until then.
+            ahead=frozenset(sorted(ahead)[-self.capacity :]),
+            listed_at=_NEVER if duplicates else self.listed_at,
+        )
+
+    def doubted(self) -> "Window":
+        """Say that a write may have been stored of which the outcome is not known."""
+        return replace(self, listed_at=_NEVER)
+
+    def relisted(self, listing: Listing, *, capacity: int, known: int, now: float) -> "Window":
+        """Take what the log held as the truth, and keep the writes that came while it was read.
+
+        `known` is the `last_sequence` of before. A log that has less went back (erased, restored
+        from a backup): then nothing is kept.
+        """
+        if listing.last_sequence < known:
+            return Window(capacity).relisted(listing, capacity=capacity, known=0, now=now)
+        newer = [e for e in self.events if e.sequence > listing.last_sequence]
+        taken = self.ahead | {e.sequence for e in newer}
+        if self.capacity >= capacity:
+            taken |= set(range(listing.last_sequence + 1, self.complete_to + 1))
+        complete_to, ahead = _absorbed(listing.last_sequence, taken)
+        events = _newest([*listing.events, *newer], capacity)
+        return Window(
+            capacity=capacity,
+            events=self.events if events == self.events else events,
+            complete_to=complete_to,
+            ahead=ahead,
+            listed_at=now,
+        )
+
+
+class WindowStore(Protocol):
+    """Where windows are kept. Losing one costs a listing, never an event."""
+
+    async def get(self, user_key: bytes) -> Window | None:
+        """Return a user's window; None when it is not held."""
+
+    async def hold(self, user_key: bytes, window: Window) -> None:
+        """Keep a window unless the user has one already."""
+
+    async def update(self, user_key: bytes, change: Callable[[Window], Window]) -> Window | None:
+        """Replace a user's window by its changed form, in one step; None when it is not held."""
+
+
+class MemoryWindows:
+    """Windows in this process; the one that was used longest ago leaves first."""
+
+    def __init__(self, max_windows: int) -> None:
+        self._max_windows = max_windows
+        self._windows: OrderedDict[bytes, Window] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._windows)
+
+    async def get(self, user_key: bytes) -> Window | None:
+        """Return a user's window; None when it is not held."""
+        window = self._windows.get(user_key)
+        if window is not None:
+            self._windows.move_to_end(user_key)
+        return window
+
+    async def hold(self, user_key: bytes, window: Window) -> None:
+        """Keep a window unless the user has one already."""
+        self._windows.setdefault(user_key, window)
+        self._windows.move_to_end(user_key)
+        if len(self._windows) > self._max_windows:
+            self._windows.popitem(last=False)
+
+    async def update(self, user_key: bytes, change: Callable[[Window], Window]) -> Window | None:
+        """Replace a user's window by its changed form, in one step; None when it is not held."""
+        window = self._windows.get(user_key)
+        if window is None:
+            return None
+        # Not moved to the end: writes alone do not make a window worth keeping.
+        self._windows[user_key] = changed = change(window)
+        return changed
+
+
+def _newest(events: list[WindowEvent], capacity: int) -> tuple[WindowEvent, ...]:
+    by_sequence = {event.sequence: event for event in events}
+    return tuple(sorted(by_sequence.values())[-capacity:])
+
+
+def _absorbed(complete_to: int, ahead: Iterable[int]) -> tuple[int, frozenset[int]]:
+    """Move `complete_to` over the sequences that follow it without a gap.
+
+    Before the first listing there is nothing to be complete to.
+    """
+    left = {sequence for sequence in ahead if sequence > complete_to}
+    while complete_to >= 0 and complete_to + 1 in left:
+        complete_to += 1
+        left.remove(complete_to)
+    return complete_to, frozenset(left)

@@ -1,0 +1,278 @@
+"""A write reaches the log before the window, and a window is right whatever happens around it."""
+
+import asyncio
+from collections.abc import Sequence
+
+import pytest
+
+from groundswell.common.v1.event_pb2 import (
+    ACTION_VIEW,
+    EVENT_STATUS_ACCEPTED,
+    EVENT_STATUS_DUPLICATE,
+    EVENT_STATUS_REJECTED,
+    Event,
+    EventResult,
+)
+from groundswell.serving.errors import Unavailable
+from groundswell.serving.pseudonym import Pseudonymizer
+from groundswell.serving.validation import to_timestamp
+from groundswell.session_service.profile_client import window_event
+from groundswell.session_service.sessions import Sessions
+from groundswell.session_service.windows import Listing, MemoryWindows, Window, WindowEvent
+
+_DAY_US = 86_400_000_000
+
+
+class MemoryLog:
+    """The log that the profile service keeps, in memory; its answers can be held back."""
+
+    def __init__(self) -> None:
+        self.stored: dict[str, dict[str, WindowEvent]] = {}
+        self.num_listings = 0
+        self.down = False
+        self.answers = asyncio.Event()
+        self.answers.set()
+
+    async def append(
+        self,
+        events: Sequence[Event],
+        remaining_s: float | None,  # noqa: ARG002 - the seam's
+    ) -> Sequence[EventResult]:
+        if self.down:
+            raise Unavailable("PROFILE_UNAVAILABLE", "down")
+        results = [self._store(event) for event in events]
+        await self.answers.wait()
+        return results
+
+    async def newest(self, user_id: str, count: int) -> Listing:
+        self.num_listings += 1
+        if self.down:
+            raise Unavailable("PROFILE_UNAVAILABLE", "down")
+        stored = sorted(self.stored.get(user_id, {}).values())
+        await self.answers.wait()
+        return Listing(stored[-count:][::-1], len(stored))
+
+    def _store(self, event: Event) -> EventResult:
+        if event.item_id == "unknown":
+            return EventResult(status=EVENT_STATUS_REJECTED, reason="ITEM_NOT_FOUND")
+        mine = self.stored.setdefault(event.user_id, {})
+        known = mine.get(event.event_id)
+        if known is not None:
+            return EventResult(
+                status=EVENT_STATUS_DUPLICATE, sequence=known.sequence, item_no=known.item_no
+            )
+        item_no = int(event.item_id)
+        mine[event.event_id] = window_event(event, len(mine) + 1, item_no)
+        return EventResult(status=EVENT_STATUS_ACCEPTED, sequence=len(mine), item_no=item_no)
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def event(event_id: str, user_id: str = "ann", item_id: str = "1", day: int = 0) -> Event:
+    return Event(
+        event_id=event_id,
+        user_id=user_id,
+        item_id=item_id,
+        action=ACTION_VIEW,
+        time=to_timestamp(1_700_000_000_000_000 + day * _DAY_US),
+    )
+
+
+@pytest.fixture
+def log() -> MemoryLog:
+    return MemoryLog()
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def sessions(log: MemoryLog, clock: Clock) -> Sessions:
+    pseudonyms = Pseudonymizer("a secret of the tests")
+    return Sessions(log, MemoryWindows(10), pseudonyms, ttl_s=10.0, clock=clock)
+
+
+def ids(window: Window) -> list[str]:
+    return [e.event_id for e in window.events]
+
+
+async def test_a_window_is_read_from_the_log_once_and_then_kept_by_its_writes(
+    sessions: Sessions, log: MemoryLog
+) -> None:
+    await sessions.record([event("a")], None)
+    assert ids(await sessions.window("ann", 5)) == ["a"]
+    await sessions.record([event("b", day=1)], None)
+    assert ids(await sessions.window("ann", 5)) == ["a", "b"]
+    assert log.num_listings == 1
+
+
+async def test_each_event_gets_its_own_result_in_the_order_of_the_call(sessions: Sessions) -> None:
+    results = await sessions.record(
+        [event("a"), event(""), event("b", item_id="unknown"), event("a"), event("c", user_id="")],
+        None,
+    )
+    assert [r.status for r in results] == [
+        EVENT_STATUS_ACCEPTED,
+        EVENT_STATUS_REJECTED,
+        EVENT_STATUS_REJECTED,
+        EVENT_STATUS_DUPLICATE,
+        EVENT_STATUS_REJECTED,
+    ]
+    assert [r.reason for r in results] == [
+        "",
+        "EVENT_ID_INVALID",
+        "ITEM_NOT_FOUND",
+        "",
+        "USER_ID_INVALID",
+    ]
+    assert ids(await sessions.window("ann", 5)) == ["a"]
+
+
+async def test_a_call_whose_events_are_all_wrong_does_not_reach_the_log(
+    sessions: Sessions, log: MemoryLog
+) -> None:
+    log.down = True
+    results = await sessions.record([event("")], None)
+    assert results[0].status == EVENT_STATUS_REJECTED
+
+
+async def test_a_write_that_commits_while_the_log_is_read_is_in_the_window(
+    sessions: Sessions, log: MemoryLog
+) -> None:
+    await sessions.record([event("a")], None)
+    log.answers.clear()
+    reading = asyncio.create_task(sessions.window("ann", 5))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert log.num_listings == 1
+    writing = asyncio.create_task(sessions.record([event("b", day=1)], None))
+    await asyncio.sleep(0)
+    log.answers.set()
+    await writing
+    assert ids(await reading) in (["a"], ["a", "b"])
+    assert ids(await sessions.window("ann", 5)) == ["a", "b"]
+    assert log.num_listings == 1
+
+
+async def test_many_readers_of_one_user_share_one_listing(
+    sessions: Sessions, log: MemoryLog
+) -> None:
+    windows = await asyncio.gather(*(sessions.window("ann", 5) for _ in range(20)))
+    assert log.num_listings == 1
+    assert all(window is windows[0] for window in windows)
+
+
+async def test_a_reader_who_leaves_does_not_take_the_listing_from_the_others(
+    sessions: Sessions, log: MemoryLog
+) -> None:
+    log.answers.clear()
+    first = asyncio.create_task(sessions.window("ann", 5))
+    second = asyncio.create_task(sessions.window("ann", 5))
+    await asyncio.sleep(0)
+    first.cancel()
+    log.answers.set()
+    assert ids(await second) == []
+
+
+async def test_a_write_whose_caller_left_is_looked_up_in_the_log(
+    sessions: Sessions, log: MemoryLog
+) -> None:
+    await sessions.window("ann", 5)
+    log.answers.clear()
+    writing = asyncio.create_task(sessions.record([event("a")], None))
+    await asyncio.sleep(0)
+    writing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await writing
+    log.answers.set()
+    assert ids(await sessions.window("ann", 5)) == ["a"]
+
+
+async def test_a_duplicate_heals_the_window_and_the_log_has_the_last_word(
+    sessions: Sessions, log: MemoryLog
+) -> None:
+    await sessions.window("ann", 5)
+    await log.append([event("a", item_id="1")], None)  # stored, but this window never heard of it
+    results = await sessions.record([event("a", item_id="2")], None)
+    assert results[0].status == EVENT_STATUS_DUPLICATE
+    window = await sessions.window("ann", 5)
+    assert [e.item_no for e in window.events] == [1]
+
+
+async def test_what_another_service_wrote_is_seen_when_the_window_gets_old(
+    sessions: Sessions, log: MemoryLog, clock: Clock
+) -> None:
+    await sessions.window("ann", 5)
+    await log.append([event("imported")], None)
+    clock.now += 10.5
+    assert ids(await sessions.window("ann", 5)) == ["imported"]
+
+
+async def test_what_another_service_wrote_is_seen_at_once_after_a_write_behind_it(
+    sessions: Sessions, log: MemoryLog
+) -> None:
+    await sessions.window("ann", 5)
+    await log.append([event("imported")], None)
+    await sessions.record([event("mine", day=1)], None)
+    assert ids(await sessions.window("ann", 5)) == ["imported", "mine"]
+
+
+async def test_a_held_window_outlives_the_log(
+    sessions: Sessions, log: MemoryLog, clock: Clock
+) -> None:
+    await sessions.record([event("a")], None)
+    await sessions.window("ann", 5)
+    log.down = True
+    clock.now += 60
+    assert ids(await sessions.window("ann", 5)) == ["a"]
+    with pytest.raises(Unavailable):
+        await sessions.window("bob", 5)
+    with pytest.raises(Unavailable):
+        await sessions.record([event("b")], None)
+
+
+async def test_while_the_log_is_known_to_be_down_a_held_window_is_not_waited_for(
+    sessions: Sessions, log: MemoryLog, clock: Clock
+) -> None:
+    await sessions.window("ann", 5)
+    log.down = True
+    clock.now += 60
+    await sessions.window("ann", 5)
+    log.down = False
+    log.answers.clear()
+    held = await asyncio.wait_for(sessions.window("ann", 5), 1.0)
+    assert ids(held) == []
+
+
+async def test_a_log_that_is_back_is_found_without_a_write(
+    sessions: Sessions, log: MemoryLog, clock: Clock
+) -> None:
+    await sessions.window("ann", 5)
+    log.down = True
+    clock.now += 60
+    await sessions.window("ann", 5)
+    log.down = False
+    await log.append([event("a")], None)
+    await sessions.window("ann", 5)
+    await asyncio.sleep(0.01)
+    assert ids(await sessions.window("ann", 5)) == ["a"]
+
+
+async def test_a_window_is_cut_to_its_newest_events(sessions: Sessions) -> None:
+    await sessions.record([event(f"e{day}", day=day) for day in range(9)], None)
+    assert ids(await sessions.window("ann", 4)) == ["e5", "e6", "e7", "e8"]
+    assert (await sessions.window("ann", 4)).last_sequence == 9
+
+
+async def test_a_longer_model_reads_further_back(sessions: Sessions) -> None:
+    await sessions.record([event(f"e{day}", day=day) for day in range(9)], None)
+    await sessions.window("ann", 4)
+    assert ids(await sessions.window("ann", 6)) == ["e3", "e4", "e5", "e6", "e7", "e8"]
