@@ -1,0 +1,88 @@
+"""Runs what many callers ask for in batches, in one thread beside the event loop."""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Generic, TypeVar
+
+from groundswell.serving.errors import ResourceExhausted, Unavailable
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+RETRY_AFTER_S = 0.1
+
+
+class MicroBatcher(Generic[T, R]):
+    """Collects items while a batch runs and runs them as the next one; it never waits for more.
+
+    `run_batch` gets 1 to `max_batch` items and returns one result each, in order; it runs in this
+    batcher's only thread. When it fails on several items, each is run alone, so that a bad one
+    fails alone. At most `max_queue` items wait; one more is refused at once. An item whose caller
+    is gone is dropped before a batch forms.
+    """
+
+    def __init__(
+        self, run_batch: Callable[[list[T]], Sequence[R]], *, max_batch: int, max_queue: int
+    ) -> None:
+        self._run_batch = run_batch
+        self._max_batch = max_batch
+        self._max_queue = max_queue
+        self._waiting: deque[tuple[T, asyncio.Future[R]]] = deque()
+        self._pump: asyncio.Task[None] | None = None
+        self._closed = False
+        self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="batch")
+
+    async def submit(self, item: T) -> R:
+        """The result of one item. Raises ResourceExhausted (OVERLOADED) when too many wait."""
+        if self._closed:
+            raise Unavailable("CLOSING", "the process is shutting down")
+        if len(self._waiting) >= self._max_queue:
+            raise ResourceExhausted(
+                "OVERLOADED", "too many calls wait for a model", retry_after_s=RETRY_AFTER_S
+            )
+        future: asyncio.Future[R] = asyncio.get_running_loop().create_future()
+        self._waiting.append((item, future))
+        if self._pump is None or self._pump.done():
+            self._pump = asyncio.create_task(self._run_all())
+        return await future
+
+    async def close(self) -> None:
+        """Finish what was submitted, then free the thread."""
+        self._closed = True
+        if self._pump is not None:
+            await self._pump
+        await asyncio.to_thread(self._executor.shutdown)
+
+    async def _run_all(self) -> None:
+        while batch := self._take():
+            items = [item for item, _ in batch]
+            error = await self._run(items, [future for _, future in batch])
+            if error is None:
+                continue
+            for item, future in batch:
+                alone = error if len(batch) == 1 else await self._run([item], [future])
+                if alone is not None and not future.done():
+                    future.set_exception(alone)
+
+    def _take(self) -> list[tuple[T, asyncio.Future[R]]]:
+        batch: list[tuple[T, asyncio.Future[R]]] = []
+        while self._waiting and len(batch) < self._max_batch:
+            item, future = self._waiting.popleft()
+            if not future.done():
+                batch.append((item, future))
+        return batch
+
+    async def _run(self, items: list[T], futures: list[asyncio.Future[R]]) -> Exception | None:
+        loop = asyncio.get_running_loop()
+        try:
+            results = await loop.run_in_executor(self._executor, self._run_batch, items)
+            if len(results) != len(items):
+                raise RuntimeError(f"{len(items)} items gave {len(results)} results")
+        except Exception as error:  # noqa: BLE001 - it belongs to the callers, who get it
+            return error
+        for future, result in zip(futures, results, strict=True):
+            if not future.done():
+                future.set_result(result)
+        return None

@@ -1,0 +1,26 @@
+"""Channels to other services: one per target, opened inside the event loop, kept for life."""
+
+import grpc
+
+# Requests are bounded by each server; answers may be larger (a page of 1,000 long items).
+MAX_ANSWER_BYTES = 64 * 1024 * 1024
+
+# Pings stay slower than what the servers of the suite permit (see server.py).
+_OPTIONS = (
+    ("grpc.keepalive_time_ms", 20_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.http2.max_pings_without_data", 0),
+    ("grpc.lb_policy_name", "round_robin"),
+    ("grpc.max_receive_message_length", MAX_ANSWER_BYTES),
+    # A peer that comes back must be found within seconds, not after gRPC's two minutes.
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 500),
+    ("grpc.max_reconnect_backoff_ms", 2_000),
+    ("grpc.dns_min_time_between_resolutions_ms", 2_000),
+)
+
+
+def open_channel(target: str) -> grpc.aio.Channel:
+    """A channel to `target`, such as "127.0.0.1:50051" or "dns:///profile:50051"."""
+    return grpc.aio.insecure_channel(target, options=_OPTIONS)

@@ -1,0 +1,215 @@
+"""What happens around every call: metrics, errors to statuses, drain, admission."""
+
+import asyncio
+import inspect
+import time
+import traceback
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
+from typing import Any, TypeAlias
+
+import grpc
+import structlog
+from grpc_status import rpc_status
+
+from groundswell.serving import telemetry
+from groundswell.serving.errors import ResourceExhausted, Unavailable, is_expected, to_status
+
+RETRY_AFTER_S = 0.1
+
+_log = structlog.get_logger(__name__)
+
+Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
+Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
+Around: TypeAlias = Callable[["Context"], AbstractAsyncContextManager[None]]
+
+# Health and reflection must answer when nothing else does.
+_ALWAYS_ADMITTED = ("/grpc.health.", "/grpc.reflection.")
+
+
+class _Interceptor(grpc.aio.ServerInterceptor):
+    """Enters an async context manager around the calls of every method."""
+
+    def __init__(self) -> None:
+        # A handler is looked up at every call; wrapping it once per method keeps that cheap.
+        self._wrapped: dict[str, Handler] = {}
+
+    def around(self, method: str, handler: Handler) -> Around | None:
+        """What to enter around the calls of a method; None leaves it alone."""
+        raise NotImplementedError
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable["Handler | None"]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> "Handler | None":
+        method = handler_call_details.method
+        if method in self._wrapped:
+            return self._wrapped[method]
+        handler = await continuation(handler_call_details)
+        if handler is None:
+            # Nobody serves the method. Not kept: callers could fill the memory with names.
+            return None
+        around = self.around(method, handler)
+        self._wrapped[method] = handler if around is None else _wrap(handler, around)
+        return self._wrapped[method]
+
+
+def _wrap(handler: Handler, around: Around) -> Handler:
+    behaviour: Any = (
+        handler.unary_unary or handler.unary_stream or handler.stream_unary or handler.stream_stream
+    )
+
+    async def answer(request: Any, context: Context) -> Any:
+        async with around(context):
+            return await behaviour(request, context)
+
+    async def stream(request: Any, context: Context) -> AsyncIterator[Any]:
+        async with around(context):
+            async for response in behaviour(request, context):
+                yield response
+
+    make: Any = {
+        (False, False): grpc.unary_unary_rpc_method_handler,
+        (False, True): grpc.unary_stream_rpc_method_handler,
+        (True, False): grpc.stream_unary_rpc_method_handler,
+        (True, True): grpc.stream_stream_rpc_method_handler,
+    }[handler.request_streaming, handler.response_streaming]
+    # A coroutine may also answer with a stream, by context.write: it is wrapped as one answer.
+    wrapped = stream if inspect.isasyncgenfunction(behaviour) else answer
+    made: Handler = make(wrapped, handler.request_deserializer, handler.response_serializer)
+    return made
+
+
+class ErrorInterceptor(_Interceptor):
+    """Ends a call that raised with the status of its exception, through the one table."""
+
+    def around(self, method: str, handler: Handler) -> Around:  # noqa: ARG002 - the same for all
+        return partial(self._errors_to_status, method)
+
+    @asynccontextmanager
+    async def _errors_to_status(self, method: str, context: Context) -> AsyncIterator[None]:
+        try:
+            yield
+        except grpc.aio.AbortError:
+            raise
+        except Exception as error:  # noqa: BLE001 - this is where every exception ends
+            if not is_expected(error):
+                # An exception's text may hold ids and texts of users: it is for DEBUG alone.
+                frames = "".join(traceback.format_tb(error.__traceback__))
+                _log.error("call_failed", method=method, kind=type(error).__name__, frames=frames)
+                _log.debug("call_failed_because", method=method, exc_info=error)
+            await context.abort_with_status(rpc_status.to_status(to_status(error)))
+
+
+class DrainInterceptor(_Interceptor):
+    """Ends the answers that would never end (a watch) when the process shuts down.
+
+    They would use up the time that the calls in flight are given. Their clients get UNAVAILABLE
+    (DRAINING) and go on elsewhere.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._draining = False
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    def around(self, method: str, handler: Handler) -> Around | None:  # noqa: ARG002
+        streams_answers = handler.response_streaming and not handler.request_streaming
+        return self._until_drained if streams_answers else None
+
+    def drain(self) -> None:
+        """End them now, and every later one."""
+        self._draining = True
+        for task in tuple(self._tasks):
+            task.cancel()
+
+    @asynccontextmanager
+    async def _until_drained(self, _context: Context) -> AsyncIterator[None]:
+        task = asyncio.current_task()
+        if self._draining or task is None:
+            raise _shutting_down()
+        self._tasks.add(task)
+        try:
+            yield
+        except asyncio.CancelledError:
+            if not self._draining:
+                raise
+            task.uncancel()
+            raise _shutting_down() from None
+        finally:
+            self._tasks.discard(task)
+
+
+def _shutting_down() -> Unavailable:
+    return Unavailable("DRAINING", "the process is shutting down", retry_after_s=RETRY_AFTER_S)
+
+
+class AdmissionInterceptor(_Interceptor):
+    """Refuses calls at once while as many as the process can take are in flight."""
+
+    def __init__(self, max_concurrent_rpcs: int) -> None:
+        super().__init__()
+        self._max = max_concurrent_rpcs
+        self._num_in_flight = 0
+
+    def around(self, method: str, handler: Handler) -> Around | None:  # noqa: ARG002
+        return None if method.startswith(_ALWAYS_ADMITTED) else self._admitted
+
+    @asynccontextmanager
+    async def _admitted(self, _context: Context) -> AsyncIterator[None]:
+        if self._num_in_flight >= self._max:
+            telemetry.count("calls_refused")
+            raise ResourceExhausted(
+                "OVERLOADED",
+                f"{self._max} calls are in flight, which is all that this process takes",
+                retry_after_s=RETRY_AFTER_S,
+            )
+        self._num_in_flight += 1
+        try:
+            yield
+        finally:
+            self._num_in_flight -= 1
+
+
+class TelemetryInterceptor(_Interceptor):
+    """Counts and times every call, and logs it at the level DEBUG."""
+
+    def around(self, method: str, handler: Handler) -> Around:
+        _, service, name = method.split("/", 2)
+        kind = _KINDS[handler.request_streaming, handler.response_streaming]
+        return partial(self._measured, telemetry.RpcMetrics(kind, service, name))
+
+    @asynccontextmanager
+    async def _measured(
+        self, metrics: telemetry.RpcMetrics, context: Context
+    ) -> AsyncIterator[None]:
+        metrics.started()
+        begin = time.perf_counter()
+        code = grpc.StatusCode.OK
+        try:
+            yield
+        except asyncio.CancelledError:
+            code = grpc.StatusCode.CANCELLED
+            raise
+        except grpc.aio.AbortError:
+            code = _as_code(context.code())
+            raise
+        finally:
+            seconds = time.perf_counter() - begin
+            metrics.handled(code, seconds)
+            _log.debug("call", method=metrics.method, code=code.name, seconds=round(seconds, 6))
+
+
+_KINDS = {
+    (False, False): "unary",
+    (False, True): "server_stream",
+    (True, False): "client_stream",
+    (True, True): "bidi_stream",
+}
+_CODES = {code.value[0]: code for code in grpc.StatusCode}
+
+
+def _as_code(code: grpc.StatusCode | int) -> grpc.StatusCode:
+    return code if isinstance(code, grpc.StatusCode) else _CODES[code]

@@ -1,0 +1,182 @@
+"""Runs a gRPC server from its first log line to its drained end."""
+
+import asyncio
+import gc
+import signal
+import sys
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from typing import Any
+
+import grpc
+import structlog
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from groundswell.serving.interceptors import (
+    AdmissionInterceptor,
+    DrainInterceptor,
+    ErrorInterceptor,
+    TelemetryInterceptor,
+)
+from groundswell.serving.settings import ServingSettings, printable
+from groundswell.serving.telemetry import configure_logging, set_up_logging, start_metrics
+
+MAX_REQUEST_BYTES = 4 * 1024 * 1024
+EXIT_FAILED = 1
+
+_log = structlog.get_logger(__name__)
+
+
+class StartError(Exception):
+    """The process cannot serve; `reason` is UPPER_SNAKE, the text says what to do."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+def run(main: Coroutine[Any, Any, None]) -> None:
+    """Run a process's coroutine on its one event loop; an error ends it with status 1."""
+    set_up_logging("INFO", "json")
+    try:
+        asyncio.run(main)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except Exception as error:  # noqa: BLE001 - the last stop of every error
+        _log_start_failure(error)
+        sys.exit(EXIT_FAILED)
+
+
+async def serve(
+    settings: ServingSettings,
+    register: Callable[[grpc.aio.Server], Sequence[str]],
+    *,
+    ready: Callable[[], Awaitable[None]],
+    close: Callable[[], Awaitable[None]],
+) -> None:
+    """Serve until SIGTERM or SIGINT.
+
+    `register` adds the servicers and returns their full service names. Health says NOT_SERVING
+    for each of them and for "" until `ready` has returned. At the end: NOT_SERVING, a short wait
+    for balancers to see it, no new calls, `drain_s` for those in flight, then `close`, which is
+    called in any case. Raises StartError when the port is taken, and what `ready` raises.
+    """
+    configure_logging(settings)
+    _log.info("settings", **printable(settings))
+    if not settings.is_loopback:
+        _log.warning("insecure", host=settings.host, detail="calls are not encrypted")
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    try:
+        await _serve(settings, register, ready, stopping)
+    finally:
+        await close()
+    _log.info("closed")
+
+
+async def _serve(
+    settings: ServingSettings,
+    register: Callable[[grpc.aio.Server], Sequence[str]],
+    ready: Callable[[], Awaitable[None]],
+    stopping: asyncio.Event,
+) -> None:
+    drain = DrainInterceptor()
+    server = _make_server(settings, drain)
+    names = register(server)
+    health_servicer = health.aio.HealthServicer()
+    health_pb2_grpc.add_HealthServicer_to_server(health_servicer, server)
+    await _set_health(health_servicer, names, health_pb2.HealthCheckResponse.NOT_SERVING)
+    if settings.reflection:
+        reflection.enable_server_reflection(
+            (*names, health.SERVICE_NAME, reflection.SERVICE_NAME), server
+        )
+    port = _bind(server, settings)
+    stop_metrics = start_metrics(settings)
+    await server.start()
+    try:
+        if await _until_ready(ready, stopping):
+            await _set_health(health_servicer, names, health_pb2.HealthCheckResponse.SERVING)
+            _log.info("serving", address=f"{settings.host}:{port}", services=list(names))
+            await stopping.wait()
+        _log.info("draining")
+        await health_servicer.enter_graceful_shutdown()
+        await asyncio.sleep(settings.drain_wait_s)
+        drain.drain()
+        await server.stop(settings.drain_s)
+    finally:
+        await server.stop(None)
+        stop_metrics()
+
+
+async def _until_ready(ready: Callable[[], Awaitable[None]], stopping: asyncio.Event) -> bool:
+    """Whether the process got ready; False when it was told to stop before."""
+    preparing = asyncio.ensure_future(ready())
+    told_to_stop = asyncio.create_task(stopping.wait())
+    await asyncio.wait({preparing, told_to_stop}, return_when=asyncio.FIRST_COMPLETED)
+    told_to_stop.cancel()
+    if not preparing.done():
+        preparing.cancel()
+        await asyncio.gather(preparing, return_exceptions=True)
+        return False
+    preparing.result()
+    # What was loaded stays for life: the collector need not look at it again.
+    gc.collect()
+    gc.freeze()
+    return True
+
+
+async def _set_health(
+    servicer: health.aio.HealthServicer, names: Sequence[str], status: int
+) -> None:
+    for name in (health.OVERALL_HEALTH, *names):
+        await servicer.set(name, status)
+
+
+def _make_server(settings: ServingSettings, drain: DrainInterceptor) -> grpc.aio.Server:
+    age_ms = int(settings.max_connection_age_s * 1000)
+    return grpc.aio.server(
+        interceptors=(
+            TelemetryInterceptor(),
+            ErrorInterceptor(),
+            drain,
+            AdmissionInterceptor(settings.max_concurrent_rpcs),
+        ),
+        options=(
+            ("grpc.max_receive_message_length", MAX_REQUEST_BYTES),
+            ("grpc.max_send_message_length", -1),
+            # Without this a second process would silently share the port.
+            ("grpc.so_reuseport", 0),
+            # Clients connect anew from time to time, so that new replicas get calls. Streams that
+            # are open then have as long again to end.
+            ("grpc.max_connection_age_ms", age_ms),
+            ("grpc.max_connection_age_grace_ms", age_ms),
+            # Half-open connections are found and closed within the minute.
+            ("grpc.keepalive_time_ms", 30_000),
+            ("grpc.keepalive_timeout_ms", 10_000),
+            ("grpc.keepalive_permit_without_calls", 1),
+            # Clients of the suite ping every 20 s.
+            ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+        ),
+    )
+
+
+def _bind(server: grpc.aio.Server, settings: ServingSettings) -> int:
+    try:
+        return server.add_insecure_port(settings.address)
+    except RuntimeError as error:
+        raise StartError(
+            "ADDRESS_UNAVAILABLE",
+            f"cannot listen on {settings.address}: the port is taken, or the host is not this "
+            "machine's; set GROUNDSWELL_PORT and GROUNDSWELL_HOST",
+        ) from error
+
+
+def _log_start_failure(error: Exception) -> None:
+    """One line for an error that has a reason (StartError, BundleError …), else a traceback."""
+    reason = getattr(error, "reason", None)
+    if reason is None:
+        _log.error("failed", exc_info=error)
+    else:
+        _log.error("failed", reason=reason, detail=str(error))

@@ -1,0 +1,102 @@
+"""Settings that every process reads from the environment, once, at its start."""
+
+import ipaddress
+import re
+import sys
+from pathlib import Path
+from typing import Any, Literal, Self, TypeVar
+
+from pydantic import Field, SecretStr, ValidationError, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
+
+PREFIX = "GROUNDSWELL_"
+EXIT_WRONG_SETTINGS = 2
+
+_URL_PASSWORD = re.compile(r"(://[^:/@\s]*):[^@/\s]*@")
+
+
+class ServingSettings(BaseSettings):
+    """What every server needs; each service adds its own and gives `port` a default.
+
+    A field `x` is the variable `GROUNDSWELL_X`.
+    """
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="ignore")
+
+    host: str = "127.0.0.1"
+    port: int = Field(ge=0, le=65535, description="0 takes any free port; the log names it")
+    secret: SecretStr = Field(min_length=16, description="the deployment's one secret")
+    bundles: Path = Field(description="the folder of bundles, with its `current` pointer")
+    bundle_poll_s: float = Field(default=2.0, gt=0)
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    log_format: Literal["json", "console"] = "json"
+    reflection: bool = True
+    allow_insecure: bool = False
+    drain_wait_s: float = Field(
+        default=0.5, ge=0, description="between NOT_SERVING and refusing new calls"
+    )
+    drain_s: float = Field(default=5.0, ge=0, description="given to calls in flight at the end")
+    max_concurrent_rpcs: int = Field(default=256, ge=1, description="more are refused")
+    max_connection_age_s: float = Field(
+        default=600.0, gt=0, description="then clients connect anew and find new replicas"
+    )
+    metrics_port: int | None = Field(default=None, ge=0, le=65535)
+    threads: int = Field(default=1, ge=1, description="threads of one model run")
+
+    @property
+    def address(self) -> str:
+        """`host:port`, with brackets around an IPv6 host."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether nobody outside this machine can reach the server."""
+        if self.host == "localhost":
+            return True
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return False
+
+    @model_validator(mode="after")
+    def _insecure_only_on_loopback(self) -> Self:
+        if not self.is_loopback and not self.allow_insecure:
+            raise ValueError(
+                f"{PREFIX}HOST: {self.host} can be reached from outside and calls are not "
+                f"encrypted; bind to 127.0.0.1, or set {PREFIX}ALLOW_INSECURE=1 on a network "
+                "that you trust"
+            )
+        return self
+
+
+S = TypeVar("S", bound=BaseSettings)
+
+
+def load_settings(cls: type[S]) -> S:
+    """Read `cls` from the environment, or name every wrong variable and exit with status 2."""
+    try:
+        return cls()
+    except ValidationError as error:
+        lines = [_problem(dict(detail)) for detail in error.errors(include_input=False)]
+    except SettingsError as error:
+        lines = [f"{PREFIX}*: {error}"]
+    sys.stderr.write("".join(f"{line}\n" for line in lines))
+    raise SystemExit(EXIT_WRONG_SETTINGS)
+
+
+def _problem(detail: dict[str, Any]) -> str:
+    message = str(detail["msg"]).removeprefix("Value error, ")
+    if not detail["loc"]:
+        return message
+    variable = PREFIX + str(detail["loc"][0]).upper()
+    return f"{variable}: {'is not set' if detail['type'] == 'missing' else message}"
+
+
+def printable(settings: BaseSettings) -> dict[str, Any]:
+    """The settings as they may be logged: without secrets, and without passwords in URLs."""
+    shown = {}
+    for name, value in settings.model_dump(mode="json").items():
+        if isinstance(getattr(settings, name), SecretStr):
+            continue
+        shown[name] = _URL_PASSWORD.sub(r"\1:…@", value) if isinstance(value, str) else value
+    return shown

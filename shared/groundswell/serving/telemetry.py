@@ -1,0 +1,160 @@
+"""Logs and metrics: one format, one registry, names in one place."""
+
+import logging
+import sys
+import threading
+from collections.abc import Callable
+from functools import cache
+from typing import TypeVar
+from wsgiref.simple_server import WSGIServer
+
+import grpc
+import structlog
+from prometheus_client import Counter, Gauge, Histogram, start_http_server
+
+from groundswell.serving.settings import ServingSettings
+
+# From half a millisecond, since that is what a stored answer takes, to a bulk call's seconds.
+SECONDS_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+
+M = TypeVar("M", Counter, Gauge, Histogram)
+
+
+def configure_logging(settings: ServingSettings) -> None:
+    """Send structlog and the libraries' own logging to stderr in the format of the settings."""
+    set_up_logging(settings.log_level, settings.log_format)
+
+
+def set_up_logging(level: str, log_format: str) -> None:
+    """As `configure_logging`, before there are settings."""
+    # Tracebacks stay without local variables: those hold users' ids and texts.
+    renderer: structlog.types.Processor = structlog.processors.JSONRenderer()
+    shared: list[structlog.types.Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso"),
+        structlog.processors.format_exc_info,
+    ]
+    if log_format == "console":
+        renderer = structlog.dev.ConsoleRenderer(
+            colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
+        )
+        shared.pop()
+    number = logging.getLevelNamesMapping()[level]
+    structlog.configure(
+        processors=[*shared, renderer],
+        wrapper_class=structlog.make_filtering_bound_logger(number),
+        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=False,
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
+            foreign_pre_chain=shared,
+        )
+    )
+    # A library's INFO is nobody's: only what it warns of is worth a line.
+    logging.basicConfig(handlers=[handler], level=max(number, logging.WARNING), force=True)
+
+
+def start_metrics(settings: ServingSettings) -> Callable[[], None]:
+    """Serve the metrics over HTTP when a port is set; returns what ends that."""
+    if settings.metrics_port is None:
+        return lambda: None
+    started: tuple[WSGIServer, threading.Thread] = start_http_server(
+        settings.metrics_port, addr=settings.host
+    )
+    server, thread = started
+
+    def stop() -> None:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+    return stop
+
+
+def count(name: str, amount: float = 1, **labels: str) -> None:
+    """Add to the counter `groundswell_<name>_total`; a name always has the same labels."""
+    _labelled(_counter(f"groundswell_{name}_total", tuple(sorted(labels))), labels).inc(amount)
+
+
+def gauge(name: str, value: float, **labels: str) -> None:
+    """Set the gauge `groundswell_<name>`."""
+    _labelled(_gauge(f"groundswell_{name}", tuple(sorted(labels))), labels).set(value)
+
+
+def observe_seconds(name: str, seconds: float, **labels: str) -> None:
+    """Add a duration to the histogram `groundswell_<name>_seconds`."""
+    histogram = _histogram(f"groundswell_{name}_seconds", tuple(sorted(labels)))
+    _labelled(histogram, labels).observe(seconds)
+
+
+def _labelled(metric: M, labels: dict[str, str]) -> M:
+    return metric.labels(**labels) if labels else metric
+
+
+@cache
+def _counter(name: str, labels: tuple[str, ...]) -> Counter:
+    return Counter(name, name.replace("_", " "), labels)
+
+
+@cache
+def _gauge(name: str, labels: tuple[str, ...]) -> Gauge:
+    return Gauge(name, name.replace("_", " "), labels)
+
+
+@cache
+def _histogram(name: str, labels: tuple[str, ...]) -> Histogram:
+    return Histogram(name, name.replace("_", " "), labels, buckets=SECONDS_BUCKETS)
+
+
+class RpcMetrics:
+    """One method's metrics, named as go-grpc-middleware names them."""
+
+    def __init__(self, kind: str, service: str, method: str) -> None:
+        self.method = f"{service}/{method}"
+        self._labels = (kind, service, method)
+        self._started = _rpc_started().labels(*self._labels)
+        self._seconds = _rpc_seconds().labels(*self._labels)
+        self._handled: dict[grpc.StatusCode, Counter] = {}
+
+    def started(self) -> None:
+        """A call begins."""
+        self._started.inc()
+
+    def handled(self, code: grpc.StatusCode, seconds: float) -> None:
+        """A call has ended."""
+        if code not in self._handled:
+            name = code.name.title().replace("_", "") if code.name != "OK" else "OK"
+            self._handled[code] = _rpc_handled().labels(*self._labels, name)
+        self._handled[code].inc()
+        self._seconds.observe(seconds)
+
+
+_RPC_LABELS = ("grpc_type", "grpc_service", "grpc_method")
+
+
+@cache
+def _rpc_started() -> Counter:
+    return Counter("grpc_server_started_total", "RPCs started on the server.", _RPC_LABELS)
+
+
+@cache
+def _rpc_handled() -> Counter:
+    return Counter(
+        "grpc_server_handled_total",
+        "RPCs completed on the server, by status.",
+        (*_RPC_LABELS, "grpc_code"),
+    )
+
+
+@cache
+def _rpc_seconds() -> Histogram:
+    return Histogram(
+        "grpc_server_handling_seconds",
+        "Time until an RPC had been handled by the server.",
+        _RPC_LABELS,
+        buckets=SECONDS_BUCKETS,
+    )

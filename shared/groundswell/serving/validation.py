@@ -1,0 +1,140 @@
+"""Checks of what several contracts share: ids, pages, times and events."""
+
+import math
+from typing import Protocol
+
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from groundswell.common.v1 import event_pb2
+from groundswell.serving.errors import InvalidArgument
+
+MAX_ID_BYTES = 256
+MAX_EVENT_ID_BYTES = 128
+MAX_SESSION_ID_BYTES = 128
+MAX_ATTRIBUTION_TOKEN_BYTES = 512
+
+# 1900-01-01 and 2200-01-01, in seconds since 1970.
+_MIN_SECONDS = -2_208_988_800
+_MAX_SECONDS = 7_258_118_400
+_NANOS_PER_S = 1_000_000_000
+_US_PER_S = 1_000_000
+
+
+class PagedRequest(Protocol):
+    """A request with an optional `page_size`."""
+
+    @property
+    def page_size(self) -> int: ...
+
+    def HasField(self, field_name: str, /) -> bool: ...
+
+
+def id_problem(value: str, max_bytes: int, *, may_be_empty: bool = False) -> str | None:
+    """What is wrong with an id, as the rest of a sentence about it; None when it is right."""
+    if not value:
+        return None if may_be_empty else "is empty"
+    size = len(value.encode())
+    if size > max_bytes:
+        return f"is {size} bytes long; at most {max_bytes} are allowed"
+    return "contains a NUL" if "\0" in value else None
+
+
+def check_id(value: str, field: str, reason: str, max_bytes: int = MAX_ID_BYTES) -> None:
+    """Raise InvalidArgument with `reason` unless `value` is an id: 1 to `max_bytes`, no NUL."""
+    problem = id_problem(value, max_bytes)
+    if problem is not None:
+        raise InvalidArgument(reason, f"{field} {problem}", field=field)
+
+
+def check_user_id(value: str, field: str = "user_id") -> None:
+    """Raise InvalidArgument (USER_ID_INVALID) unless `value` can name a user."""
+    check_id(value, field, "USER_ID_INVALID", MAX_ID_BYTES)
+
+
+def check_item_id(value: str, field: str = "item_id") -> None:
+    """Raise InvalidArgument (ITEM_ID_INVALID) unless `value` can name an item."""
+    check_id(value, field, "ITEM_ID_INVALID", MAX_ID_BYTES)
+
+
+def check_page_size(request: PagedRequest, default: int, maximum: int) -> int:
+    """The page size that a request asks for. Raises InvalidArgument (PAGE_SIZE_INVALID)."""
+    if not request.HasField("page_size"):
+        return default
+    if not 1 <= request.page_size <= maximum:
+        raise InvalidArgument(
+            "PAGE_SIZE_INVALID",
+            f"page_size is {request.page_size}; it must be from 1 to {maximum}",
+            field="page_size",
+        )
+    return request.page_size
+
+
+def check_time(time: Timestamp, field: str) -> None:
+    """Raise InvalidArgument (TIME_INVALID) unless a time lies from 1900 to 2200."""
+    problem = time_problem(time)
+    if problem is not None:
+        raise InvalidArgument("TIME_INVALID", f"{field} {problem}", field=field)
+
+
+def time_problem(time: Timestamp) -> str | None:
+    """What is wrong with a time, as the rest of a sentence about it; None when it is right."""
+    if not 0 <= time.nanos < _NANOS_PER_S:
+        return f"has {time.nanos} nanoseconds"
+    if not _MIN_SECONDS <= time.seconds < _MAX_SECONDS:
+        return "does not lie between the years 1900 and 2200"
+    return None
+
+
+def event_problem(event: event_pb2.Event, *, inline: bool = False) -> tuple[str, str] | None:
+    """The reason and detail of what is wrong with an event; None when it may be written.
+
+    All rules of the contract but whether the item exists. An `inline` event, of an anonymous
+    visitor, needs neither user nor event id.
+    """
+    ids = (
+        ("EVENT_ID_INVALID", "event_id", event.event_id, MAX_EVENT_ID_BYTES, inline),
+        ("USER_ID_INVALID", "user_id", event.user_id, MAX_ID_BYTES, inline),
+        ("ITEM_ID_INVALID", "item_id", event.item_id, MAX_ID_BYTES, False),
+        ("SESSION_ID_INVALID", "session_id", event.session_id, MAX_SESSION_ID_BYTES, True),
+        (
+            "ATTRIBUTION_TOKEN_INVALID",
+            "attribution_token",
+            event.attribution_token,
+            MAX_ATTRIBUTION_TOKEN_BYTES,
+            True,
+        ),
+    )
+    for reason, field, value, max_bytes, may_be_empty in ids:
+        problem = id_problem(value, max_bytes, may_be_empty=may_be_empty)
+        if problem is not None:
+            return reason, f"{field} {problem}"
+    return _measure_problem(event)
+
+
+def _measure_problem(event: event_pb2.Event) -> tuple[str, str] | None:
+    if event.action not in _ACTIONS:
+        return "ACTION_INVALID", f"action {event.action} is none of 1 to {max(_ACTIONS)}"
+    if event.HasField("value") and not math.isfinite(event.value):
+        return "VALUE_INVALID", "value is not finite"
+    if not event.HasField("time"):
+        return "TIME_INVALID", "time is not set"
+    problem = time_problem(event.time)
+    if problem is not None:
+        return "TIME_INVALID", f"time {problem}"
+    if event.ordinal < 0:
+        return "ORDINAL_INVALID", f"ordinal {event.ordinal} is negative"
+    return None
+
+
+_ACTIONS = frozenset(event_pb2.Action.values()) - {event_pb2.ACTION_UNSPECIFIED}
+
+
+def to_us(time: Timestamp) -> int:
+    """Microseconds since 1970; what is below a microsecond is cut off."""
+    return time.seconds * _US_PER_S + time.nanos // 1000
+
+
+def to_timestamp(time_us: int) -> Timestamp:
+    """The time at `time_us` microseconds since 1970."""
+    seconds, rest_us = divmod(time_us, _US_PER_S)
+    return Timestamp(seconds=seconds, nanos=rest_us * 1000)

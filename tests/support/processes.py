@@ -1,0 +1,151 @@
+"""Starts the parts of the suite as processes of their own, and ends them for certain."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+STOP_TIMEOUT_S = 15.0
+SECRET = "a secret for tests, nothing more"
+
+# One thread per process: with several on two cores, each waits for the other.
+_ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
+
+
+def free_port() -> int:
+    """A port of the loopback address that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+class Process:
+    """`python ARGUMENTS` with its output in a file; leaving the context ends it.
+
+    The process gets this one's environment without any GROUNDSWELL_ variable, then `environment`.
+    """
+
+    def __init__(self, arguments: Sequence[str], environment: Mapping[str, str], log: Path) -> None:
+        self.log_path = log
+        inherited = {k: v for k, v in os.environ.items() if not k.startswith("GROUNDSWELL_")}
+        self._environment = {**inherited, **_ONE_THREAD, **environment}
+        self._arguments = [sys.executable, *arguments]
+        self._popen: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        """Start it, or start it again after its end; the log goes on."""
+        with self.log_path.open("ab") as log:
+            self._popen = subprocess.Popen(
+                self._arguments,
+                env=self._environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+
+    @property
+    def popen(self) -> "subprocess.Popen[bytes]":
+        """The running process. Raises RuntimeError before it was started."""
+        if self._popen is None:
+            raise RuntimeError("the process was not started")
+        return self._popen
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it has been started and has not ended."""
+        return self._popen is not None and self._popen.poll() is None
+
+    def stop(self, timeout: float = STOP_TIMEOUT_S) -> int:
+        """SIGTERM, then SIGKILL when it has not ended within `timeout`; returns the status."""
+        if self.is_running:
+            self.popen.terminate()
+        try:
+            return self.popen.wait(timeout)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            return self.popen.returncode
+
+    def kill(self) -> None:
+        """End it as a crash would: no chance to clean up."""
+        if self.is_running:
+            self.popen.send_signal(signal.SIGKILL)
+        self.popen.wait(STOP_TIMEOUT_S)
+
+    def wait(self, timeout: float = STOP_TIMEOUT_S) -> int:
+        """Wait until it ends by itself; returns its status."""
+        return self.popen.wait(timeout)
+
+    def log(self) -> str:
+        """Everything it has written so far."""
+        return self.log_path.read_text(errors="replace")
+
+    def wait_serving(self, address: str, service: str = "", timeout: float = 30.0) -> None:
+        """Wait until it says SERVING; raises AssertionError with its log when it ends before."""
+        deadline = time.monotonic() + timeout
+        while True:
+            if not self.is_running:
+                raise AssertionError(f"ended with {self.popen.returncode}:\n{self.log()}")
+            try:
+                wait_serving(address, service, timeout=min(1.0, timeout))
+            except TimeoutError:
+                if time.monotonic() > deadline:
+                    raise AssertionError(f"not SERVING in {timeout} s:\n{self.log()}") from None
+            else:
+                return
+
+
+def wait_serving(address: str, service: str = "", timeout: float = 30.0) -> None:
+    """Wait until the server at `address` says SERVING. Raises TimeoutError."""
+    deadline = time.monotonic() + timeout
+    last = "no answer"
+    # A channel of its own per try: a refused connection would make one channel wait longer.
+    while time.monotonic() < deadline:
+        with grpc.insecure_channel(address) as channel:
+            try:
+                answer = health_pb2_grpc.HealthStub(channel).Check(
+                    health_pb2.HealthCheckRequest(service=service), timeout=1.0
+                )
+            except grpc.RpcError as error:
+                last = str(error.code())
+            else:
+                if answer.status == health_pb2.HealthCheckResponse.SERVING:
+                    return
+                last = health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status)
+        time.sleep(0.05)
+    raise TimeoutError(f"{address} is not SERVING after {timeout} s: {last}")
+
+
+def service_process(
+    module: str, port: int, bundles: Path, log: Path, environment: Mapping[str, str] | None = None
+) -> Process:
+    """A service of the suite on loopback, `python -m MODULE`, with the tests' secret."""
+    settings = {
+        "GROUNDSWELL_PORT": str(port),
+        "GROUNDSWELL_SECRET": SECRET,
+        "GROUNDSWELL_BUNDLES": str(bundles),
+        "GROUNDSWELL_BUNDLE_POLL_S": "0.2",
+        "GROUNDSWELL_DRAIN_WAIT_S": "0",
+    }
+    return Process(["-m", module], {**settings, **(environment or {})}, log)
