@@ -1,0 +1,303 @@
+"""The item index against a plain reference: filters, exclusions, ties, changes."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from groundswell.artifacts import item_index
+from groundswell.artifacts.errors import BundleError
+from groundswell.artifacts.item_index import Hits, ItemIndex, Query, build_index
+
+D = 8
+
+
+def opened(
+    path: Path, vectors: NDArray[np.float32], ids: NDArray[np.int64] | None = None
+) -> ItemIndex:
+    build_index(vectors, path / "index.faiss")
+    return ItemIndex(path / "index.faiss", len(vectors), vectors.shape[1], ids)
+
+
+def reference(
+    vectors: dict[int, NDArray[np.float32]],
+    query: NDArray[np.float32],
+    k: int,
+    exclude: set[int],
+    allowed: NDArray[np.bool_] | None,
+) -> list[int]:
+    scores = {
+        item: np.float32(vector.astype(np.float64) @ query.astype(np.float64))
+        for item, vector in vectors.items()
+        if item not in exclude and (allowed is None or (item < len(allowed) and allowed[item]))
+    }
+    return sorted(scores, key=lambda item: (-scores[item], item))[:k]
+
+
+def random_vectors(seed: int, n: int) -> NDArray[np.float32]:
+    """Coarse values, so that equal scores are common."""
+    values = np.random.default_rng(seed).integers(-2, 3, size=(n, D))
+    return values.astype(np.float32)
+
+
+def whole(n: int) -> NDArray[np.bool_]:
+    return np.ones(n, dtype=bool)
+
+
+@settings(
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    seed=st.integers(0, 10_000),
+    n=st.integers(1, 400),
+    k=st.integers(1, 60),
+    share=st.floats(0.0, 1.0),
+    num_excluded=st.integers(0, 50),
+    filtered=st.booleans(),
+)
+def test_a_search_equals_sorting_everything_that_passes(
+    tmp_path: Path, seed: int, n: int, k: int, share: float, num_excluded: int, filtered: bool
+) -> None:
+    rng = np.random.default_rng(seed)
+    vectors, query = random_vectors(seed, n), random_vectors(seed + 1, 1)
+    exclude = rng.integers(0, n + 5, num_excluded)
+    allowed = rng.random(n) < share if filtered else None
+    [hits] = opened(tmp_path, vectors).search([Query(query, k, exclude, allowed)])
+    due = reference(dict(enumerate(vectors)), query[0], k, {int(item) for item in exclude}, allowed)
+    assert hits.ids.tolist() == due
+
+
+@settings(
+    max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(data=st.data(), seed=st.integers(0, 10_000), n=st.integers(1, 40))
+def test_changes_leave_exactly_the_newest_vector_of_every_item_that_was_not_removed(
+    tmp_path: Path, data: st.DataObject, seed: int, n: int
+) -> None:
+    ids = np.arange(n, dtype=np.int64) * 3
+    vectors = random_vectors(seed, n)
+    index = opened(tmp_path, vectors, ids)
+    held = dict(zip(ids.tolist(), vectors, strict=True))
+    for step in range(data.draw(st.integers(1, 12))):
+        changed = np.array(
+            data.draw(st.lists(st.integers(0, 150), unique=True, max_size=20)), dtype=np.int64
+        )
+        if data.draw(st.booleans()):
+            index.remove(changed)
+            for item in changed.tolist():
+                held.pop(item, None)
+        else:
+            news = random_vectors(seed + step + 1, len(changed)) + np.float32(5 * step)
+            index.put(changed, news)
+            held.update(zip(changed.tolist(), news, strict=True))
+        query = random_vectors(seed + 100 + step, 1)
+        [hits] = index.search([Query(query, 15)])
+        assert hits.ids.tolist() == reference(held, query[0], 15, set(), None)
+    assert index.num_items == len(held)
+
+
+def test_equal_items_come_by_id_whatever_the_batch_and_the_page(tmp_path: Path) -> None:
+    vectors = np.tile(random_vectors(0, 1), (3_000, 1))
+    index = opened(tmp_path, vectors)
+    query = random_vectors(3, 1)
+    for k in (1, 10, 200):
+        alone = index.search([Query(query, k)])
+        many = index.search([Query(query, k)] * 30)
+        assert [hits.ids.tolist() for hits in [*alone, *many]] == [list(range(k))] * 31
+
+
+def test_a_page_is_filled_however_much_was_seen(tmp_path: Path) -> None:
+    vectors = random_vectors(0, 1_000)
+    [hits] = opened(tmp_path, vectors).search(
+        [Query(random_vectors(1, 1), 20, exclude=np.arange(980, dtype=np.int64))]
+    )
+    assert sorted(hits.ids.tolist()) == list(range(980, 1_000))
+
+
+def test_everything_can_be_ranked_in_batches_exactly(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    vectors = rng.standard_normal((700, D)).astype(np.float32)
+    queries = rng.standard_normal((300, 1, D)).astype(np.float32)
+    index = opened(tmp_path, vectors)
+    answers = index.search([Query(query, len(vectors)) for query in queries])
+    scores = (queries[:, 0].astype(np.float64) @ vectors.T.astype(np.float64)).astype(np.float32)
+    due = np.argsort(-scores, axis=1, kind="stable")
+    assert [hits.ids.tolist() for hits in answers] == due.tolist()
+
+
+def test_the_scores_of_the_parts_add_up_to_the_score(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    vectors = rng.standard_normal((500, D)).astype(np.float32)
+    parts = rng.standard_normal((2, D)).astype(np.float32)
+    [hits] = opened(tmp_path, vectors).search([Query(parts, 7)])
+    np.testing.assert_allclose(hits.part_scores.sum(1), hits.scores, rtol=1e-5)
+    np.testing.assert_allclose(hits.part_scores, vectors[hits.ids] @ parts.T, rtol=1e-4)
+
+
+@pytest.fixture(scope="module")
+def graph(tmp_path_factory: pytest.TempPathFactory) -> tuple[ItemIndex, NDArray[np.float32]]:
+    """An HNSW index as a large catalogue would have, of structured vectors."""
+    rng = np.random.default_rng(0)
+    factors = rng.standard_normal((6, 32)).astype(np.float32)
+    vectors = (rng.standard_normal((6_000, 6)) @ factors).astype(np.float32)
+    path = tmp_path_factory.mktemp("graph")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(item_index, "EXACT_UP_TO", 1_000)
+        return opened(path, vectors), vectors
+
+
+@pytest.mark.parametrize("share", [1.0, 0.5, 0.2, 0.12, 0.1, 0.01, 0.001])
+def test_a_graph_fills_the_page_and_finds_the_best_under_any_filter(
+    graph: tuple[ItemIndex, NDArray[np.float32]], share: float
+) -> None:
+    index, vectors = graph
+    rng = np.random.default_rng(1)
+    allowed = rng.random(len(vectors)) < share
+    k = min(20, int(allowed.sum()))
+    queries = vectors[rng.choice(len(vectors), 25)] + np.float32(0.1)
+    answers = index.search([Query(query[None], k, allowed=allowed) for query in queries])
+    found = 0
+    for query, hits in zip(queries, answers, strict=True):
+        assert len(hits.ids) == k
+        assert allowed[hits.ids].all()
+        scores = np.where(allowed, vectors @ query, -np.inf)
+        found += len(set(np.argsort(-scores)[:k].tolist()) & set(hits.ids.tolist()))
+    assert found / (k * len(queries)) >= 0.95
+
+
+def test_a_graph_takes_changes_too(graph: tuple[ItemIndex, NDArray[np.float32]]) -> None:
+    index, vectors = graph
+    query = vectors[:1]
+    [before] = index.search([Query(query, 5)])
+    best = int(before.ids[0])
+    new = len(vectors) + 7
+    index.remove(np.array([best]))
+    index.put(np.array([new]), query * 10)
+    [after] = index.search([Query(query, 5)])
+    assert after.ids[0] == new
+    assert best not in after.ids
+    index.remove(np.array([new]))
+    index.put(np.array([best]), vectors[[best]], np.array([best]))
+    [again] = index.search([Query(query, 5)])
+    assert again.ids.tolist() == before.ids.tolist()
+    assert index.num_delta_items == 0
+
+
+def test_similar_items_are_ranked_by_cosine_without_the_popularity_dimension(
+    tmp_path: Path,
+) -> None:
+    rng = np.random.default_rng(0)
+    vectors = rng.standard_normal((300, D)).astype(np.float32)
+    vectors[:, -1] = rng.standard_normal(300) * 100
+    vectors[17, :-1] = 0
+    hits = opened(tmp_path, vectors).similar(vectors[5], 299, exclude=np.array([5]))
+    content = vectors[:, :-1].astype(np.float64)
+    lengths = np.linalg.norm(content, axis=1)
+    cosines = np.zeros(300)
+    np.divide(content @ content[5], lengths * lengths[5], out=cosines, where=lengths > 0)
+    due = [row for row in np.argsort(-cosines).tolist() if row != 5]
+    assert hits.ids.tolist() == due
+    np.testing.assert_allclose(hits.scores, cosines[due], atol=1e-6)
+    assert hits.scores[due.index(17)] == 0.0
+
+
+def test_an_item_without_direction_is_similar_to_none_but_gives_no_nan(tmp_path: Path) -> None:
+    vectors = random_vectors(0, 10)
+    hits: Hits = opened(tmp_path, vectors).similar(np.zeros(D, np.float32), 3)
+    assert hits.scores.tolist() == [0.0, 0.0, 0.0]
+    assert hits.ids.tolist() == [0, 1, 2]
+
+
+def test_a_row_serves_an_item_only_while_its_vector_is_the_items(tmp_path: Path) -> None:
+    vectors = np.random.default_rng(0).standard_normal((50, D)).astype(np.float32)
+    index = opened(tmp_path, vectors, np.full(50, -1, np.int64))
+    assert index.num_items == 0
+    stored_coarsely = vectors.astype(np.float16).astype(np.float32)
+    index.put(np.arange(1, 51), stored_coarsely, np.arange(50))
+    assert (index.num_items, index.num_delta_items) == (50, 0)
+    index.put(np.array([8]), vectors[[7]] + np.float32(1), np.array([7]))
+    assert (index.num_items, index.num_delta_items) == (50, 1)
+    found = index.vector(8)
+    assert found is not None
+    np.testing.assert_array_equal(found, vectors[7] + np.float32(1))
+
+
+def test_a_row_in_use_is_not_given_to_a_second_item(tmp_path: Path) -> None:
+    vectors = np.random.default_rng(0).standard_normal((5, D)).astype(np.float32)
+    index = opened(tmp_path, vectors)
+    index.put(np.array([90]), vectors[[2]], np.array([2]))
+    [hits] = index.search([Query(vectors[[2]], 6)])
+    assert sorted(hits.ids.tolist()) == [0, 1, 2, 3, 4, 90]
+
+
+def test_the_delta_does_not_grow_with_every_rewrite_of_the_same_items(tmp_path: Path) -> None:
+    index = opened(tmp_path, random_vectors(0, 10))
+    ids = np.arange(100, 150)
+    for step in range(200):
+        index.put(ids, random_vectors(step, 50))
+    assert index.num_delta_items == 50
+    assert len(index._rows.delta) < 2_000
+
+
+def test_a_search_reads_one_state_while_another_is_made(tmp_path: Path) -> None:
+    index = opened(tmp_path, random_vectors(0, 10))
+    before = index._rows
+    kept = before.put(np.array([20]), random_vectors(1, 1), np.array([-1]))
+    later = kept.put(np.array([20]), random_vectors(2, 1), np.array([-1]))
+    np.testing.assert_array_equal(kept.vectors(kept.places(np.array([20]))), random_vectors(1, 1))
+    np.testing.assert_array_equal(later.vectors(later.places(np.array([20]))), random_vectors(2, 1))
+    assert before.num_items == 10
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_values_that_are_not_finite_are_refused_everywhere(tmp_path: Path, bad: float) -> None:
+    vectors = random_vectors(0, 10)
+    index = opened(tmp_path, vectors)
+    poisoned = vectors[:1].copy()
+    poisoned[0, 3] = bad
+    with pytest.raises(ValueError, match="finite"):
+        index.search([Query(poisoned, 3)])
+    with pytest.raises(ValueError, match="finite"):
+        index.similar(poisoned[0], 3)
+    with pytest.raises(ValueError, match="finite"):
+        index.put(np.array([3]), poisoned)
+    with pytest.raises(ValueError, match="finite"):
+        build_index(poisoned, tmp_path / "other.faiss")
+    assert index.num_items == 10
+
+
+def test_wrong_shapes_and_ids_are_refused(tmp_path: Path) -> None:
+    index = opened(tmp_path, random_vectors(0, 10))
+    with pytest.raises(ValueError, match="shape"):
+        index.search([Query(np.zeros((1, D + 1), np.float32), 3)])
+    with pytest.raises(ValueError, match="k must be"):
+        index.search([Query(np.zeros((1, D), np.float32), 0)])
+    with pytest.raises(ValueError, match="twice"):
+        index.put(np.array([3, 3]), random_vectors(1, 2))
+    with pytest.raises(ValueError, match="not within"):
+        index.put(np.array([-4]), random_vectors(1, 1))
+
+
+def test_a_file_that_is_no_such_index_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "index.faiss"
+    build_index(random_vectors(0, 20), path)
+    with pytest.raises(BundleError, match="not 21 x 8"):
+        ItemIndex(path, 21, D)
+    content = path.read_bytes()
+    for broken in (b"", content[:40], b"\x80\x04pickle" + content[9:]):
+        path.write_bytes(broken)
+        with pytest.raises(BundleError) as caught:
+            ItemIndex(path, 20, D)
+        assert caught.value.reason == "BUNDLE_CORRUPT"
+
+
+def test_an_empty_index_answers_with_nothing(tmp_path: Path) -> None:
+    index = opened(tmp_path, np.zeros((0, D), np.float32))
+    [hits] = index.search([Query(np.ones((1, D), np.float32), 5, allowed=whole(3))])
+    assert len(hits.ids) == 0
+    index.put(np.array([4]), random_vectors(0, 1))
+    [hits] = index.search([Query(np.ones((1, D), np.float32), 5)])
+    assert hits.ids.tolist() == [4]
