@@ -24,6 +24,7 @@ _HNSW_EXACT_SHARE = 0.1
 _FLAT_EXACT_SHARE = 0.02
 _SLACK = 16
 _FULL_ABOVE = 1_024
+_EPSILON = float(np.finfo(np.float32).eps)
 _BLOCK_ROWS = 8_192
 _BLOCK_SCORES = 2**24
 _NO_IDS: NDArray[np.int64] = np.empty(0, np.int64)
@@ -109,6 +110,11 @@ class ItemIndex:
         return self._rows.num_items
 
     @property
+    def dimension(self) -> int:
+        """d of its vectors."""
+        return int(self._main.d)
+
+    @property
     def num_delta_items(self) -> int:
         """How many of them the delta holds."""
         return int(np.count_nonzero(self._rows.alive[len(self._rows.main) :]))
@@ -132,6 +138,13 @@ class ItemIndex:
         rows = self._rows
         places = rows.places(np.array([item], np.int64))
         return rows.vectors(places)[0] if len(places) else None
+
+    def passing_ids(
+        self, exclude: NDArray[np.int64] = _NO_IDS, allowed: NDArray[np.bool_] | None = None
+    ) -> NDArray[np.int64]:
+        """Return the ids that a search with these limits would choose from, in no order."""
+        rows = self._rows
+        return rows.ids[rows.passing(exclude, allowed)]
 
     def search(self, queries: Sequence[Query]) -> list[Hits]:
         """Find the items with the largest inner product for each query.
@@ -243,7 +256,7 @@ def _rounding(rows: ItemRows, query: Query) -> float:
     """Bound how far two float32 inner products may be from the order of the exact ones."""
     d = rows.main.shape[1]
     length = float(np.linalg.norm(query.parts.sum(0)))
-    return 2 * d * float(np.finfo(np.float32).eps) * length * rows.longest
+    return 2.0 * d * _EPSILON * length * rows.longest
 
 
 def _part_scores(
