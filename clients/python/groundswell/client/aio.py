@@ -1,0 +1,145 @@
+"""The client for code that runs in an event loop."""
+
+from collections.abc import Iterable
+from types import TracebackType
+from typing import Literal, Self, Unpack
+
+import grpc
+
+from groundswell.client import requests
+from groundswell.client.aio_calls import call
+from groundswell.client.aio_profile import AsyncProfileCalls
+from groundswell.client.channels import Deadlines, Targets, channel_options
+from groundswell.common.v1 import event_pb2
+from groundswell.common.v1 import model_service_pb2 as model_pb2
+from groundswell.common.v1.model_service_pb2_grpc import ModelServiceStub
+from groundswell.ranker.v1 import ranker_service_pb2 as ranker_pb2
+from groundswell.ranker.v1.ranker_service_pb2_grpc import RankerServiceStub
+from groundswell.session.v1 import session_service_pb2 as session_pb2
+from groundswell.session.v1.session_service_pb2_grpc import SessionServiceStub
+
+
+class AsyncGroundswellClient(AsyncProfileCalls):
+    """Calls the services of a suite; make one, keep it, and close it at the end.
+
+    Make it inside the event loop that uses it. Every call has a deadline, `timeout` in seconds
+    where it is given, and raises GroundswellError. Calls that reach nobody are tried again within
+    their deadline. The messages are those of the contracts in `protos/`.
+    """
+
+    def __init__(
+        self, targets: Targets | None = None, *, deadlines: Deadlines | None = None
+    ) -> None:
+        targets = targets or Targets()
+        options = channel_options()
+        self._channels = {
+            "ranker": grpc.aio.insecure_channel(targets.ranker, options=options),
+            "session": grpc.aio.insecure_channel(targets.session, options=options),
+            "profile": grpc.aio.insecure_channel(targets.profile, options=options),
+        }
+        super().__init__(self._channels["profile"], deadlines or Deadlines())
+        self._ranker = RankerServiceStub(self._channels["ranker"])
+        self._session = SessionServiceStub(self._channels["session"])
+        self._models = {name: ModelServiceStub(channel) for name, channel in self._channels.items()}
+
+    async def close(self) -> None:
+        """Close the connections; calls in flight end with CANCELLED."""
+        for channel in self._channels.values():
+            await channel.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    # --- ranker
+
+    async def recommend(
+        self,
+        user_id: str | None = None,
+        *,
+        events: requests.Events | None = None,
+        timeout: float | None = None,
+        **options: Unpack[requests.RecommendOptions],
+    ) -> ranker_pb2.RecommendResponse:
+        """The items for a user, or for the `events` of a visitor who has no id, best first.
+
+        The options are those of `RecommendOptions`. `degradations` of the answer says how it
+        falls short, for example that it is not personalised.
+        """
+        request = requests.recommend_request(user_id, events=events, **options)
+        return await call(self._ranker.Recommend, request, timeout, self._deadlines.read_s)
+
+    async def batch_recommend(
+        self, asked: Iterable[ranker_pb2.RecommendRequest], *, timeout: float | None = None
+    ) -> list[ranker_pb2.RecommendResponse]:
+        """The answers to up to 256 requests of `recommend_request`, in their order."""
+        request = ranker_pb2.BatchRecommendRequest(requests=asked)
+        answer = await call(self._ranker.BatchRecommend, request, timeout, self._deadlines.bulk_s)
+        return list(answer.responses)
+
+    async def similar_items(
+        self,
+        item_id: str,
+        *,
+        timeout: float | None = None,
+        **options: Unpack[requests.SimilarOptions],
+    ) -> ranker_pb2.SimilarItemsResponse:
+        """The items nearest to an item, nearest first; the options are `SimilarOptions`."""
+        request = requests.similar_request(item_id, options)
+        return await call(self._ranker.SimilarItems, request, timeout, self._deadlines.read_s)
+
+    async def interests(
+        self,
+        user_id: str | None = None,
+        *,
+        events: requests.Events | None = None,
+        timeout: float | None = None,
+        **options: Unpack[requests.InterestOptions],
+    ) -> ranker_pb2.GetInterestsResponse:
+        """A user's distribution over the categories; the options are `InterestOptions`."""
+        request = requests.interests_request(user_id, events, options)
+        return await call(self._ranker.GetInterests, request, timeout, self._deadlines.read_s)
+
+    # --- session
+
+    async def record_events(
+        self, events: requests.Events, *, timeout: float | None = None
+    ) -> list[event_pb2.EventResult]:
+        """Record up to 1,000 events as they happen; the answer comes when they are durable.
+
+        One result per event: accepted, a duplicate, or rejected with its reason.
+        """
+        request = session_pb2.RecordEventsRequest(events=events)
+        answer = await call(self._session.RecordEvents, request, timeout, self._deadlines.write_s)
+        return list(answer.results)
+
+    async def encode_session(
+        self,
+        user_id: str | None = None,
+        *,
+        events: requests.Events | None = None,
+        bundle_id: str = "",
+        timeout: float | None = None,
+    ) -> session_pb2.EncodeSessionResponse:
+        """The short-term vector of a user's last events, or of the events given."""
+        request = requests.session_request(user_id, events, bundle_id)
+        return await call(self._session.EncodeSession, request, timeout, self._deadlines.read_s)
+
+    # --- models
+
+    async def model(
+        self,
+        service: Literal["ranker", "session", "profile"] = "ranker",
+        *,
+        timeout: float | None = None,
+    ) -> model_pb2.GetModelResponse:
+        """The bundle that a service serves with now, and those that it can answer for."""
+        request = model_pb2.GetModelRequest()
+        return await call(self._models[service].GetModel, request, timeout, self._deadlines.read_s)

@@ -1,0 +1,93 @@
+"""Where the services are, how long a call may take, and how a channel behaves."""
+
+import json
+from dataclasses import dataclass
+
+# Every call of the contract that is safe to retry, which gRPC does by itself when nobody answers.
+# Left out: WatchItems, which the client resumes from its revision, and ImportEvents, whose caller
+# goes on after the last batch that was answered.
+_RETRIED = {
+    "groundswell.common.v1.ModelService": ("GetModel",),
+    "groundswell.profile.v1.CatalogueService": (
+        "UpsertItems",
+        "DeleteItems",
+        "GetItem",
+        "ListItems",
+    ),
+    "groundswell.profile.v1.EventService": ("AppendEvents", "ListEvents"),
+    "groundswell.profile.v1.ProfileService": (
+        "GetProfile",
+        "BatchGetProfiles",
+        "RefreshProfiles",
+    ),
+    "groundswell.profile.v1.TextService": ("EncodeTexts", "PredictInterests"),
+    "groundswell.ranker.v1.RankerService": (
+        "Recommend",
+        "BatchRecommend",
+        "SimilarItems",
+        "GetInterests",
+    ),
+    "groundswell.session.v1.SessionService": ("RecordEvents", "EncodeSession"),
+}
+MAX_ANSWER_BYTES = 64 * 1024 * 1024
+
+
+@dataclass(frozen=True)
+class Targets:
+    """The addresses of the three services, as gRPC writes them ("host:port", "dns:///name:port").
+
+    The defaults are those of `groundswell up`.
+    """
+
+    ranker: str = "127.0.0.1:50053"
+    session: str = "127.0.0.1:50052"
+    profile: str = "127.0.0.1:50051"
+
+
+@dataclass(frozen=True)
+class Deadlines:
+    """How many seconds a call may take, retries included, when it does not say so itself."""
+
+    read_s: float = 2.0
+    write_s: float = 5.0
+    # Batches of requests, events or items, texts to encode.
+    bulk_s: float = 30.0
+    # A whole import, or waiting for the encoder.
+    stream_s: float = 3600.0
+
+
+def channel_options() -> list[tuple[str, int | str]]:
+    """The options of every channel of the client."""
+    return [
+        ("grpc.service_config", _service_config()),
+        ("grpc.primary_user_agent", "groundswell-python"),
+        # Not faster than the servers permit, which is every 10 s.
+        ("grpc.keepalive_time_ms", 20_000),
+        ("grpc.keepalive_timeout_ms", 10_000),
+        ("grpc.max_receive_message_length", MAX_ANSWER_BYTES),
+        # A server that comes back is found within seconds, not after gRPC's two minutes.
+        ("grpc.initial_reconnect_backoff_ms", 100),
+        ("grpc.min_reconnect_backoff_ms", 500),
+        ("grpc.max_reconnect_backoff_ms", 2_000),
+    ]
+
+
+def _service_config() -> str:
+    names = [
+        {"service": service, "method": method}
+        for service, methods in _RETRIED.items()
+        for method in methods
+    ]
+    retry = {
+        "maxAttempts": 4,
+        "initialBackoff": "0.1s",
+        "maxBackoff": "1s",
+        "backoffMultiplier": 2,
+        "retryableStatusCodes": ["UNAVAILABLE"],
+    }
+    return json.dumps(
+        {
+            "loadBalancingConfig": [{"round_robin": {}}],
+            "methodConfig": [{"name": names, "retryPolicy": retry}],
+        }
+    )

@@ -1,0 +1,151 @@
+"""Builds requests from plain arguments, the same for the sync and the aio client."""
+
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from typing import TypeAlias, TypedDict, TypeVar, Unpack
+
+from groundswell.client.messages import TimeLike, timestamp
+from groundswell.common.v1 import event_pb2
+from groundswell.profile.v1 import catalogue_service_pb2 as catalogue_pb2
+from groundswell.profile.v1 import event_service_pb2 as events_pb2
+from groundswell.profile.v1 import profile_service_pb2 as profile_pb2
+from groundswell.ranker.v1 import ranker_service_pb2 as ranker_pb2
+from groundswell.session.v1 import session_service_pb2 as session_pb2
+
+Events: TypeAlias = Iterable[event_pb2.Event]
+OfSubject = TypeVar(
+    "OfSubject",
+    ranker_pb2.RecommendRequest,
+    ranker_pb2.GetInterestsRequest,
+    session_pb2.EncodeSessionRequest,
+)
+
+# The contract's limit of one batch.
+MAX_EVENTS = 1_000
+# A watch that nobody answered for so long raises.
+WATCH_GIVE_UP_S = 60.0
+
+
+class RecommendOptions(TypedDict, total=False):
+    """What a recommendation may be asked for besides its user; the contract gives the limits."""
+
+    # How many items; 10 when it is not given.
+    page_size: int
+    # An SQL boolean expression, such as "price < 20 AND array_contains(categories, 'Comedy')".
+    filter: str
+    # Items never to return.
+    deny_item_ids: Iterable[str]
+    # Whether items that the user has seen are left out; they are when it is not given.
+    exclude_seen: bool
+    # Forces α, the share of the short-term view, in [0, 1]; else the bundle decides.
+    fusion_weight: float
+    # The request's own time, the clock of recency; now when it is not given.
+    as_of: TimeLike
+
+
+class InterestOptions(TypedDict, total=False):
+    """What an interest distribution may be asked for besides its user."""
+
+    # Forces α, the share of the short-term view, in [0, 1]; else the bundle decides.
+    fusion_weight: float
+    # The request's own time, the clock of recency; now when it is not given.
+    as_of: TimeLike
+
+
+class SimilarOptions(TypedDict, total=False):
+    """What similar items may be asked for besides their item."""
+
+    # How many items; 10 when it is not given.
+    page_size: int
+    # As in RecommendOptions.
+    filter: str
+
+
+def recommend_request(
+    user_id: str | None = None,
+    *,
+    events: Events | None = None,
+    **options: Unpack[RecommendOptions],
+) -> ranker_pb2.RecommendRequest:
+    """A request for `recommend` or `batch_recommend`.
+
+    Give the user's id, or the `events` of a visitor who has none. Raises ValueError for neither
+    or both.
+    """
+    as_of = options.get("as_of")
+    request = ranker_pb2.RecommendRequest(
+        page_size=options.get("page_size"),
+        filter=options.get("filter", ""),
+        deny_item_ids=options.get("deny_item_ids", ()),
+        exclude_seen=options.get("exclude_seen"),
+        fusion_weight=options.get("fusion_weight"),
+        as_of=None if as_of is None else timestamp(as_of),
+    )
+    return _with_subject(request, user_id, events)
+
+
+def interests_request(
+    user_id: str | None, events: Events | None, options: InterestOptions
+) -> ranker_pb2.GetInterestsRequest:
+    """A request for `interests`."""
+    as_of = options.get("as_of")
+    request = ranker_pb2.GetInterestsRequest(
+        fusion_weight=options.get("fusion_weight"),
+        as_of=None if as_of is None else timestamp(as_of),
+    )
+    return _with_subject(request, user_id, events)
+
+
+def similar_request(item_id: str, options: SimilarOptions) -> ranker_pb2.SimilarItemsRequest:
+    """A request for `similar_items`."""
+    return ranker_pb2.SimilarItemsRequest(
+        item_id=item_id,
+        page_size=options.get("page_size"),
+        filter=options.get("filter", ""),
+    )
+
+
+def session_request(
+    user_id: str | None, events: Events | None, bundle_id: str
+) -> session_pb2.EncodeSessionRequest:
+    """A request for `encode_session`."""
+    request = session_pb2.EncodeSessionRequest(bundle_id=bundle_id)
+    return _with_subject(request, user_id, events)
+
+
+def profiles_request(
+    user_ids: Iterable[str], bundle_id: str
+) -> profile_pb2.BatchGetProfilesRequest:
+    """A request for `batch_get_profiles`."""
+    return profile_pb2.BatchGetProfilesRequest(
+        requests=[
+            profile_pb2.GetProfileRequest(user_id=user_id, bundle_id=bundle_id)
+            for user_id in user_ids
+        ]
+    )
+
+
+def watch_request(
+    since_revision: int, bundle_id: str, with_content: bool
+) -> catalogue_pb2.WatchItemsRequest:
+    """A request for `watch_items`."""
+    return catalogue_pb2.WatchItemsRequest(
+        since_revision=since_revision, bundle_id=bundle_id, with_content=with_content
+    )
+
+
+def event_batches(events: Events, size: int) -> Iterator[events_pb2.ImportEventsRequest]:
+    """The requests of an import, `size` events each, read as they are needed."""
+    remaining = iter(events)
+    while batch := list(islice(remaining, size)):
+        yield events_pb2.ImportEventsRequest(events=batch)
+
+
+def _with_subject(request: OfSubject, user_id: str | None, events: Events | None) -> OfSubject:
+    if (user_id is None) == (events is None):
+        raise ValueError("give either user_id or events, not both")
+    if user_id is not None:
+        request.user_id = user_id
+    if events is not None:
+        request.inline_events.CopyFrom(event_pb2.InlineEvents(events=events))
+    return request

@@ -1,0 +1,64 @@
+"""How the sync client makes a call: with a deadline, and with errors of its own."""
+
+from collections.abc import Callable, Generator, Iterator
+from typing import Protocol, TypeVar
+
+import grpc
+
+from groundswell.client.errors import from_rpc_error
+from groundswell.client.requests import Events, event_batches
+from groundswell.profile.v1 import event_service_pb2 as events_pb2
+
+Request = TypeVar("Request")
+Response = TypeVar("Response")
+Answer = TypeVar("Answer", covariant=True)
+
+
+class StreamOfAnswers(Protocol[Answer]):
+    """What gRPC returns for a streaming call."""
+
+    def __iter__(self) -> Iterator[Answer]: ...
+
+    def cancel(self) -> bool: ...
+
+
+def call(
+    method: "grpc.UnaryUnaryMultiCallable[Request, Response]",
+    request: Request,
+    timeout: float | None,
+    default_s: float,
+) -> Response:
+    """The answer of a call. Raises GroundswellError."""
+    try:
+        return method(request, timeout=default_s if timeout is None else timeout)
+    except grpc.RpcError as error:
+        raise from_rpc_error(error) from error
+
+
+def stream(start: Callable[[], StreamOfAnswers[Response]]) -> Generator[Response, None, None]:
+    """The answers of a streaming call; leaving them early ends it. Raises GroundswellError."""
+    answers = start()
+    try:
+        yield from answers
+    except grpc.RpcError as error:
+        raise from_rpc_error(error) from error
+    finally:
+        answers.cancel()
+
+
+class RequestBatches:
+    """The requests of an import; remembers what the caller's own events raised.
+
+    gRPC reads them in a thread of its own and would only cancel the call.
+    """
+
+    def __init__(self, events: Events, size: int) -> None:
+        self.error: Exception | None = None
+        self._batches = event_batches(events, size)
+
+    def __iter__(self) -> Iterator[events_pb2.ImportEventsRequest]:
+        try:
+            yield from self._batches
+        except Exception as error:
+            self.error = error
+            raise

@@ -1,0 +1,192 @@
+"""The sync client's calls of the profile service."""
+
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import closing
+from functools import partial
+
+import grpc
+
+from groundswell.client import requests
+from groundswell.client.channels import Deadlines
+from groundswell.client.errors import GroundswellError
+from groundswell.client.retries import Backoff
+from groundswell.client.sync_calls import RequestBatches, call, stream
+from groundswell.common.v1 import event_pb2, item_pb2
+from groundswell.profile.v1 import catalogue_service_pb2 as catalogue_pb2
+from groundswell.profile.v1 import event_service_pb2 as events_pb2
+from groundswell.profile.v1 import profile_service_pb2 as profile_pb2
+from groundswell.profile.v1 import text_service_pb2 as text_pb2
+from groundswell.profile.v1.catalogue_service_pb2_grpc import CatalogueServiceStub
+from groundswell.profile.v1.event_service_pb2_grpc import EventServiceStub
+from groundswell.profile.v1.profile_service_pb2_grpc import ProfileServiceStub
+from groundswell.profile.v1.text_service_pb2_grpc import TextServiceStub
+
+
+class ProfileCalls:
+    """The part of GroundswellClient that the profile service answers."""
+
+    def __init__(self, channel: grpc.Channel, deadlines: Deadlines) -> None:
+        self._deadlines = deadlines
+        self._events = EventServiceStub(channel)
+        self._catalogue = CatalogueServiceStub(channel)
+        self._profiles = ProfileServiceStub(channel)
+        self._texts = TextServiceStub(channel)
+
+    # --- events
+
+    def append_events(
+        self, events: requests.Events, *, timeout: float | None = None
+    ) -> list[event_pb2.EventResult]:
+        """Store up to 1,000 events of the past; those that happen now go to `record_events`."""
+        request = events_pb2.AppendEventsRequest(events=events)
+        answer = call(self._events.AppendEvents, request, timeout, self._deadlines.write_s)
+        return list(answer.results)
+
+    def list_events(
+        self, user_id: str, *, page_size: int = 100, timeout: float | None = None
+    ) -> Iterator[events_pb2.StoredEvent]:
+        """All events of a user, newest first; `timeout` is for each page."""
+        request = events_pb2.ListEventsRequest(user_id=user_id, page_size=page_size)
+        while True:
+            page = call(self._events.ListEvents, request, timeout, self._deadlines.read_s)
+            yield from page.events
+            if not page.next_page_token:
+                return
+            request.page_token = page.next_page_token
+
+    def import_events(
+        self,
+        events: requests.Events,
+        *,
+        batch_size: int = requests.MAX_EVENTS,
+        timeout: float | None = None,
+    ) -> Iterator[events_pb2.ImportEventsResponse]:
+        """Store a whole log: one answer per batch of `batch_size` events, once it is committed.
+
+        After a failure go on from the first event that was not answered; sending some again does
+        no harm. `timeout` is for the whole log.
+        """
+        batches = RequestBatches(events, batch_size)
+        seconds = self._deadlines.stream_s if timeout is None else timeout
+        try:
+            yield from stream(lambda: self._events.ImportEvents(iter(batches), timeout=seconds))
+        except GroundswellError:
+            if batches.error is not None:
+                raise batches.error from None
+            raise
+
+    # --- items
+
+    def upsert_items(
+        self, items: Iterable[item_pb2.Item], *, timeout: float | None = None
+    ) -> catalogue_pb2.UpsertItemsResponse:
+        """Write up to 1,000 items, all or none; known ones are replaced whole."""
+        request = catalogue_pb2.UpsertItemsRequest(items=items)
+        return call(self._catalogue.UpsertItems, request, timeout, self._deadlines.bulk_s)
+
+    def delete_items(
+        self, item_ids: Iterable[str], *, timeout: float | None = None
+    ) -> catalogue_pb2.DeleteItemsResponse:
+        """Delete up to 1,000 items; one that is not there is no error."""
+        request = catalogue_pb2.DeleteItemsRequest(item_ids=item_ids)
+        return call(self._catalogue.DeleteItems, request, timeout, self._deadlines.bulk_s)
+
+    def get_item(self, item_id: str, *, timeout: float | None = None) -> item_pb2.Item:
+        """One item; the error's reason is ITEM_NOT_FOUND when there is none."""
+        request = catalogue_pb2.GetItemRequest(item_id=item_id)
+        return call(self._catalogue.GetItem, request, timeout, self._deadlines.read_s).item
+
+    def list_items(
+        self, *, page_size: int = 100, timeout: float | None = None
+    ) -> Iterator[item_pb2.Item]:
+        """All items, by number; `timeout` is for each page."""
+        request = catalogue_pb2.ListItemsRequest(page_size=page_size)
+        while True:
+            page = call(self._catalogue.ListItems, request, timeout, self._deadlines.read_s)
+            yield from page.items
+            if not page.next_page_token:
+                return
+            request.page_token = page.next_page_token
+
+    def watch_items(
+        self,
+        since_revision: int = 0,
+        *,
+        bundle_id: str = "",
+        with_content: bool = True,
+        give_up_s: float = requests.WATCH_GIVE_UP_S,
+    ) -> Iterator[catalogue_pb2.WatchItemsResponse]:
+        """Follow the catalogue from a revision on, without end; nothing is missed.
+
+        When the connection breaks the watch goes on from the last revision; after `give_up_s`
+        without an answer it raises.
+        """
+        backoff = Backoff(give_up_s)
+        revision = since_revision
+        while True:
+            request = requests.watch_request(revision, bundle_id, with_content)
+            try:
+                watched = stream(partial(self._catalogue.WatchItems, request))
+                with closing(watched) as answers:
+                    for changes in answers:
+                        revision = changes.revision
+                        backoff.worked()
+                        yield changes
+            except GroundswellError as error:
+                wait_s = backoff.next_wait_s()
+                if error.status is not grpc.StatusCode.UNAVAILABLE or wait_s is None:
+                    raise
+                time.sleep(wait_s)
+
+    # --- profiles
+
+    def get_profile(
+        self,
+        user_id: str,
+        *,
+        bundle_id: str = "",
+        known_seen_version: int | None = None,
+        timeout: float | None = None,
+    ) -> profile_pb2.Profile:
+        """A user's long-term view; for an unknown user it has no vector and no events."""
+        request = profile_pb2.GetProfileRequest(
+            user_id=user_id, bundle_id=bundle_id, known_seen_version=known_seen_version
+        )
+        answer = call(self._profiles.GetProfile, request, timeout, self._deadlines.read_s)
+        return answer.profile
+
+    def batch_get_profiles(
+        self, user_ids: Iterable[str], *, bundle_id: str = "", timeout: float | None = None
+    ) -> list[profile_pb2.Profile]:
+        """The profiles of up to 256 users, in their order."""
+        request = requests.profiles_request(user_ids, bundle_id)
+        answer = call(self._profiles.BatchGetProfiles, request, timeout, self._deadlines.bulk_s)
+        return list(answer.profiles)
+
+    def refresh_profiles(
+        self, user_ids: Iterable[str] = (), *, timeout: float | None = None
+    ) -> Iterator[profile_pb2.RefreshProfilesResponse]:
+        """Wait until the encoder has covered all that is stored now, with its progress.
+
+        Without users: everyone and every item that waits. It ends when nothing is left to do.
+        """
+        request = profile_pb2.RefreshProfilesRequest(user_ids=user_ids)
+        seconds = self._deadlines.stream_s if timeout is None else timeout
+        return stream(lambda: self._profiles.RefreshProfiles(request, timeout=seconds))
+
+    # --- texts
+
+    def encode_texts(
+        self, texts: Iterable[str], *, bundle_id: str = "", timeout: float | None = None
+    ) -> text_pb2.EncodeTextsResponse:
+        """The vectors of up to 64 texts, in the space of the items."""
+        request = text_pb2.EncodeTextsRequest(texts=texts, bundle_id=bundle_id)
+        return call(self._texts.EncodeTexts, request, timeout, self._deadlines.bulk_s)
+
+    def predict_interests(
+        self, text: str, *, timeout: float | None = None
+    ) -> text_pb2.PredictInterestsResponse:
+        """What a text is about: a distribution over the catalogue's categories."""
+        request = text_pb2.PredictInterestsRequest(text=text)
+        return call(self._texts.PredictInterests, request, timeout, self._deadlines.read_s)
