@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from groundswell.serving.telemetry import count
 from groundswell.session_service.encoder import SessionEncoder, SessionView
 from groundswell.session_service.windows import Window, WindowEvent
 
@@ -35,7 +36,9 @@ class StoredViews:
         # A window that did not change keeps the very tuple of its events.
         if answer is not None and answer.events is window.events and self._holds(answer):
             self._answers.move_to_end(user_key)
+            count("session_views", source="stored")
             return answer.view
+        count("session_views", source="encoded")
         version = self.encoder.items.version
         view = await self.encoder.encode(window.events)
         item_nos = np.frombuffer(view.item_nos, "<i8").astype(np.int64)

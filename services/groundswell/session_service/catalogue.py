@@ -13,6 +13,7 @@ from groundswell.profile.v1.catalogue_service_pb2 import (
 )
 from groundswell.profile.v1.catalogue_service_pb2_grpc import CatalogueServiceStub
 from groundswell.serving.errors import ServiceError
+from groundswell.serving.telemetry import count
 from groundswell.serving.vectors import vector_from_proto
 from groundswell.session_service.items import ItemTable
 
@@ -96,5 +97,6 @@ class CatalogueFollower:
                 vector = vector_from_proto(change.vector, self._dimension, self._bundle_id)
             except ServiceError as error:
                 # One bad vector must neither end the stream nor reach a model.
+                count("item_vectors_refused")
                 _log.error("item_vector_refused", item_no=item.item_no, problem=str(error))
         self.items.upsert(item.item_id, item.item_no, vector)

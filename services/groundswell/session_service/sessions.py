@@ -15,6 +15,7 @@ from groundswell.common.v1.event_pb2 import (
 )
 from groundswell.serving.errors import ResourceExhausted, Unavailable
 from groundswell.serving.pseudonym import Pseudonymizer
+from groundswell.serving.telemetry import count
 from groundswell.serving.validation import event_problem
 from groundswell.session_service.profile_client import window_event
 from groundswell.session_service.windows import Listing, Window, WindowEvent, WindowStore
@@ -83,7 +84,7 @@ class Sessions:
         listing = self._listing(user_id, user_key, capacity)
         if self._log_is_down and held is not None and held.was_listed:
             # Waiting could only cost time; the listing goes on and finds when the log is back.
-            return held
+            return _not_current(held)
         try:
             # Shielded: others may wait for the same listing when this caller is gone.
             return await asyncio.shield(listing)
@@ -91,7 +92,7 @@ class Sessions:
             held = await self._windows.get(user_key)
             if held is None or not held.was_listed:
                 raise
-            return held
+            return _not_current(held)
 
     def _listing(self, user_id: str, user_key: bytes, capacity: int) -> asyncio.Task[Window]:
         """Start reading the log for a user, or join those who wait for it already."""
@@ -138,12 +139,18 @@ class Sessions:
         known = 0 if held is None else held.last_sequence
         now = self._clock()
         listing = await self._log.newest(user_id, capacity)
+        count("session_windows_listed")
 
         def change(window: Window) -> Window:
             return window.relisted(listing, capacity=capacity, known=known, now=now)
 
         window = await self._windows.update(user_key, change)
         return change(Window(capacity)) if window is None else window
+
+
+def _not_current(window: Window) -> Window:
+    count("degradations", kind="SESSION_WINDOW_NOT_CURRENT")
+    return window
 
 
 def _merge(

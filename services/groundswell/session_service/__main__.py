@@ -1,0 +1,65 @@
+"""`python -m groundswell.session_service`: builds the session service's parts and serves them."""
+
+import grpc
+import structlog
+
+from groundswell.artifacts.errors import BundleError
+from groundswell.artifacts.follower import BundleFollower
+from groundswell.artifacts.store import BundleStore
+from groundswell.common.v1 import model_service_pb2_grpc
+from groundswell.serving.channels import open_channel
+from groundswell.serving.pseudonym import Pseudonymizer
+from groundswell.serving.server import run, serve
+from groundswell.serving.settings import load_settings
+from groundswell.serving.telemetry import count
+from groundswell.session.v1 import session_service_pb2_grpc
+from groundswell.session_service.bundles import LoadedBundles
+from groundswell.session_service.model_servicer import ModelServicer
+from groundswell.session_service.profile_client import EventLogClient
+from groundswell.session_service.servicer import SessionServicer
+from groundswell.session_service.sessions import Sessions
+from groundswell.session_service.settings import SessionSettings
+from groundswell.session_service.windows import MemoryWindows
+
+_log = structlog.get_logger(__name__)
+
+
+async def main(settings: SessionSettings) -> None:
+    """Serve until the process is told to end."""
+    profile = open_channel(settings.profile_address)
+    bundles = LoadedBundles(profile, settings)
+    store = BundleStore(settings.bundles)
+    follower = BundleFollower(store, settings.bundle_poll_s, bundles.take, _refused)
+    servicer = SessionServicer(_sessions(profile, settings), bundles)
+
+    def register(server: grpc.aio.Server) -> tuple[str, ...]:
+        session_service_pb2_grpc.add_SessionServiceServicer_to_server(servicer, server)
+        model_service_pb2_grpc.add_ModelServiceServicer_to_server(ModelServicer(bundles), server)
+        return "groundswell.session.v1.SessionService", "groundswell.common.v1.ModelService"
+
+    async def close() -> None:
+        await follower.close()
+        await bundles.close()
+        await profile.close()
+
+    await serve(settings, register, ready=follower.start, close=close)
+
+
+def _sessions(profile: grpc.aio.Channel, settings: SessionSettings) -> Sessions:
+    log = EventLogClient(
+        profile,
+        append_timeout_s=settings.append_timeout_s,
+        list_timeout_s=settings.list_timeout_s,
+    )
+    pseudonyms = Pseudonymizer(settings.secret.get_secret_value())
+    windows = MemoryWindows(settings.max_windows)
+    return Sessions(log, windows, pseudonyms, ttl_s=settings.window_ttl_s)
+
+
+def _refused(bundle_id: str, error: BundleError) -> None:
+    count("bundles_refused", reason=error.reason)
+    _log.error("bundle_refused", bundle_id=bundle_id, reason=error.reason, problem=str(error))
+
+
+if __name__ == "__main__":
+    run(main(load_settings(SessionSettings)))

@@ -1,0 +1,166 @@
+"""A served window is read exactly as the model would read it alone, and read again only if due."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import numpy as np
+import pytest
+
+from groundswell.artifacts.bundle import Bundle
+from groundswell.session_service.answers import StoredViews
+from groundswell.session_service.encoder import SessionEncoder
+from groundswell.session_service.items import ItemTable
+from groundswell.session_service.windows import Listing, Window, WindowEvent
+
+_MINUTE_US = 60_000_000
+_L = 8  # the tiny bundle's window
+
+
+def event(n: int, *, item_no: int = 0, minutes: float = 1.0, session_id: str = "") -> WindowEvent:
+    time_us = int(n * minutes * _MINUTE_US)
+    return WindowEvent(time_us, 0, f"e{n}", n, item_no or 1 + n % 5, 1 + n % 9, session_id)
+
+
+def window(events: list[WindowEvent]) -> Window:
+    listing = Listing(events, len(events))
+    return Window(_L + 1).relisted(listing, capacity=_L + 1, known=0, now=0.0)
+
+
+@pytest.fixture
+def items(bundle: Bundle) -> ItemTable:
+    table = ItemTable(bundle.manifest.dimension)
+    for row in range(6):
+        table.upsert(f"item-{row}", row + 1, np.array(bundle.item_vectors[row]))
+    return table
+
+
+@pytest.fixture
+async def encoder(bundle: Bundle, items: ItemTable) -> AsyncIterator[SessionEncoder]:
+    encoder = SessionEncoder(
+        bundle.id,
+        bundle.session_model(),
+        items,
+        window_length=bundle.manifest.window_length,
+        use_time=True,
+        max_batch=16,
+        max_queue=100,
+    )
+    yield encoder
+    await encoder.close()
+
+
+async def encode(encoder: SessionEncoder, events: list[WindowEvent]) -> np.ndarray:
+    return np.frombuffer((await encoder.encode(events)).vector, "<f4")
+
+
+async def test_a_window_is_encoded_as_the_model_alone_would(
+    bundle: Bundle, items: ItemTable, encoder: SessionEncoder
+) -> None:
+    events = [event(n) for n in range(1, 6)]
+    expected = bundle.session_model().run(
+        item_vectors=items.vectors(np.array([e.item_no for e in events]))[None],
+        actions=np.array([[e.action for e in events]]),
+        gaps=np.log1p(np.array([[0, 60, 60, 60, 60]])).astype(np.float32),
+        starts=np.array([[1, 0, 0, 0, 0]], np.float32),
+        lengths=np.array([5]),
+    )
+    np.testing.assert_allclose(await encode(encoder, events), expected[0], rtol=1e-5, atol=1e-6)
+
+
+async def test_windows_that_share_a_batch_do_not_touch_each_other(encoder: SessionEncoder) -> None:
+    windows = [[event(n + shift) for n in range(1, 1 + shift)] for shift in range(9)]
+    alone = [await encode(encoder, events) for events in windows]
+    together = await asyncio.gather(*(encode(encoder, events) for events in windows))
+    for one, other in zip(alone, together, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
+
+
+async def test_only_the_newest_events_of_a_long_window_are_read(encoder: SessionEncoder) -> None:
+    long = [event(n) for n in range(1, 40)]
+    view = await encoder.encode(long)
+    assert view.num_window_events == _L
+    assert list(np.frombuffer(view.item_nos, "<i8")) == [e.item_no for e in long[-_L:]]
+    assert list(np.frombuffer(view.action_masks, "<u4")) == [1 << e.action for e in long[-_L:]]
+    assert view.last_event_us == long[-1].time_us
+    np.testing.assert_array_equal(
+        np.frombuffer(view.vector, "<f4"), await encode(encoder, long[-_L - 1 :])
+    )
+
+
+async def test_the_event_before_the_window_tells_whether_the_window_starts_a_session(
+    encoder: SessionEncoder,
+) -> None:
+    within = [event(n) for n in range(1, _L + 2)]
+    parted = [within[0]._replace(time_us=-90 * _MINUTE_US), *within[1:]]
+    assert (await encoder.encode(within)).num_session_events == _L
+    assert not np.array_equal(await encode(encoder, within), await encode(encoder, parted))
+
+
+async def test_the_last_session_is_counted_by_its_id_or_by_time(encoder: SessionEncoder) -> None:
+    by_id = [event(n, session_id="a" if n < 4 else "b") for n in range(1, 7)]
+    assert (await encoder.encode(by_id)).num_session_events == 3
+    by_time = [event(n, minutes=31) for n in range(1, 7)]
+    assert (await encoder.encode(by_time)).num_session_events == 1
+
+
+async def test_an_empty_window_has_a_vector(encoder: SessionEncoder) -> None:
+    view = await encoder.encode([])
+    assert view.num_window_events == 0
+    assert view.last_event_us is None
+    assert np.isfinite(np.frombuffer(view.vector, "<f4")).all()
+
+
+async def test_an_unchanged_window_is_not_encoded_again(encoder: SessionEncoder) -> None:
+    views = StoredViews(encoder, max_views=10)
+    held = window([event(1), event(2)])
+    first = await views.view(b"ann", held)
+    assert await views.view(b"ann", held) is first
+    assert (
+        await views.view(
+            b"ann", held.relisted(Listing(held.events, 2), capacity=_L + 1, known=2, now=9.0)
+        )
+        is first
+    )
+    assert await views.view(b"ann", held.merged([event(3)])) is not first
+
+
+async def test_a_vector_that_comes_late_replaces_the_stored_view(
+    encoder: SessionEncoder, items: ItemTable
+) -> None:
+    views = StoredViews(encoder, max_views=10)
+    held = window([event(1), event(2, item_no=77)])
+    before = await views.view(b"ann", held)
+    items.upsert("elsewhere", 99, np.ones(16, np.float32))
+    assert await views.view(b"ann", held) is before
+    items.upsert("item-77", 77, np.ones(16, np.float32))
+    after = await views.view(b"ann", held)
+    assert after.vector != before.vector
+    assert after.item_nos == before.item_nos
+
+
+async def test_a_vector_that_changes_while_the_model_runs_is_read_at_the_next_call(
+    encoder: SessionEncoder, items: ItemTable
+) -> None:
+    views = StoredViews(encoder, max_views=10)
+    held = window([event(1, item_no=2)])
+    running = asyncio.create_task(views.view(b"ann", held))
+    await asyncio.sleep(0)
+    items.upsert("item-1", 2, np.ones(16, np.float32))
+    assert (await views.view(b"ann", held)).vector != (await running).vector
+
+
+async def test_the_view_that_was_used_longest_ago_leaves_first(encoder: SessionEncoder) -> None:
+    views = StoredViews(encoder, max_views=1)
+    held = window([event(1)])
+    first = await views.view(b"ann", held)
+    await views.view(b"bob", held)
+    assert await views.view(b"ann", held) is not first
+
+
+async def test_a_model_that_gives_nan_fails_the_call(
+    encoder: SessionEncoder, items: ItemTable
+) -> None:
+    items.upsert("overflowing", 3, np.full(16, 3e38, np.float32))
+    with pytest.raises(ValueError, match="NaN or infinity"):
+        await encoder.encode([event(n, item_no=3) for n in range(1, 6)])
+    assert np.isfinite(await encode(encoder, [event(1)])).all()
