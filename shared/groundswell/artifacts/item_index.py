@@ -254,7 +254,7 @@ def _exact(rows: ItemRows, query: Query, places: NDArray[np.int64]) -> NDArray[n
 
 def _rounding(rows: ItemRows, query: Query) -> float:
     """Bound how far two float32 inner products may be from the order of the exact ones."""
-    d = rows.main.shape[1]
+    d: int = rows.main.shape[1]
     length = float(np.linalg.norm(query.parts.sum(0)))
     return 2.0 * d * _EPSILON * length * rows.longest
 
