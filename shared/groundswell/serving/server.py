@@ -134,8 +134,28 @@ async def _set_health(
         await servicer.set(name, status)
 
 
+def server_options(max_connection_age_s: float) -> tuple[tuple[str, int], ...]:
+    """The gRPC options of every server of the suite."""
+    age_ms = int(max_connection_age_s * 1000)
+    return (
+        ("grpc.max_receive_message_length", MAX_REQUEST_BYTES),
+        ("grpc.max_send_message_length", -1),
+        # Without this a second process would silently share the port.
+        ("grpc.so_reuseport", 0),
+        # Clients connect anew from time to time, so that new replicas get calls. Streams that
+        # are open then have as long again to end.
+        ("grpc.max_connection_age_ms", age_ms),
+        ("grpc.max_connection_age_grace_ms", age_ms),
+        # Half-open connections are found and closed within the minute.
+        ("grpc.keepalive_time_ms", 30_000),
+        ("grpc.keepalive_timeout_ms", 10_000),
+        ("grpc.keepalive_permit_without_calls", 1),
+        # Clients of the suite ping every 20 s.
+        ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+    )
+
+
 def _make_server(settings: ServingSettings, drain: DrainInterceptor) -> grpc.aio.Server:
-    age_ms = int(settings.max_connection_age_s * 1000)
     return grpc.aio.server(
         interceptors=(
             TelemetryInterceptor(),
@@ -143,22 +163,7 @@ def _make_server(settings: ServingSettings, drain: DrainInterceptor) -> grpc.aio
             drain,
             AdmissionInterceptor(settings.max_concurrent_rpcs),
         ),
-        options=(
-            ("grpc.max_receive_message_length", MAX_REQUEST_BYTES),
-            ("grpc.max_send_message_length", -1),
-            # Without this a second process would silently share the port.
-            ("grpc.so_reuseport", 0),
-            # Clients connect anew from time to time, so that new replicas get calls. Streams that
-            # are open then have as long again to end.
-            ("grpc.max_connection_age_ms", age_ms),
-            ("grpc.max_connection_age_grace_ms", age_ms),
-            # Half-open connections are found and closed within the minute.
-            ("grpc.keepalive_time_ms", 30_000),
-            ("grpc.keepalive_timeout_ms", 10_000),
-            ("grpc.keepalive_permit_without_calls", 1),
-            # Clients of the suite ping every 20 s.
-            ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
-        ),
+        options=server_options(settings.max_connection_age_s),
     )
 
 
