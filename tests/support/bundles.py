@@ -108,7 +108,8 @@ class _Items(nn.Module):
     def forward(self, text_vectors: Tensor, rows: Tensor) -> Tensor:
         known_B1 = (rows >= 0).float()[:, None]
         text_Bd: Tensor = self.project(text_vectors)
-        return text_Bd + 0.3 * known_B1 * self.ids(rows.clamp(min=0))
+        ids_Bd: Tensor = self.ids(rows.clamp(min=0))
+        return text_Bd + 0.3 * known_B1 * ids_Bd
 
 
 class _Pooled(nn.Module):

@@ -1,0 +1,73 @@
+"""The layout that the four source roots, the stubs and the documents promise."""
+
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+from google.protobuf import descriptor_pb2
+
+ROOT = Path(__file__).resolve().parents[2]
+SOURCE_ROOTS = ("protos/gen", "shared", "services", "clients/python")
+
+
+@pytest.mark.parametrize("root", SOURCE_ROOTS)
+def test_no_root_closes_the_namespace(root: str) -> None:
+    package = ROOT / root / "groundswell"
+    assert package.is_dir()
+    assert not (package / "__init__.py").exists()
+
+
+def test_the_wheel_and_the_editable_install_take_the_same_roots() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    build = project["tool"]["hatch"]["build"]
+    assert build["dev-mode-dirs"] == list(SOURCE_ROOTS)
+    packages = build["targets"]["wheel"]["packages"]
+    assert packages == [f"{root}/groundswell" for root in SOURCE_ROOTS]
+
+
+def test_the_base_install_is_the_client_alone() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    names = sorted(re.split(r"[<>=\[ ]", need)[0] for need in project["dependencies"])
+    assert names == ["grpcio", "protobuf"]
+
+
+def test_the_committed_stubs_are_what_the_protos_say(tmp_path: Path) -> None:
+    protos = sorted((ROOT / "protos/groundswell").rglob("*.proto"))
+    out = tmp_path / "gen"
+    out.mkdir()
+    command = [sys.executable, "-m", "grpc_tools.protoc", f"-I{ROOT / 'protos'}"]
+    subprocess.run([*command, f"--python_out={out}", *map(str, protos)], check=True)
+    fresh = {p.relative_to(out): p.read_text() for p in out.rglob("*_pb2.py")}
+    committed = ROOT / "protos/gen"
+    assert fresh == {p.relative_to(committed): p.read_text() for p in committed.rglob("*_pb2.py")}
+
+
+def test_every_method_of_the_contracts_is_served(tmp_path: Path) -> None:
+    """Declared and not implemented would be a promise that a caller finds out about too late."""
+    image = tmp_path / "image.binpb"
+    protos = sorted((ROOT / "protos/groundswell").rglob("*.proto"))
+    command = [sys.executable, "-m", "grpc_tools.protoc", f"-I{ROOT / 'protos'}"]
+    subprocess.run([*command, f"--descriptor_set_out={image}", *map(str, protos)], check=True)
+    declared = descriptor_pb2.FileDescriptorSet.FromString(image.read_bytes())
+    services = "\n".join(p.read_text() for p in (ROOT / "services").rglob("*.py"))
+    methods = [m.name for f in declared.file for s in f.service for m in s.method]
+    assert len(methods) > 15
+    assert [m for m in methods if f"def {m}(" not in services] == []
+
+
+def test_every_reason_that_a_service_gives_is_in_the_contracts() -> None:
+    documents = [ROOT / "protos/README.md", *(ROOT / "protos/groundswell").rglob("*.proto")]
+    contracts = "\n".join(path.read_text() for path in documents)
+    raised = re.compile(
+        r"\b(?:InvalidArgument|NotFound|FailedPrecondition|ResourceExhausted|Unavailable|"
+        r"DeadlineExceeded|AlreadyExists)\(\s*\"([A-Z][A-Z_]+)\""
+    )
+    used: dict[str, str] = {}
+    for root in ("shared", "services"):
+        for path in (ROOT / root).rglob("*.py"):
+            used.update(dict.fromkeys(raised.findall(path.read_text()), path.name))
+    assert len(used) > 10
+    assert {reason: file for reason, file in used.items() if reason not in contracts} == {}
