@@ -1,7 +1,7 @@
 """Checks of what several contracts share: ids, pages, times and events."""
 
 import math
-from typing import Protocol
+from typing import Literal, Protocol
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
@@ -26,7 +26,7 @@ class PagedRequest(Protocol):
     @property
     def page_size(self) -> int: ...
 
-    def HasField(self, field_name: str, /) -> bool: ...
+    def HasField(self, field_name: Literal["page_size"], /) -> bool: ...
 
 
 def id_problem(value: str, max_bytes: int, *, may_be_empty: bool = False) -> str | None:
