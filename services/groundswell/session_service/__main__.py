@@ -30,7 +30,7 @@ async def main(settings: SessionSettings) -> None:
     bundles = LoadedBundles(profile, settings)
     store = BundleStore(settings.bundles)
     follower = BundleFollower(store, settings.bundle_poll_s, bundles.take, _refused)
-    servicer = SessionServicer(_sessions(profile, settings), bundles)
+    servicer = SessionServicer(_sessions(profile, bundles, settings), bundles)
 
     def register(server: grpc.aio.Server) -> tuple[str, ...]:
         session_service_pb2_grpc.add_SessionServiceServicer_to_server(servicer, server)
@@ -45,7 +45,9 @@ async def main(settings: SessionSettings) -> None:
     await serve(settings, register, ready=follower.start, close=close)
 
 
-def _sessions(profile: grpc.aio.Channel, settings: SessionSettings) -> Sessions:
+def _sessions(
+    profile: grpc.aio.Channel, bundles: LoadedBundles, settings: SessionSettings
+) -> Sessions:
     log = EventLogClient(
         profile,
         append_timeout_s=settings.append_timeout_s,
@@ -53,7 +55,7 @@ def _sessions(profile: grpc.aio.Channel, settings: SessionSettings) -> Sessions:
     )
     pseudonyms = Pseudonymizer(settings.secret.get_secret_value())
     windows = MemoryWindows(settings.max_windows)
-    return Sessions(log, windows, pseudonyms, ttl_s=settings.window_ttl_s)
+    return Sessions(log, windows, pseudonyms, changed=bundles.refresh, ttl_s=settings.window_ttl_s)
 
 
 def _refused(bundle_id: str, error: BundleError) -> None:

@@ -1,5 +1,6 @@
 """Views that were encoded before, served again while window and item vectors are unchanged."""
 
+import asyncio
 from collections import OrderedDict
 from dataclasses import dataclass
 
@@ -12,11 +13,18 @@ from groundswell.session_service.windows import Window, WindowEvent
 
 
 @dataclass(slots=True)
-class _Answer:
+class _Stored:
     events: tuple[WindowEvent, ...]
     items_version: int
     item_nos: NDArray[np.int64]
     view: SessionView
+
+
+@dataclass(frozen=True, slots=True)
+class _Running:
+    events: tuple[WindowEvent, ...]
+    items_version: int
+    task: asyncio.Task[SessionView]
 
 
 class StoredViews:
@@ -25,32 +33,62 @@ class StoredViews:
     def __init__(self, encoder: SessionEncoder, max_views: int) -> None:
         self.encoder = encoder
         self._max_views = max_views
-        self._answers: OrderedDict[bytes, _Answer] = OrderedDict()
+        self._stored: OrderedDict[bytes, _Stored] = OrderedDict()
+        self._running: dict[bytes, _Running] = {}
 
     async def view(self, user_key: bytes, window: Window) -> SessionView:
         """Return the view of a window, encoded anew only when it must be.
 
         Raises ResourceExhausted (OVERLOADED).
         """
-        answer = self._answers.get(user_key)
+        stored = self._stored.get(user_key)
         # A window that did not change keeps the very tuple of its events.
-        if answer is not None and answer.events is window.events and self._holds(answer):
-            self._answers.move_to_end(user_key)
+        if stored is not None and stored.events is window.events and self._holds(stored):
+            self._stored.move_to_end(user_key)
             count("session_views", source="stored")
-            return answer.view
-        count("session_views", source="encoded")
-        version = self.encoder.items.version
-        view = await self.encoder.encode(window.events)
-        item_nos = np.frombuffer(view.item_nos, "<i8").astype(np.int64)
-        self._answers[user_key] = _Answer(window.events, version, item_nos, view)
-        self._answers.move_to_end(user_key)
-        if len(self._answers) > self._max_views:
-            self._answers.popitem(last=False)
-        return view
+            return stored.view
+        # Shielded: others may wait for the same view when this caller is gone.
+        return await asyncio.shield(self._encode(user_key, window))
 
-    def _holds(self, answer: _Answer) -> bool:
+    def refresh(self, user_key: bytes, window: Window) -> None:
+        """Begin to encode a window that a write changed, if its user is one who asks.
+
+        The read that follows a write finds its view done, or under way.
+        """
+        if user_key in self._stored:
+            self._encode(user_key, window)
+
+    def _encode(self, user_key: bytes, window: Window) -> asyncio.Task[SessionView]:
+        version = self.encoder.items.version
+        running = self._running.get(user_key)
+        if running and running.events is window.events and running.items_version == version:
+            return running.task
+        count("session_views", source="encoded")
+        task = asyncio.create_task(self.encoder.encode(window.events))
+        running = _Running(window.events, version, task)
+        self._running[user_key] = running
+        task.add_done_callback(lambda _: self._encoded(user_key, running))
+        return task
+
+    def _encoded(self, user_key: bytes, running: _Running) -> None:
+        task = running.task
+        failed = task.cancelled() or task.exception() is not None
+        # A newer one may be under way already: then this one is not stored.
+        if self._running.get(user_key) is not running:
+            return
+        del self._running[user_key]
+        if failed:
+            return
+        view = task.result()
+        item_nos = np.frombuffer(view.item_nos, "<i8").astype(np.int64)
+        self._stored[user_key] = _Stored(running.events, running.items_version, item_nos, view)
+        self._stored.move_to_end(user_key)
+        if len(self._stored) > self._max_views:
+            self._stored.popitem(last=False)
+
+    def _holds(self, stored: _Stored) -> bool:
         items = self.encoder.items
-        if not items.unchanged(answer.item_nos, answer.items_version):
+        if not items.unchanged(stored.item_nos, stored.items_version):
             return False
-        answer.items_version = items.version
+        stored.items_version = items.version
         return True

@@ -14,6 +14,7 @@ from groundswell.session_service.answers import StoredViews
 from groundswell.session_service.catalogue import CatalogueFollower
 from groundswell.session_service.encoder import SessionEncoder
 from groundswell.session_service.settings import SessionSettings
+from groundswell.session_service.windows import Window
 
 _log = structlog.get_logger(__name__)
 
@@ -75,6 +76,11 @@ class LoadedBundles:
     def capacity(self) -> int:
         """How many events a window must hold: the longest window, and the event before it."""
         return 1 + max(bundle.encoder.window_length for bundle in self.loaded())
+
+    def refresh(self, user_key: bytes, window: Window) -> None:
+        """Let the served bundle begin to encode a window that a write changed."""
+        if self._current is not None:
+            self._current.views.refresh(user_key, window)
 
     async def take(self, bundle: Bundle) -> None:
         """Load a bundle, wait until its items have come, serve it; the one before stays loaded.

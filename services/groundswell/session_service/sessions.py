@@ -34,7 +34,10 @@ class EventLog(Protocol):
 
 
 class Sessions:
-    """Writes go to the log first and to the window second; a window is only ever a cache."""
+    """Writes go to the log first and to the window second; a window is only ever a cache.
+
+    `changed` hears of every held window that a write changed.
+    """
 
     def __init__(
         self,
@@ -42,12 +45,14 @@ class Sessions:
         windows: WindowStore,
         pseudonyms: Pseudonymizer,
         *,
+        changed: Callable[[bytes, Window], None],
         ttl_s: float,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._log = log
         self._windows = windows
         self._pseudonyms = pseudonyms
+        self._changed = changed
         self._ttl_s = ttl_s
         self._clock = clock
         self._listings: dict[bytes, asyncio.Task[Window]] = {}
@@ -129,7 +134,9 @@ class Sessions:
             target[keys[event.user_id]].append(written)
         for user_key in keys.values():
             change = partial(_merge, accepted=accepted[user_key], duplicate=duplicate[user_key])
-            await self._windows.update(user_key, change)
+            window = await self._windows.update(user_key, change)
+            if window is not None and window.is_whole:
+                self._changed(user_key, window)
         return results
 
     async def _relist(self, user_id: str, user_key: bytes, capacity: int) -> Window:

@@ -59,11 +59,15 @@ class Window:
         """The highest sequence that was taken into account; 0 for none."""
         return max(self.complete_to, 0, *self.ahead)
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether no write is known to be missing."""
+        return self.was_listed and not self.ahead
+
     def is_current(self, capacity: int, since: float) -> bool:
         """Whether it holds `capacity` events without a gap, and was listed at `since` or later."""
-        whole = not self.ahead and self.complete_to >= 0
         holds = self.capacity >= capacity or len(self.events) < self.capacity
-        return whole and holds and self.listed_at >= since
+        return self.is_whole and holds and self.listed_at >= since
 
     def merged(self, events: Iterable[WindowEvent], *, duplicates: bool = False) -> "Window":
         """Take committed writes into account.

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from groundswell.artifacts.bundle import Bundle
+from groundswell.serving.errors import Unavailable
 from groundswell.session_service.answers import StoredViews
 from groundswell.session_service.encoder import SessionEncoder
 from groundswell.session_service.items import ItemTable
@@ -144,9 +145,66 @@ async def test_a_vector_that_changes_while_the_model_runs_is_read_at_the_next_ca
     views = StoredViews(encoder, max_views=10)
     held = window([event(1, item_no=2)])
     running = asyncio.create_task(views.view(b"ann", held))
-    await asyncio.sleep(0)
+    for _ in range(3):  # until the model has its input
+        await asyncio.sleep(0)
     items.upsert("item-1", 2, np.ones(16, np.float32))
     assert (await views.view(b"ann", held)).vector != (await running).vector
+
+
+async def test_readers_of_one_window_share_one_view(encoder: SessionEncoder) -> None:
+    views = StoredViews(encoder, max_views=10)
+    held = window([event(1)])
+    got = await asyncio.gather(*(views.view(b"ann", held) for _ in range(5)))
+    assert all(view is got[0] for view in got)
+
+
+async def test_a_reader_who_leaves_does_not_take_the_view_from_the_others(
+    encoder: SessionEncoder,
+) -> None:
+    views = StoredViews(encoder, max_views=10)
+    held = window([event(1)])
+    first = asyncio.create_task(views.view(b"ann", held))
+    second = asyncio.create_task(views.view(b"ann", held))
+    await asyncio.sleep(0)
+    first.cancel()
+    assert (await second).num_window_events == 1
+
+
+async def test_a_write_of_a_user_who_asks_is_encoded_before_the_next_read(
+    encoder: SessionEncoder,
+) -> None:
+    views = StoredViews(encoder, max_views=10)
+    held = window([event(1)])
+    await views.view(b"ann", held)
+    changed = held.merged([event(2)])
+    views.refresh(b"ann", changed)
+    await asyncio.sleep(0.1)
+    await encoder.close()  # what is read now was encoded before
+    assert (await views.view(b"ann", changed)).num_window_events == 2
+
+
+async def test_a_write_of_a_user_who_never_asks_is_not_encoded(encoder: SessionEncoder) -> None:
+    views = StoredViews(encoder, max_views=10)
+    held = window([event(1)])
+    views.refresh(b"bob", held)
+    await encoder.close()
+    with pytest.raises(Unavailable):
+        await views.view(b"bob", held)
+
+
+async def test_an_older_window_that_is_done_later_does_not_replace_a_newer_view(
+    encoder: SessionEncoder,
+) -> None:
+    views = StoredViews(encoder, max_views=10)
+    held = window([event(1)])
+    await views.view(b"ann", held)
+    newer = held.merged([event(2)])
+    newest = newer.merged([event(3)])
+    views.refresh(b"ann", newer)
+    views.refresh(b"ann", newest)
+    await asyncio.sleep(0.1)
+    await encoder.close()
+    assert (await views.view(b"ann", newest)).num_window_events == 3
 
 
 async def test_the_view_that_was_used_longest_ago_leaves_first(encoder: SessionEncoder) -> None:

@@ -95,9 +95,21 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def sessions(log: MemoryLog, clock: Clock) -> Sessions:
-    pseudonyms = Pseudonymizer("a secret of the tests")
-    return Sessions(log, MemoryWindows(10), pseudonyms, ttl_s=10.0, clock=clock)
+def changed() -> list[Window]:
+    """The windows that writes changed, as they were announced."""
+    return []
+
+
+@pytest.fixture
+def sessions(log: MemoryLog, clock: Clock, changed: list[Window]) -> Sessions:
+    return Sessions(
+        log,
+        MemoryWindows(10),
+        Pseudonymizer("a secret of the tests"),
+        changed=lambda _, window: changed.append(window),
+        ttl_s=10.0,
+        clock=clock,
+    )
 
 
 def ids(window: Window) -> list[str]:
@@ -276,3 +288,16 @@ async def test_a_longer_model_reads_further_back(sessions: Sessions) -> None:
     await sessions.record([event(f"e{day}", day=day) for day in range(9)], None)
     await sessions.window("ann", 4)
     assert ids(await sessions.window("ann", 6)) == ["e3", "e4", "e5", "e6", "e7", "e8"]
+
+
+async def test_a_held_window_that_a_write_changed_is_announced_when_it_is_whole(
+    sessions: Sessions, log: MemoryLog, changed: list[Window]
+) -> None:
+    await sessions.record([event("a")], None)
+    assert changed == []
+    await sessions.window("ann", 5)
+    await sessions.record([event("b", day=1)], None)
+    assert [ids(window) for window in changed] == [["a", "b"]]
+    await log.append([event("imported")], None)
+    await sessions.record([event("c", day=2)], None)
+    assert len(changed) == 1
