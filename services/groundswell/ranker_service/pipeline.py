@@ -14,13 +14,15 @@ from groundswell.artifacts.item_index import Hits, ItemIndex, Query
 from groundswell.features.gate import GATE_FEATURES
 from groundswell.ranker_service.fusion import AlphaSource, Fused, Fusion
 
+_NO_HITS = Hits(np.empty(0, np.int64), np.empty(0, np.float32), np.empty((0, 2), np.float32))
+
 
 @dataclass(frozen=True)
 class RankInput:
     """One user to rank items for."""
 
     k: int
-    """How many items at most; every item of the index may be asked for."""
+    """How many items at most; every item of the index may be asked for. 0: the fusion alone."""
     short: NDArray[np.float32] | None = None
     """[d] the short-term vector u_s; None without one."""
     long: NDArray[np.float32] | None = None
@@ -74,16 +76,17 @@ class Pipeline:
         """Rank for each user, in the order of `inputs`."""
         if not inputs:
             return []
-        fused = self.fuse(inputs)
+        fused = self._fuse(inputs)
         known = [b for b, source in enumerate(fused.sources) if source is not AlphaSource.NONE]
-        hits = dict(zip(known, self._retrieve(inputs, fused, known), strict=True))
+        searched = [b for b in known if inputs[b].k > 0]
+        hits = dict.fromkeys(known, _NO_HITS)
+        hits.update(zip(searched, self._retrieve(inputs, fused, searched), strict=True))
         return [
             self._ranked(fused, b, hits[b]) if b in hits else self._popular(one)
             for b, one in enumerate(inputs)
         ]
 
-    def fuse(self, inputs: Sequence[RankInput]) -> Fused:
-        """Fuse the vectors of each user, without a search."""
+    def _fuse(self, inputs: Sequence[RankInput]) -> Fused:
         return self._fusion.fuse(
             self._stacked([one.short for one in inputs]),
             self._stacked([one.long for one in inputs]),
@@ -96,11 +99,11 @@ class Pipeline:
         )
 
     def _retrieve(
-        self, inputs: Sequence[RankInput], fused: Fused, known: Sequence[int]
+        self, inputs: Sequence[RankInput], fused: Fused, searched: Sequence[int]
     ) -> list[Hits]:
         """Search with both parts of u, so that each item's score comes with its two parts."""
         queries = []
-        for b in known:
+        for b in searched:
             parts = np.stack([fused.short_parts[b], fused.long_parts[b]])
             queries.append(Query(parts, inputs[b].k, inputs[b].exclude, inputs[b].allowed))
         return self._index.search(queries)

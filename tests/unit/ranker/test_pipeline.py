@@ -113,6 +113,17 @@ def test_known_and_unknown_users_of_one_batch_keep_their_places(pipeline: Pipeli
     assert pipeline.rank([]) == []
 
 
+def test_a_page_of_nothing_is_the_fusion_alone(pipeline: Pipeline) -> None:
+    page, alone = pipeline.rank(
+        [RankInput(k=5, short=user(0), long=user(1)), RankInput(k=0, short=user(0), long=user(1))]
+    )
+    assert alone.ids.tolist() == []
+    assert alone.user is not None
+    assert page.user is not None
+    assert alone.user.tolist() == page.user.tolist()
+    assert pipeline.rank([RankInput(k=0)])[0].ids.tolist() == []
+
+
 def test_items_that_training_never_saw_count_as_unpopular(gate: OnnxModel, tmp_path: Path) -> None:
     build_index(VECTORS[:3], tmp_path / "index.faiss")
     index = ItemIndex(tmp_path / "index.faiss", 3, D, np.array([4, 9, 2]))

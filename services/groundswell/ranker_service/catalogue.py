@@ -1,0 +1,140 @@
+"""What the ranker knows of the items besides their vectors: contents, and a frame to filter by."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from groundswell.ranker_service.filters import BUILT_IN, DTYPES, Kind
+
+ITEM_NO = "#"
+"""The frame's column of item numbers; no attribute can have this name."""
+
+Value = str | float | bool | list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class CatalogueItem:
+    """One item, as answers and filters need it."""
+
+    item_no: int
+    item_id: str
+    title: str
+    categories: tuple[str, ...]
+    attributes: Mapping[str, tuple[Kind, Value]]
+    available: bool
+
+
+@dataclass(frozen=True)
+class Segment:
+    """Rows that changed together, or were merged since; a later segment's row replaces a former."""
+
+    frame: pl.DataFrame
+    """`ITEM_NO` and the columns that its rows have."""
+    version: int
+    """The catalogue's version that its newest row came with."""
+
+
+class Catalogue:
+    """The items by number. One thread changes it; any may read.
+
+    The frame is kept in segments of growing size, so that a change costs what it changes, and so
+    that whoever evaluated a filter before evaluates only what is newer.
+    """
+
+    def __init__(self) -> None:
+        self.version = 0
+        self.segments: tuple[Segment, ...] = ()
+        self.kinds: Mapping[str, Kind] = MappingProxyType(dict(BUILT_IN))
+        self.unavailable: NDArray[np.int64] = np.empty(0, np.int64)
+        """The numbers of the items that may not be recommended."""
+        self._hidden: set[int] = set()
+        self._items: dict[int, CatalogueItem] = {}
+        self._numbers: dict[str, int] = {}
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def get(self, item_no: int) -> CatalogueItem | None:
+        """Return an item; None when there is none, or no more."""
+        return self._items.get(item_no)
+
+    def number(self, item_id: str) -> int | None:
+        """Return the number of the item that has an id now."""
+        return self._numbers.get(item_id)
+
+    def numbers(self, item_ids: Collection[str]) -> NDArray[np.int64]:
+        """Return the numbers of those of the ids that there are."""
+        found = (self._numbers.get(item_id) for item_id in item_ids)
+        return np.array([item_no for item_no in found if item_no is not None], np.int64)
+
+    def put(self, items: Sequence[CatalogueItem]) -> int:
+        """Insert or replace items; return how many attributes were refused.
+
+        An attribute keeps the kind that it was first seen with; a value of another is left out.
+        """
+        if not items:
+            return 0
+        num_refused = self._learn_kinds(items)
+        for item in items:
+            self._items[item.item_no] = item
+            self._numbers[item.item_id] = item.item_no
+        segment = Segment(self._frame(items), self.version + 1)
+        self.segments = _merged((*self.segments, segment))
+        self._mark_unavailable({item.item_no for item in items})
+        self.version += 1  # last: who sees the version finds the segment
+        return num_refused
+
+    def remove(self, item_nos: Collection[int]) -> None:
+        """Forget items. Their rows stay in the frame: no index returns them any more."""
+        for item_no in item_nos:
+            item = self._items.pop(item_no, None)
+            if item is not None and self._numbers.get(item.item_id) == item_no:
+                del self._numbers[item.item_id]
+        self._mark_unavailable(set(item_nos))
+
+    def _learn_kinds(self, items: Sequence[CatalogueItem]) -> int:
+        kinds, num_refused = dict(self.kinds), 0
+        for item in items:
+            for name, (kind, _) in item.attributes.items():
+                num_refused += kinds.setdefault(name, kind) is not kind
+        if len(kinds) > len(self.kinds):
+            self.kinds = MappingProxyType(kinds)
+        return num_refused
+
+    def _frame(self, items: Sequence[CatalogueItem]) -> pl.DataFrame:
+        kinds = self.kinds
+        columns: dict[str, list[object]] = {
+            "item_id": [item.item_id for item in items],
+            "title": [item.title for item in items],
+            "categories": [list(item.categories) for item in items],
+        }
+        for name in sorted({name for item in items for name in item.attributes}):
+            held = [item.attributes.get(name) for item in items]
+            columns[name] = [x[1] if x is not None and x[0] is kinds[name] else None for x in held]
+        series = [
+            pl.Series(name, held, dtype=DTYPES[kinds[name]]) for name, held in columns.items()
+        ]
+        numbers = pl.Series(ITEM_NO, [item.item_no for item in items], dtype=pl.Int64)
+        return pl.DataFrame([numbers, *series])
+
+    def _mark_unavailable(self, changed: set[int]) -> None:
+        now = {no for no in changed if no in self._items and not self._items[no].available}
+        if now == self._hidden & changed:
+            return
+        self._hidden = (self._hidden - changed) | now
+        self.unavailable = np.array(sorted(self._hidden), np.int64)
+
+
+def _merged(segments: tuple[Segment, ...]) -> tuple[Segment, ...]:
+    """Merge the newest segments until each is more than twice as long as the one after it."""
+    *older, newest = segments
+    while older and older[-1].frame.height <= 2 * newest.frame.height:
+        before = older.pop()
+        frame = pl.concat([before.frame, newest.frame], how="diagonal")
+        frame = frame.unique(ITEM_NO, keep="last", maintain_order=True)
+        newest = Segment(frame, newest.version)
+    return (*older, newest)

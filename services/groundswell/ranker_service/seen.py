@@ -1,0 +1,76 @@
+"""The items that users have seen, kept by the version that the profile service gave them."""
+
+from collections import OrderedDict
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from groundswell.profile.v1.profile_service_pb2 import SeenItems
+from groundswell.serving.telemetry import count
+from groundswell.serving.vectors import unpack_int64, unpack_uint32
+
+
+class Seen(NamedTuple):
+    """What one user has seen, as of a version."""
+
+    version: int
+    item_nos: NDArray[np.int64]
+    """The items that the user did a counting action with."""
+
+
+def seen_item_nos(item_nos: bytes, action_masks: bytes, counting: int) -> NDArray[np.int64]:
+    """Return the items of packed lists whose actions share a bit with `counting`.
+
+    Raises InvalidArgument (PACKED_INVALID) for lists that do not fit each other.
+    """
+    numbers, masks = unpack_int64(item_nos), unpack_uint32(action_masks)
+    return numbers[(masks & np.uint32(counting)) != 0]
+
+
+class SeenCache:
+    """Seen items by the user's pseudonym; the users who asked longest ago leave first."""
+
+    def __init__(self, counting: int, max_items: int) -> None:
+        self._counting = counting
+        self._max_items = max_items
+        self._num_items = 0
+        self._users: OrderedDict[bytes, Seen] = OrderedDict()
+
+    def get(self, user_key: bytes) -> Seen | None:
+        """Return what is held of a user."""
+        return self._users.get(user_key)
+
+    def counting(self, item_nos: bytes, action_masks: bytes) -> NDArray[np.int64]:
+        """Return the items of packed lists that count as seen."""
+        return seen_item_nos(item_nos, action_masks, self._counting)
+
+    def take(self, user_key: bytes, answer: SeenItems, named: Seen | None) -> Seen | None:
+        """Return what an answer says that a user has seen, and keep it.
+
+        `named` is what was held when the version in the request was named. None when the answer
+        leaves out what this cache does not hold.
+        """
+        if not answer.included:
+            count("seen_items", source="held")
+            if named is None or named.version != answer.version:
+                return None
+            seen = named
+        else:
+            count("seen_items", source="given")
+            seen = Seen(answer.version, self.counting(answer.item_nos, answer.action_masks))
+        self._keep(user_key, seen)
+        return seen
+
+    def _keep(self, user_key: bytes, seen: Seen) -> None:
+        held = self._users.pop(user_key, None)
+        self._num_items += _cost(seen) - (_cost(held) if held is not None else 0)
+        self._users[user_key] = seen
+        while self._num_items > self._max_items:
+            _, dropped = self._users.popitem(last=False)
+            self._num_items -= _cost(dropped)
+
+
+def _cost(seen: Seen) -> int:
+    """Count a user without items too: the entry itself takes memory."""
+    return len(seen.item_nos) + 16

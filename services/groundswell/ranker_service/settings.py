@@ -1,0 +1,66 @@
+"""The settings of the ranker service."""
+
+from typing import Annotated
+
+from pydantic import Field, field_validator
+from pydantic_settings import NoDecode
+
+from groundswell.features.actions import ACTIONS, action_number
+from groundswell.serving.settings import ServingSettings
+
+Seconds = Annotated[float, Field(gt=0, le=3600)]
+
+
+class RankerSettings(ServingSettings):
+    """What the ranker service reads from `GROUNDSWELL_*`."""
+
+    port: Annotated[int, Field(ge=0, le=65535)] = 50053
+    profile_address: str = "127.0.0.1:50051"
+    """Where the profile service listens, as a gRPC target."""
+    session_address: str = "127.0.0.1:50052"
+    """Where the session service listens, as a gRPC target."""
+    recommend_timeout_s: Seconds = 1.0
+    """How long a call may take whose client set no deadline."""
+    batch_timeout_s: Seconds = 10.0
+    """The same for BatchRecommend."""
+    upstream_timeout_s: Seconds = 0.5
+    """How long the profile and the session service are waited for at most."""
+    upstream_share: Annotated[float, Field(gt=0, lt=1)] = 0.7
+    """The share of a call's time that they are waited for at most; the rest is for ranking."""
+    seen_actions: Annotated[tuple[str, ...], NoDecode] = tuple(a for a in ACTIONS if a != "view")
+    """The actions that make an item count as seen, separated by commas."""
+    max_seen_items: Annotated[int, Field(ge=0)] = 5_000_000
+    """How many seen items of users are kept, over all users; one takes 8 bytes."""
+    max_filter_bytes: Annotated[int, Field(ge=0)] = 64 * 1024 * 1024
+    """The memory that the bitmaps of filters may take; one has a byte per item."""
+    max_filter_queue: Annotated[int, Field(ge=1)] = 64
+    """How many filters may wait to be evaluated before calls are refused."""
+    max_batch: Annotated[int, Field(ge=1, le=1024)] = 32
+    """How many users are ranked in one run at most."""
+    max_queue: Annotated[int, Field(ge=256)] = 1024
+    """How many users may wait to be ranked before calls are refused."""
+    max_upstream_calls: Annotated[int, Field(ge=1)] = 64
+    """How many calls to one upstream a BatchRecommend makes at once."""
+    start_wait_s: Annotated[float, Field(ge=0)] = 10.0
+    """How long the first bundle waits for the encoders to hold it, before it is served alone."""
+    swap_wait_s: Seconds = 60.0
+    """How long a new bundle waits for them, and then for its items, before it is tried anew."""
+
+    @field_validator("seen_actions", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        return tuple(part.strip().lower() for part in value.split(",") if part.strip())
+
+    @field_validator("seen_actions")
+    @classmethod
+    def _known(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for name in value:
+            action_number(name)
+        return value
+
+    @property
+    def seen_mask(self) -> int:
+        """Bit n is set when the action of number n makes an item count as seen."""
+        return sum(1 << action_number(name) for name in set(self.seen_actions))

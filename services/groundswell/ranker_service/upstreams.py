@@ -1,0 +1,255 @@
+"""Asks the profile and the session service for both views of users, at once, under one deadline."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import grpc
+import numpy as np
+import structlog
+from numpy.typing import NDArray
+
+from groundswell.common.v1.event_pb2 import InlineEvents
+from groundswell.common.v1.item_pb2 import Vector
+from groundswell.common.v1.model_service_pb2 import GetModelRequest
+from groundswell.common.v1.model_service_pb2_grpc import ModelServiceStub
+from groundswell.profile.v1.profile_service_pb2 import (
+    BatchGetProfilesRequest,
+    GetProfileRequest,
+    Profile,
+)
+from groundswell.profile.v1.profile_service_pb2_grpc import ProfileServiceStub
+from groundswell.ranker_service.seen import Seen, SeenCache
+from groundswell.serving.errors import ServiceError, from_rpc_error
+from groundswell.serving.telemetry import count
+from groundswell.serving.validation import to_us
+from groundswell.serving.vectors import vector_from_proto
+from groundswell.session.v1.session_service_pb2 import EncodeSessionRequest, EncodeSessionResponse
+from groundswell.session.v1.session_service_pb2_grpc import SessionServiceStub
+
+_log = structlog.get_logger(__name__)
+
+# What a visitor's own events are refused for is for the visitor's client to know.
+_CALLERS_FAULT = (grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.NOT_FOUND)
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Subject:
+    """Of whom the views are asked: a user, or the events of an anonymous visitor."""
+
+    user_id: str = ""
+    user_key: bytes = b""
+    """The user's pseudonym; under it, what was seen is kept."""
+    inline_events: InlineEvents | None = None
+
+
+@dataclass(frozen=True)
+class BundleSpace:
+    """The space that the vectors must be of."""
+
+    bundle_id: str
+    dimension: int
+
+
+@dataclass(frozen=True)
+class ProfileView:
+    """The long-term view of a user."""
+
+    vector: NDArray[np.float32] | None
+    """[d] u_l; None while the encoder has covered nothing."""
+    num_events: int
+    last_event_us: int | None
+    """When the vector's last covered event happened."""
+    stale: bool
+    seen: Seen | None
+    """None when it is not known."""
+
+
+@dataclass(frozen=True)
+class SessionView:
+    """The short-term view of a user or a visitor."""
+
+    vector: NDArray[np.float32] | None
+    """[d] u_s; None for an empty window."""
+    num_session_events: int
+    last_event_us: int | None
+    seen: NDArray[np.int64]
+    """The window's items that count as seen."""
+
+
+@dataclass(frozen=True)
+class Views:
+    """What was gathered; None where a service did not answer in time."""
+
+    profile: ProfileView | None
+    session: SessionView | None
+
+
+class Upstreams:
+    """The two services that the ranker asks; the channels stay for the process's life."""
+
+    def __init__(
+        self,
+        profile: grpc.aio.Channel,
+        session: grpc.aio.Channel,
+        seen: SeenCache,
+        *,
+        max_calls: int,
+    ) -> None:
+        self._profiles = ProfileServiceStub(profile)
+        self._sessions = SessionServiceStub(session)
+        self._models = {"profile": ModelServiceStub(profile), "session": ModelServiceStub(session)}
+        self._seen = seen
+        self._max_calls = max_calls
+
+    async def gather(
+        self, subjects: Sequence[Subject], space: BundleSpace, timeout_s: float
+    ) -> list[Views]:
+        """Return the views of each subject, in their order.
+
+        Raises InvalidArgument or NotFound for what is wrong with a visitor's events.
+        """
+        deadline = asyncio.get_running_loop().time() + timeout_s
+        profiles, sessions = await asyncio.gather(
+            self._gather_profiles(subjects, space, deadline),
+            self._gather_sessions(subjects, space, deadline),
+        )
+        return [Views(p, s) for p, s in zip(profiles, sessions, strict=True)]
+
+    async def lacking(self, bundle_id: str, timeout_s: float) -> list[str]:
+        """Name the services that do not hold a bundle, or do not say so."""
+        names = list(self._models)
+        held = await asyncio.gather(*(self._holds(name, bundle_id, timeout_s) for name in names))
+        return [name for name, holds in zip(names, held, strict=True) if not holds]
+
+    async def _holds(self, name: str, bundle_id: str, timeout_s: float) -> bool:
+        try:
+            answer = await self._models[name].GetModel(GetModelRequest(), timeout=timeout_s)
+        except grpc.aio.AioRpcError:
+            return False
+        return bundle_id in answer.loaded_bundle_ids
+
+    async def _gather_profiles(
+        self, subjects: Sequence[Subject], space: BundleSpace, deadline: float
+    ) -> list[ProfileView | None]:
+        users = [subject for subject in subjects if subject.inline_events is None]
+        if not users:
+            return [None] * len(subjects)
+        named = [self._seen.get(user.user_key) for user in users]
+        requests = [
+            GetProfileRequest(
+                user_id=user.user_id,
+                bundle_id=space.bundle_id,
+                known_seen_version=None if held is None else held.version,
+            )
+            for user, held in zip(users, named, strict=True)
+        ]
+        profiles = await _answered("profile", self._ask_profiles(requests), deadline)
+        if profiles is None:
+            return [None] * len(subjects)
+        views = iter(
+            self._profile_view(profile, user, held, space)
+            for profile, user, held in zip(profiles, users, named, strict=True)
+        )
+        return [next(views) if one.inline_events is None else None for one in subjects]
+
+    def _ask_profiles(
+        self, requests: list[GetProfileRequest]
+    ) -> Callable[[float], Awaitable[Sequence[Profile]]]:
+        async def ask(timeout_s: float) -> Sequence[Profile]:
+            if len(requests) == 1:
+                return [(await self._profiles.GetProfile(requests[0], timeout=timeout_s)).profile]
+            batch = BatchGetProfilesRequest(requests=requests)
+            answer = await self._profiles.BatchGetProfiles(batch, timeout=timeout_s)
+            return answer.profiles
+
+        return ask
+
+    async def _gather_sessions(
+        self, subjects: Sequence[Subject], space: BundleSpace, deadline: float
+    ) -> list[SessionView | None]:
+        calls = asyncio.Semaphore(self._max_calls)
+
+        async def one(subject: Subject) -> SessionView | None:
+            async with calls:
+                return await self._session_view(subject, space, deadline)
+
+        return await asyncio.gather(*(one(subject) for subject in subjects))
+
+    async def _session_view(
+        self, subject: Subject, space: BundleSpace, deadline: float
+    ) -> SessionView | None:
+        inline = subject.inline_events
+        request = EncodeSessionRequest(bundle_id=space.bundle_id)
+        if inline is None:
+            request.user_id = subject.user_id
+        else:
+            request.inline_events.CopyFrom(inline)
+
+        async def ask(timeout_s: float) -> EncodeSessionResponse:
+            return await self._sessions.EncodeSession(request, timeout=timeout_s)
+
+        faults = () if inline is None else _CALLERS_FAULT
+        answer = await _answered("session", ask, deadline, faults)
+        if answer is None:
+            return None
+        try:
+            return SessionView(
+                vector=_vector(answer.vector, space) if answer.num_window_events else None,
+                num_session_events=answer.num_session_events,
+                last_event_us=_last_event_us(answer),
+                seen=self._seen.counting(answer.item_nos, answer.action_masks),
+            )
+        except ServiceError as error:
+            return _refused("session", error)
+
+    def _profile_view(
+        self, profile: Profile, user: Subject, named: Seen | None, space: BundleSpace
+    ) -> ProfileView | None:
+        try:
+            return ProfileView(
+                vector=_vector(profile.vector, space) if profile.vector.values else None,
+                num_events=profile.num_events,
+                last_event_us=_last_event_us(profile),
+                stale=profile.stale,
+                seen=self._seen.take(user.user_key, profile.seen, named),
+            )
+        except ServiceError as error:
+            return _refused("profile", error)
+
+
+async def _answered(
+    upstream: str,
+    ask: Callable[[float], Awaitable[T]],
+    deadline: float,
+    faults: Sequence[grpc.StatusCode] = (),
+) -> T | None:
+    """Return an upstream's answer, or None when it has none in time: the caller goes on without.
+
+    A status of `faults` is raised to the caller's own caller.
+    """
+    timeout_s = deadline - asyncio.get_running_loop().time()
+    try:
+        return await ask(max(timeout_s, 0.0))
+    except grpc.aio.AioRpcError as error:
+        if error.code() in faults:
+            raise from_rpc_error(error) or error from error
+        count("upstream_failures", upstream=upstream, code=error.code().name)
+        return None
+
+
+def _vector(vector: Vector, space: BundleSpace) -> NDArray[np.float32]:
+    """Return a vector; one of another bundle, or a broken one, is never ranked with."""
+    return vector_from_proto(vector, space.dimension, space.bundle_id)
+
+
+def _last_event_us(answer: Profile | EncodeSessionResponse) -> int | None:
+    return to_us(answer.last_event_time) if answer.HasField("last_event_time") else None
+
+
+def _refused(upstream: str, error: ServiceError) -> None:
+    count("upstream_answers_refused", upstream=upstream, reason=error.reason)
+    _log.error("upstream_answer_refused", upstream=upstream, reason=error.reason)
