@@ -14,6 +14,7 @@ from typing import Self
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+ROOT = Path(__file__).parents[2]
 STOP_TIMEOUT_S = 15.0
 SECRET = "a secret for tests, nothing more"
 
@@ -32,7 +33,8 @@ def free_port() -> int:
 class Process:
     """`python ARGUMENTS` with its output in a file; leaving the context ends it.
 
-    The process gets this one's environment without any GROUNDSWELL_ variable, then `environment`.
+    The process gets this one's environment without any GROUNDSWELL_ variable, then `environment`,
+    and runs in the root of the repository.
     """
 
     def __init__(self, arguments: Sequence[str], environment: Mapping[str, str], log: Path) -> None:
@@ -60,6 +62,7 @@ class Process:
             self._popen = subprocess.Popen(
                 self._arguments,
                 env=self._environment,
+                cwd=ROOT,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,

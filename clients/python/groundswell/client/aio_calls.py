@@ -1,12 +1,11 @@
 """How the aio client makes a call: with a deadline, and with errors of its own."""
 
-import asyncio
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Iterable
 from typing import TypeAlias, TypeVar
 
 import grpc
 
-from groundswell.client.errors import from_call, from_rpc_error
+from groundswell.client.errors import GroundswellError, from_call, from_rpc_error
 from groundswell.common.v1 import event_pb2
 from groundswell.profile.v1 import event_service_pb2 as events_pb2
 
@@ -17,9 +16,6 @@ AnyEvents: TypeAlias = Iterable[event_pb2.Event] | AsyncIterable[event_pb2.Event
 ImportCall: TypeAlias = (
     "grpc.aio.StreamStreamCall[events_pb2.ImportEventsRequest, events_pb2.ImportEventsResponse]"
 )
-
-# So many batches of an import may wait for their answers: enough to keep the server busy.
-IMPORT_WINDOW = 4
 
 
 async def call(
@@ -52,21 +48,18 @@ async def stream(
 async def import_batches(
     started: ImportCall, events: AnyEvents, size: int
 ) -> AsyncGenerator[events_pb2.ImportEventsResponse, None]:
-    """Send the events in batches and give the answers as they come. Raises GroundswellError."""
-    num_waiting = 0
+    """Send the events in batches and give the answers as they come. Raises GroundswellError.
+
+    A batch goes out when the one before it is answered: in grpc.aio a write that meets the
+    server's end of the call replaces its status, and with it the reason, by INTERNAL.
+    """
     try:
         async for request in _batches(events, size):
-            if not await _write(started, request):
-                break
-            num_waiting += 1
-            if num_waiting == IMPORT_WINDOW:
-                yield await _next_answer(started)
-                num_waiting -= 1
-        else:
-            await started.done_writing()
-        while num_waiting:
+            if started.done():
+                raise await _ended(started)
+            await started.write(request)
             yield await _next_answer(started)
-            num_waiting -= 1
+        await started.done_writing()
         # Nothing more comes but the status, and that may be an error.
         if await started.read() is not grpc.aio.EOF:
             raise RuntimeError("the server answered more batches than there were")
@@ -76,20 +69,15 @@ async def import_batches(
         started.cancel()
 
 
-async def _write(started: ImportCall, request: events_pb2.ImportEventsRequest) -> bool:
-    """False when the server has ended the call; its reason comes with the answers."""
-    try:
-        await started.write(request)
-    except asyncio.InvalidStateError:
-        return False
-    return True
-
-
 async def _next_answer(started: ImportCall) -> events_pb2.ImportEventsResponse:
     answer = await started.read()
     if isinstance(answer, events_pb2.ImportEventsResponse):
         return answer
-    raise from_call(
+    raise await _ended(started)
+
+
+async def _ended(started: ImportCall) -> GroundswellError:
+    return from_call(
         await started.code(), await started.details(), await started.trailing_metadata()
     )
 

@@ -1,0 +1,155 @@
+"""What a client sees of a real server: health, reflection, errors, limits."""
+
+import grpc
+import pytest
+from google.rpc import error_details_pb2
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+from grpc_status import rpc_status
+
+from groundswell.profile.v1 import catalogue_service_pb2 as pb
+from groundswell.profile.v1.catalogue_service_pb2_grpc import CatalogueServiceStub
+from tests.integration.serving.conftest import Server
+from tests.support.probe_server import SERVICE
+
+TIMEOUT_S = 10.0
+
+
+def get_item(server: Server, item_id: str) -> pb.GetItemResponse:
+    request = pb.GetItemRequest(item_id=item_id)
+    return CatalogueServiceStub(server.channel).GetItem(request, timeout=TIMEOUT_S)
+
+
+def refused(server: Server, item_id: str) -> grpc.Call:
+    with pytest.raises(grpc.RpcError) as caught:
+        get_item(server, item_id)
+    assert isinstance(caught.value, grpc.Call)
+    return caught.value
+
+
+def reason(call: grpc.Call) -> str:
+    info = error_details_pb2.ErrorInfo()
+    assert rpc_status.from_call(call).details[0].Unpack(info)
+    return str(info.reason)
+
+
+@pytest.mark.parametrize("service", ["", SERVICE])
+def test_health_answers_for_the_process_and_for_each_service(server: Server, service: str) -> None:
+    stub = health_pb2_grpc.HealthStub(server.channel)
+    answer = stub.Check(health_pb2.HealthCheckRequest(service=service), timeout=TIMEOUT_S)
+    assert answer.status == health_pb2.HealthCheckResponse.SERVING
+
+
+def test_health_knows_no_other_service(server: Server) -> None:
+    stub = health_pb2_grpc.HealthStub(server.channel)
+    with pytest.raises(grpc.RpcError) as caught:
+        stub.Check(health_pb2.HealthCheckRequest(service="other"), timeout=TIMEOUT_S)
+    assert caught.value.code() is grpc.StatusCode.NOT_FOUND
+
+
+def test_reflection_names_the_services_and_gives_their_contract(server: Server) -> None:
+    stub = reflection_pb2_grpc.ServerReflectionStub(server.channel)
+    requests = [
+        reflection_pb2.ServerReflectionRequest(list_services=""),
+        reflection_pb2.ServerReflectionRequest(file_containing_symbol=SERVICE),
+    ]
+    listed, file = stub.ServerReflectionInfo(iter(requests), timeout=TIMEOUT_S)
+    names = {service.name for service in listed.list_services_response.service}
+    assert {SERVICE, "grpc.health.v1.Health"} <= names
+    assert b"UpsertItemsRequest" in file.file_descriptor_response.file_descriptor_proto[0]
+
+
+@pytest.mark.parametrize(
+    ("item_id", "code", "expected"),
+    [
+        ("", grpc.StatusCode.INVALID_ARGUMENT, "ITEM_ID_INVALID"),
+        ("missing:7", grpc.StatusCode.NOT_FOUND, "ITEM_NOT_FOUND"),
+        ("timeout", grpc.StatusCode.DEADLINE_EXCEEDED, "DEADLINE_EXCEEDED"),
+        ("bug", grpc.StatusCode.INTERNAL, "INTERNAL"),
+    ],
+)
+def test_an_exception_becomes_its_status_with_its_reason(
+    server: Server, item_id: str, code: grpc.StatusCode, expected: str
+) -> None:
+    call = refused(server, item_id)
+    assert call.code() is code
+    assert reason(call) == expected
+
+
+def test_internal_carries_nothing_of_the_exceptions_text(server: Server) -> None:
+    call = refused(server, "bug:hunter2")
+    assert call.details() == "internal error"
+    assert b"hunter2" not in rpc_status.from_call(call).SerializeToString()
+
+
+def test_a_bug_is_logged_with_its_place_and_without_its_text(server: Server) -> None:
+    refused(server, "bug:hunter3")
+    (line,) = [line for line in server.process.log().splitlines() if "call_failed" in line][-1:]
+    assert "RuntimeError" in line
+    assert "probe_server.py" in line
+    assert "hunter3" not in server.process.log()
+
+
+def test_a_status_that_the_handler_set_itself_stays(server: Server) -> None:
+    call = refused(server, "abort")
+    assert (call.code(), call.details()) == (grpc.StatusCode.DATA_LOSS, "as it said itself")
+
+
+def test_an_error_of_a_stream_has_its_status_too(server: Server) -> None:
+    stub = CatalogueServiceStub(server.channel)
+    with pytest.raises(grpc.RpcError) as caught:
+        next(iter(stub.WatchItems(pb.WatchItemsRequest(since_revision=-1), timeout=TIMEOUT_S)))
+    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert isinstance(caught.value, grpc.Call)
+    assert reason(caught.value) == "REVISION_INVALID"
+
+
+def test_a_message_of_5_mib_is_refused(server: Server) -> None:
+    request = pb.UpsertItemsRequest()
+    request.items.add(item_id="big", description="x" * (5 * 1024 * 1024))
+    stub = CatalogueServiceStub(server.channel)
+    with pytest.raises(grpc.RpcError) as caught:
+        stub.UpsertItems(request, timeout=TIMEOUT_S)
+    assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
+def test_a_message_of_3_mib_is_taken(server: Server) -> None:
+    request = pb.UpsertItemsRequest()
+    request.items.add(item_id="big", description="x" * (3 * 1024 * 1024))
+    assert CatalogueServiceStub(server.channel).UpsertItems(request, timeout=TIMEOUT_S).item_nos
+
+
+def test_a_call_too_many_is_refused_early_and_health_still_answers(server: Server) -> None:
+    stub = CatalogueServiceStub(server.channel)
+    slow = [stub.GetItem.future(pb.GetItemRequest(item_id="slow:1.5")) for _ in range(8)]
+    # One connection's calls arrive in order, so the eight are in flight before this one.
+    call = refused(server, "one too many")
+    assert call.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert reason(call) == "OVERLOADED"
+    retry = error_details_pb2.RetryInfo()
+    assert rpc_status.from_call(call).details[1].Unpack(retry)
+    assert retry.retry_delay.ToMilliseconds() > 0
+    health = health_pb2_grpc.HealthStub(server.channel)
+    answer = health.Check(health_pb2.HealthCheckRequest(), timeout=TIMEOUT_S)
+    assert answer.status == health_pb2.HealthCheckResponse.SERVING
+    assert all(future.result(TIMEOUT_S).item.item_id == "slow:1.5" for future in slow)
+    assert get_item(server, "again").item.item_id == "again"
+
+
+def test_a_caller_that_leaves_frees_its_place(server: Server) -> None:
+    stub = CatalogueServiceStub(server.channel)
+    watches = [stub.WatchItems(pb.WatchItemsRequest()) for _ in range(8)]
+    for watch in watches:
+        next(iter(watch))
+    assert refused(server, "x").code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    for watch in watches:
+        watch.cancel()
+    # The cancellations arrive before the next call, and are worked off beside it.
+    for _ in range(100):
+        try:
+            get_item(server, "x")
+        except grpc.RpcError:
+            continue
+        break
+    else:
+        pytest.fail("the places of cancelled calls were not freed")
