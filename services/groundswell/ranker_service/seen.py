@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from groundswell.profile.v1.profile_service_pb2 import SeenItems
+from groundswell.serving.errors import InvalidArgument
 from groundswell.serving.telemetry import count
 from groundswell.serving.vectors import unpack_int64, unpack_uint32
 
@@ -25,7 +26,10 @@ def seen_item_nos(item_nos: bytes, action_masks: bytes, counting: int) -> NDArra
     Raises InvalidArgument (PACKED_INVALID) for lists that do not fit each other.
     """
     numbers, masks = unpack_int64(item_nos), unpack_uint32(action_masks)
-    return numbers[(masks & np.uint32(counting)) != 0]
+    if len(numbers) != len(masks):
+        raise InvalidArgument("PACKED_INVALID", f"{len(numbers)} items have {len(masks)} masks")
+    counted: NDArray[np.int64] = numbers[(masks & np.uint32(counting)) != 0]
+    return counted
 
 
 class SeenCache:

@@ -36,6 +36,15 @@ _CALLERS_FAULT = (grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.NOT_FOUND)
 T = TypeVar("T")
 
 
+def located(error: ServiceError, where: str) -> ServiceError:
+    """Return an error of one request of several with the path to it; the same one without."""
+    if not where:
+        return error
+    field = where if error.field is None else f"{where}.{error.field}"
+    message = f"{where}: {error.message}"
+    return type(error)(error.reason, message, field=field, retry_after_s=error.retry_after_s)
+
+
 @dataclass(frozen=True)
 class Subject:
     """Of whom the views are asked: a user, or the events of an anonymous visitor."""
@@ -44,6 +53,8 @@ class Subject:
     user_key: bytes = b""
     """The user's pseudonym; under it, what was seen is kept."""
     inline_events: InlineEvents | None = None
+    where: str = ""
+    """The path of the request that this is the subject of; empty for a call of one request."""
 
 
 @dataclass(frozen=True)
@@ -193,7 +204,10 @@ class Upstreams:
             return await self._sessions.EncodeSession(request, timeout=timeout_s)
 
         faults = () if inline is None else _CALLERS_FAULT
-        answer = await _answered("session", ask, deadline, faults)
+        try:
+            answer = await _answered("session", ask, deadline, faults)
+        except ServiceError as error:
+            raise located(error, subject.where) from error
         if answer is None:
             return None
         try:
@@ -204,7 +218,8 @@ class Upstreams:
                 seen=self._seen.counting(answer.item_nos, answer.action_masks),
             )
         except ServiceError as error:
-            return _refused("session", error)
+            _refused("session", error)
+            return None
 
     def _profile_view(
         self, profile: Profile, user: Subject, named: Seen | None, space: BundleSpace
@@ -218,7 +233,8 @@ class Upstreams:
                 seen=self._seen.take(user.user_key, profile.seen, named),
             )
         except ServiceError as error:
-            return _refused("profile", error)
+            _refused("profile", error)
+            return None
 
 
 async def _answered(

@@ -119,6 +119,10 @@ class ItemIndex:
         """How many of them the delta holds."""
         return int(np.count_nonzero(self._rows.alive[len(self._rows.main) :]))
 
+    def holds(self, vectors: NDArray[np.float32]) -> bool:
+        """Say whether the rows of the main index are exactly `vectors`."""
+        return np.array_equal(self._rows.main, vectors)
+
     def put(
         self,
         ids: NDArray[np.int64],

@@ -294,6 +294,16 @@ def test_a_file_that_is_no_such_index_is_refused(tmp_path: Path) -> None:
         assert caught.value.reason == "BUNDLE_CORRUPT"
 
 
+def test_an_index_knows_the_vectors_that_it_was_built_of(tmp_path: Path) -> None:
+    vectors = random_vectors(0, 20)
+    index = opened(tmp_path, vectors)
+    assert index.holds(vectors)
+    index.put(np.array([3]), vectors[[5]] + np.float32(9))
+    assert index.holds(vectors)
+    assert not index.holds(vectors[::-1])
+    assert not index.holds(vectors[:5])
+
+
 def test_an_empty_index_answers_with_nothing(tmp_path: Path) -> None:
     index = opened(tmp_path, np.zeros((0, D), np.float32))
     [hits] = index.search([Query(np.ones((1, D), np.float32), 5, allowed=whole(3))])

@@ -1,0 +1,172 @@
+"""One bundle, ready to rank: its models, its index, the catalogue as it is, and the threads."""
+
+import asyncio
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from groundswell.artifacts.bundle import INDEX, Bundle
+from groundswell.artifacts.errors import BundleError
+from groundswell.artifacts.item_index import Hits, ItemIndex
+from groundswell.features.gate import GATE_FEATURES
+from groundswell.ranker_service.bitmaps import FilterBitmaps
+from groundswell.ranker_service.catalogue import Catalogue, CatalogueItem
+from groundswell.ranker_service.fusion import Fusion
+from groundswell.ranker_service.pipeline import Pipeline, Ranked, RankInput
+from groundswell.ranker_service.settings import RankerSettings
+from groundswell.ranker_service.upstreams import BundleSpace
+from groundswell.serving.batching import MicroBatcher
+from groundswell.serving.errors import FailedPrecondition, ResourceExhausted
+
+RETRY_AFTER_S = 0.1
+_MAX_SIMILAR_QUEUE = 64
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What ranking gave for one user."""
+
+    ranked: Ranked
+    interests: NDArray[np.float32] | None
+    """[C] probabilities of the categories; None for a fallback, or without categories."""
+
+
+@dataclass(frozen=True)
+class ItemChanges:
+    """Changes of the catalogue that came together; an item number is in one of them only."""
+
+    items: Sequence[CatalogueItem]
+    vectors: Sequence[NDArray[np.float32] | None]
+    """One [d] per item, finite; None: the item keeps the vector that it has, if it has one."""
+    deleted: NDArray[np.int64]
+
+
+class Engine:
+    """Ranks with one bundle. Searches and models run in its own threads, never on the event loop.
+
+    Raises BundleError (BUNDLE_CORRUPT) when the bundle's files do not serve.
+    """
+
+    def __init__(self, bundle: Bundle, settings: RankerSettings) -> None:
+        self.bundle = bundle
+        self.manifest = bundle.manifest
+        self.space = BundleSpace(bundle.id, bundle.manifest.dimension)
+        num_rows = len(bundle.item_ids)
+        # Which rows are items, and under which numbers, only the catalogue says.
+        nothing = np.full(num_rows, -1, np.int64)
+        self.index = ItemIndex(bundle.path / INDEX, num_rows, self.space.dimension, nothing)
+        if not self.index.holds(bundle.item_vectors):
+            raise BundleError("BUNDLE_CORRUPT", "the index does not hold the items' vectors")
+        self.catalogue = Catalogue()
+        self.filters = FilterBitmaps(
+            self.catalogue,
+            max_bytes=settings.max_filter_bytes,
+            max_queue=settings.max_filter_queue,
+        )
+        self._interests = bundle.interest_head(settings.threads)
+        self._fusion = Fusion(bundle.fusion_model(settings.threads), bundle.manifest.fusion)
+        self._popularity = np.zeros(0)
+        self._pipeline = Pipeline(self._fusion, self.index, self._popularity)
+        self._ranking: MicroBatcher[RankInput, Outcome] = MicroBatcher(
+            self._rank, max_batch=settings.max_batch, max_queue=settings.max_queue
+        )
+        self._similar = ThreadPoolExecutor(max_workers=1, thread_name_prefix="similar")
+        self._num_similar = 0
+
+    def change(self, changes: ItemChanges) -> int:
+        """Take changes of the catalogue; return how many attributes were refused.
+
+        Blocks; to be called by one thread at a time, and not by the event loop's.
+        """
+        num_refused = self.catalogue.put(changes.items)
+        self._count_popularity(changes.items)
+        if len(changes.deleted):
+            self.index.remove(changes.deleted)
+            self.catalogue.remove(changes.deleted.tolist())
+        pairs = zip(changes.items, changes.vectors, strict=True)
+        encoded = [(item, vector) for item, vector in pairs if vector is not None]
+        if encoded:
+            self.index.put(
+                np.array([item.item_no for item, _ in encoded], np.int64),
+                np.stack([vector for _, vector in encoded]),
+                np.array([self.bundle.rows.get(item.item_id, -1) for item, _ in encoded], np.int64),
+            )
+        return num_refused
+
+    async def rank(self, inputs: Sequence[RankInput]) -> list[Outcome]:
+        """Rank for each user. Raises ResourceExhausted (OVERLOADED)."""
+        if len(inputs) == 1:
+            return [await self._ranking.submit(inputs[0])]
+        return await asyncio.gather(*(self._ranking.submit(one) for one in inputs))
+
+    async def similar(self, item_no: int, k: int, filter_text: str) -> Hits:
+        """Return the items nearest to one.
+
+        Raises FailedPrecondition (ITEM_NOT_ENCODED), and what a filter may raise.
+        """
+        vector = self.index.vector(item_no)
+        if vector is None:
+            raise FailedPrecondition(
+                "ITEM_NOT_ENCODED", "the item has no vector yet: its text waits for the encoder"
+            )
+        allowed = await self.filters.allowed(filter_text)
+        exclude = np.append(self.catalogue.unavailable, item_no)
+        if self._num_similar >= _MAX_SIMILAR_QUEUE:
+            message = "too many calls wait for similar items"
+            raise ResourceExhausted("OVERLOADED", message, retry_after_s=RETRY_AFTER_S)
+        self._num_similar += 1
+        try:
+            loop = asyncio.get_running_loop()
+            return await loop.run_in_executor(
+                self._similar, self.index.similar, vector, k, exclude, allowed
+            )
+        finally:
+            self._num_similar -= 1
+
+    async def warm_up(self) -> None:
+        """Answer canary queries: every path once, so that the first caller waits for none.
+
+        Raises BundleError (BUNDLE_CORRUPT) when the bundle gives what must not be answered with.
+        """
+        vector = np.array(self.bundle.item_vectors[:1].sum(0), np.float32)
+        vector[-1] = 1.0
+        features = np.zeros(len(GATE_FEATURES), np.float32)
+        canaries = [
+            RankInput(k=10, short=vector, long=-vector, gate_features=features),
+            RankInput(k=10, short=vector),
+            RankInput(k=10),
+        ]
+        for outcome in await self.rank(canaries):
+            values = [outcome.ranked.scores, outcome.ranked.alpha, outcome.interests]
+            if any(value is not None and not np.isfinite(value).all() for value in values):
+                raise BundleError("BUNDLE_CORRUPT", "a canary query was answered with a NaN")
+
+    async def close(self) -> None:
+        """Finish what was asked and free the threads."""
+        await self._ranking.close()
+        await self.filters.close()
+        await asyncio.to_thread(self._similar.shutdown)
+
+    def _rank(self, inputs: list[RankInput]) -> list[Outcome]:
+        ranked = self._pipeline.rank(inputs)
+        users = [one.user for one in ranked if one.user is not None]
+        if self._interests is None or not users:
+            return [Outcome(one, None) for one in ranked]
+        probabilities = iter(self._interests.run(vectors=np.stack(users)))
+        return [Outcome(one, None if one.user is None else next(probabilities)) for one in ranked]
+
+    def _count_popularity(self, items: Sequence[CatalogueItem]) -> None:
+        """Note under the items' numbers how popular training found them."""
+        size = max((item.item_no for item in items), default=-1) + 1
+        if size > len(self._popularity):
+            grown = np.zeros(2 * size)
+            grown[: len(self._popularity)] = self._popularity
+            self._popularity = grown
+            self._pipeline = Pipeline(self._fusion, self.index, grown)
+        for item in items:
+            row = self.bundle.rows.get(item.item_id)
+            if row is not None:
+                self._popularity[item.item_no] = self.bundle.popularity[row]

@@ -1,0 +1,56 @@
+"""Builds the ranker service's parts and serves them."""
+
+import grpc
+import structlog
+
+from groundswell.artifacts.errors import BundleError
+from groundswell.artifacts.follower import BundleFollower
+from groundswell.artifacts.store import BundleStore
+from groundswell.common.v1 import model_service_pb2_grpc
+from groundswell.ranker.v1 import ranker_service_pb2_grpc
+from groundswell.ranker_service.bundles import LoadedBundles
+from groundswell.ranker_service.model_servicer import ModelServicer
+from groundswell.ranker_service.recommender import Recommender
+from groundswell.ranker_service.requests import RequestReader
+from groundswell.ranker_service.seen import SeenCache
+from groundswell.ranker_service.servicer import RankerServicer
+from groundswell.ranker_service.settings import RankerSettings
+from groundswell.ranker_service.upstreams import Upstreams
+from groundswell.serving.channels import open_channel
+from groundswell.serving.pseudonym import Pseudonymizer
+from groundswell.serving.server import serve
+from groundswell.serving.telemetry import count
+
+_log = structlog.get_logger(__name__)
+
+
+async def main(settings: RankerSettings) -> None:
+    """Serve until the process is told to end."""
+    profile = open_channel(settings.profile_address)
+    session = open_channel(settings.session_address)
+    seen = SeenCache(settings.seen_mask, settings.max_seen_items)
+    upstreams = Upstreams(profile, session, seen, max_calls=settings.max_upstream_calls)
+    bundles = LoadedBundles(profile, upstreams, settings)
+    store = BundleStore(settings.bundles)
+    follower = BundleFollower(store, settings.bundle_poll_s, bundles.take, _refused)
+    reader = RequestReader(Pseudonymizer(settings.secret.get_secret_value()))
+    recommender = Recommender(upstreams, settings.seen_mask)
+    servicer = RankerServicer(recommender, bundles, reader, settings)
+
+    def register(server: grpc.aio.Server) -> tuple[str, ...]:
+        ranker_service_pb2_grpc.add_RankerServiceServicer_to_server(servicer, server)
+        model_service_pb2_grpc.add_ModelServiceServicer_to_server(ModelServicer(bundles), server)
+        return "groundswell.ranker.v1.RankerService", "groundswell.common.v1.ModelService"
+
+    async def close() -> None:
+        await follower.close()
+        await bundles.close()
+        await profile.close()
+        await session.close()
+
+    await serve(settings, register, ready=follower.start, close=close)
+
+
+def _refused(bundle_id: str, error: BundleError) -> None:
+    count("bundles_refused", reason=error.reason)
+    _log.error("bundle_refused", bundle_id=bundle_id, reason=error.reason, problem=str(error))

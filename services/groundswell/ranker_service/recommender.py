@@ -1,0 +1,200 @@
+"""Answers for users: gather → fuse → retrieve → rank → explain, and says how it fell short."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from groundswell.features.gate import gate_features
+from groundswell.ranker.v1.ranker_service_pb2 import Degradation
+from groundswell.ranker_service.catalogue import CatalogueItem
+from groundswell.ranker_service.engine import Engine, Outcome
+from groundswell.ranker_service.fusion import AlphaSource
+from groundswell.ranker_service.pipeline import Ranked, RankInput
+from groundswell.ranker_service.upstreams import Subject, Upstreams, Views, located
+from groundswell.serving.errors import ServiceError
+from groundswell.serving.telemetry import count
+
+
+@dataclass(frozen=True)
+class Ask:
+    """What is asked for one user, checked."""
+
+    subject: Subject
+    as_of_us: int
+    k: int
+    """How many items; 0: none, the interests alone."""
+    filter: str = ""
+    deny_item_ids: Sequence[str] = ()
+    exclude_seen: bool = True
+    fusion_weight: float | None = None
+
+
+@dataclass(frozen=True)
+class RankedItem:
+    """One item of an answer."""
+
+    item: CatalogueItem
+    score: float
+    short_score: float
+    long_score: float
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What is answered for one user."""
+
+    bundle_id: str
+    items: list[RankedItem]
+    interests: list[tuple[str, float]]
+    """(category, probability), most probable first."""
+    fusion_weight: float
+    source: AlphaSource
+    degradations: list[Degradation.ValueType]
+    profile_age_us: int | None
+    session_age_us: int | None
+
+
+@dataclass
+class _Case:
+    """One user on the way through the stages."""
+
+    ask: Ask
+    views: Views
+    allowed: NDArray[np.bool_] | None
+    degradations: list[Degradation.ValueType] = field(default_factory=list)
+
+
+class Recommender:
+    """Answers with whatever bundle the caller hands it, for one user or for many."""
+
+    def __init__(self, upstreams: Upstreams, seen_mask: int) -> None:
+        self._upstreams = upstreams
+        self._seen_mask = seen_mask
+
+    async def answer(self, engine: Engine, asks: Sequence[Ask], gather_s: float) -> list[Answer]:
+        """Answer each ask for itself, in their order; the services are waited for `gather_s`.
+
+        Raises InvalidArgument (FILTER_INVALID, and what is wrong with inline events), NotFound
+        (ITEM_NOT_FOUND) and ResourceExhausted (OVERLOADED).
+        """
+        gathering = self._upstreams.gather([ask.subject for ask in asks], engine.space, gather_s)
+        views, allowed = await asyncio.gather(gathering, _filtered(engine, asks))
+        cases = [_Case(*each) for each in zip(asks, views, allowed, strict=True)]
+        outcomes = await engine.rank([self._rank_input(engine, case) for case in cases])
+        return [_explained(engine, *each) for each in zip(cases, outcomes, strict=True)]
+
+    def _rank_input(self, engine: Engine, case: _Case) -> RankInput:
+        ask, profile, session = case.ask, case.views.profile, case.views.session
+        case.degradations += _degradations(ask, case.views)
+        return RankInput(
+            k=ask.k,
+            short=None if session is None else session.vector,
+            long=None if profile is None else profile.vector,
+            gate_features=gate_features(
+                ask.as_of_us,
+                None if session is None else session.last_event_us,
+                0 if session is None else session.num_session_events,
+                0 if profile is None else profile.num_events,
+                use_time=engine.manifest.use_time,
+            ),
+            fusion_weight=ask.fusion_weight,
+            exclude=self._excluded(engine, case),
+            allowed=case.allowed,
+        )
+
+    def _excluded(self, engine: Engine, case: _Case) -> NDArray[np.int64]:
+        """Unite what may not be returned: unavailable, denied, and seen in history and window."""
+        ask, profile, session = case.ask, case.views.profile, case.views.session
+        excluded = [engine.catalogue.unavailable, engine.catalogue.numbers(ask.deny_item_ids)]
+        if ask.exclude_seen:
+            if profile is not None and profile.seen is not None:
+                excluded.append(profile.seen.item_nos)
+            if session is not None:
+                excluded.append(session.seen)
+            if ask.subject.inline_events is not None:
+                # The window may hold fewer events than the visitor sent.
+                events = ask.subject.inline_events.events
+                seen = [e.item_id for e in events if self._seen_mask >> e.action & 1]
+                excluded.append(engine.catalogue.numbers(seen))
+        return np.concatenate(excluded)
+
+
+async def _filtered(engine: Engine, asks: Sequence[Ask]) -> list[NDArray[np.bool_] | None]:
+    async def one(ask: Ask) -> NDArray[np.bool_] | None:
+        try:
+            return await engine.filters.allowed(ask.filter)
+        except ServiceError as error:
+            raise located(error, ask.subject.where) from error
+
+    return await asyncio.gather(*(one(ask) for ask in asks))
+
+
+def _degradations(ask: Ask, views: Views) -> list[Degradation.ValueType]:
+    """Say what is missing of a user's views."""
+    profile, session = views.profile, views.session
+    missing: list[Degradation.ValueType] = []
+    is_user = ask.subject.inline_events is None
+    if is_user and profile is None:
+        missing.append(Degradation.DEGRADATION_PROFILE_UNAVAILABLE)
+    if session is None:
+        missing.append(Degradation.DEGRADATION_SESSION_UNAVAILABLE)
+    if profile is not None and profile.vector is not None and profile.stale:
+        missing.append(Degradation.DEGRADATION_PROFILE_STALE)
+    if ask.k and is_user and ask.exclude_seen and (profile is None or profile.seen is None):
+        missing.append(Degradation.DEGRADATION_SEEN_INCOMPLETE)
+    known_empty = profile.num_events == 0 if profile is not None else not is_user
+    if known_empty and (session is None or session.vector is None):
+        missing.append(Degradation.DEGRADATION_USER_UNKNOWN)
+    elif profile is not None and profile.vector is None:
+        missing.append(Degradation.DEGRADATION_NO_PROFILE)
+    return missing
+
+
+def _explained(engine: Engine, case: _Case, outcome: Outcome) -> Answer:
+    ask, ranked = case.ask, outcome.ranked
+    items = _items(engine, ranked)
+    degradations = case.degradations
+    if ask.k and ranked.fallback:
+        degradations.append(Degradation.DEGRADATION_POPULARITY_FALLBACK)
+    if len(items) < ask.k:
+        degradations.append(Degradation.DEGRADATION_PAGE_NOT_FILLED)
+    for degradation in degradations:
+        count("degradations", kind=Degradation.Name(degradation).removeprefix("DEGRADATION_"))
+    profile, session = case.views.profile, case.views.session
+    return Answer(
+        bundle_id=engine.space.bundle_id,
+        items=items,
+        interests=_interests(engine, outcome),
+        fusion_weight=0.0 if ranked.alpha is None else float(ranked.alpha.mean(dtype=np.float64)),
+        source=ranked.source,
+        degradations=degradations,
+        profile_age_us=_age_us(ask, None if profile is None else profile.last_event_us),
+        session_age_us=_age_us(ask, None if session is None else session.last_event_us),
+    )
+
+
+def _items(engine: Engine, ranked: Ranked) -> list[RankedItem]:
+    columns = (ranked.ids, ranked.scores, ranked.short_scores, ranked.long_scores)
+    items = []
+    for item_no, score, short_score, long_score in zip(
+        *(column.tolist() for column in columns), strict=True
+    ):
+        item = engine.catalogue.get(item_no)
+        if item is not None:  # else it was deleted since the search
+            items.append(RankedItem(item, score, short_score, long_score))
+    return items
+
+
+def _interests(engine: Engine, outcome: Outcome) -> list[tuple[str, float]]:
+    if outcome.interests is None:
+        return []
+    pairs = zip(engine.manifest.categories, outcome.interests.tolist(), strict=True)
+    return sorted(pairs, key=lambda pair: (-pair[1], pair[0]))
+
+
+def _age_us(ask: Ask, last_event_us: int | None) -> int | None:
+    """Say how old an event was at the request's own time, which may lie before it."""
+    return None if last_event_us is None else max(ask.as_of_us - last_event_us, 0)

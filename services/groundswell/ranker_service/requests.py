@@ -1,0 +1,126 @@
+"""Requests of the ranker's contract → what is asked, every rule of the contract checked."""
+
+import math
+import time
+
+from groundswell.ranker.v1.ranker_service_pb2 import (
+    BatchRecommendRequest,
+    GetInterestsRequest,
+    RecommendRequest,
+)
+from groundswell.ranker_service.recommender import Ask
+from groundswell.ranker_service.upstreams import Subject, located
+from groundswell.serving.errors import InvalidArgument, ServiceError
+from groundswell.serving.pseudonym import Pseudonymizer
+from groundswell.serving.validation import (
+    check_page_size,
+    check_time,
+    check_user_id,
+    event_problem,
+    to_us,
+)
+
+DEFAULT_PAGE_SIZE = 10
+MAX_PAGE_SIZE = 200
+MAX_DENY_ITEMS = 10_000
+MAX_REQUESTS = 256
+MAX_INLINE_EVENTS = 200
+
+
+class RequestReader:
+    """Reads requests; users get their pseudonyms here."""
+
+    def __init__(self, pseudonyms: Pseudonymizer) -> None:
+        self._pseudonyms = pseudonyms
+
+    def recommend(self, request: RecommendRequest, where: str = "") -> Ask:
+        """Read one request. Raises InvalidArgument with the reasons of the contract."""
+        page_size = check_page_size(request, DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE)
+        if len(request.deny_item_ids) > MAX_DENY_ITEMS:
+            raise InvalidArgument(
+                "DENY_LIST_INVALID",
+                f"deny_item_ids has {len(request.deny_item_ids)} ids; "
+                f"at most {MAX_DENY_ITEMS} are allowed",
+                field="deny_item_ids",
+            )
+        return Ask(
+            subject=self._subject(request, where),
+            as_of_us=_as_of_us(request),
+            k=page_size,
+            filter=request.filter,
+            deny_item_ids=tuple(request.deny_item_ids),
+            exclude_seen=request.exclude_seen if request.HasField("exclude_seen") else True,
+            fusion_weight=_fusion_weight(request),
+        )
+
+    def batch(self, request: BatchRecommendRequest) -> list[Ask]:
+        """Read a batch; an error names the request that it is in."""
+        if not 1 <= len(request.requests) <= MAX_REQUESTS:
+            raise InvalidArgument(
+                "REQUESTS_INVALID",
+                f"requests has {len(request.requests)}; it must have 1 to {MAX_REQUESTS}",
+                field="requests",
+            )
+        asks = []
+        for index, one in enumerate(request.requests):
+            where = f"requests[{index}]"
+            try:
+                asks.append(self.recommend(one, where))
+            except ServiceError as error:
+                raise located(error, where) from error
+        return asks
+
+    def interests(self, request: GetInterestsRequest) -> Ask:
+        """Read a request for interests alone."""
+        return Ask(
+            subject=self._subject(request, ""),
+            as_of_us=_as_of_us(request),
+            k=0,
+            fusion_weight=_fusion_weight(request),
+        )
+
+    def _subject(self, request: RecommendRequest | GetInterestsRequest, where: str) -> Subject:
+        kind = request.WhichOneof("subject")
+        if kind is None:
+            raise InvalidArgument(
+                "SUBJECT_INVALID", "one of user_id and inline_events must be set", field="subject"
+            )
+        if kind == "user_id":
+            check_user_id(request.user_id)
+            key = self._pseudonyms.user_key(request.user_id)
+            return Subject(user_id=request.user_id, user_key=key, where=where)
+        events = request.inline_events.events
+        if len(events) > MAX_INLINE_EVENTS:
+            raise InvalidArgument(
+                "EVENTS_INVALID",
+                f"inline_events has {len(events)} events; at most {MAX_INLINE_EVENTS} are read",
+                field="inline_events.events",
+            )
+        for index, event in enumerate(events):
+            problem = event_problem(event, inline=True)
+            if problem is not None:
+                reason, detail = problem
+                path = f"inline_events.events[{index}]"
+                field = f"{path}.{detail.split(' ', 1)[0]}"
+                raise InvalidArgument(reason, f"{path}.{detail}", field=field)
+        return Subject(inline_events=request.inline_events, where=where)
+
+
+def _as_of_us(request: RecommendRequest | GetInterestsRequest) -> int:
+    if not request.HasField("as_of"):
+        return time.time_ns() // 1000
+    check_time(request.as_of, "as_of")
+    return to_us(request.as_of)
+
+
+def _fusion_weight(request: RecommendRequest | GetInterestsRequest) -> float | None:
+    if not request.HasField("fusion_weight"):
+        return None
+    weight = request.fusion_weight
+    if not (math.isfinite(weight) and 0 <= weight <= 1):
+        raise InvalidArgument(
+            "FUSION_WEIGHT_INVALID",
+            f"fusion_weight is {weight}; it must be from 0 to 1",
+            field="fusion_weight",
+        )
+    return weight
