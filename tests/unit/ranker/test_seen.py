@@ -1,0 +1,77 @@
+"""What users have seen, kept by version."""
+
+import pytest
+
+from groundswell.profile.v1.profile_service_pb2 import SeenItems
+from groundswell.ranker_service.seen import Seen, SeenCache
+from groundswell.ranker_service.settings import RankerSettings
+from groundswell.serving.errors import InvalidArgument
+from groundswell.serving.vectors import pack_int64, pack_uint32
+
+VIEW, PURCHASE = 1 << 1, 1 << 4
+COUNTING = RankerSettings.model_construct().seen_mask
+
+
+def given(version: int, **masks: int) -> SeenItems:
+    numbers = [int(name[1:]) for name in masks]
+    return SeenItems(
+        version=version,
+        included=True,
+        item_nos=pack_int64(numbers),
+        action_masks=pack_uint32(list(masks.values())),
+    )
+
+
+def test_a_view_alone_does_not_make_an_item_seen() -> None:
+    seen = SeenCache(COUNTING, 1_000).take(b"u", given(3, n1=VIEW, n2=PURCHASE | VIEW), None)
+    assert seen is not None
+    assert seen.item_nos.tolist() == [2]
+
+
+def test_which_actions_count_is_a_setting() -> None:
+    packed = pack_int64([5, 6]), pack_uint32([VIEW, PURCHASE])
+    assert SeenCache(VIEW, 1_000).counting(*packed).tolist() == [5]
+    assert SeenCache(0, 1_000).counting(*packed).tolist() == []
+
+
+def test_an_answer_that_names_the_version_held_gives_what_is_held() -> None:
+    cache = SeenCache(COUNTING, 1_000)
+    first = cache.take(b"u", given(3, n1=PURCHASE), None)
+    held = cache.get(b"u")
+    assert held is first
+    again = cache.take(b"u", SeenItems(version=3), held)
+    assert again is first
+
+
+def test_an_answer_that_leaves_out_what_is_not_held_gives_nothing() -> None:
+    cache = SeenCache(COUNTING, 1_000)
+    assert cache.take(b"u", SeenItems(version=3), None) is None
+    older = cache.take(b"u", given(2, n1=PURCHASE), None)
+    assert cache.take(b"u", SeenItems(version=3), older) is None
+
+
+def test_what_was_dropped_while_the_question_was_under_way_is_still_used() -> None:
+    cache = SeenCache(COUNTING, 40)
+    named = cache.take(b"u", given(3, n1=PURCHASE), None)
+    cache.take(b"v", given(1, **{f"n{n}": PURCHASE for n in range(20)}), None)
+    assert cache.get(b"u") is None
+    assert isinstance(named, Seen)
+    assert cache.take(b"u", SeenItems(version=3), named) is named
+
+
+def test_the_cache_is_bounded_over_all_users() -> None:
+    cache = SeenCache(COUNTING, 500)
+    for user in range(200):
+        cache.take(b"%d" % user, given(1, **{f"n{n}": PURCHASE for n in range(user % 7)}), None)
+    held = [cache.get(b"%d" % user) for user in range(200)]
+    assert sum(seen is not None for seen in held) <= 500 // 16
+    assert held[-1] is not None
+    assert held[0] is None
+
+
+def test_lists_that_do_not_fit_each_other_are_refused() -> None:
+    broken = SeenItems(version=1, included=True, item_nos=pack_int64([1, 2]), action_masks=b"")
+    with pytest.raises(InvalidArgument, match="masks"):
+        SeenCache(COUNTING, 100).take(b"u", broken, None)
+    with pytest.raises(InvalidArgument):
+        SeenCache(COUNTING, 100).counting(b"123", b"")
