@@ -37,7 +37,7 @@ class StartError(Exception):
 
 def run(main: Coroutine[Any, Any, None]) -> None:
     """Run a process's coroutine on its one event loop; an error ends it with status 1."""
-    set_up_logging("INFO", "json")
+    set_up_logging("INFO", "json", final=False)
     try:
         asyncio.run(main)
     except KeyboardInterrupt:

@@ -22,11 +22,11 @@ M = TypeVar("M", Counter, Gauge, Histogram)
 
 def configure_logging(settings: ServingSettings) -> None:
     """Send structlog and the libraries' own logging to stderr in the format of the settings."""
-    set_up_logging(settings.log_level, settings.log_format)
+    set_up_logging(settings.log_level, settings.log_format, final=True)
 
 
-def set_up_logging(level: str, log_format: str) -> None:
-    """As `configure_logging`, before there are settings."""
+def set_up_logging(level: str, log_format: str, *, final: bool) -> None:
+    """As `configure_logging`, before there are settings; unless `final` it may be set up again."""
     # Tracebacks stay without local variables: those hold users' ids and texts.
     renderer: structlog.types.Processor = structlog.processors.JSONRenderer()
     shared: list[structlog.types.Processor] = [
@@ -45,7 +45,7 @@ def set_up_logging(level: str, log_format: str) -> None:
         processors=[*shared, renderer],
         wrapper_class=structlog.make_filtering_bound_logger(number),
         logger_factory=structlog.WriteLoggerFactory(sys.stderr),
-        cache_logger_on_first_use=False,
+        cache_logger_on_first_use=final,
     )
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(

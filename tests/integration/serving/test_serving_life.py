@@ -32,6 +32,19 @@ def wait_for_log(process: Process, text: str, timeout: float = 10.0) -> None:
         time.sleep(0.02)
 
 
+def wait_for_metrics(url: str, lines: list[str], timeout: float = 5.0) -> None:
+    """A caller has its answer a moment before the server has counted it."""
+    deadline = time.monotonic() + timeout
+    while True:
+        with urllib.request.urlopen(url, timeout=10) as page:
+            text: str = page.read().decode()
+        missing = [line for line in lines if line not in text.splitlines()]
+        if not missing:
+            return
+        assert time.monotonic() < deadline, f"{missing} not in\n{text}"
+        time.sleep(0.02)
+
+
 def health(address: str, service: str = "") -> int:
     with grpc.insecure_channel(address) as channel:
         stub = health_pb2_grpc.HealthStub(channel)
@@ -173,14 +186,15 @@ def test_metrics_count_the_calls_by_method_and_status(tmp_path: Path) -> None:
         stub.GetItem(pb.GetItemRequest(item_id="x"), timeout=10)
         with pytest.raises(grpc.RpcError):
             stub.GetItem(pb.GetItemRequest(item_id="missing:x"), timeout=10)
-        with urllib.request.urlopen(f"http://127.0.0.1:{metrics_port}/metrics", timeout=10) as page:
-            text = page.read().decode()
+        labels = f'grpc_method="GetItem",grpc_service="{SERVICE}",grpc_type="unary"'
+        expected = [
+            f"grpc_server_started_total{{{labels}}} 2.0",
+            f'grpc_server_handled_total{{grpc_code="OK",{labels}}} 1.0',
+            f'grpc_server_handled_total{{grpc_code="NotFound",{labels}}} 1.0',
+            f"grpc_server_handling_seconds_count{{{labels}}} 2.0",
+        ]
+        wait_for_metrics(f"http://127.0.0.1:{metrics_port}/metrics", expected)
         assert process.stop() == 0
-    labels = f'grpc_method="GetItem",grpc_service="{SERVICE}",grpc_type="unary"'
-    assert f"grpc_server_started_total{{{labels}}} 2.0" in text
-    for code in ("OK", "NotFound"):
-        assert f'grpc_server_handled_total{{grpc_code="{code}",{labels}}} 1.0' in text
-    assert f"grpc_server_handling_seconds_count{{{labels}}} 2.0" in text
 
 
 def test_the_probe_tells_serving_from_everything_else(tmp_path: Path) -> None:
