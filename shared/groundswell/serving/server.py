@@ -93,12 +93,12 @@ async def _serve(
             (*names, health.SERVICE_NAME, reflection.SERVICE_NAME), server
         )
     port = _bind(server, settings)
-    stop_metrics = start_metrics(settings)
+    stop_metrics = _start_metrics(settings)
     await server.start()
     try:
         if await _until_ready(ready, stopping):
             await _set_health(health_servicer, names, health_pb2.HealthCheckResponse.SERVING)
-            _log.info("serving", address=f"{settings.host}:{port}", services=list(names))
+            _log.info("serving", address=settings.address_of(port), services=list(names))
             await stopping.wait()
         _log.info("draining")
         await health_servicer.enter_graceful_shutdown()
@@ -175,6 +175,17 @@ def _bind(server: grpc.aio.Server, settings: ServingSettings) -> int:
             "ADDRESS_UNAVAILABLE",
             f"cannot listen on {settings.address}: the port is taken, or the host is not this "
             "machine's; set GROUNDSWELL_PORT and GROUNDSWELL_HOST",
+        ) from error
+
+
+def _start_metrics(settings: ServingSettings) -> Callable[[], None]:
+    try:
+        return start_metrics(settings)
+    except OSError as error:
+        raise StartError(
+            "ADDRESS_UNAVAILABLE",
+            f"cannot serve metrics on {settings.host}:{settings.metrics_port}: {error}; set "
+            "GROUNDSWELL_METRICS_PORT",
         ) from error
 
 

@@ -45,8 +45,12 @@ class ServingSettings(BaseSettings):
 
     @property
     def address(self) -> str:
-        """`host:port`, with brackets around an IPv6 host."""
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+        """`host:port`, as gRPC writes it."""
+        return self.address_of(self.port)
+
+    def address_of(self, port: int) -> str:
+        """The host with another port, with brackets around an IPv6 host."""
+        return f"[{self.host}]:{port}" if ":" in self.host else f"{self.host}:{port}"
 
     @property
     def is_loopback(self) -> bool:

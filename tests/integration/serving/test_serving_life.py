@@ -1,6 +1,7 @@
 """The life of a real server: start, refusal to start, drain, end."""
 
 import json
+import socket
 import threading
 import time
 import urllib.request
@@ -148,6 +149,20 @@ def test_a_taken_port_is_named_and_the_first_server_serves_on(tmp_path: Path) ->
         assert f"127.0.0.1:{port}" in line
         assert "Traceback" not in second.log()
         assert health(f"127.0.0.1:{port}") == SERVING
+
+
+def test_a_taken_port_of_the_metrics_is_named(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        metrics_port = str(taken.getsockname()[1])
+        process, _ = start(tmp_path, GROUNDSWELL_METRICS_PORT=metrics_port)
+        with process:
+            assert process.wait() == 1
+    last = json.loads(process.log().splitlines()[-1])
+    assert last["reason"] == "ADDRESS_UNAVAILABLE"
+    assert f"127.0.0.1:{metrics_port}" in last["detail"]
+    assert "GROUNDSWELL_METRICS_PORT" in last["detail"]
 
 
 def test_a_server_that_cannot_get_ready_ends_with_one_line_that_says_why(tmp_path: Path) -> None:
