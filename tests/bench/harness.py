@@ -1,0 +1,93 @@
+"""How the bench measures: two sides in one run, interleaved, so that a busy machine hits both."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+OURS, THEIRS = "ours", "theirs"
+
+_WARM_UP_CALLS = 200
+_CONCURRENCY = 8
+_SLICES = 6
+_SLICE_S = 1.0
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of the report; a ratio wherever that can be."""
+
+    name: str
+    value: float
+    unit: str
+    target: float | None = None
+    """What is asked; None where nothing is asked yet."""
+    holds: bool | None = None
+    """Whether the value meets the target; None without one."""
+
+
+@dataclass(frozen=True)
+class Side:
+    """One of the two things that are compared."""
+
+    call: Callable[[], Awaitable[object]]
+    """What is timed."""
+    prepare: Callable[[], Awaitable[object]] | None = None
+    """What must happen before each call, outside its time."""
+
+
+async def compare(name: str, against: str, sides: Mapping[str, Side], calls: int) -> list[Line]:
+    """Time both sides one call at a time, in turns; OURS and THEIRS are the keys of `sides`."""
+    times = await _latencies(sides, calls)
+    lines = []
+    for suffix, percent in (("", 50), (".p99", 99)):
+        ours_ms, theirs_ms = (float(np.percentile(times[s], percent)) for s in (OURS, THEIRS))
+        lines.append(Line(f"{name}{suffix}", ours_ms / theirs_ms, f"× {against}"))
+        label = f"{name}.p{percent}_ms"
+        lines.append(Line(label, ours_ms, f"ms, where {against} takes {theirs_ms:.3f}"))
+    return lines
+
+
+async def compare_throughput(name: str, against: str, sides: Mapping[str, Side]) -> Line:
+    """Count the calls of both sides with 8 at a time, in alternating slices of a second."""
+    done = dict.fromkeys(sides, 0)
+    for _ in range(_SLICES):
+        for key, side in sides.items():
+            done[key] += await _calls_in(side, _SLICE_S)
+    return Line(f"{name}.throughput", done[OURS] / done[THEIRS], f"× {against}'s calls/s at 8")
+
+
+async def _latencies(sides: Mapping[str, Side], calls: int) -> dict[str, NDArray[np.float64]]:
+    """Return the milliseconds of each call of each side."""
+    times: dict[str, list[float]] = {key: [] for key in sides}
+    order: Sequence[str] = list(sides)
+    for number in range(_WARM_UP_CALLS + calls):
+        # Turned around every time, so that neither side always follows the other.
+        order = order[::-1]
+        for key in order:
+            side = sides[key]
+            if side.prepare is not None:
+                await side.prepare()
+            started = time.perf_counter()
+            await side.call()
+            took_s = time.perf_counter() - started
+            if number >= _WARM_UP_CALLS:
+                times[key].append(took_s * 1e3)
+    return {key: np.array(values) for key, values in times.items()}
+
+
+async def _calls_in(side: Side, seconds: float) -> int:
+    until = time.perf_counter() + seconds
+    done = 0
+
+    async def caller() -> None:
+        nonlocal done
+        while time.perf_counter() < until:
+            await side.call()
+            done += 1
+
+    await asyncio.gather(*(caller() for _ in range(_CONCURRENCY)))
+    return done

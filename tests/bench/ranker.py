@@ -1,0 +1,157 @@
+"""ranker.recommend: Recommend against a bare gather, over the same upstreams of fixed answers."""
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+
+from groundswell.artifacts.bundle import Bundle
+from groundswell.artifacts.store import load_bundle
+from groundswell.common.v1.item_pb2 import Item
+from groundswell.common.v1.model_service_pb2 import GetModelResponse
+from groundswell.profile.v1.catalogue_service_pb2 import ItemChange, WatchItemsResponse
+from groundswell.profile.v1.profile_service_pb2 import GetProfileResponse, Profile, SeenItems
+from groundswell.ranker.v1.ranker_service_pb2 import RecommendRequest, RecommendResponse
+from groundswell.ranker.v1.ranker_service_pb2_grpc import RankerServiceStub
+from groundswell.serving.channels import open_channel
+from groundswell.serving.validation import to_timestamp
+from groundswell.serving.vectors import pack_int64, pack_uint32, vector_to_proto
+from groundswell.session.v1.session_service_pb2 import EncodeSessionResponse
+from tests.bench.bundle import bench_bundle, bench_items
+from tests.bench.canned_server import Answers
+from tests.bench.deployment import canned
+from tests.bench.harness import OURS, THEIRS, Line, Side, compare, compare_throughput
+from tests.support.processes import Process, free_port, service_process
+
+_CALLS = 1_500
+_REQUEST = RecommendRequest(user_id="user-0", page_size=10)
+_MODEL = "/groundswell.common.v1.ModelService/GetModel"
+_CLICK = 1 << 2
+_NOW_US = 1_800_000_000_000_000
+_CHANGES_PER_MESSAGE = 500
+_SEED = 3
+
+
+def measure(folder: Path) -> list[Line]:
+    """Measure a user with both views, 60 seen items and no filter."""
+    bundle = load_bundle(bench_bundle())
+    with (
+        canned(folder, _profile_answers(bundle)) as profile,
+        canned(folder, _session_answers(bundle)) as session,
+        _ranker(folder, bundle, profile, session) as ranker,
+    ):
+        return asyncio.run(_measure(folder, profile, session, ranker))
+
+
+async def _measure(folder: Path, profile: str, session: str, ranker: str) -> list[Line]:
+    async with open_channel(ranker) as channel:
+        ours = RankerServiceStub(channel)
+        answer = await ours.Recommend(_REQUEST)
+        if answer.degradations or len(answer.recommendations) != _REQUEST.page_size:
+            raise RuntimeError(f"the ranker of the bench falls short: {answer.degradations}")
+        with _gather(folder, profile, session, answer) as gather:
+            async with open_channel(gather) as gather_channel:
+                theirs = RankerServiceStub(gather_channel)
+                sides = {
+                    OURS: Side(lambda: ours.Recommend(_REQUEST)),
+                    THEIRS: Side(lambda: theirs.Recommend(_REQUEST)),
+                }
+                lines = await compare("ranker.recommend", "bare gather", sides, _CALLS)
+                throughput = await compare_throughput("ranker.recommend", "bare gather", sides)
+                return [*lines, throughput]
+
+
+@contextmanager
+def _ranker(folder: Path, bundle: Bundle, profile: str, session: str) -> Iterator[str]:
+    port = free_port()
+    address = f"127.0.0.1:{port}"
+    settings = {
+        "GROUNDSWELL_PROFILE_ADDRESS": profile,
+        "GROUNDSWELL_SESSION_ADDRESS": session,
+    }
+    with service_process(
+        "groundswell.ranker_service", port, bundle.path.parent, folder / "ranker.log", settings
+    ) as process:
+        process.wait_serving(address)
+        yield address
+
+
+@contextmanager
+def _gather(folder: Path, profile: str, session: str, answer: RecommendResponse) -> Iterator[str]:
+    port = free_port()
+    address = f"127.0.0.1:{port}"
+    file = folder / "recommend.bin"
+    file.write_bytes(answer.SerializeToString())
+    arguments = ["-m", "tests.bench.gather_server", str(port), profile, session, str(file)]
+    with Process(arguments, {}, folder / "gather.log") as process:
+        process.wait_serving(address)
+        yield address
+
+
+def _profile_answers(bundle: Bundle) -> Answers:
+    seen = np.arange(1, 61)
+    profile = Profile(
+        vector=vector_to_proto(_user_vector(bundle, 0), bundle.id),
+        num_covered_events=120,
+        num_events=120,
+        last_event_time=to_timestamp(_NOW_US),
+        covered_at=to_timestamp(_NOW_US),
+        seen=SeenItems(
+            version=120,
+            included=True,
+            item_nos=pack_int64(seen),
+            action_masks=pack_uint32([_CLICK] * len(seen)),
+        ),
+    )
+    return {
+        "/groundswell.profile.v1.ProfileService/GetProfile": GetProfileResponse(profile=profile),
+        "/groundswell.profile.v1.CatalogueService/WatchItems": _catalogue(bundle),
+        _MODEL: GetModelResponse(loaded_bundle_ids=[bundle.id]),
+    }
+
+
+def _session_answers(bundle: Bundle) -> Answers:
+    length = bundle.manifest.window_length
+    answer = EncodeSessionResponse(
+        vector=vector_to_proto(_user_vector(bundle, 1), bundle.id),
+        num_window_events=length,
+        num_session_events=3,
+        last_event_time=to_timestamp(_NOW_US),
+        last_sequence=120,
+        item_nos=pack_int64(range(1, length + 1)),
+        action_masks=pack_uint32([_CLICK] * length),
+    )
+    return {
+        "/groundswell.session.v1.SessionService/EncodeSession": answer,
+        _MODEL: GetModelResponse(loaded_bundle_ids=[bundle.id]),
+    }
+
+
+def _catalogue(bundle: Bundle) -> list[WatchItemsResponse]:
+    changes = [
+        ItemChange(
+            item=Item(
+                item_id=item_id, item_no=row + 1, revision=row + 1, title=title, categories=names
+            ),
+            vector=vector_to_proto(bundle.item_vectors[row], bundle.id),
+        )
+        for row, (item_id, title, names) in enumerate(bench_items())
+    ]
+    starts = range(0, len(changes), _CHANGES_PER_MESSAGE)
+    messages = [
+        WatchItemsResponse(
+            changes=changes[start : start + _CHANGES_PER_MESSAGE],
+            revision=min(start + _CHANGES_PER_MESSAGE, len(changes)),
+        )
+        for start in starts
+    ]
+    messages[-1].caught_up = True
+    return messages
+
+
+def _user_vector(bundle: Bundle, seed: int) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
+    vector = np.random.default_rng(_SEED + seed).normal(size=bundle.manifest.dimension)
+    vector[-1] = 1.0
+    return vector.astype(np.float32)

@@ -1,0 +1,75 @@
+"""Measures the suite's speed, prints a table and writes build/bench.json.
+
+`python tests/bench/run.py [--only NAME]`: NAME is the beginning of the lines that are wanted, such
+as "session" or "profile.encode".
+"""
+
+import argparse
+import importlib
+import json
+import os
+import sys
+import tempfile
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from tests.bench.harness import Line
+
+ROOT = Path(__file__).resolve().parents[2]
+REPORT = ROOT / "build" / "bench.json"
+
+AREAS = {
+    "session": "tests.bench.session",
+    "profile.get": "tests.bench.profile_get",
+    "profile.encode": "tests.bench.profile_encode",
+    "ranker": "tests.bench.ranker",
+}
+"""Which module's `measure(folder)` gives the lines whose names begin so."""
+
+_THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+
+
+def main() -> None:
+    """Measure, print, write."""
+    parser = argparse.ArgumentParser(description="measure the suite's speed as ratios")
+    parser.add_argument("--only", default="", metavar="NAME", help="the beginning of line names")
+    only: str = parser.parse_args().only
+    areas = [area for area in AREAS if area.startswith(only) or only.startswith(area)]
+    if not areas:
+        parser.error(f"nothing is called {only!r}; there are {', '.join(AREAS)}")
+    # Before a library that starts threads is imported: one each, or they fight for the cores.
+    os.environ.update(dict.fromkeys(_THREAD_VARIABLES, "1"), TOKENIZERS_PARALLELISM="false")
+    os.chdir(ROOT)
+    sys.path.insert(0, str(ROOT))
+    console = Console()
+    lines: list[Line] = []
+    for area in areas:
+        measure = importlib.import_module(AREAS[area]).measure
+        with console.status(f"measuring {area}"), tempfile.TemporaryDirectory() as folder:
+            lines += [line for line in measure(Path(folder)) if line.name.startswith(only)]
+    console.print(_table(lines))
+    REPORT.parent.mkdir(exist_ok=True)
+    REPORT.write_text(json.dumps([asdict(line) for line in lines], indent=2) + "\n")
+    console.print(f"written to {REPORT.relative_to(ROOT)}")
+
+
+def _table(lines: "list[Line]") -> Table:
+    table = Table()
+    table.add_column("name", no_wrap=True)
+    table.add_column("value", justify="right")
+    for column in ("unit", "target", "holds"):
+        table.add_column(column)
+    for line in lines:
+        target = "" if line.target is None else f"{line.target:g}"
+        holds = "" if line.holds is None else ("yes" if line.holds else "NO")
+        table.add_row(line.name, f"{line.value:.3f}", line.unit, target, holds)
+    return table
+
+
+if __name__ == "__main__":
+    main()
