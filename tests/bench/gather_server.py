@@ -35,7 +35,9 @@ async def _main(port: int, profile: str, session: str, answer: bytes) -> None:
         )
         return answer
 
-    method = grpc.unary_unary_rpc_method_handler(recommend, RecommendRequest.FromString)
+    method: grpc.RpcMethodHandler[RecommendRequest, bytes] = grpc.unary_unary_rpc_method_handler(
+        recommend, RecommendRequest.FromString
+    )
     server = grpc.aio.server(options=server_options(_MAX_CONNECTION_AGE_S))
     server.add_registered_method_handlers(
         "groundswell.ranker.v1.RankerService", {"Recommend": method}
