@@ -20,6 +20,8 @@ ITEMS = "items.parquet"
 USERS = "users.parquet"
 META = "meta.json"
 LEFT_OUT = "left_out.csv"
+TEXT_VECTORS = "text_vectors"
+"""The cache of encoded texts, which training keeps in the folder and `prepare` leaves there."""
 
 TRAIN, VALIDATION, TEST = 0, 1, 2
 """Values of `split_of`: where an event lies; and, but for 0 = none, of `target`."""

@@ -1,0 +1,149 @@
+"""The data report: what a log holds, what was left out of it, and what looks wrong."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import polars as pl
+from rich.console import Console
+from rich.table import Table
+
+from groundswell.trainer.cleaning import BAD_ACTION, TIME_RANGE, Events
+from groundswell.trainer.data import TEST, TRAIN, VALIDATION
+from groundswell.trainer.item_table import Items
+from groundswell.trainer.splits import MIN_EVENTS, Split
+
+_MILLISECONDS_SHARE = 0.5
+_FLOOD_SHARE = 0.05
+_FLOOD_MINIMUM = 1_000
+_SMALL_TRAINING_SHARE = 0.5
+
+
+def data_report(
+    events: Events, items: Items, log: pl.DataFrame, num_items: int, split: Split
+) -> dict[str, Any]:
+    """Describe a prepared log; `log` is its table of ordered events."""
+    lengths = log.group_by("user").len()["len"]
+    report: dict[str, Any] = {
+        "rows_read": events.num_rows,
+        "item_rows_read": items.num_rows,
+        "left_out": _counts(events.left_out),
+        "items_left_out": _counts(items.left_out),
+        "events": log.height,
+        "users": len(lengths),
+        "items": num_items,
+        "items_with_events": log["item"].n_unique(),
+        "items_without_file": num_items - items.frame.height,
+        "items_without_title": int((items.frame["title"].str.strip_chars() == "").sum()),
+        "density": _distinct(log, "user", "item") / (len(lengths) * log["item"].n_unique()),
+        "events_per_user": {
+            "least": lengths.min(),
+            "median": lengths.median(),
+            "most": lengths.max(),
+        },
+        "order_only": events.order_only,
+        "first_time": None if events.order_only else _iso(log["time_us"].min()),
+        "last_time": None if events.order_only else _iso(log["time_us"].max()),
+        "sessions": None if events.order_only else int(log["session_start"].sum()),
+        "equal_times": log.height - _distinct(log, "user", "time_us"),
+        "split": str(split),
+        "split_events": [int((log["split"] == part).sum()) for part in (TRAIN, VALIDATION, TEST)],
+        "targets": [int((log["target"] == part).sum()) for part in (VALIDATION, TEST)],
+    }
+    report["warnings"] = list(_warnings(report, events, items, log))
+    return report
+
+
+def print_report(report: dict[str, Any], console: Console) -> None:
+    """Show the report to a person."""
+    table = Table("the data", "", show_header=True, title_justify="left")
+    for name, value in _lines(report):
+        table.add_row(name, value)
+    console.print(table)
+    for kind, title in (("left_out", "event rows"), ("items_left_out", "item rows")):
+        for reason, count in report[kind].items():
+            console.print(f"left out: {count:,} {title}: {reason}", style="yellow", markup=False)
+    for warning in report["warnings"]:
+        console.print(f"look at this: {warning}", style="yellow", markup=False)
+
+
+def _lines(report: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    least, median, most = report["events_per_user"].values()
+    yield "rows read", f"{report['rows_read']:,}"
+    yield "events", f"{report['events']:,}"
+    yield "users", f"{report['users']:,}"
+    yield "items", f"{report['items']:,} ({report['items_with_events']:,} with events)"
+    yield "density", f"{report['density']:.3%}"
+    yield "events per user", f"{least:,} to {most:,}, median {median:,.0f}"
+    if report["order_only"]:
+        yield "times", "positions only: no time features, no time checks, no sessions"
+    else:
+        yield "times", f"{report['first_time']} to {report['last_time']}"
+        yield "sessions", f"{report['sessions']:,}"
+        share = report["equal_times"] / report["events"]
+        yield "equal times", f"{share:.1%} of events share the time of the one before them"
+    train, validation, test = report["split_events"]
+    yield "split", f"{report['split']}: {train:,} train, {validation:,} validation, {test:,} test"
+    yield "targets", "{:,} validation, {:,} test".format(*report["targets"])
+
+
+def _warnings(
+    report: dict[str, Any], events: Events, items: Items, log: pl.DataFrame
+) -> Iterator[str]:
+    yield from _row_warnings(report, events, items)
+    repeated = log.height - _distinct(log, "user", "event_id")
+    if repeated:
+        yield f"{repeated:,} events repeat an event_id of their user: a service takes one of each"
+    if not events.order_only:
+        future = int((log["time_us"] > int(datetime.now(UTC).timestamp() * 1e6)).sum())
+        if future:
+            yield f"{future:,} events lie in the future"
+        same = log.height - _distinct(log, "user", "item", "action", "time_us")
+        if same:
+            yield f"{same:,} events say the same as another: user, item, action and time"
+    flood = report["events_per_user"]["most"]
+    if flood > max(_FLOOD_MINIMUM, _FLOOD_SHARE * log.height):
+        yield f"one user has {flood:,} events, {flood / log.height:.0%} of all: a machine?"
+    yield from _split_warnings(report, log)
+
+
+def _row_warnings(report: dict[str, Any], events: Events, items: Items) -> Iterator[str]:
+    if events.unknown_actions:
+        names = ", ".join(repr(name) for name in events.unknown_actions)
+        yield f"{report['left_out'][BAD_ACTION]:,} events have unknown actions, such as {names}"
+    if report["left_out"].get(TIME_RANGE, 0) > _MILLISECONDS_SHARE * events.num_rows:
+        yield "most timestamps are out of range: are they milliseconds? Seconds are due"
+    for file, columns in (("event", events.ignored_columns), ("item", items.ignored_columns)):
+        if columns:
+            yield f"columns of the {file} file that nothing reads: {', '.join(columns)}"
+    missing = report["items_without_file"]
+    if missing:
+        yield f"{missing:,} items of the events are not in the item file: they have no title"
+    if report["items_without_title"]:
+        yield f"{report['items_without_title']:,} items of the item file have no title"
+
+
+def _split_warnings(report: dict[str, Any], log: pl.DataFrame) -> Iterator[str]:
+    if report["split"] == Split.LEAVE_ONE_OUT:
+        short = log.group_by("user").len().filter(pl.col("len") < MIN_EVENTS).height
+        if short:
+            yield f"{short:,} users have fewer than {MIN_EVENTS} events: they only train"
+    if report["split"] != Split.NONE:
+        for name, count in zip(("validation", "test"), report["targets"], strict=True):
+            if count == 0:
+                yield f"the {name} set has no target"
+    if report["split_events"][0] < _SMALL_TRAINING_SHARE * report["events"]:
+        yield "less than half of the events train: is one time far from all others?"
+
+
+def _distinct(log: pl.DataFrame, *columns: str) -> int:
+    return log.select(columns).unique().height
+
+
+def _counts(left_out: pl.DataFrame) -> dict[str, int]:
+    counts = left_out.group_by("reason").len().sort("len", "reason", descending=[True, False])
+    return dict(counts.iter_rows())
+
+
+def _iso(time_us: Any) -> str:
+    return datetime.fromtimestamp(time_us // 1_000_000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -1,0 +1,163 @@
+"""CSV and Parquet files → tables that remember each row's line, and say which rows are no rows."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import polars as pl
+import pyarrow as pa
+from pyarrow import csv
+
+from groundswell.trainer.errors import DataError
+
+ROW, LINE = "__row", "__line"
+_FIRST_DATA_RECORD = 2
+# A record may be long (a description), and pyarrow refuses one that is longer than a block.
+_BLOCK_BYTES = 32 << 20
+
+WRONG_FIELDS = "another number of fields than the header has"
+EMPTY_LINE = "empty line"
+
+
+class RawTable(NamedTuple):
+    """A file as it was read."""
+
+    frame: pl.DataFrame
+    """The file's columns, with ROW (0-based among the data rows) and LINE (1-based) before them.
+    From CSV every column is text. A text is empty where nothing stands, null where it is not
+    UTF-8."""
+    left_out: pl.DataFrame
+    """line, reason of what could not be read as a row."""
+    num_rows: int
+    """Data rows in the file, those left out included."""
+
+
+def read_table(path: Path, required: tuple[str, ...]) -> RawTable:
+    """Read a CSV or Parquet file, told apart by its content.
+
+    Raises DataError naming the file, and the column where one of `required` is missing.
+    """
+    try:
+        with path.open("rb") as file:
+            parquet = file.read(4) == b"PAR1"
+    except OSError as error:
+        reason = "no such file" if isinstance(error, FileNotFoundError) else error.strerror
+        raise DataError(f"{path} cannot be read: {reason}") from error
+    table = _read_parquet(path) if parquet else _read_csv(path)
+    missing = [name for name in required if name not in table.frame.columns]
+    if missing:
+        found = ", ".join(name for name in table.frame.columns if name not in (ROW, LINE))
+        raise DataError(f"{path} has no column {missing[0]!r}; its columns are {found}")
+    if table.num_rows == 0:
+        raise DataError(f"{path} has a header and no rows")
+    return table
+
+
+def left_out(lines: pl.Series, reason: str) -> pl.DataFrame:
+    """Say of the rows at `lines` why they were left out."""
+    return pl.DataFrame({"line": lines.cast(pl.Int64)}).with_columns(reason=pl.lit(reason))
+
+
+def _read_parquet(path: Path) -> RawTable:
+    try:
+        frame = pl.read_parquet(path)
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise DataError(f"{path} cannot be read as Parquet: {error}") from error
+    frame = _with_clean_names(path, frame).with_columns(pl.col(pl.String).fill_null(""))
+    rows = pl.int_range(frame.height, dtype=pl.Int64, eager=True)
+    frame = frame.select(rows.alias(ROW), (rows + 1).alias(LINE), pl.all())
+    return RawTable(frame, left_out(pl.Series([], dtype=pl.Int64), WRONG_FIELDS), frame.height)
+
+
+def _read_csv(path: Path) -> RawTable:
+    refused: list[csv.InvalidRow] = []
+
+    def refuse(row: csv.InvalidRow) -> str:
+        refused.append(row)
+        return "skip"
+
+    names = _header(path)
+    try:
+        table = csv.read_csv(
+            path,
+            # One thread: only then does pyarrow know the numbers of the rows that it refuses.
+            read_options=csv.ReadOptions(use_threads=False, block_size=_BLOCK_BYTES),
+            parse_options=csv.ParseOptions(
+                newlines_in_values=True, ignore_empty_lines=False, invalid_row_handler=refuse
+            ),
+            convert_options=csv.ConvertOptions(
+                column_types=dict.fromkeys(names, pa.binary()), strings_can_be_null=False
+            ),
+        )
+    except (pa.ArrowInvalid, OSError) as error:
+        raise DataError(f"{path} cannot be read as CSV: {error}") from error
+    frame = pl.DataFrame(
+        {name: _text(table.column(number)) for number, name in enumerate(names)},
+        schema=dict.fromkeys(names, pl.String),
+    )
+    return _with_lines(_with_clean_names(path, frame), refused)
+
+
+def _header(path: Path) -> list[str]:
+    try:
+        with csv.open_csv(path, read_options=csv.ReadOptions(block_size=_BLOCK_BYTES)) as reader:
+            names: list[str] = reader.schema.names
+    except pa.ArrowInvalid as error:
+        if path.stat().st_size == 0:
+            raise DataError(f"{path} is empty") from error
+        raise DataError(f"{path} cannot be read as CSV: {error}") from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"the header of {path} is not UTF-8") from error
+    return names
+
+
+def _text(column: pa.ChunkedArray) -> pl.Series:
+    """Decode a column of bytes; null where they are not UTF-8."""
+    try:
+        return pl.Series(values=column.cast(pa.string()))
+    except pa.ArrowInvalid:
+        return pl.Series([_decoded(value) for value in column.to_pylist()], dtype=pl.String)
+
+
+def _decoded(value: bytes) -> str | None:
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return None
+
+
+def _with_clean_names(path: Path, frame: pl.DataFrame) -> pl.DataFrame:
+    names = [name.strip() for name in frame.columns]
+    twice = [name for name in names if names.count(name) > 1]
+    if twice:
+        raise DataError(f"{path} has the column {twice[0]!r} twice")
+    return frame.rename(dict(zip(frame.columns, names, strict=True)))
+
+
+def _with_lines(frame: pl.DataFrame, refused: list[csv.InvalidRow]) -> RawTable:
+    """Number rows and lines as they are in the file: a record may be refused, or span lines."""
+    numbers = pl.Series([row.number for row in refused], dtype=pl.Int64) - _FIRST_DATA_RECORD
+    num_rows = frame.height + len(refused)
+    rows = pl.int_range(num_rows, dtype=pl.Int64, eager=True)
+    good = rows.filter(~rows.is_in(numbers.implode()))
+    breaks = frame.select(
+        pl.sum_horizontal(pl.all().str.count_matches("\n", literal=True).fill_null(0))
+    ).to_series()
+    spans = pl.concat(
+        [
+            pl.DataFrame({ROW: good, "breaks": breaks.cast(pl.Int64)}),
+            pl.DataFrame(
+                {ROW: numbers, "breaks": [row.text.count("\n") for row in refused]},
+                schema={ROW: pl.Int64, "breaks": pl.Int64},
+            ),
+        ]
+    ).sort(ROW)
+    lines = rows + _FIRST_DATA_RECORD + spans["breaks"].cum_sum().shift(1, fill_value=0)
+    frame = frame.select(good.alias(ROW), lines.gather(good).alias(LINE), pl.all())
+    empty = pl.all_horizontal(pl.exclude(ROW, LINE) == "").fill_null(False)
+    gone = pl.concat(
+        [
+            left_out(lines.gather(numbers), WRONG_FIELDS),
+            left_out(frame.filter(empty)[LINE], EMPTY_LINE),
+        ]
+    )
+    return RawTable(frame.filter(~empty), gone, num_rows)
