@@ -1,0 +1,147 @@
+"""`python -m groundswell.profile_service`: the profile service; with `encode`, a worker alone."""
+
+import sys
+from collections.abc import Sequence
+
+import grpc
+import structlog
+
+from groundswell.artifacts.bundle import Bundle
+from groundswell.artifacts.errors import BundleError
+from groundswell.artifacts.follower import BundleFollower
+from groundswell.artifacts.store import BundleStore
+from groundswell.common.v1 import model_service_pb2_grpc
+from groundswell.profile.v1 import (
+    catalogue_service_pb2_grpc,
+    event_service_pb2_grpc,
+    profile_service_pb2_grpc,
+    text_service_pb2_grpc,
+)
+from groundswell.profile_service.bundles import LoadedBundles
+from groundswell.profile_service.events import EventLog
+from groundswell.profile_service.items import Catalogue
+from groundswell.profile_service.profiles import Profiles
+from groundswell.profile_service.servicers.catalogue import CatalogueServicer
+from groundswell.profile_service.servicers.event import EventServicer
+from groundswell.profile_service.servicers.profile import ProfileServicer
+from groundswell.profile_service.servicers.text import TextServicer
+from groundswell.profile_service.settings import ProfileSettings, WorkerSettings
+from groundswell.profile_service.signals import Signal
+from groundswell.profile_service.store.database import Database
+from groundswell.profile_service.store.profiles import Spec
+from groundswell.profile_service.worker import TextEncoder
+from groundswell.profile_service.workers import Workers
+from groundswell.serving.model_servicer import ModelServicer
+from groundswell.serving.pseudonym import Pseudonymizer
+from groundswell.serving.server import run, serve
+from groundswell.serving.settings import load_settings
+from groundswell.serving.telemetry import count
+
+_log = structlog.get_logger(__name__)
+
+SERVICES = (
+    "groundswell.profile.v1.EventService",
+    "groundswell.profile.v1.ProfileService",
+    "groundswell.profile.v1.CatalogueService",
+    "groundswell.profile.v1.TextService",
+    "groundswell.common.v1.ModelService",
+)
+
+
+async def main(settings: ProfileSettings) -> None:
+    """Serve until the process is told to end."""
+    database = _database(settings)
+    pseudonyms = Pseudonymizer(settings.secret.get_secret_value())
+    changed = Signal()
+    profiles = Profiles(database, pseudonyms, changed, settings.max_cached_profiles)
+    catalogue = Catalogue(database, changed, settings.idle_poll_s)
+    workers = Workers(database, settings, changed, lambda bundle: _onnx_encoder(bundle, settings))
+    bundles = LoadedBundles(settings, workers, profiles)
+    store = BundleStore(settings.bundles)
+    follower = BundleFollower(store, settings.bundle_poll_s, bundles.take, _refused)
+
+    def register(server: grpc.aio.Server) -> Sequence[str]:
+        event_service_pb2_grpc.add_EventServiceServicer_to_server(
+            EventServicer(EventLog(database, pseudonyms, changed)), server
+        )
+        profile_service_pb2_grpc.add_ProfileServiceServicer_to_server(
+            ProfileServicer(profiles, bundles), server
+        )
+        catalogue_service_pb2_grpc.add_CatalogueServiceServicer_to_server(
+            CatalogueServicer(catalogue, bundles), server
+        )
+        text_service_pb2_grpc.add_TextServiceServicer_to_server(TextServicer(bundles), server)
+        model_service_pb2_grpc.add_ModelServiceServicer_to_server(ModelServicer(bundles), server)
+        return SERVICES
+
+    async def ready() -> None:
+        await database.migrate()
+        await follower.start()
+
+    async def close() -> None:
+        await follower.close()
+        await workers.close()
+        await bundles.close()
+        await database.close()
+
+    await serve(settings, register, ready=ready, close=close)
+
+
+async def encode(settings: WorkerSettings) -> None:
+    """Work off the lists of stale users and items until the process is told to end."""
+    database = _database(settings)
+    workers = Workers(database, settings, Signal(), lambda bundle: _encoder(bundle, settings))
+
+    async def take(bundle: Bundle) -> None:
+        text = bundle.manifest.text
+        await workers.follow(bundle, Spec(text.fingerprint, bundle.manifest.chunk_length))
+
+    store = BundleStore(settings.bundles)
+    follower = BundleFollower(store, settings.bundle_poll_s, take, _refused)
+
+    async def ready() -> None:
+        await database.migrate()
+        await follower.start()
+
+    async def close() -> None:
+        await follower.close()
+        await workers.close()
+        await database.close()
+
+    # It serves health alone, so that whoever runs it can see that it lives.
+    await serve(settings, lambda _: (), ready=ready, close=close)
+
+
+def _database(settings: ProfileSettings) -> Database:
+    return Database(
+        settings.database_url,
+        pool_size=settings.pool_size,
+        pool_timeout_s=settings.pool_timeout_s,
+    )
+
+
+def _onnx_encoder(bundle: Bundle, settings: ProfileSettings) -> TextEncoder:
+    return bundle.text_encoder(settings.worker_threads)
+
+
+def _encoder(bundle: Bundle, settings: WorkerSettings) -> TextEncoder:
+    if settings.device == "cpu":
+        return _onnx_encoder(bundle, settings)
+    # torch comes in with this import alone, so that the service never needs it.
+    from groundswell.profile_service.torch_encoder import load_torch_encoder
+
+    return load_torch_encoder(bundle, settings.device)
+
+
+def _refused(bundle_id: str, error: BundleError) -> None:
+    count("bundles_refused", reason=error.reason)
+    _log.error("bundle_refused", bundle_id=bundle_id, reason=error.reason, problem=str(error))
+
+
+if __name__ == "__main__":
+    if sys.argv[1:] == ["encode"]:
+        run(encode(load_settings(WorkerSettings)))
+    elif sys.argv[1:]:
+        sys.exit(f"unknown arguments {sys.argv[1:]}: `encode` runs a worker, nothing the service")
+    else:
+        run(main(load_settings(ProfileSettings)))

@@ -1,0 +1,108 @@
+"""The models of one bundle, run in batches beside the event loop."""
+
+import asyncio
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from groundswell.artifacts.bundle import Bundle
+from groundswell.profile_service.store.profiles import Spec
+from groundswell.serving.batching import MicroBatcher
+from groundswell.serving.errors import FailedPrecondition
+
+_TEXTS_PER_BATCH = 32
+
+
+class History(NamedTuple):
+    """What the profile head reads of one user."""
+
+    chunk_vectors: NDArray[np.float32]
+    """[N, t] the newest full chunks, oldest first."""
+    chunk_ages: NDArray[np.float32]
+    """[N] see `features.chunks.chunk_ages`."""
+    tail_vector: NDArray[np.float32]
+    """[t] the mean of the text vectors of the events after the last full chunk."""
+    tail_length: int
+
+
+class EncodedText(NamedTuple):
+    """What the text encoder says of one text."""
+
+    vector: NDArray[np.float32]
+    """[t]"""
+    unknown_share: float
+
+
+class ProfileModels:
+    """A loaded, warm bundle. Raises BundleError (BUNDLE_CORRUPT) when it cannot be."""
+
+    def __init__(self, bundle: Bundle, threads: int, max_batch: int, max_queue: int) -> None:
+        self.id = bundle.id
+        self.manifest = bundle.manifest
+        self.spec = Spec(bundle.manifest.text.fingerprint, bundle.manifest.chunk_length)
+        self.rows = bundle.rows
+        self._text_encoder = bundle.text_encoder(threads)
+        self._item_head = bundle.item_head(threads)
+        self._profile_head = bundle.profile_head(threads)
+        self._interest_head = bundle.interest_head(threads)
+        self._profiles = MicroBatcher(self._run_head, max_batch=max_batch, max_queue=max_queue)
+        self._texts = MicroBatcher(
+            self._run_encoder, max_batch=_TEXTS_PER_BATCH, max_queue=max_queue
+        )
+
+    async def close(self) -> None:
+        """Finish what was submitted and free the threads."""
+        await self._profiles.close()
+        await self._texts.close()
+
+    async def long_vector(self, history: History) -> NDArray[np.float32]:
+        """Return the long-term vector [d] of one user. Raises ResourceExhausted (OVERLOADED)."""
+        return await self._profiles.submit(history)
+
+    async def encode_text(self, text: str) -> EncodedText:
+        """Encode one text. Raises ResourceExhausted (OVERLOADED)."""
+        return await self._texts.submit(text)
+
+    async def item_vectors(
+        self, text_vectors: NDArray[np.float32], rows: NDArray[np.int64]
+    ) -> NDArray[np.float32]:
+        """Return item vectors [n, d] of text vectors [n, t]; row −1: not in the bundle."""
+        return await asyncio.to_thread(self._item_head.run, text_vectors=text_vectors, rows=rows)
+
+    async def interests(self, text_vector: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the category distribution [C] of a text.
+
+        Raises FailedPrecondition (NO_CATEGORIES) when the bundle has none.
+        """
+        head = self._interest_head
+        if head is None:
+            raise FailedPrecondition("NO_CATEGORIES", "the served bundle has no categories")
+        vectors = await self.item_vectors(text_vector[None], np.array([-1], np.int64))
+        # Where a user's vector has a 1, an item's has its popularity, which says nothing here.
+        vectors[:, -1] = 1.0
+        probabilities = await asyncio.to_thread(head.run, vectors=vectors)
+        first: NDArray[np.float32] = probabilities[0]
+        return first
+
+    def _run_head(self, histories: list[History]) -> list[NDArray[np.float32]]:
+        longest = max(1, *(len(h.chunk_ages) for h in histories))
+        t = self.manifest.text.dimension
+        chunks = np.zeros((len(histories), longest, t), np.float32)
+        ages = np.zeros((len(histories), longest), np.float32)
+        for row, history in enumerate(histories):
+            chunks[row, : len(history.chunk_ages)] = history.chunk_vectors
+            ages[row, : len(history.chunk_ages)] = history.chunk_ages
+        vectors = self._profile_head.run(
+            chunk_vectors=chunks,
+            chunk_ages=ages,
+            num_chunks=np.array([len(h.chunk_ages) for h in histories], np.int64),
+            tail_vectors=np.stack([h.tail_vector for h in histories]),
+            tail_lengths=np.array([h.tail_length for h in histories], np.int64),
+        )
+        return list(vectors)
+
+    def _run_encoder(self, texts: list[str]) -> list[EncodedText]:
+        vectors = self._text_encoder.encode(texts)
+        shares = self._text_encoder.unknown_shares(texts)
+        return [EncodedText(v, float(s)) for v, s in zip(vectors, shares, strict=True)]

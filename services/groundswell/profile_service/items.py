@@ -1,0 +1,151 @@
+"""Use cases of the catalogue: write, delete, list and follow items."""
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+
+from groundswell.features.text import item_text
+from groundswell.profile_service.signals import Signal
+from groundswell.profile_service.store import items as statements
+from groundswell.profile_service.store.database import Database
+from groundswell.profile_service.store.items import Attribute, ItemContent, KnownItem
+from groundswell.profile_service.store.work import WorkList
+from groundswell.profile_service.tables import stale_items
+from groundswell.serving.errors import InvalidArgument, NotFound
+
+WATCH_PAGE = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """A run of changes of the catalogue, by revision."""
+
+    items: list[KnownItem]
+    revision: int
+    caught_up: bool
+
+
+class Catalogue:
+    """The truth about which items exist."""
+
+    def __init__(self, database: Database, changed: Signal, idle_poll_s: float) -> None:
+        self._database = database
+        self._changed = changed
+        self._idle_poll_s = idle_poll_s
+        self._stale = WorkList(stale_items)
+
+    async def upsert(self, contents: Sequence[ItemContent]) -> tuple[list[int], int]:
+        """Write items, all or none; return their numbers in order, and the revision after.
+
+        An item that is equal to what is stored changes nothing; one whose text changed loses its
+        vector and waits for the encoder. Raises InvalidArgument (ATTRIBUTES_INVALID) for an
+        attribute of another kind than before.
+        """
+        async with self._database.write() as connection:
+            revision = await statements.lock_revision(connection)
+            await statements.add_attribute_kinds(
+                connection,
+                _new_kinds(contents, await statements.attribute_kind_table(connection)),
+            )
+            ids = [content.item_id for content in contents]
+            known = await statements.find_items(connection, ids)
+            new = [c for c in contents if c.item_id not in known]
+            changed = [c for c in contents if c.item_id in known and _differs(c, known[c.item_id])]
+            new_revisions = range(revision + 1, revision + 1 + len(new))
+            revision += len(new) + len(changed)
+            changed_revisions = range(revision + 1 - len(changed), revision + 1)
+            numbers = {item_id: item.item_no for item_id, item in known.items()}
+            numbers |= await statements.insert_items(connection, new, new_revisions)
+            await statements.update_items(connection, changed, changed_revisions)
+            rewritten = {
+                numbers[c.item_id]: r
+                for c, r in zip(changed, changed_revisions, strict=True)
+                if _text(c) != _text(known[c.item_id].content)
+            }
+            await statements.drop_texts(connection, rewritten.keys())
+            fresh = {numbers[c.item_id]: r for c, r in zip(new, new_revisions, strict=True)}
+            await self._stale.mark(connection, fresh | rewritten)
+            await statements.set_revision(connection, revision)
+        self._changed.notify()
+        return [numbers[item_id] for item_id in ids], revision
+
+    async def delete(self, item_ids: Sequence[str]) -> tuple[int, int]:
+        """Delete items; return how many were there, and the revision after."""
+        async with self._database.write() as connection:
+            revision = await statements.lock_revision(connection)
+            known = await statements.find_items(connection, item_ids)
+            numbers = [item.item_no for item in known.values() if not item.deleted]
+            revisions = {number: revision + 1 + n for n, number in enumerate(numbers)}
+            await statements.touch_items(connection, revisions, deleted=True)
+            revision += len(numbers)
+            await statements.set_revision(connection, revision)
+        self._changed.notify()
+        return len(numbers), revision
+
+    async def get(self, item_id: str) -> KnownItem:
+        """Return one item. Raises NotFound (ITEM_NOT_FOUND)."""
+        async with self._database.read() as connection:
+            found = await statements.find_items(connection, [item_id])
+        item = found.get(item_id)
+        if item is None or item.deleted:
+            raise NotFound(
+                "ITEM_NOT_FOUND", "item_id names no item of the catalogue", field="item_id"
+            )
+        return item
+
+    async def list(self, after_no: int, limit: int) -> list[KnownItem]:
+        """Return items that are not deleted, by number, from just after one."""
+        async with self._database.read() as connection:
+            return await statements.list_items(connection, after_no, limit)
+
+    async def watch(self, since: int, fingerprint: str) -> AsyncIterator[Changes]:
+        """Yield every change after a revision, for ever; the first answer comes at once.
+
+        A local write wakes the watcher; another process's is seen at the next poll.
+        """
+        first = True
+        while True:
+            mark = self._changed.mark
+            async with self._database.read() as connection:
+                found = await statements.changes_since(
+                    connection, since, fingerprint, WATCH_PAGE + 1
+                )
+            page = found[:WATCH_PAGE]
+            caught_up = len(found) <= WATCH_PAGE
+            if page or first:
+                since = page[-1].revision if page else since
+                yield Changes(page, since, caught_up)
+            first = False
+            if caught_up:
+                await self._changed.wait(mark, self._idle_poll_s)
+
+
+def attribute_kind(value: Attribute) -> str:
+    """Name the kind of an attribute's value, as the contract's oneof does."""
+    if isinstance(value, bool):
+        return "flag"
+    if isinstance(value, str):
+        return "text"
+    return "number" if isinstance(value, float) else "texts"
+
+
+def _new_kinds(contents: Sequence[ItemContent], known: dict[str, str]) -> dict[str, str]:
+    new: dict[str, str] = {}
+    for index, content in enumerate(contents):
+        for name, value in content.attributes.items():
+            kind = attribute_kind(value)
+            before = known.get(name) or new.setdefault(name, kind)
+            if kind != before:
+                raise InvalidArgument(
+                    "ATTRIBUTES_INVALID",
+                    f"items[{index}].attributes.{name} is a {kind}, but was first a {before}",
+                    field=f"items[{index}].attributes",
+                )
+    return new
+
+
+def _differs(content: ItemContent, known: KnownItem) -> bool:
+    return known.deleted or content != known.content
+
+
+def _text(content: ItemContent) -> str:
+    return item_text(content.title, content.categories, content.description)

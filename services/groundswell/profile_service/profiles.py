@@ -1,0 +1,205 @@
+"""Use cases of profiles: read users' long-term vectors and seen items, wait for the encoder."""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from groundswell.features.chunks import chunk_ages
+from groundswell.profile_service.encoder import History, ProfileModels
+from groundswell.profile_service.signals import Signal
+from groundswell.profile_service.store import events as event_statements
+from groundswell.profile_service.store import profiles as statements
+from groundswell.profile_service.store.database import Database, now_us
+from groundswell.profile_service.store.work import WorkList
+from groundswell.profile_service.tables import stale_items, stale_users
+from groundswell.serving.pseudonym import Pseudonymizer
+
+_REFRESH_POLL_S = 0.2
+
+
+class Seen(NamedTuple):
+    """Which items a user acted on, and how."""
+
+    item_nos: NDArray[np.int64]
+    """[n] ascending."""
+    action_masks: NDArray[np.uint32]
+    """[n] bit k: did the action of number k."""
+
+
+class Profile(NamedTuple):
+    """The long-term view of one user."""
+
+    vector: NDArray[np.float32] | None
+    num_covered_events: int
+    num_events: int
+    last_event_us: int | None
+    covered_us: int | None
+    seen: Seen
+    """Complete up to `num_events`."""
+
+
+class Progress(NamedTuple):
+    """What still waits for the encoder."""
+
+    num_users_left: int
+    num_items_left: int
+
+
+_NOTHING_SEEN = Seen(np.empty(0, np.int64), np.empty(0, np.uint32))
+_UNKNOWN = Profile(None, 0, 0, None, None, _NOTHING_SEEN)
+
+
+@dataclass(slots=True)
+class _Held:
+    """What is kept of one user between reads."""
+
+    seen_sequence: int = 0
+    seen: Seen = _NOTHING_SEEN
+    vectors: dict[str, tuple[int, NDArray[np.float32]]] = field(default_factory=dict)
+    """By bundle: the profile's `covered_us`, and the vector computed from it."""
+
+
+class Profiles:
+    """Reads profiles. The head runs at read time, on what the worker stored."""
+
+    def __init__(
+        self, database: Database, pseudonyms: Pseudonymizer, changed: Signal, max_cached: int
+    ) -> None:
+        self._database = database
+        self._pseudonyms = pseudonyms
+        self._changed = changed
+        self._max_cached = max_cached
+        self._held: OrderedDict[int, _Held] = OrderedDict()
+
+    async def get(self, user_ids: Sequence[str], models: ProfileModels) -> list[Profile]:
+        """Return the profiles of users, in their order; an unknown user's is empty.
+
+        Raises Unavailable, and ResourceExhausted when too many wait for the head.
+        """
+        keys = [self._pseudonyms.user_key(user_id) for user_id in user_ids]
+        async with self._database.read() as connection:
+            users = await event_statements.find_users(connection, keys)
+            numbers = {number for number, _ in users.values()}
+            rows = await statements.find_profiles(connection, numbers, models.spec)
+            held = {number: self._hold(number) for number in numbers}
+            await self._load_seen(connection, dict(users.values()), held)
+            histories = await _load_histories(connection, rows, held, models)
+        vectors = await asyncio.gather(*(models.long_vector(h) for h in histories.values()))
+        for number, vector in zip(histories, vectors, strict=True):
+            held[number].vectors[models.id] = (rows[number].covered_us, vector)
+        return [
+            _UNKNOWN
+            if key not in users
+            else _profile(users[key][1], rows.get(users[key][0]), held[users[key][0]], models.id)
+            for key in keys
+        ]
+
+    def forget(self, bundle_id: str) -> None:
+        """Drop the vectors of a bundle that is not loaded any more."""
+        for held in self._held.values():
+            held.vectors.pop(bundle_id, None)
+
+    async def refresh(self, user_ids: Sequence[str]) -> AsyncIterator[Progress]:
+        """Yield what is left of the work that waits now, until nothing is.
+
+        Of `user_ids` alone when there are any; otherwise of everyone, and of all items.
+        """
+        start_us = now_us()
+        users, items = WorkList(stale_users), WorkList(stale_items)
+        keys = [self._pseudonyms.user_key(user_id) for user_id in user_ids]
+        last: Progress | None = None
+        while last is None or any(last):
+            mark = self._changed.mark
+            async with self._database.read() as connection:
+                if keys:
+                    known = await event_statements.find_users(connection, keys)
+                    numbers = [number for number, _ in known.values()]
+                    left = Progress(await users.count(connection, start_us, numbers), 0)
+                else:
+                    left = Progress(
+                        await users.count(connection, start_us),
+                        await items.count(connection, start_us),
+                    )
+            if left != last:
+                yield left
+            last = left
+            if any(left):
+                await self._changed.wait(mark, _REFRESH_POLL_S)
+
+    def _hold(self, number: int) -> _Held:
+        held = self._held.setdefault(number, _Held())
+        self._held.move_to_end(number)
+        while len(self._held) > self._max_cached:
+            self._held.popitem(last=False)
+        return held
+
+    async def _load_seen(
+        self, connection: AsyncConnection, last_sequences: dict[int, int], held: dict[int, _Held]
+    ) -> None:
+        behind = {
+            number: held[number].seen_sequence
+            for number, last in last_sequences.items()
+            if held[number].seen_sequence < last
+        }
+        if not behind:
+            return
+        newer = await event_statements.actions_since(connection, behind)
+        for number, actions in newer.items():
+            held[number].seen = _with_actions(held[number].seen, actions)
+            # Every event up to here was read in this transaction; a later one may be read twice,
+            # which changes nothing.
+            held[number].seen_sequence = last_sequences[number]
+
+
+async def _load_histories(
+    connection: AsyncConnection,
+    rows: dict[int, Any],
+    held: dict[int, _Held],
+    models: ProfileModels,
+) -> dict[int, History]:
+    """Load what the head reads of the users whose held vector is not that of their profile."""
+    outdated = {
+        number: row
+        for number, row in rows.items()
+        if held[number].vectors.get(models.id, (None,))[0] != row.covered_us
+    }
+    newest = models.manifest.max_chunks
+    first = {number: max(0, row.num_chunks - newest) for number, row in outdated.items()}
+    chunks = await statements.newest_chunks(connection, first, models.spec)
+    t = models.manifest.text.dimension
+    histories = {}
+    for number, row in outdated.items():
+        own = chunks[number][-newest:]
+        vectors = np.array([np.frombuffer(c.vector, "<f2") for c in own], np.float32)
+        times = np.array([c.last_time_us for c in own], np.int64)
+        ages = chunk_ages(times, row.last_event_us, use_time=models.manifest.use_time)
+        tail = np.frombuffer(row.tail_vector, "<f4").astype(np.float32)
+        histories[number] = History(vectors.reshape(-1, t), ages, tail, row.tail_length)
+    return histories
+
+
+def _profile(num_events: int, row: Any, held: _Held, bundle_id: str) -> Profile:
+    if row is None:
+        return _UNKNOWN._replace(num_events=num_events, seen=held.seen)
+    _, vector = held.vectors[bundle_id]
+    return Profile(
+        vector, row.covered_sequence, num_events, row.last_event_us, row.covered_us, held.seen
+    )
+
+
+def _with_actions(seen: Seen, actions: Sequence[tuple[int, int]]) -> Seen:
+    """Add (item_no, action) pairs to what was seen."""
+    if not actions:
+        return seen
+    added = np.array(actions, np.int64)
+    item_nos, places = np.unique(np.concatenate([seen.item_nos, added[:, 0]]), return_inverse=True)
+    masks = np.zeros(len(item_nos), np.uint32)
+    bits = np.left_shift(np.uint32(1), added[:, 1].astype(np.uint32))
+    np.bitwise_or.at(masks, places, np.concatenate([seen.action_masks, bits]))
+    return Seen(item_nos, masks)

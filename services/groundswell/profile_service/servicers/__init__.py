@@ -1,0 +1,1 @@
+"""The gRPC faces of the profile service: check, convert, call, convert."""

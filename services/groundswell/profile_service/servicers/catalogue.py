@@ -1,0 +1,145 @@
+"""Serves CatalogueService."""
+
+from collections.abc import AsyncIterator, Sequence
+
+import grpc
+import numpy as np
+
+from groundswell.common.v1 import item_pb2
+from groundswell.profile.v1 import catalogue_service_pb2 as pb
+from groundswell.profile.v1.catalogue_service_pb2_grpc import CatalogueServiceServicer
+from groundswell.profile_service.bundles import LoadedBundles
+from groundswell.profile_service.encoder import ProfileModels
+from groundswell.profile_service.items import Catalogue
+from groundswell.profile_service.servicers.item_messages import item_content, item_message
+from groundswell.profile_service.servicers.pages import decode_token, encode_token
+from groundswell.profile_service.store.items import KnownItem
+from groundswell.serving.errors import InvalidArgument
+from groundswell.serving.validation import check_item_id, check_page_size
+from groundswell.serving.vectors import vector_to_proto
+
+MAX_ITEMS = 1_000
+MAX_PAGE_SIZE = 1_000
+DEFAULT_PAGE_SIZE = 100
+
+
+class CatalogueServicer(CatalogueServiceServicer):
+    """The contract is in catalogue_service.proto."""
+
+    def __init__(self, catalogue: Catalogue, bundles: LoadedBundles) -> None:
+        self._catalogue = catalogue
+        self._bundles = bundles
+
+    async def UpsertItems(
+        self,
+        request: pb.UpsertItemsRequest,
+        context: grpc.aio.ServicerContext[pb.UpsertItemsRequest, pb.UpsertItemsResponse],  # noqa: ARG002 - gRPC's signature
+    ) -> pb.UpsertItemsResponse:
+        """Write items, all or none."""
+        _check_count(request.items, "items")
+        contents = [item_content(item, f"items[{n}]") for n, item in enumerate(request.items)]
+        first: dict[str, int] = {}
+        for index, content in enumerate(contents):
+            if first.setdefault(content.item_id, index) != index:
+                message = f"items[{index}] has the item_id of items[{first[content.item_id]}]"
+                raise InvalidArgument("ITEMS_INVALID", message, field=f"items[{index}].item_id")
+        item_nos, revision = await self._catalogue.upsert(contents)
+        return pb.UpsertItemsResponse(item_nos=item_nos, revision=revision)
+
+    async def DeleteItems(
+        self,
+        request: pb.DeleteItemsRequest,
+        context: grpc.aio.ServicerContext[pb.DeleteItemsRequest, pb.DeleteItemsResponse],  # noqa: ARG002
+    ) -> pb.DeleteItemsResponse:
+        """Delete items."""
+        _check_count(request.item_ids, "item_ids")
+        for index, item_id in enumerate(request.item_ids):
+            check_item_id(item_id, f"item_ids[{index}]")
+        num_deleted, revision = await self._catalogue.delete(request.item_ids)
+        return pb.DeleteItemsResponse(num_deleted=num_deleted, revision=revision)
+
+    async def GetItem(
+        self,
+        request: pb.GetItemRequest,
+        context: grpc.aio.ServicerContext[pb.GetItemRequest, pb.GetItemResponse],  # noqa: ARG002
+    ) -> pb.GetItemResponse:
+        """Return one item."""
+        check_item_id(request.item_id)
+        return pb.GetItemResponse(item=item_message(await self._catalogue.get(request.item_id)))
+
+    async def ListItems(
+        self,
+        request: pb.ListItemsRequest,
+        context: grpc.aio.ServicerContext[pb.ListItemsRequest, pb.ListItemsResponse],  # noqa: ARG002
+    ) -> pb.ListItemsResponse:
+        """List the items by number."""
+        limit = check_page_size(request, DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE)
+        place = decode_token(request.page_token, (int,))
+        found = await self._catalogue.list(int(place[0]) if place else 0, limit + 1)
+        shown = found[:limit]
+        token = encode_token(shown[-1].item_no) if len(found) > limit else ""
+        return pb.ListItemsResponse(items=map(item_message, shown), next_page_token=token)
+
+    async def WatchItems(
+        self,
+        request: pb.WatchItemsRequest,
+        context: grpc.aio.ServicerContext[pb.WatchItemsRequest, pb.WatchItemsResponse],  # noqa: ARG002
+    ) -> AsyncIterator[pb.WatchItemsResponse]:
+        """Follow the catalogue."""
+        if request.since_revision < 0:
+            message = f"since_revision {request.since_revision} is negative"
+            raise InvalidArgument("REVISION_INVALID", message, field="since_revision")
+        models = self._bundles.get(request.bundle_id)
+        with_content = request.with_content if request.HasField("with_content") else True
+        fingerprint = models.spec.fingerprint
+        async for changes in self._catalogue.watch(request.since_revision, fingerprint):
+            vectors = await _vectors(changes.items, models)
+            yield pb.WatchItemsResponse(
+                changes=[
+                    _change(item, vectors.get(item.item_no), models.id, with_content=with_content)
+                    for item in changes.items
+                ],
+                revision=changes.revision,
+                caught_up=changes.caught_up,
+            )
+
+
+def _check_count(values: Sequence[object], field: str) -> None:
+    if not 1 <= len(values) <= MAX_ITEMS:
+        message = f"{field} has {len(values)}; it must have 1 to {MAX_ITEMS}"
+        raise InvalidArgument("ITEMS_INVALID", message, field=field)
+
+
+async def _vectors(
+    items: Sequence[KnownItem], models: ProfileModels
+) -> dict[int, "np.ndarray[tuple[int], np.dtype[np.float32]]"]:
+    """Compute the vectors of the items whose text the encoder has read, by number."""
+    encoded = [item for item in items if item.text_vector is not None and not item.deleted]
+    if not encoded:
+        return {}
+    texts = np.stack([np.frombuffer(item.text_vector or b"", "<f4") for item in encoded])
+    rows = np.array([models.rows.get(item.content.item_id, -1) for item in encoded], np.int64)
+    vectors = await models.item_vectors(texts.astype(np.float32), rows)
+    return {item.item_no: vector for item, vector in zip(encoded, vectors, strict=True)}
+
+
+def _change(
+    item: KnownItem,
+    vector: "np.ndarray[tuple[int], np.dtype[np.float32]] | None",
+    bundle_id: str,
+    *,
+    with_content: bool,
+) -> pb.ItemChange:
+    if item.deleted or not with_content:
+        message = item_pb2.Item(
+            item_id=item.content.item_id, item_no=item.item_no, revision=item.revision
+        )
+    else:
+        message = item_message(item)
+    return pb.ItemChange(
+        item=message,
+        deleted=item.deleted,
+        vector=item_pb2.Vector(bundle_id=bundle_id)
+        if vector is None
+        else vector_to_proto(vector, bundle_id),
+    )

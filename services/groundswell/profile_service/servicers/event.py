@@ -1,0 +1,147 @@
+"""Serves EventService."""
+
+from collections.abc import AsyncIterator, Sequence
+
+import grpc
+
+from groundswell.common.v1 import event_pb2
+from groundswell.profile.v1 import event_service_pb2 as pb
+from groundswell.profile.v1.event_service_pb2_grpc import EventServiceServicer
+from groundswell.profile_service.events import EventLog, NewEvent, Outcome, Status
+from groundswell.profile_service.servicers.pages import decode_token, encode_token
+from groundswell.profile_service.store.events import EventContent, KnownEvent
+from groundswell.serving.errors import InvalidArgument
+from groundswell.serving.validation import (
+    check_page_size,
+    check_user_id,
+    event_problem,
+    to_timestamp,
+    to_us,
+)
+
+MAX_EVENTS = 1_000
+MAX_PAGE_SIZE = 1_000
+DEFAULT_PAGE_SIZE = 100
+
+_STATUSES = {
+    Status.ACCEPTED: event_pb2.EVENT_STATUS_ACCEPTED,
+    Status.DUPLICATE: event_pb2.EVENT_STATUS_DUPLICATE,
+    Status.REJECTED: event_pb2.EVENT_STATUS_REJECTED,
+}
+
+
+class EventServicer(EventServiceServicer):
+    """The contract is in event_service.proto."""
+
+    def __init__(self, log: EventLog) -> None:
+        self._log = log
+
+    async def AppendEvents(
+        self,
+        request: pb.AppendEventsRequest,
+        context: grpc.aio.ServicerContext[pb.AppendEventsRequest, pb.AppendEventsResponse],  # noqa: ARG002 - gRPC's signature
+    ) -> pb.AppendEventsResponse:
+        """Store a batch of events."""
+        return pb.AppendEventsResponse(results=await self._append(request.events))
+
+    async def ListEvents(
+        self,
+        request: pb.ListEventsRequest,
+        context: grpc.aio.ServicerContext[pb.ListEventsRequest, pb.ListEventsResponse],  # noqa: ARG002
+    ) -> pb.ListEventsResponse:
+        """List a user's events, newest first."""
+        check_user_id(request.user_id)
+        limit = check_page_size(request, DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE)
+        place = decode_token(request.page_token, (int, int, str))
+        before = None if place is None else (int(place[0]), int(place[1]), str(place[2]))
+        page = await self._log.list(request.user_id, before, limit + 1)
+        shown = page.events[:limit]
+        token = ""
+        if len(page.events) > limit:
+            last = shown[-1]
+            token = encode_token(last.content.time_us, last.content.ordinal, last.event_id)
+        return pb.ListEventsResponse(
+            events=[_stored_event(event) for event in shown],
+            next_page_token=token,
+            last_sequence=page.last_sequence,
+        )
+
+    async def ImportEvents(
+        self,
+        request_iterator: AsyncIterator[pb.ImportEventsRequest],
+        context: grpc.aio.ServicerContext[pb.ImportEventsRequest, pb.ImportEventsResponse],  # noqa: ARG002
+    ) -> AsyncIterator[pb.ImportEventsResponse]:
+        """Store batch after batch, each answered once it is committed."""
+        async for request in request_iterator:
+            results = await self._append(request.events)
+            yield pb.ImportEventsResponse(
+                num_accepted=sum(r.status == event_pb2.EVENT_STATUS_ACCEPTED for r in results),
+                num_duplicate=sum(r.status == event_pb2.EVENT_STATUS_DUPLICATE for r in results),
+                rejected=[
+                    pb.RejectedEvent(index=index, result=result)
+                    for index, result in enumerate(results)
+                    if result.status == event_pb2.EVENT_STATUS_REJECTED
+                ],
+            )
+
+    async def _append(self, events: Sequence[event_pb2.Event]) -> list[event_pb2.EventResult]:
+        if not 1 <= len(events) <= MAX_EVENTS:
+            raise InvalidArgument(
+                "EVENTS_INVALID",
+                f"events has {len(events)}; it must have 1 to {MAX_EVENTS}",
+                field="events",
+            )
+        problems = [event_problem(event) for event in events]
+        new = [_new_event(e) for e, problem in zip(events, problems, strict=True) if not problem]
+        outcomes = iter(await self._log.append(new))
+        return [
+            _result(next(outcomes))
+            if problem is None
+            else event_pb2.EventResult(
+                status=event_pb2.EVENT_STATUS_REJECTED, reason=problem[0], detail=problem[1]
+            )
+            for problem in problems
+        ]
+
+
+def _new_event(event: event_pb2.Event) -> NewEvent:
+    content = EventContent(
+        item_id=event.item_id,
+        action=event.action,
+        value=event.value if event.HasField("value") else None,
+        time_us=to_us(event.time),
+        ordinal=event.ordinal,
+        session_id=event.session_id,
+        attribution_token=event.attribution_token,
+    )
+    return NewEvent(event.user_id, event.event_id, content)
+
+
+def _result(outcome: Outcome) -> event_pb2.EventResult:
+    return event_pb2.EventResult(
+        status=_STATUSES[outcome.status],
+        sequence=outcome.sequence,
+        reason=outcome.reason,
+        detail=outcome.detail,
+        item_no=outcome.item_no,
+    )
+
+
+def _stored_event(known: KnownEvent) -> pb.StoredEvent:
+    content = known.content
+    event = event_pb2.Event(
+        event_id=known.event_id,
+        item_id=content.item_id,
+        action=event_pb2.Action.ValueType(content.action),
+        value=content.value,
+        time=to_timestamp(content.time_us),
+        ordinal=content.ordinal,
+        session_id=content.session_id,
+        attribution_token=content.attribution_token,
+    )
+    return pb.StoredEvent(
+        event=event,
+        sequence=known.sequence,
+        item_no=known.item_no,
+        stored_at=to_timestamp(known.stored_us),
+    )

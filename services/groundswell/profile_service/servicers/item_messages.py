@@ -1,0 +1,114 @@
+"""Items between their messages and their stored form, with every rule of the contract."""
+
+import math
+import re
+
+from groundswell.common.v1 import item_pb2
+from groundswell.profile_service.store.items import Attribute, ItemContent, KnownItem
+from groundswell.serving.errors import InvalidArgument
+from groundswell.serving.validation import check_item_id, id_problem
+
+MAX_TITLE_BYTES = 2_000
+MAX_DESCRIPTION_BYTES = 20_000
+MAX_CATEGORIES = 64
+MAX_CATEGORY_BYTES = 256
+MAX_ATTRIBUTES = 64
+MAX_TEXTS = 64
+MAX_TEXT_BYTES = 1_024
+
+_NAME = re.compile(r"[a-z_][a-z0-9_]{0,62}")
+_RESERVED = frozenset({"item_id", "title", "description", "categories", "available"})
+
+
+def item_content(item: item_pb2.Item, field: str) -> ItemContent:
+    """Read an item. Raises InvalidArgument, naming what is wrong below `field`."""
+    check_item_id(item.item_id, f"{field}.item_id")
+    _check(item.title, f"{field}.title", "TITLE_INVALID", MAX_TITLE_BYTES)
+    _check(item.description, f"{field}.description", "DESCRIPTION_INVALID", MAX_DESCRIPTION_BYTES)
+    _check_categories(list(item.categories), f"{field}.categories")
+    return ItemContent(
+        item.item_id,
+        item.title,
+        item.description,
+        list(item.categories),
+        _attributes(item, f"{field}.attributes"),
+        item.available if item.HasField("available") else True,
+    )
+
+
+def item_message(known: KnownItem) -> item_pb2.Item:
+    """Write a stored item as a message."""
+    content = known.content
+    return item_pb2.Item(
+        item_id=content.item_id,
+        item_no=known.item_no,
+        title=content.title,
+        description=content.description,
+        categories=content.categories,
+        attributes={name: _value(value) for name, value in content.attributes.items()},
+        available=content.available,
+        revision=known.revision,
+    )
+
+
+def _check(text: str, field: str, reason: str, max_bytes: int, *, needed: bool = False) -> None:
+    problem = id_problem(text, max_bytes, may_be_empty=not needed)
+    if problem is not None:
+        raise InvalidArgument(reason, f"{field} {problem}", field=field)
+
+
+def _check_categories(categories: list[str], field: str) -> None:
+    reason = "CATEGORIES_INVALID"
+    if len(categories) > MAX_CATEGORIES:
+        message = f"{field} has {len(categories)}; at most {MAX_CATEGORIES} are taken"
+        raise InvalidArgument(reason, message, field=field)
+    for index, category in enumerate(categories):
+        _check(category, f"{field}[{index}]", reason, MAX_CATEGORY_BYTES, needed=True)
+    if len(set(categories)) != len(categories):
+        raise InvalidArgument(reason, f"{field} has one twice", field=field)
+
+
+def _attributes(item: item_pb2.Item, field: str) -> dict[str, Attribute]:
+    if len(item.attributes) > MAX_ATTRIBUTES:
+        raise _wrong(field, f"has {len(item.attributes)}; at most {MAX_ATTRIBUTES} are taken")
+    attributes: dict[str, Attribute] = {}
+    for name, value in sorted(item.attributes.items()):
+        if not _NAME.fullmatch(name) or name in _RESERVED:
+            raise _wrong(field, f"has the name {name!r}, which is not allowed")
+        attributes[name] = _attribute(value, f"{field}.{name}")
+    return attributes
+
+
+def _attribute(value: item_pb2.AttributeValue, field: str) -> Attribute:
+    kind = value.WhichOneof("kind")
+    if kind == "number":
+        if not math.isfinite(value.number):
+            raise _wrong(field, "is not finite")
+        return value.number
+    if kind == "flag":
+        return value.flag
+    if kind == "text":
+        _check(value.text, field, "ATTRIBUTES_INVALID", MAX_TEXT_BYTES)
+        return value.text
+    if kind is None:
+        raise _wrong(field, "has no value")
+    texts = list(value.texts.values)
+    if len(texts) > MAX_TEXTS:
+        raise _wrong(field, f"has {len(texts)} texts; at most {MAX_TEXTS} are taken")
+    for text in texts:
+        _check(text, field, "ATTRIBUTES_INVALID", MAX_TEXT_BYTES)
+    return texts
+
+
+def _value(value: Attribute) -> item_pb2.AttributeValue:
+    if isinstance(value, bool):
+        return item_pb2.AttributeValue(flag=value)
+    if isinstance(value, str):
+        return item_pb2.AttributeValue(text=value)
+    if isinstance(value, float):
+        return item_pb2.AttributeValue(number=value)
+    return item_pb2.AttributeValue(texts=item_pb2.TextList(values=value))
+
+
+def _wrong(field: str, problem: str) -> InvalidArgument:
+    return InvalidArgument("ATTRIBUTES_INVALID", f"{field} {problem}", field=field)

@@ -1,0 +1,105 @@
+"""Serves ProfileService."""
+
+from collections.abc import AsyncIterator
+
+import grpc
+
+from groundswell.common.v1.item_pb2 import Vector
+from groundswell.profile.v1 import profile_service_pb2 as pb
+from groundswell.profile.v1.profile_service_pb2_grpc import ProfileServiceServicer
+from groundswell.profile_service.bundles import LoadedBundles
+from groundswell.profile_service.profiles import Profile, Profiles
+from groundswell.serving.errors import InvalidArgument
+from groundswell.serving.validation import check_user_id, to_timestamp
+from groundswell.serving.vectors import pack_int64, pack_uint32, vector_to_proto
+
+MAX_USERS = 256
+MAX_REFRESHED_USERS = 10_000
+
+
+class ProfileServicer(ProfileServiceServicer):
+    """The contract is in profile_service.proto."""
+
+    def __init__(self, profiles: Profiles, bundles: LoadedBundles) -> None:
+        self._profiles = profiles
+        self._bundles = bundles
+
+    async def GetProfile(
+        self,
+        request: pb.GetProfileRequest,
+        context: grpc.aio.ServicerContext[pb.GetProfileRequest, pb.GetProfileResponse],  # noqa: ARG002 - gRPC's signature
+    ) -> pb.GetProfileResponse:
+        """Return one user's profile."""
+        check_user_id(request.user_id)
+        models = self._bundles.get(request.bundle_id)
+        (profile,) = await self._profiles.get([request.user_id], models)
+        return pb.GetProfileResponse(profile=_profile(profile, request, models.id))
+
+    async def BatchGetProfiles(
+        self,
+        request: pb.BatchGetProfilesRequest,
+        context: grpc.aio.ServicerContext[pb.BatchGetProfilesRequest, pb.BatchGetProfilesResponse],  # noqa: ARG002
+    ) -> pb.BatchGetProfilesResponse:
+        """Return the profiles of several users."""
+        requests = request.requests
+        if not 1 <= len(requests) <= MAX_USERS:
+            raise _users_invalid(f"requests has {len(requests)}; it must have 1 to {MAX_USERS}")
+        for index, one in enumerate(requests):
+            check_user_id(one.user_id, f"requests[{index}].user_id")
+            if one.bundle_id != requests[0].bundle_id:
+                raise _users_invalid(f"requests[{index}] names another bundle than the first")
+        models = self._bundles.get(requests[0].bundle_id)
+        profiles = await self._profiles.get([one.user_id for one in requests], models)
+        return pb.BatchGetProfilesResponse(
+            profiles=[
+                _profile(p, one, models.id) for p, one in zip(profiles, requests, strict=True)
+            ]
+        )
+
+    async def RefreshProfiles(
+        self,
+        request: pb.RefreshProfilesRequest,
+        context: grpc.aio.ServicerContext[pb.RefreshProfilesRequest, pb.RefreshProfilesResponse],  # noqa: ARG002
+    ) -> AsyncIterator[pb.RefreshProfilesResponse]:
+        """Report progress until what waits now has been covered."""
+        if len(request.user_ids) > MAX_REFRESHED_USERS:
+            raise InvalidArgument(
+                "USERS_INVALID",
+                f"user_ids has {len(request.user_ids)}; at most {MAX_REFRESHED_USERS} are taken",
+                field="user_ids",
+            )
+        for index, user_id in enumerate(request.user_ids):
+            check_user_id(user_id, f"user_ids[{index}]")
+        async for progress in self._profiles.refresh(request.user_ids):
+            yield pb.RefreshProfilesResponse(
+                num_users_left=progress.num_users_left, num_items_left=progress.num_items_left
+            )
+
+
+def _users_invalid(message: str) -> InvalidArgument:
+    return InvalidArgument("USERS_INVALID", message, field="requests")
+
+
+def _profile(profile: Profile, request: pb.GetProfileRequest, bundle_id: str) -> pb.Profile:
+    version = profile.num_events
+    included = not (
+        request.HasField("known_seen_version") and request.known_seen_version == version
+    )
+    seen = pb.SeenItems(version=version, included=included)
+    if included:
+        seen.item_nos = pack_int64(profile.seen.item_nos)
+        seen.action_masks = pack_uint32(profile.seen.action_masks)
+    message = pb.Profile(
+        num_covered_events=profile.num_covered_events,
+        num_events=profile.num_events,
+        stale=profile.num_covered_events < profile.num_events,
+        seen=seen,
+        vector=Vector(bundle_id=bundle_id)
+        if profile.vector is None
+        else vector_to_proto(profile.vector, bundle_id),
+    )
+    if profile.last_event_us is not None:
+        message.last_event_time.CopyFrom(to_timestamp(profile.last_event_us))
+    if profile.covered_us is not None:
+        message.covered_at.CopyFrom(to_timestamp(profile.covered_us))
+    return message

@@ -1,0 +1,77 @@
+"""Serves TextService."""
+
+import asyncio
+
+import grpc
+import numpy as np
+
+from groundswell.common.v1.item_pb2 import Interest
+from groundswell.profile.v1 import text_service_pb2 as pb
+from groundswell.profile.v1.text_service_pb2_grpc import TextServiceServicer
+from groundswell.profile_service.bundles import LoadedBundles
+from groundswell.serving.errors import InvalidArgument
+from groundswell.serving.validation import id_problem
+from groundswell.serving.vectors import vector_to_proto
+
+MAX_TEXTS = 64
+MAX_TEXT_BYTES = 20_000
+MAX_UNKNOWN_SHARE = 0.5
+
+
+class TextServicer(TextServiceServicer):
+    """The contract is in text_service.proto."""
+
+    def __init__(self, bundles: LoadedBundles) -> None:
+        self._bundles = bundles
+
+    async def EncodeTexts(
+        self,
+        request: pb.EncodeTextsRequest,
+        context: grpc.aio.ServicerContext[pb.EncodeTextsRequest, pb.EncodeTextsResponse],  # noqa: ARG002 - gRPC's signature
+    ) -> pb.EncodeTextsResponse:
+        """Encode texts into the item space."""
+        texts = request.texts
+        if not 1 <= len(texts) <= MAX_TEXTS:
+            message = f"texts has {len(texts)}; it must have 1 to {MAX_TEXTS}"
+            raise InvalidArgument("TEXTS_INVALID", message, field="texts")
+        for index, text in enumerate(texts):
+            _check_text(text, f"texts[{index}]", "TEXTS_INVALID")
+        models = self._bundles.get(request.bundle_id)
+        encoded = await asyncio.gather(*(models.encode_text(text) for text in texts))
+        vectors = await models.item_vectors(
+            np.stack([e.vector for e in encoded]), np.full(len(encoded), -1, np.int64)
+        )
+        return pb.EncodeTextsResponse(
+            vectors=[vector_to_proto(vector, models.id) for vector in vectors],
+            unknown_shares=[e.unknown_share for e in encoded],
+        )
+
+    async def PredictInterests(
+        self,
+        request: pb.PredictInterestsRequest,
+        context: grpc.aio.ServicerContext[pb.PredictInterestsRequest, pb.PredictInterestsResponse],  # noqa: ARG002
+    ) -> pb.PredictInterestsResponse:
+        """Say what a text is about."""
+        _check_text(request.text, "text", "TEXT_INVALID")
+        models = self._bundles.get("")
+        encoded = await models.encode_text(request.text)
+        if encoded.unknown_share > MAX_UNKNOWN_SHARE:
+            share = f"{encoded.unknown_share:.0%}"
+            message = f"text: the encoder does not know {share} of its tokens"
+            raise InvalidArgument("TEXT_UNKNOWN", message, field="text")
+        probabilities = await models.interests(encoded.vector)
+        order = np.argsort(-probabilities, kind="stable")
+        categories = models.manifest.categories
+        return pb.PredictInterestsResponse(
+            interests=[
+                Interest(category=categories[c], probability=float(probabilities[c])) for c in order
+            ],
+            unknown_share=encoded.unknown_share,
+            bundle_id=models.id,
+        )
+
+
+def _check_text(text: str, field: str, reason: str) -> None:
+    problem = "is blank" if text and not text.strip() else id_problem(text, MAX_TEXT_BYTES)
+    if problem is not None:
+        raise InvalidArgument(reason, f"{field} {problem}", field=field)

@@ -1,0 +1,77 @@
+"""The settings of the profile service and of the encoder worker."""
+
+from typing import Annotated, Self
+
+from pydantic import Field, model_validator
+
+from groundswell.serving.settings import ServingSettings
+
+_SQLITE = "sqlite+aiosqlite://"
+_POSTGRESQL = "postgresql+psycopg://"
+
+
+class ProfileSettings(ServingSettings):
+    """What the profile service reads from `GROUNDSWELL_*`."""
+
+    port: Annotated[int, Field(ge=0, le=65535)] = 50051
+    database_url: str = f"{_SQLITE}/groundswell.db"
+    """`sqlite+aiosqlite:///FILE` or `postgresql+psycopg://USER:PASSWORD@HOST/DATABASE`."""
+    pool_size: Annotated[int, Field(ge=1, le=200)] = 8
+    """Connections to the database that are held at most."""
+    pool_timeout_s: Annotated[float, Field(gt=0)] = 2.0
+    """How long a call waits for a connection before it is refused."""
+    worker: bool = True
+    """Whether the encoder worker runs inside this process. Off: `… encode` runs elsewhere."""
+    worker_threads: Annotated[int, Field(ge=1)] = 1
+    """Threads of the worker's text encoder."""
+    worker_users: Annotated[int, Field(ge=1, le=4096)] = 64
+    """Users that the worker claims at once."""
+    worker_items: Annotated[int, Field(ge=1, le=4096)] = 256
+    """Items that the worker claims at once."""
+    lease_s: Annotated[float, Field(gt=0)] = 60.0
+    """How long a claim lasts: after it, the work of a dead worker is claimed again."""
+    idle_poll_s: Annotated[float, Field(gt=0)] = 0.5
+    """How often an idle worker, and a caught-up watcher, look into the database."""
+    max_cached_profiles: Annotated[int, Field(ge=1)] = 20_000
+    """Users whose vector and seen items are held in memory."""
+    max_batch: Annotated[int, Field(ge=1, le=1024)] = 32
+    """How many profiles one run of the head computes at most."""
+    max_queue: Annotated[int, Field(ge=1)] = 1024
+    """How many may wait for a model before calls are refused."""
+
+    @property
+    def is_sqlite(self) -> bool:
+        """Whether the database is a file of this process alone."""
+        return self.database_url.startswith(_SQLITE)
+
+    @model_validator(mode="after")
+    def _known_database(self) -> Self:
+        if not self.database_url.startswith((_SQLITE, _POSTGRESQL)):
+            scheme = self.database_url.split("://", 1)[0]
+            raise ValueError(
+                f"GROUNDSWELL_DATABASE_URL: {scheme!r} is neither sqlite+aiosqlite nor "
+                "postgresql+psycopg"
+            )
+        if self.is_sqlite and not self.worker:
+            raise ValueError(
+                "GROUNDSWELL_WORKER: with SQLite the worker must run inside the service: a second "
+                "process must not write the file; use PostgreSQL to run it elsewhere"
+            )
+        return self
+
+
+class WorkerSettings(ProfileSettings):
+    """What `python -m groundswell.profile_service encode` reads besides."""
+
+    port: Annotated[int, Field(ge=0, le=65535)] = 50054
+    device: str = "cpu"
+    """Where the text encoder runs: `cpu` (onnxruntime) or a torch device such as `cuda`."""
+
+    @model_validator(mode="after")
+    def _not_sqlite(self) -> Self:
+        if self.is_sqlite:
+            raise ValueError(
+                "GROUNDSWELL_DATABASE_URL: a worker of its own needs PostgreSQL; with SQLite the "
+                "worker runs inside the profile service"
+            )
+        return self

@@ -1,0 +1,31 @@
+"""Wakes what waits for a change: the worker for work, watchers for a newer catalogue."""
+
+import asyncio
+
+
+class Signal:
+    """Tells every waiter that something changed since it last looked.
+
+    Take `mark` before looking; `wait` returns at once when something changed after that.
+    """
+
+    def __init__(self) -> None:
+        self._event = asyncio.Event()
+
+    @property
+    def mark(self) -> asyncio.Event:
+        """What to hand to `wait` after having looked."""
+        return self._event
+
+    def notify(self) -> None:
+        """Wake everyone."""
+        self._event.set()
+        self._event = asyncio.Event()
+
+    async def wait(self, mark: asyncio.Event, timeout_s: float) -> None:
+        """Return on the next change after the mark was taken, or after a while."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                await mark.wait()
+        except TimeoutError:
+            return

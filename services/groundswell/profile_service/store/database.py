@@ -1,0 +1,125 @@
+"""The database: its engine, its transactions, and what its failures mean to a caller."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, nullcontext
+
+import structlog
+from sqlalchemy import Connection, event
+from sqlalchemy.engine import make_url
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.pool import ConnectionPoolEntry
+
+from groundswell.profile_service.migrations import upgrade
+from groundswell.serving.errors import Unavailable
+
+_log = structlog.get_logger(__name__)
+_RETRY_AFTER_S = 1.0
+_CONNECT_TIMEOUT_S = 5
+
+
+class Database:
+    """One engine for the life of the process; it connects again by itself after an outage.
+
+    SQLite has one writer: writing transactions of this process wait for each other.
+    """
+
+    def __init__(self, url: str, *, pool_size: int = 8, pool_timeout_s: float = 2.0) -> None:
+        self._is_sqlite = make_url(url).get_backend_name() == "sqlite"
+        self._writer = asyncio.Lock() if self._is_sqlite else nullcontext()
+        self._engine = _make_engine(url, self._is_sqlite, pool_size, pool_timeout_s)
+
+    async def migrate(self) -> None:
+        """Bring the tables to this release's form, from empty or from an older one."""
+        with _failures():
+            async with self._writer, self._engine.begin() as connection:
+                await connection.run_sync(upgrade)
+
+    @asynccontextmanager
+    async def read(self) -> AsyncIterator[AsyncConnection]:
+        """Give a connection to read with. Raises Unavailable (STORE_UNAVAILABLE)."""
+        with _failures():
+            async with self._engine.connect() as connection:
+                yield connection
+
+    @asynccontextmanager
+    async def write(self) -> AsyncIterator[AsyncConnection]:
+        """Give a connection in a transaction: committed at the end, rolled back by an error.
+
+        Raises Unavailable (STORE_UNAVAILABLE): nothing was written, unless the connection broke
+        in the very commit.
+        """
+        with _failures():
+            async with self._writer, self._engine.begin() as connection:
+                yield connection
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._engine.dispose()
+
+
+def now_us() -> int:
+    """Microseconds since 1970."""
+    return time.time_ns() // 1000
+
+
+@contextmanager
+def _failures() -> Iterator[None]:
+    """Turn what means "the database cannot be used now" into Unavailable."""
+    try:
+        yield
+    except (OperationalError, InterfaceError, PoolTimeoutError) as error:
+        raise _unavailable(error) from error
+    except DBAPIError as error:
+        if not error.connection_invalidated:
+            raise
+        raise _unavailable(error) from error
+
+
+def _unavailable(error: Exception) -> Unavailable:
+    # The text may hold values of a statement, so only the kind is logged.
+    _log.warning("store_unavailable", error=type(getattr(error, "orig", error)).__name__)
+    return Unavailable(
+        "STORE_UNAVAILABLE",
+        "the database does not answer; nothing was written",
+        retry_after_s=_RETRY_AFTER_S,
+    )
+
+
+def _make_engine(url: str, is_sqlite: bool, pool_size: int, pool_timeout_s: float) -> AsyncEngine:
+    if is_sqlite:
+        engine = create_async_engine(url, pool_size=pool_size, pool_timeout=pool_timeout_s)
+        event.listen(engine.sync_engine, "connect", _prepare_sqlite)
+        event.listen(engine.sync_engine, "begin", _begin_sqlite)
+        return engine
+    return create_async_engine(
+        url,
+        pool_size=pool_size,
+        max_overflow=0,
+        pool_timeout=pool_timeout_s,
+        # A connection that died with a restarted database is noticed before it is used.
+        pool_pre_ping=True,
+        connect_args={"connect_timeout": _CONNECT_TIMEOUT_S},
+    )
+
+
+def _prepare_sqlite(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
+    # The driver's own transactions begin too late for a consistent read; ours begin explicitly.
+    connection.isolation_level = None
+    cursor = connection.cursor()
+    for pragma in (
+        "journal_mode=WAL",
+        "synchronous=FULL",
+        "busy_timeout=5000",
+        "foreign_keys=ON",
+    ):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    connection.exec_driver_sql("BEGIN")

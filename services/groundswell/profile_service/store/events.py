@@ -1,0 +1,156 @@
+"""Statements about users and their events."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import bindparam, select, tuple_, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from groundswell.profile_service.store.statements import insert
+from groundswell.profile_service.tables import events, items, users
+
+OrderKey = tuple[int, int, str]
+"""The one order of events: (time, ordinal, event id)."""
+
+
+@dataclass(frozen=True, slots=True)
+class EventContent:
+    """What a client says of an event, but for its user and its id."""
+
+    item_id: str
+    action: int
+    value: float | None
+    time_us: int
+    ordinal: int
+    session_id: str
+    attribution_token: str
+
+
+@dataclass(frozen=True, slots=True)
+class KnownEvent:
+    """An event as it is stored."""
+
+    event_id: str
+    content: EventContent
+    item_no: int
+    sequence: int
+    stored_us: int
+
+
+async def lock_users(connection: AsyncConnection, keys: Collection[bytes]) -> dict[bytes, Any]:
+    """Return (user_no, last_sequence) by key, making users that are new, locked for this write.
+
+    Keys are taken in one order everywhere, so that two writers never wait for each other.
+    """
+    ordered = sorted(keys)
+    await connection.execute(
+        insert(connection, users).on_conflict_do_nothing(index_elements=[users.c.user_key]),
+        [{"user_key": key, "last_sequence": 0} for key in ordered],
+    )
+    statement = select(users).where(users.c.user_key.in_(ordered)).order_by(users.c.user_key)
+    rows = await connection.execute(statement.with_for_update())
+    return {row.user_key: (row.user_no, row.last_sequence) for row in rows}
+
+
+async def find_users(
+    connection: AsyncConnection, keys: Collection[bytes]
+) -> dict[bytes, tuple[int, int]]:
+    """Return (user_no, last_sequence) of the users that are known, by key."""
+    rows = await connection.execute(select(users).where(users.c.user_key.in_(keys)))
+    return {row.user_key: (row.user_no, row.last_sequence) for row in rows}
+
+
+async def item_numbers(connection: AsyncConnection, item_ids: Collection[str]) -> dict[str, int]:
+    """Return the numbers of the items that the catalogue holds, by id."""
+    statement = select(items.c.item_id, items.c.item_no)
+    statement = statement.where(items.c.item_id.in_(item_ids), ~items.c.deleted)
+    return {row.item_id: row.item_no for row in await connection.execute(statement)}
+
+
+async def known_events(
+    connection: AsyncConnection, keys: Collection[tuple[int, str]]
+) -> dict[tuple[int, str], KnownEvent]:
+    """Return the stored ones of these (user_no, event_id)."""
+    if not keys:
+        return {}
+    statement = _stored().where(tuple_(events.c.user_no, events.c.event_id).in_(keys))
+    rows = await connection.execute(statement)
+    return {(row.user_no, row.event_id): _known(row) for row in rows}
+
+
+async def insert_events(connection: AsyncConnection, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Store events, and move each user's counter to the highest sequence among them."""
+    if not rows:
+        return
+    await connection.execute(events.insert(), rows)
+    highest: dict[int, int] = {}
+    for row in rows:
+        highest[row["user_no"]] = max(row["sequence"], highest.get(row["user_no"], 0))
+    statement = update(users).where(users.c.user_no == bindparam("number"))
+    await connection.execute(
+        statement.values(last_sequence=bindparam("highest")),
+        [{"number": number, "highest": sequence} for number, sequence in highest.items()],
+    )
+
+
+async def list_events(
+    connection: AsyncConnection, user_no: int, before: OrderKey | None, limit: int
+) -> list[KnownEvent]:
+    """Return a user's events, newest first, from just before a place in the one order."""
+    order = (events.c.time_us, events.c.ordinal, events.c.event_id)
+    statement = _stored().where(events.c.user_no == user_no)
+    if before is not None:
+        statement = statement.where(tuple_(*order) < tuple_(*before))
+    statement = statement.order_by(*(column.desc() for column in order)).limit(limit)
+    return [_known(row) for row in await connection.execute(statement)]
+
+
+async def histories(connection: AsyncConnection, user_nos: Collection[int]) -> Sequence[Any]:
+    """Return (user_no, sequence, item_no, time_us, title) of all events, each user's in order."""
+    statement = (
+        select(
+            events.c.user_no,
+            events.c.sequence,
+            events.c.item_no,
+            events.c.time_us,
+            items.c.title,
+        )
+        .join(items, items.c.item_no == events.c.item_no)
+        .where(events.c.user_no.in_(user_nos))
+        .order_by(events.c.user_no, events.c.time_us, events.c.ordinal, events.c.event_id)
+    )
+    return (await connection.execute(statement)).all()
+
+
+async def actions_since(
+    connection: AsyncConnection, sequences: Mapping[int, int]
+) -> dict[int, list[tuple[int, int]]]:
+    """Return (item_no, action) of every event of each user after a sequence of theirs."""
+    found: dict[int, list[tuple[int, int]]] = {user_no: [] for user_no in sequences}
+    columns = select(events.c.user_no, events.c.item_no, events.c.action)
+    by_sequence: dict[int, list[int]] = {}
+    for user_no, sequence in sequences.items():
+        by_sequence.setdefault(sequence, []).append(user_no)
+    for sequence, user_nos in by_sequence.items():
+        statement = columns.where(events.c.user_no.in_(user_nos), events.c.sequence > sequence)
+        for user_no, item_no, action in await connection.execute(statement):
+            found[user_no].append((item_no, action))
+    return found
+
+
+def _stored() -> Any:
+    return select(events, items.c.item_id).join(items, items.c.item_no == events.c.item_no)
+
+
+def _known(row: Any) -> KnownEvent:
+    content = EventContent(
+        row.item_id,
+        row.action,
+        row.value,
+        row.time_us,
+        row.ordinal,
+        row.session_id,
+        row.attribution_token,
+    )
+    return KnownEvent(row.event_id, content, row.item_no, row.sequence, row.stored_us)

@@ -1,0 +1,230 @@
+"""Statements about the catalogue and the texts of its items."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import and_, bindparam, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from groundswell.profile_service.store.statements import insert
+from groundswell.profile_service.tables import attribute_kinds, counters, item_texts, items
+
+Attribute = str | float | bool | list[str]
+
+_REVISION = "catalogue_revision"
+
+
+@dataclass(frozen=True, slots=True)
+class ItemContent:
+    """What a client says of an item."""
+
+    item_id: str
+    title: str = ""
+    description: str = ""
+    categories: list[str] = field(default_factory=list)
+    attributes: dict[str, Attribute] = field(default_factory=dict)
+    available: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class KnownItem:
+    """An item as it is stored."""
+
+    content: ItemContent
+    item_no: int
+    revision: int
+    deleted: bool
+    text_vector: bytes | None = None
+    """float32, of the encoder that was asked for; None while it has not read the text."""
+
+
+async def lock_revision(connection: AsyncConnection) -> int:
+    """Return the catalogue's revision and keep it from moving until the transaction ends.
+
+    Revisions therefore become visible in their order, and a watcher misses none.
+    """
+    statement = (
+        update(counters)
+        .where(counters.c.name == _REVISION)
+        .values(value=counters.c.value)
+        .returning(counters.c.value)
+    )
+    return int((await connection.execute(statement)).scalar_one())
+
+
+async def set_revision(connection: AsyncConnection, revision: int) -> None:
+    """Move the catalogue's revision, in the transaction that locked it."""
+    statement = update(counters).where(counters.c.name == _REVISION).values(value=revision)
+    await connection.execute(statement)
+
+
+async def revision(connection: AsyncConnection) -> int:
+    """Return the catalogue's revision."""
+    statement = select(counters.c.value).where(counters.c.name == _REVISION)
+    return int((await connection.execute(statement)).scalar_one())
+
+
+async def find_items(
+    connection: AsyncConnection, item_ids: Collection[str]
+) -> dict[str, KnownItem]:
+    """Return the items that were ever written, deleted ones too, by id."""
+    rows = await connection.execute(select(items).where(items.c.item_id.in_(item_ids)))
+    return {row.item_id: _known(row) for row in rows}
+
+
+async def insert_items(
+    connection: AsyncConnection, contents: Sequence[ItemContent], revisions: Sequence[int]
+) -> dict[str, int]:
+    """Store new items and return their numbers by id."""
+    rows = [_row(c, r) for c, r in zip(contents, revisions, strict=True)]
+    if not rows:
+        return {}
+    await connection.execute(items.insert(), rows)
+    statement = select(items.c.item_id, items.c.item_no)
+    found = await connection.execute(
+        statement.where(items.c.item_id.in_([content.item_id for content in contents]))
+    )
+    return {row.item_id: row.item_no for row in found}
+
+
+async def update_items(
+    connection: AsyncConnection, contents: Sequence[ItemContent], revisions: Sequence[int]
+) -> None:
+    """Replace items whole; a deleted one is there again."""
+    rows = [_row(c, r) | {"id": c.item_id} for c, r in zip(contents, revisions, strict=True)]
+    if rows:
+        names = [name for name in rows[0] if name not in ("id", "item_id")]
+        statement = update(items).where(items.c.item_id == bindparam("id"))
+        statement = statement.values({name: bindparam(name) for name in names})
+        for row in rows:
+            row.pop("item_id")
+        await connection.execute(statement, rows)
+
+
+async def touch_items(
+    connection: AsyncConnection, revisions: Mapping[int, int], *, deleted: bool | None = None
+) -> None:
+    """Give items new revisions, by number; also delete them, when that is said."""
+    if not revisions:
+        return
+    values: dict[str, Any] = {"revision": bindparam("new")}
+    if deleted is not None:
+        values["deleted"] = deleted
+    statement = update(items).where(items.c.item_no == bindparam("number")).values(values)
+    rows = [{"number": number, "new": new} for number, new in revisions.items()]
+    await connection.execute(statement, rows)
+
+
+async def changes_since(
+    connection: AsyncConnection, since: int, fingerprint: str, limit: int
+) -> list[KnownItem]:
+    """Return items that changed after a revision, deleted ones too, by revision."""
+    statement = _with_text(fingerprint).where(items.c.revision > since)
+    statement = statement.order_by(items.c.revision).limit(limit)
+    return [_known(row) for row in await connection.execute(statement)]
+
+
+async def list_items(connection: AsyncConnection, after_no: int, limit: int) -> list[KnownItem]:
+    """Return items that are not deleted, by number."""
+    statement = select(items).where(items.c.item_no > after_no, ~items.c.deleted)
+    statement = statement.order_by(items.c.item_no).limit(limit)
+    return [_known(row) for row in await connection.execute(statement)]
+
+
+async def items_by_number(
+    connection: AsyncConnection, item_nos: Collection[int]
+) -> dict[int, KnownItem]:
+    """Return items by number."""
+    rows = await connection.execute(select(items).where(items.c.item_no.in_(item_nos)))
+    return {row.item_no: _known(row) for row in rows}
+
+
+async def text_vectors(
+    connection: AsyncConnection, item_nos: Collection[int], fingerprint: str
+) -> dict[int, bytes]:
+    """Return the text vectors of the items that have one, by number."""
+    statement = select(item_texts.c.item_no, item_texts.c.vector).where(
+        item_texts.c.item_no.in_(item_nos), item_texts.c.fingerprint == fingerprint
+    )
+    return {row.item_no: row.vector for row in await connection.execute(statement)}
+
+
+async def text_hashes(
+    connection: AsyncConnection, item_nos: Collection[int], fingerprint: str
+) -> dict[int, bytes]:
+    """Return the hash of the text behind each stored vector, by number."""
+    statement = select(item_texts.c.item_no, item_texts.c.content_hash).where(
+        item_texts.c.item_no.in_(item_nos), item_texts.c.fingerprint == fingerprint
+    )
+    return {row.item_no: row.content_hash for row in await connection.execute(statement)}
+
+
+async def put_texts(connection: AsyncConnection, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Store text vectors: item_no, fingerprint, content_hash, vector."""
+    if not rows:
+        return
+    statement = insert(connection, item_texts)
+    statement = statement.on_conflict_do_update(
+        index_elements=[item_texts.c.item_no, item_texts.c.fingerprint],
+        set_={
+            "content_hash": statement.excluded.content_hash,
+            "vector": statement.excluded.vector,
+        },
+    )
+    await connection.execute(statement, rows)
+
+
+async def drop_texts(connection: AsyncConnection, item_nos: Collection[int]) -> None:
+    """Forget the vectors of items whose text changed: they must not stand for the new text."""
+    if item_nos:
+        await connection.execute(item_texts.delete().where(item_texts.c.item_no.in_(item_nos)))
+
+
+async def items_without_text(connection: AsyncConnection, fingerprint: str) -> dict[int, int]:
+    """Return the revisions of all items that lack a vector of this encoder, by number."""
+    statement = _with_text(fingerprint).where(item_texts.c.item_no.is_(None), ~items.c.deleted)
+    return {row.item_no: row.revision for row in await connection.execute(statement)}
+
+
+async def attribute_kind_table(connection: AsyncConnection) -> dict[str, str]:
+    """Return the kind of every attribute that was ever written."""
+    return {row.name: row.kind for row in await connection.execute(select(attribute_kinds))}
+
+
+async def add_attribute_kinds(connection: AsyncConnection, kinds: Mapping[str, str]) -> None:
+    """Remember the kinds of new attributes."""
+    if kinds:
+        rows = [{"name": name, "kind": kind} for name, kind in kinds.items()]
+        await connection.execute(attribute_kinds.insert(), rows)
+
+
+def _with_text(fingerprint: str) -> Any:
+    on = and_(item_texts.c.item_no == items.c.item_no, item_texts.c.fingerprint == fingerprint)
+    return select(items, item_texts.c.vector).join(item_texts, on, isouter=True)
+
+
+def _row(content: ItemContent, revision: int) -> dict[str, Any]:
+    return {
+        "item_id": content.item_id,
+        "title": content.title,
+        "description": content.description,
+        "categories": content.categories,
+        "attributes": content.attributes,
+        "available": content.available,
+        "deleted": False,
+        "revision": revision,
+    }
+
+
+def _known(row: Any) -> KnownItem:
+    content = ItemContent(
+        row.item_id,
+        row.title,
+        row.description,
+        list(row.categories),
+        dict(row.attributes),
+        row.available,
+    )
+    vector = getattr(row, "vector", None)
+    return KnownItem(content, row.item_no, row.revision, row.deleted, vector)

@@ -1,0 +1,93 @@
+"""Statements about profiles: the chunks and the tail that the profile head reads."""
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from groundswell.profile_service.store.statements import insert
+from groundswell.profile_service.tables import profile_chunks, profiles, users
+
+
+class Spec(NamedTuple):
+    """What decides whether stored chunks can be read: the text encoder and the chunks' length."""
+
+    fingerprint: str
+    chunk_length: int
+
+
+async def find_profiles(
+    connection: AsyncConnection, user_nos: Collection[int], spec: Spec
+) -> dict[int, Any]:
+    """Return the profiles of users that have one, by number."""
+    statement = select(profiles).where(profiles.c.user_no.in_(user_nos), *_of(profiles, spec))
+    return {row.user_no: row for row in await connection.execute(statement)}
+
+
+async def newest_chunks(
+    connection: AsyncConnection, first_chunks: Mapping[int, int], spec: Spec
+) -> dict[int, list[Any]]:
+    """Return each user's chunks (chunk_no, last_time_us, vector) from a number on, in order."""
+    found: dict[int, list[Any]] = {user_no: [] for user_no in first_chunks}
+    by_first: dict[int, list[int]] = {}
+    for user_no, first in first_chunks.items():
+        by_first.setdefault(first, []).append(user_no)
+    c = profile_chunks.c
+    columns = select(c.user_no, c.chunk_no, c.last_time_us, c.vector)
+    for first, user_nos in by_first.items():
+        statement = columns.where(
+            c.user_no.in_(user_nos), *_of(profile_chunks, spec), c.chunk_no >= first
+        )
+        for row in await connection.execute(statement.order_by(c.user_no, c.chunk_no)):
+            found[row.user_no].append(row)
+    return found
+
+
+async def chunk_hashes(
+    connection: AsyncConnection, user_nos: Collection[int], spec: Spec
+) -> dict[tuple[int, int], bytes]:
+    """Return the content hash of every stored chunk, by (user_no, chunk_no)."""
+    c = profile_chunks.c
+    statement = select(c.user_no, c.chunk_no, c.content_hash)
+    statement = statement.where(c.user_no.in_(user_nos), *_of(profile_chunks, spec))
+    rows = await connection.execute(statement)
+    return {(row.user_no, row.chunk_no): row.content_hash for row in rows}
+
+
+async def put_chunks(connection: AsyncConnection, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Store chunks whole, over what was there."""
+    await _put(connection, profile_chunks, rows)
+
+
+async def put_profiles(connection: AsyncConnection, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Store profiles whole, over what was there."""
+    await _put(connection, profiles, rows)
+
+
+async def uncovered_users(connection: AsyncConnection, spec: Spec) -> dict[int, int]:
+    """Return the newest sequence of every user whose profile lacks events, by number."""
+    on = (profiles.c.user_no == users.c.user_no, *_of(profiles, spec))
+    joined = users.outerjoin(profiles, on[0] & on[1] & on[2])
+    covered = profiles.c.covered_sequence
+    statement = select(users.c.user_no, users.c.last_sequence).select_from(joined)
+    statement = statement.where(
+        users.c.last_sequence > 0, covered.is_(None) | (covered < users.c.last_sequence)
+    )
+    return {row.user_no: row.last_sequence for row in await connection.execute(statement)}
+
+
+def _of(table: Any, spec: Spec) -> tuple[Any, Any]:
+    return table.c.fingerprint == spec.fingerprint, table.c.chunk_length == spec.chunk_length
+
+
+async def _put(connection: AsyncConnection, table: Any, rows: Sequence[Mapping[str, Any]]) -> None:
+    if not rows:
+        return
+    statement = insert(connection, table)
+    key = {column.name for column in table.primary_key.columns}
+    changed = {c.name: statement.excluded[c.name] for c in table.columns if c.name not in key}
+    statement = statement.on_conflict_do_update(
+        index_elements=list(table.primary_key.columns), set_=changed
+    )
+    await connection.execute(statement, rows)

@@ -1,0 +1,154 @@
+"""The tables of the profile service."""
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    Column,
+    Double,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    SmallInteger,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+# Ids are compared byte by byte, as everywhere else in the suite; PostgreSQL would use a language.
+_Id = Text().with_variant(Text(collation="C"), "postgresql")
+# SQLite gives out numbers by itself only for a column that is called INTEGER.
+_Number = BigInteger().with_variant(Integer(), "sqlite")
+
+counters = Table(
+    "counters",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("value", BigInteger, nullable=False),
+)
+"""Numbers that are given out in commit order: the row is locked by the writing transaction."""
+
+users = Table(
+    "users",
+    metadata,
+    Column("user_no", _Number, primary_key=True, autoincrement=True),
+    Column("user_key", LargeBinary, nullable=False, unique=True),
+    Column("last_sequence", BigInteger, nullable=False),
+)
+"""Users by pseudonym; `last_sequence` is the counter of a user's events."""
+
+items = Table(
+    "items",
+    metadata,
+    Column("item_no", _Number, primary_key=True, autoincrement=True),
+    Column("item_id", _Id, nullable=False, unique=True),
+    Column("title", Text, nullable=False),
+    Column("description", Text, nullable=False),
+    Column("categories", JSON, nullable=False),
+    Column("attributes", JSON, nullable=False),
+    Column("available", Boolean, nullable=False),
+    Column("deleted", Boolean, nullable=False),
+    Column("revision", BigInteger, nullable=False, unique=True),
+    sqlite_autoincrement=True,
+)
+"""The truth about which items exist; a deleted one keeps its row, and so its number."""
+
+attribute_kinds = Table(
+    "attribute_kinds",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("kind", Text, nullable=False),
+)
+"""The kind that each attribute was first written with."""
+
+item_texts = Table(
+    "item_texts",
+    metadata,
+    Column("item_no", BigInteger, ForeignKey("items.item_no"), primary_key=True),
+    Column("fingerprint", Text, primary_key=True),
+    Column("content_hash", LargeBinary, nullable=False),
+    Column("vector", LargeBinary, nullable=False),
+)
+"""The text encoder's vector of each item, float32, per encoder."""
+
+events = Table(
+    "events",
+    metadata,
+    Column("user_no", BigInteger, ForeignKey("users.user_no"), primary_key=True),
+    Column("sequence", BigInteger, primary_key=True),
+    Column("event_id", _Id, nullable=False),
+    Column("item_no", BigInteger, ForeignKey("items.item_no"), nullable=False),
+    Column("action", SmallInteger, nullable=False),
+    Column("value", Double, nullable=True),
+    Column("time_us", BigInteger, nullable=False),
+    Column("ordinal", BigInteger, nullable=False),
+    Column("session_id", Text, nullable=False),
+    Column("attribution_token", Text, nullable=False),
+    Column("stored_us", BigInteger, nullable=False),
+    UniqueConstraint("user_no", "event_id"),
+    Index(None, "user_no", "time_us", "ordinal", "event_id"),
+)
+"""The log of events."""
+
+profiles = Table(
+    "profiles",
+    metadata,
+    Column("user_no", BigInteger, ForeignKey("users.user_no"), primary_key=True),
+    Column("fingerprint", Text, primary_key=True),
+    Column("chunk_length", Integer, primary_key=True),
+    Column("covered_sequence", BigInteger, nullable=False),
+    Column("covered_us", BigInteger, nullable=False),
+    Column("last_event_us", BigInteger, nullable=False),
+    Column("num_chunks", Integer, nullable=False),
+    Column("tail_length", Integer, nullable=False),
+    Column("tail_vector", LargeBinary, nullable=False),
+)
+"""What the profile head reads of each user besides the chunks; the tail's vector is float32."""
+
+profile_chunks = Table(
+    "profile_chunks",
+    metadata,
+    Column("user_no", BigInteger, ForeignKey("users.user_no"), primary_key=True),
+    Column("fingerprint", Text, primary_key=True),
+    Column("chunk_length", Integer, primary_key=True),
+    Column("chunk_no", Integer, primary_key=True),
+    Column("content_hash", LargeBinary, nullable=False),
+    Column("last_time_us", BigInteger, nullable=False),
+    Column("vector", LargeBinary, nullable=False),
+)
+"""The full chunks of each history, float16: each is encoded once."""
+
+
+def _work(name: str, subject: str, target: str) -> Table:
+    return Table(
+        name,
+        metadata,
+        Column(subject, BigInteger, ForeignKey(target), primary_key=True),
+        Column("version", BigInteger, nullable=False),
+        Column("marked_us", BigInteger, nullable=False),
+        Column("due_us", BigInteger, nullable=False),
+        Column("owner", Text, nullable=False),
+        Column("attempt", Integer, nullable=False),
+        Index(None, "due_us"),
+    )
+
+
+stale_users = _work("stale_users", "user_no", "users.user_no")
+"""Users with events that their profile does not cover; `version` is their newest sequence.
+
+A row is claimed by moving `due_us` to the end of the lease and writing the claim into `owner`.
+"""
+
+stale_items = _work("stale_items", "item_no", "items.item_no")
+"""Items whose text has no vector yet; `version` is the revision that made them stale."""

@@ -1,0 +1,225 @@
+"""The encoder worker: claims stale items and users, encodes their texts in batches, stores them."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Protocol
+
+import numpy as np
+import structlog
+from numpy.typing import NDArray
+
+from groundswell.features.text import content_hash, item_text
+from groundswell.profile_service.histories import CutHistory, cut, tail_vector
+from groundswell.profile_service.settings import ProfileSettings
+from groundswell.profile_service.signals import Signal
+from groundswell.profile_service.store import events as event_statements
+from groundswell.profile_service.store import items as item_statements
+from groundswell.profile_service.store import profiles as profile_statements
+from groundswell.profile_service.store.database import Database, now_us
+from groundswell.profile_service.store.profiles import Spec
+from groundswell.profile_service.store.work import Claim, WorkList
+from groundswell.profile_service.tables import stale_items, stale_users
+from groundswell.serving.errors import Unavailable
+from groundswell.serving.telemetry import count
+
+_log = structlog.get_logger(__name__)
+
+_AFTER_OUTAGE_S = 1.0
+_ITEMS_FIRST_S = 0.5
+"""A user whose tail has an item without a vector is looked at again after this."""
+_MAX_BACK_OFF_S = 300.0
+
+
+class TextEncoder(Protocol):
+    """Texts → vectors [n, t]; torch and onnxruntime both do it."""
+
+    dimension: int
+
+    def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Encode texts; runs in the worker's own thread."""
+        ...
+
+
+class Worker:
+    """Works off the two lists for one encoder. Nothing is held while a model runs.
+
+    A subject that fails alone goes back with a growing delay, and never blocks the others.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        encoder: TextEncoder,
+        spec: Spec,
+        settings: ProfileSettings,
+        changed: Signal,
+    ) -> None:
+        self.spec = spec
+        self._database = database
+        self._encoder = encoder
+        self._settings = settings
+        self._changed = changed
+        self._items = WorkList(stale_items)
+        self._users = WorkList(stale_users)
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="encoder")
+
+    async def run(self) -> None:
+        """Work until cancelled; outages of the database are waited out."""
+        while True:
+            mark = self._changed.mark
+            try:
+                if not await self.step():
+                    await self._changed.wait(mark, self._settings.idle_poll_s)
+            except Unavailable:
+                await asyncio.sleep(_AFTER_OUTAGE_S)
+
+    async def close(self) -> None:
+        """Free the thread, after what runs in it."""
+        await asyncio.to_thread(self._thread.shutdown)
+
+    async def step(self) -> bool:
+        """Claim and finish one batch: items while there are any, else users. False: no work."""
+        settings = self._settings
+        for work, limit, encode in (
+            (self._items, settings.worker_items, self._encode_items),
+            (self._users, settings.worker_users, self._encode_users),
+        ):
+            async with self._database.write() as connection:
+                claim = await work.claim(connection, limit, settings.lease_s)
+            if claim.versions:
+                await self._attempt(work, claim, encode)
+                self._changed.notify()
+                return True
+        return False
+
+    async def mark_uncovered(self) -> None:
+        """Put everything on the lists that this encoder has never read or does not cover."""
+        async with self._database.write() as connection:
+            items = await item_statements.items_without_text(connection, self.spec.fingerprint)
+            await self._items.mark(connection, items)
+            users = await profile_statements.uncovered_users(connection, self.spec)
+            await self._users.mark(connection, users)
+        self._changed.notify()
+
+    async def _attempt(self, work: WorkList, claim: Claim, encode: Any) -> None:
+        try:
+            await encode(claim, list(claim.versions))
+        except Unavailable:
+            raise
+        except Exception as error:  # noqa: BLE001 - one bad subject must not stop the worker
+            if len(claim.versions) > 1:
+                for subject in claim.versions:
+                    alone = Claim(claim.owner, *({subject: x[subject]} for x in claim[1:]))
+                    await self._attempt(work, alone, encode)
+                return
+            (subject, attempt) = next(iter(claim.attempts.items()))
+            count("encoding_failures")
+            _log.error("encoding_failed", attempt=attempt, exc_info=error)
+            delay_s = min(2.0**attempt, _MAX_BACK_OFF_S)
+            async with self._database.write() as connection:
+                await work.release(connection, claim, [subject], delay_s)
+
+    async def _encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        if not texts:
+            return np.empty((0, self._encoder.dimension), np.float32)
+        loop = asyncio.get_running_loop()
+        vectors = await loop.run_in_executor(self._thread, self._encoder.encode, list(texts))
+        if not np.isfinite(vectors).all():
+            raise ValueError("the text encoder gave a value that is not finite")
+        return vectors
+
+    async def _encode_items(self, claim: Claim, item_nos: list[int]) -> None:
+        fingerprint = self.spec.fingerprint
+        async with self._database.read() as connection:
+            items = await item_statements.items_by_number(connection, item_nos)
+            hashes = await item_statements.text_hashes(connection, item_nos, fingerprint)
+        texts = {
+            number: item_text(c.title, c.categories, c.description)
+            for number, c in ((number, item.content) for number, item in items.items())
+        }
+        digests = {number: content_hash(text, fingerprint) for number, text in texts.items()}
+        new = [number for number in texts if hashes.get(number) != digests[number]]
+        vectors = await self._encode([texts[number] for number in new])
+        async with self._database.write() as connection:
+            revision = await item_statements.lock_revision(connection)
+            held = await self._items.still_held(connection, claim, item_nos)
+            # One that changed meanwhile has another text by now.
+            same = {n for n, version in held.items() if version == claim.versions[n]}
+            rows = [
+                {
+                    "item_no": number,
+                    "fingerprint": fingerprint,
+                    "content_hash": digests[number],
+                    "vector": vector.astype("<f4").tobytes(),
+                }
+                for number, vector in zip(new, vectors, strict=True)
+                if number in same
+            ]
+            await item_statements.put_texts(connection, rows)
+            revisions = {row["item_no"]: revision + 1 + n for n, row in enumerate(rows)}
+            await item_statements.touch_items(connection, revisions)
+            await item_statements.set_revision(connection, revision + len(rows))
+            await self._items.finish(connection, claim, {n: claim.versions[n] for n in held})
+        count("items_encoded", amount=len(rows))
+
+    async def _encode_users(self, claim: Claim, user_nos: list[int]) -> None:
+        async with self._database.read() as connection:
+            histories = cut(await event_statements.histories(connection, user_nos), self.spec)
+            known = await profile_statements.chunk_hashes(connection, user_nos, self.spec)
+            tails = {item for history in histories for item in history.tail_items}
+            vectors = await item_statements.text_vectors(connection, tails, self.spec.fingerprint)
+        new = [
+            (history.user_no, chunk)
+            for history in histories
+            for chunk in history.chunks
+            if known.get((history.user_no, chunk.number)) != chunk.content_hash
+        ]
+        encoded = await self._encode([chunk.text for _, chunk in new])
+        key = self.spec._asdict()
+        chunk_rows = [
+            key
+            | {
+                "user_no": user_no,
+                "chunk_no": chunk.number,
+                "content_hash": chunk.content_hash,
+                "last_time_us": chunk.last_time_us,
+                "vector": vector.astype("<f2").tobytes(),
+            }
+            for (user_no, chunk), vector in zip(new, encoded, strict=True)
+        ]
+        await self._store_users(claim, histories, chunk_rows, vectors)
+        count("chunks_encoded", amount=len(chunk_rows))
+
+    async def _store_users(
+        self,
+        claim: Claim,
+        histories: list[CutHistory],
+        chunk_rows: list[dict[str, Any]],
+        text_vectors: Mapping[int, bytes],
+    ) -> None:
+        async with self._database.write() as connection:
+            held = await self._users.still_held(connection, claim, [h.user_no for h in histories])
+            own = [h for h in histories if h.user_no in held]
+            rows = [r for r in chunk_rows if r["user_no"] in held]
+            await profile_statements.put_chunks(connection, rows)
+            profiles = [self._profile_row(history, text_vectors) for history in own]
+            await profile_statements.put_profiles(connection, profiles)
+            waiting = {h.user_no for h in own if not text_vectors.keys() >= set(h.tail_items)}
+            covered = {h.user_no: h.covered_sequence for h in own if h.user_no not in waiting}
+            await self._users.finish(connection, claim, covered)
+            await self._users.release(connection, claim, waiting, _ITEMS_FIRST_S)
+
+    def _profile_row(
+        self, history: CutHistory, text_vectors: Mapping[int, bytes]
+    ) -> dict[str, Any]:
+        vector, length = tail_vector(history.tail_items, text_vectors, self._encoder.dimension)
+        return self.spec._asdict() | {
+            "user_no": history.user_no,
+            "covered_sequence": history.covered_sequence,
+            "covered_us": now_us(),
+            "last_event_us": history.last_event_us,
+            "num_chunks": len(history.chunks),
+            "tail_length": length,
+            "tail_vector": vector.astype("<f4").tobytes(),
+        }

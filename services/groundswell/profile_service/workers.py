@@ -1,0 +1,64 @@
+"""Keeps one encoder worker running, for the text encoder of the newest bundle."""
+
+import asyncio
+from collections.abc import Callable
+
+import structlog
+
+from groundswell.artifacts.bundle import Bundle
+from groundswell.profile_service.settings import ProfileSettings
+from groundswell.profile_service.signals import Signal
+from groundswell.profile_service.store.database import Database
+from groundswell.profile_service.store.profiles import Spec
+from groundswell.profile_service.worker import TextEncoder, Worker
+
+_log = structlog.get_logger(__name__)
+
+
+class Workers:
+    """Starts the worker, and starts another when a bundle brings another encoder.
+
+    With `settings.worker` off it only puts what a new encoder has not read on the work lists.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        settings: ProfileSettings,
+        changed: Signal,
+        load_encoder: Callable[[Bundle], TextEncoder],
+    ) -> None:
+        self._database = database
+        self._settings = settings
+        self._changed = changed
+        self._load_encoder = load_encoder
+        self._worker: Worker | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    async def follow(self, bundle: Bundle, spec: Spec) -> None:
+        """Work for a bundle's encoder from now on; nothing changes when it is the same one."""
+        if self._worker is not None and self._worker.spec == spec:
+            return
+        encoder = await asyncio.to_thread(self._load_encoder, bundle)
+        worker = Worker(self._database, encoder, spec, self._settings, self._changed)
+        await worker.mark_uncovered()
+        await self.close()
+        self._worker = worker
+        if self._settings.worker:
+            self._task = asyncio.create_task(worker.run())
+            self._task.add_done_callback(_report)
+
+    async def close(self) -> None:
+        """Stop working; what was claimed is claimed again when its lease is over."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+            self._task = None
+        if self._worker is not None:
+            await self._worker.close()
+            self._worker = None
+
+
+def _report(task: "asyncio.Task[None]") -> None:
+    if not task.cancelled() and task.exception() is not None:
+        _log.critical("worker_ended", exc_info=task.exception())

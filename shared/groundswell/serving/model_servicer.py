@@ -1,0 +1,90 @@
+"""Says over gRPC which bundles a process holds; every service has it."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Protocol
+
+import grpc
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from groundswell.common.v1.model_service_pb2 import GetModelRequest, GetModelResponse, ModelInfo
+from groundswell.common.v1.model_service_pb2_grpc import ModelServiceServicer
+
+
+class _Text(Protocol):
+    @property
+    def fingerprint(self) -> str: ...
+
+
+class ServedManifest(Protocol):
+    """What is told of a bundle's manifest."""
+
+    @property
+    def dimension(self) -> int: ...
+    @property
+    def categories(self) -> Sequence[str]: ...
+    @property
+    def text(self) -> _Text: ...
+    @property
+    def created_at(self) -> datetime: ...
+    @property
+    def window_length(self) -> int: ...
+    @property
+    def chunk_length(self) -> int: ...
+    @property
+    def metrics(self) -> Mapping[str, float]: ...
+
+
+class ServedBundle(Protocol):
+    """A loaded bundle."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def manifest(self) -> ServedManifest: ...
+
+
+class ServedBundles(Protocol):
+    """What a process has loaded."""
+
+    def get(self, bundle_id: str, /) -> ServedBundle:
+        """Return the served bundle for an empty id. Raises Unavailable (NO_BUNDLE)."""
+        ...
+
+    def loaded(self) -> Sequence[ServedBundle]:
+        """Return all loaded bundles."""
+        ...
+
+
+class ModelServicer(ModelServiceServicer):
+    """Serves ModelService."""
+
+    def __init__(self, bundles: ServedBundles) -> None:
+        self._bundles = bundles
+
+    async def GetModel(
+        self,
+        request: GetModelRequest,  # noqa: ARG002 - gRPC's signature
+        context: grpc.aio.ServicerContext[GetModelRequest, GetModelResponse],  # noqa: ARG002
+    ) -> GetModelResponse:
+        """Describe the served bundle and name the loaded ones."""
+        served = self._bundles.get("")
+        return GetModelResponse(
+            model=_model_info(served.id, served.manifest),
+            loaded_bundle_ids=[bundle.id for bundle in self._bundles.loaded()],
+        )
+
+
+def _model_info(bundle_id: str, manifest: ServedManifest) -> ModelInfo:
+    created_at = Timestamp()
+    created_at.FromDatetime(manifest.created_at)
+    return ModelInfo(
+        bundle_id=bundle_id,
+        dimension=manifest.dimension,
+        categories=manifest.categories,
+        encoder_fingerprint=manifest.text.fingerprint,
+        created_at=created_at,
+        window_length=manifest.window_length,
+        chunk_length=manifest.chunk_length,
+        metrics=manifest.metrics,
+    )
