@@ -1,0 +1,44 @@
+"""Every command of `groundswell`, and how their errors are told."""
+
+import sys
+
+import typer
+
+from groundswell.cli import call_commands, model_commands, serve_commands
+from groundswell.cli.failures import one_line
+
+EXIT_FAILED = 1
+
+app = typer.Typer(
+    name="groundswell",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Recommendations from two views of a user: what they always liked, and what they do now.",
+)
+
+_MODEL = "From a log to a bundle"
+_SERVICES = "Running and asking the services"
+
+app.command()(serve_commands.demo)
+app.add_typer(model_commands.data_app, name="data", rich_help_panel=_MODEL)
+app.command(rich_help_panel=_MODEL)(model_commands.prepare)
+app.command(rich_help_panel=_MODEL)(model_commands.train)
+app.command(rich_help_panel=_MODEL)(model_commands.evaluate)
+app.command(rich_help_panel=_SERVICES)(serve_commands.up)
+app.add_typer(call_commands.items_app, name="items", rich_help_panel=_SERVICES)
+app.add_typer(call_commands.events_app, name="events", rich_help_panel=_SERVICES)
+app.command(rich_help_panel=_SERVICES)(call_commands.recommend)
+app.command(rich_help_panel=_SERVICES)(call_commands.similar)
+
+
+def run() -> None:
+    """Run the command line; what the user can mend is one line, and status 1 or 2."""
+    try:
+        app()
+    except Exception as error:
+        line = one_line(error)
+        if line is None:
+            raise
+        sys.stderr.write(f"groundswell: {line}\n")
+        sys.exit(EXIT_FAILED)

@@ -1,0 +1,164 @@
+"""The commands that call running services: recommend, similar, and the two imports."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from groundswell.cli.options import PROFILE_TARGET, RANKER_TARGET, ProfileTarget, RankerTarget
+
+events_app = typer.Typer(no_args_is_help=True, help="The log of what users did.")
+items_app = typer.Typer(no_args_is_help=True, help="The catalogue of what can be recommended.")
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print the whole answer as JSON.")]
+
+
+def recommend(
+    user: Annotated[
+        str, typer.Argument(metavar="USER", help="The id of the user, as your events name it.")
+    ],
+    k: Annotated[int, typer.Option("--k", min=1, max=200, help="How many items.")] = 10,
+    alpha: Annotated[
+        float | None,
+        typer.Option(
+            min=0.0,
+            max=1.0,
+            help="Force the fusion weight α: 1 ranks by the short-term view alone, 0 by the "
+            "long-term view alone. Without it the bundle decides.",
+        ),
+    ] = None,
+    where: Annotated[
+        str,
+        typer.Option(
+            "--filter",
+            metavar="EXPRESSION",
+            help="Only items that pass, such as \"array_contains(categories, 'Comedy')\".",
+        ),
+    ] = "",
+    as_of: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TIME",
+            help="The request's own time, ISO-8601 or seconds since 1970; now without it. "
+            "For a log that is old.",
+        ),
+    ] = None,
+    as_json: AsJson = False,
+    ranker: RankerTarget = RANKER_TARGET,
+) -> None:
+    """Recommend items to a user, with the short and the long part of each score."""
+    from rich.console import Console
+
+    from groundswell.cli import show
+    from groundswell.cli.connection import connected
+    from groundswell.client import Targets
+    from groundswell.client.requests import RecommendOptions
+
+    options = RecommendOptions(page_size=k, filter=where)
+    if alpha is not None:
+        options["fusion_weight"] = alpha
+    if as_of is not None:
+        options["as_of"] = _seconds(as_of)
+    with connected(Targets(ranker=ranker), "ranker") as client:
+        answer = client.recommend(user, **options)
+    if as_json:
+        _print_json(answer)
+        return
+    console = Console()
+    console.print(show.recommendations(answer))
+    if answer.interests:
+        console.print("interests:", show.interests(answer.interests))
+
+
+def similar(
+    item: Annotated[
+        str, typer.Argument(metavar="ITEM", help="The id of the item, as your catalogue names it.")
+    ],
+    k: Annotated[int, typer.Option("--k", min=1, max=200, help="How many items.")] = 10,
+    as_json: AsJson = False,
+    ranker: RankerTarget = RANKER_TARGET,
+) -> None:
+    """List the items that are nearest to an item."""
+    from rich.console import Console
+
+    from groundswell.cli import show
+    from groundswell.cli.connection import connected
+    from groundswell.client import Targets
+
+    with connected(Targets(ranker=ranker), "ranker") as client:
+        answer = client.similar_items(item, page_size=k)
+    if as_json:
+        _print_json(answer)
+    else:
+        Console().print(show.similar_items(answer))
+
+
+@events_app.command("import")
+def import_events(
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="CSV or Parquet, as `prepare` reads it.")
+    ],
+    resume_file: Annotated[
+        Path | None,
+        typer.Option(help="Where an unfinished import notes its progress. [FILE.import.json]"),
+    ] = None,
+    profile: ProfileTarget = PROFILE_TARGET,
+) -> None:
+    """Stream an event log into the running services.
+
+    Run it again after an interruption and it goes on where it stopped. Rows without an event_id
+    get one that is made of the row, so nothing is ever stored twice.
+    """
+    from rich.console import Console
+
+    from groundswell.cli.connection import connected
+    from groundswell.cli.event_import import import_log
+    from groundswell.client import Targets
+
+    journal = resume_file or file.with_name(f"{file.name}.import.json")
+    with connected(Targets(profile=profile), "profile") as client:
+        import_log(client, Console(), file, journal, profile)
+
+
+@items_app.command("import")
+def import_items(
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="CSV or Parquet, as `prepare` reads it.")
+    ],
+    profile: ProfileTarget = PROFILE_TARGET,
+) -> None:
+    """Write a catalogue into the running services; known items are replaced whole."""
+    from rich.console import Console
+
+    from groundswell.cli.connection import connected
+    from groundswell.cli.item_import import import_catalogue
+    from groundswell.client import Targets
+
+    with connected(Targets(profile=profile), "profile") as client:
+        import_catalogue(client, Console(), file)
+
+
+def _seconds(text: str) -> float:
+    from datetime import UTC, datetime
+
+    try:
+        return float(text)
+    except ValueError:
+        pass
+    try:
+        time = datetime.fromisoformat(text)
+    except ValueError:
+        raise typer.BadParameter(
+            f"{text!r} is neither ISO-8601 nor seconds since 1970", param_hint="--as-of"
+        ) from None
+    return (time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp()
+
+
+def _print_json(message: Any) -> None:
+    from google.protobuf.json_format import MessageToJson
+
+    typer.echo(
+        MessageToJson(
+            message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
+        )
+    )

@@ -1,0 +1,87 @@
+"""The main job from end to end: train, evaluate, serve, recommend, move with new events, end."""
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from rich.console import Console
+
+from groundswell.cli import deployment, logs
+from groundswell.cli.connection import connected
+from groundswell.cli.demo_checks import check
+from groundswell.cli.demo_model import Model, make_model
+from groundswell.cli.demo_scenes import Scenes
+from groundswell.cli.failures import CommandError
+from groundswell.cli.launcher import Suite
+from groundswell.cli.state import State
+from groundswell.client import GroundswellError
+
+
+def run_demo(folder: Path, seed: int) -> None:
+    """Do everything, and raise CommandError at the first thing that does not work."""
+    console = Console(highlight=False)
+    began = time.monotonic()
+    folder.mkdir(parents=True, exist_ok=True)
+    with State(folder / "state") as state:
+        state.clear()
+        model = make_model(console, folder, seed)
+        ports = deployment.free_ports()
+        pids = _serve(console, folder, state, model, ports)
+    _check_nothing_is_left(pids, ports)
+    seconds = time.monotonic() - began
+    console.rule(f"Everything worked and has ended, in {seconds:.0f} s")
+    console.print(
+        f"To go on with it: groundswell up --bundles {model.bundles}, and in a second terminal: "
+        f"groundswell recommend {model.people[0].user_id}",
+        soft_wrap=True,
+    )
+
+
+def _serve(
+    console: Console, folder: Path, state: State, model: Model, ports: deployment.Ports
+) -> list[int]:
+    """Start the services, play the scenes, stop them; returns which processes they were."""
+    console.rule("The services, each a process of its own")
+    services = deployment.embedded_services(
+        model.bundles, state, ports, worker_threads=os.cpu_count() or 1
+    )
+    with (
+        (folder / "services.log").open("w") as log,
+        Suite(services, logs.to_file(log)) as suite,
+    ):
+        suite.wait_serving()
+        for service in services:
+            pid = suite.pids[service.name]
+            console.print(f"{service.name:<8} {service.address}  SERVING  (process {pid})")
+        pids = list(suite.pids.values())
+        with _told_by(suite), connected(ports.targets, "profile") as client:
+            Scenes(console, client, model).play()
+        suite.raise_if_ended()
+    return pids
+
+
+@contextmanager
+def _told_by(suite: Suite) -> Iterator[None]:
+    """When a call fails because a service has ended, say that instead."""
+    try:
+        yield
+    except (GroundswellError, CommandError):
+        suite.raise_if_ended()
+        raise
+
+
+def _check_nothing_is_left(pids: list[int], ports: deployment.Ports) -> None:
+    left = [pid for pid in pids if _exists(pid)]
+    check(not left, f"processes {left} still run")
+    taken = deployment.taken_ports(ports)
+    check(not taken, f"ports are still taken: {taken}")
+
+
+def _exists(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True

@@ -1,0 +1,99 @@
+"""The demo's first half: the data, a bundle trained on it, and how good that is."""
+
+import json
+from collections import Counter
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+
+from groundswell.artifacts.store import BundleStore, load_bundle
+from groundswell.cli import show_metrics
+from groundswell.cli.demo_checks import check
+from groundswell.cli.demo_people import Person, pick_people
+from groundswell.features.actions import ACTIONS
+from groundswell.trainer.config import TrainConfig
+from groundswell.trainer.data import Prepared, load_prepared
+from groundswell.trainer.evaluate import evaluate
+from groundswell.trainer.movielens import fetch
+from groundswell.trainer.prepare import prepare
+from groundswell.trainer.train import train
+
+_TASTES = 3
+
+
+@dataclass(frozen=True)
+class Model:
+    """A trained bundle, the log that it was trained on, and whom of it to show."""
+
+    folder: Path
+    bundles: Path
+    prepared: Prepared
+    people: list[Person]
+
+    @property
+    def events_csv(self) -> Path:
+        """The log."""
+        return self.folder / "data/events.csv"
+
+    @property
+    def items_csv(self) -> Path:
+        """The catalogue."""
+        return self.folder / "data/items.csv"
+
+    @cached_property
+    def action(self) -> str:
+        """What users of this log mostly do."""
+        return ACTIONS[int(np.bincount(self.prepared.actions).argmax()) - 1]
+
+    @cached_property
+    def _rows(self) -> dict[str, int]:
+        return {item_id: row for row, item_id in enumerate(self.prepared.item_ids)}
+
+    def item(self, item_id: str) -> tuple[str, str]:
+        """An item's title and its categories."""
+        row = self._rows[item_id]
+        return self.prepared.titles[row], ", ".join(self.prepared.item_table["categories"][row])
+
+    def seen_by(self, user: int) -> set[str]:
+        """The ids of the items that a user has had."""
+        return {self.prepared.item_ids[row] for row in self._items_of(user)}
+
+    def tastes(self, user: int) -> list[str]:
+        """The categories that a user has had most of."""
+        categories = self.prepared.item_category[self._items_of(user)]
+        counts = Counter(int(category) for category in categories if category >= 0)
+        return [self.prepared.categories[category] for category, _ in counts.most_common(_TASTES)]
+
+    def last_us(self, user: int) -> int:
+        """When a user's last event happened, in microseconds since 1970."""
+        return int(self.prepared.times_us[self.prepared.offsets[user + 1] - 1])
+
+    def _items_of(self, user: int) -> "np.ndarray[tuple[int], np.dtype[np.int32]]":
+        start, end = self.prepared.offsets[user], self.prepared.offsets[user + 1]
+        return self.prepared.items[start:end]
+
+
+def make_model(console: Console, folder: Path, seed: int) -> Model:
+    """Get the data (once), prepare it, train (each time) and evaluate."""
+    data, prepared_folder, bundles = folder / "data", folder / "prepared", folder / "bundles"
+    console.rule("MovieLens-100k")
+    fetch(data, console)
+    prepare(data / "events.csv", data / "items.csv", prepared_folder, console=console)
+    prepared = load_prepared(prepared_folder)
+    console.rule("Training")
+    bundle_id = train(prepared, bundles, TrainConfig(), "cpu", seed, console)
+    store = BundleStore(bundles)
+    check(store.current() == bundle_id, "the new bundle is not the current one")
+    console.rule("How good it is")
+    figures = evaluate(load_bundle(store.path(bundle_id)), prepared)
+    (folder / "evaluation.json").write_text(json.dumps(figures, indent=2) + "\n")
+    console.print(show_metrics.table(figures))
+    models = figures["models"]
+    check(
+        models["fused"]["ndcg@10"] > models["popularity"]["ndcg@10"],
+        "the fused model is no better than popularity",
+    )
+    return Model(folder, bundles, prepared, pick_people(prepared))

@@ -1,0 +1,94 @@
+"""Whom the demo shows: real users of different tastes, and a taste that one of them lacks."""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from groundswell.trainer.data import Prepared
+
+MIN_EVENTS = 20
+
+_NUM_NEW_EVENTS = 3
+# A category is somebody's taste only if there is enough of it to recommend.
+_MIN_SHARE = 0.02
+_MIN_ITEMS = 20
+
+
+class Person(NamedTuple):
+    """A user of the log."""
+
+    user: int
+    user_id: str
+    num_events: int
+    last_us: int
+    taste: str
+    """The category that sets them apart from everyone."""
+
+
+class OtherTaste(NamedTuple):
+    """A category that a user has hardly touched, and its best-known items that they do not know."""
+
+    category: str
+    items: list[int]
+    """Rows of the item table."""
+
+
+def pick_people(prepared: Prepared) -> list[Person]:
+    """One user with a short, a middling and a long history, each of another pronounced taste."""
+    shares_UC, overall_C = _shares(prepared)
+    apart_UC = shares_UC * np.log(np.maximum(shares_UC, 1e-9) / np.maximum(overall_C, 1e-9))
+    apart_UC[:, ~_is_taste(prepared, overall_C)] = -np.inf
+    lengths_U = np.diff(prepared.offsets)
+    regular = np.flatnonzero(lengths_U >= min(MIN_EVENTS, int(lengths_U.max())))
+    by_length = regular[np.argsort(lengths_U[regular], kind="stable")]
+    people: list[Person] = []
+    for band in np.array_split(by_length, 3):
+        if len(band) == 0:
+            continue
+        place, category = np.unravel_index(np.argmax(apart_UC[band]), apart_UC[band].shape)
+        people.append(_person(prepared, int(band[place]), prepared.categories[category]))
+        apart_UC[:, category] = -np.inf
+    return people
+
+
+def other_taste(prepared: Prepared, person: Person) -> OtherTaste:
+    """The taste that `person` lacks most, and its most popular items that they had nothing of."""
+    shares_UC, overall_C = _shares(prepared)
+    lack_C = shares_UC[person.user] / np.maximum(overall_C, 1e-9)
+    lack_C[~_is_taste(prepared, overall_C)] = np.inf
+    category = int(np.argmin(lack_C))
+    own = prepared.items[prepared.offsets[person.user] : prepared.offsets[person.user + 1]]
+    counts_N = np.bincount(prepared.items, minlength=prepared.num_items)
+    fitting = np.flatnonzero(prepared.item_category == category)
+    unknown = fitting[~np.isin(fitting, own)]
+    best = unknown[np.argsort(-counts_N[unknown], kind="stable")][:_NUM_NEW_EVENTS]
+    return OtherTaste(prepared.categories[category], [int(row) for row in best])
+
+
+def _shares(prepared: Prepared) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The categories' shares of each user's events, and of all events."""
+    category_E = prepared.item_category[prepared.items]
+    known = category_E >= 0
+    counts_UC = np.zeros((prepared.num_users, len(prepared.categories)))
+    np.add.at(counts_UC, (prepared.users[known], category_E[known]), 1)
+    totals_U1 = np.maximum(counts_UC.sum(1, keepdims=True), 1)
+    return counts_UC / totals_U1, counts_UC.sum(0) / max(1.0, counts_UC.sum())
+
+
+def _is_taste(prepared: Prepared, overall_C: NDArray[np.float64]) -> NDArray[np.bool_]:
+    categories = prepared.item_category[prepared.item_category >= 0]
+    num_items_C = np.bincount(categories, minlength=len(prepared.categories))
+    enough = (overall_C >= _MIN_SHARE) & (num_items_C >= _MIN_ITEMS)
+    return enough if enough.any() else np.ones_like(enough)
+
+
+def _person(prepared: Prepared, user: int, taste: str) -> Person:
+    start, end = prepared.offsets[user], prepared.offsets[user + 1]
+    return Person(
+        user=user,
+        user_id=prepared.user_ids[user],
+        num_events=int(end - start),
+        last_us=int(prepared.times_us[end - 1]),
+        taste=taste,
+    )

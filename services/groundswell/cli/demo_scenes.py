@@ -1,0 +1,154 @@
+"""What the demo shows of the running services, and insists on."""
+
+from datetime import UTC, datetime
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from groundswell.cli import show
+from groundswell.cli.demo_checks import check, until, wait_encoded
+from groundswell.cli.demo_film import NewFilm
+from groundswell.cli.demo_model import Model
+from groundswell.cli.demo_people import OtherTaste, Person, other_taste
+from groundswell.cli.event_import import import_log
+from groundswell.cli.item_import import import_catalogue
+from groundswell.client import GroundswellClient, event
+from groundswell.common.v1.event_pb2 import EVENT_STATUS_ACCEPTED, Event
+from groundswell.features.actions import ACTIONS
+from groundswell.ranker.v1 import ranker_service_pb2 as ranker_pb2
+
+PAGE = 10
+
+_LAST_EVENTS = 5
+_SOON_S = 60.0
+_LATER_S = 24 * 3600.0
+_RATING = 5.0
+
+
+class Scenes:
+    """The demo's second half, over services that hold nothing yet."""
+
+    def __init__(self, console: Console, client: GroundswellClient, model: Model) -> None:
+        self._console = console
+        self._client = client
+        self._model = model
+
+    def play(self) -> None:
+        """Fill the services and show what they do. Raises CommandError when they do not."""
+        self._fill()
+        for person in self._model.people:
+            self._show_person(person)
+        person = self._model.people[len(self._model.people) // 2]
+        self._console.rule(f"User {person.user_id} turns to something else")
+        self._turn(person, other_taste(self._model.prepared, person))
+        self._console.rule("A film that no training saw")
+        NewFilm(self._console, self._client, self._model).show()
+
+    def _fill(self) -> None:
+        self._console.rule("Catalogue and log go into the services")
+        num_items = import_catalogue(self._client, self._console, self._model.items_csv)
+        journal = self._model.folder / "import.json"
+        imported = import_log(
+            self._client, self._console, self._model.events_csv, journal, target="the demo"
+        )
+        check(not imported.progress.rejected, f"events were rejected: {imported.examples}")
+        check(num_items >= self._model.prepared.num_items, "the catalogue is not complete")
+        wait_encoded(self._client, self._console)
+        newest = self._model.prepared.item_ids[-1]
+        until(lambda: self._client.similar_items(newest, page_size=1), "the ranker has the items")
+
+    def _show_person(self, person: Person) -> None:
+        self._console.rule(f"User {person.user_id}: {person.num_events} events")
+        as_of = person.last_us / 1e6 + _SOON_S
+        answer = self._recommend(person, as_of)
+        check(not answer.degradations, f"the answer is not a full one: {answer.degradations}")
+        self._console.print(self._last_events(person))
+        self._console.print("Interests now:", show.interests(answer.interests))
+        self._console.print(show.recommendations(answer, "Recommended"))
+
+    def _last_events(self, person: Person) -> Table:
+        table = Table(title="Last events", title_justify="left")
+        for name in ("when", "what", "title", "categories"):
+            table.add_column(name)
+        stored = self._client.list_events(person.user_id, page_size=_LAST_EVENTS)
+        for _, entry in zip(range(_LAST_EVENTS), stored, strict=False):
+            moment = datetime.fromtimestamp(entry.event.time.seconds, UTC)
+            title, categories = self._model.item(entry.event.item_id)
+            table.add_row(f"{moment:%Y-%m-%d %H:%M}", _what(entry.event), title, categories)
+        return table
+
+    def _recommend(self, person: Person, as_of: float) -> ranker_pb2.RecommendResponse:
+        """A page that is personalised, full, and free of what the user has seen."""
+        answer = self._client.recommend(person.user_id, page_size=PAGE, as_of=as_of)
+        seen = self._model.seen_by(person.user)
+        ids = [item.item_id for item in answer.recommendations]
+        check(len(ids) == PAGE, f"{len(ids)} of {PAGE} items were recommended")
+        check(not seen.intersection(ids), "items that the user has seen were recommended")
+        check(
+            ranker_pb2.DEGRADATION_POPULARITY_FALLBACK not in answer.degradations,
+            f"the answer to user {person.user_id} is not personalised",
+        )
+        total = sum(interest.probability for interest in answer.interests)
+        check(abs(total - 1) < 1e-3, f"the interests add up to {total}")
+        return answer
+
+    def _turn(self, person: Person, other: OtherTaste) -> None:
+        start = person.last_us / 1e6 + _LATER_S
+        before = self._recommend(person, start)
+        vector = self._client.encode_session(person.user_id).vector.values
+        new = [
+            event(
+                person.user_id,
+                self._model.prepared.item_ids[row],
+                self._model.action,
+                value=_RATING if self._model.action == "rate" else None,
+                time=start + 60 * (number + 1),
+            )
+            for number, row in enumerate(other.items)
+        ]
+        results = self._client.record_events(new)
+        accepted = [result.status == EVENT_STATUS_ACCEPTED for result in results]
+        check(all(accepted), f"new events were not accepted: {results}")
+        titles = ", ".join(self._model.item(each.item_id)[0] for each in new)
+        self._console.print(Text(f"Three new events, all {other.category}: {titles}"))
+        after = self._recommend(person, start + 60 * len(new) + _SOON_S)
+        moved = self._client.encode_session(person.user_id).vector.values != vector
+        check(moved, "the short-term vector did not move")
+        self._compare(other.category, before, after)
+
+    def _compare(
+        self,
+        category: str,
+        before: ranker_pb2.RecommendResponse,
+        after: ranker_pb2.RecommendResponse,
+    ) -> None:
+        rank_before = {item.item_id: n for n, item in enumerate(before.recommendations, start=1)}
+        ids_after = [item.item_id for item in after.recommendations]
+        check(ids_after != list(rank_before), "the list did not change")
+        self._console.print(show.recommendations(after, "Recommended after them", rank_before))
+        table = Table("", "before", "after", title="What moved", title_justify="left")
+        pair = (before, after)
+        chances = [_probability(answer, category) for answer in pair]
+        table.add_row(f"P({category})", *(f"{chance:.1%}" for chance in chances))
+        counts = [_count(answer, category) for answer in pair]
+        table.add_row(f"{category} among the {PAGE}", *map(str, counts))
+        weights = (f"{answer.fusion_weight:.2f}" for answer in pair)
+        table.add_row("α, the share of the short-term view", *weights)
+        self._console.print(table)
+        check(
+            chances[1] > chances[0], f"three events of {category} did not raise the interest in it"
+        )
+
+
+def _what(stored: Event) -> str:
+    name = ACTIONS[stored.action - 1]
+    return f"{name} {stored.value:g}" if stored.HasField("value") else name
+
+
+def _probability(answer: ranker_pb2.RecommendResponse, category: str) -> float:
+    return sum(i.probability for i in answer.interests if i.category == category)
+
+
+def _count(answer: ranker_pb2.RecommendResponse, category: str) -> int:
+    return sum(category in item.categories for item in answer.recommendations)

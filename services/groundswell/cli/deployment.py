@@ -1,0 +1,116 @@
+"""The embedded deployment: which services run on loopback, where, and with which settings."""
+
+import socket
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from groundswell.cli.failures import CommandError
+from groundswell.cli.launcher import Service
+from groundswell.cli.state import State
+from groundswell.client import Targets
+
+LOOPBACK = "127.0.0.1"
+
+
+@dataclass(frozen=True)
+class Ports:
+    """Where the services listen."""
+
+    profile: int = 50051
+    session: int = 50052
+    ranker: int = 50053
+
+    @property
+    def targets(self) -> Targets:
+        """The same for a client."""
+        return Targets(
+            ranker=f"{LOOPBACK}:{self.ranker}",
+            session=f"{LOOPBACK}:{self.session}",
+            profile=f"{LOOPBACK}:{self.profile}",
+        )
+
+    def by_name(self) -> dict[str, int]:
+        """The port of each service."""
+        return {"profile": self.profile, "session": self.session, "ranker": self.ranker}
+
+
+def free_ports() -> Ports:
+    """Three ports that nobody listens on now."""
+    with ExitStack() as stack:
+        probes = [stack.enter_context(socket.socket()) for _ in range(3)]
+        for probe in probes:
+            probe.bind((LOOPBACK, 0))
+        return Ports(*(probe.getsockname()[1] for probe in probes))
+
+
+def taken_ports(ports: Ports) -> dict[str, int]:
+    """Those of the ports that somebody listens on, by service."""
+    return {name: port for name, port in ports.by_name().items() if not _is_free(port)}
+
+
+def check_ports(ports: Ports) -> None:
+    """Raise CommandError naming the first port that is taken, or that is wanted twice."""
+    numbers = ports.by_name()
+    if len(set(numbers.values())) < len(numbers):
+        raise CommandError("every service needs a port of its own")
+    for name, port in taken_ports(ports).items():
+        raise CommandError(
+            f"port {port} is taken; end what listens there (another `groundswell up`?), "
+            f"or choose another --{name}-port"
+        )
+
+
+def check_bundles(bundles: Path) -> str:
+    """The id of the folder's current bundle. Raises CommandError without one."""
+    from groundswell.artifacts.store import BundleStore
+
+    current = BundleStore(bundles).current() if bundles.is_dir() else None
+    if current is None:
+        raise CommandError(f"{bundles} has no current bundle; `groundswell train` makes one")
+    return current
+
+
+def embedded_services(
+    bundles: Path, state: State, ports: Ports, *, worker_threads: int = 1
+) -> list[Service]:
+    """The three services over one bundle folder and one state, each after those that it calls."""
+    addresses = {
+        "GROUNDSWELL_PROFILE_ADDRESS": ports.targets.profile,
+        "GROUNDSWELL_SESSION_ADDRESS": ports.targets.session,
+    }
+    common = {
+        **addresses,
+        "GROUNDSWELL_HOST": LOOPBACK,
+        "GROUNDSWELL_SECRET": state.secret(),
+        "GROUNDSWELL_BUNDLES": str(bundles.resolve()),
+        "GROUNDSWELL_LOG_FORMAT": "console",
+        # Nobody balances calls between these processes: none needs time to see that one drains.
+        "GROUNDSWELL_DRAIN_WAIT_S": "0",
+    }
+    own = {
+        "profile": {
+            "GROUNDSWELL_DATABASE_URL": f"sqlite+aiosqlite:///{state.database.resolve()}",
+            "GROUNDSWELL_WORKER_THREADS": str(worker_threads),
+        }
+    }
+    return [
+        Service(
+            name=name,
+            module=f"groundswell.{name}_service",
+            port=port,
+            variables={"GROUNDSWELL_PORT": str(port), **common, **own.get(name, {})},
+        )
+        for name, port in ports.by_name().items()
+    ]
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        # As the servers do: connections that were closed lately do not take a port.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((LOOPBACK, port))
+        except OSError:
+            return False
+    return True

@@ -1,0 +1,125 @@
+"""Streams an event log into the running services, and goes on where an earlier run stopped."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from rich.console import Console
+from rich.text import Text
+
+from groundswell.cli.event_rows import EventRows
+from groundswell.cli.failures import CommandError
+from groundswell.cli.journal import Journal, Progress
+from groundswell.cli.progress import progress_bar
+from groundswell.client import GroundswellClient
+from groundswell.common.v1.event_pb2 import EVENT_STATUS_DUPLICATE
+from groundswell.profile.v1.event_service_pb2 import ImportEventsResponse
+
+BATCH = 1_000
+
+_SAVE_EVERY_S = 0.5
+_EXAMPLES = 5
+
+
+def import_log(
+    client: GroundswellClient, console: Console, file: Path, journal_path: Path, target: str
+) -> "Imported":
+    """Import a log with a progress bar, and say what became of its rows.
+
+    Raises CommandError when the services took none of them.
+    """
+    rows = EventRows(file)
+    journal = Journal(journal_path, file, target)
+    with progress_bar(console, "events") as update:
+        imported = EventImport(client, rows, journal).run(lambda done: update(done, len(rows)))
+    _report(console, rows, imported)
+    progress = imported.progress
+    if progress.accepted + progress.duplicate == 0:
+        raise CommandError(f"no row of {file} was taken; the items must be imported before")
+    return imported
+
+
+def _report(console: Console, rows: EventRows, imported: "Imported") -> None:
+    progress = imported.progress
+    if imported.resumed_at:
+        console.print(f"went on after {imported.resumed_at:,} rows of an earlier run")
+    console.print(f"{progress.accepted:,} events accepted, {progress.duplicate:,} duplicate")
+    for reason, number in progress.rejected.most_common():
+        console.print(f"{number:,} rejected: {reason}")
+    for example in imported.examples:
+        console.print(Text(f"  {example}", style="dim"))
+    for reason, number in rows.left_out["reason"].value_counts(sort=True).iter_rows():
+        console.print(f"{number:,} left out: {reason}")
+
+
+@dataclass
+class Imported:
+    """What an import did."""
+
+    progress: Progress
+    resumed_at: int = 0
+    examples: list[str] = field(default_factory=list)
+    """Some of the rows that this run saw rejected, in words."""
+
+
+class EventImport:
+    """Imports the rows of one log; the journal remembers what is acknowledged."""
+
+    def __init__(self, client: GroundswellClient, rows: EventRows, journal: Journal) -> None:
+        self._client = client
+        self._rows = rows
+        self._journal = journal
+
+    def run(self, on_progress: Callable[[int], None]) -> Imported:
+        """Import what is not imported yet; `on_progress(rows done)` comes after each batch.
+
+        Raises GroundswellError when the services fail; the next run goes on from there.
+        """
+        progress = self._resumable()
+        imported = Imported(progress, resumed_at=progress.next_row)
+        on_progress(progress.next_row)
+        saved = time.monotonic()
+        try:
+            rows = self._rows.since(progress.next_row)
+            for answer in self._client.import_events(rows, batch_size=BATCH):
+                self._add(imported, answer)
+                on_progress(progress.next_row)
+                if time.monotonic() - saved > _SAVE_EVERY_S:
+                    self._journal.save(progress)
+                    saved = time.monotonic()
+        except BaseException:
+            self._journal.save(progress)
+            raise
+        self._journal.finish()
+        return imported
+
+    def _resumable(self) -> Progress:
+        """The progress that the journal kept, if the services still hold what it says.
+
+        They may have been started over an empty state since.
+        """
+        progress = self._journal.load()
+        if progress.last_stored is None or progress.next_row > len(self._rows):
+            return Progress()
+        (result,) = self._client.append_events([self._rows.at(progress.last_stored)])
+        return progress if result.status == EVENT_STATUS_DUPLICATE else Progress()
+
+    def _add(self, imported: Imported, answer: ImportEventsResponse) -> None:
+        progress = imported.progress
+        first = progress.next_row
+        size = min(BATCH, len(self._rows) - first)
+        rejected = {row.index for row in answer.rejected}
+        for row in answer.rejected:
+            progress.rejected[row.result.reason] += 1
+            if len(imported.examples) < _EXAMPLES:
+                event = self._rows.at(first + row.index)
+                imported.examples.append(
+                    f"row {event.ordinal + 1}: {row.result.reason}: {row.result.detail}"
+                )
+        stored = [index for index in range(size) if index not in rejected]
+        if stored:
+            progress.last_stored = first + stored[-1]
+        progress.accepted += answer.num_accepted
+        progress.duplicate += answer.num_duplicate
+        progress.next_row = first + size

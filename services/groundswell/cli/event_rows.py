@@ -1,0 +1,65 @@
+"""The rows of an event log as the services take them."""
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import polars as pl
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from groundswell.common.v1.event_pb2 import Event
+from groundswell.trainer.cleaning import read_events
+
+_ID_BYTES = 8
+
+
+class EventRows:
+    """The usable rows of a log, each user's together and in the order in which they happened.
+
+    So a user is complete, or nearly, when the encoder first reads their history, whatever the order
+    of the file; the row's `ordinal` keeps the file's order among equal times.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Read the log. Raises DataError when it cannot be used at all."""
+        events = read_events(path)
+        self._frame = events.frame.sort("user_id", "time_us", "ordinal")
+        self.left_out: pl.DataFrame = events.left_out
+        """line, reason of each row that cannot be read."""
+
+    def __len__(self) -> int:
+        return self._frame.height
+
+    def since(self, position: int) -> Iterator[Event]:
+        """The events from a position on."""
+        for row in self._frame.slice(position).iter_rows(named=True):
+            time = Timestamp()
+            time.FromMicroseconds(row["time_us"])
+            yield Event(
+                event_id=_event_id(row),
+                user_id=row["user_id"],
+                item_id=row["item_id"],
+                action=row["action"],
+                value=row["value"],
+                time=time,
+                ordinal=row["ordinal"],
+                session_id=row["session_id"],
+            )
+
+    def at(self, position: int) -> Event:
+        """One event."""
+        return next(self.since(position))
+
+
+def _event_id(row: dict[str, object]) -> str:
+    """The row's own id, or one that the same row of the same log always gets.
+
+    The reader names a row without an id by its number. That alone would make rows of two logs each
+    other's duplicates, so its content is added.
+    """
+    if row["event_id"] != f"row-{row['ordinal']}":
+        return str(row["event_id"])
+    fields = ("user_id", "item_id", "action", "time_us", "value", "session_id")
+    content = "\0".join(str(row[name]) for name in fields)
+    digest = hashlib.blake2b(content.encode(), digest_size=_ID_BYTES)
+    return f"{row['ordinal']}-{digest.hexdigest()}"

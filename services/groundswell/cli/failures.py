@@ -1,0 +1,21 @@
+"""What a person did wrong or must know, as one line; everything else is a bug and stays one."""
+
+
+class CommandError(Exception):
+    """The command cannot be carried out; the text is one line that says what to do."""
+
+
+def one_line(error: Exception) -> str | None:
+    """What to tell the user of an error; None when it is a bug that deserves its traceback."""
+    # Only what the command has imported can have raised: these modules are light all the same.
+    from groundswell.artifacts.errors import BundleError
+    from groundswell.client import GroundswellError
+    from groundswell.trainer.errors import DataError
+
+    if isinstance(error, OSError) and error.filename is not None and error.strerror:
+        text = f"{error.filename}: {error.strerror}"
+    elif isinstance(error, CommandError | DataError | BundleError | GroundswellError):
+        text = str(error)
+    else:
+        return None
+    return " ".join(text.split())

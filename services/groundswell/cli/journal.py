@@ -1,0 +1,68 @@
+"""How far an import has come, in a small file that outlives the process."""
+
+import hashlib
+import json
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from groundswell.cli.failures import CommandError
+
+_FORMAT = 1
+
+
+@dataclass
+class Progress:
+    """What became of the rows before `next_row`, a position among the file's usable rows."""
+
+    next_row: int = 0
+    accepted: int = 0
+    duplicate: int = 0
+    rejected: Counter[str] = field(default_factory=Counter)
+    """How many by reason."""
+    last_stored: int | None = None
+    """The position of the last row that the services hold."""
+
+
+class Journal:
+    """The progress of importing one file into one deployment, kept while it is unfinished."""
+
+    def __init__(self, path: Path, source: Path, target: str) -> None:
+        self._path = path
+        self._about = {"format": _FORMAT, "sha256": _sha256(source), "target": target}
+
+    def load(self) -> Progress:
+        """Where an earlier run stopped; the start when none did, or when it was about other data.
+
+        Raises CommandError when the file is no journal.
+        """
+        try:
+            text = self._path.read_text()
+        except FileNotFoundError:
+            return Progress()
+        try:
+            kept: dict[str, Any] = json.loads(text)
+            if kept.pop("about") != self._about:
+                return Progress()
+            return Progress(**{**kept, "rejected": Counter(kept["rejected"])})
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise CommandError(
+                f"{self._path} is not the journal of an import; remove it, or choose another "
+                "--resume-file"
+            ) from error
+
+    def save(self, progress: Progress) -> None:
+        """Keep the progress; a reader finds the old or the new, never a mixture."""
+        making = self._path.with_name(f"{self._path.name}.new")
+        making.write_text(json.dumps({"about": self._about, **vars(progress)}))
+        making.replace(self._path)
+
+    def finish(self) -> None:
+        """Forget an import that is complete."""
+        self._path.unlink(missing_ok=True)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

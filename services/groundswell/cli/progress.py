@@ -1,0 +1,28 @@
+"""A progress bar for work whose size is known, or found out on the way."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+
+@contextmanager
+def progress_bar(console: Console, what: str) -> Iterator[Callable[[int, int], None]]:
+    """Show how far something is; the context gives `update(done, of)`.
+
+    Where nobody watches it is one line, at the end.
+    """
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=console) as progress:
+        task = progress.add_task(what, total=None)
+
+        def update(done: int, of: int) -> None:
+            progress.update(task, completed=done, total=of)
+
+        yield update

@@ -1,0 +1,89 @@
+"""The commands that start services: up and demo."""
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Annotated
+
+import typer
+
+from groundswell.cli.options import Bundles
+
+EXIT_INTERRUPTED = 130
+
+
+def up(
+    bundles: Bundles,
+    state: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of what is stored: the database, and the secret that users' ids are "
+            "keyed with. `state` beside the bundles without it."
+        ),
+    ] = None,
+    profile_port: Annotated[int, typer.Option(min=1, max=65535)] = 50051,
+    session_port: Annotated[int, typer.Option(min=1, max=65535)] = 50052,
+    ranker_port: Annotated[int, typer.Option(min=1, max=65535)] = 50053,
+    threads: Annotated[
+        int, typer.Option(min=1, help="Threads of the text encoder in the profile service.")
+    ] = 1,
+) -> None:
+    """Start all services on loopback, with one log; Ctrl-C ends them."""
+    from rich.console import Console
+
+    from groundswell.cli import deployment, logs
+    from groundswell.cli.launcher import Suite
+    from groundswell.cli.state import State
+
+    ports = deployment.Ports(profile_port, session_port, ranker_port)
+    deployment.check_bundles(bundles)
+    deployment.check_ports(ports)
+    log = Console(stderr=True, highlight=False)
+    with _sigterm_interrupts(), State(state or bundles.parent / "state") as opened:
+        services = deployment.embedded_services(bundles, opened, ports, worker_threads=threads)
+        try:
+            with Suite(services, logs.to_console(log)) as suite:
+                suite.wait_serving()
+                for service in services:
+                    typer.echo(f"{service.name:<8} {service.address}  SERVING")
+                typer.echo("Everything is SERVING; Ctrl-C ends it.")
+                suite.watch()
+        except KeyboardInterrupt:
+            typer.echo("Everything has ended.")
+
+
+def demo(
+    folder: Annotated[
+        Path, typer.Option("--dir", help="Where everything that the demo makes is kept.")
+    ] = Path("build/demo"),
+    seed: Annotated[int, typer.Option(help="Seed of the training.")] = 0,
+) -> None:
+    """Do the main job on real data: train, evaluate, serve, recommend, and move with new events.
+
+    Gets MovieLens-100k, trains a bundle, evaluates it, starts the services as processes of their
+    own on free ports, imports catalogue and log, and shows what they recommend and why. Nothing is
+    left running. Exit code 0 means that all of it worked.
+    """
+    from groundswell.cli.demo import run_demo
+
+    with _sigterm_interrupts():
+        try:
+            run_demo(folder, seed)
+        except KeyboardInterrupt:
+            raise typer.Exit(EXIT_INTERRUPTED) from None
+
+
+@contextmanager
+def _sigterm_interrupts() -> Iterator[None]:
+    """Let SIGTERM end the command as Ctrl-C does, so that the services are ended too."""
+
+    def interrupt(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - the handler's shape
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -1,0 +1,79 @@
+"""The folder of one embedded deployment: its secret, its database, and who uses it now."""
+
+import fcntl
+import os
+import secrets
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from groundswell.cli.failures import CommandError
+
+SECRET, DATABASE, LOCK = "secret", "groundswell.db", "lock"
+
+_SECRET_BYTES = 32
+
+
+class State:
+    """A state folder, used by this process alone while its context is open.
+
+    Users are stored under keys that the secret makes: without it their events are nobody's.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.database = folder / DATABASE
+        self._lock: int | None = None
+
+    def __enter__(self) -> Self:
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._lock = os.open(self.folder / LOCK, os.O_CREAT | os.O_RDWR, 0o600)
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            self._release()
+            raise CommandError(
+                f"{self.folder} is in use by another `groundswell up` or `groundswell demo`; "
+                "end that one, or choose another --state"
+            ) from error
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._release()
+
+    def secret(self) -> str:
+        """The deployment's secret, made at the first use."""
+        path = self.folder / SECRET
+        if not path.exists():
+            _write_private(path, secrets.token_urlsafe(_SECRET_BYTES))
+        if path.stat().st_mode & 0o077:
+            raise CommandError(f"{path} can be read by others; run: chmod 600 {path}")
+        return path.read_text().strip()
+
+    def clear(self) -> None:
+        """Forget everything but who uses the folder."""
+        for path in self.folder.iterdir():
+            if path.name != LOCK and path.is_file():
+                path.unlink()
+
+    def _release(self) -> None:
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+
+def _write_private(path: Path, text: str) -> None:
+    """Write a file that only its owner may read, whole or not at all."""
+    making = path.with_suffix(".new")
+    making.unlink(missing_ok=True)
+    handle = os.open(making, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+    with os.fdopen(handle, "w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    making.rename(path)

@@ -1,0 +1,63 @@
+"""The journal of an import: only ever about one file and one deployment."""
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from groundswell.cli.failures import CommandError
+from groundswell.cli.journal import Journal, Progress
+
+TARGET = "127.0.0.1:50051"
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    path = tmp_path / "events.csv"
+    path.write_text("some rows")
+    return path
+
+
+def made() -> Progress:
+    return Progress(2000, 1990, 7, Counter(ITEM_NOT_FOUND=3), 1998)
+
+
+def test_progress_comes_back_as_it_was(tmp_path: Path, source: Path) -> None:
+    Journal(tmp_path / "journal", source, TARGET).save(made())
+    assert Journal(tmp_path / "journal", source, TARGET).load() == made()
+
+
+def test_without_a_journal_an_import_starts_at_the_first_row(tmp_path: Path, source: Path) -> None:
+    assert Journal(tmp_path / "journal", source, TARGET).load() == Progress()
+
+
+def test_a_changed_file_starts_over(tmp_path: Path, source: Path) -> None:
+    Journal(tmp_path / "journal", source, TARGET).save(made())
+    source.write_text("other rows")
+    assert Journal(tmp_path / "journal", source, TARGET).load() == Progress()
+
+
+def test_another_deployment_starts_over(tmp_path: Path, source: Path) -> None:
+    Journal(tmp_path / "journal", source, TARGET).save(made())
+    assert Journal(tmp_path / "journal", source, "elsewhere:50051").load() == Progress()
+
+
+def test_a_finished_import_leaves_nothing(tmp_path: Path, source: Path) -> None:
+    journal = Journal(tmp_path / "journal", source, TARGET)
+    journal.save(made())
+    journal.finish()
+    assert [path.name for path in tmp_path.iterdir()] == ["events.csv"]
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"about": {}}', "user_id,item_id"])
+def test_a_file_that_is_no_journal_is_refused_and_kept(
+    tmp_path: Path, source: Path, text: str
+) -> None:
+    path = tmp_path / "journal"
+    path.write_text(text)
+    if text == '{"about": {}}':
+        assert Journal(path, source, TARGET).load() == Progress()
+        return
+    with pytest.raises(CommandError, match="not the journal"):
+        Journal(path, source, TARGET).load()
+    assert path.read_text() == text
