@@ -99,14 +99,14 @@ def test_plain_calls_are_allowed_only_where_all_share_the_internal_network() -> 
     assert "ports" not in whole["services"]["postgres"]
 
 
-@pytest.mark.parametrize("service", [*SERVERS, "postgres"])
-def test_every_server_has_a_health_check(service: str) -> None:
+@pytest.mark.parametrize("service", [*SETTINGS, "postgres"])
+def test_every_container_has_a_health_check(service: str) -> None:
     assert compose()["services"][service]["healthcheck"]["test"]
 
 
 def test_the_probe_of_the_health_checks_is_a_module_that_exists() -> None:
     modules = set(re.findall(r"-m (groundswell\S+health\S+)", dockerfile()))
-    for service in SERVERS:
+    for service in SETTINGS:
         command = compose()["services"][service]["healthcheck"]["test"][1]
         modules |= set(re.findall(r"-m (groundswell\S+)", command))
     assert modules == {"groundswell.serving.health_probe"}
