@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any, Protocol
 
 import numpy as np
@@ -106,6 +107,9 @@ class Worker:
         try:
             await encode(claim, list(claim.versions))
         except Unavailable:
+            # If the database is back already, nobody needs to wait for the lease to end.
+            with suppress(Unavailable):
+                await self._release(work, claim, _AFTER_OUTAGE_S)
             raise
         except Exception as error:  # noqa: BLE001 - one bad subject must not stop the worker
             if len(claim.versions) > 1:
@@ -113,12 +117,14 @@ class Worker:
                     alone = Claim(claim.owner, *({subject: x[subject]} for x in claim[1:]))
                     await self._attempt(work, alone, encode)
                 return
-            (subject, attempt) = next(iter(claim.attempts.items()))
+            (attempt,) = claim.attempts.values()
             count("encoding_failures")
             _log.error("encoding_failed", attempt=attempt, exc_info=error)
-            delay_s = min(2.0**attempt, _MAX_BACK_OFF_S)
-            async with self._database.write() as connection:
-                await work.release(connection, claim, [subject], delay_s)
+            await self._release(work, claim, min(2.0**attempt, _MAX_BACK_OFF_S))
+
+    async def _release(self, work: WorkList, claim: Claim, delay_s: float) -> None:
+        async with self._database.write() as connection:
+            await work.release(connection, claim, claim.versions, delay_s)
 
     async def _encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
         if not texts:

@@ -49,7 +49,8 @@ async def lock_users(connection: AsyncConnection, keys: Collection[bytes]) -> di
         [{"user_key": key, "last_sequence": 0} for key in ordered],
     )
     statement = select(users).where(users.c.user_key.in_(ordered)).order_by(users.c.user_key)
-    rows = await connection.execute(statement.with_for_update())
+    # The weaker lock: the worker's rows that point at a user must not wait for a writer.
+    rows = await connection.execute(statement.with_for_update(key_share=True))
     return {row.user_key: (row.user_no, row.last_sequence) for row in rows}
 
 
