@@ -7,7 +7,6 @@ F. M. Harper and J. A. Konstan, The MovieLens Datasets: History and Context, 201
 import csv
 import hashlib
 import io
-import os
 import subprocess
 import sys
 import tempfile
@@ -196,4 +195,4 @@ def _write(path: Path, content: bytes) -> None:
     """Write a file in one step."""
     part = path.with_name(f".{path.name}-{uuid.uuid4().hex}")
     part.write_bytes(content)
-    os.replace(part, path)
+    part.replace(path)

@@ -45,7 +45,7 @@ def data_report(
         "first_time": None if events.order_only else _iso(log["time_us"].min()),
         "last_time": None if events.order_only else _iso(log["time_us"].max()),
         "sessions": None if events.order_only else int(log["session_start"].sum()),
-        "equal_times": log.height - _distinct(log, "user", "time_us"),
+        "equal_times": int(log.select(pl.struct("user", "time_us").is_duplicated().sum()).item()),
         "split": str(split),
         "split_events": [int((log["split"] == part).sum()) for part in (TRAIN, VALIDATION, TEST)],
         "targets": [int((log["target"] == part).sum()) for part in (VALIDATION, TEST)],
@@ -81,7 +81,7 @@ def _lines(report: dict[str, Any]) -> Iterator[tuple[str, str]]:
         yield "times", f"{report['first_time']} to {report['last_time']}"
         yield "sessions", f"{report['sessions']:,}"
         share = report["equal_times"] / report["events"]
-        yield "equal times", f"{share:.1%} of events share the time of the one before them"
+        yield "equal times", f"{share:.1%} of events share their time with another of their user"
     train, validation, test = report["split_events"]
     yield "split", f"{report['split']}: {train:,} train, {validation:,} validation, {test:,} test"
     yield "targets", "{:,} validation, {:,} test".format(*report["targets"])
