@@ -136,17 +136,21 @@ def _degradations(ask: Ask, views: Views) -> list[Degradation.ValueType]:
     """Say what is missing of a user's views."""
     profile, session = views.profile, views.session
     missing: list[Degradation.ValueType] = []
-    is_user = ask.subject.inline_events is None
-    if is_user and profile is None:
+    inline = ask.subject.inline_events
+    if inline is None and profile is None:
         missing.append(Degradation.DEGRADATION_PROFILE_UNAVAILABLE)
     if session is None:
         missing.append(Degradation.DEGRADATION_SESSION_UNAVAILABLE)
     if profile is not None and profile.vector is not None and profile.stale:
         missing.append(Degradation.DEGRADATION_PROFILE_STALE)
-    if ask.k and is_user and ask.exclude_seen and (profile is None or profile.seen is None):
+    knows_seen = inline is not None or (profile is not None and profile.seen is not None)
+    if ask.k and ask.exclude_seen and not knows_seen:
         missing.append(Degradation.DEGRADATION_SEEN_INCOMPLETE)
-    known_empty = profile.num_events == 0 if profile is not None else not is_user
-    if known_empty and (session is None or session.vector is None):
+    if inline is None:
+        is_unknown = profile is not None and profile.num_events == 0
+    else:
+        is_unknown = not inline.events
+    if is_unknown and (session is None or session.vector is None):
         missing.append(Degradation.DEGRADATION_USER_UNKNOWN)
     elif profile is not None and profile.vector is None:
         missing.append(Degradation.DEGRADATION_NO_PROFILE)

@@ -55,6 +55,8 @@ class SeenCache:
         `named` is what was held when the version in the request was named. None when the answer
         leaves out what this cache does not hold.
         """
+        if answer.version == 0:
+            return Seen(0, np.empty(0, np.int64))
         if not answer.included:
             count("seen_items", source="held")
             if named is None or named.version != answer.version:

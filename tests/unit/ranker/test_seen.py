@@ -50,6 +50,12 @@ def test_an_answer_that_leaves_out_what_is_not_held_gives_nothing() -> None:
     assert cache.take(b"u", SeenItems(version=3), older) is None
 
 
+def test_a_user_without_events_has_seen_nothing() -> None:
+    seen = SeenCache(COUNTING, 1_000).take(b"u", SeenItems(version=0), None)
+    assert seen is not None
+    assert len(seen.item_nos) == 0
+
+
 def test_what_was_dropped_while_the_question_was_under_way_is_still_used() -> None:
     cache = SeenCache(COUNTING, 40)
     named = cache.take(b"u", given(3, n1=PURCHASE), None)
