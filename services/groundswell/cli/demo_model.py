@@ -17,7 +17,7 @@ from groundswell.features.actions import ACTIONS
 from groundswell.trainer.config import TrainConfig
 from groundswell.trainer.data import Prepared, load_prepared
 from groundswell.trainer.evaluate import evaluate
-from groundswell.trainer.movielens import fetch
+from groundswell.trainer.movielens import LICENCE, Files, get_movielens
 from groundswell.trainer.prepare import prepare
 from groundswell.trainer.train import train
 
@@ -29,19 +29,10 @@ class Model:
     """A trained bundle, the log that it was trained on, and whom of it to show."""
 
     folder: Path
+    files: Files
     bundles: Path
     prepared: Prepared
     people: list[Person]
-
-    @property
-    def events_csv(self) -> Path:
-        """The log."""
-        return self.folder / "data/events.csv"
-
-    @property
-    def items_csv(self) -> Path:
-        """The catalogue."""
-        return self.folder / "data/items.csv"
 
     @cached_property
     def action(self) -> str:
@@ -78,10 +69,11 @@ class Model:
 
 def make_model(console: Console, folder: Path, seed: int) -> Model:
     """Get the data (once), prepare it, train (each time) and evaluate."""
-    data, prepared_folder, bundles = folder / "data", folder / "prepared", folder / "bundles"
+    prepared_folder, bundles = folder / "prepared", folder / "bundles"
     console.rule("MovieLens-100k")
-    fetch(data, console)
-    prepare(data / "events.csv", data / "items.csv", prepared_folder, console=console)
+    files = get_movielens(folder / "data")
+    console.print(f"{files.events} ({files.source}). {LICENCE}.", soft_wrap=True)
+    prepare(files.events, files.items, prepared_folder, console=console)
     prepared = load_prepared(prepared_folder)
     console.rule("Training")
     bundle_id = train(prepared, bundles, TrainConfig(), "cpu", seed, console)
@@ -96,4 +88,4 @@ def make_model(console: Console, folder: Path, seed: int) -> Model:
         models["fused"]["ndcg@10"] > models["popularity"]["ndcg@10"],
         "the fused model is no better than popularity",
     )
-    return Model(folder, bundles, prepared, pick_people(prepared))
+    return Model(folder, files, bundles, prepared, pick_people(prepared))

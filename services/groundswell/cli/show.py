@@ -40,9 +40,7 @@ def recommendations(
     table.add_column("#", justify="right", style="dim")
     if ranks_before is not None:
         table.add_column("was", justify="right")
-    table.add_column("item", style="dim")
-    table.add_column("title", ratio=1)
-    table.add_column("categories", style="cyan")
+    _add_item_columns(table)
     for name in ("score", "short", "long"):
         table.add_column(name, justify="right")
     for rank, item in enumerate(answer.recommendations, start=1):
@@ -74,15 +72,19 @@ def similar_items(answer: pb.SimilarItemsResponse) -> RenderableType:
     """The neighbours of an item."""
     table = Table()
     table.add_column("#", justify="right", style="dim")
-    table.add_column("item", style="dim")
-    table.add_column("title", ratio=1)
-    table.add_column("categories", style="cyan")
+    _add_item_columns(table)
     table.add_column("similarity", justify="right")
     for rank, item in enumerate(answer.items, start=1):
         categories = Text(", ".join(item.categories))
         row = (str(rank), Text(item.item_id), Text(item.title), categories)
         table.add_row(*row, f"{item.similarity:.3f}")
     return table
+
+
+def _add_item_columns(table: Table) -> None:
+    table.add_column("item", style="dim", no_wrap=True)
+    table.add_column("title", ratio=3, no_wrap=True)
+    table.add_column("categories", ratio=2, style="cyan", no_wrap=True)
 
 
 def _fusion_weight(answer: pb.RecommendResponse) -> str:

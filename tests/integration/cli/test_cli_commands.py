@@ -1,0 +1,168 @@
+"""What a newcomer meets: help for everything, and one clear line for every mistake."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from groundswell.cli.app import app
+from groundswell.cli.deployment import free_ports
+from tests.integration.cli.conftest import Up, groundswell
+from tests.support.bundles import ITEMS
+
+COMMANDS = {
+    ("demo",): "main job",
+    ("data", "ml-100k"): "--out",
+    ("prepare",): "--events",
+    ("train",): "--set",
+    ("evaluate",): "--include-seen",
+    ("up",): "--ranker-port",
+    ("items", "import"): "--profile",
+    ("events", "import"): "--resume-file",
+    ("recommend",): "--alpha",
+    ("similar",): "--ranker",
+}
+
+
+def one_line(stderr: str) -> str:
+    (line,) = stderr.splitlines()
+    assert line.startswith("groundswell: ")
+    return line.removeprefix("groundswell: ")
+
+
+@pytest.fixture(scope="module")
+def filled(up: Up, tmp_path_factory: pytest.TempPathFactory) -> Up:
+    """Services with the tiny catalogue and one user."""
+    folder = tmp_path_factory.mktemp("filled")
+    rows = "".join(f"{item},{title},{'|'.join(names)}\n" for item, title, names in ITEMS)
+    (folder / "items.csv").write_text("item_id,title,categories\n" + rows)
+    (folder / "events.csv").write_text(
+        "user_id,item_id,action,timestamp\n"
+        "anna,item-1,like,1700000000\nanna,item-4,like,1700000060\n"
+    )
+    for kind in ("items", "events"):
+        assert up.call(kind, "import", str(folder / f"{kind}.csv")).returncode == 0
+    return up
+
+
+@pytest.mark.parametrize(("command", "expected"), COMMANDS.items())
+def test_every_command_has_help(command: tuple[str, ...], expected: str) -> None:
+    shown = CliRunner().invoke(app, [*command, "--help"], env={"COLUMNS": "200"})
+    assert shown.exit_code == 0
+    assert expected in shown.output
+
+
+def test_the_help_names_every_command() -> None:
+    shown = groundswell("--help")
+    assert shown.returncode == 0
+    for command in COMMANDS:
+        assert command[0] in shown.stdout
+
+
+def test_the_commands_load_nothing_heavy_before_they_run() -> None:
+    heavy = ("torch", "transformers", "numpy", "polars", "grpc", "onnxruntime", "sqlalchemy")
+    program = (
+        "import sys, groundswell.cli.app\n"
+        f"print([name for name in {heavy!r} if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("recommend",),
+        ("recommend", "anna", "--k", "0"),
+        ("recommend", "anna", "--k", "100000"),
+        ("recommend", "anna", "--alpha", "1.5"),
+        ("recommend", "anna", "--alpha", "much"),
+        ("recommend", "anna", "--alpha", "nan"),
+        ("recommend", "anna", "--as-of", "yesterday"),
+        ("up",),
+        ("up", "--bundles", "x", "--ranker-port", "70000"),
+        ("prepare", "--events", "a", "--items", "b", "--out", "c", "--split", "halves"),
+        ("train", "--data", "x"),
+        ("dance",),
+    ],
+)
+def test_a_wrong_option_is_an_error_of_usage(arguments: tuple[str, ...]) -> None:
+    done = CliRunner().invoke(app, arguments)
+    assert done.exit_code == 2
+    assert "Traceback" not in done.output
+
+
+@pytest.mark.parametrize("kind", ["events", "items"])
+def test_a_missing_file_is_named(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "none.csv"
+    done = groundswell(kind, "import", str(path))
+    assert done.returncode == 1
+    assert one_line(done.stderr) == f"{path} cannot be read: no such file"
+
+
+def test_a_missing_column_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "events.csv"
+    path.write_text("user_id,item_id,timestamp\nanna,i1,1700000000\n")
+    done = groundswell("events", "import", str(path))
+    assert done.returncode == 1
+    assert one_line(done.stderr).startswith(f"{path} has no column 'action'")
+
+
+@pytest.mark.parametrize("command", [("recommend", "anna"), ("similar", "item-1")])
+def test_services_that_do_not_run_are_named(command: tuple[str, ...]) -> None:
+    address = free_ports().targets.ranker
+    done = groundswell(*command, "--ranker", address)
+    assert done.returncode == 1
+    assert one_line(done.stderr).startswith(f"the ranker service does not answer at {address}")
+
+
+def test_recommendations_are_shown_with_their_parts(filled: Up) -> None:
+    done = filled.call("recommend", "anna", "--k", "3", "--alpha", "0.25")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "α = 0.25 (forced)" in done.stdout
+    assert any(title in done.stdout for _, title, _ in ITEMS)
+
+
+def test_the_whole_answer_comes_as_json(filled: Up) -> None:
+    done = filled.call("recommend", "anna", "--k", "3", "--alpha", "1", "--json")
+    answer = json.loads(done.stdout)
+    assert len(answer["recommendations"]) == 3
+    assert answer["fusion_weight_source"] == "FUSION_WEIGHT_SOURCE_FORCED"
+    seen = {"item-1", "item-4"}
+    assert seen.isdisjoint(item["item_id"] for item in answer["recommendations"])
+
+
+def test_a_filter_and_a_time_reach_the_ranker(filled: Up) -> None:
+    where = "array_contains(categories, 'war')"
+    arguments = ("--filter", where, "--as-of", "2023-11-14T23:00:00", "--json")
+    answer = json.loads(filled.call("recommend", "anna", *arguments).stdout)
+    assert {tuple(item["categories"]) for item in answer["recommendations"]} == {("war",)}
+    assert float(answer["session_age"].removesuffix("s")) == 2740
+
+
+def test_an_unknown_user_gets_popular_items_and_is_told_so(filled: Up) -> None:
+    done = filled.call("recommend", "nobody")
+    assert done.returncode == 0
+    assert "not personalised" in done.stdout
+
+
+def test_what_the_ranker_refuses_is_one_line(filled: Up) -> None:
+    for command, reason in (
+        (("recommend", "anna", "--filter", "price <"), "FILTER_INVALID"),
+        (("recommend", ""), "USER_ID_INVALID"),
+        (("similar", "item-99"), "ITEM_NOT_FOUND"),
+    ):
+        done = filled.call(*command)
+        assert done.returncode == 1
+        assert reason in one_line(done.stderr)
+
+
+def test_neighbours_are_listed_nearest_first(filled: Up) -> None:
+    done = filled.call("similar", "item-1", "--k", "4", "--json")
+    similarities = [item["similarity"] for item in json.loads(done.stdout)["items"]]
+    assert len(similarities) == 4
+    assert similarities == sorted(similarities, reverse=True)
+    assert "similarity" in filled.call("similar", "item-1").stdout

@@ -1,0 +1,139 @@
+"""Importing a catalogue and a log into running services: nothing lost, nothing twice."""
+
+import json
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from groundswell.cli.journal import Journal, Progress
+from groundswell.client import GroundswellClient
+from tests.integration.cli.conftest import COMMAND, Up
+from tests.support.bundles import ITEMS
+
+HEADER = "user_id,item_id,action,timestamp,value\n"
+
+
+def write_log(path: Path, user: str, users: int, events: int) -> int:
+    """A log of `users` × `events` rows over the tiny bundle's items; returns the rows."""
+    with path.open("w") as file:
+        file.write(HEADER)
+        for number in range(events):
+            for each in range(users):
+                item = ITEMS[(number * 7 + each) % len(ITEMS)][0]
+                file.write(f"{user}-{each},{item},rate,{1_700_000_000 + number * 60},4\n")
+    return users * events
+
+
+def stored(up: Up, user: str) -> list[tuple[int, int]]:
+    with GroundswellClient(up.ports.targets) as client:
+        events = client.list_events(user, page_size=1000)
+        return [(each.event.time.seconds, each.event.ordinal) for each in events]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def catalogue(up: Up, tmp_path_factory: pytest.TempPathFactory) -> None:
+    path = tmp_path_factory.mktemp("catalogue") / "items.csv"
+    rows = "".join(f"{item},{title},{'|'.join(names)}\n" for item, title, names in ITEMS)
+    path.write_text("item_id,title,categories\n" + rows)
+    done = up.call("items", "import", str(path))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert f"{len(ITEMS)} items written" in done.stdout
+
+
+def test_a_second_run_stores_nothing_twice(up: Up, tmp_path: Path) -> None:
+    log = tmp_path / "events.csv"
+    rows = write_log(log, "twice", users=3, events=5)
+    first = up.call("events", "import", str(log))
+    assert f"{rows} events accepted, 0 duplicate" in first.stdout
+    before = stored(up, "twice-1")
+    assert [ordinal for _, ordinal in before] == [13, 10, 7, 4, 1]
+    second = up.call("events", "import", str(log))
+    assert f"0 events accepted, {rows} duplicate" in second.stdout
+    assert stored(up, "twice-1") == before
+    assert [path.name for path in tmp_path.iterdir()] == ["events.csv"]
+
+
+def test_an_import_that_was_killed_goes_on_where_it_stopped(up: Up, tmp_path: Path) -> None:
+    log, journal = tmp_path / "events.csv", tmp_path / "journal"
+    rows = write_log(log, "killed", users=100, events=400)
+    command = ["events", "import", str(log), "--resume-file", str(journal)]
+    with subprocess.Popen(
+        [*COMMAND, *command, "--profile", up.ports.targets.profile], stdout=subprocess.DEVNULL
+    ) as process:
+        deadline = time.monotonic() + 30
+        while not journal.exists():
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        process.kill()
+    done = json.loads(journal.read_text())["next_row"]
+    assert 0 < done < rows
+    second = up.call(*command)
+    assert second.returncode == 0
+    assert f"went on after {done:,} rows of an earlier run" in second.stdout
+    with GroundswellClient(up.ports.targets) as client:
+        profiles = client.batch_get_profiles(f"killed-{each}" for each in range(100))
+    assert [profile.num_events for profile in profiles] == [400] * 100
+    assert not journal.exists()
+
+
+def test_a_journal_about_services_that_hold_nothing_is_not_believed(up: Up, tmp_path: Path) -> None:
+    log, journal = tmp_path / "events.csv", tmp_path / "events.csv.import.json"
+    rows = write_log(log, "fresh", users=2, events=10)
+    claimed = Progress(next_row=15, accepted=15, last_stored=14)
+    Journal(journal, log, up.ports.targets.profile).save(claimed)
+    done = up.call("events", "import", str(log))
+    assert done.returncode == 0
+    assert "went on" not in done.stdout
+    assert len(stored(up, "fresh-0")) + len(stored(up, "fresh-1")) == rows
+
+
+def test_rows_that_the_services_refuse_are_counted_by_reason(up: Up, tmp_path: Path) -> None:
+    log = tmp_path / "events.csv"
+    log.write_text(
+        HEADER
+        + "mixed,item-1,rate,1700000000,5\n"
+        + "mixed,item-99,rate,1700000001,5\n"
+        + "mixed,item-2,dance,1700000002,5\n"
+    )
+    done = up.call("events", "import", str(log))
+    assert done.returncode == 0
+    assert "1 events accepted" in done.stdout
+    assert "1 rejected: ITEM_NOT_FOUND" in done.stdout
+    assert "row 2: ITEM_NOT_FOUND" in done.stdout
+    assert "1 left out: action is unknown" in done.stdout
+
+
+def test_a_log_of_which_nothing_is_taken_fails(up: Up, tmp_path: Path) -> None:
+    log = tmp_path / "events.csv"
+    log.write_text(HEADER + "lost,item-99,rate,1700000001,5\n")
+    done = up.call("events", "import", str(log))
+    assert done.returncode == 1
+    assert done.stderr.splitlines() == [
+        f"groundswell: no row of {log} was taken; the items must be imported before"
+    ]
+
+
+def test_an_item_that_is_refused_is_named_and_its_batch_is_not_written(
+    up: Up, tmp_path: Path
+) -> None:
+    catalogue = tmp_path / "items.csv"
+    catalogue.write_text(f"item_id,title\ngood-1,Good\nbad-1,{'x' * 2001}\n")
+    done = up.call("items", "import", str(catalogue))
+    assert done.returncode == 1
+    assert done.stderr.startswith("groundswell: item 'bad-1': INVALID_ARGUMENT (TITLE_INVALID)")
+    assert len(done.stderr.splitlines()) == 1
+    similar = up.call("similar", "good-1")
+    assert "ITEM_NOT_FOUND" in similar.stderr
+
+
+def test_a_file_that_is_no_journal_is_left_alone(up: Up, tmp_path: Path) -> None:
+    log, other = tmp_path / "events.csv", tmp_path / "notes.txt"
+    write_log(log, "notes", users=1, events=2)
+    other.write_text("my notes")
+    done = up.call("events", "import", str(log), "--resume-file", str(other))
+    assert done.returncode == 1
+    assert "not the journal" in done.stderr
+    assert other.read_text() == "my notes"
+    assert stored(up, "notes-0") == []

@@ -1,0 +1,100 @@
+"""`groundswell up`: everything runs, everything ends, and what goes wrong is named."""
+
+import re
+import signal
+import socket
+import stat
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from groundswell.cli.deployment import free_ports, taken_ports
+from tests.integration.cli.conftest import Up, groundswell
+
+
+def children_of(pid: int) -> list[int]:
+    """The processes that a process has started and that have not ended."""
+    text = Path(f"/proc/{pid}/task/{pid}/children").read_text()
+    return [int(child) for child in text.split()]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_it_says_where_everything_is_and_ends_cleanly(
+    bundles: Path, tmp_path: Path, number: signal.Signals
+) -> None:
+    with Up(bundles, tmp_path, free_ports()) as up:
+        up.wait_serving()
+        children = children_of(up.process.pid)
+        assert len(children) == 3
+        for name, port in up.ports.by_name().items():
+            assert re.search(rf"^{name} +127\.0\.0\.1:{port} +SERVING$", up.out(), re.MULTILINE)
+        assert up.end(number) == 0
+    assert "Everything has ended" in up.out()
+    assert taken_ports(up.ports) == {}
+    assert not any(Path(f"/proc/{child}").exists() for child in children)
+    for name in up.ports.by_name():
+        assert re.search(rf"^ *{name} │ .*closed", up.err(), re.MULTILINE)
+    assert stat.S_IMODE((up.state / "secret").stat().st_mode) == 0o600
+    assert (up.state / "secret").read_text() not in up.err()
+
+
+def test_what_was_stored_is_there_again_after_a_restart(bundles: Path, tmp_path: Path) -> None:
+    (tmp_path / "items.csv").write_text("item_id,title\nitem-1,Laughing River\n")
+    (tmp_path / "events.csv").write_text(
+        "user_id,item_id,action,timestamp\nanna,item-1,click,1700000000\n"
+    )
+    for run in range(2):
+        with Up(bundles, tmp_path, free_ports()) as up:
+            up.wait_serving()
+            if run == 0:
+                assert up.call("items", "import", str(tmp_path / "items.csv")).returncode == 0
+            imported = up.call("events", "import", str(tmp_path / "events.csv"))
+            expected = ("1 events accepted, 0 duplicate", "0 events accepted, 1 duplicate")[run]
+            assert expected in imported.stdout
+
+
+def test_a_service_that_dies_ends_the_rest_and_is_named(bundles: Path, tmp_path: Path) -> None:
+    with Up(bundles, tmp_path, free_ports()) as up:
+        up.wait_serving()
+        children = children_of(up.process.pid)
+        session = next(pid for pid in children if "session_service" in command_line(pid))
+        subprocess.run(["kill", "-9", str(session)], check=True)
+        assert up.process.wait(30) == 1
+    last_line = up.err().splitlines()[-1]
+    assert last_line.startswith("groundswell: the session service ended by SIGKILL")
+    assert taken_ports(up.ports) == {}
+    assert not any(Path(f"/proc/{child}").exists() for child in children)
+
+
+def test_a_taken_port_is_named_and_nothing_starts(bundles: Path, tmp_path: Path) -> None:
+    ports = free_ports()
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", ports.session))
+        taken.listen()
+        with Up(bundles, tmp_path, ports) as up:
+            assert up.process.wait(30) == 1
+    assert up.err().splitlines() == [
+        f"groundswell: port {ports.session} is taken; end what listens there (another "
+        "`groundswell up`?), or choose another --session-port"
+    ]
+    assert not up.state.exists()
+
+
+def test_two_cannot_use_one_state(up: Up, bundles: Path, tmp_path: Path) -> None:
+    with Up(bundles, tmp_path, free_ports(), state=up.state) as second:
+        assert second.process.wait(30) == 1
+    assert "is in use by another" in second.err()
+    assert len(second.err().splitlines()) == 1
+
+
+def test_a_folder_without_a_bundle_is_named(tmp_path: Path) -> None:
+    done = groundswell("up", "--bundles", str(tmp_path / "none"))
+    assert done.returncode == 1
+    assert done.stderr.splitlines() == [
+        f"groundswell: {tmp_path / 'none'} has no current bundle; `groundswell train` makes one"
+    ]
+
+
+def command_line(pid: int) -> str:
+    return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
