@@ -141,7 +141,12 @@ def wait_serving(address: str, service: str = "", timeout: float = 30.0) -> None
 
 
 def service_process(
-    module: str, port: int, bundles: Path, log: Path, environment: Mapping[str, str] | None = None
+    module: str,
+    port: int,
+    bundles: Path,
+    log: Path,
+    environment: Mapping[str, str] | None = None,
+    arguments: Sequence[str] = (),
 ) -> Process:
     """A service of the suite on loopback, `python -m MODULE`, with the tests' secret."""
     settings = {
@@ -151,4 +156,4 @@ def service_process(
         "GROUNDSWELL_BUNDLE_POLL_S": "0.2",
         "GROUNDSWELL_DRAIN_WAIT_S": "0",
     }
-    return Process(["-m", module], {**settings, **(environment or {})}, log)
+    return Process(["-m", module, *arguments], {**settings, **(environment or {})}, log)
