@@ -10,7 +10,7 @@ import polars as pl
 
 from groundswell.trainer.cleaning import NOT_UTF8, as_text
 from groundswell.trainer.errors import DataError
-from groundswell.trainer.tables import LINE, read_table
+from groundswell.trainer.tables import LINE, ROW, read_table
 
 REQUIRED = ("item_id", "title")
 _OWN = ("item_id", "title", "description", "categories")
@@ -38,7 +38,7 @@ class Items(NamedTuple):
 def read_items(path: Path) -> Items:
     """Read and clean an item file. Raises DataError when the file cannot be used at all."""
     raw = read_table(path, REQUIRED)
-    names = [name for name in raw.frame.columns if not name.startswith("__")]
+    names = [name for name in raw.frame.columns if name not in (ROW, LINE)]
     attributes = [n for n in names if n not in _RESERVED and _ATTRIBUTE.fullmatch(n)]
     texts = [as_text(raw.frame[name]).alias(name) for name in REQUIRED]
     description = (

@@ -1,20 +1,23 @@
 """CSV and Parquet files → tables that remember each row's line, and say which rows are no rows."""
 
+import csv
 from pathlib import Path
 from typing import NamedTuple
 
 import polars as pl
 import pyarrow as pa
-from pyarrow import csv
+from pyarrow import csv as pyarrow_csv
 
 from groundswell.trainer.errors import DataError
 
-ROW, LINE = "__row", "__line"
+# Columns of a file cannot have these names: theirs are stripped.
+ROW, LINE = " row", " line"
 _FIRST_DATA_RECORD = 2
 # A record may be long (a description), and pyarrow refuses one that is longer than a block.
 _BLOCK_BYTES = 32 << 20
 
 WRONG_FIELDS = "another number of fields than the header has"
+OPEN_QUOTE = f"{WRONG_FIELDS}, over several lines: is a quote never closed?"
 EMPTY_LINE = "empty line"
 
 
@@ -62,51 +65,50 @@ def _read_parquet(path: Path) -> RawTable:
         frame = pl.read_parquet(path)
     except (pl.exceptions.PolarsError, OSError) as error:
         raise DataError(f"{path} cannot be read as Parquet: {error}") from error
-    frame = _with_clean_names(path, frame).with_columns(pl.col(pl.String).fill_null(""))
+    _check_names(path, frame.columns)
+    frame = frame.rename(str.strip).with_columns(pl.col(pl.String).fill_null(""))
     rows = pl.int_range(frame.height, dtype=pl.Int64, eager=True)
     frame = frame.select(rows.alias(ROW), (rows + 1).alias(LINE), pl.all())
     return RawTable(frame, left_out(pl.Series([], dtype=pl.Int64), WRONG_FIELDS), frame.height)
 
 
 def _read_csv(path: Path) -> RawTable:
-    refused: list[csv.InvalidRow] = []
+    refused: list[pyarrow_csv.InvalidRow] = []
 
-    def refuse(row: csv.InvalidRow) -> str:
+    def refuse(row: pyarrow_csv.InvalidRow) -> str:
         refused.append(row)
         return "skip"
 
     names = _header(path)
     try:
-        table = csv.read_csv(
+        table = pyarrow_csv.read_csv(
             path,
             # One thread: only then does pyarrow know the numbers of the rows that it refuses.
-            read_options=csv.ReadOptions(use_threads=False, block_size=_BLOCK_BYTES),
-            parse_options=csv.ParseOptions(
+            read_options=pyarrow_csv.ReadOptions(use_threads=False, block_size=_BLOCK_BYTES),
+            parse_options=pyarrow_csv.ParseOptions(
                 newlines_in_values=True, ignore_empty_lines=False, invalid_row_handler=refuse
             ),
-            convert_options=csv.ConvertOptions(
+            convert_options=pyarrow_csv.ConvertOptions(
                 column_types=dict.fromkeys(names, pa.binary()), strings_can_be_null=False
             ),
         )
     except (pa.ArrowInvalid, OSError) as error:
         raise DataError(f"{path} cannot be read as CSV: {error}") from error
-    frame = pl.DataFrame(
-        {name: _text(table.column(number)) for number, name in enumerate(names)},
-        schema=dict.fromkeys(names, pl.String),
-    )
-    return _with_lines(_with_clean_names(path, frame), refused)
+    if table.column_names != names:
+        raise DataError(f"the header of {path} cannot be read")
+    frame = pl.DataFrame({name.strip(): _text(table.column(name)) for name in names})
+    return _with_lines(frame, refused)
 
 
 def _header(path: Path) -> list[str]:
-    try:
-        with csv.open_csv(path, read_options=csv.ReadOptions(block_size=_BLOCK_BYTES)) as reader:
-            names: list[str] = reader.schema.names
-    except pa.ArrowInvalid as error:
-        if path.stat().st_size == 0:
-            raise DataError(f"{path} is empty") from error
-        raise DataError(f"{path} cannot be read as CSV: {error}") from error
-    except UnicodeDecodeError as error:
-        raise DataError(f"the header of {path} is not UTF-8") from error
+    """Read the names alone: how many fields a row must have is known before any row is read."""
+    with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
+        names = next(csv.reader(file), [])
+    if not names:
+        raise DataError(f"{path} is empty" if path.stat().st_size == 0 else f"{path} has no header")
+    if any("\ufffd" in name for name in names):
+        raise DataError(f"the header of {path} is not UTF-8")
+    _check_names(path, names)
     return names
 
 
@@ -125,15 +127,14 @@ def _decoded(value: bytes) -> str | None:
         return None
 
 
-def _with_clean_names(path: Path, frame: pl.DataFrame) -> pl.DataFrame:
-    names = [name.strip() for name in frame.columns]
-    twice = [name for name in names if names.count(name) > 1]
+def _check_names(path: Path, names: list[str]) -> None:
+    stripped = [name.strip() for name in names]
+    twice = [name for name in stripped if stripped.count(name) > 1]
     if twice:
         raise DataError(f"{path} has the column {twice[0]!r} twice")
-    return frame.rename(dict(zip(frame.columns, names, strict=True)))
 
 
-def _with_lines(frame: pl.DataFrame, refused: list[csv.InvalidRow]) -> RawTable:
+def _with_lines(frame: pl.DataFrame, refused: list[pyarrow_csv.InvalidRow]) -> RawTable:
     """Number rows and lines as they are in the file: a record may be refused, or span lines."""
     numbers = pl.Series([row.number for row in refused], dtype=pl.Int64) - _FIRST_DATA_RECORD
     num_rows = frame.height + len(refused)
@@ -153,10 +154,12 @@ def _with_lines(frame: pl.DataFrame, refused: list[csv.InvalidRow]) -> RawTable:
     ).sort(ROW)
     lines = rows + _FIRST_DATA_RECORD + spans["breaks"].cum_sum().shift(1, fill_value=0)
     frame = frame.select(good.alias(ROW), lines.gather(good).alias(LINE), pl.all())
+    several = pl.Series(["\n" in row.text for row in refused], dtype=pl.Boolean)
     empty = pl.all_horizontal(pl.exclude(ROW, LINE) == "").fill_null(False)
     gone = pl.concat(
         [
-            left_out(lines.gather(numbers), WRONG_FIELDS),
+            left_out(lines.gather(numbers.filter(~several)), WRONG_FIELDS),
+            left_out(lines.gather(numbers.filter(several)), OPEN_QUOTE),
             left_out(frame.filter(empty)[LINE], EMPTY_LINE),
         ]
     )

@@ -1,0 +1,71 @@
+"""The item file becomes the catalogue's table."""
+
+import json
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from groundswell.trainer.errors import DataError
+from groundswell.trainer.item_table import SECOND, read_items
+from tests.unit.trainer.logs import write
+
+
+def read(path: Path, text: str) -> pl.DataFrame:
+    return read_items(write(path / "i.csv", text)).frame
+
+
+def test_categories_are_split_at_bars_without_blanks_empties_and_repeats(tmp_path: Path) -> None:
+    frame = read(tmp_path, "item_id,title,categories\na,A,Drama | War||Drama\nb,B,\n")
+    assert frame["categories"].to_list() == [["Drama", "War"], []]
+
+
+def test_other_columns_are_attributes_of_one_kind_each(tmp_path: Path) -> None:
+    header = "item_id,title,price,new,zip,brand,mixed"
+    frame = read(tmp_path, f"{header}\na,A,3.5,true,0123,acme,1\nb,B,,FALSE,9999,,x\n")
+    assert [json.loads(text) for text in frame["attributes"]] == [
+        {"price": 3.5, "new": True, "zip": "0123", "brand": "acme", "mixed": "1"},
+        {"new": False, "zip": "9999", "mixed": "x"},
+    ]
+
+
+def test_parquet_attributes_keep_their_types(tmp_path: Path) -> None:
+    pl.DataFrame(
+        {
+            "item_id": [1, 2],
+            "title": ["A", None],
+            "categories": [["x", "y"], None],
+            "stock": [3, None],
+            "rating": [float("nan"), 1.5],
+            "tags": [["new", "blue"], None],
+            "sold": [True, False],
+        }
+    ).write_parquet(tmp_path / "i.parquet")
+    frame = read_items(tmp_path / "i.parquet").frame
+    assert frame.select("item_id", "title", "categories").rows() == [
+        ("1", "A", ["x", "y"]),
+        ("2", "", []),
+    ]
+    assert [json.loads(text) for text in frame["attributes"]] == [
+        {"stock": 3, "tags": ["new", "blue"], "sold": True},
+        {"rating": 1.5, "sold": False},
+    ]
+
+
+def test_columns_that_can_be_no_attribute_are_named(tmp_path: Path) -> None:
+    text = "item_id,title,available,Price (EUR),__x\na,A,yes,3,4\n"
+    items = read_items(write(tmp_path / "i.csv", text))
+    assert items.ignored_columns == ("available", "Price (EUR)")
+    assert json.loads(items.frame["attributes"][0]) == {"__x": 4}
+
+
+def test_an_item_given_twice_counts_once_and_is_listed(tmp_path: Path) -> None:
+    items = read_items(write(tmp_path / "i.csv", "item_id,title\na,First\n,None\na,Second\n"))
+    assert items.frame["title"].to_list() == ["First"]
+    assert items.left_out.rows() == [(3, "item_id is missing"), (4, SECOND)]
+    assert items.num_rows == 3
+
+
+def test_an_item_file_without_a_title_column_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"i\.csv has no column 'title'"):
+        read_items(write(tmp_path / "i.csv", "item_id,name\na,A\n"))
