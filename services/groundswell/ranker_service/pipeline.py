@@ -127,6 +127,11 @@ class Pipeline:
         popularity = np.zeros(len(ids))
         counted = ids < len(self._popularity)
         popularity[counted] = self._popularity[ids[counted]]
+        if one.k < len(ids):
+            # Sorting a whole catalogue for one page would take longer than any search.
+            last = len(ids) - max(one.k, 1)
+            threshold = np.partition(popularity, last)[last]
+            ids, popularity = ids[popularity >= threshold], popularity[popularity >= threshold]
         order = np.lexsort((ids, -popularity))[: one.k]
         nothing = np.zeros(len(order), np.float32)
         return Ranked(

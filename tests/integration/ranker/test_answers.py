@@ -72,6 +72,13 @@ def test_both_views_are_fused_by_the_gate_and_the_answer_says_everything(ranker:
     assert answer.profile_age.ToTimedelta().total_seconds() == 90
     assert answer.session_age.ToTimedelta().total_seconds() == 30
 
+
+def test_the_interests_are_the_heads_for_the_fused_view(ranker: Ranker) -> None:
+    long, short = ranker.user_vector(), ranker.user_vector()
+    ranker.add_profile("ann", long)
+    ranker.add_session("ann", short)
+    answer = recommend(ranker, fusion_weight=0.25)
+    user = 0.25 * short + 0.75 * long
     head = ranker.bundle.interest_head()
     assert head is not None
     probabilities = head.run(vectors=user[None].astype(np.float32))[0]

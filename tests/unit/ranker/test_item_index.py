@@ -11,36 +11,7 @@ from numpy.typing import NDArray
 from groundswell.artifacts import item_index
 from groundswell.artifacts.errors import BundleError
 from groundswell.artifacts.item_index import Hits, ItemIndex, Query, build_index
-
-D = 8
-
-
-def opened(
-    path: Path, vectors: NDArray[np.float32], ids: NDArray[np.int64] | None = None
-) -> ItemIndex:
-    build_index(vectors, path / "index.faiss")
-    return ItemIndex(path / "index.faiss", len(vectors), vectors.shape[1], ids)
-
-
-def reference(
-    vectors: dict[int, NDArray[np.float32]],
-    query: NDArray[np.float32],
-    k: int,
-    exclude: set[int],
-    allowed: NDArray[np.bool_] | None,
-) -> list[int]:
-    scores = {
-        item: np.float32(vector.astype(np.float64) @ query.astype(np.float64))
-        for item, vector in vectors.items()
-        if item not in exclude and (allowed is None or (item < len(allowed) and allowed[item]))
-    }
-    return sorted(scores, key=lambda item: (-scores[item], item))[:k]
-
-
-def random_vectors(seed: int, n: int) -> NDArray[np.float32]:
-    """Coarse values, so that equal scores are common."""
-    values = np.random.default_rng(seed).integers(-2, 3, size=(n, D))
-    return values.astype(np.float32)
+from tests.support.indexes import D, opened, random_vectors, reference
 
 
 def whole(n: int) -> NDArray[np.bool_]:
@@ -68,35 +39,6 @@ def test_a_search_equals_sorting_everything_that_passes(
     [hits] = opened(tmp_path, vectors).search([Query(query, k, exclude, allowed)])
     due = reference(dict(enumerate(vectors)), query[0], k, {int(item) for item in exclude}, allowed)
     assert hits.ids.tolist() == due
-
-
-@settings(
-    max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
-@given(data=st.data(), seed=st.integers(0, 10_000), n=st.integers(1, 40))
-def test_changes_leave_exactly_the_newest_vector_of_every_item_that_was_not_removed(
-    tmp_path: Path, data: st.DataObject, seed: int, n: int
-) -> None:
-    ids = np.arange(n, dtype=np.int64) * 3
-    vectors = random_vectors(seed, n)
-    index = opened(tmp_path, vectors, ids)
-    held = dict(zip(ids.tolist(), vectors, strict=True))
-    for step in range(data.draw(st.integers(1, 12))):
-        changed = np.array(
-            data.draw(st.lists(st.integers(0, 150), unique=True, max_size=20)), dtype=np.int64
-        )
-        if data.draw(st.booleans()):
-            index.remove(changed)
-            for item in changed.tolist():
-                held.pop(item, None)
-        else:
-            news = random_vectors(seed + step + 1, len(changed)) + np.float32(5 * step)
-            index.put(changed, news)
-            held.update(zip(changed.tolist(), news, strict=True))
-        query = random_vectors(seed + 100 + step, 1)
-        [hits] = index.search([Query(query, 15)])
-        assert hits.ids.tolist() == reference(held, query[0], 15, set(), None)
-    assert index.num_items == len(held)
 
 
 def test_equal_items_come_by_id_whatever_the_batch_and_the_page(tmp_path: Path) -> None:
@@ -209,47 +151,6 @@ def test_an_item_without_direction_is_similar_to_none_but_gives_no_nan(tmp_path:
     hits: Hits = opened(tmp_path, vectors).similar(np.zeros(D, np.float32), 3)
     assert hits.scores.tolist() == [0.0, 0.0, 0.0]
     assert hits.ids.tolist() == [0, 1, 2]
-
-
-def test_a_row_serves_an_item_only_while_its_vector_is_the_items(tmp_path: Path) -> None:
-    vectors = np.random.default_rng(0).standard_normal((50, D)).astype(np.float32)
-    index = opened(tmp_path, vectors, np.full(50, -1, np.int64))
-    assert index.num_items == 0
-    stored_coarsely = vectors.astype(np.float16).astype(np.float32)
-    index.put(np.arange(1, 51), stored_coarsely, np.arange(50))
-    assert (index.num_items, index.num_delta_items) == (50, 0)
-    index.put(np.array([8]), vectors[[7]] + np.float32(1), np.array([7]))
-    assert (index.num_items, index.num_delta_items) == (50, 1)
-    found = index.vector(8)
-    assert found is not None
-    np.testing.assert_array_equal(found, vectors[7] + np.float32(1))
-
-
-def test_a_row_in_use_is_not_given_to_a_second_item(tmp_path: Path) -> None:
-    vectors = np.random.default_rng(0).standard_normal((5, D)).astype(np.float32)
-    index = opened(tmp_path, vectors)
-    index.put(np.array([90]), vectors[[2]], np.array([2]))
-    [hits] = index.search([Query(vectors[[2]], 6)])
-    assert sorted(hits.ids.tolist()) == [0, 1, 2, 3, 4, 90]
-
-
-def test_the_delta_does_not_grow_with_every_rewrite_of_the_same_items(tmp_path: Path) -> None:
-    index = opened(tmp_path, random_vectors(0, 10))
-    ids = np.arange(100, 150)
-    for step in range(200):
-        index.put(ids, random_vectors(step, 50))
-    assert index.num_delta_items == 50
-    assert len(index._rows.delta) < 2_000
-
-
-def test_a_search_reads_one_state_while_another_is_made(tmp_path: Path) -> None:
-    index = opened(tmp_path, random_vectors(0, 10))
-    before = index._rows
-    kept = before.put(np.array([20]), random_vectors(1, 1), np.array([-1]))
-    later = kept.put(np.array([20]), random_vectors(2, 1), np.array([-1]))
-    np.testing.assert_array_equal(kept.vectors(kept.places(np.array([20]))), random_vectors(1, 1))
-    np.testing.assert_array_equal(later.vectors(later.places(np.array([20]))), random_vectors(2, 1))
-    assert before.num_items == 10
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])

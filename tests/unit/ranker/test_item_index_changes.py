@@ -1,0 +1,80 @@
+"""The item index while items come, change and leave."""
+
+from pathlib import Path
+
+import numpy as np
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from groundswell.artifacts.item_index import Query
+from tests.support.indexes import D, opened, random_vectors, reference
+
+
+@settings(
+    max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(data=st.data(), seed=st.integers(0, 10_000), n=st.integers(1, 40))
+def test_changes_leave_exactly_the_newest_vector_of_every_item_that_was_not_removed(
+    tmp_path: Path, data: st.DataObject, seed: int, n: int
+) -> None:
+    ids = np.arange(n, dtype=np.int64) * 3
+    vectors = random_vectors(seed, n)
+    index = opened(tmp_path, vectors, ids)
+    held = dict(zip(ids.tolist(), vectors, strict=True))
+    for step in range(data.draw(st.integers(1, 12))):
+        changed = np.array(
+            data.draw(st.lists(st.integers(0, 150), unique=True, max_size=20)), dtype=np.int64
+        )
+        if data.draw(st.booleans()):
+            index.remove(changed)
+            for item in changed.tolist():
+                held.pop(item, None)
+        else:
+            news = random_vectors(seed + step + 1, len(changed)) + np.float32(5 * step)
+            index.put(changed, news)
+            held.update(zip(changed.tolist(), news, strict=True))
+        query = random_vectors(seed + 100 + step, 1)
+        [hits] = index.search([Query(query, 15)])
+        assert hits.ids.tolist() == reference(held, query[0], 15, set(), None)
+    assert index.num_items == len(held)
+
+
+def test_a_row_serves_an_item_only_while_its_vector_is_the_items(tmp_path: Path) -> None:
+    vectors = np.random.default_rng(0).standard_normal((50, D)).astype(np.float32)
+    index = opened(tmp_path, vectors, np.full(50, -1, np.int64))
+    assert index.num_items == 0
+    stored_coarsely = vectors.astype(np.float16).astype(np.float32)
+    index.put(np.arange(1, 51), stored_coarsely, np.arange(50))
+    assert (index.num_items, index.num_delta_items) == (50, 0)
+    index.put(np.array([8]), vectors[[7]] + np.float32(1), np.array([7]))
+    assert (index.num_items, index.num_delta_items) == (50, 1)
+    found = index.vector(8)
+    assert found is not None
+    np.testing.assert_array_equal(found, vectors[7] + np.float32(1))
+
+
+def test_a_row_in_use_is_not_given_to_a_second_item(tmp_path: Path) -> None:
+    vectors = np.random.default_rng(0).standard_normal((5, D)).astype(np.float32)
+    index = opened(tmp_path, vectors)
+    index.put(np.array([90]), vectors[[2]], np.array([2]))
+    [hits] = index.search([Query(vectors[[2]], 6)])
+    assert sorted(hits.ids.tolist()) == [0, 1, 2, 3, 4, 90]
+
+
+def test_the_delta_does_not_grow_with_every_rewrite_of_the_same_items(tmp_path: Path) -> None:
+    index = opened(tmp_path, random_vectors(0, 10))
+    ids = np.arange(100, 150)
+    for step in range(200):
+        index.put(ids, random_vectors(step, 50))
+    assert index.num_delta_items == 50
+    assert len(index._rows.delta) < 2_000
+
+
+def test_a_search_reads_one_state_while_another_is_made(tmp_path: Path) -> None:
+    index = opened(tmp_path, random_vectors(0, 10))
+    before = index._rows
+    kept = before.put(np.array([20]), random_vectors(1, 1), np.array([-1]))
+    later = kept.put(np.array([20]), random_vectors(2, 1), np.array([-1]))
+    np.testing.assert_array_equal(kept.vectors(kept.places(np.array([20]))), random_vectors(1, 1))
+    np.testing.assert_array_equal(later.vectors(later.places(np.array([20]))), random_vectors(2, 1))
+    assert before.num_items == 10
