@@ -39,7 +39,7 @@ class Scenes:
         self._fill()
         for person in self._model.people:
             self._show_person(person)
-        person = self._model.people[len(self._model.people) // 2]
+        person = self._model.people[-1]
         self._console.rule(f"User {person.user_id} turns to something else")
         self._turn(person, other_taste(self._model.prepared, person))
         self._console.rule("A film that no training saw")
@@ -68,14 +68,14 @@ class Scenes:
         self._console.print(show.recommendations(answer, "Recommended"))
 
     def _last_events(self, person: Person) -> Table:
-        table = Table(title="Last events", title_justify="left")
+        table = show.plain_table("Last events")
         for name in ("when", "what", "title", "categories"):
-            table.add_column(name)
+            table.add_column(name, no_wrap=name in ("when", "what"))
         stored = self._client.list_events(person.user_id, page_size=_LAST_EVENTS)
         for _, entry in zip(range(_LAST_EVENTS), stored, strict=False):
             moment = datetime.fromtimestamp(entry.event.time.seconds, UTC)
-            title, categories = self._model.item(entry.event.item_id)
-            table.add_row(f"{moment:%Y-%m-%d %H:%M}", _what(entry.event), title, categories)
+            texts = map(show.cut_text, self._model.item(entry.event.item_id))
+            table.add_row(f"{moment:%Y-%m-%d %H:%M}", _what(entry.event), *texts)
         return table
 
     def _recommend(self, person: Person, as_of: float) -> ranker_pb2.RecommendResponse:
@@ -127,7 +127,9 @@ class Scenes:
         ids_after = [item.item_id for item in after.recommendations]
         check(ids_after != list(rank_before), "the list did not change")
         self._console.print(show.recommendations(after, "Recommended after them", rank_before))
-        table = Table("", "before", "after", title="What moved", title_justify="left")
+        table = show.plain_table()
+        for name in ("", "before", "after"):
+            table.add_column(name)
         pair = (before, after)
         chances = [_probability(answer, category) for answer in pair]
         table.add_row(f"P({category})", *(f"{chance:.1%}" for chance in chances))

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 
 from rich.bar import Bar
+from rich.box import SIMPLE_HEAD
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -36,22 +37,15 @@ def recommendations(
 
     With the ranks that items had in another answer, it says how each has moved.
     """
-    table = Table(title=title or None, title_justify="left", caption_justify="left")
-    table.add_column("#", justify="right", style="dim")
-    if ranks_before is not None:
-        table.add_column("was", justify="right")
-    _add_item_columns(table)
-    for name in ("score", "short", "long"):
-        table.add_column(name, justify="right")
+    table = _item_table("#" if ranks_before is None else "# was", ("score", "short", "long"), title)
     for rank, item in enumerate(answer.recommendations, start=1):
         scores = (item.score, item.short_score, item.long_score)
-        was = [] if ranks_before is None else [str(ranks_before.get(item.item_id, "new"))]
+        was = "" if ranks_before is None else f" {ranks_before.get(item.item_id, 'new'):>3}"
         table.add_row(
-            str(rank),
-            *was,
+            f"{rank}{was}",
             Text(item.item_id),
-            Text(item.title),
-            Text(", ".join(item.categories)),
+            cut_text(item.title),
+            cut_text(", ".join(item.categories)),
             *(f"{score:.3f}" for score in scores),
         )
     return Group(table, Text(_fusion_weight(answer)), *_shortcomings(answer.degradations))
@@ -70,21 +64,33 @@ def interests(probabilities: Iterable[Interest], limit: int = 6) -> RenderableTy
 
 def similar_items(answer: pb.SimilarItemsResponse) -> RenderableType:
     """The neighbours of an item."""
-    table = Table()
-    table.add_column("#", justify="right", style="dim")
-    _add_item_columns(table)
-    table.add_column("similarity", justify="right")
+    table = _item_table("#", ("similarity",))
     for rank, item in enumerate(answer.items, start=1):
-        categories = Text(", ".join(item.categories))
-        row = (str(rank), Text(item.item_id), Text(item.title), categories)
+        categories = cut_text(", ".join(item.categories))
+        row = (str(rank), Text(item.item_id), cut_text(item.title), categories)
         table.add_row(*row, f"{item.similarity:.3f}")
     return table
 
 
-def _add_item_columns(table: Table) -> None:
+def _item_table(rank: str, numbers: Sequence[str], title: str = "") -> Table:
+    table = plain_table(title)
+    table.add_column(rank, justify="right", style="dim", no_wrap=True)
     table.add_column("item", style="dim", no_wrap=True)
-    table.add_column("title", ratio=3, no_wrap=True)
-    table.add_column("categories", ratio=2, style="cyan", no_wrap=True)
+    table.add_column("title")
+    table.add_column("categories", style="cyan")
+    for name in numbers:
+        table.add_column(name, justify="right", no_wrap=True)
+    return table
+
+
+def plain_table(title: str = "") -> Table:
+    """A table without frames, which leaves a narrow terminal to what it says."""
+    return Table(title=title or None, title_justify="left", box=SIMPLE_HEAD, collapse_padding=True)
+
+
+def cut_text(text: str) -> Text:
+    """A cell that is cut where there is no room for it; its column must not say no_wrap."""
+    return Text(text, no_wrap=True, overflow="ellipsis")
 
 
 def _fusion_weight(answer: pb.RecommendResponse) -> str:
