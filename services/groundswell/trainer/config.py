@@ -1,0 +1,99 @@
+"""What a training run can be told, with defaults that hold without tuning."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+from groundswell.trainer.errors import DataError
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Settings of a training run; `--set key=value` changes one."""
+
+    text_encoder: str = "default"
+    """"default" (the packaged MiniLM), a folder in Hugging Face's layout, or a hub id."""
+    max_tokens: int = 256
+    """Longer texts are cut."""
+    dimension: int = 64
+    """d of the one space, the popularity bias included."""
+    window_length: int = 50
+    """Events that the session Transformer reads."""
+    chunk_length: int = 16
+    """Events in one chunk of a history."""
+    max_chunks: int = 64
+    """The newest full chunks that the profile encoder reads."""
+    width: int = 64
+    """Of the Transformer and of the profile encoder."""
+    num_blocks: int = 2
+    num_heads: int = 2
+    dropout: float = 0.3
+    id_dropout: float = 0.1
+    """How often an item's ID part is dropped, so that its text learns to stand alone."""
+    learning_rate: float = 2e-3
+    warmup_steps: int = 100
+    batch_windows: int = 32
+    epochs: int = 0
+    """Of the session stage; 0: until validation stops to improve, as an earlier run did without."""
+    max_epochs: int = 60
+    patience: int = 6
+    """Epochs without a better validation NDCG@10 before a stage ends."""
+    negatives: int = 2048
+    """Shared uniform negatives a step, for catalogues of over 20,000 items."""
+    long_horizon: int = 10
+    """The long-term view predicts any of so many coming events."""
+    long_positions: int = 48
+    """Positions of each history that an epoch of the profile stage reads at most."""
+    long_stale: float = 0.2
+    """How often the long-term view is made of a history that lacks its newest events."""
+    chunk_dropout: float = 0.1
+    gate: str = "scalar"
+    """"scalar" (one α a request), "per-dimension", or "constant" (no learned gate)."""
+    gate_width: int = 16
+    max_positions: int = 200_000
+    """Training positions that the gate and the interest head read at most."""
+
+    def __post_init__(self) -> None:
+        for name, low in (
+            ("dimension", 4),
+            ("window_length", 1),
+            ("chunk_length", 1),
+            ("max_chunks", 1),
+            ("max_tokens", 8),
+            ("num_blocks", 1),
+            ("num_heads", 1),
+            ("batch_windows", 1),
+            ("max_epochs", 1),
+            ("patience", 1),
+            ("negatives", 1),
+            ("long_horizon", 1),
+            ("long_positions", 1),
+            ("max_positions", 1),
+        ):
+            if getattr(self, name) < low:
+                raise DataError(f"{name} must be at least {low}, not {getattr(self, name)}")
+        for name in ("dropout", "id_dropout", "long_stale", "chunk_dropout"):
+            if not 0 <= getattr(self, name) < 1:
+                raise DataError(f"{name} must be from 0 to below 1, not {getattr(self, name)}")
+        if self.width % self.num_heads:
+            raise DataError(f"width {self.width} is no multiple of num_heads {self.num_heads}")
+        if self.gate not in ("scalar", "per-dimension", "constant"):
+            raise DataError(f"gate must be scalar, per-dimension or constant, not {self.gate!r}")
+
+
+def parse_config(settings: Sequence[str]) -> TrainConfig:
+    """Read `key=value` settings. Raises DataError naming an unknown key or a wrong value."""
+    kinds = {field.name: type(field.default) for field in fields(TrainConfig)}
+    changes: dict[str, Any] = {}
+    for setting in settings:
+        key, separator, value = setting.partition("=")
+        if not separator:
+            raise DataError(f"--set {setting}: it must be KEY=VALUE")
+        if key not in kinds:
+            raise DataError(f"--set {key}: no such setting; there are {', '.join(sorted(kinds))}")
+        try:
+            changes[key] = kinds[key](value)
+        except ValueError as error:
+            kind = {int: "a whole number", float: "a number"}[kinds[key]]
+            raise DataError(f"--set {key}: {value!r} is not {kind}") from error
+    return replace(TrainConfig(), **changes)
