@@ -10,8 +10,8 @@ from typer.testing import CliRunner
 
 from groundswell.cli.app import app
 from groundswell.cli.deployment import free_ports
-from tests.integration.cli.conftest import Up, groundswell
 from tests.support.bundles import ITEMS
+from tests.support.cli import Up, groundswell
 
 COMMANDS = {
     ("demo",): "main job",

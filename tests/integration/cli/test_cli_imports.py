@@ -9,8 +9,8 @@ import pytest
 
 from groundswell.cli.journal import Journal, Progress
 from groundswell.client import GroundswellClient
-from tests.integration.cli.conftest import COMMAND, Up
 from tests.support.bundles import ITEMS
+from tests.support.cli import COMMAND, Up
 
 HEADER = "user_id,item_id,action,timestamp,value\n"
 

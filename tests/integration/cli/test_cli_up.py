@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from groundswell.cli.deployment import free_ports, taken_ports
-from tests.integration.cli.conftest import Up, groundswell
+from tests.support.cli import Up, groundswell
 
 
 def children_of(pid: int) -> list[int]:
