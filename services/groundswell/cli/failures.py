@@ -10,11 +10,11 @@ def one_line(error: Exception) -> str | None:
     # Only what the command has imported can have raised: these modules are light all the same.
     from groundswell.artifacts.errors import BundleError
     from groundswell.client import GroundswellError
-    from groundswell.trainer.errors import DataError
+    from groundswell.trainer.errors import DataError, TrainError
 
     if isinstance(error, OSError) and error.filename is not None and error.strerror:
         text = f"{error.filename}: {error.strerror}"
-    elif isinstance(error, CommandError | DataError | BundleError | GroundswellError):
+    elif isinstance(error, CommandError | DataError | TrainError | BundleError | GroundswellError):
         text = str(error)
     else:
         return None

@@ -120,18 +120,7 @@ def evaluate(
     from groundswell.trainer.data import load_prepared
     from groundswell.trainer.evaluate import evaluate as evaluate_bundle
 
-    figures = evaluate_bundle(
-        load_bundle(_bundle_folder(bundle)), load_prepared(data), include_seen=include_seen
-    )
+    figures = evaluate_bundle(load_bundle(bundle), load_prepared(data), include_seen=include_seen)
     if json_file is not None:
         json_file.write_text(json.dumps(figures, indent=2) + "\n")
     Console().print(show_metrics.table(figures))
-
-
-def _bundle_folder(folder: Path) -> Path:
-    """A folder of bundles stands for its current one."""
-    from groundswell.artifacts.store import BundleStore
-
-    store = BundleStore(folder)
-    current = store.current() if folder.is_dir() else None
-    return folder if current is None else store.path(current)

@@ -1,0 +1,196 @@
+"""From a log to recommendations: trained here, served by separate processes, called by clients."""
+
+import csv
+import json
+import signal
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from groundswell.cli.deployment import free_ports, taken_ports
+from groundswell.client import GroundswellClient, GroundswellError, event, item
+from groundswell.common.v1.event_pb2 import EVENT_STATUS_ACCEPTED, EVENT_STATUS_DUPLICATE
+from groundswell.ranker.v1 import ranker_service_pb2 as ranker_pb2
+from tests.support.cli import Up, groundswell
+from tests.support.worlds import World, synthetic_world
+
+TRAIN_TIMEOUT_S = 120.0
+CATCH_UP_S = 15.0
+SETTINGS = ("max_epochs=12", "patience=3", "dimension=32", "width=32", "num_blocks=1")
+
+
+@dataclass(frozen=True)
+class Suite:
+    """The running suite and what it was made of."""
+
+    up: Up
+    client: GroundswellClient
+    world: World
+    bundles: Path
+    data: Path
+
+    def history(self, user: str) -> list[dict[str, str]]:
+        """A user's rows of the log, oldest first."""
+        rows = csv.DictReader(self.world.events.read_text().splitlines())
+        return sorted((r for r in rows if r["user_id"] == user), key=lambda r: int(r["timestamp"]))
+
+    def categories(self) -> dict[str, str]:
+        """The primary category of each item."""
+        rows = csv.DictReader(self.world.items.read_text().splitlines())
+        return {row["item_id"]: row["categories"].split("|")[0] for row in rows}
+
+
+def run(*arguments: str) -> str:
+    done = groundswell(*arguments, timeout=TRAIN_TIMEOUT_S)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def until(works: Callable[[], bool]) -> None:
+    """Wait until the services have caught up with each other."""
+    deadline = time.monotonic() + CATCH_UP_S
+    while not works():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+@pytest.fixture(scope="module")
+def suite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Suite]:
+    """A trained bundle behind running services that hold its log; afterwards nothing is left."""
+    folder = tmp_path_factory.mktemp("suite")
+    world = synthetic_world(folder / "world")
+    data, bundles = folder / "prepared", folder / "bundles"
+    files = ("--events", str(world.events), "--items", str(world.items))
+    run("prepare", *files, "--out", str(data))
+    settings = [part for setting in SETTINGS for part in ("--set", setting)]
+    bundle_id = run("train", "--data", str(data), "--bundles", str(bundles), *settings).strip()
+    assert (bundles / "current").resolve().name == bundle_id
+    with Up(bundles, folder, free_ports()) as up:
+        up.wait_serving()
+        for kind, path in (("items", world.items), ("events", world.events)):
+            done = up.call(kind, "import", str(path))
+            assert done.returncode == 0, done.stderr
+        with GroundswellClient(up.ports.targets) as client:
+            *_, last = client.refresh_profiles(timeout=60)
+            assert (last.num_users_left, last.num_items_left) == (0, 0)
+            yield Suite(up, client, world, bundles, data)
+        assert up.end(signal.SIGINT) == 0
+    assert taken_ports(up.ports) == {}
+
+
+def test_the_bundle_is_better_than_popularity(suite: Suite, tmp_path: Path) -> None:
+    figures = tmp_path / "figures.json"
+    bundle, data = ("--bundle", str(suite.bundles)), ("--data", str(suite.data))
+    shown = run("evaluate", *bundle, *data, "--json", str(figures))
+    evaluation = json.loads(figures.read_text())
+    models = evaluation["models"]
+    assert set(models) == {"popularity", "short", "long", "constant", "fused"}
+    assert models["fused"]["ndcg@10"] > 1.3 * models["popularity"]["ndcg@10"]
+    assert f"{models['fused']['ndcg@10']:.4f}" in shown
+    assert set(evaluation["interests"]) == {"accuracy", "recall", "f1"}
+
+
+def test_every_process_serves_the_bundle(suite: Suite) -> None:
+    served = {suite.client.model(name).model.bundle_id for name in ("ranker", "session", "profile")}
+    assert served == {(suite.bundles / "current").resolve().name}
+
+
+def test_the_command_recommends_what_the_user_has_not_had(suite: Suite) -> None:
+    history = suite.history("user-0007")
+    done = suite.up.call(
+        "recommend", "user-0007", "--as-of", history[-1]["timestamp"], "--k", "12", "--json"
+    )
+    answer = json.loads(done.stdout)
+    ids = [each["item_id"] for each in answer["recommendations"]]
+    assert len(set(ids)) == 12
+    had = {row["item_id"] for row in history if row["action"] != "view"}
+    assert had.isdisjoint(ids)
+    assert answer["degradations"] == []
+    assert 0 < answer["fusion_weight"] < 1
+    parts = [each["short_score"] + each["long_score"] for each in answer["recommendations"]]
+    scores = [each["score"] for each in answer["recommendations"]]
+    assert parts == pytest.approx(scores, abs=1e-4)
+    assert scores == sorted(scores, reverse=True)
+
+
+def test_interests_follow_what_the_user_did(suite: Suite) -> None:
+    categories = suite.categories()
+    hits = 0
+    users = [f"user-{number:04d}" for number in range(30)]
+    for user in users:
+        history = suite.history(user)
+        counts = Counter(categories[row["item_id"]] for row in history)
+        as_of = float(history[-1]["timestamp"])
+        interests = suite.client.interests(user, as_of=as_of).interests
+        assert sum(each.probability for each in interests) == pytest.approx(1, abs=1e-3)
+        favourites = {name for name, _ in counts.most_common(2)}
+        hits += interests[0].category in favourites
+    assert hits > len(users) / 2
+
+
+def test_new_events_move_the_list_at_once(suite: Suite) -> None:
+    user = "user-0011"
+    history, categories = suite.history(user), suite.categories()
+    counts = Counter(categories[row["item_id"]] for row in history)
+    other = min(set(categories.values()), key=lambda name: counts[name])
+    had = {row["item_id"] for row in history}
+    new = [each for each, name in categories.items() if name == other and each not in had][:3]
+    start = int(history[-1]["timestamp"]) + 3 * 86_400
+    before = suite.client.recommend(user, as_of=start)
+    events = [
+        event(user, each, "like", time=start + 60 * number, event_id=f"new-{number}")
+        for number, each in enumerate(new)
+    ]
+    results = suite.client.record_events(events)
+    assert [result.status for result in results] == [EVENT_STATUS_ACCEPTED] * 3
+    after = suite.client.recommend(user, as_of=start + 240)
+
+    def share(answer: ranker_pb2.RecommendResponse) -> int:
+        return sum(categories[each.item_id] == other for each in answer.recommendations)
+
+    assert share(after) > share(before)
+    assert {each.item_id for each in after.recommendations}.isdisjoint(new)
+    again = suite.client.record_events(events)
+    assert [result.status for result in again] == [EVENT_STATUS_DUPLICATE] * 3
+
+
+def test_an_item_that_no_training_saw_is_placed_by_its_text(suite: Suite) -> None:
+    cold = item("cold-item", "The Silent Astronaut of Lisbon", categories=["Space"])
+    suite.client.upsert_items([cold])
+    *_, last = suite.client.refresh_profiles(timeout=30)
+    assert last.num_items_left == 0
+
+    def is_known() -> bool:
+        try:
+            return bool(suite.client.similar_items("cold-item").items)
+        except GroundswellError as error:
+            assert error.reason in ("ITEM_NOT_FOUND", "ITEM_NOT_ENCODED")
+            return False
+
+    until(is_known)
+    near = suite.client.similar_items("cold-item", page_size=5).items
+    assert sum("Space" in each.categories for each in near) >= 3
+    assert suite.up.call("similar", "cold-item").returncode == 0
+    answer = suite.client.recommend("user-0003", filter="item_id = 'cold-item'")
+    assert [each.item_id for each in answer.recommendations] == ["cold-item"]
+    assert ranker_pb2.DEGRADATION_PAGE_NOT_FILLED in answer.degradations
+
+
+def test_an_unknown_user_gets_popular_items_and_is_told_so(suite: Suite) -> None:
+    answer = suite.client.recommend("nobody")
+    assert ranker_pb2.DEGRADATION_POPULARITY_FALLBACK in answer.degradations
+    rows = csv.DictReader(suite.world.events.read_text().splitlines())
+    popular = [each for each, _ in Counter(row["item_id"] for row in rows).most_common(10)]
+    assert len({each.item_id for each in answer.recommendations} & set(popular)) >= 7
+
+
+def test_a_visitor_without_an_id_is_read_from_their_events(suite: Suite) -> None:
+    space = [each for each, name in suite.categories().items() if name == "Space"][:4]
+    visit = [event("", each, "click", event_id="") for each in space]
+    answer = suite.client.recommend(events=visit)
+    assert answer.fusion_weight_source == ranker_pb2.FUSION_WEIGHT_SOURCE_ONE_VIEW
+    assert {each.item_id for each in answer.recommendations}.isdisjoint(space)
