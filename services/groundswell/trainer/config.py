@@ -33,6 +33,8 @@ class TrainConfig:
     learning_rate: float = 2e-3
     warmup_steps: int = 100
     batch_windows: int = 32
+    ema: float = 0.99
+    """How much of the mean of the weights each step keeps; the mean is what is served."""
     epochs: int = 0
     """Of the session stage; 0: until validation stops to improve, as an earlier run did without."""
     max_epochs: int = 60
@@ -50,7 +52,7 @@ class TrainConfig:
     gate: str = "scalar"
     """"scalar" (one α a request), "per-dimension", or "constant" (no learned gate)."""
     gate_width: int = 16
-    max_positions: int = 200_000
+    max_positions: int = 10_000
     """Training positions that the gate and the interest head read at most."""
 
     def __post_init__(self) -> None:
@@ -83,7 +85,10 @@ class TrainConfig:
 
 def parse_config(settings: Sequence[str]) -> TrainConfig:
     """Read `key=value` settings. Raises DataError naming an unknown key or a wrong value."""
-    kinds = {field.name: type(field.default) for field in fields(TrainConfig)}
+    defaults = TrainConfig()
+    kinds: dict[str, type[Any]] = {
+        f.name: type(getattr(defaults, f.name)) for f in fields(defaults)
+    }
     changes: dict[str, Any] = {}
     for setting in settings:
         key, separator, value = setting.partition("=")
@@ -96,4 +101,4 @@ def parse_config(settings: Sequence[str]) -> TrainConfig:
         except ValueError as error:
             kind = {int: "a whole number", float: "a number"}[kinds[key]]
             raise DataError(f"--set {key}: {value!r} is not {kind}") from error
-    return replace(TrainConfig(), **changes)
+    return replace(defaults, **changes)

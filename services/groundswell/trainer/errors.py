@@ -3,3 +3,7 @@
 
 class DataError(Exception):
     """The data cannot be used as it is; the message names the file, column or option to mend."""
+
+
+class TrainError(Exception):
+    """Training cannot go on; the message says where it stopped."""

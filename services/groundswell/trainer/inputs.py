@@ -115,7 +115,7 @@ class Histories:
         self._prepared = prepared
         self._chunks = chunks
         # As the profile service stores them.
-        self._chunk_vectors = chunk_vectors.astype(np.float16)
+        self._chunk_vectors = chunk_vectors.astype(np.float16).astype(np.float32)
         self._item_texts = item_texts
         self._max_chunks = max_chunks
 
@@ -126,22 +126,20 @@ class Histories:
         begin = prepared.offsets[user]
         num_full = (events - begin) // size
         shown = np.minimum(num_full, self._max_chunks)
-        longest = max(int(shown.max(initial=0)), 1)
-        t = self._item_texts.shape[1]
-        vectors = np.zeros((len(events), longest, t), np.float32)
-        ages = np.zeros((len(events), longest), np.float32)
-        for b, event in enumerate(events.tolist()):
-            if shown[b]:
-                last = self._chunks.offsets[user[b]] + num_full[b]
-                own = slice(last - shown[b], last)
-                vectors[b, : shown[b]] = self._chunk_vectors[own]
-                ages[b, : shown[b]] = chunk_ages(
-                    self._chunks.last_times_us[own],
-                    int(prepared.times_us[event - 1]),
-                    use_time=not prepared.order_only,
-                )
+        place = np.arange(max(int(shown.max(initial=0)), 1))
+        real = place[None, :] < shown[:, None]
+        first = self._chunks.offsets[user] + num_full - shown
+        chunk = np.where(real, first[:, None] + place[None, :], 0)
+        if len(self._chunk_vectors):
+            vectors = self._chunk_vectors[chunk] * real[..., None]
+            times_us = self._chunks.last_times_us[chunk]
+        else:
+            vectors = np.zeros((*chunk.shape, self._item_texts.shape[1]), np.float32)
+            times_us = np.zeros(chunk.shape, np.int64)
+        last_us = prepared.times_us[np.maximum(events - 1, 0)]
+        ages = chunk_ages(times_us, last_us[:, None], use_time=not prepared.order_only) * real
         tails, lengths = self.tails(events)
-        return ProfileInputs(vectors, ages, shown, tails, lengths)
+        return ProfileInputs(vectors, ages.astype(np.float32), shown, tails, lengths)
 
     def tails(self, events: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         """Return the mean text vector [B, t] of the events after the last full chunk, and [B] of

@@ -12,13 +12,16 @@ def num_full_chunks(num_events: int, chunk_length: int) -> int:
 
 
 def chunk_ages(
-    chunk_last_times_us: NDArray[np.int64], last_time_us: int, *, use_time: bool
+    chunk_last_times_us: NDArray[np.int64],
+    last_time_us: int | NDArray[np.int64],
+    *,
+    use_time: bool,
 ) -> NDArray[np.float32]:
-    """Return [n] log(1 + days) between each chunk's last event and the history's last event.
+    """Return [..., n] log(1 + days) between each chunk's last event and the history's last event.
 
-    With `use_time` False they are zeros; the head then knows the order of the chunks alone.
+    `last_time_us` is one time, or one that broadcasts against [..., n]. With `use_time` False they are zeros; the head then knows the order of the chunks alone.
     """
     if not use_time:
-        return np.zeros(len(chunk_last_times_us), dtype=np.float32)
-    days = np.maximum(last_time_us - chunk_last_times_us, 0) / _DAY_US
+        return np.zeros(chunk_last_times_us.shape, dtype=np.float32)
+    days: NDArray[np.float64] = np.maximum(last_time_us - chunk_last_times_us, 0) / _DAY_US
     return np.log1p(days).astype(np.float32)

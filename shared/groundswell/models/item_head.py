@@ -50,4 +50,6 @@ class ItemHead(nn.Module):
         known_B = (rows >= 0).to(text_vectors.dtype)
         if keep_ids_B is not None:
             known_B = known_B * keep_ids_B
-        return self.project(text_Bt) + known_B[:, None] * self.ids(rows.clamp(min=0))
+        ids_Bd: Tensor = self.ids(rows.clamp(min=0))
+        text_Bd: Tensor = self.project(text_Bt)
+        return text_Bd + known_B[:, None] * ids_Bd

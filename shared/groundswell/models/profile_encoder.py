@@ -134,4 +134,5 @@ class ProfileEncoder(nn.Module):
         # A position without any chunk attends to nothing: its weights are zeros, not NaN.
         scores_BHPN = scores_BHPN.masked_fill(~known_BHPN, -1e9)
         weights_BHPN = F.softmax(scores_BHPN, -1) * known_BHPN
-        return (weights_BHPN @ v_BHNK).transpose(1, 2).reshape(B, P, w)
+        pooled_BPHK: Tensor = (weights_BHPN @ v_BHNK).transpose(1, 2)
+        return pooled_BPHK.reshape(B, P, w)

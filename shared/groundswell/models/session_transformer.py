@@ -80,7 +80,8 @@ class SessionTransformer(nn.Module):
         distance_TT = position_T[:, None] - position_T[None, :]
         for block in self.blocks:
             x_BTw = block(x_BTw, distance_TT)
-        return x_BTw
+        states_BTw: Tensor = x_BTw
+        return states_BTw
 
 
 class _Block(nn.Module):
@@ -104,7 +105,8 @@ class _Block(nn.Module):
     def forward(self, x_BTw: Tensor, distance_TT: Tensor) -> Tensor:
         x_BTw = x_BTw + self.dropout(self._attend(self.attention_norm(x_BTw), distance_TT))
         mlp_BTw: Tensor = self.mlp(self.mlp_norm(x_BTw))
-        return x_BTw + self.dropout(mlp_BTw)
+        out_BTw: Tensor = x_BTw + self.dropout(mlp_BTw)
+        return out_BTw
 
     def _attend(self, x_BTw: Tensor, distance_TT: Tensor) -> Tensor:
         B, T, w = x_BTw.shape
@@ -115,4 +117,5 @@ class _Block(nn.Module):
         scores_BHTT = q_BHTK @ k_BHTK.transpose(-1, -2) * (w // self.num_heads) ** -0.5
         weights_BHTT = F.softmax(scores_BHTT + bias_HTT, -1)
         x_BTw = (weights_BHTT @ v_BHTK).transpose(1, 2).reshape(B, T, w)
-        return self.attention_out(x_BTw)
+        out_BTw: Tensor = self.attention_out(x_BTw)
+        return out_BTw

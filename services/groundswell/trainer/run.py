@@ -1,0 +1,77 @@
+"""What every stage of a training run shares: seed, device, progress, TensorBoard."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from torch import Tensor
+from torch.utils.tensorboard import SummaryWriter
+
+from groundswell.trainer.config import TrainConfig
+from groundswell.trainer.errors import TrainError
+
+
+@dataclass
+class Run:
+    """One training run."""
+
+    config: TrainConfig
+    device: torch.device
+    rng: np.random.Generator
+    progress: Progress
+    writer: SummaryWriter
+    epochs: dict[str, int] = field(default_factory=dict)
+    """By stage: how many epochs its kept state was trained for."""
+
+    @contextmanager
+    def stage(self, name: str, epochs: int) -> Iterator["Stage"]:
+        """Show the progress of a stage."""
+        task = self.progress.add_task(name, total=epochs, note="")
+        yield Stage(self, name, task)
+        self.progress.update(task, completed=epochs)
+
+
+@dataclass
+class Stage:
+    """Reports one stage's epochs."""
+
+    run: Run
+    name: str
+    task: TaskID
+
+    def report(self, epoch: int, loss: float, ndcg: float | None) -> None:
+        """Show an epoch, from 1. Raises TrainError when the loss is not finite."""
+        if not np.isfinite(loss):
+            raise TrainError(f"the loss of the {self.name} stage became {loss} in epoch {epoch}")
+        note = f"loss {loss:.3f}"
+        self.run.writer.add_scalar(f"{self.name}/loss", loss, epoch)
+        if ndcg is not None:
+            note += f", validation NDCG@10 {ndcg:.4f}"
+            self.run.writer.add_scalar(f"{self.name}/validation_ndcg@10", ndcg, epoch)
+        self.run.progress.update(self.task, advance=1, note=note)
+
+
+@contextmanager
+def open_run(
+    config: TrainConfig, device: str, seed: int, logs: Path, console: Console
+) -> Iterator[Run]:
+    """Set the seeds, open the progress display and the TensorBoard log."""
+    torch.manual_seed(seed)
+    columns = (
+        TextColumn("{task.description:>16}"),
+        BarColumn(),
+        TimeElapsedColumn(),
+        TextColumn("{task.fields[note]}"),
+    )
+    with Progress(*columns, console=console) as progress, SummaryWriter(str(logs)) as writer:
+        yield Run(config, torch.device(device), np.random.default_rng(seed), progress, writer)
+
+
+def to_tensor(values: "np.ndarray[tuple[int, ...], np.dtype[np.generic]]", run: Run) -> Tensor:
+    """A tensor of an array on the run's device."""
+    return torch.from_numpy(values).to(run.device)

@@ -1,0 +1,81 @@
+"""Encodes what training reads as text: items and chunks, each text once for ever."""
+
+import hashlib
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from groundswell.artifacts.bundle import TEXT_ENCODER
+from groundswell.artifacts.text_onnx import OnnxTextEncoder
+from groundswell.features.text import TEMPLATE_VERSION
+from groundswell.models.text_encoder import load_torch_encoder
+from groundswell.trainer.export import export_text_encoder
+from groundswell.trainer.run import Run
+from groundswell.trainer.text_cache import TextCache
+from groundswell.trainer.text_source import resolve_text_encoder
+
+_EXPORTS = "exported"
+_HASH_LENGTH = 12
+
+
+class EncodedTexts(NamedTuple):
+    """Text vectors, and the encoder that made them."""
+
+    items: NDArray[np.float32]
+    """[N, t]"""
+    chunks: NDArray[np.float32]
+    """[M, t]"""
+    source: str
+    fingerprint: str
+
+
+def encode_texts(
+    items: Sequence[str], chunks: Sequence[str], cache: Path, bundle_folder: Path, run: Run
+) -> EncodedTexts:
+    """Put the text encoder into the bundle's folder and encode all texts with it.
+
+    What `cache` holds already is not encoded again. On the CPU the exported model runs, which is
+    the faster one; on another device torch does. Raises DataError when the encoder cannot be had.
+    """
+    config = run.config
+    source_folder, source = resolve_text_encoder(config.text_encoder)
+    exported = cache / _EXPORTS
+    export_text_encoder(source_folder, bundle_folder / TEXT_ENCODER, config.max_tokens, exported)
+    fingerprint = _fingerprint(bundle_folder / TEXT_ENCODER, source, config.max_tokens)
+    encoder = _encoder(bundle_folder / TEXT_ENCODER, run)
+    texts = TextCache(cache, encoder, fingerprint)
+    total = len(items) + len(chunks)
+    task = run.progress.add_task("texts", total=total, note=f"{total:,} texts")
+
+    def advance(count: int) -> None:
+        run.progress.update(task, advance=count)
+
+    item_vectors = texts.vectors(items, advance)
+    chunk_vectors = texts.vectors(chunks, advance)
+    run.progress.update(task, completed=total)
+    return EncodedTexts(item_vectors, chunk_vectors, source, fingerprint)
+
+
+class _Encoder(Protocol):
+    dimension: int
+
+    def encode(
+        self, texts: Sequence[str], progress: Callable[[int], None] | None = None
+    ) -> NDArray[np.float32]: ...
+
+
+def _encoder(folder: Path, run: Run) -> _Encoder:
+    if run.device.type == "cpu":
+        return OnnxTextEncoder(folder, run.config.max_tokens, os.cpu_count() or 1)
+    return load_torch_encoder(folder, run.config.max_tokens, str(run.device))
+
+
+def _fingerprint(folder: Path, source: str, max_tokens: int) -> str:
+    """Name the encoder by what decides its vectors: weights, precision, length, templates."""
+    with (folder / "model.safetensors").open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()[:_HASH_LENGTH]
+    return f"{source}@{digest}:fp32:{max_tokens}:{TEMPLATE_VERSION}"
