@@ -15,12 +15,10 @@ from groundswell.cli.deployment import free_ports, taken_ports
 from groundswell.client import GroundswellClient, GroundswellError, event, item
 from groundswell.common.v1.event_pb2 import EVENT_STATUS_ACCEPTED, EVENT_STATUS_DUPLICATE
 from groundswell.ranker.v1 import ranker_service_pb2 as ranker_pb2
-from tests.support.cli import Up, groundswell
-from tests.support.worlds import World, synthetic_world
+from tests.e2e.conftest import Trained, run
+from tests.support.cli import Up
 
-TRAIN_TIMEOUT_S = 120.0
 CATCH_UP_S = 15.0
-SETTINGS = ("max_epochs=12", "patience=3", "dimension=32", "width=32", "num_blocks=1")
 
 
 @dataclass(frozen=True)
@@ -29,25 +27,17 @@ class Suite:
 
     up: Up
     client: GroundswellClient
-    world: World
-    bundles: Path
-    data: Path
+    trained: Trained
 
     def history(self, user: str) -> list[dict[str, str]]:
         """A user's rows of the log, oldest first."""
-        rows = csv.DictReader(self.world.events.read_text().splitlines())
+        rows = csv.DictReader(self.trained.world.events.read_text().splitlines())
         return sorted((r for r in rows if r["user_id"] == user), key=lambda r: int(r["timestamp"]))
 
     def categories(self) -> dict[str, str]:
         """The primary category of each item."""
-        rows = csv.DictReader(self.world.items.read_text().splitlines())
+        rows = csv.DictReader(self.trained.world.items.read_text().splitlines())
         return {row["item_id"]: row["categories"].split("|")[0] for row in rows}
-
-
-def run(*arguments: str) -> str:
-    done = groundswell(*arguments, timeout=TRAIN_TIMEOUT_S)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
 
 
 def until(works: Callable[[], bool]) -> None:
@@ -59,17 +49,10 @@ def until(works: Callable[[], bool]) -> None:
 
 
 @pytest.fixture(scope="module")
-def suite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Suite]:
-    """A trained bundle behind running services that hold its log; afterwards nothing is left."""
-    folder = tmp_path_factory.mktemp("suite")
-    world = synthetic_world(folder / "world")
-    data, bundles = folder / "prepared", folder / "bundles"
-    files = ("--events", str(world.events), "--items", str(world.items))
-    run("prepare", *files, "--out", str(data))
-    settings = [part for setting in SETTINGS for part in ("--set", setting)]
-    bundle_id = run("train", "--data", str(data), "--bundles", str(bundles), *settings).strip()
-    assert (bundles / "current").resolve().name == bundle_id
-    with Up(bundles, folder, free_ports()) as up:
+def suite(trained: Trained, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Suite]:
+    """The bundle behind running services that hold its log; afterwards nothing is left."""
+    world = trained.world
+    with Up(trained.bundles, tmp_path_factory.mktemp("up"), free_ports()) as up:
         up.wait_serving()
         for kind, path in (("items", world.items), ("events", world.events)):
             done = up.call(kind, "import", str(path))
@@ -77,14 +60,14 @@ def suite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Suite]:
         with GroundswellClient(up.ports.targets) as client:
             *_, last = client.refresh_profiles(timeout=60)
             assert (last.num_users_left, last.num_items_left) == (0, 0)
-            yield Suite(up, client, world, bundles, data)
+            yield Suite(up, client, trained)
         assert up.end(signal.SIGINT) == 0
     assert taken_ports(up.ports) == {}
 
 
 def test_the_bundle_is_better_than_popularity(suite: Suite, tmp_path: Path) -> None:
     figures = tmp_path / "figures.json"
-    bundle, data = ("--bundle", str(suite.bundles)), ("--data", str(suite.data))
+    bundle, data = ("--bundle", str(suite.trained.bundles)), ("--data", str(suite.trained.data))
     shown = run("evaluate", *bundle, *data, "--json", str(figures))
     evaluation = json.loads(figures.read_text())
     models = evaluation["models"]
@@ -96,7 +79,7 @@ def test_the_bundle_is_better_than_popularity(suite: Suite, tmp_path: Path) -> N
 
 def test_every_process_serves_the_bundle(suite: Suite) -> None:
     served = {suite.client.model(name).model.bundle_id for name in ("ranker", "session", "profile")}
-    assert served == {(suite.bundles / "current").resolve().name}
+    assert served == {(suite.trained.bundles / "current").resolve().name}
 
 
 def test_the_command_recommends_what_the_user_has_not_had(suite: Suite) -> None:
@@ -183,7 +166,7 @@ def test_an_item_that_no_training_saw_is_placed_by_its_text(suite: Suite) -> Non
 def test_an_unknown_user_gets_popular_items_and_is_told_so(suite: Suite) -> None:
     answer = suite.client.recommend("nobody")
     assert ranker_pb2.DEGRADATION_POPULARITY_FALLBACK in answer.degradations
-    rows = csv.DictReader(suite.world.events.read_text().splitlines())
+    rows = csv.DictReader(suite.trained.world.events.read_text().splitlines())
     popular = [each for each, _ in Counter(row["item_id"] for row in rows).most_common(10)]
     assert len({each.item_id for each in answer.recommendations} & set(popular)) >= 7
 

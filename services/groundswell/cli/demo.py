@@ -27,9 +27,7 @@ def run_demo(folder: Path, seed: int) -> None:
     with State(folder / "state") as state:
         state.clear()
         model = make_model(console, folder, seed)
-        ports = deployment.free_ports()
-        pids = _serve(console, folder, state, model, ports)
-    _check_nothing_is_left(pids, ports)
+        serve_scenes(console, state, model)
     seconds = time.monotonic() - began
     console.rule(f"Everything worked and has ended, in {seconds:.0f} s")
     console.print(
@@ -39,16 +37,24 @@ def run_demo(folder: Path, seed: int) -> None:
     )
 
 
-def _serve(
-    console: Console, folder: Path, state: State, model: Model, ports: deployment.Ports
-) -> list[int]:
-    """Start the services, play the scenes, stop them; returns which processes they were."""
+def serve_scenes(console: Console, state: State, model: Model) -> None:
+    """Start the services on free ports, play the scenes, end them, and see that nothing is left."""
+    ports = deployment.free_ports()
+    pids = _serve(console, state, model, ports)
+    left = [pid for pid in pids if _exists(pid)]
+    check(not left, f"processes {left} still run")
+    taken = deployment.taken_ports(ports)
+    check(not taken, f"ports are still taken: {taken}")
+
+
+def _serve(console: Console, state: State, model: Model, ports: deployment.Ports) -> list[int]:
+    """Serve while the scenes play; returns which processes it were."""
     console.rule("The services, each a process of its own")
     services = deployment.embedded_services(
         model.bundles, state, ports, worker_threads=os.cpu_count() or 1
     )
     with (
-        (folder / "services.log").open("w") as log,
+        (model.folder / "services.log").open("w") as log,
         Suite(services, logs.to_file(log)) as suite,
     ):
         suite.wait_serving()
@@ -70,13 +76,6 @@ def _told_by(suite: Suite) -> Iterator[None]:
     except (GroundswellError, CommandError):
         suite.raise_if_ended()
         raise
-
-
-def _check_nothing_is_left(pids: list[int], ports: deployment.Ports) -> None:
-    left = [pid for pid in pids if _exists(pid)]
-    check(not left, f"processes {left} still run")
-    taken = deployment.taken_ports(ports)
-    check(not taken, f"ports are still taken: {taken}")
 
 
 def _exists(pid: int) -> bool:

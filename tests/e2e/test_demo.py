@@ -1,0 +1,58 @@
+"""The demo's own scenes, over the small world: they show what is there, and miss nothing."""
+
+import io
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from groundswell.cli import deployment
+from groundswell.cli.demo import serve_scenes
+from groundswell.cli.demo_model import Model
+from groundswell.cli.demo_people import other_taste, pick_people
+from groundswell.cli.failures import CommandError
+from groundswell.cli.state import State
+from groundswell.trainer.data import load_prepared
+from groundswell.trainer.movielens import Files
+from tests.e2e.conftest import Trained
+
+
+def model_of(trained: Trained, folder: Path) -> Model:
+    prepared = load_prepared(trained.data)
+    files = Files(trained.world.events, trained.world.items, "made here")
+    return Model(folder, files, trained.bundles, prepared, pick_people(prepared))
+
+
+def test_the_scenes_show_everything_and_leave_nothing(trained: Trained, tmp_path: Path) -> None:
+    model = model_of(trained, tmp_path)
+    shown = io.StringIO()
+    with State(tmp_path / "state") as state:
+        serve_scenes(Console(file=shown, width=120), state, model)
+    text = shown.getvalue()
+    for person in model.people:
+        assert f"User {person.user_id}: {person.num_events} events" in text
+    other = other_taste(model.prepared, model.people[-1])
+    assert f"Three new events, all {other.category}" in text
+    for line in ("Interests now", "α = ", "Recommended after them", "is nearest to", "rank"):
+        assert line in text
+    log = (tmp_path / "services.log").read_text()
+    assert all(f"{name} │" in log for name in ("profile", "session", "ranker"))
+    assert "Traceback" not in log
+
+
+def test_a_scene_that_goes_wrong_ends_the_services(
+    trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = model_of(trained, tmp_path)
+    ports = deployment.free_ports()
+    monkeypatch.setattr(deployment, "free_ports", lambda: ports)
+    broken = tmp_path / "items.csv"
+    broken.write_text("item_id,title\nitem-0000,The only one\n")
+    model = replace(model, files=model.files._replace(items=broken))
+    with (
+        State(tmp_path / "state") as state,
+        pytest.raises(CommandError, match="events were rejected"),
+    ):
+        serve_scenes(Console(file=io.StringIO()), state, model)
+    assert deployment.taken_ports(ports) == {}
