@@ -18,7 +18,7 @@ def table(figures: Mapping[str, Any]) -> RenderableType:
         models.add_row(name, *(f"{metrics[metric]:.4f}" for metric in _METRICS), style=style)
     about = (
         f"split {figures['split']}: {figures['targets']:,} targets of {figures['users']:,} users, "
-        f"each ranked among {figures['items']:,} items"
+        f"each ranked among {figures['candidates']:,} items"
     )
     lines = [Text(about)]
     interests = figures["interests"]
