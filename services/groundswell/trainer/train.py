@@ -110,7 +110,15 @@ def _train_models(
     head = None
     if prepared.categories:
         category_I = to_tensor(prepared.item_category.astype(np.int64), run)
-        head = _train_head(session, fused, train_views, category_I[targets_n], category_I, run)
+        head = _train_head(
+            session,
+            fused,
+            train_views,
+            category_I[targets_n],
+            category_I,
+            len(prepared.categories),
+            run,
+        )
         if validation:
             calibrate(head, fused.users(held_out), category_I[validation.targets])
     trained = Trained(
@@ -129,6 +137,7 @@ def _train_head(
     views: Views,
     categories_n: torch.Tensor,
     category_I: torch.Tensor,
+    num_categories: int,
     run: Run,
 ) -> InterestHead:
     return train_interests(
@@ -136,7 +145,7 @@ def _train_head(
         categories_n,
         session.text_only_vectors(),
         category_I,
-        int(category_I.max()) + 1,
+        num_categories,
         run,
     )
 
