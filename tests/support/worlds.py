@@ -7,6 +7,7 @@ popular one. Nobody meets an item twice, unless a category is used up.
 """
 
 import csv
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -31,6 +32,9 @@ _NEXT_IN_ORDER = 0.6
 _SECOND_CATEGORY = 0.25
 _START_S = 1_700_000_000
 _DAY_S = 86_400
+
+
+_Event = tuple[str, str, str, int, int | str]
 
 
 class World(NamedTuple):
@@ -97,13 +101,13 @@ def _catalogue(
 
 def _history(
     rng: np.random.Generator, user: str, category_I: np.ndarray, categories: int, sessions: int
-) -> list[tuple[object, ...]]:
+) -> list[_Event]:
     taste_C = np.full(categories, (1 - sum(_FAVOURITES)) / categories)
     favourites = rng.permutation(categories)[: len(_FAVOURITES)]
     taste_C[favourites] += np.array(_FAVOURITES)[: len(favourites)]
     taste_C /= taste_C.sum()
     seen: set[int] = set()
-    events: list[tuple[object, ...]] = []
+    events: list[_Event] = []
     time_s = _START_S + int(rng.integers(10 * _DAY_S))
     for _ in range(sessions):
         shelf = np.flatnonzero(category_I == rng.choice(categories, p=taste_C))
@@ -111,7 +115,7 @@ def _history(
         for _ in range(int(rng.integers(3, 8))):
             place = _next_place(rng, shelf, place, seen)
             seen.add(int(shelf[place]))
-            action = rng.choice(_ACTIONS, p=_ACTION_SHARES)
+            action = str(rng.choice(_ACTIONS, p=_ACTION_SHARES))
             value = int(rng.integers(1, 6)) if action == "rate" else ""
             events.append((user, item_name(int(shelf[place])), action, time_s, value))
             time_s += int(rng.integers(20, 300))
@@ -131,7 +135,7 @@ def _next_place(rng: np.random.Generator, shelf: np.ndarray, place: int, seen: s
     return int(rng.choice(len(shelf), p=weights / weights.sum()))
 
 
-def _write(path: Path, header: tuple[str, ...], rows: list[tuple[object, ...]]) -> None:
+def _write(path: Path, header: tuple[str, ...], rows: Sequence[tuple[object, ...]]) -> None:
     with path.open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(header)

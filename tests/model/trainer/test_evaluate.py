@@ -1,6 +1,7 @@
 """Evaluation runs the exported models as the servers do, by item id, and reports honestly."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -36,7 +37,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 
 def make(
     folder: Path,
-    items: list[tuple[str, str, tuple[str, ...]]],
+    items: Sequence[tuple[str, str, tuple[str, ...]]],
     *,
     split: Split = Split.LEAVE_ONE_OUT,
     positions: bool = False,
@@ -61,7 +62,7 @@ def make(
 
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
-    return make(tmp_path_factory.mktemp("log"), list(ITEMS))
+    return make(tmp_path_factory.mktemp("log"), ITEMS)
 
 
 def views_of(bundle: Bundle, prepared: Prepared) -> BundleViews:
@@ -94,7 +95,7 @@ def test_popularity_is_what_the_bundle_counted_with_ties_against_the_target(
     events = set(prepared.items.tolist())
     scores = np.array([counts.get(name, 0.0) for name in prepared.item_ids])
     ranks = []
-    for event in np.flatnonzero(prepared.target == TEST):
+    for event in np.flatnonzero(prepared.target == TEST).tolist():
         before = set(items_before(prepared, event).tolist())
         target = prepared.items[event]
         if target not in before:
@@ -194,7 +195,7 @@ def test_no_view_knows_the_target_or_what_came_after_it(bundle: Bundle, prepared
 def test_the_order_of_the_item_file_does_not_matter(
     bundle: Bundle, prepared: Prepared, tmp_path: Path
 ) -> None:
-    turned = make(tmp_path, list(ITEMS[::-1]))
+    turned = make(tmp_path, ITEMS[::-1])
     assert turned.item_ids != prepared.item_ids
     first, second = evaluate(bundle, prepared), evaluate(bundle, turned)
     for model in MODELS:
@@ -232,14 +233,14 @@ def test_a_bundle_of_other_data_is_refused_by_name(bundle: Bundle, tmp_path: Pat
 
 def test_a_log_without_test_targets_is_refused(bundle: Bundle, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no test targets: its split is none"):
-        evaluate(bundle, make(tmp_path, list(ITEMS), split=Split.NONE))
+        evaluate(bundle, make(tmp_path, ITEMS, split=Split.NONE))
 
 
 def test_a_bundle_that_reads_times_is_refused_for_a_log_of_positions(
     bundle: Bundle, tmp_path: Path
 ) -> None:
     with pytest.raises(DataError, match="reads times"):
-        evaluate(bundle, make(tmp_path, list(ITEMS), positions=True))
+        evaluate(bundle, make(tmp_path, ITEMS, positions=True))
 
 
 def test_a_bundle_without_time_features_sees_no_times(bundle: Bundle, prepared: Prepared) -> None:
@@ -256,7 +257,7 @@ def test_a_bundle_without_time_features_sees_no_times(bundle: Bundle, prepared: 
 def test_a_temporal_split_is_evaluated_at_each_users_first_event_inside(
     bundle: Bundle, tmp_path: Path
 ) -> None:
-    log = make(tmp_path, list(ITEMS), split=Split.TEMPORAL)
+    log = make(tmp_path, ITEMS, split=Split.TEMPORAL)
     figures = evaluate(bundle, log, include_seen=True)
     assert figures["split"] == "temporal"
     assert figures["users"] == figures["targets"] == (log.target == TEST).sum() > 1

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 from groundswell.artifacts.item_index import ItemIndex, build_index
@@ -78,7 +79,8 @@ class Bench:
         self.vectors = rng.standard_normal((7, D)).astype(np.float32)
         self.popularity = np.array([1.0, 3.0, 2.0, 3.0, 1.0, 0.0, 9.0])
         self.views = Views(
-            *(rng.standard_normal((len(world.items), size)).astype(np.float32) for size in (D, D)),
+            rng.standard_normal((len(world.items), D)).astype(np.float32),
+            rng.standard_normal((len(world.items), D)).astype(np.float32),
             rng.uniform(-2, 2, (len(world.items), 3)).astype(np.float32),
         )
         build_index(self.vectors, folder / "index.faiss")
@@ -96,13 +98,17 @@ class Bench:
         )
         self.pipeline = Pipeline(Fusion(gate, self.spec), self.candidates.index, self.popularity)
 
-    def rank(self, events: np.ndarray, *, include_seen: bool = False) -> Outcome:
+    def rank(self, events: NDArray[np.int64], *, include_seen: bool = False) -> Outcome:
         ranker = TargetRanker(
             self.world, self.candidates, self.pipeline, self.spec, include_seen=include_seen
         )
-        return ranker.rank(events, lambda batch: Views(*(part[batch] for part in self.views)))
+        return ranker.rank(events, self.views_before)
 
-    def scores(self, model: str, event: int) -> np.ndarray:
+    def views_before(self, events: NDArray[np.int64]) -> Views:
+        short, long, gate_features = self.views
+        return Views(short[events], long[events], gate_features[events])
+
+    def scores(self, model: str, event: int) -> NDArray[np.floating]:
         short, long, gate = (part[event] for part in self.views)
         alpha = {
             "short": 1.0,
@@ -113,7 +119,8 @@ class Bench:
         }[model]
         if model == "popularity":
             return self.popularity
-        return self.vectors @ (alpha * short + (1 - alpha) * long)
+        scores: NDArray[np.float32] = self.vectors @ (alpha * short + (1 - alpha) * long)
+        return scores
 
     def expected(self, model: str, event: int, seen: str) -> int:
         scores = self.scores(model, event)
