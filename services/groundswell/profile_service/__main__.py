@@ -1,12 +1,13 @@
 """`python -m groundswell.profile_service`: the profile service; with `encode`, a worker alone."""
 
-import sys
+import argparse
+import os
 from collections.abc import Sequence
 
 import grpc
 import structlog
 
-from groundswell.artifacts.bundle import Bundle
+from groundswell.artifacts.bundle import TEXT_ENCODER, Bundle
 from groundswell.artifacts.errors import BundleError
 from groundswell.artifacts.follower import BundleFollower
 from groundswell.artifacts.store import BundleStore
@@ -26,14 +27,14 @@ from groundswell.profile_service.servicers.event import EventServicer
 from groundswell.profile_service.servicers.profile import ProfileServicer
 from groundswell.profile_service.servicers.text import TextServicer
 from groundswell.profile_service.settings import ProfileSettings, WorkerSettings
-from groundswell.profile_service.signals import Signal
+from groundswell.profile_service.signals import Signals
 from groundswell.profile_service.store.database import Database
 from groundswell.profile_service.store.profiles import Spec
 from groundswell.profile_service.worker import TextEncoder
 from groundswell.profile_service.workers import Workers
 from groundswell.serving.model_servicer import ModelServicer
 from groundswell.serving.pseudonym import Pseudonymizer
-from groundswell.serving.server import run, serve
+from groundswell.serving.server import StartError, run, serve
 from groundswell.serving.settings import load_settings
 from groundswell.serving.telemetry import count
 
@@ -52,17 +53,17 @@ async def main(settings: ProfileSettings) -> None:
     """Serve until the process is told to end."""
     database = _database(settings)
     pseudonyms = Pseudonymizer(settings.secret.get_secret_value())
-    changed = Signal()
-    profiles = Profiles(database, pseudonyms, changed, settings.max_cached_profiles)
-    catalogue = Catalogue(database, changed, settings.idle_poll_s)
-    workers = Workers(database, settings, changed, lambda bundle: _onnx_encoder(bundle, settings))
+    signals = Signals()
+    profiles = Profiles(database, pseudonyms, settings.max_cached_profiles)
+    catalogue = Catalogue(database, signals, settings.idle_poll_s)
+    workers = Workers(database, settings, signals, lambda bundle: _onnx_encoder(bundle, settings))
     bundles = LoadedBundles(settings, workers, profiles)
     store = BundleStore(settings.bundles)
     follower = BundleFollower(store, settings.bundle_poll_s, bundles.take, _refused)
 
     def register(server: grpc.aio.Server) -> Sequence[str]:
         event_service_pb2_grpc.add_EventServiceServicer_to_server(
-            EventServicer(EventLog(database, pseudonyms, changed)), server
+            EventServicer(EventLog(database, pseudonyms, signals)), server
         )
         profile_service_pb2_grpc.add_ProfileServiceServicer_to_server(
             ProfileServicer(profiles, bundles), server
@@ -75,7 +76,7 @@ async def main(settings: ProfileSettings) -> None:
         return SERVICES
 
     async def ready() -> None:
-        await database.migrate()
+        await database.open()
         await follower.start()
 
     async def close() -> None:
@@ -90,7 +91,7 @@ async def main(settings: ProfileSettings) -> None:
 async def encode(settings: WorkerSettings) -> None:
     """Work off the lists of stale users and items until the process is told to end."""
     database = _database(settings)
-    workers = Workers(database, settings, Signal(), lambda bundle: _encoder(bundle, settings))
+    workers = Workers(database, settings, Signals(), lambda bundle: _encoder(bundle, settings))
 
     async def take(bundle: Bundle) -> None:
         text = bundle.manifest.text
@@ -100,7 +101,7 @@ async def encode(settings: WorkerSettings) -> None:
     follower = BundleFollower(store, settings.bundle_poll_s, take, _refused)
 
     async def ready() -> None:
-        await database.migrate()
+        await database.open()
         await follower.start()
 
     async def close() -> None:
@@ -127,10 +128,15 @@ def _onnx_encoder(bundle: Bundle, settings: ProfileSettings) -> TextEncoder:
 def _encoder(bundle: Bundle, settings: WorkerSettings) -> TextEncoder:
     if settings.device == "cpu":
         return _onnx_encoder(bundle, settings)
-    # torch comes in with this import alone, so that the service never needs it.
-    from groundswell.profile_service.torch_encoder import load_torch_encoder
+    # torch comes in here alone, so that the service never needs it.
+    import torch
 
-    return load_torch_encoder(bundle, settings.device)
+    from groundswell.models.text_encoder import load_torch_encoder
+
+    if not torch.cuda.is_available():
+        raise StartError("DEVICE_UNAVAILABLE", f"torch finds no GPU for {settings.device}")
+    text_encoder = bundle.path / TEXT_ENCODER
+    return load_torch_encoder(text_encoder, bundle.manifest.text.max_tokens, settings.device)
 
 
 def _refused(bundle_id: str, error: BundleError) -> None:
@@ -138,10 +144,25 @@ def _refused(bundle_id: str, error: BundleError) -> None:
     _log.error("bundle_refused", bundle_id=bundle_id, reason=error.reason, problem=str(error))
 
 
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m groundswell.profile_service",
+        description="The profile service; its settings are the variables GROUNDSWELL_*.",
+    )
+    worker = parser.add_subparsers(dest="part").add_parser(
+        "encode", help="run an encoder worker alone, beside a service over the same PostgreSQL"
+    )
+    worker.add_argument(
+        "--device", help="cpu, cuda or cuda:N; as GROUNDSWELL_DEVICE, over which it wins"
+    )
+    return parser.parse_args()
+
+
 if __name__ == "__main__":
-    if sys.argv[1:] == ["encode"]:
-        run(encode(load_settings(WorkerSettings)))
-    elif sys.argv[1:]:
-        sys.exit(f"unknown arguments {sys.argv[1:]}: `encode` runs a worker, nothing the service")
-    else:
+    arguments = _arguments()
+    if arguments.part is None:
         run(main(load_settings(ProfileSettings)))
+    else:
+        if arguments.device is not None:
+            os.environ["GROUNDSWELL_DEVICE"] = arguments.device
+        run(encode(load_settings(WorkerSettings)))

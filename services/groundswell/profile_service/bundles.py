@@ -8,6 +8,7 @@ from groundswell.artifacts.bundle import Bundle
 from groundswell.profile_service.encoder import ProfileModels
 from groundswell.profile_service.profiles import Profiles
 from groundswell.profile_service.settings import ProfileSettings
+from groundswell.profile_service.worker import HOPELESS
 from groundswell.profile_service.workers import Workers
 from groundswell.serving.errors import FailedPrecondition, Unavailable
 
@@ -63,7 +64,9 @@ class LoadedBundles:
         spec_changed = self._current is not None and self._current.spec != models.spec
         await self._workers.follow(bundle, models.spec)
         if spec_changed:
-            async for progress in self._profiles.refresh(()):
+            # What cannot be encoded at all must not keep the bundle from being served.
+            waiting = self._profiles.refresh((), max_attempts=HOPELESS)
+            async for progress in waiting:
                 _log.info("backfilling", bundle_id=bundle.id, users_left=progress.num_users_left)
         dropped, self._previous, self._current = self._previous, self._current, models
         if dropped is not None:

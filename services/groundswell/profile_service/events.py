@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from groundswell.profile_service.signals import Signal
+from groundswell.profile_service.signals import Signals
 from groundswell.profile_service.store import events as statements
 from groundswell.profile_service.store.database import Database, now_us
 from groundswell.profile_service.store.events import EventContent, KnownEvent, OrderKey
@@ -44,6 +44,18 @@ class Outcome:
     detail: str = ""
 
 
+_NO_ITEM = Outcome(
+    Status.REJECTED,
+    reason="ITEM_NOT_FOUND",
+    detail="item_id names no item of the catalogue",
+)
+_CONFLICT = Outcome(
+    Status.REJECTED,
+    reason="EVENT_ID_CONFLICT",
+    detail="event_id is that of another event of this user, which stays",
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Page:
     """Some of a user's events, newest first, and how many there are in all."""
@@ -55,10 +67,10 @@ class Page:
 class EventLog:
     """The durable log of all users' events."""
 
-    def __init__(self, database: Database, pseudonyms: Pseudonymizer, changed: Signal) -> None:
+    def __init__(self, database: Database, pseudonyms: Pseudonymizer, signals: Signals) -> None:
         self._database = database
         self._pseudonyms = pseudonyms
-        self._changed = changed
+        self._signals = signals
         self._stale = WorkList(stale_users)
 
     async def append(self, new: Sequence[NewEvent]) -> list[Outcome]:
@@ -71,18 +83,13 @@ class EventLog:
         keys = [self._pseudonyms.user_key(event.user_id) for event in new]
         async with self._database.write() as connection:
             numbers = await statements.item_numbers(connection, {e.content.item_id for e in new})
-            storable = {
-                key for key, e in zip(keys, new, strict=True) if e.content.item_id in numbers
-            }
-            batch = _Batch(numbers, {})
-            if storable:
-                batch.users = await statements.lock_users(connection, storable)
-                await batch.load_known(connection, keys, new)
+            batch = _Batch(numbers)
+            await batch.load(connection, keys, new)
             outcomes = [batch.take(key, event) for key, event in zip(keys, new, strict=True)]
             await statements.insert_events(connection, batch.rows)
             await self._stale.mark(connection, batch.marks())
         if batch.rows:
-            self._changed.notify()
+            self._signals.work.notify()
         return outcomes
 
     async def list(self, user_id: str, before: OrderKey | None, limit: int) -> Page:
@@ -100,21 +107,29 @@ class EventLog:
 class _Batch:
     """One append: decides about each event and gathers the rows to write."""
 
-    def __init__(self, item_numbers: dict[str, int], users: dict[bytes, tuple[int, int]]) -> None:
-        self.item_numbers = item_numbers
-        self.users = users
+    def __init__(self, item_numbers: dict[str, tuple[int, bool]]) -> None:
+        self._item_numbers = item_numbers
+        self._users: dict[bytes, tuple[int, int]] = {}
         self.rows: list[dict[str, Any]] = []
         self._known: dict[tuple[int, str], tuple[EventContent, int, int]] = {}
         self._stored_us = now_us()
 
-    async def load_known(
+    async def load(
         self, connection: AsyncConnection, keys: Sequence[bytes], new: Sequence[NewEvent]
     ) -> None:
-        """Look up which of the events are stored already."""
+        """Lock the users, and look up which of the events are stored already."""
+        items = [self._item_numbers.get(event.content.item_id) for event in new]
+        there = {key for key, item in zip(keys, items, strict=True) if item and not item[1]}
+        # An event of a deleted item may be stored already, but cannot make a user.
+        deleted = {key for key, item in zip(keys, items, strict=True) if item} - there
+        if there:
+            self._users |= await statements.lock_users(connection, there)
+        if deleted:
+            self._users |= await statements.find_users(connection, deleted)
         wanted = {
-            (self.users[key][0], event.event_id)
+            (self._users[key][0], event.event_id)
             for key, event in zip(keys, new, strict=True)
-            if key in self.users
+            if key in self._users
         }
         known = await statements.known_events(connection, wanted)
         self._known = {k: (e.content, e.sequence, e.item_no) for k, e in known.items()}
@@ -122,25 +137,15 @@ class _Batch:
     def take(self, key: bytes, event: NewEvent) -> Outcome:
         """Decide about one event; an accepted one gets its user's next sequence."""
         content = event.content
-        item_no = self.item_numbers.get(content.item_id)
-        if item_no is None:
-            return Outcome(
-                Status.REJECTED,
-                reason="ITEM_NOT_FOUND",
-                detail="item_id names no item of the catalogue",
-            )
-        user_no, last_sequence = self.users[key]
+        user_no, last_sequence = self._users.get(key, (0, 0))
         known = self._known.get((user_no, event.event_id))
         if known is not None:
-            if known[0] != content:
-                return Outcome(
-                    Status.REJECTED,
-                    reason="EVENT_ID_CONFLICT",
-                    detail="event_id is that of another event of this user, which stays",
-                )
-            return Outcome(Status.DUPLICATE, known[1], known[2])
+            return Outcome(Status.DUPLICATE, *known[1:]) if known[0] == content else _CONFLICT
+        item_no, is_deleted = self._item_numbers.get(content.item_id, (0, True))
+        if is_deleted:
+            return _NO_ITEM
         sequence = last_sequence + 1
-        self.users[key] = (user_no, sequence)
+        self._users[key] = (user_no, sequence)
         self._known[user_no, event.event_id] = (content, sequence, item_no)
         self.rows.append(
             {
@@ -162,4 +167,4 @@ class _Batch:
     def marks(self) -> dict[int, int]:
         """Return the newest sequence of every user who got an event."""
         changed = {row["user_no"] for row in self.rows}
-        return {number: last for number, last in self.users.values() if number in changed}
+        return {number: last for number, last in self._users.values() if number in changed}

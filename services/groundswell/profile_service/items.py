@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 
 from groundswell.features.text import item_text
-from groundswell.profile_service.signals import Signal
+from groundswell.profile_service.signals import Signals
 from groundswell.profile_service.store import items as statements
 from groundswell.profile_service.store.database import Database
 from groundswell.profile_service.store.items import Attribute, ItemContent, KnownItem
@@ -27,9 +27,9 @@ class Changes:
 class Catalogue:
     """The truth about which items exist."""
 
-    def __init__(self, database: Database, changed: Signal, idle_poll_s: float) -> None:
+    def __init__(self, database: Database, signals: Signals, idle_poll_s: float) -> None:
         self._database = database
-        self._changed = changed
+        self._signals = signals
         self._idle_poll_s = idle_poll_s
         self._stale = WorkList(stale_items)
 
@@ -65,7 +65,9 @@ class Catalogue:
             fresh = {numbers[c.item_id]: r for c, r in zip(new, new_revisions, strict=True)}
             await self._stale.mark(connection, fresh | rewritten)
             await statements.set_revision(connection, revision)
-        self._changed.notify()
+        if new or changed:
+            self._signals.work.notify()
+            self._signals.catalogue.notify()
         return [numbers[item_id] for item_id in ids], revision
 
     async def delete(self, item_ids: Sequence[str]) -> tuple[int, int]:
@@ -78,7 +80,8 @@ class Catalogue:
             await statements.touch_items(connection, revisions, deleted=True)
             revision += len(numbers)
             await statements.set_revision(connection, revision)
-        self._changed.notify()
+        if numbers:
+            self._signals.catalogue.notify()
         return len(numbers), revision
 
     async def get(self, item_id: str) -> KnownItem:
@@ -104,7 +107,7 @@ class Catalogue:
         """
         first = True
         while True:
-            mark = self._changed.mark
+            mark = self._signals.catalogue.mark
             async with self._database.read() as connection:
                 found = await statements.changes_since(
                     connection, since, fingerprint, WATCH_PAGE + 1
@@ -116,7 +119,7 @@ class Catalogue:
                 yield Changes(page, since, caught_up)
             first = False
             if caught_up:
-                await self._changed.wait(mark, self._idle_poll_s)
+                await self._signals.catalogue.wait(mark, self._idle_poll_s)
 
 
 def attribute_kind(value: Attribute) -> str:

@@ -12,7 +12,6 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from groundswell.features.chunks import chunk_ages
 from groundswell.profile_service.encoder import History, ProfileModels
-from groundswell.profile_service.signals import Signal
 from groundswell.profile_service.store import events as event_statements
 from groundswell.profile_service.store import profiles as statements
 from groundswell.profile_service.store.database import Database, now_us
@@ -20,7 +19,7 @@ from groundswell.profile_service.store.work import WorkList
 from groundswell.profile_service.tables import stale_items, stale_users
 from groundswell.serving.pseudonym import Pseudonymizer
 
-_REFRESH_POLL_S = 0.2
+_REFRESH_POLL_S = 0.1
 
 
 class Seen(NamedTuple):
@@ -68,12 +67,9 @@ class _Held:
 class Profiles:
     """Reads profiles. The head runs at read time, on what the worker stored."""
 
-    def __init__(
-        self, database: Database, pseudonyms: Pseudonymizer, changed: Signal, max_cached: int
-    ) -> None:
+    def __init__(self, database: Database, pseudonyms: Pseudonymizer, max_cached: int) -> None:
         self._database = database
         self._pseudonyms = pseudonyms
-        self._changed = changed
         self._max_cached = max_cached
         self._held: OrderedDict[int, _Held] = OrderedDict()
 
@@ -89,48 +85,51 @@ class Profiles:
             rows = await statements.find_profiles(connection, numbers, models.spec)
             held = {number: self._hold(number) for number in numbers}
             await self._load_seen(connection, dict(users.values()), held)
-            histories = await _load_histories(connection, rows, held, models)
-        vectors = await asyncio.gather(*(models.long_vector(h) for h in histories.values()))
-        for number, vector in zip(histories, vectors, strict=True):
+            vectors, outdated = _held_vectors(rows, held, models.id)
+            histories = await _load_histories(connection, outdated, models)
+        computed = await asyncio.gather(*(models.long_vector(h) for h in histories.values()))
+        for number, vector in zip(histories, computed, strict=True):
+            vectors[number] = vector
             held[number].vectors[models.id] = (rows[number].covered_us, vector)
-        return [
-            _UNKNOWN
-            if key not in users
-            else _profile(users[key][1], rows.get(users[key][0]), held[users[key][0]], models.id)
-            for key in keys
-        ]
+        found = {
+            key: _profile(last, rows.get(number), held[number].seen, vectors.get(number))
+            for key, (number, last) in users.items()
+        }
+        return [found.get(key, _UNKNOWN) for key in keys]
 
     def forget(self, bundle_id: str) -> None:
         """Drop the vectors of a bundle that is not loaded any more."""
         for held in self._held.values():
             held.vectors.pop(bundle_id, None)
 
-    async def refresh(self, user_ids: Sequence[str]) -> AsyncIterator[Progress]:
+    async def refresh(
+        self, user_ids: Sequence[str], *, max_attempts: int | None = None
+    ) -> AsyncIterator[Progress]:
         """Yield what is left of the work that waits now, until nothing is.
 
-        Of `user_ids` alone when there are any; otherwise of everyone, and of all items.
+        Of `user_ids` alone when there are any; otherwise of everyone, and of all items. With
+        `max_attempts`, what was tried as often without success is not waited for.
         """
-        start_us = now_us()
         users, items = WorkList(stale_users), WorkList(stale_items)
         keys = [self._pseudonyms.user_key(user_id) for user_id in user_ids]
+        async with self._database.read() as connection:
+            known = await event_statements.find_users(connection, keys)
+            numbers = [number for number, _ in known.values()] if keys else None
+            # The clock of the process that marked them may be ahead of this one's.
+            marks = [await work.newest_mark(connection) for work in (users, items)]
+        until_us = max(now_us(), *marks)
         last: Progress | None = None
         while last is None or any(last):
-            mark = self._changed.mark
             async with self._database.read() as connection:
-                if keys:
-                    known = await event_statements.find_users(connection, keys)
-                    numbers = [number for number, _ in known.values()]
-                    left = Progress(await users.count(connection, start_us, numbers), 0)
-                else:
-                    left = Progress(
-                        await users.count(connection, start_us),
-                        await items.count(connection, start_us),
-                    )
+                left = Progress(
+                    await users.count(connection, until_us, numbers, max_attempts),
+                    0 if keys else await items.count(connection, until_us, None, max_attempts),
+                )
             if left != last:
                 yield left
             last = left
             if any(left):
-                await self._changed.wait(mark, _REFRESH_POLL_S)
+                await asyncio.sleep(_REFRESH_POLL_S)
 
     def _hold(self, number: int) -> _Held:
         held = self._held.setdefault(number, _Held())
@@ -157,18 +156,24 @@ class Profiles:
             held[number].seen_sequence = last_sequences[number]
 
 
+def _held_vectors(
+    rows: dict[int, Any], held: dict[int, _Held], bundle_id: str
+) -> tuple[dict[int, NDArray[np.float32]], dict[int, Any]]:
+    """Part the users with a profile: the held vectors that are of it, and the others' profiles."""
+    vectors, outdated = {}, {}
+    for number, row in rows.items():
+        covered_us, vector = held[number].vectors.get(bundle_id, (None, None))
+        if vector is None or covered_us != row.covered_us:
+            outdated[number] = row
+        else:
+            vectors[number] = vector
+    return vectors, outdated
+
+
 async def _load_histories(
-    connection: AsyncConnection,
-    rows: dict[int, Any],
-    held: dict[int, _Held],
-    models: ProfileModels,
+    connection: AsyncConnection, outdated: dict[int, Any], models: ProfileModels
 ) -> dict[int, History]:
-    """Load what the head reads of the users whose held vector is not that of their profile."""
-    outdated = {
-        number: row
-        for number, row in rows.items()
-        if held[number].vectors.get(models.id, (None,))[0] != row.covered_us
-    }
+    """Load what the head reads of users."""
     newest = models.manifest.max_chunks
     first = {number: max(0, row.num_chunks - newest) for number, row in outdated.items()}
     chunks = await statements.newest_chunks(connection, first, models.spec)
@@ -184,12 +189,11 @@ async def _load_histories(
     return histories
 
 
-def _profile(num_events: int, row: Any, held: _Held, bundle_id: str) -> Profile:
+def _profile(num_events: int, row: Any, seen: Seen, vector: NDArray[np.float32] | None) -> Profile:
     if row is None:
-        return _UNKNOWN._replace(num_events=num_events, seen=held.seen)
-    _, vector = held.vectors[bundle_id]
+        return _UNKNOWN._replace(num_events=num_events, seen=seen)
     return Profile(
-        vector, row.covered_sequence, num_events, row.last_event_us, row.covered_us, held.seen
+        vector, row.covered_sequence, num_events, row.last_event_us, row.covered_us, seen
     )
 
 

@@ -52,6 +52,11 @@ class ProfileSettings(ServingSettings):
                 f"GROUNDSWELL_DATABASE_URL: {scheme!r} is neither sqlite+aiosqlite nor "
                 "postgresql+psycopg"
             )
+        if self.is_sqlite and self.database_url.removeprefix(_SQLITE) in ("", "/", "/:memory:"):
+            raise ValueError(
+                f"GROUNDSWELL_DATABASE_URL: {self.database_url!r} names no file; events must "
+                "outlive the process"
+            )
         if self.is_sqlite and not self.worker:
             raise ValueError(
                 "GROUNDSWELL_WORKER: with SQLite the worker must run inside the service: a second "
@@ -64,8 +69,8 @@ class WorkerSettings(ProfileSettings):
     """What `python -m groundswell.profile_service encode` reads besides."""
 
     port: Annotated[int, Field(ge=0, le=65535)] = 50054
-    device: str = "cpu"
-    """Where the text encoder runs: `cpu` (onnxruntime) or a torch device such as `cuda`."""
+    device: Annotated[str, Field(pattern=r"^(cpu|cuda(:\d+)?)$")] = "cpu"
+    """Where the text encoder runs: `cpu` (the bundle's ONNX) or, in torch, `cuda` or `cuda:N`."""
 
     @model_validator(mode="after")
     def _not_sqlite(self) -> Self:

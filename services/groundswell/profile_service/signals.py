@@ -29,3 +29,13 @@ class Signal:
                 await mark.wait()
         except TimeoutError:
             return
+
+
+class Signals:
+    """What a process tells itself; what other processes did is found by polling."""
+
+    def __init__(self) -> None:
+        self.work = Signal()
+        """Something became stale: the worker has to look."""
+        self.catalogue = Signal()
+        """The catalogue's revision moved: watchers have to look."""

@@ -125,9 +125,11 @@ profile_chunks = Table(
     Column("chunk_no", Integer, primary_key=True),
     Column("content_hash", LargeBinary, nullable=False),
     Column("last_time_us", BigInteger, nullable=False),
+    Column("last_ordinal", BigInteger, nullable=False),
+    Column("last_event_id", _Id, nullable=False),
     Column("vector", LargeBinary, nullable=False),
 )
-"""The full chunks of each history, float16: each is encoded once."""
+"""The full chunks of each history, float16, and where each ends: each is encoded once."""
 
 
 def _work(name: str, subject: str, target: str) -> Table:

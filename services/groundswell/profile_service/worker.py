@@ -1,23 +1,25 @@
 """The encoder worker: claims stale items and users, encodes their texts in batches, stores them."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 from typing import Any, Protocol
 
 import numpy as np
 import structlog
 from numpy.typing import NDArray
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from groundswell.features.text import content_hash, item_text
-from groundswell.profile_service.histories import CutHistory, cut, tail_vector
+from groundswell.profile_service.histories import Chunk, CutHistory, cut, start_of, tail_vector
 from groundswell.profile_service.settings import ProfileSettings
-from groundswell.profile_service.signals import Signal
+from groundswell.profile_service.signals import Signals
 from groundswell.profile_service.store import events as event_statements
 from groundswell.profile_service.store import items as item_statements
 from groundswell.profile_service.store import profiles as profile_statements
 from groundswell.profile_service.store.database import Database, now_us
+from groundswell.profile_service.store.events import OrderKey
 from groundswell.profile_service.store.profiles import Spec
 from groundswell.profile_service.store.work import Claim, WorkList
 from groundswell.profile_service.tables import stale_items, stale_users
@@ -30,6 +32,11 @@ _AFTER_OUTAGE_S = 1.0
 _ITEMS_FIRST_S = 0.5
 """A user whose tail has an item without a vector is looked at again after this."""
 _MAX_BACK_OFF_S = 300.0
+HOPELESS = 5
+"""After so many attempts nothing waits for an item any more."""
+_SLICE = 256
+"""Texts that are encoded between two chances to stop."""
+_LARGEST_HALF = 65_504.0
 
 
 class TextEncoder(Protocol):
@@ -54,13 +61,13 @@ class Worker:
         encoder: TextEncoder,
         spec: Spec,
         settings: ProfileSettings,
-        changed: Signal,
+        signals: Signals,
     ) -> None:
         self.spec = spec
         self._database = database
         self._encoder = encoder
         self._settings = settings
-        self._changed = changed
+        self._signals = signals
         self._items = WorkList(stale_items)
         self._users = WorkList(stale_users)
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="encoder")
@@ -68,10 +75,10 @@ class Worker:
     async def run(self) -> None:
         """Work until cancelled; outages of the database are waited out."""
         while True:
-            mark = self._changed.mark
+            mark = self._signals.work.mark
             try:
                 if not await self.step():
-                    await self._changed.wait(mark, self._settings.idle_poll_s)
+                    await self._signals.work.wait(mark, self._settings.idle_poll_s)
             except Unavailable:
                 await asyncio.sleep(_AFTER_OUTAGE_S)
 
@@ -89,23 +96,32 @@ class Worker:
             async with self._database.write() as connection:
                 claim = await work.claim(connection, limit, settings.lease_s)
             if claim.versions:
-                await self._attempt(work, claim, encode)
-                self._changed.notify()
+                async with self._renewed(work, claim):
+                    await self._attempt(work, claim, encode)
                 return True
         return False
 
     async def mark_uncovered(self) -> None:
         """Put everything on the lists that this encoder has never read or does not cover."""
-        async with self._database.write() as connection:
-            items = await item_statements.items_without_text(connection, self.spec.fingerprint)
-            await self._items.mark(connection, items)
-            users = await profile_statements.uncovered_users(connection, self.spec)
-            await self._users.mark(connection, users)
-        self._changed.notify()
+        async with self._database.write_long() as connection:
+            for work, uncovered in (
+                (self._items, item_statements.items_without_text(self.spec.fingerprint)),
+                (self._users, profile_statements.uncovered_users(self.spec)),
+            ):
+                if self._settings.is_sqlite:
+                    # This process is the only one, so whoever holds a claim is dead.
+                    await work.free(connection)
+                await work.mark_all(connection, uncovered)
+        self._signals.work.notify()
 
     async def _attempt(self, work: WorkList, claim: Claim, encode: Any) -> None:
         try:
             await encode(claim, list(claim.versions))
+        except asyncio.CancelledError:
+            # Whoever goes on need not wait for the lease to end.
+            with suppress(Unavailable):
+                await self._release(work, claim, 0.0)
+            raise
         except Unavailable:
             # If the database is back already, nobody needs to wait for the lease to end.
             with suppress(Unavailable):
@@ -120,17 +136,36 @@ class Worker:
             (attempt,) = claim.attempts.values()
             count("encoding_failures")
             _log.error("encoding_failed", attempt=attempt, exc_info=error)
-            await self._release(work, claim, min(2.0**attempt, _MAX_BACK_OFF_S))
+            await self._release(work, claim, min(2.0 ** min(attempt, 10), _MAX_BACK_OFF_S))
+
+    @asynccontextmanager
+    async def _renewed(self, work: WorkList, claim: Claim) -> AsyncIterator[None]:
+        """Keep a claim's lease from ending while it is worked off."""
+        task = asyncio.create_task(self._renew(work, claim))
+        try:
+            yield
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    async def _renew(self, work: WorkList, claim: Claim) -> None:
+        while True:
+            await asyncio.sleep(self._settings.lease_s / 3)
+            with suppress(Unavailable):
+                async with self._database.write() as connection:
+                    await work.renew(connection, claim, self._settings.lease_s)
 
     async def _release(self, work: WorkList, claim: Claim, delay_s: float) -> None:
         async with self._database.write() as connection:
             await work.release(connection, claim, claim.versions, delay_s)
 
     async def _encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        if not texts:
-            return np.empty((0, self._encoder.dimension), np.float32)
         loop = asyncio.get_running_loop()
-        vectors = await loop.run_in_executor(self._thread, self._encoder.encode, list(texts))
+        vectors = np.empty((len(texts), self._encoder.dimension), np.float32)
+        for start in range(0, len(texts), _SLICE):
+            part = texts[start : start + _SLICE]
+            encoded = await loop.run_in_executor(self._thread, self._encoder.encode, part)
+            vectors[start : start + _SLICE] = encoded
         if not np.isfinite(vectors).all():
             raise ValueError("the text encoder gave a value that is not finite")
         return vectors
@@ -167,35 +202,46 @@ class Worker:
             await item_statements.touch_items(connection, revisions)
             await item_statements.set_revision(connection, revision + len(rows))
             await self._items.finish(connection, claim, {n: claim.versions[n] for n in held})
+        self._signals.catalogue.notify()
         count("items_encoded", amount=len(rows))
 
     async def _encode_users(self, claim: Claim, user_nos: list[int]) -> None:
         async with self._database.read() as connection:
-            histories = cut(await event_statements.histories(connection, user_nos), self.spec)
-            known = await profile_statements.chunk_hashes(connection, user_nos, self.spec)
+            histories, stored = await self._cut_histories(connection, user_nos)
             tails = {item for history in histories for item in history.tail_items}
             vectors = await item_statements.text_vectors(connection, tails, self.spec.fingerprint)
+            awaited = await self._items.awaited(connection, tails - vectors.keys(), HOPELESS)
         new = [
             (history.user_no, chunk)
             for history in histories
             for chunk in history.chunks
-            if known.get((history.user_no, chunk.number)) != chunk.content_hash
+            if stored.get((history.user_no, chunk.number)) != (chunk.content_hash, chunk.last)
         ]
         encoded = await self._encode([chunk.text for _, chunk in new])
-        key = self.spec._asdict()
         chunk_rows = [
-            key
-            | {
-                "user_no": user_no,
-                "chunk_no": chunk.number,
-                "content_hash": chunk.content_hash,
-                "last_time_us": chunk.last_time_us,
-                "vector": vector.astype("<f2").tobytes(),
-            }
+            self.spec._asdict() | _chunk_row(user_no, chunk, vector)
             for (user_no, chunk), vector in zip(new, encoded, strict=True)
         ]
-        await self._store_users(claim, histories, chunk_rows, vectors)
+        await self._store_users(claim, histories, chunk_rows, vectors, awaited)
         count("chunks_encoded", amount=len(chunk_rows))
+
+    async def _cut_histories(
+        self, connection: AsyncConnection, user_nos: list[int]
+    ) -> tuple[list[CutHistory], dict[tuple[int, int], tuple[bytes, OrderKey]]]:
+        """Cut what is new of each history; also return the content and the end of each chunk."""
+        known = await profile_statements.find_profiles(connection, user_nos, self.spec)
+        chunks = await profile_statements.stored_chunks(connection, user_nos, self.spec)
+        covered = {n: known[n].covered_sequence if n in known else 0 for n in user_nos}
+        newer = await event_statements.newer_events(connection, covered)
+        starts = {n: start_of(chunks[n], covered[n], newer.get(n)) for n in user_nos}
+        places = {n: start.place for n, start in starts.items()}
+        histories = cut(await event_statements.events_after(connection, places), starts, self.spec)
+        stored = {
+            (n, c.chunk_no): (c.content_hash, (c.last_time_us, c.last_ordinal, c.last_event_id))
+            for n, own in chunks.items()
+            for c in own
+        }
+        return histories, stored
 
     async def _store_users(
         self,
@@ -203,6 +249,7 @@ class Worker:
         histories: list[CutHistory],
         chunk_rows: list[dict[str, Any]],
         text_vectors: Mapping[int, bytes],
+        awaited: Set[int],
     ) -> None:
         async with self._database.write() as connection:
             held = await self._users.still_held(connection, claim, [h.user_no for h in histories])
@@ -211,7 +258,7 @@ class Worker:
             await profile_statements.put_chunks(connection, rows)
             profiles = [self._profile_row(history, text_vectors) for history in own]
             await profile_statements.put_profiles(connection, profiles)
-            waiting = {h.user_no for h in own if not text_vectors.keys() >= set(h.tail_items)}
+            waiting = {h.user_no for h in own if not awaited.isdisjoint(h.tail_items)}
             covered = {h.user_no: h.covered_sequence for h in own if h.user_no not in waiting}
             await self._users.finish(connection, claim, covered)
             await self._users.release(connection, claim, waiting, _ITEMS_FIRST_S)
@@ -225,7 +272,20 @@ class Worker:
             "covered_sequence": history.covered_sequence,
             "covered_us": now_us(),
             "last_event_us": history.last_event_us,
-            "num_chunks": len(history.chunks),
+            "num_chunks": history.num_chunks,
             "tail_length": length,
             "tail_vector": vector.astype("<f4").tobytes(),
         }
+
+
+def _chunk_row(user_no: int, chunk: Chunk, vector: NDArray[np.float32]) -> dict[str, Any]:
+    last_time_us, last_ordinal, last_event_id = chunk.last
+    return {
+        "user_no": user_no,
+        "chunk_no": chunk.number,
+        "content_hash": chunk.content_hash,
+        "last_time_us": last_time_us,
+        "last_ordinal": last_ordinal,
+        "last_event_id": last_event_id,
+        "vector": vector.clip(-_LARGEST_HALF, _LARGEST_HALF).astype("<f2").tobytes(),
+    }

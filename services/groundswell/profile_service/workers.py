@@ -7,7 +7,7 @@ import structlog
 
 from groundswell.artifacts.bundle import Bundle
 from groundswell.profile_service.settings import ProfileSettings
-from groundswell.profile_service.signals import Signal
+from groundswell.profile_service.signals import Signals
 from groundswell.profile_service.store.database import Database
 from groundswell.profile_service.store.profiles import Spec
 from groundswell.profile_service.worker import TextEncoder, Worker
@@ -25,12 +25,12 @@ class Workers:
         self,
         database: Database,
         settings: ProfileSettings,
-        changed: Signal,
+        signals: Signals,
         load_encoder: Callable[[Bundle], TextEncoder],
     ) -> None:
         self._database = database
         self._settings = settings
-        self._changed = changed
+        self._signals = signals
         self._load_encoder = load_encoder
         self._worker: Worker | None = None
         self._task: asyncio.Task[None] | None = None
@@ -40,7 +40,7 @@ class Workers:
         if self._worker is not None and self._worker.spec == spec:
             return
         encoder = await asyncio.to_thread(self._load_encoder, bundle)
-        worker = Worker(self._database, encoder, spec, self._settings, self._changed)
+        worker = Worker(self._database, encoder, spec, self._settings, self._signals)
         await worker.mark_uncovered()
         await self.close()
         self._worker = worker

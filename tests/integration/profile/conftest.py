@@ -12,7 +12,7 @@ from groundswell.client import GroundswellClient, Targets
 from groundswell.profile_service.events import EventLog
 from groundswell.profile_service.items import Catalogue
 from groundswell.profile_service.settings import ProfileSettings
-from groundswell.profile_service.signals import Signal
+from groundswell.profile_service.signals import Signals
 from groundswell.profile_service.store.database import Database
 from groundswell.profile_service.store.profiles import Spec
 from groundswell.profile_service.worker import Worker
@@ -65,26 +65,26 @@ class Memory:
     database: Database
     log: EventLog
     catalogue: Catalogue
-    changed: Signal
+    signals: Signals
     settings: ProfileSettings
 
     def worker(self, encoder: CountingEncoder, lease_s: float = 60.0) -> Worker:
         """A worker over this database."""
         settings = self.settings.model_copy(update={"lease_s": lease_s})
-        return Worker(self.database, encoder, SPEC, settings, self.changed)
+        return Worker(self.database, encoder, SPEC, settings, self.signals)
 
 
 async def open_memory(url: str, bundles: Path) -> Memory:
     """Open the use cases over a database, migrated."""
     database = Database(url)
-    await database.migrate()
-    changed = Signal()
-    log = EventLog(database, Pseudonymizer(SECRET), changed)
-    catalogue = Catalogue(database, changed, 0.05)
+    await database.open()
+    signals = Signals()
+    log = EventLog(database, Pseudonymizer(SECRET), signals)
+    catalogue = Catalogue(database, signals, 0.05)
     settings = ProfileSettings.model_validate(
         {"secret": SECRET, "bundles": bundles, "database_url": url}
     )
-    return Memory(database, log, catalogue, changed, settings)
+    return Memory(database, log, catalogue, signals, settings)
 
 
 @pytest.fixture

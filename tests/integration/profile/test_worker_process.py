@@ -4,10 +4,11 @@ from pathlib import Path
 
 import numpy as np
 
+from groundswell.artifacts.bundle import TEXT_ENCODER
 from groundswell.artifacts.store import load_bundle
 from groundswell.client import GroundswellClient, Targets, event, item
-from groundswell.profile_service.torch_encoder import load_torch_encoder
-from tests.support.bundles import ITEMS
+from groundswell.models.text_encoder import load_torch_encoder
+from tests.support.bundles import ITEMS, MAX_TOKENS
 from tests.support.postgres import Postgres
 from tests.support.processes import Process, free_port, service_process
 
@@ -63,5 +64,5 @@ def test_a_worker_of_its_own_covers_what_the_service_stored_and_a_second_takes_o
 def test_the_torch_encoder_and_the_exported_one_say_the_same(bundles: Path) -> None:
     bundle = load_bundle(bundles)
     texts = ["Quiet River", "A much longer text " * 30, "", "Winter; Wedding; Frontier"]
-    torch_vectors = load_torch_encoder(bundle, "cpu").encode(texts)
+    torch_vectors = load_torch_encoder(bundle.path / TEXT_ENCODER, MAX_TOKENS, "cpu").encode(texts)
     assert np.abs(torch_vectors - bundle.text_encoder().encode(texts)).max() < 1e-4

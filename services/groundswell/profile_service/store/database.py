@@ -3,7 +3,8 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager, nullcontext
+from contextlib import ExitStack, asynccontextmanager, contextmanager, nullcontext
+from pathlib import Path
 
 import structlog
 from sqlalchemy import Connection, event
@@ -15,35 +16,50 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from groundswell.profile_service.migrations import upgrade
+from groundswell.profile_service.store.file_lock import lock_file
 from groundswell.serving.errors import Unavailable
 
 _log = structlog.get_logger(__name__)
 _RETRY_AFTER_S = 1.0
 _CONNECT_TIMEOUT_S = 5
+_CALL_TIMEOUT_S = 30.0
+"""No call waits longer for the database, whatever deadline its client has."""
 
 
 class Database:
     """One engine for the life of the process; it connects again by itself after an outage.
 
-    SQLite has one writer: writing transactions of this process wait for each other.
+    SQLite has one writing process, which `open` makes sure of, and one writer in it: writing
+    transactions wait for each other.
     """
 
     def __init__(self, url: str, *, pool_size: int = 8, pool_timeout_s: float = 2.0) -> None:
-        self._is_sqlite = make_url(url).get_backend_name() == "sqlite"
+        self._url = make_url(url)
+        self._is_sqlite = self._url.get_backend_name() == "sqlite"
         self._writer = asyncio.Lock() if self._is_sqlite else nullcontext()
         self._engine = _make_engine(url, self._is_sqlite, pool_size, pool_timeout_s)
+        self._reading, self._writing = _modes(self._engine, self._is_sqlite)
+        self._held = ExitStack()
 
-    async def migrate(self) -> None:
-        """Bring the tables to this release's form, from empty or from an older one."""
-        with _failures():
-            async with self._writer, self._engine.begin() as connection:
-                await connection.run_sync(upgrade)
+    async def open(self) -> None:
+        """Bring the tables to this release's form, from empty or from an older one.
+
+        Raises FailedPrecondition (DATABASE_IN_USE, DATABASE_UNUSABLE) for a file of SQLite that
+        another process holds or that cannot be written, and Unavailable.
+        """
+        if self._is_sqlite:
+            self._held.enter_context(lock_file(Path(f"{self._url.database}.lock")))
+        async with self._transaction(None) as connection:
+            await connection.run_sync(upgrade)
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncConnection]:
-        """Give a connection to read with. Raises Unavailable (STORE_UNAVAILABLE)."""
+        """Give a connection that sees one state of the database, however often it reads.
+
+        Raises Unavailable (STORE_UNAVAILABLE).
+        """
         with _failures():
-            async with self._engine.connect() as connection:
+            async with asyncio.timeout(_CALL_TIMEOUT_S), self._reading.connect() as connection:
                 yield connection
 
     @asynccontextmanager
@@ -53,13 +69,29 @@ class Database:
         Raises Unavailable (STORE_UNAVAILABLE): nothing was written, unless the connection broke
         in the very commit.
         """
-        with _failures():
-            async with self._writer, self._engine.begin() as connection:
-                yield connection
+        async with self._transaction(_CALL_TIMEOUT_S) as connection:
+            yield connection
+
+    @asynccontextmanager
+    async def write_long(self) -> AsyncIterator[AsyncConnection]:
+        """As `write`, for work over whole tables that may take as long as it needs."""
+        async with self._transaction(None) as connection:
+            yield connection
 
     async def close(self) -> None:
-        """Close all connections."""
+        """Close all connections, and let another process have the file."""
         await self._engine.dispose()
+        self._held.close()
+
+    @asynccontextmanager
+    async def _transaction(self, timeout_s: float | None) -> AsyncIterator[AsyncConnection]:
+        with _failures():
+            async with (
+                asyncio.timeout(timeout_s),
+                self._writer,
+                self._writing.begin() as connection,
+            ):
+                yield connection
 
 
 def now_us() -> int:
@@ -72,7 +104,7 @@ def _failures() -> Iterator[None]:
     """Turn what means "the database cannot be used now" into Unavailable."""
     try:
         yield
-    except (OperationalError, InterfaceError, PoolTimeoutError) as error:
+    except (OperationalError, InterfaceError, PoolTimeoutError, TimeoutError) as error:
         raise _unavailable(error) from error
     except DBAPIError as error:
         if not error.connection_invalidated:
@@ -92,7 +124,9 @@ def _unavailable(error: Exception) -> Unavailable:
 
 def _make_engine(url: str, is_sqlite: bool, pool_size: int, pool_timeout_s: float) -> AsyncEngine:
     if is_sqlite:
-        engine = create_async_engine(url, pool_size=pool_size, pool_timeout=pool_timeout_s)
+        engine = create_async_engine(
+            url, pool_size=pool_size, pool_timeout=pool_timeout_s, hide_parameters=True
+        )
         event.listen(engine.sync_engine, "connect", _prepare_sqlite)
         event.listen(engine.sync_engine, "begin", _begin_sqlite)
         return engine
@@ -103,8 +137,20 @@ def _make_engine(url: str, is_sqlite: bool, pool_size: int, pool_timeout_s: floa
         pool_timeout=pool_timeout_s,
         # A connection that died with a restarted database is noticed before it is used.
         pool_pre_ping=True,
+        # Ids and texts of statements belong into no log.
+        hide_parameters=True,
         connect_args={"connect_timeout": _CONNECT_TIMEOUT_S},
     )
+
+
+def _modes(engine: AsyncEngine, is_sqlite: bool) -> tuple[AsyncEngine, AsyncEngine]:
+    """The engine for reading and the one for writing, over the same connections."""
+    if is_sqlite:
+        # A reader that turned writer could find its snapshot outdated; so a writer begins as one.
+        return engine, engine.execution_options(begin="BEGIN IMMEDIATE")
+    # By default each statement of a transaction would see another state.
+    reading = engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+    return reading, engine
 
 
 def _prepare_sqlite(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
@@ -122,4 +168,4 @@ def _prepare_sqlite(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None
 
 
 def _begin_sqlite(connection: Connection) -> None:
-    connection.exec_driver_sql("BEGIN")
+    connection.exec_driver_sql(connection.get_execution_options().get("begin", "BEGIN"))

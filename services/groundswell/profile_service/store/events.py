@@ -4,11 +4,13 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import bindparam, select, tuple_, update
+from sqlalchemy import BigInteger, Text, and_, bindparam, func, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from groundswell.profile_service.store.statements import insert
+from groundswell.profile_service.store.statements import given_rows, insert
 from groundswell.profile_service.tables import events, items, users
+
+_NUMBER, _TEXT = BigInteger(), Text()
 
 OrderKey = tuple[int, int, str]
 """The one order of events: (time, ordinal, event id)."""
@@ -62,11 +64,13 @@ async def find_users(
     return {row.user_key: (row.user_no, row.last_sequence) for row in rows}
 
 
-async def item_numbers(connection: AsyncConnection, item_ids: Collection[str]) -> dict[str, int]:
-    """Return the numbers of the items that the catalogue holds, by id."""
-    statement = select(items.c.item_id, items.c.item_no)
-    statement = statement.where(items.c.item_id.in_(item_ids), ~items.c.deleted)
-    return {row.item_id: row.item_no for row in await connection.execute(statement)}
+async def item_numbers(
+    connection: AsyncConnection, item_ids: Collection[str]
+) -> dict[str, tuple[int, bool]]:
+    """Return (item_no, deleted) of the items that were ever written, by id."""
+    statement = select(items.c.item_id, items.c.item_no, items.c.deleted)
+    rows = await connection.execute(statement.where(items.c.item_id.in_(item_ids)))
+    return {row.item_id: (row.item_no, row.deleted) for row in rows}
 
 
 async def known_events(
@@ -75,7 +79,9 @@ async def known_events(
     """Return the stored ones of these (user_no, event_id)."""
     if not keys:
         return {}
-    statement = _stored().where(tuple_(events.c.user_no, events.c.event_id).in_(keys))
+    c = given_rows(connection, {"user_no": _NUMBER, "event_id": _TEXT}, keys).c
+    same = and_(events.c.user_no == c.user_no, events.c.event_id == c.event_id)
+    statement = _stored().join_from(events, c.user_no.table, same)
     rows = await connection.execute(statement)
     return {(row.user_no, row.event_id): _known(row) for row in rows}
 
@@ -107,19 +113,47 @@ async def list_events(
     return [_known(row) for row in await connection.execute(statement)]
 
 
-async def histories(connection: AsyncConnection, user_nos: Collection[int]) -> Sequence[Any]:
-    """Return (user_no, sequence, item_no, time_us, title) of all events, each user's in order."""
+async def newer_events(
+    connection: AsyncConnection, sequences: Mapping[int, int]
+) -> dict[int, tuple[int, int]]:
+    """Return (earliest time, highest sequence) of each user's events after a sequence of theirs."""
+    after = given_rows(connection, {"user_no": _NUMBER, "sequence": _NUMBER}, sequences.items())
     statement = (
-        select(
-            events.c.user_no,
-            events.c.sequence,
-            events.c.item_no,
-            events.c.time_us,
-            items.c.title,
+        select(events.c.user_no, func.min(events.c.time_us), func.max(events.c.sequence))
+        .join(
+            after,
+            and_(events.c.user_no == after.c.user_no, events.c.sequence > after.c.sequence),
+        )
+        .group_by(events.c.user_no)
+    )
+    return {row[0]: (row[1], row[2]) for row in await connection.execute(statement)}
+
+
+async def events_after(
+    connection: AsyncConnection, places: Mapping[int, OrderKey]
+) -> Sequence[Any]:
+    """Return each user's events after a place in the one order, by user and in that order.
+
+    Rows of (user_no, item_no, time_us, ordinal, event_id, title).
+    """
+    order = (events.c.time_us, events.c.ordinal, events.c.event_id)
+    after = given_rows(
+        connection,
+        {"user_no": _NUMBER, "time_us": _NUMBER, "ordinal": _NUMBER, "event_id": _TEXT},
+        [(user_no, *place) for user_no, place in places.items()],
+    )
+    c = after.c
+    statement = (
+        select(events.c.user_no, events.c.item_no, *order, items.c.title)
+        .join(
+            after,
+            and_(
+                events.c.user_no == c.user_no,
+                tuple_(*order) > tuple_(c.time_us, c.ordinal, c.event_id),
+            ),
         )
         .join(items, items.c.item_no == events.c.item_no)
-        .where(events.c.user_no.in_(user_nos))
-        .order_by(events.c.user_no, events.c.time_us, events.c.ordinal, events.c.event_id)
+        .order_by(events.c.user_no, *order)
     )
     return (await connection.execute(statement)).all()
 

@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import and_, bindparam, select, update
+from sqlalchemy import Select, and_, bindparam, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from groundswell.profile_service.store.statements import insert
@@ -181,10 +181,14 @@ async def drop_texts(connection: AsyncConnection, item_nos: Collection[int]) -> 
         await connection.execute(item_texts.delete().where(item_texts.c.item_no.in_(item_nos)))
 
 
-async def items_without_text(connection: AsyncConnection, fingerprint: str) -> dict[int, int]:
-    """Return the revisions of all items that lack a vector of this encoder, by number."""
-    statement = _with_text(fingerprint).where(item_texts.c.item_no.is_(None), ~items.c.deleted)
-    return {row.item_no: row.revision for row in await connection.execute(statement)}
+def items_without_text(fingerprint: str) -> Select[tuple[int, int]]:
+    """Select (item_no, revision) of all items that lack a vector of this encoder.
+
+    Deleted ones too: users' events of them stay, and so their part in a profile.
+    """
+    on = and_(item_texts.c.item_no == items.c.item_no, item_texts.c.fingerprint == fingerprint)
+    statement = select(items.c.item_no, items.c.revision).join(item_texts, on, isouter=True)
+    return statement.where(item_texts.c.item_no.is_(None))
 
 
 async def attribute_kind_table(connection: AsyncConnection) -> dict[str, str]:

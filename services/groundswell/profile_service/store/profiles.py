@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import select
+from sqlalchemy import Select, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from groundswell.profile_service.store.statements import insert
@@ -44,15 +44,18 @@ async def newest_chunks(
     return found
 
 
-async def chunk_hashes(
+async def stored_chunks(
     connection: AsyncConnection, user_nos: Collection[int], spec: Spec
-) -> dict[tuple[int, int], bytes]:
-    """Return the content hash of every stored chunk, by (user_no, chunk_no)."""
+) -> dict[int, list[Any]]:
+    """Return each user's chunks without their vectors, in order."""
     c = profile_chunks.c
-    statement = select(c.user_no, c.chunk_no, c.content_hash)
+    columns = (c.user_no, c.chunk_no, c.content_hash, c.last_time_us, c.last_ordinal)
+    statement = select(*columns, c.last_event_id)
     statement = statement.where(c.user_no.in_(user_nos), *_of(profile_chunks, spec))
-    rows = await connection.execute(statement)
-    return {(row.user_no, row.chunk_no): row.content_hash for row in rows}
+    found: dict[int, list[Any]] = {user_no: [] for user_no in user_nos}
+    for row in await connection.execute(statement.order_by(c.user_no, c.chunk_no)):
+        found[row.user_no].append(row)
+    return found
 
 
 async def put_chunks(connection: AsyncConnection, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -65,16 +68,15 @@ async def put_profiles(connection: AsyncConnection, rows: Sequence[Mapping[str, 
     await _put(connection, profiles, rows)
 
 
-async def uncovered_users(connection: AsyncConnection, spec: Spec) -> dict[int, int]:
-    """Return the newest sequence of every user whose profile lacks events, by number."""
+def uncovered_users(spec: Spec) -> Select[tuple[int, int]]:
+    """Select (user_no, newest sequence) of every user whose profile lacks events."""
     on = (profiles.c.user_no == users.c.user_no, *_of(profiles, spec))
     joined = users.outerjoin(profiles, on[0] & on[1] & on[2])
     covered = profiles.c.covered_sequence
     statement = select(users.c.user_no, users.c.last_sequence).select_from(joined)
-    statement = statement.where(
+    return statement.where(
         users.c.last_sequence > 0, covered.is_(None) | (covered < users.c.last_sequence)
     )
-    return {row.user_no: row.last_sequence for row in await connection.execute(statement)}
 
 
 def _of(table: Any, spec: Spec) -> tuple[Any, Any]:

@@ -4,7 +4,7 @@ import uuid
 from collections.abc import Collection, Iterable, Mapping
 from typing import NamedTuple
 
-from sqlalchemy import Table, bindparam, delete, func, select, update
+from sqlalchemy import Select, Table, bindparam, delete, func, literal, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from groundswell.profile_service.store.database import now_us
@@ -46,6 +46,19 @@ class WorkList:
         ]
         await connection.execute(statement, rows)
 
+    async def mark_all(self, connection: AsyncConnection, stale: Select[tuple[int, int]]) -> None:
+        """Make every (subject, version) that a statement selects stale."""
+        now = now_us()
+        fresh = (literal(now), literal(now), literal(_NOBODY), literal(0))
+        statement = insert(connection, self._table).from_select(
+            [self._subject.name, "version", "marked_us", "due_us", "owner", "attempt"],
+            stale.add_columns(*fresh),
+        )
+        statement = statement.on_conflict_do_update(
+            index_elements=[self._subject], set_={"version": statement.excluded.version}
+        )
+        await connection.execute(statement)
+
     async def claim(self, connection: AsyncConnection, limit: int, lease_s: float) -> Claim:
         """Claim the subjects that have been due longest; none when there are none."""
         now = now_us()
@@ -56,11 +69,13 @@ class WorkList:
             .limit(limit)
             # SQLite has no row locks, and needs none: it has one writer.
             .with_for_update(skip_locked=True)
+            # As a plain subquery PostgreSQL may run it more than once, and so claim too much.
+            .cte("due")
         )
         owner = uuid.uuid4().hex
         statement = (
             update(self._table)
-            .where(self._subject.in_(due.scalar_subquery()))
+            .where(self._subject.in_(select(due.c[self._subject.name])))
             .values(
                 owner=owner,
                 due_us=now + int(lease_s * 1e6),
@@ -70,6 +85,20 @@ class WorkList:
         )
         rows = (await connection.execute(statement)).all()
         return Claim(owner, {r[0]: r[1] for r in rows}, {r[0]: r[2] for r in rows})
+
+    async def free(self, connection: AsyncConnection) -> None:
+        """End every claim: nobody works."""
+        held = update(self._table).where(self._table.c.owner != _NOBODY)
+        await connection.execute(held.values(owner=_NOBODY, due_us=now_us()))
+
+    async def renew(self, connection: AsyncConnection, claim: Claim, lease_s: float) -> None:
+        """Begin the lease of what the claim still holds anew."""
+        statement = (
+            update(self._table)
+            .where(self._subject.in_(claim.versions), self._table.c.owner == claim.owner)
+            .values(due_us=now_us() + int(lease_s * 1e6))
+        )
+        await connection.execute(statement)
 
     async def still_held(
         self, connection: AsyncConnection, claim: Claim, subjects: Collection[int]
@@ -115,14 +144,34 @@ class WorkList:
         )
         await connection.execute(statement)
 
+    async def awaited(
+        self, connection: AsyncConnection, subjects: Collection[int], max_attempts: int
+    ) -> set[int]:
+        """Return those `subjects` that are on the list and have not failed too often."""
+        statement = select(self._subject).where(
+            self._subject.in_(subjects), self._table.c.attempt < max_attempts
+        )
+        return set((await connection.execute(statement)).scalars())
+
+    async def newest_mark(self, connection: AsyncConnection) -> int:
+        """Return the latest time at which anything that waits was marked; 0 without any."""
+        newest = await connection.execute(select(func.max(self._table.c.marked_us)))
+        return newest.scalar_one() or 0
+
     async def count(
         self,
         connection: AsyncConnection,
         marked_until_us: int,
         subjects: Collection[int] | None = None,
+        max_attempts: int | None = None,
     ) -> int:
-        """Count what was marked by then and still waits, of `subjects` alone when given."""
+        """Count what was marked by then and still waits, of `subjects` alone when given.
+
+        With `max_attempts`, without what was tried as often.
+        """
         statement = select(func.count()).where(self._table.c.marked_us <= marked_until_us)
         if subjects is not None:
             statement = statement.where(self._subject.in_(subjects))
+        if max_attempts is not None:
+            statement = statement.where(self._table.c.attempt < max_attempts)
         return (await connection.execute(statement.select_from(self._table))).scalar_one()

@@ -102,6 +102,8 @@ def _create_profiles() -> None:
         sa.Column("chunk_no", sa.Integer, primary_key=True),
         sa.Column("content_hash", sa.LargeBinary, nullable=False),
         sa.Column("last_time_us", sa.BigInteger, nullable=False),
+        sa.Column("last_ordinal", sa.BigInteger, nullable=False),
+        sa.Column("last_event_id", _ID, nullable=False),
         sa.Column("vector", sa.LargeBinary, nullable=False),
     )
 
