@@ -9,7 +9,7 @@ from tests.support.cli import groundswell
 from tests.support.worlds import World, synthetic_world
 
 TRAIN_TIMEOUT_S = 120.0
-SETTINGS = ("max_epochs=12", "patience=3", "dimension=32", "width=32", "num_blocks=1")
+SETTINGS = ("max_epochs=40", "patience=8", "dimension=32", "width=32", "num_blocks=1")
 
 
 @dataclass(frozen=True)

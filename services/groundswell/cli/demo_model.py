@@ -13,7 +13,7 @@ from groundswell.artifacts.store import BundleStore, load_bundle
 from groundswell.cli import show_metrics
 from groundswell.cli.demo_checks import check
 from groundswell.cli.demo_people import Person, pick_people
-from groundswell.features.actions import ACTIONS
+from groundswell.features.actions import ACTIONS, action_number
 from groundswell.trainer.config import TrainConfig
 from groundswell.trainer.data import Prepared, load_prepared
 from groundswell.trainer.evaluate import evaluate
@@ -22,6 +22,7 @@ from groundswell.trainer.prepare import prepare
 from groundswell.trainer.train import train
 
 _TASTES = 3
+_VIEW = action_number("view")
 
 
 @dataclass(frozen=True)
@@ -49,12 +50,14 @@ class Model:
         return self.prepared.titles[row], ", ".join(self.prepared.item_table["categories"][row])
 
     def seen_by(self, user: int) -> set[str]:
-        """The ids of the items that a user has had."""
-        return {self.prepared.item_ids[row] for row in self._items_of(user)}
+        """The ids of the items that are not to be recommended to a user: a view alone bans none."""
+        span = self._span(user)
+        rows = self.prepared.items[span][self.prepared.actions[span] != _VIEW]
+        return {self.prepared.item_ids[row] for row in rows}
 
     def tastes(self, user: int) -> list[str]:
         """The categories that a user has had most of."""
-        categories = self.prepared.item_category[self._items_of(user)]
+        categories = self.prepared.item_category[self.prepared.items[self._span(user)]]
         counts = Counter(int(category) for category in categories if category >= 0)
         return [self.prepared.categories[category] for category, _ in counts.most_common(_TASTES)]
 
@@ -62,9 +65,9 @@ class Model:
         """When a user's last event happened, in microseconds since 1970."""
         return int(self.prepared.times_us[self.prepared.offsets[user + 1] - 1])
 
-    def _items_of(self, user: int) -> "np.ndarray[tuple[int], np.dtype[np.int32]]":
-        start, end = self.prepared.offsets[user], self.prepared.offsets[user + 1]
-        return self.prepared.items[start:end]
+    def _span(self, user: int) -> slice:
+        """A user's events."""
+        return slice(self.prepared.offsets[user], self.prepared.offsets[user + 1])
 
 
 def make_model(console: Console, folder: Path, seed: int) -> Model:

@@ -10,11 +10,12 @@ def one_line(error: Exception) -> str | None:
     # Only what the command has imported can have raised: these modules are light all the same.
     from groundswell.artifacts.errors import BundleError
     from groundswell.client import GroundswellError
-    from groundswell.trainer.errors import DataError, TrainError
+    from groundswell.trainer.errors import DataError, ExportError, TrainError
 
+    told = (CommandError, DataError, TrainError, ExportError, BundleError, GroundswellError)
     if isinstance(error, OSError) and error.filename is not None and error.strerror:
         text = f"{error.filename}: {error.strerror}"
-    elif isinstance(error, CommandError | DataError | TrainError | BundleError | GroundswellError):
+    elif isinstance(error, told):
         text = str(error)
     else:
         return None
