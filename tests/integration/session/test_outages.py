@@ -28,7 +28,7 @@ NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 
 
 def refused(
-    call: grpc.UnaryUnaryMultiCallable[Any, Any], request: object
+    call: "grpc.UnaryUnaryMultiCallable[Any, Any]", request: object
 ) -> tuple[grpc.StatusCode, float]:
     """The status of a call that fails, and how long it took. No client retries here."""
     started = time.monotonic()
