@@ -42,7 +42,7 @@ class TrainConfig:
     """Epochs without a better validation NDCG@10 before a stage ends."""
     negatives: int = 2048
     """Shared uniform negatives a step, for catalogues of over 20,000 items."""
-    long_horizon: int = 10
+    long_horizon: int = 20
     """The long-term view predicts any of so many coming events."""
     long_positions: int = 48
     """Positions of each history that an epoch of the profile stage reads at most."""

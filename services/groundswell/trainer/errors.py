@@ -7,3 +7,7 @@ class DataError(Exception):
 
 class TrainError(Exception):
     """Training cannot go on; the message says where it stopped."""
+
+
+class ExportError(Exception):
+    """An exported model does not say what the trained one says; nothing may be published."""

