@@ -19,7 +19,8 @@ def chunk_ages(
 ) -> NDArray[np.float32]:
     """Return [..., n] log(1 + days) between each chunk's last event and the history's last event.
 
-    `last_time_us` is one time, or one that broadcasts against [..., n]. With `use_time` False they are zeros; the head then knows the order of the chunks alone.
+    `last_time_us` is one time, or some that broadcast against [..., n]. With `use_time` False they
+    are zeros; the head then knows the order of the chunks alone.
     """
     if not use_time:
         return np.zeros(chunk_last_times_us.shape, dtype=np.float32)
