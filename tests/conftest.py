@@ -1,0 +1,7 @@
+"""Pins the threads of this process before anything starts some: two cores serve all of a test."""
+
+import os
+
+for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ.setdefault(_name, "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
