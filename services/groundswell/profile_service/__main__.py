@@ -72,7 +72,9 @@ async def main(settings: ProfileSettings) -> None:
             CatalogueServicer(catalogue, bundles), server
         )
         text_service_pb2_grpc.add_TextServiceServicer_to_server(TextServicer(bundles), server)
-        model_service_pb2_grpc.add_ModelServiceServicer_to_server(ModelServicer(bundles), server)
+        model_service_pb2_grpc.add_ModelServiceServicer_to_server(
+            ModelServicer(bundles.served, bundles.loaded_ids), server
+        )
         return SERVICES
 
     async def ready() -> None:

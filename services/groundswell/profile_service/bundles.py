@@ -5,6 +5,7 @@ import asyncio
 import structlog
 
 from groundswell.artifacts.bundle import Bundle
+from groundswell.artifacts.manifest import Manifest
 from groundswell.profile_service.encoder import ProfileModels
 from groundswell.profile_service.profiles import Profiles
 from groundswell.profile_service.settings import ProfileSettings
@@ -43,6 +44,15 @@ class LoadedBundles:
         raise FailedPrecondition(
             "BUNDLE_NOT_LOADED", f"bundle {bundle_id!r} is not loaded", field="bundle_id"
         )
+
+    def served(self) -> tuple[str, Manifest]:
+        """Return the id and the manifest of the served bundle. Raises Unavailable (NO_BUNDLE)."""
+        bundle = self.get("")
+        return bundle.id, bundle.manifest
+
+    def loaded_ids(self) -> list[str]:
+        """Name the bundles that are loaded, the served one first."""
+        return [bundle.id for bundle in self.loaded()]
 
     def loaded(self) -> list[ProfileModels]:
         """Return the bundles that are loaded, the served one first."""

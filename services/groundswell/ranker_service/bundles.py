@@ -7,6 +7,7 @@ import grpc
 import structlog
 
 from groundswell.artifacts.bundle import Bundle
+from groundswell.artifacts.manifest import Manifest
 from groundswell.ranker_service.engine import Engine
 from groundswell.ranker_service.follower import CatalogueFollower
 from groundswell.ranker_service.settings import RankerSettings
@@ -54,6 +55,11 @@ class LoadedBundles:
         if self._current is None:
             raise Unavailable("NO_BUNDLE", "no bundle is loaded yet")
         return self._current.engine
+
+    def served(self) -> tuple[str, Manifest]:
+        """Return the id and the manifest of what ranks now. Raises Unavailable (NO_BUNDLE)."""
+        engine = self.current()
+        return engine.space.bundle_id, engine.manifest
 
     def loaded_ids(self) -> list[str]:
         """Name the bundles that are loaded, the one that ranks first."""

@@ -9,7 +9,6 @@ from groundswell.artifacts.store import BundleStore
 from groundswell.common.v1 import model_service_pb2_grpc
 from groundswell.ranker.v1 import ranker_service_pb2_grpc
 from groundswell.ranker_service.bundles import LoadedBundles
-from groundswell.ranker_service.model_servicer import ModelServicer
 from groundswell.ranker_service.recommender import Recommender
 from groundswell.ranker_service.requests import RequestReader
 from groundswell.ranker_service.seen import SeenCache
@@ -17,6 +16,7 @@ from groundswell.ranker_service.servicer import RankerServicer
 from groundswell.ranker_service.settings import RankerSettings
 from groundswell.ranker_service.upstreams import Upstreams
 from groundswell.serving.channels import open_channel
+from groundswell.serving.model_servicer import ModelServicer
 from groundswell.serving.pseudonym import Pseudonymizer
 from groundswell.serving.server import serve
 from groundswell.serving.telemetry import count
@@ -39,7 +39,9 @@ async def main(settings: RankerSettings) -> None:
 
     def register(server: grpc.aio.Server) -> tuple[str, ...]:
         ranker_service_pb2_grpc.add_RankerServiceServicer_to_server(servicer, server)
-        model_service_pb2_grpc.add_ModelServiceServicer_to_server(ModelServicer(bundles), server)
+        model_service_pb2_grpc.add_ModelServiceServicer_to_server(
+            ModelServicer(bundles.served, bundles.loaded_ids), server
+        )
         return "groundswell.ranker.v1.RankerService", "groundswell.common.v1.ModelService"
 
     async def close() -> None:

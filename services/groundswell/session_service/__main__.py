@@ -8,13 +8,13 @@ from groundswell.artifacts.follower import BundleFollower
 from groundswell.artifacts.store import BundleStore
 from groundswell.common.v1 import model_service_pb2_grpc
 from groundswell.serving.channels import open_channel
+from groundswell.serving.model_servicer import ModelServicer
 from groundswell.serving.pseudonym import Pseudonymizer
 from groundswell.serving.server import run, serve
 from groundswell.serving.settings import load_settings
 from groundswell.serving.telemetry import count
 from groundswell.session.v1 import session_service_pb2_grpc
 from groundswell.session_service.bundles import LoadedBundles
-from groundswell.session_service.model_servicer import ModelServicer
 from groundswell.session_service.profile_client import EventLogClient
 from groundswell.session_service.servicer import SessionServicer
 from groundswell.session_service.sessions import Sessions
@@ -34,7 +34,9 @@ async def main(settings: SessionSettings) -> None:
 
     def register(server: grpc.aio.Server) -> tuple[str, ...]:
         session_service_pb2_grpc.add_SessionServiceServicer_to_server(servicer, server)
-        model_service_pb2_grpc.add_ModelServiceServicer_to_server(ModelServicer(bundles), server)
+        model_service_pb2_grpc.add_ModelServiceServicer_to_server(
+            ModelServicer(bundles.served, bundles.loaded_ids), server
+        )
         return "groundswell.session.v1.SessionService", "groundswell.common.v1.ModelService"
 
     async def close() -> None:

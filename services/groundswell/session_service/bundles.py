@@ -68,6 +68,15 @@ class LoadedBundles:
             "BUNDLE_NOT_LOADED", f"bundle {bundle_id!r} is not loaded", field="bundle_id"
         )
 
+    def served(self) -> tuple[str, Manifest]:
+        """Return the id and the manifest of the served bundle. Raises Unavailable (NO_BUNDLE)."""
+        bundle = self.get("")
+        return bundle.id, bundle.manifest
+
+    def loaded_ids(self) -> list[str]:
+        """Name the bundles that are loaded, the served one first."""
+        return [bundle.id for bundle in self.loaded()]
+
     def loaded(self) -> list[LoadedBundle]:
         """Return the bundles that are loaded, the served one first."""
         return [bundle for bundle in (self._current, self._previous) if bundle is not None]

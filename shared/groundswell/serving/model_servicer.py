@@ -1,6 +1,6 @@
 """Says over gRPC which bundles a process holds; every service has it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Protocol
 
@@ -35,32 +35,20 @@ class ServedManifest(Protocol):
     def metrics(self) -> Mapping[str, float]: ...
 
 
-class ServedBundle(Protocol):
-    """A loaded bundle."""
-
-    @property
-    def id(self) -> str: ...
-    @property
-    def manifest(self) -> ServedManifest: ...
-
-
-class ServedBundles(Protocol):
-    """What a process has loaded."""
-
-    def get(self, bundle_id: str, /) -> ServedBundle:
-        """Return the served bundle for an empty id. Raises Unavailable (NO_BUNDLE)."""
-        ...
-
-    def loaded(self) -> Sequence[ServedBundle]:
-        """Return all loaded bundles."""
-        ...
-
-
 class ModelServicer(ModelServiceServicer):
-    """Serves ModelService."""
+    """Serves ModelService.
 
-    def __init__(self, bundles: ServedBundles) -> None:
-        self._bundles = bundles
+    `served` returns the id and the manifest of the served bundle, or raises Unavailable
+    (NO_BUNDLE); `loaded_ids` names all loaded bundles.
+    """
+
+    def __init__(
+        self,
+        served: Callable[[], tuple[str, ServedManifest]],
+        loaded_ids: Callable[[], Sequence[str]],
+    ) -> None:
+        self._served = served
+        self._loaded_ids = loaded_ids
 
     async def GetModel(
         self,
@@ -68,10 +56,8 @@ class ModelServicer(ModelServiceServicer):
         context: grpc.aio.ServicerContext[GetModelRequest, GetModelResponse],  # noqa: ARG002
     ) -> GetModelResponse:
         """Describe the served bundle and name the loaded ones."""
-        served = self._bundles.get("")
         return GetModelResponse(
-            model=_model_info(served.id, served.manifest),
-            loaded_bundle_ids=[bundle.id for bundle in self._bundles.loaded()],
+            model=_model_info(*self._served()), loaded_bundle_ids=self._loaded_ids()
         )
 
 
