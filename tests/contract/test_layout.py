@@ -52,10 +52,12 @@ def test_every_method_of_the_contracts_is_served(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "grpc_tools.protoc", f"-I{ROOT / 'protos'}"]
     subprocess.run([*command, f"--descriptor_set_out={image}", *map(str, protos)], check=True)
     declared = descriptor_pb2.FileDescriptorSet.FromString(image.read_bytes())
-    services = "\n".join(p.read_text() for p in (ROOT / "services").rglob("*.py"))
+    code = "\n".join(
+        path.read_text() for root in ("services", "shared") for path in (ROOT / root).rglob("*.py")
+    )
     methods = [m.name for f in declared.file for s in f.service for m in s.method]
     assert len(methods) > 15
-    assert [m for m in methods if f"def {m}(" not in services] == []
+    assert [m for m in methods if f"def {m}(" not in code] == []
 
 
 def test_every_reason_that_a_service_gives_is_in_the_contracts() -> None:
