@@ -182,3 +182,18 @@ def _check(prepared: Prepared, users: NDArray[np.int32]) -> None:
     )
     if sizes != due or not within:
         raise DataError(f"the tables of {prepared.folder} do not fit each other: prepare it again")
+    check_split_order(prepared)
+
+
+def check_split_order(prepared: Prepared) -> None:
+    """Refuse a log in which a history goes on training after an event that is held out.
+
+    Training reads what lies before its targets: with such a log it would read what it must not
+    know. Raises DataError naming the user's number.
+    """
+    falls = np.flatnonzero(np.diff(prepared.split_of) < 0)
+    falls = falls[prepared.users[falls] == prepared.users[falls + 1]]
+    if len(falls):
+        user = int(prepared.users[falls[0]])
+        message = f"user {user} has events of an earlier set after held-out ones"
+        raise DataError(f"{prepared.folder} would leak into training: {message}; prepare it again")

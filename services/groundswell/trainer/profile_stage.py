@@ -64,7 +64,8 @@ class ProfileStage:
             num_heads=config.num_heads,
             dropout=config.dropout,
         )
-        self.encoder.fit(torch.from_numpy(chunk_vectors), torch.from_numpy(item_texts))
+        trained = _chunks_in_training(log, chunks)
+        self.encoder.fit(torch.from_numpy(chunk_vectors[trained]), torch.from_numpy(item_texts))
         self.encoder.to(run.device)
 
     def train(self, items_Id: Tensor, validation: Validation, epochs: int) -> float:
@@ -193,6 +194,14 @@ class ProfileStage:
             vectors[row, :count] = self._chunk_vectors[first : first + count]
             times[row, :count] = self._chunks.last_times_us[first : first + count]
         return vectors, times
+
+
+def _chunks_in_training(log: TrainingLog, chunks: Chunks) -> NDArray[np.bool_]:
+    """Return [M] True for chunks without a held-out event."""
+    counts = np.diff(chunks.offsets)
+    number = np.arange(chunks.offsets[-1]) - np.repeat(chunks.offsets[:-1], counts)
+    num_events = log.ends - log.prepared.offsets[:-1]
+    return (number + 1) * chunks.chunk_length <= np.repeat(num_events, counts)
 
 
 def _by_length(

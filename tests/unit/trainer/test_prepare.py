@@ -253,3 +253,15 @@ def test_training_on_a_held_out_event_is_refused(tmp_path: Path) -> None:
         data.check_training_targets(loaded, np.array([1, 3]))
     with pytest.raises(ValueError, match="event 4 of the test set"):
         data.check_training_targets(loaded, np.array([4]))
+
+
+def test_a_history_that_trains_on_after_a_held_out_event_is_refused(tmp_path: Path) -> None:
+    rows = [f"{user},{'abc'[n % 3]},view,{T + n}" for user in "uv" for n in range(5)]
+    prepared(tmp_path, log(*rows), split=Split.LEAVE_ONE_OUT)
+    path = tmp_path / "out" / data.EVENTS
+    table = pl.read_parquet(path)
+    planted = table["split"].to_list()
+    planted[7], planted[8] = data.VALIDATION, data.TRAIN
+    table.with_columns(split=pl.Series(planted, dtype=pl.Int8)).write_parquet(path)
+    with pytest.raises(DataError, match="leak into training: user 1 "):
+        data.load_prepared(tmp_path / "out")
