@@ -20,6 +20,7 @@ _LATEST_S = datetime(2200, 1, 1, tzinfo=UTC).timestamp()
 
 BAD_TIME = "timestamp is neither epoch seconds nor ISO-8601"
 TIME_RANGE = "timestamp is not between the years 1900 and 2200"
+MILLISECONDS_HINT = "; are the times milliseconds? Seconds are due"
 BAD_ACTION = "action is unknown"
 BAD_VALUE = "value is not a finite number"
 NOT_UTF8 = "not UTF-8"
@@ -45,14 +46,14 @@ def read_events(path: Path, *, force_order_only: bool = False) -> Events:
     raw = read_table(path, REQUIRED)
     value = next((name for name in _VALUE_COLUMNS if name in raw.frame.columns), None)
     known = {ROW, LINE, *REQUIRED, *_OPTIONAL, value}
+    _check_kinds(path, raw.frame, value)
     frame = _typed(raw.frame, value)
     order_only = force_order_only or is_order_only(frame)
     frame = frame.with_columns(reason=_reason(check_range=not order_only))
     good = frame.filter(pl.col("reason").is_null())
     gone = pl.concat([raw.left_out, frame.drop_nulls("reason").select("line", "reason")])
     if good.height == 0:
-        reasons = ", ".join(gone["reason"].unique().sort())
-        raise DataError(f"{path} has no row that can be used: {reasons}")
+        raise DataError(_nothing_left(path, gone))
     return Events(
         frame=_finished(good),
         order_only=order_only,
@@ -61,6 +62,24 @@ def read_events(path: Path, *, force_order_only: bool = False) -> Events:
         ignored_columns=tuple(name for name in raw.frame.columns if name not in known),
         unknown_actions=_unknown_actions(frame),
     )
+
+
+def _check_kinds(path: Path, frame: pl.DataFrame, value: str | None) -> None:
+    """Refuse columns of Parquet whose type can never be what is due; text is judged by the row."""
+    for name in (*REQUIRED, *_OPTIONAL, value):
+        if name is None or name not in frame.columns:
+            continue
+        kind = frame[name].dtype
+        no_time = name == "timestamp" and kind in (pl.Time, pl.Duration, pl.Boolean)
+        no_number = name == value and kind.is_temporal()
+        if kind.is_nested() or no_time or no_number:
+            raise DataError(f"the column {name!r} of {path} cannot be used: it holds {kind}")
+
+
+def _nothing_left(path: Path, gone: pl.DataFrame) -> str:
+    reasons = gone["reason"].unique().sort().to_list()
+    message = f"{path} has no row that can be used: {', '.join(reasons)}"
+    return message + MILLISECONDS_HINT if TIME_RANGE in reasons else message
 
 
 def is_order_only(frame: pl.DataFrame) -> bool:
@@ -83,6 +102,10 @@ def as_text(column: pl.Series) -> pl.Series:
     """Write a column as text: empty where nothing stands, whole floats without their fraction."""
     if column.dtype == pl.String:
         return column
+    if column.dtype.is_nested():
+        raise DataError(
+            f"the column {column.name!r} cannot be read as text: it holds {column.dtype}"
+        )
     if column.dtype.is_float() and (column.drop_nulls() == column.drop_nulls().floor()).all():
         column = column.cast(pl.Int64, strict=False)
     try:

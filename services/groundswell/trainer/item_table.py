@@ -92,7 +92,7 @@ def _categories(frame: pl.DataFrame) -> pl.Series:
     if "categories" not in frame.columns:
         return pl.repeat([], frame.height, dtype=pl.List(pl.String), eager=True)
     column = frame["categories"]
-    if isinstance(column.dtype, pl.List):
+    if isinstance(column.dtype, pl.List) and not column.dtype.inner.is_nested():
         column = column.cast(pl.List(pl.String))
     else:
         column = as_text(column).str.split("|")
@@ -129,8 +129,10 @@ def _typed(column: pl.Series) -> pl.Series:
     """
     if column.dtype == pl.Boolean or column.dtype.is_numeric():
         return column if column.dtype == pl.Boolean else column.cast(pl.Float64)
-    if isinstance(column.dtype, pl.List):
-        return column.cast(pl.List(pl.String))
+    if isinstance(column.dtype, pl.List) and not column.dtype.inner.is_nested():
+        element = pl.element().str.replace_all("\0", "", literal=True).drop_nulls()
+        texts = pl.DataFrame({"texts": column.cast(pl.List(pl.String))})
+        return texts.select(pl.col("texts").list.eval(element).alias(column.name)).to_series()
     if column.dtype.is_nested():
         raise DataError(f"the attribute {column.name!r} is neither text, number, truth nor list")
     text = as_text(column).str.replace_all("\0", "", literal=True).str.strip_chars()

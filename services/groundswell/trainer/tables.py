@@ -1,6 +1,8 @@
 """CSV and Parquet files → tables that remember each row's line, and say which rows are no rows."""
 
+import codecs
 import csv
+import re
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,6 +17,9 @@ ROW, LINE = " row", " line"
 _FIRST_DATA_RECORD = 2
 # A record may be long (a description), and pyarrow refuses one that is longer than a block.
 _BLOCK_BYTES = 32 << 20
+_NOT_UTF8 = "\ufdd1"
+"""Stands for bytes that are not UTF-8: a code point that Unicode keeps from every text."""
+_ESCAPED = re.compile("[\udc80-\udcff]")
 
 WRONG_FIELDS = "another number of fields than the header has"
 OPEN_QUOTE = f"{WRONG_FIELDS}, over several lines: is a quote never closed?"
@@ -66,7 +71,10 @@ def _read_parquet(path: Path) -> RawTable:
     except (pl.exceptions.PolarsError, OSError) as error:
         raise DataError(f"{path} cannot be read as Parquet: {error}") from error
     _check_names(path, frame.columns)
-    frame = frame.rename(str.strip).with_columns(pl.col(pl.String).fill_null(""))
+    frame = frame.rename(str.strip).with_columns(
+        pl.col(pl.String).fill_null(""),
+        pl.col(pl.Binary).map_batches(_decoded, return_dtype=pl.String),
+    )
     rows = pl.int_range(frame.height, dtype=pl.Int64, eager=True)
     frame = frame.select(rows.alias(ROW), (rows + 1).alias(LINE), pl.all())
     return RawTable(frame, left_out(pl.Series([], dtype=pl.Int64), WRONG_FIELDS), frame.height)
@@ -82,14 +90,14 @@ def _read_csv(path: Path) -> RawTable:
     names = _header(path)
     try:
         table = pyarrow_csv.read_csv(
-            path,
+            path if _is_utf8(path) else pa.BufferReader(_mended(path)),
             # One thread: only then does pyarrow know the numbers of the rows that it refuses.
             read_options=pyarrow_csv.ReadOptions(use_threads=False, block_size=_BLOCK_BYTES),
             parse_options=pyarrow_csv.ParseOptions(
                 newlines_in_values=True, ignore_empty_lines=False, invalid_row_handler=refuse
             ),
             convert_options=pyarrow_csv.ConvertOptions(
-                column_types=dict.fromkeys(names, pa.binary()), strings_can_be_null=False
+                column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=False
             ),
         )
     except (pa.ArrowInvalid, OSError) as error:
@@ -112,15 +120,40 @@ def _header(path: Path) -> list[str]:
     return names
 
 
-def _text(column: pa.ChunkedArray) -> pl.Series:
-    """Decode a column of bytes; null where they are not UTF-8."""
+def _is_utf8(path: Path) -> bool:
+    decode = codecs.getincrementaldecoder("utf-8")().decode
     try:
-        return pl.Series(values=column.cast(pa.string()))
-    except pa.ArrowInvalid:
-        return pl.Series([_decoded(value) for value in column.to_pylist()], dtype=pl.String)
+        with path.open("rb") as file:
+            while block := file.read(_BLOCK_BYTES):
+                decode(block)
+        decode(b"", final=True)
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
-def _decoded(value: bytes) -> str | None:
+def _mended(path: Path) -> bytes:
+    """Read a file with each byte that is not UTF-8 replaced by `_NOT_UTF8`.
+
+    pyarrow refuses a whole file when a row that is no row is no UTF-8 either.
+    """
+    text = path.read_bytes().decode(errors="surrogateescape")
+    return _ESCAPED.sub(_NOT_UTF8, text).encode()
+
+
+def _text(column: pa.ChunkedArray) -> pl.Series:
+    """Take a column of text; null where the file is not UTF-8."""
+    text = pl.Series(values=column)
+    broken = text.str.contains(_NOT_UTF8, literal=True)
+    return text.set(broken, None) if broken.any() else text
+
+
+def _decoded(column: pl.Series) -> pl.Series:
+    """Decode a column of bytes; empty where nothing stands, null where it is not UTF-8."""
+    return pl.Series(column.name, [_decoded_value(x or b"") for x in column], dtype=pl.String)
+
+
+def _decoded_value(value: bytes) -> str | None:
     try:
         return value.decode()
     except UnicodeDecodeError:

@@ -107,6 +107,32 @@ def test_parquet_may_hold_times_numbers_and_categories_of_any_type(
     ]
 
 
+@pytest.mark.parametrize(
+    ("name", "column"),
+    [
+        ("timestamp", pl.Series([60], dtype=pl.Duration("us"))),
+        ("timestamp", pl.Series([60], dtype=pl.Time)),
+        ("timestamp", pl.Series([True])),
+        ("user_id", pl.Series([{"id": 1}])),
+        ("value", pl.Series([[4.0]])),
+        ("value", pl.Series(["2020-01-01"]).str.to_date()),
+    ],
+)
+def test_a_parquet_column_that_can_never_be_what_is_due_is_refused_by_name(
+    tmp_path: Path, name: str, column: pl.Series
+) -> None:
+    row = {"user_id": ["u"], "item_id": ["a"], "action": ["view"], "timestamp": [1_700_000_000]}
+    pl.DataFrame({**row, name: column}).write_parquet(tmp_path / "e.parquet")
+    with pytest.raises(DataError, match=rf"column '{name}' of .*e\.parquet cannot be used"):
+        read_events(tmp_path / "e.parquet")
+
+
+def test_a_log_of_milliseconds_is_refused_with_a_hint(tmp_path: Path) -> None:
+    path = write(tmp_path / "e.csv", log("u,a,view,1700000000000"))
+    with pytest.raises(DataError, match="milliseconds"):
+        read_events(path)
+
+
 def test_a_rating_column_is_the_value_and_other_columns_are_named_as_ignored(
     tmp_path: Path,
 ) -> None:

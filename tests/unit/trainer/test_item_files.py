@@ -52,6 +52,20 @@ def test_parquet_attributes_keep_their_types(tmp_path: Path) -> None:
     ]
 
 
+def test_lists_lose_what_no_store_can_hold(tmp_path: Path) -> None:
+    frame = pl.DataFrame({"item_id": ["a"], "title": ["A"], "tags": [["x\0y", None]]})
+    frame.write_parquet(tmp_path / "i.parquet")
+    assert read_items(tmp_path / "i.parquet").frame["attributes"].to_list() == ['{"tags": ["xy"]}']
+
+
+@pytest.mark.parametrize("name", ["title", "categories", "size"])
+def test_a_nested_column_is_refused_by_name(tmp_path: Path, name: str) -> None:
+    columns = {"item_id": ["a"], "title": ["A"], name: [{"part": 1}]}
+    pl.DataFrame(columns).write_parquet(tmp_path / "i.parquet")
+    with pytest.raises(DataError, match=f"'{name}'"):
+        read_items(tmp_path / "i.parquet")
+
+
 def test_columns_that_can_be_no_attribute_are_named(tmp_path: Path) -> None:
     text = "item_id,title,available,Price (EUR),__x\na,A,yes,3,4\n"
     items = read_items(write(tmp_path / "i.csv", text))

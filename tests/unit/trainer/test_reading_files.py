@@ -36,6 +36,18 @@ def test_what_is_not_utf8_is_null_and_its_neighbours_are_not(tmp_path: Path) -> 
     assert frame.select("a", "b").rows() == [(None, "1"), ("café", "2")]
 
 
+def test_a_row_that_is_neither_complete_nor_utf8_is_left_out_alone(tmp_path: Path) -> None:
+    frame, left_out = read(tmp_path / "t.csv", b"\xef\xbb\xbfa,b\n1,2\n\xe9\n\xe9,3\n4,5\xe2\x82")
+    assert frame.select("a", "b").rows() == [("1", "2"), (None, "3"), ("4", None)]
+    assert left_out == [(3, WRONG_FIELDS)]
+
+
+def test_bytes_in_parquet_are_text_where_they_are_utf8(tmp_path: Path) -> None:
+    path = tmp_path / "t.parquet"
+    pl.DataFrame({"a": [b"caf\xc3\xa9", b"\xff", None], "b": [1, 2, 3]}).write_parquet(path)
+    assert read_table(path, ("a", "b")).frame["a"].to_list() == ["café", None, ""]
+
+
 def test_a_parquet_file_is_known_by_its_content_and_missing_texts_are_empty(tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
     pl.DataFrame({"a": ["x", None], "b": [1, None]}).write_parquet(path)
