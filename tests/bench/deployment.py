@@ -3,75 +3,58 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from groundswell.artifacts.store import load_bundle
-from groundswell.client import GroundswellClient, Targets, event, item
-from tests.bench.bundle import bench_bundle, bench_items
+from groundswell.client import GroundswellClient, Targets, item
 from tests.bench.canned_server import Answers, write_answers
+from tests.bench.world import World, world
 from tests.support.processes import Process, free_port, service_process
 
-NUM_USERS = 20
-EVENTS_PER_USER = 120
-
-_START = datetime(2026, 1, 1, tzinfo=UTC)
+_MAX_ITEMS = 1_000
 
 
 @dataclass(frozen=True)
 class Deployment:
-    """Where the services listen, and the ids of the items that they know."""
+    """Where the services listen, and the world that they hold."""
 
     profile: str
     session: str
-    bundles: Path
-    item_ids: list[str]
+    world: World
 
 
 @contextmanager
 def deployed(folder: Path) -> Iterator[Deployment]:
     """Start profile and session service with a catalogue and users who have profiles."""
-    bundles = bench_bundle()
+    served = world()
     profile_port, session_port = free_port(), free_port()
     profile = service_process(
         "groundswell.profile_service",
         profile_port,
-        bundles,
+        served.bundles,
         folder / "profile.log",
-        {"GROUNDSWELL_DATABASE_URL": f"sqlite+aiosqlite:///{folder / 'bench.db'}"},
+        {"GROUNDSWELL_DATABASE_URL": f"sqlite+aiosqlite:///{served.database}"},
     )
     targets = Targets(profile=f"127.0.0.1:{profile_port}", session=f"127.0.0.1:{session_port}")
     # What is measured is the call, not how often a window is looked up again.
     settings = {"GROUNDSWELL_PROFILE_ADDRESS": targets.profile, "GROUNDSWELL_WINDOW_TTL_S": "3600"}
     session = service_process(
-        "groundswell.session_service", session_port, bundles, folder / "session.log", settings
+        "groundswell.session_service",
+        session_port,
+        served.bundles,
+        folder / "session.log",
+        settings,
     )
     with profile, session, GroundswellClient(targets) as client:
         profile.wait_serving(targets.profile)
         session.wait_serving(targets.session)
-        _fill(client)
-        item_ids = load_bundle(bundles).item_ids
-        yield Deployment(targets.profile, targets.session, bundles, item_ids)
-
-
-def _fill(client: GroundswellClient) -> None:
-    items = bench_items()
-    client.upsert_items(
-        [item(item_id, title, categories=categories) for item_id, title, categories in items]
-    )
-    for user in range(NUM_USERS):
-        client.append_events(
-            [
-                event(
-                    f"user-{user}",
-                    items[(7 * n + user) % len(items)][0],
-                    time=_START + timedelta(minutes=11 * n),
-                )
-                for n in range(EVENTS_PER_USER)
-            ]
-        )
-    for _ in client.refresh_profiles():
-        pass
+        items = [item(i, title, categories=names) for i, title, names in served.items]
+        for start in range(0, len(items), _MAX_ITEMS):
+            client.upsert_items(items[start : start + _MAX_ITEMS])
+        for _ in client.import_events(served.events()):
+            pass
+        for _ in client.refresh_profiles():
+            pass
+        yield Deployment(targets.profile, targets.session, served)
 
 
 @contextmanager

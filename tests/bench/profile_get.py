@@ -8,10 +8,10 @@ from groundswell.profile.v1.profile_service_pb2_grpc import ProfileServiceStub
 from groundswell.serving.channels import open_channel
 from tests.bench.deployment import Deployment, canned, deployed
 from tests.bench.harness import OURS, THEIRS, Line, Side, compare, compare_throughput
+from tests.bench.world import USER
 
 _CALLS = 2_000
 _METHOD = "/groundswell.profile.v1.ProfileService/GetProfile"
-_USER = "user-0"
 
 
 def measure(folder: Path) -> list[Line]:
@@ -23,9 +23,9 @@ def measure(folder: Path) -> list[Line]:
 async def _measure(deployment: Deployment, folder: Path) -> list[Line]:
     async with open_channel(deployment.profile) as channel:
         ours = ProfileServiceStub(channel)
-        first = await ours.GetProfile(GetProfileRequest(user_id=_USER))
+        first = await ours.GetProfile(GetProfileRequest(user_id=USER))
         version = first.profile.seen.version
-        request = GetProfileRequest(user_id=_USER, known_seen_version=version)
+        request = GetProfileRequest(user_id=USER, known_seen_version=version)
         answer = await ours.GetProfile(request)
         if answer.profile.stale or not answer.profile.vector.values:
             raise RuntimeError("the user of the bench has no profile")

@@ -19,10 +19,10 @@ from groundswell.serving.channels import open_channel
 from groundswell.serving.validation import to_timestamp
 from groundswell.serving.vectors import pack_int64, pack_uint32, vector_to_proto
 from groundswell.session.v1.session_service_pb2 import EncodeSessionResponse
-from tests.bench.bundle import bench_bundle, bench_items
 from tests.bench.canned_server import Answers
 from tests.bench.deployment import canned
 from tests.bench.harness import OURS, THEIRS, Line, Side, compare, compare_throughput
+from tests.bench.world import world
 from tests.support.processes import Process, free_port, service_process
 
 _CALLS = 1_500
@@ -36,7 +36,7 @@ _SEED = 3
 
 def measure(folder: Path) -> list[Line]:
     """Measure a user with both views, 60 seen items and no filter."""
-    bundle = load_bundle(bench_bundle())
+    bundle = load_bundle(world().bundles)
     with (
         canned(folder, _profile_answers(bundle)) as profile,
         canned(folder, _session_answers(bundle)) as session,
@@ -137,7 +137,7 @@ def _catalogue(bundle: Bundle) -> list[WatchItemsResponse]:
             ),
             vector=vector_to_proto(bundle.item_vectors[row], bundle.id),
         )
-        for row, (item_id, title, names) in enumerate(bench_items())
+        for row, (item_id, title, names) in enumerate(world().items)
     ]
     starts = range(0, len(changes), _CHANGES_PER_MESSAGE)
     messages = [

@@ -11,6 +11,7 @@ from groundswell.session.v1.session_service_pb2 import EncodeSessionRequest, Rec
 from groundswell.session.v1.session_service_pb2_grpc import SessionServiceStub
 from tests.bench.deployment import Deployment, canned, deployed
 from tests.bench.harness import OURS, THEIRS, Line, Side, compare, compare_throughput
+from tests.bench.world import USER
 
 if TYPE_CHECKING:
     from groundswell.session.v1.session_service_pb2_grpc import SessionServiceAsyncStub
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
 _CALLS = 2_000
 _FRESH_CALLS = 500
 _METHOD = "/groundswell.session.v1.SessionService/EncodeSession"
-_USER = "user-0"
 
 
 def measure(folder: Path) -> list[Line]:
@@ -28,7 +28,7 @@ def measure(folder: Path) -> list[Line]:
 
 
 async def _measure(deployment: Deployment, folder: Path) -> list[Line]:
-    request = EncodeSessionRequest(user_id=_USER)
+    request = EncodeSessionRequest(user_id=USER)
     async with open_channel(deployment.session) as channel:
         ours = SessionServiceStub(channel)
         answer = await ours.EncodeSession(request)
@@ -46,10 +46,10 @@ async def _lines(
 ) -> list[Line]:
     echo = Side(lambda: theirs.EncodeSession(request))
     stored = {OURS: Side(lambda: ours.EncodeSession(request)), THEIRS: echo}
-    items = itertools.cycle(deployment.item_ids)
+    items = itertools.cycle(item_id for item_id, _, _ in deployment.world.items)
 
     async def write() -> None:
-        await ours.RecordEvents(RecordEventsRequest(events=[event(_USER, next(items), "view")]))
+        await ours.RecordEvents(RecordEventsRequest(events=[event(USER, next(items), "view")]))
 
     fresh = {OURS: Side(lambda: ours.EncodeSession(request), prepare=write), THEIRS: echo}
     return [

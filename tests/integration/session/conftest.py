@@ -59,6 +59,7 @@ def make_deployment(folder: Path, bundles: Path) -> Deployment:
             "GROUNDSWELL_PROFILE_ADDRESS": targets.profile,
             "GROUNDSWELL_APPEND_TIMEOUT_S": str(APPEND_TIMEOUT_S),
             "GROUNDSWELL_LIST_TIMEOUT_S": str(LIST_TIMEOUT_S),
+            "GROUNDSWELL_WINDOW_TTL_S": "3",
         },
     )
     client = GroundswellClient(targets, deadlines=Deadlines(read_s=10, write_s=10))
