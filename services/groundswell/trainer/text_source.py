@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 from transformers import AutoModel
+from transformers.utils.logging import disable_progress_bar
 
 from groundswell.models.text_encoder import TextEncoder
 from groundswell.trainer.errors import DataError
@@ -51,6 +52,8 @@ def put_text_encoder(source: Path, target: Path, max_tokens: int, cache: Path) -
         digest = hashlib.file_digest(file_, "sha256").hexdigest()[:_HASH_LENGTH]
     cached = cache / f"{digest}-{torch.__version__}.onnx"
     if not cached.exists():
+        # Its own progress bar would break into ours.
+        disable_progress_bar()
         encoder = AutoModel.from_pretrained(source, dtype=torch.float32)
         model = TextEncoder(encoder).eval()
         longest = min(max_tokens, int(encoder.config.max_position_embeddings))
