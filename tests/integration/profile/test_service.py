@@ -14,7 +14,7 @@ from groundswell.artifacts.store import load_bundle
 from groundswell.client import GroundswellClient, GroundswellError, event, item, vector_values
 from groundswell.features.chunks import chunk_ages
 from groundswell.features.text import chunk_text, item_text
-from tests.integration.profile.conftest import Service
+from tests.integration.profile.support import Service
 from tests.support.bundles import CATEGORIES, CHUNK_LENGTH, DIMENSION, ITEMS
 from tests.support.processes import ROOT, SECRET
 

@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 
 import structlog
@@ -44,7 +45,7 @@ class Database:
     async def open(self) -> None:
         """Bring the tables to this release's form, from empty or from an older one.
 
-        Raises FailedPrecondition (DATABASE_IN_USE, DATABASE_UNUSABLE) for a file of SQLite that
+        Raises StartError (DATABASE_IN_USE, DATABASE_UNUSABLE) for a file of SQLite that
         another process holds or that cannot be written, and Unavailable.
         """
         if self._is_sqlite:
@@ -123,24 +124,21 @@ def _unavailable(error: Exception) -> Unavailable:
 
 
 def _make_engine(url: str, is_sqlite: bool, pool_size: int, pool_timeout_s: float) -> AsyncEngine:
-    if is_sqlite:
-        engine = create_async_engine(
-            url, pool_size=pool_size, pool_timeout=pool_timeout_s, hide_parameters=True
-        )
-        event.listen(engine.sync_engine, "connect", _prepare_sqlite)
-        event.listen(engine.sync_engine, "begin", _begin_sqlite)
-        return engine
-    return create_async_engine(
-        url,
+    # Ids and texts of statements belong into no log.
+    bounded = partial(
+        create_async_engine,
         pool_size=pool_size,
         max_overflow=0,
         pool_timeout=pool_timeout_s,
-        # A connection that died with a restarted database is noticed before it is used.
-        pool_pre_ping=True,
-        # Ids and texts of statements belong into no log.
         hide_parameters=True,
-        connect_args={"connect_timeout": _CONNECT_TIMEOUT_S},
     )
+    if is_sqlite:
+        engine = bounded(url)
+        event.listen(engine.sync_engine, "connect", _prepare_sqlite)
+        event.listen(engine.sync_engine, "begin", _begin_sqlite)
+        return engine
+    # A connection that died with a restarted database is noticed before it is used.
+    return bounded(url, pool_pre_ping=True, connect_args={"connect_timeout": _CONNECT_TIMEOUT_S})
 
 
 def _modes(engine: AsyncEngine, is_sqlite: bool) -> tuple[AsyncEngine, AsyncEngine]:

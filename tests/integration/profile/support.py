@@ -1,0 +1,154 @@
+"""What the tests of the profile service share: its use cases in this process, and as a process."""
+
+import time
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from groundswell.client import GroundswellClient, Targets
+from groundswell.profile_service.events import EventLog, NewEvent, Outcome
+from groundswell.profile_service.items import Catalogue
+from groundswell.profile_service.settings import ProfileSettings
+from groundswell.profile_service.signals import Signals
+from groundswell.profile_service.store.database import Database
+from groundswell.profile_service.store.events import EventContent
+from groundswell.profile_service.store.items import Attribute, ItemContent
+from groundswell.profile_service.store.profiles import Spec
+from groundswell.profile_service.worker import Worker
+from groundswell.serving.pseudonym import Pseudonymizer
+from tests.support.processes import SECRET, Process, free_port, service_process
+
+SPEC = Spec("a text encoder:fp32:1", 4)
+
+
+class CountingEncoder:
+    """Stands for the text encoder where a test counts what is encoded: a hash of each text."""
+
+    dimension = 8
+
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+        self.poison: str | None = None
+        self.delay_s = 0.0
+
+    def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Encode texts and remember them; fails on a batch that holds the poison."""
+        if self.poison is not None and any(self.poison in text for text in texts):
+            raise RuntimeError("poison")
+        time.sleep(self.delay_s)
+        self.texts.extend(texts)
+        rows = [np.random.default_rng(list(text.encode())).normal(size=8) for text in texts]
+        return np.array(rows, np.float32).reshape(-1, 8)
+
+
+@dataclass
+class Memory:
+    """The profile service's use cases over one database, as one process has them."""
+
+    database: Database
+    log: EventLog
+    catalogue: Catalogue
+    signals: Signals
+    settings: ProfileSettings
+
+    def worker(
+        self, encoder: CountingEncoder, *, lease_s: float = 60.0, spec: Spec = SPEC
+    ) -> Worker:
+        """A worker over this database."""
+        settings = self.settings.model_copy(update={"lease_s": lease_s})
+        return Worker(self.database, encoder, spec, settings, self.signals)
+
+
+async def open_memory(url: str, bundles: Path) -> Memory:
+    """Open the use cases over a database, migrated."""
+    database = Database(url)
+    await database.open()
+    signals = Signals()
+    log = EventLog(database, Pseudonymizer(SECRET), signals)
+    catalogue = Catalogue(database, signals, 0.05)
+    settings = ProfileSettings.model_validate(
+        {"secret": SECRET, "bundles": bundles, "database_url": url}
+    )
+    return Memory(database, log, catalogue, signals, settings)
+
+
+@asynccontextmanager
+async def second_process(memory: Memory) -> AsyncIterator[Memory]:
+    """What another process has over the same PostgreSQL; with SQLite there is only one."""
+    if memory.settings.is_sqlite:
+        yield memory
+        return
+    other = await open_memory(memory.settings.database_url, memory.settings.bundles)
+    yield other
+    await other.database.close()
+
+
+def an_item(
+    name: str, title: str = "", attributes: dict[str, Attribute] | None = None
+) -> ItemContent:
+    """An item with a title of its own."""
+    return ItemContent(name, title or f"The {name}", "", ["drama"], attributes or {})
+
+
+def an_event(n: int, *, user: str = "ann", item: str = "a", time: int | None = None) -> NewEvent:
+    """The n-th event of a user, a click at time n."""
+    when = n if time is None else time
+    return NewEvent(user, f"e{n}", EventContent(item, 2, None, when, 0, "", ""))
+
+
+async def fill(
+    memory: Memory, num_events: int, *, user: str = "ann", items: str = "abcd"
+) -> list[Outcome]:
+    """Store four items, and events of one user with them in turn, at times 0, 1, 2 …"""
+    await memory.catalogue.upsert([an_item(name) for name in "abcd"])
+    events = [an_event(n, user=user, item=items[n % 4]) for n in range(num_events)]
+    return await memory.log.append(events)
+
+
+async def work_all(memory: Memory, encoder: CountingEncoder, *, items_only: bool = False) -> None:
+    """Let a worker do what is due now; with `items_only` what it claims first, the items."""
+    worker = memory.worker(encoder)
+    for _ in range(1 if items_only else 50):
+        if not await worker.step():
+            break
+    await worker.close()
+
+
+@dataclass
+class Service:
+    """A profile service as a process of its own, and a client of it."""
+
+    process: Process
+    address: str
+    client: GroundswellClient
+    folder: Path
+
+    def start(self) -> None:
+        """Start the process, or start it again, and wait until it serves."""
+        self.process.start()
+        self.process.wait_serving(self.address)
+
+
+@contextmanager
+def profile_service(
+    folder: Path, bundles: Path, environment: Mapping[str, str] | None = None
+) -> Iterator[Service]:
+    """Run a profile service; over SQLite in `folder` unless the environment says otherwise."""
+    port = free_port()
+    address = f"127.0.0.1:{port}"
+    url = f"sqlite+aiosqlite:///{folder / 'groundswell.db'}"
+    process = service_process(
+        "groundswell.profile_service",
+        port,
+        bundles,
+        folder / "log",
+        {"GROUNDSWELL_DATABASE_URL": url, **(environment or {})},
+    )
+    targets = Targets(profile=address, session="127.0.0.1:1", ranker="127.0.0.1:1")
+    with GroundswellClient(targets) as client, process:
+        process.wait_serving(address)
+        yield Service(process, address, client, folder)

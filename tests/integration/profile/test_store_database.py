@@ -1,0 +1,145 @@
+"""The database itself, on SQLite and on PostgreSQL: migrations, transactions, outages."""
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import Connection, text
+
+from groundswell.profile_service.store.database import Database
+from groundswell.profile_service.tables import metadata
+from groundswell.serving.errors import Unavailable
+from groundswell.serving.server import StartError
+from tests.integration.profile.support import Memory, an_event, an_item
+from tests.support.postgres import Postgres
+
+
+def _differences(connection: Connection) -> list[Any]:
+    options = {"compare_type": True, "compare_server_default": True}
+    return list(compare_metadata(MigrationContext.configure(connection, opts=options), metadata))
+
+
+async def test_migrations_make_exactly_the_tables_that_the_code_knows(memory: Memory) -> None:
+    async with memory.database.write() as connection:
+        assert await connection.run_sync(_differences) == []
+
+
+async def test_what_was_stored_is_there_when_the_database_is_opened_again(
+    database_url: str, memory: Memory
+) -> None:
+    await memory.catalogue.upsert([an_item("a")])
+    await memory.log.append([an_event(1)])
+    await memory.database.close()
+    again = Database(database_url)
+    await again.open()
+    async with again.read() as connection:
+        assert (await connection.execute(text("SELECT count(*) FROM events"))).scalar_one() == 1
+    await again.close()
+
+
+async def test_replicas_that_start_together_migrate_one_after_the_other(
+    server: Postgres,
+) -> None:
+    url = server.new_database()
+    replicas = [Database(url) for _ in range(3)]
+    await asyncio.gather(*(replica.open() for replica in replicas))
+    for replica in replicas:
+        async with replica.read() as connection:
+            assert (
+                await connection.execute(text("SELECT value FROM counters"))
+            ).scalars().all() == [0]
+        await replica.close()
+
+
+async def test_an_error_in_a_transaction_leaves_nothing_behind(memory: Memory) -> None:
+    with pytest.raises(RuntimeError):
+        async with memory.database.write() as connection:
+            await connection.execute(text("DELETE FROM counters"))
+            raise RuntimeError
+    assert (await memory.catalogue.upsert([an_item("a")]))[1] == 1
+
+
+async def test_a_call_that_is_given_up_halfway_leaves_nothing_behind(memory: Memory) -> None:
+    await memory.catalogue.upsert([an_item("a")])
+    written = asyncio.Event()
+
+    async def write() -> None:
+        async with memory.database.write() as connection:
+            await connection.execute(text("DELETE FROM counters"))
+            written.set()
+            await asyncio.sleep(60)
+
+    writer = asyncio.create_task(write())
+    await written.wait()
+    writer.cancel()
+    await asyncio.gather(writer, return_exceptions=True)
+    assert (await memory.catalogue.upsert([an_item("b")]))[1] == 2
+
+
+async def test_a_read_sees_one_state_however_often_it_looks(memory: Memory) -> None:
+    await memory.catalogue.upsert([an_item("a")])
+    count = text("SELECT count(*) FROM events")
+    async with memory.database.read() as connection:
+        assert (await connection.execute(count)).scalar_one() == 0
+        await memory.log.append([an_event(1)])
+        assert (await connection.execute(count)).scalar_one() == 0
+    async with memory.database.read() as connection:
+        assert (await connection.execute(count)).scalar_one() == 1
+
+
+async def test_a_database_that_cannot_be_reached_is_said_to_be_unavailable() -> None:
+    database = Database("postgresql+psycopg://nobody@127.0.0.1:1/none")
+    with pytest.raises(Unavailable, match="does not answer"):
+        await database.open()
+    await database.close()
+
+
+async def test_a_pool_that_is_used_up_refuses_and_recovers(database_url: str) -> None:
+    database = Database(database_url, pool_size=1, pool_timeout_s=0.1)
+    await database.open()
+    async with database.read():
+        with pytest.raises(Unavailable):
+            async with database.read():
+                pass
+    async with database.read() as connection:
+        assert (await connection.execute(text("SELECT 1"))).scalar_one() == 1
+    await database.close()
+
+
+async def test_a_restart_of_the_database_is_survived(server: Postgres) -> None:
+    database = Database(server.new_database())
+    await database.open()
+    # Several connections, all of which the restart breaks.
+    async with database.read(), database.read():
+        pass
+    server.stop()
+    with pytest.raises(Unavailable):
+        async with database.write():
+            pass
+    server.start()
+    for _ in range(3):
+        async with database.write() as connection:
+            assert (await connection.execute(text("SELECT 1"))).scalar_one() == 1
+    await database.close()
+
+
+async def test_a_file_of_sqlite_serves_one_process(tmp_path: Path) -> None:
+    url = f"sqlite+aiosqlite:///{tmp_path / 'groundswell.db'}"
+    first, second = Database(url), Database(url)
+    await first.open()
+    with pytest.raises(StartError, match="another process holds") as caught:
+        await second.open()
+    assert caught.value.reason == "DATABASE_IN_USE"
+    await first.close()
+    await second.open()
+    await second.close()
+
+
+async def test_a_file_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    database = Database(f"sqlite+aiosqlite:///{tmp_path / 'no folder' / 'x.db'}")
+    with pytest.raises(StartError, match="no folder") as caught:
+        await database.open()
+    assert caught.value.reason == "DATABASE_UNUSABLE"
