@@ -1,0 +1,90 @@
+"""What the session service reads of a window is what training read of the same events."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from groundswell.session_service.encoder import SessionEncoder
+from groundswell.session_service.items import ItemTable
+from groundswell.session_service.windows import Listing, Window, WindowEvent
+from groundswell.trainer.data import Prepared, load_prepared
+from groundswell.trainer.inputs import windows_before
+from groundswell.trainer.prepare import prepare
+from tests.support.worlds import synthetic_world
+
+L = 6
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
+    folder = tmp_path_factory.mktemp("world")
+    world = synthetic_world(folder, users=12, items=40)
+    prepare(world.events, world.items, folder / "prepared")
+    return load_prepared(folder / "prepared")
+
+
+class ReadingModel:
+    """Keeps what it is given, and answers with zeros."""
+
+    def __init__(self) -> None:
+        self.inputs: dict[str, NDArray[Any]] = {}
+
+    def run(self, **inputs: NDArray[Any]) -> NDArray[np.float32]:
+        self.inputs = inputs
+        return np.zeros((len(inputs["lengths"]), 1), np.float32)
+
+
+def served_window(prepared: Prepared, event: int) -> Window:
+    """The window as the service holds it just before an event of the log."""
+    user = int(np.searchsorted(prepared.offsets, event, side="right")) - 1
+    begin = int(prepared.offsets[user])
+    events = [
+        WindowEvent(
+            time_us=int(prepared.times_us[n]),
+            ordinal=n,
+            event_id=str(n),
+            sequence=n - begin + 1,
+            # Item numbers begin at 1.
+            item_no=int(prepared.items[n]) + 1,
+            action=int(prepared.actions[n]),
+            session_id="",
+        )
+        for n in range(begin, event)
+    ]
+    listing = Listing(events[-(L + 1) :], len(events))
+    return Window(L + 1).relisted(listing, capacity=L + 1, known=0, now=0.0)
+
+
+async def test_a_served_window_is_the_window_of_training(prepared: Prepared) -> None:
+    model = ReadingModel()
+    items = ItemTable(dimension=1)
+    for row in range(prepared.num_items):
+        items.upsert(prepared.item_ids[row], row + 1, np.array([row], np.float32))
+    encoder = SessionEncoder(
+        "bundle",
+        model,  # type: ignore[arg-type] # all that is read of a model is `run`
+        items,
+        window_length=L,
+        use_time=not prepared.order_only,
+        max_batch=1,
+        max_queue=10,
+    )
+    num_events = int(prepared.offsets[-1])
+    assert num_events > 10 * L
+    for event in range(0, num_events, 7):
+        await encoder.encode(served_window(prepared, event).events)
+        trained = windows_before(prepared, np.array([event]), L)
+        length = int(trained.lengths[0])
+        assert model.inputs["lengths"].tolist() == [length]
+        served = {
+            "rows": model.inputs["item_vectors"][0, :length, 0],
+            "actions": model.inputs["actions"][0, :length],
+            "gaps": model.inputs["gaps"][0, :length],
+            "starts": model.inputs["starts"][0, :length],
+        }
+        for name, values in served.items():
+            expected = getattr(trained, name)[0, :length]
+            np.testing.assert_allclose(values, expected, rtol=1e-6, err_msg=f"{name} at {event}")
+    await encoder.close()
