@@ -1,10 +1,32 @@
 """What a training run can be told, with defaults that hold without tuning."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from groundswell.trainer.errors import DataError
+
+_AT_LEAST = {
+    "max_tokens": 8,
+    "dimension": 4,
+    "window_length": 1,
+    "chunk_length": 1,
+    "max_chunks": 1,
+    "width": 1,
+    "num_blocks": 1,
+    "num_heads": 1,
+    "warmup_steps": 0,
+    "batch_windows": 1,
+    "epochs": 0,
+    "max_epochs": 1,
+    "patience": 1,
+    "negatives": 1,
+    "long_horizon": 1,
+    "long_positions": 1,
+    "gate_width": 1,
+    "max_positions": 1,
+}
 
 
 @dataclass(frozen=True)
@@ -56,27 +78,14 @@ class TrainConfig:
     """Training positions that the gate and the interest head read at most."""
 
     def __post_init__(self) -> None:
-        for name, low in (
-            ("dimension", 4),
-            ("window_length", 1),
-            ("chunk_length", 1),
-            ("max_chunks", 1),
-            ("max_tokens", 8),
-            ("num_blocks", 1),
-            ("num_heads", 1),
-            ("batch_windows", 1),
-            ("max_epochs", 1),
-            ("patience", 1),
-            ("negatives", 1),
-            ("long_horizon", 1),
-            ("long_positions", 1),
-            ("max_positions", 1),
-        ):
+        for name, low in _AT_LEAST.items():
             if getattr(self, name) < low:
                 raise DataError(f"{name} must be at least {low}, not {getattr(self, name)}")
-        for name in ("dropout", "id_dropout", "long_stale", "chunk_dropout"):
+        for name in ("dropout", "id_dropout", "long_stale", "chunk_dropout", "ema"):
             if not 0 <= getattr(self, name) < 1:
                 raise DataError(f"{name} must be from 0 to below 1, not {getattr(self, name)}")
+        if not 0 < self.learning_rate < math.inf:
+            raise DataError(f"learning_rate must be above 0, not {self.learning_rate}")
         if self.width % self.num_heads:
             raise DataError(f"width {self.width} is no multiple of num_heads {self.num_heads}")
         if self.gate not in ("scalar", "per-dimension", "constant"):

@@ -34,9 +34,10 @@ def model() -> SessionTransformer:
     model = SessionTransformer(
         DIMENSION, LENGTH, width=16, num_blocks=2, num_heads=2, dropout=0.3
     ).eval()
-    for block in model.blocks:
-        # As after training: a table of zeros would hide a wrong distance.
-        torch.nn.init.normal_(block.distance.weight)
+    for name, weights in model.named_parameters():
+        if name.endswith("distance.weight"):
+            # As after training: a table of zeros would hide a wrong distance.
+            torch.nn.init.normal_(weights)
     return model
 
 
