@@ -46,7 +46,7 @@ class Postgres:
 def postgres(folder: Path) -> Iterator[Postgres]:
     """Start a server in a folder; it is stopped and its data removed at the end."""
     server = get_server(folder / "data", cleanup_mode="delete")
-    # Nothing here outlives the machine; at the end alone, waiting for the disk takes up to a minute.
+    # Nothing here outlives the machine, and waiting for its disk takes up to a minute.
     server.psql("ALTER SYSTEM SET fsync = off; SELECT pg_reload_conf()")
     try:
         yield Postgres(server)

@@ -5,11 +5,9 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
-from sqlalchemy.ext.asyncio import AsyncConnection
-
 from groundswell.profile_service.signals import Signals
 from groundswell.profile_service.store import events as statements
-from groundswell.profile_service.store.database import Database, now_us
+from groundswell.profile_service.store.database import Database, DatabaseConnection, now_us
 from groundswell.profile_service.store.events import EventContent, KnownEvent, OrderKey
 from groundswell.profile_service.store.work import WorkList
 from groundswell.profile_service.tables import stale_users
@@ -115,7 +113,7 @@ class _Batch:
         self._stored_us = now_us()
 
     async def load(
-        self, connection: AsyncConnection, keys: Sequence[bytes], new: Sequence[NewEvent]
+        self, connection: DatabaseConnection, keys: Sequence[bytes], new: Sequence[NewEvent]
     ) -> None:
         """Lock the users, and look up which of the events are stored already."""
         items = [self._item_numbers.get(event.content.item_id) for event in new]

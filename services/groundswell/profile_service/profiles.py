@@ -8,13 +8,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from groundswell.features.chunks import chunk_ages
 from groundswell.profile_service.encoder import History, ProfileModels
 from groundswell.profile_service.store import events as event_statements
 from groundswell.profile_service.store import profiles as statements
-from groundswell.profile_service.store.database import Database, now_us
+from groundswell.profile_service.store.database import Database, DatabaseConnection, now_us
 from groundswell.profile_service.store.work import WorkList
 from groundswell.profile_service.tables import stale_items, stale_users
 from groundswell.serving.pseudonym import Pseudonymizer
@@ -50,8 +49,8 @@ class Progress(NamedTuple):
     num_items_left: int
 
 
-_NOTHING_SEEN = Seen(np.empty(0, np.int64), np.empty(0, np.uint32))
-_UNKNOWN = Profile(None, 0, 0, None, None, _NOTHING_SEEN)
+NOTHING_SEEN = Seen(np.empty(0, np.int64), np.empty(0, np.uint32))
+_UNKNOWN = Profile(None, 0, 0, None, None, NOTHING_SEEN)
 
 
 @dataclass(slots=True)
@@ -59,7 +58,7 @@ class _Held:
     """What is kept of one user between reads."""
 
     seen_sequence: int = 0
-    seen: Seen = _NOTHING_SEEN
+    seen: Seen = NOTHING_SEEN
     vectors: dict[str, tuple[int, NDArray[np.float32]]] = field(default_factory=dict)
     """By bundle: the profile's `covered_us`, and the vector computed from it."""
 
@@ -139,7 +138,7 @@ class Profiles:
         return held
 
     async def _load_seen(
-        self, connection: AsyncConnection, last_sequences: dict[int, int], held: dict[int, _Held]
+        self, connection: DatabaseConnection, last_sequences: dict[int, int], held: dict[int, _Held]
     ) -> None:
         behind = {
             number: held[number].seen_sequence
@@ -150,7 +149,7 @@ class Profiles:
             return
         newer = await event_statements.actions_since(connection, behind)
         for number, actions in newer.items():
-            held[number].seen = _with_actions(held[number].seen, actions)
+            held[number].seen = with_actions(held[number].seen, actions)
             # Every event up to here was read in this transaction; a later one may be read twice,
             # which changes nothing.
             held[number].seen_sequence = last_sequences[number]
@@ -171,7 +170,7 @@ def _held_vectors(
 
 
 async def _load_histories(
-    connection: AsyncConnection, outdated: dict[int, Any], models: ProfileModels
+    connection: DatabaseConnection, outdated: dict[int, Any], models: ProfileModels
 ) -> dict[int, History]:
     """Load what the head reads of users."""
     newest = models.manifest.max_chunks
@@ -197,7 +196,7 @@ def _profile(num_events: int, row: Any, seen: Seen, vector: NDArray[np.float32] 
     )
 
 
-def _with_actions(seen: Seen, actions: Sequence[tuple[int, int]]) -> Seen:
+def with_actions(seen: Seen, actions: Sequence[tuple[int, int]]) -> Seen:
     """Add (item_no, action) pairs to what was seen."""
     if not actions:
         return seen

@@ -9,7 +9,6 @@ from typing import Any, Protocol
 import numpy as np
 import structlog
 from numpy.typing import NDArray
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from groundswell.features.text import content_hash, item_text
 from groundswell.profile_service.histories import Chunk, CutHistory, cut, start_of, tail_vector
@@ -18,7 +17,7 @@ from groundswell.profile_service.signals import Signals
 from groundswell.profile_service.store import events as event_statements
 from groundswell.profile_service.store import items as item_statements
 from groundswell.profile_service.store import profiles as profile_statements
-from groundswell.profile_service.store.database import Database, now_us
+from groundswell.profile_service.store.database import Database, DatabaseConnection, now_us
 from groundswell.profile_service.store.events import OrderKey
 from groundswell.profile_service.store.profiles import Spec
 from groundswell.profile_service.store.work import Claim, WorkList
@@ -226,7 +225,7 @@ class Worker:
         count("chunks_encoded", amount=len(chunk_rows))
 
     async def _cut_histories(
-        self, connection: AsyncConnection, user_nos: list[int]
+        self, connection: DatabaseConnection, user_nos: list[int]
     ) -> tuple[list[CutHistory], dict[tuple[int, int], tuple[bytes, OrderKey]]]:
         """Cut what is new of each history; also return the content and the end of each chunk."""
         known = await profile_statements.find_profiles(connection, user_nos, self.spec)

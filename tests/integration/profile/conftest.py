@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from groundswell.client import GroundswellClient, item
 from tests.integration.profile.support import Memory, Service, open_memory, profile_service
-from tests.support.bundles import tiny_bundle
+from tests.support.bundles import ITEMS, tiny_bundle
 from tests.support.postgres import Postgres, postgres
 
 DATABASES = ("sqlite", "postgresql")
@@ -46,3 +47,10 @@ def service(tmp_path_factory: pytest.TempPathFactory, bundles: Path) -> Iterator
     folder = tmp_path_factory.mktemp("profile")
     with profile_service(folder, bundles) as running:
         yield running
+
+
+@pytest.fixture(scope="module")
+def client(service: Service) -> GroundswellClient:
+    """A client of the service, with the items of the tiny bundle in the catalogue."""
+    service.client.upsert_items(item(i, title, categories=c) for i, title, c in ITEMS)
+    return service.client

@@ -1,35 +1,23 @@
 """The profile service as a process of its own, called over gRPC."""
 
-import math
 import struct
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from groundswell.artifacts.store import load_bundle
-from groundswell.client import GroundswellClient, GroundswellError, event, item, vector_values
+from groundswell.client import GroundswellClient, event, item, vector_values
 from groundswell.features.chunks import chunk_ages
 from groundswell.features.text import chunk_text, item_text
 from tests.integration.profile.support import Service
 from tests.support.bundles import CATEGORIES, CHUNK_LENGTH, DIMENSION, ITEMS
-from tests.support.processes import ROOT, SECRET
+from tests.support.processes import ROOT, SECRET, free_port, service_process
 
 _START = 1_700_000_000
-
-
-@pytest.fixture(scope="module")
-def client(service: Service) -> GroundswellClient:
-    """The client, with the items of the tiny bundle in the catalogue."""
-    service.client.upsert_items(item(i, title, categories=c) for i, title, c in ITEMS)
-    return service.client
-
-
-def _refused(error: GroundswellError) -> tuple[str, str, list[str]]:
-    return error.status.name, error.reason, [violation.field for violation in error.violations]
 
 
 def test_the_long_vector_is_what_the_bundles_head_says_of_the_history(
@@ -124,59 +112,6 @@ def test_interests_of_a_text_are_a_distribution(client: GroundswellClient) -> No
     assert answer.unknown_share == 0
 
 
-def test_a_text_that_the_encoder_cannot_read_is_refused(client: GroundswellClient) -> None:
-    with pytest.raises(GroundswellError) as caught:
-        client.predict_interests("\U0001f9ff\U0001f9ff \U0001f9ff \U0001f9ff")
-    assert _refused(caught.value) == ("INVALID_ARGUMENT", "TEXT_UNKNOWN", ["text"])
-
-
-def test_each_bad_event_is_rejected_for_itself_and_named(client: GroundswellClient) -> None:
-    good = event("careful", "item-1", event_id="good")
-    bad = {
-        "EVENT_ID_INVALID": event("careful", "item-1", event_id=""),
-        "USER_ID_INVALID": event("", "item-1"),
-        "ITEM_ID_INVALID": event("careful", ""),
-        "ACTION_INVALID": event("careful", "item-1", 0),  # type: ignore[arg-type]
-        "VALUE_INVALID": event("careful", "item-1", value=math.nan),
-        "TIME_INVALID": event("careful", "item-1", time=9e9),
-        "ORDINAL_INVALID": event("careful", "item-1", ordinal=-1),
-        "SESSION_ID_INVALID": event("careful", "item-1", session_id="\0"),
-        "ITEM_NOT_FOUND": event("careful", "no such item"),
-    }
-    results = client.append_events([good, *bad.values()])
-    assert [r.reason for r in results] == ["", *bad]
-    assert all(r.detail for r in results[1:])
-    assert [e.event.event_id for e in client.list_events("careful")] == ["good"]
-
-
-def test_bad_requests_are_refused_with_the_field_named(client: GroundswellClient) -> None:
-    calls: dict[tuple[str, str], Callable[[], object]] = {
-        ("USER_ID_INVALID", "user_id"): lambda: client.get_profile(""),
-        ("ITEM_ID_INVALID", "item_id"): lambda: client.get_item("x" * 300),
-        ("ITEMS_INVALID", "items"): lambda: client.upsert_items([]),
-        ("TITLE_INVALID", "items[0].title"): lambda: client.upsert_items([item("a", "\0")]),
-        ("ATTRIBUTES_INVALID", "items[0].attributes.price"): lambda: client.upsert_items(
-            [item("a", attributes={"price": math.inf})]
-        ),
-        ("PAGE_SIZE_INVALID", "page_size"): lambda: list(
-            client.list_events("a", page_size=100_000)
-        ),
-        ("TEXTS_INVALID", "texts[0]"): lambda: client.encode_texts([""]),
-        ("EVENTS_INVALID", "events"): lambda: client.append_events([]),
-        ("REVISION_INVALID", "since_revision"): lambda: next(iter(client.watch_items(-1))),
-    }
-    for (reason, field), call in calls.items():
-        with pytest.raises(GroundswellError) as caught:
-            call()
-        assert _refused(caught.value) == ("INVALID_ARGUMENT", reason, [field])
-
-
-def test_a_bundle_that_is_not_loaded_is_refused(client: GroundswellClient) -> None:
-    with pytest.raises(GroundswellError) as caught:
-        client.get_profile("long", bundle_id="0123456789abcdef")
-    assert caught.value.reason == "BUNDLE_NOT_LOADED"
-
-
 def test_no_file_of_the_service_holds_a_user_id(
     service: Service, client: GroundswellClient
 ) -> None:
@@ -202,12 +137,75 @@ def test_what_was_acknowledged_is_there_after_a_kill(
     assert again[0].sequence == 51
 
 
+def test_a_log_is_imported_batch_by_batch_and_again_without_harm(client: GroundswellClient) -> None:
+    log = [
+        event("imported", ITEMS[n % 30][0], event_id=f"i{n}", time=_START + n) for n in range(95)
+    ]
+    log[50] = event("imported", "no such item", event_id="i50")
+    answers = list(client.import_events(log, batch_size=40))
+    assert [a.num_accepted for a in answers] == [40, 39, 15]
+    (rejected,) = answers[1].rejected
+    assert (rejected.index, rejected.result.reason) == (10, "ITEM_NOT_FOUND")
+    again = list(client.import_events(log, batch_size=40))
+    assert [a.num_duplicate for a in again] == [40, 39, 15]
+    stored = list(client.list_events("imported", page_size=7))
+    assert [e.event.event_id for e in stored] == [f"i{n}" for n in range(94, -1, -1) if n != 50]
+    assert {e.event.user_id for e in stored} == {""}
+
+
+def test_items_are_listed_by_number_page_by_page(client: GroundswellClient) -> None:
+    listed = list(client.list_items(page_size=7))
+    assert [i.item_no for i in listed] == sorted(i.item_no for i in listed)
+    assert {i for i, _, _ in ITEMS} <= {i.item_id for i in listed}
+    assert next(i for i in listed if i.item_id == "item-3") == client.get_item("item-3")
+
+
+def test_an_item_comes_back_as_it_was_written(client: GroundswellClient) -> None:
+    attributes: dict[str, str | float | bool | Sequence[str]] = {
+        "price": 3.5,
+        "brand": "acme \u202e 🦆",
+        "new": True,
+        "tags": ["a", "b"],
+    }
+    written = item("whole", "T", description="D", categories=["b", "a"], attributes=attributes)
+    written.available = False
+    client.upsert_items([written])
+    stored = client.get_item("whole")
+    assert (stored.item_no, stored.revision) > (0, 0)
+    written.item_no, written.revision = stored.item_no, stored.revision
+    assert stored == written
+
+
+def test_a_second_process_over_the_same_file_is_refused(
+    service: Service, bundles: Path, tmp_path: Path
+) -> None:
+    url = f"sqlite+aiosqlite:///{service.folder / 'groundswell.db'}"
+    second = service_process(
+        "groundswell.profile_service",
+        free_port(),
+        bundles,
+        tmp_path / "log",
+        {"GROUNDSWELL_DATABASE_URL": url},
+    )
+    with second:
+        assert second.wait() == 1
+    assert "DATABASE_IN_USE" in second.log()
+    assert "Traceback" not in second.log()
+
+
 @pytest.mark.parametrize(
     ("arguments", "variables", "named"),
     [
         ((), {"DATABASE_URL": "mysql://x"}, "GROUNDSWELL_DATABASE_URL"),
+        ((), {"DATABASE_URL": "sqlite+aiosqlite:///:memory:"}, "names no file"),
         ((), {"WORKER": "0"}, "GROUNDSWELL_WORKER"),
         (("encode",), {"DATABASE_URL": "sqlite+aiosqlite:///x.db"}, "needs PostgreSQL"),
+        (("encode", "--device", "abacus"), {}, "GROUNDSWELL_DEVICE"),
+        (
+            ("encode", "--device", "cuda"),
+            {"DATABASE_URL": "sqlite+aiosqlite:///x.db"},
+            "PostgreSQL",
+        ),
         (("decode",), {}, "decode"),
     ],
 )

@@ -20,6 +20,9 @@ from groundswell.profile_service.migrations import upgrade
 from groundswell.profile_service.store.file_lock import lock_file
 from groundswell.serving.errors import Unavailable
 
+DatabaseConnection = AsyncConnection
+"""What statements run on; use cases hand it on and never run SQL of their own."""
+
 _log = structlog.get_logger(__name__)
 _RETRY_AFTER_S = 1.0
 _CONNECT_TIMEOUT_S = 5
