@@ -11,6 +11,7 @@ from groundswell.cli import deployment
 from groundswell.cli.demo import serve_scenes
 from groundswell.cli.demo_model import Model
 from groundswell.cli.demo_people import other_taste, pick_people
+from groundswell.cli.demo_story import Story
 from groundswell.cli.failures import CommandError
 from groundswell.cli.state import State
 from groundswell.trainer.data import load_prepared
@@ -28,7 +29,7 @@ def test_the_scenes_show_everything_and_leave_nothing(trained: Trained, tmp_path
     model = model_of(trained, tmp_path)
     shown = io.StringIO()
     with State(tmp_path / "state") as state:
-        serve_scenes(Console(file=shown, width=120), state, model)
+        serve_scenes(Story(Console(file=shown, width=120)), state, model)
     text = shown.getvalue()
     for person in model.people:
         assert f"User {person.user_id}: {person.num_events} events" in text
@@ -54,5 +55,5 @@ def test_a_scene_that_goes_wrong_ends_the_services(
         State(tmp_path / "state") as state,
         pytest.raises(CommandError, match="events were rejected"),
     ):
-        serve_scenes(Console(file=io.StringIO()), state, model)
+        serve_scenes(Story(Console(file=io.StringIO())), state, model)
     assert deployment.taken_ports(ports) == {}

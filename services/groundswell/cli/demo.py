@@ -1,7 +1,6 @@
 """The main job from end to end: train, evaluate, serve, recommend, move with new events, end."""
 
 import os
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +12,7 @@ from groundswell.cli.connection import connected
 from groundswell.cli.demo_checks import check
 from groundswell.cli.demo_model import Model, make_model
 from groundswell.cli.demo_scenes import Scenes
+from groundswell.cli.demo_story import Story
 from groundswell.cli.failures import CommandError
 from groundswell.cli.launcher import Suite
 from groundswell.cli.state import State
@@ -21,35 +21,33 @@ from groundswell.client import GroundswellError
 
 def run_demo(folder: Path, seed: int) -> None:
     """Do everything, and raise CommandError at the first thing that does not work."""
-    console = Console(highlight=False)
-    began = time.monotonic()
+    story = Story(Console(highlight=False))
     folder.mkdir(parents=True, exist_ok=True)
     with State(folder / "state") as state:
         state.clear()
-        model = make_model(console, folder, seed)
-        serve_scenes(console, state, model)
-    seconds = time.monotonic() - began
-    console.rule(f"Everything worked and has ended, in {seconds:.0f} s")
-    console.print(
+        model = make_model(story, folder, seed)
+        serve_scenes(story, state, model)
+    story.chapter("Everything worked and has ended")
+    story.console.print(
         f"To go on with it: groundswell up --bundles {model.bundles}, and in a second terminal: "
         f"groundswell recommend {model.people[0].user_id}",
         soft_wrap=True,
     )
 
 
-def serve_scenes(console: Console, state: State, model: Model) -> None:
+def serve_scenes(story: Story, state: State, model: Model) -> None:
     """Start the services on free ports, play the scenes, end them, and see that nothing is left."""
     ports = deployment.free_ports()
-    pids = _serve(console, state, model, ports)
+    pids = _serve(story, state, model, ports)
     left = [pid for pid in pids if _exists(pid)]
     check(not left, f"processes {left} still run")
     taken = deployment.taken_ports(ports)
     check(not taken, f"ports are still taken: {taken}")
 
 
-def _serve(console: Console, state: State, model: Model, ports: deployment.Ports) -> list[int]:
+def _serve(story: Story, state: State, model: Model, ports: deployment.Ports) -> list[int]:
     """Serve while the scenes play; returns which processes it were."""
-    console.rule("The services, each a process of its own")
+    story.chapter("The services, each a process of its own")
     services = deployment.embedded_services(
         model.bundles, state, ports, worker_threads=os.cpu_count() or 1
     )
@@ -60,10 +58,10 @@ def _serve(console: Console, state: State, model: Model, ports: deployment.Ports
         suite.wait_serving()
         for service in services:
             pid = suite.pids[service.name]
-            console.print(f"{service.name:<8} {service.address}  SERVING  (process {pid})")
+            story.console.print(f"{service.name:<8} {service.address}  SERVING  (process {pid})")
         pids = list(suite.pids.values())
         with _told_by(suite), connected(ports.targets, "profile") as client:
-            Scenes(console, client, model).play()
+            Scenes(story, client, model).play()
         suite.raise_if_ended()
     return pids
 

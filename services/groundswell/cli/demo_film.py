@@ -4,7 +4,6 @@ from statistics import median
 from typing import NamedTuple
 
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from groundswell.cli import show
@@ -63,11 +62,15 @@ class NewFilm:
             f"{num_users} users, there at rank {median(p.rank for p in placed):.0f} in the middle. "
             "It ranks highest for:"
         )
-        table = Table("user", "rank", "score", "what they had most of")
+        kind = " or ".join(FILM.categories)
+        table = show.plain_table()
+        for name in ("user", "rank", "score", f"{kind} among what they had"):
+            table.add_column(name, justify="right")
         for each in placed[:_SHOWN]:
-            tastes = ", ".join(self._model.tastes(each.user))
+            share = self._model.share(FILM.categories, each.user)
             user_id = self._model.prepared.user_ids[each.user]
-            table.add_row(user_id, str(each.rank), f"{each.score:.3f}", tastes)
+            table.add_row(user_id, str(each.rank), f"{each.score:.3f}", f"{share:.0%}")
+        table.add_row("everyone", "", "", f"{self._model.share(FILM.categories):.0%}")
         self._console.print(table)
 
     @property

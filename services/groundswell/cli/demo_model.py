@@ -1,18 +1,18 @@
 """The demo's first half: the data, a bundle trained on it, and how good that is."""
 
 import json
-from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-from rich.console import Console
 
 from groundswell.artifacts.store import BundleStore, load_bundle
 from groundswell.cli import show_metrics
 from groundswell.cli.demo_checks import check
 from groundswell.cli.demo_people import Person, pick_people
+from groundswell.cli.demo_story import Story
 from groundswell.features.actions import ACTIONS, action_number
 from groundswell.trainer.config import TrainConfig
 from groundswell.trainer.data import Prepared, load_prepared
@@ -21,7 +21,6 @@ from groundswell.trainer.movielens import LICENCE, Files, get_movielens
 from groundswell.trainer.prepare import prepare
 from groundswell.trainer.train import train
 
-_TASTES = 3
 _VIEW = action_number("view")
 
 
@@ -55,11 +54,12 @@ class Model:
         rows = self.prepared.items[span][self.prepared.actions[span] != _VIEW]
         return {self.prepared.item_ids[row] for row in rows}
 
-    def tastes(self, user: int) -> list[str]:
-        """The categories that a user has had most of."""
-        categories = self.prepared.item_category[self.prepared.items[self._span(user)]]
-        counts = Counter(int(category) for category in categories if category >= 0)
-        return [self.prepared.categories[category] for category, _ in counts.most_common(_TASTES)]
+    def share(self, categories: Iterable[str], user: int | None = None) -> float:
+        """The share of events, a user's or everyone's, whose items are in one of the categories."""
+        wanted = set(categories)
+        fits = [not wanted.isdisjoint(own) for own in self.prepared.item_table["categories"]]
+        span = slice(None) if user is None else self._span(user)
+        return float(np.mean(np.array(fits)[self.prepared.items[span]]))
 
     def last_us(self, user: int) -> int:
         """When a user's last event happened, in microseconds since 1970."""
@@ -70,22 +70,22 @@ class Model:
         return slice(self.prepared.offsets[user], self.prepared.offsets[user + 1])
 
 
-def make_model(console: Console, folder: Path, seed: int) -> Model:
+def make_model(story: Story, folder: Path, seed: int) -> Model:
     """Get the data (once), prepare it, train (each time) and evaluate."""
     prepared_folder, bundles = folder / "prepared", folder / "bundles"
-    console.rule("MovieLens-100k")
+    story.chapter("MovieLens-100k")
     files = get_movielens(folder / "data")
-    console.print(f"{files.events} ({files.source}). {LICENCE}.", soft_wrap=True)
-    prepare(files.events, files.items, prepared_folder, console=console)
+    story.console.print(f"{files.events} ({files.source}). {LICENCE}.", soft_wrap=True)
+    prepare(files.events, files.items, prepared_folder, console=story.console)
     prepared = load_prepared(prepared_folder)
-    console.rule("Training")
-    bundle_id = train(prepared, bundles, TrainConfig(), "cpu", seed, console)
+    story.chapter("Training")
+    bundle_id = train(prepared, bundles, TrainConfig(), "cpu", seed, story.console)
     store = BundleStore(bundles)
     check(store.current() == bundle_id, "the new bundle is not the current one")
-    console.rule("How good it is")
+    story.chapter("How good it is")
     figures = evaluate(load_bundle(store.path(bundle_id)), prepared)
     (folder / "evaluation.json").write_text(json.dumps(figures, indent=2) + "\n")
-    console.print(show_metrics.table(figures))
+    story.console.print(show_metrics.table(figures))
     models = figures["models"]
     check(
         models["fused"]["ndcg@10"] > models["popularity"]["ndcg@10"],

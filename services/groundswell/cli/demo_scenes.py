@@ -2,7 +2,6 @@
 
 from datetime import UTC, datetime
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -11,6 +10,7 @@ from groundswell.cli.demo_checks import check, until, wait_encoded
 from groundswell.cli.demo_film import NewFilm
 from groundswell.cli.demo_model import Model
 from groundswell.cli.demo_people import OtherTaste, Person, other_taste
+from groundswell.cli.demo_story import Story
 from groundswell.cli.event_import import import_log
 from groundswell.cli.item_import import import_catalogue
 from groundswell.client import GroundswellClient, event
@@ -29,8 +29,9 @@ _RATING = 5.0
 class Scenes:
     """The demo's second half, over services that hold nothing yet."""
 
-    def __init__(self, console: Console, client: GroundswellClient, model: Model) -> None:
-        self._console = console
+    def __init__(self, story: Story, client: GroundswellClient, model: Model) -> None:
+        self._chapter = story.chapter
+        self._console = story.console
         self._client = client
         self._model = model
 
@@ -40,13 +41,13 @@ class Scenes:
         for person in self._model.people:
             self._show_person(person)
         person = self._model.people[-1]
-        self._console.rule(f"User {person.user_id} turns to something else")
+        self._chapter(f"User {person.user_id} turns to something else")
         self._turn(person, other_taste(self._model.prepared, person))
-        self._console.rule("A film that no training saw")
+        self._chapter("A film that no training saw")
         NewFilm(self._console, self._client, self._model).show()
 
     def _fill(self) -> None:
-        self._console.rule("Catalogue and log go into the services")
+        self._chapter("Catalogue and log go into the services")
         num_items = import_catalogue(self._client, self._console, self._model.files.items)
         journal = self._model.folder / "import.json"
         imported = import_log(
@@ -59,7 +60,7 @@ class Scenes:
         until(lambda: self._client.similar_items(newest, page_size=1), "the ranker has the items")
 
     def _show_person(self, person: Person) -> None:
-        self._console.rule(f"User {person.user_id}: {person.num_events} events")
+        self._chapter(f"User {person.user_id}: {person.num_events} events")
         as_of = person.last_us / 1e6 + _SOON_S
         answer = self._recommend(person, as_of)
         check(not answer.degradations, f"the answer is not a full one: {answer.degradations}")
@@ -136,7 +137,7 @@ class Scenes:
         counts = [_count(answer, category) for answer in pair]
         table.add_row(f"{category} among the {PAGE}", *map(str, counts))
         weights = (f"{answer.fusion_weight:.2f}" for answer in pair)
-        table.add_row("α, the share of the short-term view", *weights)
+        table.add_row("α, the short-term view's share", *weights)
         self._console.print(table)
         check(
             chances[1] > chances[0], f"three events of {category} did not raise the interest in it"

@@ -72,6 +72,7 @@ def demo(
         try:
             run_demo(folder, seed)
         except KeyboardInterrupt:
+            typer.echo("groundswell: interrupted; everything has ended", err=True)
             raise typer.Exit(EXIT_INTERRUPTED) from None
 
 

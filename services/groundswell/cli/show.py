@@ -14,7 +14,7 @@ from groundswell.ranker.v1 import ranker_service_pb2 as pb
 _BAR_WIDTH = 30
 _SOURCES = {
     pb.FUSION_WEIGHT_SOURCE_LEARNED: "learned",
-    pb.FUSION_WEIGHT_SOURCE_CONSTANT: "the bundle's constant",
+    pb.FUSION_WEIGHT_SOURCE_CONSTANT: "constant",
     pb.FUSION_WEIGHT_SOURCE_FORCED: "forced",
     pb.FUSION_WEIGHT_SOURCE_ONE_VIEW: "only one view is there",
 }
@@ -98,7 +98,7 @@ def _fusion_weight(answer: pb.RecommendResponse) -> str:
     bundle = f"bundle {answer.bundle_id[:12]}"
     if source is None:
         return bundle
-    return f"α = {answer.fusion_weight:.2f} ({source}), the share of the short-term view; {bundle}"
+    return f"α = {answer.fusion_weight:.2f} ({source}), the short-term view's share · {bundle}"
 
 
 def _shortcomings(degradations: Sequence[pb.Degradation.ValueType]) -> list[Text]:
