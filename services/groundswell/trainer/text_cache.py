@@ -2,6 +2,7 @@
 
 import hashlib
 import uuid
+import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
@@ -75,7 +76,7 @@ class TextCache:
         try:
             with np.load(part, allow_pickle=False) as stored:
                 hashes, vectors = stored["hashes"], stored["vectors"]
-        except (OSError, ValueError, KeyError, EOFError) as error:
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
             _log.warning("text_cache_part_unreadable", part=part.name, error=str(error))
             return
         fits = vectors.dtype == np.float32 and vectors.shape == (
