@@ -45,7 +45,6 @@ class StoredViews:
         # A window that did not change keeps the very tuple of its events.
         if stored is not None and stored.events is window.events and self._holds(stored):
             self._stored.move_to_end(user_key)
-            count("session_views", source="stored")
             return stored.view
         # Shielded: others may wait for the same view when this caller is gone.
         return await asyncio.shield(self._encode(user_key, window))
@@ -63,7 +62,7 @@ class StoredViews:
         running = self._running.get(user_key)
         if running and running.events is window.events and running.items_version == version:
             return running.task
-        count("session_views", source="encoded")
+        count("session_views_encoded")
         task = asyncio.create_task(self.encoder.encode(window.events))
         running = _Running(window.events, version, task)
         self._running[user_key] = running

@@ -64,8 +64,9 @@ class SessionServicer(SessionServiceServicer):
             return await _encode_inline(bundle, request.inline_events.events)
         check_user_id(request.user_id)
         bundle = self._bundles.get(request.bundle_id)
-        window = await self._sessions.window(request.user_id, self._bundles.capacity)
-        view = await bundle.views.view(self._sessions.user_key(request.user_id), window)
+        user_key = self._sessions.user_key(request.user_id)
+        window = await self._sessions.window(request.user_id, user_key, self._bundles.capacity)
+        view = await bundle.views.view(user_key, window)
         return _response(view, window.last_sequence)
 
 

@@ -77,12 +77,12 @@ class Sessions:
             for problem in problems
         ]
 
-    async def window(self, user_id: str, capacity: int) -> Window:
+    async def window(self, user_id: str, user_key: bytes, capacity: int) -> Window:
         """Return the window of a user, from the log when the one that is held is not current.
 
-        Raises Unavailable (PROFILE_UNAVAILABLE) when the log does not answer and none is held.
+        `user_key` is the user's own. Raises Unavailable (PROFILE_UNAVAILABLE) when the log does
+        not answer and no window is held.
         """
-        user_key = self.user_key(user_id)
         held = await self._windows.get(user_key)
         if held is not None and held.is_current(capacity, self._clock() - self._ttl_s):
             return held

@@ -112,6 +112,10 @@ def sessions(log: MemoryLog, clock: Clock, changed: list[Window]) -> Sessions:
     )
 
 
+async def window_of(sessions: Sessions, user_id: str, capacity: int) -> Window:
+    return await sessions.window(user_id, sessions.user_key(user_id), capacity)
+
+
 def ids(window: Window) -> list[str]:
     return [e.event_id for e in window.events]
 
@@ -120,9 +124,9 @@ async def test_a_window_is_read_from_the_log_once_and_then_kept_by_its_writes(
     sessions: Sessions, log: MemoryLog
 ) -> None:
     await sessions.record([event("a")], None)
-    assert ids(await sessions.window("ann", 5)) == ["a"]
+    assert ids(await window_of(sessions, "ann", 5)) == ["a"]
     await sessions.record([event("b", day=1)], None)
-    assert ids(await sessions.window("ann", 5)) == ["a", "b"]
+    assert ids(await window_of(sessions, "ann", 5)) == ["a", "b"]
     assert log.num_listings == 1
 
 
@@ -145,7 +149,7 @@ async def test_each_event_gets_its_own_result_in_the_order_of_the_call(sessions:
         "",
         "USER_ID_INVALID",
     ]
-    assert ids(await sessions.window("ann", 5)) == ["a"]
+    assert ids(await window_of(sessions, "ann", 5)) == ["a"]
 
 
 async def test_a_call_whose_events_are_all_wrong_does_not_reach_the_log(
@@ -161,7 +165,7 @@ async def test_a_write_that_commits_while_the_log_is_read_is_in_the_window(
 ) -> None:
     await sessions.record([event("a")], None)
     log.answers.clear()
-    reading = asyncio.create_task(sessions.window("ann", 5))
+    reading = asyncio.create_task(window_of(sessions, "ann", 5))
     await asyncio.sleep(0)
     await asyncio.sleep(0)
     assert log.num_listings == 1
@@ -170,14 +174,14 @@ async def test_a_write_that_commits_while_the_log_is_read_is_in_the_window(
     log.answers.set()
     await writing
     assert ids(await reading) in (["a"], ["a", "b"])
-    assert ids(await sessions.window("ann", 5)) == ["a", "b"]
+    assert ids(await window_of(sessions, "ann", 5)) == ["a", "b"]
     assert log.num_listings == 1
 
 
 async def test_many_readers_of_one_user_share_one_listing(
     sessions: Sessions, log: MemoryLog
 ) -> None:
-    windows = await asyncio.gather(*(sessions.window("ann", 5) for _ in range(20)))
+    windows = await asyncio.gather(*(window_of(sessions, "ann", 5) for _ in range(20)))
     assert log.num_listings == 1
     assert all(window is windows[0] for window in windows)
 
@@ -186,8 +190,8 @@ async def test_a_reader_who_leaves_does_not_take_the_listing_from_the_others(
     sessions: Sessions, log: MemoryLog
 ) -> None:
     log.answers.clear()
-    first = asyncio.create_task(sessions.window("ann", 5))
-    second = asyncio.create_task(sessions.window("ann", 5))
+    first = asyncio.create_task(window_of(sessions, "ann", 5))
+    second = asyncio.create_task(window_of(sessions, "ann", 5))
     await asyncio.sleep(0)
     first.cancel()
     log.answers.set()
@@ -197,7 +201,7 @@ async def test_a_reader_who_leaves_does_not_take_the_listing_from_the_others(
 async def test_a_write_whose_caller_left_is_looked_up_in_the_log(
     sessions: Sessions, log: MemoryLog
 ) -> None:
-    await sessions.window("ann", 5)
+    await window_of(sessions, "ann", 5)
     log.answers.clear()
     writing = asyncio.create_task(sessions.record([event("a")], None))
     await asyncio.sleep(0)
@@ -205,48 +209,48 @@ async def test_a_write_whose_caller_left_is_looked_up_in_the_log(
     with pytest.raises(asyncio.CancelledError):
         await writing
     log.answers.set()
-    assert ids(await sessions.window("ann", 5)) == ["a"]
+    assert ids(await window_of(sessions, "ann", 5)) == ["a"]
 
 
 async def test_a_duplicate_heals_the_window_and_the_log_has_the_last_word(
     sessions: Sessions, log: MemoryLog
 ) -> None:
-    await sessions.window("ann", 5)
+    await window_of(sessions, "ann", 5)
     await log.append([event("a", item_id="1")], None)  # stored, but this window never heard of it
     results = await sessions.record([event("a", item_id="2")], None)
     assert results[0].status == EVENT_STATUS_DUPLICATE
-    window = await sessions.window("ann", 5)
+    window = await window_of(sessions, "ann", 5)
     assert [e.item_no for e in window.events] == [1]
 
 
 async def test_what_another_service_wrote_is_seen_when_the_window_gets_old(
     sessions: Sessions, log: MemoryLog, clock: Clock
 ) -> None:
-    await sessions.window("ann", 5)
+    await window_of(sessions, "ann", 5)
     await log.append([event("imported")], None)
     clock.now += 10.5
-    assert ids(await sessions.window("ann", 5)) == ["imported"]
+    assert ids(await window_of(sessions, "ann", 5)) == ["imported"]
 
 
 async def test_what_another_service_wrote_is_seen_at_once_after_a_write_behind_it(
     sessions: Sessions, log: MemoryLog
 ) -> None:
-    await sessions.window("ann", 5)
+    await window_of(sessions, "ann", 5)
     await log.append([event("imported")], None)
     await sessions.record([event("mine", day=1)], None)
-    assert ids(await sessions.window("ann", 5)) == ["imported", "mine"]
+    assert ids(await window_of(sessions, "ann", 5)) == ["imported", "mine"]
 
 
 async def test_a_held_window_outlives_the_log(
     sessions: Sessions, log: MemoryLog, clock: Clock
 ) -> None:
     await sessions.record([event("a")], None)
-    await sessions.window("ann", 5)
+    await window_of(sessions, "ann", 5)
     log.down = True
     clock.now += 60
-    assert ids(await sessions.window("ann", 5)) == ["a"]
+    assert ids(await window_of(sessions, "ann", 5)) == ["a"]
     with pytest.raises(Unavailable):
-        await sessions.window("bob", 5)
+        await window_of(sessions, "bob", 5)
     with pytest.raises(Unavailable):
         await sessions.record([event("b")], None)
 
@@ -254,40 +258,40 @@ async def test_a_held_window_outlives_the_log(
 async def test_while_the_log_is_known_to_be_down_a_held_window_is_not_waited_for(
     sessions: Sessions, log: MemoryLog, clock: Clock
 ) -> None:
-    await sessions.window("ann", 5)
+    await window_of(sessions, "ann", 5)
     log.down = True
     clock.now += 60
-    await sessions.window("ann", 5)
+    await window_of(sessions, "ann", 5)
     log.down = False
     log.answers.clear()
-    held = await asyncio.wait_for(sessions.window("ann", 5), 1.0)
+    held = await asyncio.wait_for(window_of(sessions, "ann", 5), 1.0)
     assert ids(held) == []
 
 
 async def test_a_log_that_is_back_is_found_without_a_write(
     sessions: Sessions, log: MemoryLog, clock: Clock
 ) -> None:
-    await sessions.window("ann", 5)
+    await window_of(sessions, "ann", 5)
     log.down = True
     clock.now += 60
-    await sessions.window("ann", 5)
+    await window_of(sessions, "ann", 5)
     log.down = False
     await log.append([event("a")], None)
-    await sessions.window("ann", 5)
+    await window_of(sessions, "ann", 5)
     await asyncio.sleep(0.01)
-    assert ids(await sessions.window("ann", 5)) == ["a"]
+    assert ids(await window_of(sessions, "ann", 5)) == ["a"]
 
 
 async def test_a_window_is_cut_to_its_newest_events(sessions: Sessions) -> None:
     await sessions.record([event(f"e{day}", day=day) for day in range(9)], None)
-    assert ids(await sessions.window("ann", 4)) == ["e5", "e6", "e7", "e8"]
-    assert (await sessions.window("ann", 4)).last_sequence == 9
+    assert ids(await window_of(sessions, "ann", 4)) == ["e5", "e6", "e7", "e8"]
+    assert (await window_of(sessions, "ann", 4)).last_sequence == 9
 
 
 async def test_a_longer_model_reads_further_back(sessions: Sessions) -> None:
     await sessions.record([event(f"e{day}", day=day) for day in range(9)], None)
-    await sessions.window("ann", 4)
-    assert ids(await sessions.window("ann", 6)) == ["e3", "e4", "e5", "e6", "e7", "e8"]
+    await window_of(sessions, "ann", 4)
+    assert ids(await window_of(sessions, "ann", 6)) == ["e3", "e4", "e5", "e6", "e7", "e8"]
 
 
 async def test_a_held_window_that_a_write_changed_is_announced_when_it_is_whole(
@@ -295,7 +299,7 @@ async def test_a_held_window_that_a_write_changed_is_announced_when_it_is_whole(
 ) -> None:
     await sessions.record([event("a")], None)
     assert changed == []
-    await sessions.window("ann", 5)
+    await window_of(sessions, "ann", 5)
     await sessions.record([event("b", day=1)], None)
     assert [ids(window) for window in changed] == [["a", "b"]]
     await log.append([event("imported")], None)
