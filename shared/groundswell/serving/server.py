@@ -12,6 +12,7 @@ import structlog
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from groundswell.serving.decoding import DecodingInterceptor
 from groundswell.serving.interceptors import (
     AdmissionInterceptor,
     DrainInterceptor,
@@ -162,6 +163,7 @@ def _make_server(settings: ServingSettings, drain: DrainInterceptor) -> grpc.aio
             ErrorInterceptor(),
             drain,
             AdmissionInterceptor(settings.max_concurrent_rpcs),
+            DecodingInterceptor(),
         ),
         options=server_options(settings.max_connection_age_s),
     )
