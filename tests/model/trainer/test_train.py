@@ -1,0 +1,215 @@
+"""Whole training runs on small logs: what is published, and what odd data make of it."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+from rich.console import Console
+
+from groundswell.artifacts import bundle as files
+from groundswell.artifacts.bundle import Bundle
+from groundswell.artifacts.store import BundleStore
+from groundswell.trainer import loss
+from groundswell.trainer.config import parse_config
+from groundswell.trainer.data import TEST, TRAIN, VALIDATION, Prepared, load_prepared
+from groundswell.trainer.errors import DataError, TrainError
+from groundswell.trainer.evaluate import evaluate
+from groundswell.trainer.inputs import cut_chunks
+from groundswell.trainer.prepare import prepare
+from groundswell.trainer.profile_stage import ProfileStage
+from groundswell.trainer.run import open_run
+from groundswell.trainer.sampling import TrainingLog
+from groundswell.trainer.session_stage import SessionStage
+from groundswell.trainer.train import train
+from groundswell.trainer.validation import Validation
+from tests.support.worlds import synthetic_world
+
+SMALL = ("dimension=16", "width=16", "window_length=12", "chunk_length=4", "max_chunks=8")
+QUICK = (*SMALL, "num_blocks=1", "max_epochs=2")
+
+
+def prepared_world(folder: Path, users: int, items: int) -> Prepared:
+    world = synthetic_world(folder, users=users, items=items, categories=4)
+    prepare(world.events, world.items, folder / "prepared")
+    return load_prepared(folder / "prepared")
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
+    return prepared_world(tmp_path_factory.mktemp("world"), 60, 60)
+
+
+@pytest.fixture(scope="module")
+def large_world(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
+    """Large enough that chance finds little."""
+    return prepared_world(tmp_path_factory.mktemp("large"), 200, 240)
+
+
+def trained(prepared: Prepared, bundles: Path, *settings: str, seed: int = 0) -> Bundle:
+    store = BundleStore(bundles)
+    config = parse_config([*QUICK, *settings])
+    bundle_id = train(prepared, bundles, config, "cpu", seed, Console(quiet=True))
+    assert store.current() == bundle_id
+    return store.load(bundle_id)
+
+
+@pytest.fixture(scope="module")
+def bundle(world: Prepared, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    return trained(world, tmp_path_factory.mktemp("bundles"), "max_epochs=6")
+
+
+def test_the_served_models_rank_validation_as_training_did(bundle: Bundle, world: Prepared) -> None:
+    as_test = np.where(world.target == VALIDATION, TEST, 0).astype(np.int8)
+    figures = evaluate(bundle, replace(world, target=as_test))["models"]
+    metrics = bundle.manifest.metrics
+    # Chunk vectors are stored in half precision: a near tie may fall the other way.
+    for model in ("short", "long", "constant", "fused"):
+        due = metrics[f"validation.{model}.ndcg@10"]
+        assert figures[model]["ndcg@10"] == pytest.approx(due, abs=0.01), model
+
+
+def test_item_vectors_are_the_item_heads_for_the_bundles_own_texts(
+    bundle: Bundle, world: Prepared
+) -> None:
+    texts = bundle.text_encoder().encode(world.texts)
+    rows = np.arange(world.num_items, dtype=np.int64)
+    vectors = bundle.item_head().run(text_vectors=texts, rows=rows)
+    np.testing.assert_allclose(vectors, bundle.item_vectors, atol=1e-5)
+    assert bundle.item_ids == world.item_ids
+    counts = np.bincount(world.items[world.split_of == TRAIN], minlength=world.num_items)
+    np.testing.assert_array_equal(bundle.popularity, counts)
+
+
+def test_the_manifest_says_what_the_run_was(bundle: Bundle, world: Prepared) -> None:
+    manifest = bundle.manifest
+    assert (manifest.dimension, manifest.window_length, manifest.chunk_length) == (16, 12, 4)
+    assert manifest.use_time
+    assert manifest.categories == world.categories
+    assert manifest.training["seed"] == 0
+    assert manifest.training["config"]["max_epochs"] == 6
+    assert 1 <= manifest.training["epochs"]["session"] <= 6
+    low, high = manifest.fusion.gate_low, manifest.fusion.gate_high
+    assert all(a < b for a, b in zip(low, high, strict=True))
+    assert math.expm1(high[1]) == pytest.approx(7), "the longest session of this world"
+    card = (bundle.path / files.MODEL_CARD).read_text()
+    assert "validation.fused.ndcg@10" in card
+
+
+def test_without_times_categories_or_validation_there_is_still_a_bundle(
+    world: Prepared, tmp_path: Path
+) -> None:
+    bare = replace(
+        world,
+        split="none",
+        order_only=True,
+        split_of=np.zeros_like(world.split_of),
+        target=np.zeros_like(world.target),
+        categories=(),
+        item_table=world.item_table.with_columns(
+            categories=pl.lit([], dtype=pl.List(pl.String)), title=pl.lit("")
+        ),
+    )
+    made = trained(bare, tmp_path, "epochs=1")
+    assert not made.manifest.use_time
+    assert made.manifest.categories == ()
+    assert made.interest_head() is None
+    assert made.manifest.training["epochs"]["session"] == 1
+    assert made.manifest.fusion.mode == "constant"
+    assert np.isfinite(made.item_vectors).all()
+
+
+def test_without_validation_the_epochs_are_those_of_the_current_bundle(
+    bundle: Bundle, world: Prepared
+) -> None:
+    everything = replace(
+        world,
+        split="none",
+        split_of=np.zeros_like(world.split_of),
+        target=np.zeros_like(world.target),
+    )
+    second = trained(everything, bundle.path.parent)
+    epochs = ("session", "profile")
+    earlier, later = (b.manifest.training["epochs"] for b in (bundle, second))
+    assert [later[name] for name in epochs] == [earlier[name] for name in epochs]
+    assert second.popularity.sum() == len(world.items)
+
+
+def test_a_log_with_nothing_to_learn_from_is_refused_and_leaves_nothing(
+    world: Prepared, tmp_path: Path
+) -> None:
+    nothing = replace(world, split_of=np.full_like(world.split_of, TEST))
+    with pytest.raises(DataError, match="fewer than two events to learn from"):
+        trained(nothing, tmp_path / "bundles")
+    assert not list((tmp_path / "bundles").glob("*"))
+
+
+def test_a_run_that_diverges_is_an_error_and_leaves_nothing(
+    world: Prepared, tmp_path: Path
+) -> None:
+    with pytest.raises(TrainError, match="the loss of the session stage became"):
+        trained(world, tmp_path, "learning_rate=1e30", "warmup_steps=0")
+    assert not list(tmp_path.iterdir())
+
+
+def stages(
+    prepared: Prepared, logs: Path, settings: Sequence[str], seed: int = 0
+) -> tuple[float, float, torch.Tensor]:
+    """NDCG@10 of both views, and the short-term vectors, from texts that are made up."""
+    rng = np.random.default_rng(0)
+    chunks = cut_chunks(prepared, 4)
+    item_texts = rng.normal(size=(prepared.num_items, 8)).astype(np.float32)
+    chunk_texts = rng.normal(size=(len(chunks.texts), 8)).astype(np.float32)
+    validation = Validation(prepared)
+    config = parse_config([*SMALL, *settings])
+    with open_run(config, "cpu", seed, logs, Console(quiet=True)) as run:
+        log = TrainingLog(prepared)
+        session = SessionStage(log, item_texts, run)
+        short = session.train(validation, 0)
+        profile = ProfileStage(log, chunks, chunk_texts, item_texts, run)
+        long = profile.train(session.item_vectors().clone(), validation, 0)
+        return short, long, session.views(validation.events).clone()
+
+
+def test_a_seed_gives_one_training_and_another_seed_another(
+    world: Prepared, tmp_path: Path
+) -> None:
+    settings = ("max_epochs=2",)
+    first, again = (stages(world, tmp_path, settings, seed=1) for _ in range(2))
+    other = stages(world, tmp_path, settings, seed=2)
+    assert first[:2] == again[:2]
+    torch.testing.assert_close(first[2], again[2], rtol=0, atol=0)
+    assert (first[2] - other[2]).abs().max() > 1e-3
+
+
+LEARNS = ("max_epochs=12", "learning_rate=5e-3", "batch_windows=16", "ema=0.9")
+
+
+@pytest.fixture(scope="module")
+def learned(large_world: Prepared, tmp_path_factory: pytest.TempPathFactory) -> tuple[float, float]:
+    return stages(large_world, tmp_path_factory.mktemp("logs"), LEARNS)[:2]
+
+
+def test_both_views_learn_and_the_short_one_what_comes_next(
+    learned: tuple[float, float], large_world: Prepared, tmp_path: Path
+) -> None:
+    short, long = learned
+    chance, _, _ = stages(large_world, tmp_path, ("max_epochs=1", "learning_rate=1e-9"))
+    assert short > 3 * chance
+    assert short > long > 1.5 * chance
+
+
+def test_a_large_catalogue_learns_from_shared_negatives(
+    learned: tuple[float, float],
+    large_world: Prepared,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(loss, "FULL_UP_TO", 10)
+    short, long, _ = stages(large_world, tmp_path, (*LEARNS, "negatives=60"))
+    assert short > 0.5 * learned[0]
+    assert long > 0.5 * learned[1]
