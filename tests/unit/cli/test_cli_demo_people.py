@@ -1,6 +1,5 @@
 """Whom the demo shows: users who differ, and what one of them has not tried."""
 
-
 import numpy as np
 import pytest
 
