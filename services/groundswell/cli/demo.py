@@ -17,6 +17,7 @@ from groundswell.cli.failures import CommandError
 from groundswell.cli.launcher import Suite
 from groundswell.cli.state import State
 from groundswell.client import GroundswellError
+from groundswell.trainer.data import TEXT_VECTORS
 
 
 def run_demo(folder: Path, seed: int) -> None:
@@ -49,7 +50,11 @@ def _serve(story: Story, state: State, model: Model, ports: deployment.Ports) ->
     """Serve while the scenes play; returns which processes it were."""
     story.chapter("The services, each a process of its own")
     services = deployment.embedded_services(
-        model.bundles, state, ports, worker_threads=os.cpu_count() or 1
+        model.bundles,
+        state,
+        ports,
+        worker_threads=os.cpu_count() or 1,
+        text_vectors=model.prepared.folder / TEXT_VECTORS,
     )
     with (
         (model.folder / "services.log").open("w") as log,

@@ -72,9 +72,17 @@ def check_bundles(bundles: Path) -> str:
 
 
 def embedded_services(
-    bundles: Path, state: State, ports: Ports, *, worker_threads: int = 1
+    bundles: Path,
+    state: State,
+    ports: Ports,
+    *,
+    worker_threads: int = 1,
+    text_vectors: Path | None = None,
 ) -> list[Service]:
-    """The three services over one bundle folder and one state, each after those that it calls."""
+    """The three services over one bundle folder and one state, each after those that it calls.
+
+    `text_vectors` is what training encoded already, if the services may have it.
+    """
     addresses = {
         "GROUNDSWELL_PROFILE_ADDRESS": ports.targets.profile,
         "GROUNDSWELL_SESSION_ADDRESS": ports.targets.session,
@@ -94,6 +102,8 @@ def embedded_services(
             "GROUNDSWELL_WORKER_THREADS": str(worker_threads),
         }
     }
+    if text_vectors is not None:
+        own["profile"]["GROUNDSWELL_TEXT_VECTORS"] = str(text_vectors.resolve())
     return [
         Service(
             name=name,

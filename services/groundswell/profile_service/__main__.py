@@ -11,6 +11,7 @@ from groundswell.artifacts.bundle import TEXT_ENCODER, Bundle
 from groundswell.artifacts.errors import BundleError
 from groundswell.artifacts.follower import BundleFollower
 from groundswell.artifacts.store import BundleStore
+from groundswell.artifacts.text_cache import TextCache
 from groundswell.common.v1 import model_service_pb2_grpc
 from groundswell.profile.v1 import (
     catalogue_service_pb2_grpc,
@@ -124,7 +125,11 @@ def _database(settings: ProfileSettings) -> Database:
 
 
 def _onnx_encoder(bundle: Bundle, settings: ProfileSettings) -> TextEncoder:
-    return bundle.text_encoder(settings.worker_threads)
+    encoder = bundle.text_encoder(settings.worker_threads)
+    if settings.text_vectors is None:
+        return encoder
+    fingerprint = bundle.manifest.text.fingerprint
+    return TextCache(settings.text_vectors, encoder, fingerprint, keep=False)
 
 
 def _encoder(bundle: Bundle, settings: WorkerSettings) -> TextEncoder:

@@ -1,5 +1,6 @@
 """The settings of the profile service and of the encoder worker."""
 
+from pathlib import Path
 from typing import Annotated, Self
 
 from pydantic import Field, model_validator
@@ -24,6 +25,9 @@ class ProfileSettings(ServingSettings):
     """Whether the encoder worker runs inside this process. Off: `… encode` runs elsewhere."""
     worker_threads: Annotated[int, Field(ge=1)] = 1
     """Threads of the worker's text encoder."""
+    text_vectors: Path | None = None
+    """A prepared log's `text_vectors` folder: what training encoded there with the same encoder is
+    not encoded again. It is only read, and held in memory."""
     worker_users: Annotated[int, Field(ge=1, le=4096)] = 64
     """Users that the worker claims at once."""
     worker_items: Annotated[int, Field(ge=1, le=4096)] = 256

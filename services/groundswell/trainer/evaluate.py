@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from groundswell.artifacts.bundle import Bundle
+from groundswell.artifacts.text_cache import TextCache
 from groundswell.ranker_service.fusion import Fusion
 from groundswell.ranker_service.pipeline import Pipeline
 from groundswell.trainer import metrics
@@ -13,7 +14,6 @@ from groundswell.trainer.candidates import candidates_of
 from groundswell.trainer.data import TEST, TEXT_VECTORS, Prepared
 from groundswell.trainer.errors import DataError
 from groundswell.trainer.ranks import Outcome, TargetRanker, choose_targets
-from groundswell.trainer.text_cache import TextCache
 from groundswell.trainer.views import BundleViews
 
 _K = 10
@@ -33,7 +33,7 @@ def evaluate(bundle: Bundle, prepared: Prepared, *, include_seen: bool = False) 
         raise DataError(_no_targets(prepared, targets.num_left_out_seen))
     manifest = bundle.manifest
     cache = prepared.folder / TEXT_VECTORS
-    encode = TextCache(cache, bundle.text_encoder(), manifest.text.fingerprint).vectors
+    encode = TextCache(cache, bundle.text_encoder(), manifest.text.fingerprint).encode
     candidates = candidates_of(bundle, prepared, encode)
     fusion = Fusion(bundle.fusion_model(), manifest.fusion)
     pipeline = Pipeline(fusion, candidates.index, candidates.popularity)

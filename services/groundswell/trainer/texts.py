@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from groundswell.artifacts.bundle import TEXT_ENCODER
+from groundswell.artifacts.text_cache import Encoder, TextCache
 from groundswell.artifacts.text_onnx import OnnxTextEncoder
 from groundswell.features.text import TEMPLATE_VERSION
 from groundswell.models.text_encoder import load_torch_encoder
 from groundswell.trainer.run import Run
-from groundswell.trainer.text_cache import Encoder, TextCache
 from groundswell.trainer.text_source import put_text_encoder, resolve_text_encoder
 
 _EXPORTS = "exported"
@@ -53,8 +53,8 @@ def encode_texts(
     def advance(count: int) -> None:
         run.progress.update(task, advance=count)
 
-    item_vectors = texts.vectors(items, advance)
-    chunk_vectors = texts.vectors(chunks, advance)
+    item_vectors = texts.encode(items, advance)
+    chunk_vectors = texts.encode(chunks, advance)
     run.progress.update(task, completed=total)
     return EncodedTexts(item_vectors, chunk_vectors, source, fingerprint)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from groundswell.trainer.text_cache import TextCache
+from groundswell.artifacts.text_cache import TextCache
 
 
 class LengthEncoder:
@@ -32,49 +32,63 @@ def test_a_text_is_encoded_once_and_answers_keep_the_order(tmp_path: Path) -> No
     texts = ["bb", "a", "bb", "", "ccc"]
     expected = encoder.encode(texts)
     encoder.asked.clear()
-    np.testing.assert_array_equal(cache.vectors(texts), expected)
+    np.testing.assert_array_equal(cache.encode(texts), expected)
     assert encoder.asked == ["bb", "a", "", "ccc"]
     again = TextCache(tmp_path, encoder, "first")
-    np.testing.assert_array_equal(again.vectors(texts[::-1]), expected[::-1])
-    assert again.vectors(["new", "a"])[0, 0] == 3
+    np.testing.assert_array_equal(again.encode(texts[::-1]), expected[::-1])
+    assert again.encode(["new", "a"])[0, 0] == 3
     assert encoder.asked == ["bb", "a", "", "ccc", "new"]
 
 
 def test_another_encoders_vectors_are_never_taken(tmp_path: Path) -> None:
-    TextCache(tmp_path, LengthEncoder(), "first").vectors(["a"])
+    TextCache(tmp_path, LengthEncoder(), "first").encode(["a"])
     other = LengthEncoder()
-    TextCache(tmp_path, other, "second").vectors(["a"])
+    TextCache(tmp_path, other, "second").encode(["a"])
     assert other.asked == ["a"]
 
 
 def test_a_part_that_was_cut_short_is_encoded_again(tmp_path: Path) -> None:
     encoder = LengthEncoder()
-    TextCache(tmp_path, encoder, "first").vectors(["a", "b"])
+    TextCache(tmp_path, encoder, "first").encode(["a", "b"])
     (part,) = tmp_path.rglob("*.npz")
     part.write_bytes(part.read_bytes()[:100])
     healed = TextCache(tmp_path, encoder, "first")
-    assert healed.vectors(["b"]).tolist() == [[1, ord("b")]]
+    assert healed.encode(["b"]).tolist() == [[1, ord("b")]]
     assert encoder.asked == ["a", "b", "b"]
 
 
 def test_vectors_that_are_not_finite_are_not_taken(tmp_path: Path) -> None:
     encoder = LengthEncoder()
-    TextCache(tmp_path, encoder, "first").vectors(["a"])
+    TextCache(tmp_path, encoder, "first").encode(["a"])
     (part,) = tmp_path.rglob("*.npz")
     with np.load(part) as stored:
         hashes, vectors = stored["hashes"], stored["vectors"]
     np.savez(part, hashes=hashes, vectors=vectors * np.nan)
-    assert np.isfinite(TextCache(tmp_path, encoder, "first").vectors(["a"])).all()
+    assert np.isfinite(TextCache(tmp_path, encoder, "first").encode(["a"])).all()
     assert encoder.asked == ["a", "a"]
 
 
 def test_progress_counts_every_text_whether_it_was_known_or_not(tmp_path: Path) -> None:
     cache = TextCache(tmp_path, LengthEncoder(), "first")
-    cache.vectors(["a"])
+    cache.encode(["a"])
     told: list[int] = []
-    cache.vectors(["a", "b", "c"], told.append)
+    cache.encode(["a", "b", "c"], told.append)
     assert sum(told) == 3
 
 
 def test_no_texts_give_no_vectors(tmp_path: Path) -> None:
-    assert TextCache(tmp_path, LengthEncoder(), "first").vectors([]).shape == (0, 2)
+    assert TextCache(tmp_path, LengthEncoder(), "first").encode([]).shape == (0, 2)
+
+
+def test_a_cache_that_keeps_nothing_knows_what_another_kept_and_adds_nothing(
+    tmp_path: Path,
+) -> None:
+    TextCache(tmp_path, LengthEncoder(), "first").encode(["a"])
+    before = sorted(tmp_path.rglob("*"))
+    encoder = LengthEncoder()
+    reader = TextCache(tmp_path, encoder, "first", keep=False)
+    expected = LengthEncoder().encode(["a", "bb"])
+    assert (reader.encode(["a", "bb"]) == expected).all()
+    assert (reader.encode(["bb"]) == expected[1:]).all()
+    assert encoder.asked == ["bb", "bb"]
+    assert sorted(tmp_path.rglob("*")) == before

@@ -31,21 +31,28 @@ class Encoder(Protocol):
 
 
 class TextCache:
-    """A folder of parts, each a file of hashes and vectors that appears whole or not at all.
+    """An encoder that remembers: in front of another one, over a folder of what that one said.
 
-    A part that cannot be read is left out with a warning: its texts are encoded again.
+    The folder holds parts, each a file of hashes and vectors that appears whole or not at all; all
+    of them are held in memory. With `keep` off nothing is added, on disk or in memory. A part that
+    cannot be read is left out with a warning: its texts are encoded again.
     """
 
-    def __init__(self, folder: Path, encoder: Encoder, fingerprint: str) -> None:
+    def __init__(
+        self, folder: Path, encoder: Encoder, fingerprint: str, *, keep: bool = True
+    ) -> None:
+        self.dimension = encoder.dimension
+        self._keep = keep
         self._folder = folder / hashlib.sha256(fingerprint.encode()).hexdigest()[:16]
-        self._folder.mkdir(parents=True, exist_ok=True)
+        if keep:
+            self._folder.mkdir(parents=True, exist_ok=True)
         self._encoder = encoder
         self._fingerprint = fingerprint
         self._vectors: dict[bytes, NDArray[np.float32]] = {}
         for part in sorted(self._folder.glob("*.npz")):
             self._load(part)
 
-    def vectors(
+    def encode(
         self, texts: Sequence[str], progress: Callable[[int], None] | None = None
     ) -> NDArray[np.float32]:
         """Return [n, t] vectors, in the order of `texts`; `progress` hears how many are done."""
@@ -54,13 +61,16 @@ class TextCache:
         if progress is not None:
             progress(len(texts) - len(new))
         items = list(new.items())
+        fresh: dict[bytes, NDArray[np.float32]] = {}
         for start in range(0, len(items), _PART_TEXTS):
             part = items[start : start + _PART_TEXTS]
             encoded = self._encoder.encode([text for _, text in part], progress)
-            self._store([key for key, _ in part], encoded)
-        found = np.zeros((len(keys), self._encoder.dimension), np.float32)
+            fresh.update(zip((key for key, _ in part), encoded, strict=True))
+            if self._keep:
+                self._store([key for key, _ in part], encoded)
+        found = np.zeros((len(keys), self.dimension), np.float32)
         for row, key in enumerate(keys):
-            found[row] = self._vectors[key]
+            found[row] = self._vectors[key] if key in self._vectors else fresh[key]
         return found
 
     def _store(self, keys: list[bytes], vectors: NDArray[np.float32]) -> None:
