@@ -213,7 +213,7 @@ def test_metrics_count_the_calls_by_method_and_status(tmp_path: Path) -> None:
 
 
 def test_the_probe_tells_serving_from_everything_else(tmp_path: Path) -> None:
-    process, port = start(tmp_path, PROBE_READY_AFTER_S="1")
+    process, port = start(tmp_path, PROBE_READY_AFTER_S="5")
     address = f"127.0.0.1:{port}"
     assert health_probe.main([address]) == 1
     with process:
