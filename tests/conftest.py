@@ -2,7 +2,13 @@
 
 import os
 
+from hypothesis import settings
+
 for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_name, "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+# Speed is measured by the bench, never by a test: a slow machine must not fail one.
+settings.register_profile("groundswell", deadline=None)
+settings.load_profile("groundswell")
