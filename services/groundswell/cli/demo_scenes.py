@@ -55,6 +55,7 @@ class Scenes:
         )
         check(not imported.progress.rejected, f"events were rejected: {imported.examples}")
         check(num_items >= self._model.prepared.num_items, "the catalogue is not complete")
+        self._console.print("Chunks that training has encoded are taken over, not encoded again.")
         wait_encoded(self._client, self._console)
         newest = self._model.prepared.item_ids[-1]
         until(lambda: self._client.similar_items(newest, page_size=1), "the ranker has the items")

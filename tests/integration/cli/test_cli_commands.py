@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from groundswell.cli import failures
 from groundswell.cli.app import app
 from groundswell.cli.deployment import free_ports
 from tests.support.bundles import ITEMS
@@ -109,6 +110,40 @@ def test_a_missing_column_is_named(tmp_path: Path) -> None:
     done = groundswell("events", "import", str(path))
     assert done.returncode == 1
     assert one_line(done.stderr).startswith(f"{path} has no column 'action'")
+
+
+@pytest.mark.parametrize(
+    ("command", "expected"),
+    [
+        (("train", "--data", "none", "--bundles", "out"), "there is no prepared data at none"),
+        (
+            ("train", "--data", "none", "--bundles", "out", "--set", "epochs=many"),
+            "--set epochs: 'many' is not a whole number",
+        ),
+        (("train", "--data", "none", "--bundles", "out", "--set", "epoch=3"), "no such setting"),
+        (("evaluate", "--bundle", "none", "--data", "none"), "there is no bundle at none"),
+        (
+            ("prepare", "--events", "none.csv", "--items", "none.csv", "--out", "out"),
+            "none.csv cannot be read: no such file",
+        ),
+    ],
+)
+def test_what_is_missing_is_named_and_nothing_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...], expected: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = groundswell(*command)
+    assert done.returncode == 1
+    assert expected in one_line(done.stderr)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    path = tmp_path / "file" / "state"
+    error = OSError(20, "Not a directory", str(path))
+    assert failures.one_line(error) == f"{path}: Not a directory"
+    assert failures.one_line(ValueError("a bug")) is None
 
 
 @pytest.mark.parametrize("command", [("recommend", "anna"), ("similar", "item-1")])

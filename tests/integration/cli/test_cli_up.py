@@ -1,6 +1,7 @@
 """`groundswell up`: everything runs, everything ends, and what goes wrong is named."""
 
 import re
+import shutil
 import signal
 import socket
 import stat
@@ -94,6 +95,21 @@ def test_a_folder_without_a_bundle_is_named(tmp_path: Path) -> None:
     assert done.stderr.splitlines() == [
         f"groundswell: {tmp_path / 'none'} has no current bundle; `groundswell train` makes one"
     ]
+
+
+def test_a_corrupt_bundle_is_named_and_nothing_is_left(bundles: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "bundles"
+    shutil.copytree(bundles, copy, symlinks=True)
+    with (copy / "current/session.onnx").open("r+b") as file:
+        file.seek(100)
+        file.write(b"\xff\xff")
+    with Up(copy, tmp_path, free_ports()) as up:
+        assert up.process.wait(60) == 1
+    last_line = up.err().splitlines()[-1]
+    assert last_line.startswith("groundswell: the ")
+    assert "BUNDLE_CORRUPT" in last_line
+    assert "session.onnx" in last_line
+    assert taken_ports(up.ports) == {}
 
 
 def command_line(pid: int) -> str:
