@@ -25,7 +25,6 @@ def run_demo(folder: Path, seed: int) -> None:
     story = Story(Console(highlight=False))
     folder.mkdir(parents=True, exist_ok=True)
     with State(folder / "state") as state:
-        state.clear()
         model = make_model(story, folder, seed)
         serve_scenes(story, state, model)
     story.chapter("Everything worked and has ended")
@@ -37,7 +36,8 @@ def run_demo(folder: Path, seed: int) -> None:
 
 
 def serve_scenes(story: Story, state: State, model: Model) -> None:
-    """Start the services on free ports, play the scenes, end them, and see that nothing is left."""
+    """Serve over an emptied state, play the scenes, end everything, see that nothing is left."""
+    state.clear()
     ports = deployment.free_ports()
     pids = _serve(story, state, model, ports)
     left = [pid for pid in pids if _exists(pid)]
