@@ -11,7 +11,7 @@ from rich.table import Table
 from groundswell.artifacts.store import load_bundle
 from groundswell.trainer.config import TrainConfig
 from groundswell.trainer.data import Prepared, load_prepared
-from groundswell.trainer.evaluate import evaluate
+from groundswell.trainer.evaluation.evaluate import evaluate
 from groundswell.trainer.movielens import get_movielens
 from groundswell.trainer.prepare import prepare
 from groundswell.trainer.splits import Split

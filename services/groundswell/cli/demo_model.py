@@ -17,7 +17,7 @@ from groundswell.cli.demo_story import Story
 from groundswell.features.actions import ACTIONS, action_number
 from groundswell.trainer.config import TrainConfig
 from groundswell.trainer.data import Prepared, load_prepared
-from groundswell.trainer.evaluate import evaluate
+from groundswell.trainer.evaluation.evaluate import evaluate
 from groundswell.trainer.movielens import LICENCE, Files, get_movielens
 from groundswell.trainer.prepare import prepare
 from groundswell.trainer.train import train

@@ -118,7 +118,7 @@ def evaluate(
     from groundswell.artifacts.store import load_bundle
     from groundswell.cli import show_metrics
     from groundswell.trainer.data import load_prepared
-    from groundswell.trainer.evaluate import evaluate as evaluate_bundle
+    from groundswell.trainer.evaluation.evaluate import evaluate as evaluate_bundle
 
     figures = evaluate_bundle(load_bundle(bundle), load_prepared(data), include_seen=include_seen)
     if json_file is not None:

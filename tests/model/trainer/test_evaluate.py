@@ -14,15 +14,15 @@ from groundswell.features.chunks import chunk_ages
 from groundswell.features.gate import gate_features
 from groundswell.features.text import chunk_text
 from groundswell.features.window import session_length, session_starts, window_tensors
-from groundswell.trainer.candidates import candidates_of
 from groundswell.trainer.data import TEST, Prepared, load_prepared
 from groundswell.trainer.errors import DataError
-from groundswell.trainer.evaluate import evaluate
-from groundswell.trainer.metrics import hit_rate, mrr, ndcg
+from groundswell.trainer.evaluation.candidates import candidates_of
+from groundswell.trainer.evaluation.evaluate import evaluate
+from groundswell.trainer.evaluation.metrics import hit_rate, mrr, ndcg
+from groundswell.trainer.evaluation.ranks import MODELS, items_before
+from groundswell.trainer.evaluation.views import BundleViews
 from groundswell.trainer.prepare import prepare
-from groundswell.trainer.ranks import MODELS, items_before
 from groundswell.trainer.splits import Split
-from groundswell.trainer.views import BundleViews
 from tests.support.bundles import CATEGORIES, CHUNK_LENGTH, ITEMS, MAX_CHUNKS, tiny_bundle
 from tests.support.bundles import WINDOW_LENGTH as L
 

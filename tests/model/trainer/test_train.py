@@ -18,7 +18,7 @@ from groundswell.trainer import loss
 from groundswell.trainer.config import parse_config
 from groundswell.trainer.data import TEST, TRAIN, VALIDATION, Prepared, load_prepared
 from groundswell.trainer.errors import DataError, TrainError
-from groundswell.trainer.evaluate import evaluate
+from groundswell.trainer.evaluation.evaluate import evaluate
 from groundswell.trainer.inputs import cut_chunks
 from groundswell.trainer.prepare import prepare
 from groundswell.trainer.profile_stage import ProfileStage

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from groundswell.trainer import metrics
+from groundswell.trainer.evaluation import metrics
 
 ranks = st.lists(st.integers(1, 500), min_size=1, max_size=40)
 labels = st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), min_size=1, max_size=40)

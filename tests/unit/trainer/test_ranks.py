@@ -13,9 +13,9 @@ from groundswell.artifacts.manifest import FusionSpec
 from groundswell.artifacts.onnx_model import OnnxModel
 from groundswell.ranker_service.fusion import Fusion
 from groundswell.ranker_service.pipeline import Pipeline
-from groundswell.trainer.candidates import Candidates
 from groundswell.trainer.data import TEST, Prepared, load_prepared
-from groundswell.trainer.ranks import (
+from groundswell.trainer.evaluation.candidates import Candidates
+from groundswell.trainer.evaluation.ranks import (
     MODELS,
     Outcome,
     TargetRanker,

@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 
 from groundswell.artifacts.manifest import FusionSpec
 from groundswell.ranker_service.pipeline import Pipeline, Ranked, RankInput
-from groundswell.trainer.candidates import Candidates
 from groundswell.trainer.data import Prepared
-from groundswell.trainer.metrics import target_rank
+from groundswell.trainer.evaluation.candidates import Candidates
+from groundswell.trainer.evaluation.metrics import target_rank
 
 MODELS = ("popularity", "short", "long", "constant", "fused")
 _BATCH = 256

@@ -6,11 +6,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from groundswell.artifacts.bundle import Bundle
-from groundswell.trainer.candidates import EncodeTexts
 from groundswell.trainer.data import Prepared
 from groundswell.trainer.errors import DataError
+from groundswell.trainer.evaluation.candidates import EncodeTexts
+from groundswell.trainer.evaluation.ranks import Views
 from groundswell.trainer.inputs import Histories, cut_chunks, gate_inputs, windows_before
-from groundswell.trainer.ranks import Views
 
 
 class BundleViews:

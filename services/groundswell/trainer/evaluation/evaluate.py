@@ -9,12 +9,12 @@ from groundswell.artifacts.bundle import Bundle
 from groundswell.artifacts.text_cache import TextCache
 from groundswell.ranker_service.fusion import Fusion
 from groundswell.ranker_service.pipeline import Pipeline
-from groundswell.trainer import metrics
-from groundswell.trainer.candidates import candidates_of
 from groundswell.trainer.data import TEST, TEXT_VECTORS, Prepared
 from groundswell.trainer.errors import DataError
-from groundswell.trainer.ranks import Outcome, TargetRanker, choose_targets
-from groundswell.trainer.views import BundleViews
+from groundswell.trainer.evaluation import metrics
+from groundswell.trainer.evaluation.candidates import candidates_of
+from groundswell.trainer.evaluation.ranks import Outcome, TargetRanker, choose_targets
+from groundswell.trainer.evaluation.views import BundleViews
 
 _K = 10
 _POSITIONS = {"1": (1, 1), "2-3": (2, 3), "4-": (4, None)}

@@ -1,0 +1,1 @@
+"""How good a bundle is on events that no training saw."""
