@@ -1,5 +1,6 @@
 """The commands that turn a log into a bundle: data, prepare, train, evaluate."""
 
+from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -44,16 +45,39 @@ def prepare(
     ],
     out: Annotated[Path, typer.Option(help="Folder to write to; an earlier one is replaced.")],
     split: Annotated[
-        Literal["leave-one-out", "temporal", "none"],
+        Literal["leave-one-out", "temporal", "next-session", "none"],
         typer.Option(
             help="What is kept from training: each user's last two events; the last two tenths of "
-            "the time span; nothing."
+            "the time span; each user's last two sessions; nothing."
         ),
     ] = "leave-one-out",
     order_only: Annotated[
         bool,
         typer.Option("--order-only", help="The times are only positions; found out by itself."),
     ] = False,
+    session_gap_minutes: Annotated[
+        float,
+        typer.Option(
+            min=0, help="A longer pause parts sessions where no session_id does; services use 30."
+        ),
+    ] = 30,
+    action_weight: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="ACTION=WEIGHT",
+            help="What an action counts for as a target of training, 1 by default; 0: it is read "
+            "and never predicted, as DISLIKE always is. May be repeated.",
+        ),
+    ] = None,
+    cold_items: Annotated[
+        float,
+        typer.Option(
+            metavar="SHARE",
+            help="Keep this share of the items out of training altogether: the test is then how "
+            "well text alone places them.",
+        ),
+    ] = 0.0,
+    seed: Annotated[int, typer.Option(help="Decides which items are cold.")] = 0,
 ) -> None:
     """Clean, order and split a behaviour log, and report what it holds and what looks wrong.
 
@@ -61,10 +85,26 @@ def prepare(
     """
     from rich.console import Console
 
+    from groundswell.trainer.prepare import Options
     from groundswell.trainer.prepare import prepare as prepare_log
     from groundswell.trainer.splits import Split
+    from groundswell.trainer.values import parse_action_weights
 
-    prepare_log(events, items, out, split=Split(split), order_only=order_only, console=Console())
+    options = Options(
+        session_gap=timedelta(minutes=session_gap_minutes),
+        action_weights=parse_action_weights(action_weight or []),
+        cold_items=cold_items,
+        seed=seed,
+    )
+    prepare_log(
+        events,
+        items,
+        out,
+        split=Split(split),
+        order_only=order_only,
+        options=options,
+        console=Console(),
+    )
 
 
 def train(

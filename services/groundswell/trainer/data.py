@@ -1,7 +1,7 @@
 """The prepared folder, opened for reading: what training and evaluation know about a log."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from groundswell.features.text import item_text
 from groundswell.trainer.errors import DataError
 
-FORMAT = 1
+FORMAT = 2
 
 EVENTS = "events.parquet"
 ITEMS = "items.parquet"
@@ -23,6 +23,7 @@ LEFT_OUT = "left_out.csv"
 TEXT_VECTORS = "text_vectors"
 """The cache of encoded texts, which training keeps in the folder and `prepare` leaves there."""
 
+NEXT_SESSION = "next-session"
 TRAIN, VALIDATION, TEST = 0, 1, 2
 """Values of `split_of`: where an event lies; and, but for 0 = none, of `target`."""
 
@@ -31,14 +32,15 @@ TRAIN, VALIDATION, TEST = 0, 1, 2
 class Prepared:
     """A cleaned, ordered and split log. Users and items are numbered from 0.
 
-    U users, E events, N items. Events are ordered by (user, time, ordinal, event id): those of
-    user x are [offsets[x], offsets[x + 1]). The input of a target event at position p of user x
-    is the user's events [0, p).
+    U users, E events, N items. Events are ordered by (user, start of the session, first row of the
+    session, time, ordinal, event id): those of user x are [offsets[x], offsets[x + 1]), and those
+    of a session are contiguous. This is the order of time unless sessions of a user overlap. The
+    input of a target event at position p of user x is the user's events [0, p).
     """
 
     folder: Path
     split: str
-    """"leave-one-out", "temporal" or "none"."""
+    """A value of `splits.Split`: "leave-one-out", "temporal", "next-session" or "none"."""
     order_only: bool
     """True when times are only positions: no feature of time may be made of them."""
     offsets: NDArray[np.int64]
@@ -49,12 +51,20 @@ class Prepared:
     """[E] action numbers of `features.actions`."""
     times_us: NDArray[np.int64]
     """[E] microseconds since 1970."""
+    values: NDArray[np.float32]
+    """[E] the value of each event, normalised as `trainer.values` says; 0 without one."""
+    weights: NDArray[np.float32]
+    """[E] the weight of each event as a target, by its action; 0 = input only, never a target."""
+    sessions: NDArray[np.int32]
+    """[E] number of the session of each event, ascending over the whole log."""
     starts: NDArray[np.bool_]
     """[E] True where a session starts."""
     split_of: NDArray[np.int8]
     """[E] TRAIN, VALIDATION or TEST: where the event lies."""
     target: NDArray[np.int8]
     """[E] VALIDATION or TEST where the event is to be predicted in that set; else 0."""
+    cold: NDArray[np.bool_]
+    """[N] True for an item that is kept out of training altogether: see `for_training`."""
     item_table: pl.DataFrame
     """[N] item_id, title, description, categories (primary first), attributes (JSON text)."""
     user_ids: list[str]
@@ -102,6 +112,53 @@ class Prepared:
         """[E] user of each event."""
         return np.repeat(np.arange(self.num_users, dtype=np.int32), np.diff(self.offsets))
 
+    @cached_property
+    def session_place(self) -> NDArray[np.int32]:
+        """[E] place of each event in its session: 1 for the first one."""
+        index = np.arange(len(self.sessions), dtype=np.int32)
+        return index - self._session_begin + 1
+
+    @cached_property
+    def _session_begin(self) -> NDArray[np.int32]:
+        """[E] position of the first event of each event's session."""
+        begins = np.flatnonzero(np.diff(self.sessions, prepend=-1)).astype(np.int32)
+        return np.repeat(begins, np.diff(begins, append=len(self.sessions)))
+
+    def profile_until(self, events: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return [B] positions of the first event that the profile does not know before `events`.
+
+        Under next-session a profile is as it was when the session began; else it knows everything
+        before the event.
+        """
+        if self.split != NEXT_SESSION:
+            return events
+        return self._session_begin[events].astype(np.int64)
+
+    def for_training(self) -> "Prepared":
+        """Return the log without the events on cold items: what training may see of it.
+
+        Users and items keep their numbers; a user may have no event. Without cold items it is the
+        log itself.
+        """
+        kept = ~self.cold[self.items]
+        if kept.all():
+            return self
+        before = np.concatenate([[0], np.cumsum(kept)])
+        sessions = self.sessions[kept]
+        return replace(
+            self,
+            offsets=before[self.offsets].astype(np.int64),
+            items=self.items[kept],
+            actions=self.actions[kept],
+            times_us=self.times_us[kept],
+            values=self.values[kept],
+            weights=self.weights[kept],
+            sessions=sessions,
+            starts=np.diff(sessions, prepend=-1) != 0,
+            split_of=self.split_of[kept],
+            target=self.target[kept],
+        )
+
 
 def check_training_targets(prepared: Prepared, events: NDArray[np.integer]) -> None:
     """Refuse to train on what is kept for validation and test.
@@ -123,7 +180,7 @@ def load_prepared(folder: Path) -> Prepared:
         raise DataError(f"there is no prepared data at {folder}: no such folder")
     meta = _meta(folder / META)
     events = _table(folder / EVENTS)
-    item_table = _table(folder / ITEMS)
+    items = _table(folder / ITEMS)
     user_ids = _table(folder / USERS)["user_id"].to_list()
     try:
         users = events["user"].to_numpy()
@@ -135,10 +192,14 @@ def load_prepared(folder: Path) -> Prepared:
             items=events["item"].to_numpy(),
             actions=events["action"].to_numpy(),
             times_us=events["time_us"].to_numpy(),
+            values=events["normal_value"].to_numpy(),
+            weights=events["weight"].to_numpy(),
+            sessions=events["session"].to_numpy(),
             starts=events["session_start"].to_numpy(),
             split_of=events["split"].to_numpy(),
             target=events["target"].to_numpy(),
-            item_table=item_table,
+            cold=items["cold"].to_numpy(),
+            item_table=items.drop("cold"),
             user_ids=user_ids,
             categories=tuple(meta["categories"]),
             meta=meta,
@@ -175,8 +236,11 @@ def _check(prepared: Prepared, users: NDArray[np.int32]) -> None:
     """Hold the tables against each other: a folder of two runs must not be trained on."""
     sizes = (prepared.num_users, prepared.num_items, len(prepared.items))
     due = tuple(prepared.meta.get(f"num_{name}") for name in ("users", "items", "events"))
+    sessions = prepared.sessions
     within = len(users) == 0 or (
         bool((np.diff(users) >= 0).all())
+        and bool((np.diff(sessions)[np.diff(users) > 0] > 0).all())
+        and bool((np.diff(sessions) >= 0).all())
         and int(users[-1]) < prepared.num_users
         and 0 <= int(prepared.items.min()) <= int(prepared.items.max()) < prepared.num_items
     )
@@ -189,8 +253,10 @@ def check_split_order(prepared: Prepared) -> None:
     """Refuse a log in which a history goes on training after an event that is held out.
 
     Training reads what lies before its targets: with such a log it would read what it must not
-    know. Raises DataError naming the user's number.
+    know. Events on cold items do not count: training reads none of them. Raises DataError naming
+    the user's number.
     """
+    prepared = prepared.for_training()
     falls = np.flatnonzero(np.diff(prepared.split_of) < 0)
     falls = falls[prepared.users[falls] == prepared.users[falls + 1]]
     if len(falls):

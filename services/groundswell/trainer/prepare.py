@@ -3,23 +3,26 @@
 import json
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 from rich.console import Console
 
-from groundswell.features.window import session_starts
 from groundswell.trainer import data
 from groundswell.trainer.cleaning import Events, read_events
+from groundswell.trainer.cold import cold_items
 from groundswell.trainer.errors import DataError
 from groundswell.trainer.item_table import Items, read_items, without_file
 from groundswell.trainer.report import data_report, print_report
-from groundswell.trainer.splits import Split, assign
+from groundswell.trainer.sessions import DEFAULT_GAP, by_session
+from groundswell.trainer.splits import Log, Split, assign, hold_out_cold
+from groundswell.trainer.values import Scales, action_weights, normalised, value_scales
 
 _EVENT_COLUMNS = (
     "user",
@@ -28,11 +31,29 @@ _EVENT_COLUMNS = (
     "time_us",
     "ordinal",
     "value",
+    "normal_value",
+    "weight",
+    "session",
     "session_start",
     "event_id",
     "split",
     "target",
 )
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a log is prepared, besides its split."""
+
+    session_gap: timedelta = DEFAULT_GAP
+    """A longer pause parts the sessions of events without a session id."""
+    action_weights: Mapping[str, float] = field(default_factory=dict)
+    """By action: its weight as a target of training, 1 unless given; 0 = input only. That of
+    DISLIKE is 0."""
+    cold_items: float = 0.0
+    """Share of the items that are kept out of training, to test what text alone knows of them."""
+    seed: int = 0
+    """Decides which items are cold."""
 
 
 def prepare(
@@ -42,30 +63,30 @@ def prepare(
     *,
     split: Split = Split.LEAVE_ONE_OUT,
     order_only: bool = False,
+    options: Options | None = None,
     console: Console | None = None,
 ) -> dict[str, Any]:
     """Write the prepared folder `out` and return the data report, which `console` also shows.
 
     An earlier prepared folder at `out` is replaced in one step; its cached text vectors stay.
-    Raises DataError, and writes nothing, when a file, a column or the split cannot be used.
+    Raises DataError, and writes nothing, when a file, a column, an option or the split cannot be
+    used.
     """
+    options = options or Options()
     _check_target(out)
+    weights = action_weights(options.action_weights)
     log = read_events(events, force_order_only=order_only)
-    if split is Split.TEMPORAL and log.order_only:
-        raise DataError(f"a temporal split needs times, and those of {events} are only positions")
+    _check_split(split, log, events)
     catalogue = read_items(items)
     item_table = _item_table(log, catalogue)
+    item_table = item_table.with_columns(cold=_cold(item_table["item_id"], options))
     user_ids = log.frame["user_id"].unique().sort()
-    ordered = _ordered(log, user_ids, item_table["item_id"])
-    offsets = np.searchsorted(ordered["user"].to_numpy(), np.arange(len(user_ids) + 1))
-    assignment = assign(split, offsets, ordered["time_us"].to_numpy())
-    ordered = ordered.with_columns(
-        session_start=_session_starts(ordered, offsets, log.order_only),
-        split=pl.Series(assignment.split_of),
-        target=pl.Series(assignment.target),
-    )
+    ordered = _ordered(log, user_ids, item_table["item_id"], options.session_gap)
+    ordered = ordered.with_columns(weight=pl.Series(weights[ordered["action"].to_numpy()]))
+    ordered = _split(ordered, split, len(user_ids), item_table["cold"])
+    ordered, scales = _with_values(ordered)
     report = data_report(log, catalogue, ordered, item_table.height, split)
-    meta = _meta(report, ordered, item_table, len(user_ids))
+    meta = _meta(report, ordered, item_table, len(user_ids), options, scales)
     with _replacing(out) as folder:
         ordered.select(_EVENT_COLUMNS).write_parquet(folder / data.EVENTS)
         item_table.write_parquet(folder / data.ITEMS)
@@ -77,6 +98,44 @@ def prepare(
     return report
 
 
+def _check_split(split: Split, log: Events, path: Path) -> None:
+    if not log.order_only:
+        return
+    if split is Split.TEMPORAL:
+        raise DataError(f"a temporal split needs times, and those of {path} are only positions")
+    if split is Split.NEXT_SESSION and not (log.frame["session_id"] != "").any():
+        raise DataError(
+            f"a next-session split needs sessions: the times of {path} are only positions, and "
+            "it has no session_id"
+        )
+
+
+def _cold(item_ids: pl.Series, options: Options) -> pl.Series:
+    try:
+        return pl.Series(cold_items(item_ids.to_list(), options.cold_items, options.seed))
+    except ValueError as error:
+        raise DataError(str(error)) from error
+
+
+def _split(ordered: pl.DataFrame, split: Split, num_users: int, cold: pl.Series) -> pl.DataFrame:
+    """Add `split` and `target`."""
+    log = Log(
+        np.searchsorted(ordered["user"].to_numpy(), np.arange(num_users + 1)),
+        *(ordered[name].to_numpy() for name in ("time_us", "session", "weight")),
+    )
+    is_cold = cold.to_numpy()[ordered["item"].to_numpy()]
+    split_of, target = hold_out_cold(assign(split, log), log, is_cold)
+    return ordered.with_columns(split=pl.Series(split_of), target=pl.Series(target))
+
+
+def _with_values(ordered: pl.DataFrame) -> tuple[pl.DataFrame, Scales]:
+    """Add `normal_value`, by the scales of the training events."""
+    values = ordered["value"].cast(pl.Float64).fill_null(np.nan).to_numpy()
+    actions = ordered["action"].to_numpy()
+    scales = value_scales(values, actions, ordered["split"].to_numpy() == data.TRAIN)
+    return ordered.with_columns(normal_value=pl.Series(normalised(values, actions, scales))), scales
+
+
 def _item_table(log: Events, catalogue: Items) -> pl.DataFrame:
     """Put the items that only events know behind those of the file, in order of appearance."""
     named = log.frame["item_id"].unique(maintain_order=True)
@@ -84,8 +143,10 @@ def _item_table(log: Events, catalogue: Items) -> pl.DataFrame:
     return pl.concat([catalogue.frame, without_file(unknown)])
 
 
-def _ordered(log: Events, user_ids: pl.Series, item_ids: pl.Series) -> pl.DataFrame:
-    """Number users and items, and order events by (user, time, ordinal, event id).
+def _ordered(
+    log: Events, user_ids: pl.Series, item_ids: pl.Series, session_gap: timedelta
+) -> pl.DataFrame:
+    """Number users, items and sessions, and order events by user, session and time.
 
     In an order-only log a time becomes the position among the user's events, in seconds.
     """
@@ -96,25 +157,20 @@ def _ordered(log: Events, user_ids: pl.Series, item_ids: pl.Series) -> pl.DataFr
         user=pl.col("user_id").replace_strict(users, return_dtype=pl.Int32),
         item=pl.col("item_id").replace_strict(rows, return_dtype=pl.Int32),
     ).sort("user", time, "ordinal", "event_id")
+    ordered = by_session(ordered, None if log.order_only else session_gap)
     if log.order_only:
         position = pl.int_range(pl.len(), dtype=pl.Int64).over("user")
         ordered = ordered.with_columns(time_us=position * 1_000_000)
     return ordered
 
 
-def _session_starts(
-    ordered: pl.DataFrame, offsets: NDArray[np.int64], order_only: bool
-) -> NDArray[np.bool_]:
-    starts = np.zeros(ordered.height, dtype=bool)
-    if not order_only:
-        ids = ordered["session_id"].to_list()
-        starts = session_starts(ordered["time_us"].to_numpy(), ids)
-    starts[offsets[:-1]] = True
-    return starts
-
-
 def _meta(
-    report: dict[str, Any], ordered: pl.DataFrame, item_table: pl.DataFrame, num_users: int
+    report: dict[str, Any],
+    ordered: pl.DataFrame,
+    item_table: pl.DataFrame,
+    num_users: int,
+    options: Options,
+    scales: Scales,
 ) -> dict[str, Any]:
     names = item_table["categories"].explode().drop_nulls().value_counts()
     return {
@@ -129,6 +185,11 @@ def _meta(
         "categories": names.sort("count", "categories", descending=[True, False])[
             "categories"
         ].to_list(),
+        "session_gap_s": options.session_gap.total_seconds(),
+        "action_weights": dict(options.action_weights),
+        "cold_items": options.cold_items,
+        "seed": options.seed,
+        "value_scales": scales,
         "report": report,
     }
 

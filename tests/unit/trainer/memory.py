@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from groundswell.features.actions import action_number
+from groundswell.features.actions import DISLIKE, action_number
 from groundswell.features.window import session_starts
 from groundswell.trainer.data import TRAIN, Prepared
 
@@ -37,19 +37,23 @@ def prepared_of(
     names = actions or [["view"] * length for length in lengths]
     items = np.concatenate([*map(np.asarray, histories), []]).astype(np.int32)
     count = int(items.max(initial=-1)) + 1 if num_items is None else num_items
+    starts = np.concatenate([*(session_starts(when.astype(np.int64)) for when in times), []])
+    numbers = np.array([action_number(n) for row in names for n in row], np.int8)
     return Prepared(
         folder=Path("nowhere"),
         split="leave-one-out",
         order_only=order_only,
         offsets=offsets,
         items=items,
-        actions=np.array([action_number(n) for row in names for n in row], np.int8),
+        actions=numbers,
         times_us=np.concatenate([*times, []]).astype(np.int64),
-        starts=np.concatenate(
-            [*(session_starts(when.astype(np.int64)) for when in times), []]
-        ).astype(bool),
+        values=np.zeros(len(items), np.float32),
+        weights=(numbers != DISLIKE).astype(np.float32),
+        sessions=np.cumsum(starts).astype(np.int32) - 1,
+        starts=starts.astype(bool),
         split_of=split,
         target=split.copy(),
+        cold=np.zeros(count, bool),
         item_table=pl.DataFrame(
             {
                 "item_id": [f"item-{n}" for n in range(count)],
