@@ -23,6 +23,7 @@ from groundswell.trainer.export import Trained, export_models, write_tables
 from groundswell.trainer.fusion_stage import Fused, Views, train_fusion
 from groundswell.trainer.inputs import cut_chunks, gate_inputs
 from groundswell.trainer.interest_stage import calibrate, train_interests
+from groundswell.trainer.leakage import check_leakage
 from groundswell.trainer.model_card import model_card
 from groundswell.trainer.profile_stage import ProfileStage
 from groundswell.trainer.run import Run, open_run, to_tensor
@@ -51,11 +52,12 @@ def train(
 ) -> str:
     """Train every model, publish them as one bundle, make it current, and return its id.
 
-    Raises DataError when there is nothing to learn from, TrainError when training diverges,
-    ExportError when an exported model says something else than the trained one. Nothing is
-    published then.
+    Raises DataError when there is nothing to learn from, LeakageError when the log would tell what
+    it must not, TrainError when training diverges, ExportError when an exported model says
+    something else than the trained one. Nothing is published then.
     """
     started = time.monotonic()
+    check_leakage(prepared)
     store = BundleStore(bundles)
     log = TrainingLog(prepared)
     if log.num_targets < 2:
