@@ -1,12 +1,15 @@
 """The models of one bundle, run in batches beside the event loop."""
 
 import asyncio
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from groundswell.artifacts.bundle import Bundle
+from groundswell.features.window import WindowTensors
+from groundswell.profile_service.store.items import ItemText
 from groundswell.profile_service.store.profiles import Spec
 from groundswell.serving.batching import MicroBatcher
 from groundswell.serving.errors import FailedPrecondition
@@ -24,6 +27,10 @@ class History(NamedTuple):
     tail_vector: NDArray[np.float32]
     """[t] the mean of the text vectors of the events after the last full chunk."""
     tail_length: int
+    recent_vectors: NDArray[np.float32]
+    """[m, d] the item vectors of the newest events, oldest first."""
+    recent_tensors: WindowTensors
+    """What else is known of these m events."""
 
 
 class EncodedText(NamedTuple):
@@ -41,7 +48,8 @@ class ProfileModels:
         self.id = bundle.id
         self.manifest = bundle.manifest
         self.spec = Spec(bundle.manifest.text.fingerprint, bundle.manifest.chunk_length)
-        self.rows = bundle.rows
+        self.recent_length: int = getattr(bundle.manifest, "recent_length", 0)
+        self._rows = bundle.rows
         self._text_encoder = bundle.text_encoder(threads)
         self._item_head = bundle.item_head(threads)
         self._profile_head = bundle.profile_head(threads)
@@ -70,6 +78,18 @@ class ProfileModels:
         """Return item vectors [n, d] of text vectors [n, t]; row −1: not in the bundle."""
         return await asyncio.to_thread(self._item_head.run, text_vectors=text_vectors, rows=rows)
 
+    async def vectors_of_items(self, items: Sequence[ItemText]) -> dict[int, NDArray[np.float32]]:
+        """Return the vectors [d] of items by number; zeros stand for a text without a vector."""
+        if not items:
+            return {}
+        texts = np.zeros((len(items), self.manifest.text.dimension), np.float32)
+        for place, item in enumerate(items):
+            if item.text_vector is not None:
+                texts[place] = np.frombuffer(item.text_vector, "<f4")
+        rows = np.array([self._rows.get(item.item_id, -1) for item in items], np.int64)
+        vectors = await self.item_vectors(texts, rows)
+        return {item.item_no: vector for item, vector in zip(items, vectors, strict=True)}
+
     async def interests(self, text_vector: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the category distribution [C] of a text.
 
@@ -86,23 +106,48 @@ class ProfileModels:
         return first
 
     def _run_head(self, histories: list[History]) -> list[NDArray[np.float32]]:
-        longest = max(1, *(len(h.chunk_ages) for h in histories))
-        t = self.manifest.text.dimension
-        chunks = np.zeros((len(histories), longest, t), np.float32)
-        ages = np.zeros((len(histories), longest), np.float32)
-        for row, history in enumerate(histories):
-            chunks[row, : len(history.chunk_ages)] = history.chunk_vectors
-            ages[row, : len(history.chunk_ages)] = history.chunk_ages
-        vectors = self._profile_head.run(
-            chunk_vectors=chunks,
-            chunk_ages=ages,
-            num_chunks=np.array([len(h.chunk_ages) for h in histories], np.int64),
-            tail_vectors=np.stack([h.tail_vector for h in histories]),
-            tail_lengths=np.array([h.tail_length for h in histories], np.int64),
-        )
-        return list(vectors)
+        inputs = _chunk_inputs(histories, self.manifest.text.dimension)
+        if self.recent_length:
+            inputs |= _recent_inputs(histories, self.manifest.dimension)
+        return list(self._profile_head.run(**inputs))
 
     def _run_encoder(self, texts: list[str]) -> list[EncodedText]:
         vectors = self._text_encoder.encode(texts)
         shares = self._text_encoder.unknown_shares(texts)
         return [EncodedText(v, float(s)) for v, s in zip(vectors, shares, strict=True)]
+
+
+def _chunk_inputs(histories: Sequence[History], t: int) -> dict[str, NDArray[np.generic]]:
+    """Pad the chunks on the right to the longest history."""
+    lengths = np.array([len(h.chunk_ages) for h in histories], np.int64)
+    longest = max(1, int(lengths.max()))
+    chunks = np.zeros((len(histories), longest, t), np.float32)
+    ages = np.zeros((len(histories), longest), np.float32)
+    for row, (history, n) in enumerate(zip(histories, lengths, strict=True)):
+        chunks[row, :n], ages[row, :n] = history.chunk_vectors, history.chunk_ages
+    return {
+        "chunk_vectors": chunks,
+        "chunk_ages": ages,
+        "num_chunks": lengths,
+        "tail_vectors": np.stack([h.tail_vector for h in histories]),
+        "tail_lengths": np.array([h.tail_length for h in histories], np.int64),
+    }
+
+
+def _recent_inputs(histories: Sequence[History], d: int) -> dict[str, NDArray[np.generic]]:
+    """Pad the newest events on the right to the longest history."""
+    lengths = np.array([len(h.recent_vectors) for h in histories], np.int64)
+    shape = len(histories), max(1, int(lengths.max()))
+    vectors = np.zeros((*shape, d), np.float32)
+    actions = np.zeros(shape, np.int64)
+    gaps, starts = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
+    for row, (history, n) in enumerate(zip(histories, lengths, strict=True)):
+        vectors[row, :n] = history.recent_vectors
+        actions[row, :n], gaps[row, :n], starts[row, :n] = history.recent_tensors
+    return {
+        "recent_vectors": vectors,
+        "recent_actions": actions,
+        "recent_gaps": gaps,
+        "recent_starts": starts,
+        "recent_lengths": lengths,
+    }

@@ -1,4 +1,4 @@
-"""A user's events → the chunks and the tail that a profile is made of."""
+"""A user's events → the chunks, the tail and the newest events that a profile is made of."""
 
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
@@ -11,10 +11,25 @@ from numpy.typing import NDArray
 
 from groundswell.features.chunks import num_full_chunks
 from groundswell.features.text import chunk_text, content_hash
+from groundswell.features.window import MAX_RECENT
+from groundswell.profile_service import recent
 from groundswell.profile_service.store.events import OrderKey
 from groundswell.profile_service.store.profiles import Spec
 
 _BEFORE_EVERYTHING: OrderKey = (-(2**62), -1, "")
+
+
+@dataclass(frozen=True, slots=True)
+class Covered:
+    """What a stored profile covers of its history."""
+
+    sequence: int
+    """The highest sequence, and so the number, of the events that it covers."""
+    recent: bytes | None
+    """The newest of them (see `recent`); None when they were never put at hand."""
+
+
+NOTHING_COVERED = Covered(0, None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +42,8 @@ class Start:
     """The last event in them."""
     covered_sequence: int
     """The highest sequence of all stored events."""
+    recent: bytes
+    """The newest events up to the place, as far as they are at hand."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,42 +70,54 @@ class CutHistory:
     """The full chunks after the place where the cut starts."""
     tail_items: list[int]
     """Item numbers of the events after the last full chunk."""
+    recent: bytes
+    """The newest events of the whole history; see `recent`."""
 
 
-def start_of(stored: Sequence[Any], covered_sequence: int, newer: tuple[int, int] | None) -> Start:
+def start_of(
+    stored: Sequence[Any], covered: Covered, newer: tuple[int, int] | None, chunk_length: int
+) -> Start:
     """Find where to cut: before the first stored chunk that a newer event may change.
 
     `stored` are the chunks in order; `newer` is the earliest time and the highest sequence of the
-    events after `covered_sequence`, None without any.
+    events that are not covered, None without any. Without recent events the cut starts early enough
+    to read them again.
     """
-    if newer is None:
-        kept, covered = len(stored), covered_sequence
-    else:
-        times = [chunk.last_time_us for chunk in stored]
-        kept, covered = bisect_left(times, newer[0]), newer[1]
+    kept, sequence = len(stored), covered.sequence
+    if newer is not None:
+        earliest_us, sequence = newer
+        kept = bisect_left([chunk.last_time_us for chunk in stored], earliest_us)
+    if covered.recent is None:
+        kept = min(kept, max(covered.sequence - MAX_RECENT, 0) // chunk_length)
     if kept == 0:
-        return Start(0, _BEFORE_EVERYTHING, covered)
+        return Start(0, _BEFORE_EVERYTHING, sequence, b"")
     last = stored[kept - 1]
-    return Start(kept, (last.last_time_us, last.last_ordinal, last.last_event_id), covered)
+    # The chunks that stay are the first events of the history, before and after.
+    at_hand = recent.without_newest(covered.recent or b"", covered.sequence - kept * chunk_length)
+    return Start(
+        kept, (last.last_time_us, last.last_ordinal, last.last_event_id), sequence, at_hand
+    )
 
 
 def cut(rows: Sequence[Any], starts: Mapping[int, Start], spec: Spec) -> list[CutHistory]:
-    """Cut each user's events after their start: rows as `store.events.events_after` gives them."""
+    """Cut each user's events from their start: rows as `store.events.events_from` gives them."""
     events = {user_no: list(group) for user_no, group in groupby(rows, key=lambda r: r.user_no)}
     return [
         _cut(user_no, events.get(user_no, []), start, spec) for user_no, start in starts.items()
     ]
 
 
-def _cut(user_no: int, events: Sequence[Any], start: Start, spec: Spec) -> CutHistory:
+def _cut(user_no: int, rows: Sequence[Any], start: Start, spec: Spec) -> CutHistory:
     size = spec.chunk_length
+    # The last event that stays comes along.
+    first_stays = bool(rows) and _key(rows[0]) == start.place
+    events = rows[1:] if first_stays else rows
     chunks = []
     for number in range(num_full_chunks(len(events), size)):
         part = events[number * size : (number + 1) * size]
         text = chunk_text([event.title for event in part])
         digest = content_hash(text, spec.fingerprint)
-        last = (part[-1].time_us, part[-1].ordinal, part[-1].event_id)
-        chunks.append(Chunk(start.num_chunks + number, text, digest, last))
+        chunks.append(Chunk(start.num_chunks + number, text, digest, _key(part[-1])))
     return CutHistory(
         user_no,
         start.covered_sequence,
@@ -96,7 +125,12 @@ def _cut(user_no: int, events: Sequence[Any], start: Start, spec: Spec) -> CutHi
         start.num_chunks + len(chunks),
         chunks,
         [event.item_no for event in events[len(chunks) * size :]],
+        recent.with_newer(start.recent, rows, first_is_held=first_stays),
     )
+
+
+def _key(row: Any) -> OrderKey:
+    return row.time_us, row.ordinal, row.event_id
 
 
 def tail_vector(

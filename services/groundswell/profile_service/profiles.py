@@ -9,8 +9,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from groundswell.features.chunks import chunk_ages
-from groundswell.profile_service.encoder import History, ProfileModels
+from groundswell.profile_service.encoder import ProfileModels
+from groundswell.profile_service.head_inputs import histories, load_histories
+from groundswell.profile_service.item_vectors import ItemVectors
 from groundswell.profile_service.store import events as event_statements
 from groundswell.profile_service.store import profiles as statements
 from groundswell.profile_service.store.database import Database, DatabaseConnection, now_us
@@ -53,23 +54,44 @@ NOTHING_SEEN = Seen(np.empty(0, np.int64), np.empty(0, np.uint32))
 _UNKNOWN = Profile(None, 0, 0, None, None, NOTHING_SEEN)
 
 
+class _HeldVector(NamedTuple):
+    """A vector, and what it was computed from."""
+
+    covered_us: int
+    """The profile's."""
+    revision: int
+    """The catalogue's."""
+    item_nos: NDArray[np.int64]
+    """The items of the newest events."""
+    vector: NDArray[np.float32]
+
+
 @dataclass(slots=True)
 class _Held:
     """What is kept of one user between reads."""
 
     seen_sequence: int = 0
     seen: Seen = NOTHING_SEEN
-    vectors: dict[str, tuple[int, NDArray[np.float32]]] = field(default_factory=dict)
-    """By bundle: the profile's `covered_us`, and the vector computed from it."""
+    vectors: dict[str, _HeldVector] = field(default_factory=dict)
+    """By bundle."""
 
 
 class Profiles:
     """Reads profiles. The head runs at read time, on what the worker stored."""
 
-    def __init__(self, database: Database, pseudonyms: Pseudonymizer, max_cached: int) -> None:
+    def __init__(
+        self,
+        database: Database,
+        pseudonyms: Pseudonymizer,
+        *,
+        max_cached: int,
+        max_cached_items: int,
+    ) -> None:
         self._database = database
         self._pseudonyms = pseudonyms
         self._max_cached = max_cached
+        self._max_cached_items = max_cached_items
+        self._items: dict[str, ItemVectors] = {}
         self._held: OrderedDict[int, _Held] = OrderedDict()
 
     async def get(self, user_ids: Sequence[str], models: ProfileModels) -> list[Profile]:
@@ -81,15 +103,22 @@ class Profiles:
         async with self._database.read() as connection:
             users = await event_statements.find_users(connection, keys)
             numbers = {number for number, _ in users.values()}
-            rows = await statements.find_profiles(connection, numbers, models.spec)
+            rows = await statements.covered_profiles(connection, numbers, models.spec)
             held = {number: self._hold(number) for number in numbers}
             await self._load_seen(connection, dict(users.values()), held)
-            vectors, outdated = _held_vectors(rows, held, models.id)
-            histories = await _load_histories(connection, outdated, models)
-        computed = await asyncio.gather(*(models.long_vector(h) for h in histories.values()))
-        for number, vector in zip(histories, computed, strict=True):
+            items = self._item_vectors(models)
+            revision = max((row.catalogue_revision for row in rows.values()), default=0)
+            await items.follow(connection, revision)
+            vectors, outdated = _held_vectors(rows, held, models.id, items)
+            stored = await load_histories(connection, outdated, models, items)
+        read = await histories(stored, models, items, revision)
+        computed = await asyncio.gather(*(models.long_vector(history) for history in read.values()))
+        for number, vector in zip(read, computed, strict=True):
             vectors[number] = vector
-            held[number].vectors[models.id] = (rows[number].covered_us, vector)
+            item_nos = np.unique(stored.by_user[number].recent["item_no"])
+            held[number].vectors[models.id] = _HeldVector(
+                rows[number].covered_us, revision, item_nos, vector
+            )
         found = {
             key: _profile(last, rows.get(number), held[number].seen, vectors.get(number))
             for key, (number, last) in users.items()
@@ -98,6 +127,7 @@ class Profiles:
 
     def forget(self, bundle_id: str) -> None:
         """Drop the vectors of a bundle that is not loaded any more."""
+        self._items.pop(bundle_id, None)
         for held in self._held.values():
             held.vectors.pop(bundle_id, None)
 
@@ -130,6 +160,12 @@ class Profiles:
             if any(left):
                 await asyncio.sleep(_REFRESH_POLL_S)
 
+    def _item_vectors(self, models: ProfileModels) -> ItemVectors:
+        items = self._items.get(models.id)
+        if items is None:
+            items = self._items[models.id] = ItemVectors(models, self._max_cached_items)
+        return items
+
     def _hold(self, number: int) -> _Held:
         held = self._held.setdefault(number, _Held())
         self._held.move_to_end(number)
@@ -156,36 +192,23 @@ class Profiles:
 
 
 def _held_vectors(
-    rows: dict[int, Any], held: dict[int, _Held], bundle_id: str
-) -> tuple[dict[int, NDArray[np.float32]], dict[int, Any]]:
-    """Part the users with a profile: the held vectors that are of it, and the others' profiles."""
-    vectors, outdated = {}, {}
+    rows: dict[int, Any], held: dict[int, _Held], bundle_id: str, items: ItemVectors
+) -> tuple[dict[int, NDArray[np.float32]], list[int]]:
+    """Part the users with a profile: the held vectors that are right, and the others' numbers."""
+    vectors, outdated = {}, []
     for number, row in rows.items():
-        covered_us, vector = held[number].vectors.get(bundle_id, (None, None))
-        if vector is None or covered_us != row.covered_us:
-            outdated[number] = row
+        known = held[number].vectors.get(bundle_id)
+        if (
+            known is None
+            or known.covered_us != row.covered_us
+            or not items.unchanged(known.item_nos.tolist(), known.revision)
+        ):
+            outdated.append(number)
         else:
-            vectors[number] = vector
+            vectors[number] = known.vector
+            revision = max(known.revision, row.catalogue_revision)
+            held[number].vectors[bundle_id] = known._replace(revision=revision)
     return vectors, outdated
-
-
-async def _load_histories(
-    connection: DatabaseConnection, outdated: dict[int, Any], models: ProfileModels
-) -> dict[int, History]:
-    """Load what the head reads of users."""
-    newest = models.manifest.max_chunks
-    first = {number: max(0, row.num_chunks - newest) for number, row in outdated.items()}
-    chunks = await statements.newest_chunks(connection, first, models.spec)
-    t = models.manifest.text.dimension
-    histories = {}
-    for number, row in outdated.items():
-        own = chunks[number][-newest:]
-        vectors = np.array([np.frombuffer(c.vector, "<f2") for c in own], np.float32)
-        times = np.array([c.last_time_us for c in own], np.int64)
-        ages = chunk_ages(times, row.last_event_us, use_time=models.manifest.use_time)
-        tail = np.frombuffer(row.tail_vector, "<f4").astype(np.float32)
-        histories[number] = History(vectors.reshape(-1, t), ages, tail, row.tail_length)
-    return histories
 
 
 def _profile(num_events: int, row: Any, seen: Seen, vector: NDArray[np.float32] | None) -> Profile:

@@ -38,6 +38,8 @@ class ProfileSettings(ServingSettings):
     """How often an idle worker, and a caught-up watcher, look into the database."""
     max_cached_profiles: Annotated[int, Field(ge=1)] = 20_000
     """Users whose vector and seen items are held in memory."""
+    max_cached_items: Annotated[int, Field(ge=1)] = 100_000
+    """Item vectors that are held in memory per loaded bundle."""
     max_batch: Annotated[int, Field(ge=1, le=1024)] = 32
     """How many profiles one run of the head computes at most."""
     max_queue: Annotated[int, Field(ge=1)] = 1024

@@ -11,7 +11,15 @@ import structlog
 from numpy.typing import NDArray
 
 from groundswell.features.text import content_hash, item_text
-from groundswell.profile_service.histories import Chunk, CutHistory, cut, start_of, tail_vector
+from groundswell.profile_service.histories import (
+    NOTHING_COVERED,
+    Chunk,
+    Covered,
+    CutHistory,
+    cut,
+    start_of,
+    tail_vector,
+)
 from groundswell.profile_service.settings import ProfileSettings
 from groundswell.profile_service.signals import Signals
 from groundswell.profile_service.store import events as event_statements
@@ -230,11 +238,18 @@ class Worker:
         """Cut what is new of each history; also return the content and the end of each chunk."""
         known = await profile_statements.find_profiles(connection, user_nos, self.spec)
         chunks = await profile_statements.stored_chunks(connection, user_nos, self.spec)
-        covered = {n: known[n].covered_sequence if n in known else 0 for n in user_nos}
-        newer = await event_statements.newer_events(connection, covered)
-        starts = {n: start_of(chunks[n], covered[n], newer.get(n)) for n in user_nos}
+        covered = dict.fromkeys(user_nos, NOTHING_COVERED) | {
+            n: Covered(row.covered_sequence, row.recent) for n, row in known.items()
+        }
+        newer = await event_statements.newer_events(
+            connection, {n: c.sequence for n, c in covered.items()}
+        )
+        starts = {
+            n: start_of(chunks[n], c, newer.get(n), self.spec.chunk_length)
+            for n, c in covered.items()
+        }
         places = {n: start.place for n, start in starts.items()}
-        histories = cut(await event_statements.events_after(connection, places), starts, self.spec)
+        histories = cut(await event_statements.events_from(connection, places), starts, self.spec)
         stored = {
             (n, c.chunk_no): (c.content_hash, (c.last_time_us, c.last_ordinal, c.last_event_id))
             for n, own in chunks.items()
@@ -274,6 +289,7 @@ class Worker:
             "num_chunks": history.num_chunks,
             "tail_length": length,
             "tail_vector": vector.astype("<f4").tobytes(),
+            "recent": history.recent,
         }
 
 

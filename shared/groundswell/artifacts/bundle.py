@@ -97,16 +97,25 @@ class Bundle:
         return self._checked(SESSION, model, output, d)
 
     def profile_head(self, threads: int = 1) -> OnnxModel:
-        """Load the profile head: chunk and tail vectors → [B, d] long-term vectors."""
+        """Load the profile head: chunks, tail and newest events → [B, d] long-term vectors."""
         model = OnnxModel(self.path / PROFILE_HEAD, threads)
         t = self.manifest.text.dimension
-        output = model.run(
-            chunk_vectors=np.zeros((1, 1, t), np.float32),
-            chunk_ages=np.zeros((1, 1), np.float32),
-            num_chunks=np.array([0], np.int64),
-            tail_vectors=np.zeros((1, t), np.float32),
-            tail_lengths=np.array([0], np.int64),
-        )
+        inputs: dict[str, NDArray[np.generic]] = {
+            "chunk_vectors": np.zeros((1, 1, t), np.float32),
+            "chunk_ages": np.zeros((1, 1), np.float32),
+            "num_chunks": np.array([0], np.int64),
+            "tail_vectors": np.zeros((1, t), np.float32),
+            "tail_lengths": np.array([0], np.int64),
+        }
+        if getattr(self.manifest, "recent_length", 0):
+            inputs |= {
+                "recent_vectors": np.zeros((1, 1, self.manifest.dimension), np.float32),
+                "recent_actions": np.zeros((1, 1), np.int64),
+                "recent_gaps": np.zeros((1, 1), np.float32),
+                "recent_starts": np.zeros((1, 1), np.float32),
+                "recent_lengths": np.array([0], np.int64),
+            }
+        output = model.run(**inputs)
         return self._checked(PROFILE_HEAD, model, output, self.manifest.dimension)
 
     def fusion_model(self, threads: int = 1) -> OnnxModel:

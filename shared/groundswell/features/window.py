@@ -9,6 +9,9 @@ from numpy.typing import NDArray
 SESSION_GAP_US = 30 * 60 * 1_000_000
 """Events further apart than this belong to different sessions, unless a session id says more."""
 
+MAX_RECENT = 256
+"""The newest events of a history that a profile keeps at hand."""
+
 
 class WindowTensors(NamedTuple):
     """What is known of each of n events besides its item, oldest first."""

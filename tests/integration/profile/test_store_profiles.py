@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from groundswell.features.text import chunk_text
 from groundswell.profile_service.events import NewEvent
-from groundswell.profile_service.histories import cut, start_of
-from groundswell.profile_service.store.events import EventContent, events_after
+from groundswell.profile_service.histories import NOTHING_COVERED, cut, start_of
+from groundswell.profile_service.store.events import EventContent, events_from
 from groundswell.profile_service.store.profiles import find_profiles, newest_chunks, stored_chunks
 from tests.integration.profile.support import (
     SPEC,
@@ -85,14 +85,15 @@ async def test_refreshes_in_any_order_end_where_one_reading_of_the_whole_history
     async with memory.database.read() as connection:
         (profile,) = (await find_profiles(connection, [1], SPEC)).values()
         stored = (await stored_chunks(connection, [1], SPEC))[1]
-        start = start_of([], 40, None)
-        whole = cut(await events_after(connection, {1: start.place}), {1: start}, SPEC)[0]
+        start = start_of([], NOTHING_COVERED, (0, 40), SPEC.chunk_length)
+        whole = cut(await events_from(connection, {1: start.place}), {1: start}, SPEC)[0]
     assert [
         (c.chunk_no, c.content_hash, (c.last_time_us, c.last_ordinal, c.last_event_id))
         for c in stored
     ] == [(c.number, c.content_hash, c.last) for c in whole.chunks]
     assert (profile.num_chunks, profile.covered_sequence) == (10, 40)
     assert (profile.last_event_us, profile.tail_length) == (whole.last_event_us, 0)
+    assert profile.recent == whole.recent
 
 
 async def test_a_value_too_large_for_float16_is_stored_as_the_largest(memory: Memory) -> None:

@@ -4,16 +4,16 @@ from collections.abc import AsyncIterator, Sequence
 
 import grpc
 import numpy as np
+from numpy.typing import NDArray
 
 from groundswell.common.v1 import item_pb2
 from groundswell.profile.v1 import catalogue_service_pb2 as pb
 from groundswell.profile.v1.catalogue_service_pb2_grpc import CatalogueServiceServicer
 from groundswell.profile_service.bundles import LoadedBundles
-from groundswell.profile_service.encoder import ProfileModels
 from groundswell.profile_service.items import Catalogue
 from groundswell.profile_service.servicers.item_messages import item_content, item_message
 from groundswell.profile_service.servicers.pages import decode_token, encode_token
-from groundswell.profile_service.store.items import KnownItem
+from groundswell.profile_service.store.items import ItemText, KnownItem
 from groundswell.serving.errors import InvalidArgument
 from groundswell.serving.validation import check_item_id, check_page_size
 from groundswell.serving.vectors import vector_to_proto
@@ -93,7 +93,13 @@ class CatalogueServicer(CatalogueServiceServicer):
         with_content = request.with_content if request.HasField("with_content") else True
         fingerprint = models.spec.fingerprint
         async for changes in self._catalogue.watch(request.since_revision, fingerprint):
-            vectors = await _vectors(changes.items, models)
+            vectors = await models.vectors_of_items(
+                [
+                    ItemText(item.item_no, item.content.item_id, item.text_vector)
+                    for item in changes.items
+                    if item.text_vector is not None and not item.deleted
+                ]
+            )
             yield pb.WatchItemsResponse(
                 changes=[
                     _change(item, vectors.get(item.item_no), models.id, with_content=with_content)
@@ -110,22 +116,9 @@ def _check_count(values: Sequence[object], field: str) -> None:
         raise InvalidArgument("ITEMS_INVALID", message, field=field)
 
 
-async def _vectors(
-    items: Sequence[KnownItem], models: ProfileModels
-) -> dict[int, "np.ndarray[tuple[int], np.dtype[np.float32]]"]:
-    """Compute the vectors of the items whose text the encoder has read, by number."""
-    encoded = [item for item in items if item.text_vector is not None and not item.deleted]
-    if not encoded:
-        return {}
-    texts = np.stack([np.frombuffer(item.text_vector or b"", "<f4") for item in encoded])
-    rows = np.array([models.rows.get(item.content.item_id, -1) for item in encoded], np.int64)
-    vectors = await models.item_vectors(texts.astype(np.float32), rows)
-    return {item.item_no: vector for item, vector in zip(encoded, vectors, strict=True)}
-
-
 def _change(
     item: KnownItem,
-    vector: "np.ndarray[tuple[int], np.dtype[np.float32]] | None",
+    vector: NDArray[np.float32] | None,
     bundle_id: str,
     *,
     with_content: bool,

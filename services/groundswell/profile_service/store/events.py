@@ -129,27 +129,26 @@ async def newer_events(
     return {row[0]: (row[1], row[2]) for row in await connection.execute(statement)}
 
 
-async def events_after(
-    connection: AsyncConnection, places: Mapping[int, OrderKey]
-) -> Sequence[Any]:
-    """Return each user's events after a place in the one order, by user and in that order.
+async def events_from(connection: AsyncConnection, places: Mapping[int, OrderKey]) -> Sequence[Any]:
+    """Return each user's events from a place in the one order on, by user and in that order.
 
-    Rows of (user_no, item_no, time_us, ordinal, event_id, title).
+    Rows of (user_no, item_no, action, session_id, time_us, ordinal, event_id, title).
     """
     order = (events.c.time_us, events.c.ordinal, events.c.event_id)
-    after = given_rows(
+    given = given_rows(
         connection,
         {"user_no": _NUMBER, "time_us": _NUMBER, "ordinal": _NUMBER, "event_id": _TEXT},
         [(user_no, *place) for user_no, place in places.items()],
     )
-    c = after.c
+    c = given.c
+    columns = (events.c.user_no, events.c.item_no, events.c.action, events.c.session_id)
     statement = (
-        select(events.c.user_no, events.c.item_no, *order, items.c.title)
+        select(*columns, *order, items.c.title)
         .join(
-            after,
+            given,
             and_(
                 events.c.user_no == c.user_no,
-                tuple_(*order) > tuple_(c.time_us, c.ordinal, c.event_id),
+                tuple_(*order) >= tuple_(c.time_us, c.ordinal, c.event_id),
             ),
         )
         .join(items, items.c.item_no == events.c.item_no)

@@ -2,12 +2,12 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
-from sqlalchemy import Select, and_, bindparam, select, update
+from sqlalchemy import BigInteger, ScalarSelect, Select, and_, bindparam, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from groundswell.profile_service.store.statements import insert
+from groundswell.profile_service.store.statements import given_rows, insert
 from groundswell.profile_service.tables import attribute_kinds, counters, item_texts, items
 
 Attribute = str | float | bool | list[str]
@@ -39,6 +39,15 @@ class KnownItem:
     """float32, of the encoder that was asked for; None while it has not read the text."""
 
 
+class ItemText(NamedTuple):
+    """What an item's vector is made of."""
+
+    item_no: int
+    item_id: str
+    text_vector: bytes | None
+    """float32, of the encoder that was asked for; None while it has not read the text."""
+
+
 async def lock_revision(connection: AsyncConnection) -> int:
     """Return the catalogue's revision and keep it from moving until the transaction ends.
 
@@ -59,10 +68,9 @@ async def set_revision(connection: AsyncConnection, revision: int) -> None:
     await connection.execute(statement)
 
 
-async def revision(connection: AsyncConnection) -> int:
-    """Return the catalogue's revision."""
-    statement = select(counters.c.value).where(counters.c.name == _REVISION)
-    return int((await connection.execute(statement)).scalar_one())
+def catalogue_revision() -> ScalarSelect[int]:
+    """Select the catalogue's revision, as a column of another statement."""
+    return select(counters.c.value).where(counters.c.name == _REVISION).scalar_subquery()
 
 
 async def find_items(
@@ -138,6 +146,29 @@ async def items_by_number(
     """Return items by number."""
     rows = await connection.execute(select(items).where(items.c.item_no.in_(item_nos)))
     return {row.item_no: _known(row) for row in rows}
+
+
+async def revisions_since(
+    connection: AsyncConnection, since: int, limit: int
+) -> list[tuple[int, int]]:
+    """Return (item_no, revision) of items that changed after a revision, by revision."""
+    statement = select(items.c.item_no, items.c.revision).where(items.c.revision > since)
+    rows = await connection.execute(statement.order_by(items.c.revision).limit(limit))
+    return [(row.item_no, row.revision) for row in rows]
+
+
+async def item_texts_by_number(
+    connection: AsyncConnection, item_nos: Collection[int], fingerprint: str
+) -> list[ItemText]:
+    """Return what the vectors of items are made of, deleted ones too."""
+    given = given_rows(connection, {"item_no": BigInteger()}, [(n,) for n in item_nos])
+    on = and_(item_texts.c.item_no == items.c.item_no, item_texts.c.fingerprint == fingerprint)
+    statement = (
+        select(items.c.item_no, items.c.item_id, item_texts.c.vector)
+        .join(given, given.c.item_no == items.c.item_no)
+        .join(item_texts, on, isouter=True)
+    )
+    return [ItemText(*row) for row in await connection.execute(statement)]
 
 
 async def text_vectors(

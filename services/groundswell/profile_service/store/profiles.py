@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import Select, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from groundswell.profile_service.store.items import catalogue_revision
 from groundswell.profile_service.store.statements import insert
 from groundswell.profile_service.tables import profile_chunks, profiles, users
 
@@ -22,6 +23,18 @@ async def find_profiles(
 ) -> dict[int, Any]:
     """Return the profiles of users that have one, by number."""
     statement = select(profiles).where(profiles.c.user_no.in_(user_nos), *_of(profiles, spec))
+    return {row.user_no: row for row in await connection.execute(statement)}
+
+
+async def covered_profiles(
+    connection: AsyncConnection, user_nos: Collection[int], spec: Spec
+) -> dict[int, Any]:
+    """Return, by number, what the profiles of users cover: rows of (user_no, covered_sequence,
+    covered_us, last_event_us, catalogue_revision), the last one being the catalogue's own."""
+    c = profiles.c
+    columns = (c.user_no, c.covered_sequence, c.covered_us, c.last_event_us)
+    statement = select(*columns, catalogue_revision().label("catalogue_revision"))
+    statement = statement.where(c.user_no.in_(user_nos), *_of(profiles, spec))
     return {row.user_no: row for row in await connection.execute(statement)}
 
 
@@ -69,13 +82,14 @@ async def put_profiles(connection: AsyncConnection, rows: Sequence[Mapping[str, 
 
 
 def uncovered_users(spec: Spec) -> Select[tuple[int, int]]:
-    """Select (user_no, newest sequence) of every user whose profile lacks events."""
+    """Select (user_no, newest sequence) of every user whose profile lacks events, or the newest."""
     on = (profiles.c.user_no == users.c.user_no, *_of(profiles, spec))
     joined = users.outerjoin(profiles, on[0] & on[1] & on[2])
     covered = profiles.c.covered_sequence
     statement = select(users.c.user_no, users.c.last_sequence).select_from(joined)
     return statement.where(
-        users.c.last_sequence > 0, covered.is_(None) | (covered < users.c.last_sequence)
+        users.c.last_sequence > 0,
+        profiles.c.recent.is_(None) | (covered < users.c.last_sequence),
     )
 
 

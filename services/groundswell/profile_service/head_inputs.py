@@ -1,0 +1,92 @@
+"""What is stored of users → what the profile head reads of them."""
+
+from collections.abc import Collection
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from groundswell.features.chunks import chunk_ages
+from groundswell.features.window import WindowTensors, window_tensors
+from groundswell.profile_service.encoder import History, ProfileModels
+from groundswell.profile_service.item_vectors import ItemVectors
+from groundswell.profile_service.recent import unpack
+from groundswell.profile_service.store import profiles as statements
+from groundswell.profile_service.store.database import DatabaseConnection
+from groundswell.profile_service.store.items import ItemText
+
+
+class StoredHistory(NamedTuple):
+    """What is stored of one user."""
+
+    profile: Any
+    chunks: list[Any]
+    recent: NDArray[np.void]
+    """[m] the newest events; see `recent.LAYOUT`."""
+
+
+class StoredHistories(NamedTuple):
+    """What one look into the database finds of several users."""
+
+    by_user: dict[int, StoredHistory]
+    item_vectors: dict[int, NDArray[np.float32]]
+    """The vectors that were held of the newest events' items, by number."""
+    item_texts: list[ItemText]
+    """What the others are made of."""
+
+
+async def load_histories(
+    connection: DatabaseConnection,
+    user_nos: Collection[int],
+    models: ProfileModels,
+    items: ItemVectors,
+) -> StoredHistories:
+    """Load what the head reads of users who have a profile."""
+    if not user_nos:
+        return StoredHistories({}, {}, [])
+    profiles = await statements.find_profiles(connection, user_nos, models.spec)
+    newest = models.manifest.max_chunks
+    first = {number: max(0, row.num_chunks - newest) for number, row in profiles.items()}
+    chunks = await statements.newest_chunks(connection, first, models.spec)
+    by_user = {
+        number: StoredHistory(row, chunks[number][-newest:], _recent(row, models.recent_length))
+        for number, row in profiles.items()
+    }
+    item_nos = {n for user in by_user.values() for n in user.recent["item_no"].tolist()}
+    return StoredHistories(by_user, *await items.load(connection, item_nos))
+
+
+async def histories(
+    stored: StoredHistories, models: ProfileModels, items: ItemVectors, revision: int
+) -> dict[int, History]:
+    """Make of it what the head reads, by user; `revision` is the catalogue's at that look."""
+    vectors = stored.item_vectors | await items.encode(stored.item_texts, revision)
+    return {number: _history(user, vectors, models) for number, user in stored.by_user.items()}
+
+
+def _history(
+    user: StoredHistory, vectors: dict[int, NDArray[np.float32]], models: ProfileModels
+) -> History:
+    manifest = models.manifest
+    chunks = np.array([np.frombuffer(c.vector, "<f2") for c in user.chunks], np.float32)
+    times_us = np.array([c.last_time_us for c in user.chunks], np.int64)
+    recent = [vectors[item_no] for item_no in user.recent["item_no"].tolist()]
+    return History(
+        chunks.reshape(-1, manifest.text.dimension),
+        chunk_ages(times_us, user.profile.last_event_us, use_time=manifest.use_time),
+        np.frombuffer(user.profile.tail_vector, "<f4").astype(np.float32),
+        user.profile.tail_length,
+        np.array(recent, np.float32).reshape(-1, manifest.dimension),
+        _tensors(user.recent, use_time=manifest.use_time),
+    )
+
+
+def _tensors(recent: NDArray[np.void], *, use_time: bool) -> WindowTensors:
+    starts = recent["starts_session"].astype(bool)
+    return window_tensors(recent["time_us"], recent["action"], starts, use_time=use_time)
+
+
+def _recent(profile: Any, length: int) -> NDArray[np.void]:
+    """Return the newest events at hand; none of a row that the worker has yet to cover again."""
+    events = unpack(profile.recent or b"")
+    return events[max(len(events) - length, 0) :]

@@ -1,0 +1,79 @@
+"""The item vectors that one bundle gives the items of the catalogue, held while they are right."""
+
+from collections.abc import Iterable, Sequence, Set
+
+import numpy as np
+from numpy.typing import NDArray
+
+from groundswell.profile_service.encoder import ProfileModels
+from groundswell.profile_service.store import items as statements
+from groundswell.profile_service.store.database import DatabaseConnection
+from groundswell.profile_service.store.items import ItemText
+
+_MAX_CHANGES = 10_000
+"""When more items than this changed since the last look, everything is forgotten instead."""
+
+
+class ItemVectors:
+    """The vectors of the newest asked items by number, the same that `WatchItems` sends.
+
+    They are right up to a revision of the catalogue, which `follow` moves on. What changed is
+    remembered for those who hold what was made of it. It belongs to the event loop.
+    """
+
+    def __init__(self, models: ProfileModels, max_held: int) -> None:
+        self._models = models
+        self._max_held = max_held
+        self._held: dict[int, NDArray[np.float32]] = {}
+        self._revision = 0
+        self._changed: dict[int, int] = {}
+        self._changed_since = 0
+        """Changes up to this revision are not remembered."""
+
+    async def follow(self, connection: DatabaseConnection, revision: int) -> None:
+        """Forget the items that changed up to a revision, the one that the connection sees."""
+        if revision <= self._revision:
+            return
+        known = self._revision
+        changes = (
+            await statements.revisions_since(connection, known, _MAX_CHANGES + 1) if known else []
+        )
+        if not known or len(changes) > _MAX_CHANGES or len(self._changed) > self._max_held:
+            self._held.clear()
+            self._changed.clear()
+            self._changed_since = revision
+        for item_no, changed_at in changes:
+            self._held.pop(item_no, None)
+            self._changed[item_no] = max(changed_at, self._changed.get(item_no, 0))
+        self._revision = max(self._revision, revision)
+
+    def unchanged(self, item_nos: Iterable[int], since: int) -> bool:
+        """Whether none of these items changed after a revision, as far as is known for certain."""
+        if since < self._changed_since:
+            return False
+        if since >= self._revision:
+            return True
+        return all(self._changed.get(item_no, 0) <= since for item_no in item_nos)
+
+    async def load(
+        self, connection: DatabaseConnection, item_nos: Set[int]
+    ) -> tuple[dict[int, NDArray[np.float32]], list[ItemText]]:
+        """Return the vectors of those that are held, by number, and the texts of the others."""
+        held = {n: self._held[n] for n in item_nos if n in self._held}
+        missing = item_nos - held.keys()
+        if not missing:
+            return held, []
+        fingerprint = self._models.spec.fingerprint
+        return held, await statements.item_texts_by_number(connection, missing, fingerprint)
+
+    async def encode(
+        self, texts: Sequence[ItemText], revision: int
+    ) -> dict[int, NDArray[np.float32]]:
+        """Return the vectors of items that were loaded at a revision, by number, and hold them."""
+        vectors = await self._models.vectors_of_items(texts)
+        # What was loaded before the last look may have changed since.
+        if revision >= self._revision:
+            self._held |= vectors
+            while len(self._held) > self._max_held:
+                del self._held[next(iter(self._held))]
+        return vectors

@@ -1,0 +1,16 @@
+"""Profiles keep the newest events of each history at hand.
+
+Rows of before have none: the worker finds them when it starts, and covers them again from what is
+stored, without encoding a chunk.
+"""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0002"
+down_revision = "0001"
+
+
+def upgrade() -> None:
+    """Add the column that earlier releases do not write."""
+    op.add_column("profiles", sa.Column("recent", sa.LargeBinary, nullable=True))
