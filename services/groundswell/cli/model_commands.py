@@ -78,13 +78,51 @@ def prepare(
         ),
     ] = 0.0,
     seed: Annotated[int, typer.Option(help="Decides which items are cold.")] = 0,
+    impute_times: Annotated[
+        bool,
+        typer.Option(
+            "--impute-times",
+            help="A row without a time happens with its user's row above it, or else below; it is "
+            "left out otherwise.",
+        ),
+    ] = False,
+    drop_duplicates: Annotated[
+        bool,
+        typer.Option(
+            "--drop-duplicates",
+            help="Leave out events that repeat an event_id of their user or say the same as an "
+            "earlier row.",
+        ),
+    ] = False,
+    drop_impossible_times: Annotated[
+        bool,
+        typer.Option(
+            "--drop-impossible-times", help="Leave out events in the future or before 1990."
+        ),
+    ] = False,
+    drop_bots: Annotated[
+        bool,
+        typer.Option(
+            "--drop-bots",
+            help="Leave out users who act far faster than the others, and than people do.",
+        ),
+    ] = False,
+    drop_without_text: Annotated[
+        bool,
+        typer.Option(
+            "--drop-without-text",
+            help="Leave out items without title, categories and description, and their events.",
+        ),
+    ] = False,
 ) -> None:
     """Clean, order and split a behaviour log, and report what it holds and what looks wrong.
 
-    Only rows that cannot be read are left out: each is counted and listed in left_out.csv.
+    Only rows that cannot be read are left out, and what a --drop option names: each is counted and
+    listed in left_out.csv. What looks wrong is reported either way.
     """
     from rich.console import Console
 
+    from groundswell.trainer.filters import Filters
     from groundswell.trainer.prepare import Options
     from groundswell.trainer.prepare import prepare as prepare_log
     from groundswell.trainer.splits import Split
@@ -95,6 +133,8 @@ def prepare(
         action_weights=parse_action_weights(action_weight or []),
         cold_items=cold_items,
         seed=seed,
+        filters=Filters(drop_duplicates, drop_impossible_times, drop_bots, drop_without_text),
+        impute_times=impute_times,
     )
     prepare_log(
         events,

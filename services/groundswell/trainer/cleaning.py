@@ -30,8 +30,8 @@ class Events(NamedTuple):
     """Clean events in the order of the input."""
 
     frame: pl.DataFrame
-    """user_id, item_id, action (number), seconds (float), time_us, ordinal (row of the input),
-    value, session_id, event_id."""
+    """line, user_id, item_id, action (number), seconds (float), time_us, ordinal (row of the
+    input), value (null for none), session_id (empty for none), event_id."""
     order_only: bool
     left_out: pl.DataFrame
     """line, reason."""
@@ -39,16 +39,28 @@ class Events(NamedTuple):
     ignored_columns: tuple[str, ...]
     unknown_actions: tuple[str, ...]
     """The most frequent ones first, at most five."""
+    num_imputed_times: int
 
 
-def read_events(path: Path, *, force_order_only: bool = False) -> Events:
-    """Read and clean an event log. Raises DataError when the file cannot be used at all."""
+def read_events(
+    path: Path, *, force_order_only: bool = False, impute_times: bool = False
+) -> Events:
+    """Read and clean an event log. Raises DataError when the file cannot be used at all.
+
+    What is missing: a value stays missing; a session is then found by the times; an event_id
+    becomes the row's number; a row without a time is left out, since a guess could move it from one
+    set of a split to another. With `impute_times` it happens with its user's row before it in the
+    file, or else with the one after it: right for a file in the order of time. A time that is there
+    and cannot be read is never replaced.
+    """
     raw = read_table(path, REQUIRED)
     value = next((name for name in _VALUE_COLUMNS if name in raw.frame.columns), None)
     known = {ROW, LINE, *REQUIRED, *_OPTIONAL, value}
     _check_kinds(path, raw.frame, value)
     frame = _typed(raw.frame, value)
     order_only = force_order_only or is_order_only(frame)
+    if impute_times:
+        frame = _with_imputed_times(frame)
     frame = frame.with_columns(reason=_reason(check_range=not order_only))
     good = frame.filter(pl.col("reason").is_null())
     gone = pl.concat([raw.left_out, frame.drop_nulls("reason").select("line", "reason")])
@@ -61,6 +73,7 @@ def read_events(path: Path, *, force_order_only: bool = False) -> Events:
         num_rows=raw.num_rows,
         ignored_columns=tuple(name for name in raw.frame.columns if name not in known),
         unknown_actions=_unknown_actions(frame),
+        num_imputed_times=int((~good["time_given"]).sum()),
     )
 
 
@@ -126,9 +139,28 @@ def _typed(raw: pl.DataFrame, value: str | None) -> pl.DataFrame:
             **texts,
             "action_name": action,
             "action": action.replace_strict(numbers, default=None, return_dtype=pl.Int8),
+            "time_given": _given(raw["timestamp"]),
             **times,
             **_values(raw, value),
         }
+    )
+
+
+def _given(column: pl.Series) -> pl.Series:
+    """Say where something stands, readable or not; True where a text is not UTF-8."""
+    if column.dtype == pl.String:
+        return (column.str.strip_chars() != "").fill_null(True)
+    return column.is_not_null()
+
+
+def _with_imputed_times(frame: pl.DataFrame) -> pl.DataFrame:
+    """Give each row without a time that of its user's nearest row above, or else below."""
+    times = ("seconds", "time_us")
+    near = [pl.col(name).forward_fill().backward_fill().over("user_id") for name in times]
+    missing = frame.select(pl.col("seconds").is_null() & ~pl.col("time_given")).to_series()
+    return frame.with_columns(
+        pl.when(missing).then(column).otherwise(pl.col(name))
+        for name, column in zip(times, near, strict=True)
     )
 
 
@@ -210,6 +242,7 @@ def _reason(*, check_range: bool) -> pl.Expr:
 def _finished(good: pl.DataFrame) -> pl.DataFrame:
     own_id = pl.format("row-{}", pl.col("ordinal"))
     return good.select(
+        "line",
         "user_id",
         "item_id",
         "action",

@@ -27,7 +27,7 @@ class Items(NamedTuple):
     """The catalogue, in the order of the file."""
 
     frame: pl.DataFrame
-    """item_id, title, description, categories (list), attributes (JSON text): `COLUMNS`."""
+    """line, and `COLUMNS`: item_id, title, description, categories (list), attributes (JSON)."""
     left_out: pl.DataFrame
     """line, reason."""
     num_rows: int
@@ -61,7 +61,7 @@ def read_items(path: Path) -> Items:
         reasons = ", ".join(gone["reason"].unique().sort())
         raise DataError(f"{path} has no row that can be used: {reasons}")
     ignored = tuple(name for name in names if name not in _OWN and name not in attributes)
-    return Items(good.select(COLUMNS), gone.sort("line"), raw.num_rows, ignored)
+    return Items(good.select("line", *COLUMNS), gone.sort("line"), raw.num_rows, ignored)
 
 
 def without_file(item_ids: pl.Series) -> pl.DataFrame:

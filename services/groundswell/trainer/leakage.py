@@ -1,8 +1,4 @@
-"""Refuses a prepared log through which training or a view would know what it has to predict.
-
-Nothing here trusts the code that splits: parts, sessions and their order are judged by what the
-log itself says, and the code that makes inputs by what it does when the future changes.
-"""
+"""Refuses a prepared log through which training or a view would know what it has to predict."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -40,6 +36,8 @@ class LeakageError(DataError):
 def check_leakage(prepared: Prepared) -> None:
     """Hold a log, and what is made of it, against everything that must stay unknown.
 
+    Nothing here trusts the code that splits: sets, sessions and their order are judged by what the
+    log itself says, and the code that makes inputs by what it does when the future changes.
     Raises LeakageError for: events out of order; training after held-out events; targets outside
     of their set; a session in two sets (next-session) or training later than what is held out
     (temporal); cold items in training; a training window over held-out events; and inputs of a

@@ -15,11 +15,13 @@ import polars as pl
 from rich.console import Console
 
 from groundswell.trainer import data
+from groundswell.trainer.anomalies import find_anomalies
 from groundswell.trainer.cleaning import Events, read_events
 from groundswell.trainer.cold import cold_items
 from groundswell.trainer.errors import DataError
-from groundswell.trainer.item_table import Items, read_items, without_file
-from groundswell.trainer.report import data_report, print_report
+from groundswell.trainer.filters import Filters, apply_filters
+from groundswell.trainer.item_table import COLUMNS, Items, read_items, without_file
+from groundswell.trainer.report import Source, data_report, print_report
 from groundswell.trainer.sessions import DEFAULT_GAP, by_session
 from groundswell.trainer.splits import Log, Split, assign, hold_out_cold
 from groundswell.trainer.values import Scales, action_weights, normalised, value_scales
@@ -54,6 +56,10 @@ class Options:
     """Share of the items that are kept out of training, to test what text alone knows of them."""
     seed: int = 0
     """Decides which items are cold."""
+    filters: Filters = field(default_factory=Filters)
+    """What is left out though it could be read."""
+    impute_times: bool = False
+    """A row without a time takes that of its user's row before it, or else of the one after it."""
 
 
 def prepare(
@@ -75,17 +81,19 @@ def prepare(
     options = options or Options()
     _check_target(out)
     weights = action_weights(options.action_weights)
-    log = read_events(events, force_order_only=order_only)
+    log = read_events(events, force_order_only=order_only, impute_times=options.impute_times)
     _check_split(split, log, events)
     catalogue = read_items(items)
-    item_table = _item_table(log, catalogue)
-    item_table = item_table.with_columns(cold=_cold(item_table["item_id"], options))
+    anomalies = find_anomalies(log, catalogue)
+    log, catalogue = apply_filters(log, catalogue, anomalies, options.filters)
+    item_table = _item_table(log, catalogue, options)
     user_ids = log.frame["user_id"].unique().sort()
     ordered = _ordered(log, user_ids, item_table["item_id"], options.session_gap)
     ordered = ordered.with_columns(weight=pl.Series(weights[ordered["action"].to_numpy()]))
     ordered = _split(ordered, split, len(user_ids), item_table["cold"])
     ordered, scales = _with_values(ordered)
-    report = data_report(log, catalogue, ordered, item_table.height, split)
+    source = Source(log, catalogue, anomalies.found, options.filters)
+    report = data_report(source, ordered, item_table, split)
     meta = _meta(report, ordered, item_table, len(user_ids), options, scales)
     with _replacing(out) as folder:
         ordered.select(_EVENT_COLUMNS).write_parquet(folder / data.EVENTS)
@@ -110,13 +118,6 @@ def _check_split(split: Split, log: Events, path: Path) -> None:
         )
 
 
-def _cold(item_ids: pl.Series, options: Options) -> pl.Series:
-    try:
-        return pl.Series(cold_items(item_ids.to_list(), options.cold_items, options.seed))
-    except ValueError as error:
-        raise DataError(str(error)) from error
-
-
 def _split(ordered: pl.DataFrame, split: Split, num_users: int, cold: pl.Series) -> pl.DataFrame:
     """Add `split` and `target`."""
     log = Log(
@@ -136,11 +137,19 @@ def _with_values(ordered: pl.DataFrame) -> tuple[pl.DataFrame, Scales]:
     return ordered.with_columns(normal_value=pl.Series(normalised(values, actions, scales))), scales
 
 
-def _item_table(log: Events, catalogue: Items) -> pl.DataFrame:
-    """Put the items that only events know behind those of the file, in order of appearance."""
+def _item_table(log: Events, catalogue: Items, options: Options) -> pl.DataFrame:
+    """Put the items that only events know behind those of the file, in order of appearance.
+
+    Adds `cold`.
+    """
     named = log.frame["item_id"].unique(maintain_order=True)
     unknown = named.filter(~named.is_in(catalogue.frame["item_id"].implode()))
-    return pl.concat([catalogue.frame, without_file(unknown)])
+    table = pl.concat([catalogue.frame.select(COLUMNS), without_file(unknown)])
+    try:
+        cold = cold_items(table["item_id"].to_list(), options.cold_items, options.seed)
+    except ValueError as error:
+        raise DataError(str(error)) from error
+    return table.with_columns(cold=pl.Series(cold))
 
 
 def _ordered(
@@ -189,6 +198,7 @@ def _meta(
         "action_weights": dict(options.action_weights),
         "cold_items": options.cold_items,
         "seed": options.seed,
+        "filters": options.filters.names,
         "value_scales": scales,
         "report": report,
     }

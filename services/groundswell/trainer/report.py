@@ -2,14 +2,16 @@
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import polars as pl
 from rich.console import Console
 from rich.table import Table
 
+from groundswell.features.actions import ACTIONS
 from groundswell.trainer.cleaning import BAD_ACTION, TIME_RANGE, Events
 from groundswell.trainer.data import TEST, TRAIN, VALIDATION
+from groundswell.trainer.filters import Filters
 from groundswell.trainer.item_table import Items
 from groundswell.trainer.splits import MIN_EVENTS, Split
 
@@ -17,13 +19,31 @@ _MILLISECONDS_SHARE = 0.5
 _FLOOD_SHARE = 0.05
 _FLOOD_MINIMUM = 1_000
 _SMALL_TRAINING_SHARE = 0.5
+_DUPLICATES = {
+    "event_ids": "repeat an event_id of their user: a service takes one of each",
+    "rows": "say the same as another: user, item, action, time, value and session",
+}
+_TIMES = {"future": "in the future", "before_1990": "before 1990"}
+
+
+class Source(NamedTuple):
+    """What was read, and what became of it."""
+
+    events: Events
+    items: Items
+    anomalies: dict[str, Any]
+    """`anomalies.Anomalies.found`, before anything was left out for it."""
+    filters: Filters
 
 
 def data_report(
-    events: Events, items: Items, log: pl.DataFrame, num_items: int, split: Split
+    source: Source, log: pl.DataFrame, item_table: pl.DataFrame, split: Split
 ) -> dict[str, Any]:
     """Describe a prepared log; `log` is its table of ordered events."""
+    events, items = source.events, source.items
+    num_items = item_table.height
     lengths = log.group_by("user").len()["len"]
+    on_cold = item_table["cold"].gather(log["item"])
     report: dict[str, Any] = {
         "rows_read": events.num_rows,
         "item_rows_read": items.num_rows,
@@ -36,21 +56,25 @@ def data_report(
         "items_without_file": num_items - items.frame.height,
         "items_without_title": int((items.frame["title"].str.strip_chars() == "").sum()),
         "density": _distinct(log, "user", "item") / (len(lengths) * log["item"].n_unique()),
-        "events_per_user": {
-            "least": lengths.min(),
-            "median": lengths.median(),
-            "most": lengths.max(),
-        },
+        "events_per_user": _spread(lengths),
+        "events_by_action": _by_action(log["action"]),
         "order_only": events.order_only,
         "first_time": None if events.order_only else _iso(log["time_us"].min()),
         "last_time": None if events.order_only else _iso(log["time_us"].max()),
-        "sessions": None if events.order_only else int(log["session_start"].sum()),
+        "imputed_times": events.num_imputed_times,
+        "without_value": log["value"].null_count(),
+        "sessions": int(log["session_start"].sum()) if _has_sessions(events) else None,
+        "events_per_session": _spread(log.group_by("session").len()["len"]),
+        "anomalies": source.anomalies,
+        "filters": source.filters.names,
+        "cold_items": int(item_table["cold"].sum()),
+        "cold_events": int(on_cold.sum()),
         "equal_times": int(log.select(pl.struct("user", "time_us").is_duplicated().sum()).item()),
         "split": str(split),
         "split_events": [int((log["split"] == part).sum()) for part in (TRAIN, VALIDATION, TEST)],
         "targets": [int((log["target"] == part).sum()) for part in (VALIDATION, TEST)],
     }
-    report["warnings"] = list(_warnings(report, events, items, log))
+    report["warnings"] = list(_warnings(report, source, log))
     return report
 
 
@@ -75,36 +99,59 @@ def _lines(report: dict[str, Any]) -> Iterator[tuple[str, str]]:
     yield "items", f"{report['items']:,} ({report['items_with_events']:,} with events)"
     yield "density", f"{report['density']:.3%}"
     yield "events per user", f"{least:,} to {most:,}, median {median:,.0f}"
+    actions = report["events_by_action"].items()
+    yield "actions", ", ".join(f"{count:,} {name}" for name, count in actions)
     if report["order_only"]:
-        yield "times", "positions only: no time features, no time checks, no sessions"
+        yield "times", "positions only: no time features, no time checks"
     else:
         yield "times", f"{report['first_time']} to {report['last_time']}"
-        yield "sessions", f"{report['sessions']:,}"
+    if report["imputed_times"]:
+        yield "imputed times", f"{report['imputed_times']:,}, from a row beside them"
+    if report["sessions"]:
+        _, median, most = report["events_per_session"].values()
+        sessions = f"{report['sessions']:,}, of up to {most:,} events, median {median:,.0f}"
+        yield "sessions", sessions
+    if not report["order_only"]:
         share = report["equal_times"] / report["events"]
         yield "equal times", f"{share:.1%} of events share their time with another of their user"
     train, validation, test = report["split_events"]
     yield "split", f"{report['split']}: {train:,} train, {validation:,} validation, {test:,} test"
     yield "targets", "{:,} validation, {:,} test".format(*report["targets"])
+    if report["cold_items"]:
+        yield "cold", f"{report['cold_items']:,} items with {report['cold_events']:,} events"
 
 
-def _warnings(
-    report: dict[str, Any], events: Events, items: Items, log: pl.DataFrame
-) -> Iterator[str]:
-    yield from _row_warnings(report, events, items)
-    repeated = log.height - _distinct(log, "user", "event_id")
-    if repeated:
-        yield f"{repeated:,} events repeat an event_id of their user: a service takes one of each"
-    if not events.order_only:
-        future = int((log["time_us"] > int(datetime.now(UTC).timestamp() * 1e6)).sum())
-        if future:
-            yield f"{future:,} events lie in the future"
-        same = log.height - _distinct(log, "user", "item", "action", "time_us")
-        if same:
-            yield f"{same:,} events say the same as another: user, item, action and time"
+def _warnings(report: dict[str, Any], source: Source, log: pl.DataFrame) -> Iterator[str]:
+    yield from _row_warnings(report, source.events, source.items)
+    yield from _anomaly_warnings(source.anomalies, source.filters)
     flood = report["events_per_user"]["most"]
     if flood > max(_FLOOD_MINIMUM, _FLOOD_SHARE * log.height):
         yield f"one user has {flood:,} events, {flood / log.height:.0%} of all: a machine?"
     yield from _split_warnings(report, log)
+
+
+def _anomaly_warnings(found: dict[str, Any], filters: Filters) -> Iterator[str]:
+    """Say what looks wrong and was not left out."""
+    if not filters.duplicates:
+        for name, count in found["duplicates"].items():
+            if count:
+                yield f"{count:,} events {_DUPLICATES[name]} (--drop-duplicates)"
+    if not filters.impossible_times:
+        for name, count in found["impossible_times"].items():
+            if count:
+                yield f"{count:,} events lie {_TIMES[name]} (--drop-impossible-times)"
+    bots, mute = found["bots"], found["without_text"]
+    if bots["users"] and not filters.bots:
+        yield (
+            f"{bots['users']:,} users with {bots['events']:,} events act faster than people do: "
+            f"more than {bots['most_per_hour']:,.0f} events an active hour or "
+            f"{bots['most_in_a_minute']:,.0f} in a minute (--drop-bots)"
+        )
+    if (mute["items"] or mute["events"]) and not filters.without_text:
+        yield (
+            f"{mute['events']:,} events are on items without text, of which the item file has "
+            f"{mute['items']:,} (--drop-without-text)"
+        )
 
 
 def _row_warnings(report: dict[str, Any], events: Events, items: Items) -> Iterator[str]:
@@ -128,6 +175,9 @@ def _split_warnings(report: dict[str, Any], log: pl.DataFrame) -> Iterator[str]:
         short = log.group_by("user").len().filter(pl.col("len") < MIN_EVENTS).height
         if short:
             yield f"{short:,} users have fewer than {MIN_EVENTS} events: they only train"
+    if report["split"] == Split.NEXT_SESSION:
+        sessions = log.group_by("user").agg(pl.col("session_start").sum())["session_start"]
+        yield from _counted(int((sessions < 2).sum()), "users have one session: they only train")
     if report["split"] != Split.NONE:
         for name, count in zip(("validation", "test"), report["targets"], strict=True):
             if count == 0:
@@ -138,6 +188,24 @@ def _split_warnings(report: dict[str, Any], log: pl.DataFrame) -> Iterator[str]:
 
 def _distinct(log: pl.DataFrame, *columns: str) -> int:
     return log.select(columns).unique().height
+
+
+def _counted(count: int, what: str) -> Iterator[str]:
+    if count:
+        yield f"{count:,} {what}"
+
+
+def _spread(lengths: pl.Series) -> dict[str, Any]:
+    return {"least": lengths.min(), "median": lengths.median(), "most": lengths.max()}
+
+
+def _by_action(actions: pl.Series) -> dict[str, int]:
+    counts = actions.value_counts(sort=True)
+    return {ACTIONS[number - 1]: count for number, count in counts.iter_rows()}
+
+
+def _has_sessions(events: Events) -> bool:
+    return not events.order_only or bool((events.frame["session_id"] != "").any())
 
 
 def _counts(left_out: pl.DataFrame) -> dict[str, int]:

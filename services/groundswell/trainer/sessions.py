@@ -1,10 +1,4 @@
-"""Events in the order of time → sessions, and the order in which sessions are whole.
-
-A session is what shares a `session_id`, however long it pauses. Events without an id belong to
-the session before them, or else to the one after them, unless a gap parts them; where no id is
-near, gaps alone part sessions. So do the services, which see the events of one user in the order
-of time, as long as the sessions of that user do not overlap.
-"""
+"""Events in the order of time → sessions, and the order in which sessions are whole."""
 
 from datetime import timedelta
 
@@ -18,6 +12,11 @@ DEFAULT_GAP = timedelta(microseconds=SESSION_GAP_US)
 
 def by_session(ordered: pl.DataFrame, gap: timedelta | None) -> pl.DataFrame:
     """Number the sessions of a log and make each one contiguous.
+
+    A session is what shares a session_id, however long it pauses. Events without an id belong to
+    the session before them, or else to the one after them, unless a gap parts them; where no id is
+    near, gaps alone part sessions. So do the services, which see the events of one user in the
+    order of time, as long as the sessions of that user do not overlap.
 
     `ordered` has user, time_us and session_id and is sorted by (user, time, ordinal, event id).
     Without a `gap` (a log whose times are only positions) session ids alone part sessions. Returns

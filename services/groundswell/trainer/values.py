@@ -1,12 +1,4 @@
-"""Values and actions → what a model can read and weigh: normalised values, weights of actions.
-
-A value is normalised among the values of its own action, since a rating and a price share no
-scale: (value - median) / (interquartile range / 1.349), clipped to [-3, 3]. The divisor is the
-standard deviation of a normal distribution, and neither it nor the median is moved by a few wild
-values (P. J. Huber, Robust Statistics, 1981). Where the middle half of the values is one number,
-the divisor is their mean distance from the median. Only training events set the scale. A missing
-value becomes 0, as the median: it says nothing.
-"""
+"""Values and actions → what a model can read and weigh: normalised values, weights of actions."""
 
 from collections.abc import Mapping, Sequence
 
@@ -26,7 +18,12 @@ Scales = dict[str, dict[str, float]]
 def value_scales(
     values: NDArray[np.float64], actions: NDArray[np.int8], in_training: NDArray[np.bool_]
 ) -> Scales:
-    """Measure the values of each action; all [E], NaN for a missing value."""
+    """Measure the training values of each action; all [E], NaN for a missing value.
+
+    The centre is the median, the scale the interquartile range / 1.349: the standard deviation of
+    a normal distribution, and moved by no few wild values (P. J. Huber, Robust Statistics, 1981).
+    Where the middle half of the values is one number, it is their mean distance from it.
+    """
     scales: Scales = {}
     for number, name in enumerate(ACTIONS, start=1):
         given = values[(actions == number) & in_training]
@@ -41,8 +38,11 @@ def value_scales(
 def normalised(
     values: NDArray[np.float64], actions: NDArray[np.int8], scales: Scales
 ) -> NDArray[np.float32]:
-    """Normalise E values; 0 for a missing one and for an action whose values are all one number
-    or unknown in training."""
+    """Normalise E values, each among those of its own action: a rating and a price share no scale.
+
+    (value - centre) / scale, clipped to [-3, 3]. A missing value becomes 0, as the median would: it
+    says nothing. So does every value of an action that has but one, or none in training.
+    """
     centre, scale = np.zeros(NUM_ACTIONS), np.full(NUM_ACTIONS, np.inf)
     for name, measured in scales.items():
         number = action_number(name)
