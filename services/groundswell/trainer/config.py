@@ -8,6 +8,12 @@ from typing import Any
 from groundswell.trainer.errors import DataError
 
 _AT_LEAST = {
+    "text_encoder_layers": 0,
+    "text_encoder_width": 0,
+    "text_encoder_vocabulary": 0,
+    "text_encoder_steps": 0,
+    "text_encoder_finetune_steps": 0,
+    "text_encoder_rank": 1,
     "max_tokens": 8,
     "dimension": 4,
     "window_length": 1,
@@ -28,6 +34,11 @@ _AT_LEAST = {
     "max_positions": 1,
 }
 
+HEAD_WIDTH = 32
+"""The width of an attention head of a pre-trained text encoder; it has one for each such part."""
+_GROUP = "text_encoder"
+_FROM_SCRATCH = "text_encoder.pretrain=mlm and text_encoder=default: a named encoder has its own"
+
 
 @dataclass(frozen=True)
 class TrainConfig:
@@ -35,6 +46,21 @@ class TrainConfig:
 
     text_encoder: str = "default"
     """"default" (the packaged MiniLM), a folder in Hugging Face's layout, or a hub id."""
+    text_encoder_pretrain: str = "none"
+    """"mlm": a small BERT of the catalogue's and the training histories' own text takes the place
+    of the default encoder; one that is named goes on with its pre-training there."""
+    text_encoder_layers: int = 0
+    """Of the pre-trained BERT; 0 for this, its width, vocabulary and steps: as the texts say."""
+    text_encoder_width: int = 0
+    text_encoder_vocabulary: int = 0
+    """Most tokens; every character of the texts is one of them all the same."""
+    text_encoder_steps: int = 0
+    text_encoder_finetune: str = "none"
+    """"lora" (adapters, merged afterwards) or "full": next items' texts come near those before."""
+    text_encoder_finetune_steps: int = 0
+    """0: as the log says."""
+    text_encoder_rank: int = 8
+    """Of the adapters."""
     max_tokens: int = 256
     """Longer texts are cut."""
     dimension: int = 64
@@ -80,7 +106,8 @@ class TrainConfig:
     def __post_init__(self) -> None:
         for name, low in _AT_LEAST.items():
             if getattr(self, name) < low:
-                raise DataError(f"{name} must be at least {low}, not {getattr(self, name)}")
+                found = getattr(self, name)
+                raise DataError(f"{_spoken(name)} must be at least {low}, not {found}")
         for name in ("dropout", "id_dropout", "long_stale", "chunk_dropout", "ema"):
             if not 0 <= getattr(self, name) < 1:
                 raise DataError(f"{name} must be from 0 to below 1, not {getattr(self, name)}")
@@ -90,13 +117,45 @@ class TrainConfig:
             raise DataError(f"width {self.width} is no multiple of num_heads {self.num_heads}")
         if self.gate not in ("scalar", "per-dimension", "constant"):
             raise DataError(f"gate must be scalar, per-dimension or constant, not {self.gate!r}")
+        self._check_text_encoder()
+
+    def _check_text_encoder(self) -> None:
+        if self.text_encoder in ("", "none"):
+            raise DataError(
+                f"text_encoder must be default, a folder or a hub id, not {self.text_encoder!r}: "
+                "without one no item has a text vector"
+            )
+        choices = {"pretrain": ("none", "mlm"), "finetune": ("none", "lora", "full")}
+        for part, allowed in choices.items():
+            chosen = getattr(self, f"text_encoder_{part}")
+            if chosen not in allowed:
+                names = ", ".join(allowed)
+                raise DataError(f"text_encoder.{part} must be one of {names}, not {chosen!r}")
+        from_scratch = self.text_encoder == "default" and self.text_encoder_pretrain == "mlm"
+        needs = {
+            "layers": (from_scratch, _FROM_SCRATCH),
+            "width": (from_scratch, _FROM_SCRATCH),
+            "vocabulary": (from_scratch, _FROM_SCRATCH),
+            "steps": (self.text_encoder_pretrain == "mlm", "text_encoder.pretrain=mlm"),
+            "finetune_steps": (self.text_encoder_finetune != "none", "text_encoder.finetune"),
+            "rank": (self.text_encoder_finetune == "lora", "text_encoder.finetune=lora"),
+        }
+        for part, (used, condition) in needs.items():
+            name = f"text_encoder_{part}"
+            if not used and getattr(self, name) != getattr(TrainConfig, name):
+                raise DataError(f"{_spoken(name)} means nothing without {condition}")
+        if self.text_encoder_width % HEAD_WIDTH:
+            raise DataError(
+                f"text_encoder.width must be a multiple of {HEAD_WIDTH}, "
+                f"not {self.text_encoder_width}"
+            )
 
 
 def parse_config(settings: Sequence[str]) -> TrainConfig:
     """Read `key=value` settings. Raises DataError naming an unknown key or a wrong value."""
     defaults = TrainConfig()
     kinds: dict[str, type[Any]] = {
-        f.name: type(getattr(defaults, f.name)) for f in fields(defaults)
+        _spoken(f.name): type(getattr(defaults, f.name)) for f in fields(defaults)
     }
     changes: dict[str, Any] = {}
     for setting in settings:
@@ -106,8 +165,13 @@ def parse_config(settings: Sequence[str]) -> TrainConfig:
         if key not in kinds:
             raise DataError(f"--set {key}: no such setting; there are {', '.join(sorted(kinds))}")
         try:
-            changes[key] = kinds[key](value)
+            changes[key.replace(".", "_")] = kinds[key](value)
         except ValueError as error:
             kind = {int: "a whole number", float: "a number"}[kinds[key]]
             raise DataError(f"--set {key}: {value!r} is not {kind}") from error
     return replace(defaults, **changes)
+
+
+def _spoken(name: str) -> str:
+    """Name a field as users do: those of a group after its name and a dot."""
+    return name.replace(f"{_GROUP}_", f"{_GROUP}.", 1)
