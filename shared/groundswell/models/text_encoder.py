@@ -28,9 +28,7 @@ class TextEncoder(nn.Module):
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """Return [B, t] float32 means of the last layer; mask 1 means a real token."""
         output = self.encoder(input_ids=input_ids, attention_mask=attention_mask)
-        hidden_BTt: Tensor = output.last_hidden_state.float()
-        mask_BT1 = attention_mask[..., None].to(hidden_BTt.dtype)
-        return (hidden_BTt * mask_BT1).sum(1) / mask_BT1.sum(1).clamp(min=1)
+        return mean_pool(output.last_hidden_state, attention_mask)
 
     @torch.inference_mode()
     def encode(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
@@ -38,6 +36,32 @@ class TextEncoder(nn.Module):
         device = next(self.parameters()).device
         vectors: Tensor = self(input_ids.to(device), attention_mask.to(device))
         return vectors.cpu()
+
+
+class TokenHead(nn.Module):
+    """Hidden states → logits over the vocabulary, tied to the encoder's own token embeddings.
+
+    The head of masked-language modelling (Devlin et al. 2019, BERT, section 3.1). e is the width of
+    the embeddings, V the size of the vocabulary, n masked tokens.
+    """
+
+    def __init__(self, width: int, embedding_width: int, vocabulary: int) -> None:
+        super().__init__()
+        self.transform = nn.Sequential(
+            nn.Linear(width, embedding_width), nn.GELU(), nn.LayerNorm(embedding_width)
+        )
+        self.bias = nn.Parameter(torch.zeros(vocabulary))
+
+    def forward(self, hidden_nt: Tensor, embeddings_Ve: Tensor) -> Tensor:
+        """Return [n, V] logits."""
+        transformed_ne: Tensor = self.transform(hidden_nt)
+        return transformed_ne @ embeddings_Ve.T + self.bias
+
+
+def mean_pool(hidden_BTt: Tensor, attention_mask: Tensor) -> Tensor:
+    """Return [B, t] float32 means over real tokens; mask 1 means a real token."""
+    mask_BT1 = attention_mask[..., None].float()
+    return (hidden_BTt.float() * mask_BT1).sum(1) / mask_BT1.sum(1).clamp(min=1)
 
 
 _BATCH_TOKENS = {"cpu": 4_096, "cuda": 65_536}

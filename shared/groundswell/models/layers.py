@@ -1,0 +1,48 @@
+"""Layers that are PyTorch's own when a model answers, and cheaper while it trains."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+_LEVELS = 256
+
+
+class Linear(nn.Linear):
+    """`nn.Linear` whose products are bfloat16 in training once `use_bfloat16` was called on it.
+
+    Sums stay float32, and so does everything around it: attention over short windows is slower in
+    bfloat16 on CPUs, so a whole autocast would lose what the products win.
+    """
+
+    bfloat16 = False
+
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - nn.Linear's own name
+        """[..., in] → [..., out]."""
+        if not (self.training and self.bfloat16):
+            return super().forward(input)
+        product = F.linear(input.to(torch.bfloat16), self.weight.to(torch.bfloat16)).float()
+        return product if self.bias is None else product + self.bias
+
+
+class Dropout(nn.Dropout):
+    """`nn.Dropout` that draws a byte a value: `p` is rounded to a 256th.
+
+    Drawing the mask with `bernoulli_` takes longer on a CPU than the layer that it belongs to.
+    """
+
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - nn.Dropout's own name
+        """Any shape → the same, scaled so that the mean stays."""
+        dropped = round(self.p * _LEVELS)
+        if not self.training or dropped == 0:
+            return input
+        words = torch.empty(-(-input.numel() // 8), dtype=torch.int64, device=input.device)
+        levels = words.random_(-(2**63), None).view(torch.uint8)[: input.numel()]
+        kept = (levels >= dropped).view(input.shape).to(input.dtype)
+        return input * (kept * (_LEVELS / (_LEVELS - dropped)))
+
+
+def use_bfloat16(module: nn.Module) -> None:
+    """Let every `Linear` of a model multiply in bfloat16 while it trains."""
+    for layer in module.modules():
+        if isinstance(layer, Linear):
+            layer.bfloat16 = True
