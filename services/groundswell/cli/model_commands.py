@@ -56,9 +56,11 @@ def prepare(
         typer.Option("--order-only", help="The times are only positions; found out by itself."),
     ] = False,
     session_gap_minutes: Annotated[
-        float,
+        int,
         typer.Option(
-            min=0, help="A longer pause parts sessions where no session_id does; services use 30."
+            min=1,
+            max=525_600,
+            help="A longer pause parts sessions where no session_id does; services use 30.",
         ),
     ] = 30,
     action_weight: Annotated[
@@ -122,9 +124,11 @@ def prepare(
     """
     from rich.console import Console
 
+    from groundswell.trainer.data import load_prepared
     from groundswell.trainer.filters import Filters
     from groundswell.trainer.prepare import Options
     from groundswell.trainer.prepare import prepare as prepare_log
+    from groundswell.trainer.report_picture import draw_report
     from groundswell.trainer.splits import Split
     from groundswell.trainer.values import parse_action_weights
 
@@ -145,6 +149,8 @@ def prepare(
         options=options,
         console=Console(),
     )
+    picture = draw_report(load_prepared(out))
+    typer.echo(f"the report as a picture: {picture}")
 
 
 def train(
