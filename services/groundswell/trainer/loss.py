@@ -32,7 +32,10 @@ def next_item_loss(
     n = len(targets_n)
     weights_n = torch.ones(n, device=users_nd.device) if weights_n is None else weights_n
     shares_n = weights_n / weights_n.sum()
-    loss: Tensor = _FullSoftmax.apply(users_nd, items_Nd, targets_n, shares_n, bfloat16)
+    # PyTorch's `apply` has no types.
+    loss: Tensor = _FullSoftmax.apply(  # type: ignore[no-untyped-call]
+        users_nd, items_Nd, targets_n, shares_n, bfloat16
+    )
     return loss
 
 

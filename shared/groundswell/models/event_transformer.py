@@ -71,7 +71,8 @@ class EventTransformer(nn.Module):
         """Return [B, w]: the state after each window's last event; lengths [B] may be 0."""
         states_BTw = self(item_vectors, actions, gaps, starts)
         index_B1w = lengths[:, None, None].expand(-1, 1, states_BTw.shape[2])
-        return states_BTw.gather(1, index_B1w).squeeze(1)
+        last_Bw: Tensor = states_BTw.gather(1, index_B1w).squeeze(1)
+        return last_Bw
 
 
 class _Block(nn.Module):

@@ -8,17 +8,17 @@ _LEVELS = 256
 
 
 class Linear(nn.Linear):
-    """`nn.Linear` whose products are bfloat16 in training once `use_bfloat16` was called on it.
+    """`nn.Linear` whose products are bfloat16 in training where `is_half` is True.
 
     Sums stay float32, and so does everything around it: attention over short windows is slower in
     bfloat16 on CPUs, so a whole autocast would lose what the products win.
     """
 
-    bfloat16 = False
+    is_half = False
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - nn.Linear's own name
         """[..., in] → [..., out]."""
-        if not (self.training and self.bfloat16):
+        if not (self.training and self.is_half):
             return super().forward(input)
         product = F.linear(input.to(torch.bfloat16), self.weight.to(torch.bfloat16)).float()
         return product if self.bias is None else product + self.bias
@@ -45,4 +45,4 @@ def use_bfloat16(module: nn.Module) -> None:
     """Let every `Linear` of a model multiply in bfloat16 while it trains."""
     for layer in module.modules():
         if isinstance(layer, Linear):
-            layer.bfloat16 = True
+            layer.is_half = True
