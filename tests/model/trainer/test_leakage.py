@@ -27,7 +27,7 @@ CONFIG = TrainConfig(
 TEXT_DIMENSION = 12
 
 
-@pytest.fixture(scope="module", params=[Split.LEAVE_ONE_OUT, Split.TEMPORAL])
+@pytest.fixture(scope="module", params=[Split.LEAVE_ONE_OUT, Split.TEMPORAL, Split.NEXT_SESSION])
 def world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Prepared:
     folder = tmp_path_factory.mktemp("world")
     files = synthetic_world(folder, seed=3, users=40, items=40)
