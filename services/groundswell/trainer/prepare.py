@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 from rich.console import Console
 
 from groundswell.trainer import data
@@ -75,8 +76,7 @@ def prepare(
     """Write the prepared folder `out` and return the data report, which `console` also shows.
 
     An earlier prepared folder at `out` is replaced in one step; its cached text vectors stay.
-    Raises DataError, and writes nothing, when a file, a column, an option or the split cannot be
-    used.
+    Raises DataError, and writes nothing, when a file, a column or an option cannot be used.
     """
     options = options or Options()
     _check_target(out)
@@ -89,8 +89,7 @@ def prepare(
     item_table = _item_table(log, catalogue, options)
     user_ids = log.frame["user_id"].unique().sort()
     ordered = _ordered(log, user_ids, item_table["item_id"], options.session_gap)
-    ordered = ordered.with_columns(weight=pl.Series(weights[ordered["action"].to_numpy()]))
-    ordered = _split(ordered, split, len(user_ids), item_table["cold"])
+    ordered = _split(ordered, split, weights, item_table["cold"])
     ordered, scales = _with_values(ordered)
     source = Source(log, catalogue, anomalies.found, options.filters)
     report = data_report(source, ordered, item_table, split)
@@ -118,10 +117,14 @@ def _check_split(split: Split, log: Events, path: Path) -> None:
         )
 
 
-def _split(ordered: pl.DataFrame, split: Split, num_users: int, cold: pl.Series) -> pl.DataFrame:
-    """Add `split` and `target`."""
+def _split(
+    ordered: pl.DataFrame, split: Split, weights: NDArray[np.float32], cold: pl.Series
+) -> pl.DataFrame:
+    """Add `weight`, `split` and `target`; `weights` are by action number, `cold` by item."""
+    ordered = ordered.with_columns(weight=pl.Series(weights[ordered["action"].to_numpy()]))
+    users = ordered["user"].to_numpy()
     log = Log(
-        np.searchsorted(ordered["user"].to_numpy(), np.arange(num_users + 1)),
+        np.searchsorted(users, np.arange(users[-1] + 2)),
         *(ordered[name].to_numpy() for name in ("time_us", "session", "weight")),
     )
     is_cold = cold.to_numpy()[ordered["item"].to_numpy()]
