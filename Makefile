@@ -1,12 +1,13 @@
 # Every target does its own set-up; `make help` lists them.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help install demo test campaign lint fix protos protos-baseline bench up clean
+.PHONY: help install demo test campaign lint fix protos protos-baseline bench bench-peers up clean
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+PEERS := build/peers/.venv
 PROTOS := $(shell find protos/groundswell -name '*.proto')
 SERVICE_PROTOS := $(filter %_service.proto,$(PROTOS))
 
@@ -52,6 +53,15 @@ protos-baseline: install ## accept today's contracts as what may not be broken
 
 bench: install ## measure speed as ratios; ONLY=session for a part
 	$(BIN)/python tests/bench/run.py $(if $(ONLY),--only $(ONLY))
+
+bench-peers: install $(PEERS)/.installed ## quality and training time beside RecTools; DATA=prepared folder, ARGS=--help
+	$(BIN)/python tests/bench/peers/run.py $(if $(DATA),--data $(DATA)) $(ARGS)
+
+# Not into .venv: RecTools needs an older numpy.
+$(PEERS)/.installed: tests/bench/peers/requirements.txt
+	@test -x $(PEERS)/bin/python || $(PYTHON) -m venv $(PEERS)
+	$(PEERS)/bin/pip install -q --disable-pip-version-check -r $<
+	@touch $@
 
 up: install ## start all services on loopback over the bundle that the demo trained
 	$(BIN)/groundswell up --bundles build/demo/bundles
