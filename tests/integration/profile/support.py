@@ -18,7 +18,7 @@ from groundswell.profile_service.store.database import Database
 from groundswell.profile_service.store.events import EventContent
 from groundswell.profile_service.store.items import Attribute, ItemContent
 from groundswell.profile_service.store.profiles import Spec
-from groundswell.profile_service.worker import Worker
+from groundswell.profile_service.worker import TextEncoder, Worker
 from groundswell.serving.pseudonym import Pseudonymizer
 from tests.support.processes import SECRET, Process, free_port, service_process
 
@@ -55,9 +55,7 @@ class Memory:
     signals: Signals
     settings: ProfileSettings
 
-    def worker(
-        self, encoder: CountingEncoder, *, lease_s: float = 60.0, spec: Spec = SPEC
-    ) -> Worker:
+    def worker(self, encoder: TextEncoder, *, lease_s: float = 60.0, spec: Spec = SPEC) -> Worker:
         """A worker over this database."""
         settings = self.settings.model_copy(update={"lease_s": lease_s})
         return Worker(self.database, encoder, spec, settings, self.signals)
