@@ -75,7 +75,7 @@ def train_and_evaluate(
     return Ours(
         config=training["config"],
         window_length=manifest.window_length,
-        curves=_logged_curves(prepared),
+        curves=_curves(training) if "curves" in training else _logged_curves(prepared),
         validation={view: manifest.metrics[f"validation.{view}.ndcg@10"] for view in VIEWS},
         seconds=training["seconds"],
         figures=json.loads(figures.read_text()),
@@ -87,6 +87,15 @@ def groundswell(*arguments: str | int | Path, timeout_s: float) -> None:
     # Only the comparison goes to stdout.
     command = [*COMMAND, *map(str, arguments)]
     subprocess.run(command, stdout=sys.stderr, timeout=timeout_s, check=True)
+
+
+def _curves(training: Mapping[str, Any]) -> dict[str, Curve]:
+    found: Mapping[str, Mapping[str, Any]] = training["curves"]
+    return {
+        stage: Curve(curve["loss"], curve["ndcg"], curve["seconds"])
+        for stage, curve in found.items()
+        if curve["ndcg"]
+    }
 
 
 def _logged_curves(prepared: Path) -> dict[str, Curve]:

@@ -80,7 +80,7 @@ def figures(rounds: Sequence[Round]) -> dict[str, Any]:
         "target": TARGET,
         "holds": ratio is not None and ratio <= TARGET,
         "training_time_ratio_to_95_percent": _mean([time_ratio(one, _NEAR) for one in rounds]),
-        "models": {name: row._asdict() for name, row in rows(rounds).items()},
+        "models": _as_dicts(rows(rounds)),
         "rounds": [dict(_details(one)) for one in rounds],
     }
 
@@ -134,6 +134,10 @@ def _best(one: Round) -> float:
     return max(value for value in one.peers[RIVAL].curve.ndcg if value is not None)
 
 
+def _as_dicts(found: Mapping[str, Row]) -> dict[str, dict[str, Any]]:
+    return {name: row._asdict() for name, row in found.items()}
+
+
 def _mean_row(cells: Sequence[Row]) -> Row:
     return Row(
         ndcg=float(np.mean([row.ndcg for row in cells])),
@@ -152,6 +156,7 @@ def _mean(values: Sequence[float | None]) -> float | None:
 def _details(one: Round) -> Iterator[tuple[str, Any]]:
     yield "seed", one.seed
     yield "training_time_ratio", time_ratio(one)
+    yield "models", _as_dicts(rows([one]))
     yield (
         "ours",
         {
@@ -163,6 +168,7 @@ def _details(one: Round) -> Iterator[tuple[str, Any]]:
         yield (
             name,
             {
+                "versions": peer.versions,
                 "settings": peer.settings,
                 "best_epoch": peer.best_epoch,
                 "known_items": peer.known_items,
