@@ -1,4 +1,4 @@
-"""A prepared log's items as one bundle ranks them: by item id, never by position."""
+"""A prepared log's items as what may be recommended, and as one bundle knows them: by item id."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -6,9 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from groundswell.artifacts import bundle as files
 from groundswell.artifacts.bundle import Bundle
-from groundswell.artifacts.item_index import ItemIndex
 from groundswell.trainer.data import Prepared
 from groundswell.trainer.errors import DataError
 
@@ -18,51 +16,57 @@ EncodeTexts = Callable[[Sequence[str]], NDArray[np.float32]]
 
 @dataclass(frozen=True)
 class Candidates:
-    """What may be recommended: the N' items with at least one event anywhere in the log."""
+    """The N' items with at least one event anywhere in the log, one column of scores each."""
 
-    index: ItemIndex
-    """Finds the bundle's items under their rows there, and items new to it under ids beyond."""
-    ids: NDArray[np.int64]
-    """[N] the index's id of each prepared item; -1 for one that is no candidate."""
+    items: NDArray[np.int64]
+    """[N'] the prepared items, ascending."""
+    columns: NDArray[np.int64]
+    """[N] the column of each prepared item; -1 for one that is no candidate."""
+
+    @classmethod
+    def of(cls, prepared: Prepared) -> "Candidates":
+        """Find the items that occur in a log."""
+        items = np.flatnonzero(np.bincount(prepared.items, minlength=prepared.num_items))
+        columns = np.full(prepared.num_items, -1, np.int64)
+        columns[items] = np.arange(len(items))
+        return cls(items, columns)
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+
+@dataclass(frozen=True)
+class BundleItems:
+    """The prepared items as a bundle places them."""
+
     vectors: NDArray[np.float32]
-    """[N, d] item vectors; zeros for an item that is no candidate."""
-    allowed: NDArray[np.bool_]
-    """Indexed by the index's ids: True for a candidate."""
+    """[N, d]; zeros for an item that is no candidate."""
     popularity: NDArray[np.float64]
-    """Indexed by the index's ids, as the bundle counted in training; 0 for items new to it."""
+    """[N] as the bundle counted in training; 0 for items new to it."""
     num_by_text: int
     """Candidates that the bundle does not know: placed by their text alone, as in production."""
 
-    @property
-    def num_items(self) -> int:
-        """N'."""
-        return int(self.allowed.sum())
 
-
-def candidates_of(bundle: Bundle, prepared: Prepared, encode: EncodeTexts) -> Candidates:
-    """Find every prepared item with an event in the bundle, or place it by its text.
+def bundle_items(
+    bundle: Bundle, prepared: Prepared, candidates: Candidates, encode: EncodeTexts
+) -> BundleItems:
+    """Find every candidate in the bundle, or place it by its text.
 
     Raises DataError when the bundle knows none of them: it belongs to other data.
     """
     rows = np.array([bundle.rows.get(item_id, -1) for item_id in prepared.item_ids], np.int64)
-    with_events = np.bincount(prepared.items, minlength=prepared.num_items) > 0
-    if not (with_events & (rows >= 0)).any():
+    of_candidates = rows[candidates.items]
+    known, new = (candidates.items[of_candidates >= 0], candidates.items[of_candidates < 0])
+    if not len(known):
         raise DataError(
             f"the bundle {bundle.id} knows none of the items in {prepared.folder}: "
             "it was trained on other data"
         )
-    num_rows = len(bundle.item_ids)
-    index = ItemIndex(bundle.path / files.INDEX, num_rows, bundle.manifest.dimension)
-    new = np.flatnonzero(with_events & (rows < 0))
-    ids = np.where(with_events, rows, -1)
-    ids[new] = num_rows + np.arange(len(new))
     vectors = np.zeros((prepared.num_items, bundle.manifest.dimension), np.float32)
-    known = with_events & (rows >= 0)
+    popularity = np.zeros(prepared.num_items)
     vectors[known] = bundle.item_vectors[rows[known]]
+    popularity[known] = bundle.popularity[rows[known]]
     if len(new):
         texts = encode([prepared.texts[item] for item in new])
         vectors[new] = bundle.item_head().run(text_vectors=texts, rows=np.full(len(new), -1))
-        index.put(ids[new], vectors[new])
-    allowed = np.zeros(num_rows + len(new), dtype=bool)
-    allowed[ids[with_events]] = True
-    return Candidates(index, ids, vectors, allowed, bundle.popularity, len(new))
+    return BundleItems(vectors, popularity, len(new))

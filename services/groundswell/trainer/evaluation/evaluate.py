@@ -1,126 +1,155 @@
 """A bundle and a prepared log → how good the bundle is on the events that no training saw."""
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from groundswell.artifacts.bundle import Bundle
 from groundswell.artifacts.text_cache import TextCache
-from groundswell.ranker_service.fusion import Fusion
-from groundswell.ranker_service.pipeline import Pipeline
-from groundswell.trainer.data import TEST, TEXT_VECTORS, Prepared
+from groundswell.trainer.data import TEST, TEXT_VECTORS, VALIDATION, Prepared
 from groundswell.trainer.errors import DataError
-from groundswell.trainer.evaluation import metrics
-from groundswell.trainer.evaluation.candidates import candidates_of
-from groundswell.trainer.evaluation.ranks import Outcome, TargetRanker, choose_targets
-from groundswell.trainer.evaluation.views import BundleViews
+from groundswell.trainer.evaluation import baselines, lists
+from groundswell.trainer.evaluation.alpha import alpha_figures
+from groundswell.trainer.evaluation.bootstrap import RESAMPLES, SEED
+from groundswell.trainer.evaluation.candidates import BundleItems, Candidates, bundle_items
+from groundswell.trainer.evaluation.interests import interest_figures
+from groundswell.trainer.evaluation.metrics import ranking_metrics
+from groundswell.trainer.evaluation.model_figures import model_figures, paired_figures
+from groundswell.trainer.evaluation.ranks import Outcome, Scores, by_item, by_vector, rank_targets
+from groundswell.trainer.evaluation.slices import drivers_of, later_positions, slices_of
+from groundswell.trainer.evaluation.targets import choose_targets
+from groundswell.trainer.evaluation.views import MODELS, BundleViews
+from groundswell.trainer.leakage import check_leakage
 
-_K = 10
-_POSITIONS = {"1": (1, 1), "2-3": (2, 3), "4-": (4, None)}
-"""Places in a session, from 1, that are reported apart: most requests come at its start."""
+BASELINES = ("popularity", "recent", "item-knn")
+PARTS = {"test": TEST, "validation": VALIDATION}
 
 
-def evaluate(bundle: Bundle, prepared: Prepared, *, include_seen: bool = False) -> dict[str, Any]:
-    """Rank all candidates for every test target through the exported models.
+class Compared(NamedTuple):
+    """Another bundle's model, ranked on the same targets."""
+
+    name: str
+    bundle: Bundle
+    model: str
+    """One of `views.MODELS`."""
+
+
+class _Opened(NamedTuple):
+    """A bundle, held against the log."""
+
+    items: BundleItems
+    views: BundleViews
+
+    def scores(self, model: str, candidates: Candidates) -> Scores:
+        return by_vector(
+            self.views.users(model),
+            self.items.vectors[candidates.items],
+            self.items.popularity[candidates.items],
+        )
+
+
+def evaluate(
+    bundle: Bundle,
+    prepared: Prepared,
+    *,
+    include_seen: bool = False,
+    part: str = "test",
+    compare: Sequence[Compared] = (),
+) -> dict[str, Any]:
+    """Rank all candidates for every target of a part by the baselines and the exported models.
 
     Returns what `evaluate --json` writes. What a user did before a target, whatever the action, is
     excluded, and targets among it are left out; with `include_seen` neither happens. Raises
-    DataError when the log has no test target, or does not belong to the bundle.
+    DataError when the log has no target in the part (one of `PARTS`), or does not belong to a
+    bundle, and when two models share a name.
     """
-    targets = choose_targets(prepared, TEST, include_seen=include_seen)
-    if len(targets.events) == 0:
-        raise DataError(_no_targets(prepared, targets.num_left_out_seen))
-    manifest = bundle.manifest
-    cache = prepared.folder / TEXT_VECTORS
-    encode = TextCache(cache, bundle.text_encoder(), manifest.text.fingerprint).encode
-    candidates = candidates_of(bundle, prepared, encode)
-    fusion = Fusion(bundle.fusion_model(), manifest.fusion)
-    pipeline = Pipeline(fusion, candidates.index, candidates.popularity)
-    views = BundleViews(bundle, prepared, candidates.vectors, encode)
-    ranker = TargetRanker(
-        prepared, candidates, pipeline, manifest.fusion, include_seen=include_seen
-    )
-    outcome = ranker.rank(targets.events, views.before)
+    check_leakage(prepared)
+    targets = choose_targets(prepared, PARTS[part], include_seen=include_seen)
+    events = targets.events
+    if len(events) == 0:
+        raise DataError(_no_targets(prepared, part, targets.num_left_out_seen))
+    candidates = Candidates.of(prepared)
+    opened = _open(bundle, prepared, candidates, events)
+    scores = _baselines(prepared, candidates, events)
+    scores |= {model: opened.scores(model, candidates) for model in MODELS}
+    for other in compare:
+        if other.name in scores:
+            raise DataError(f"two models are called {other.name}: name the compared one otherwise")
+        found = _open(other.bundle, prepared, candidates, events)
+        scores[other.name] = found.scores(other.model, candidates)
+    outcomes = rank_targets(prepared, candidates, events, scores, include_seen=include_seen)
+    users = prepared.users[events]
+    counts = baselines.training_counts(prepared, candidates)
+    slices = slices_of(prepared, candidates, events, counts)
+    values = {name: _values(one, counts, opened, candidates) for name, one in outcomes.items()}
+    models = model_figures(values, users, slices)
+    for name, outcome in outcomes.items():
+        models[name]["coverage"] = lists.coverage(outcome.lists, len(candidates))
+    later = later_positions(prepared, events)
     return {
         "split": prepared.split,
-        "targets": len(targets.events),
-        "users": len(np.unique(prepared.users[targets.events])),
+        "part": part,
+        "targets": len(events),
+        "users": len(np.unique(users)),
         "items": prepared.num_items,
-        "candidates": candidates.num_items,
-        "candidates_by_text_alone": candidates.num_by_text,
+        "candidates": len(candidates),
+        "candidates_by_text_alone": opened.items.num_by_text,
         "left_out_seen": targets.num_left_out_seen,
         "include_seen": include_seen,
         "bundle_id": bundle.id,
-        "models": _model_metrics(outcome, np.ones(len(targets.events), dtype=bool)),
-        "session_positions": _by_session_position(prepared, targets.events, outcome),
-        "interests": _interest_metrics(bundle, prepared, targets.events, outcome),
+        "compared": {one.name: {"bundle_id": one.bundle.id, "model": one.model} for one in compare},
+        "bootstrap": {"resamples": RESAMPLES, "seed": SEED},
+        "models": models,
+        "paired": paired_figures(values, users, slices, later, _pairs(list(outcomes))),
+        "alpha": alpha_figures(
+            opened.views.alphas, users, drivers_of(prepared, events), bundle.manifest.fusion.mode
+        ),
+        "interests": interest_figures(bundle, prepared, events, opened.views.users("fused")),
     }
 
 
-def _no_targets(prepared: Prepared, num_seen: int) -> str:
+def _no_targets(prepared: Prepared, part: str, num_seen: int) -> str:
     if num_seen:
         return (
-            f"every test target of {prepared.folder} is an item that its user had before: "
+            f"every {part} target of {prepared.folder} is an item that its user had before: "
             "evaluate with --include-seen"
         )
-    return f"{prepared.folder} has no test targets: its split is {prepared.split}"
+    return f"{prepared.folder} has no {part} targets: its split is {prepared.split}"
 
 
-def _model_metrics(outcome: Outcome, chosen: NDArray[np.bool_]) -> dict[str, dict[str, float]]:
-    return {
-        model: {
-            f"hr@{_K}": metrics.hit_rate(ranks[chosen], _K),
-            f"ndcg@{_K}": metrics.ndcg(ranks[chosen], _K),
-            "mrr": metrics.mrr(ranks[chosen]),
-        }
-        for model, ranks in outcome.ranks.items()
+def _open(
+    bundle: Bundle, prepared: Prepared, candidates: Candidates, events: NDArray[np.int64]
+) -> _Opened:
+    cache = prepared.folder / TEXT_VECTORS
+    encode = TextCache(cache, bundle.text_encoder(), bundle.manifest.text.fingerprint).encode
+    items = bundle_items(bundle, prepared, candidates, encode)
+    return _Opened(items, BundleViews(bundle, prepared, events, items.vectors, encode))
+
+
+def _baselines(
+    prepared: Prepared, candidates: Candidates, events: NDArray[np.int64]
+) -> dict[str, Scores]:
+    neighbours = baselines.ItemKnn(prepared, candidates)
+    found = (
+        by_item(baselines.training_counts(prepared, candidates)),
+        by_item(baselines.recent_counts(prepared, candidates)),
+        lambda some: neighbours.scores(events[some]),
+    )
+    return dict(zip(BASELINES, found, strict=True))
+
+
+def _values(
+    outcome: Outcome, counts: NDArray[np.float64], opened: _Opened, candidates: Candidates
+) -> dict[str, NDArray[np.float64]]:
+    """Return every metric that is a mean over targets; all models are judged in one space."""
+    return ranking_metrics(outcome.ranks) | {
+        "novelty": lists.novelty(outcome.lists, counts),
+        "diversity": lists.diversity(outcome.lists, opened.items.vectors[candidates.items]),
     }
 
 
-def _by_session_position(
-    prepared: Prepared, events: NDArray[np.int64], outcome: Outcome
-) -> dict[str, Any] | None:
-    """Report the targets apart by their place in their session; None in a log without sessions."""
-    if prepared.order_only:
-        return None
-    index = np.arange(len(prepared.items))
-    last_start = np.maximum.accumulate(np.where(prepared.starts, index, 0))
-    place = (index - last_start + 1)[events]
-    figures = {}
-    for name, (low, high) in _POSITIONS.items():
-        chosen = (place >= low) & (place <= (high or place.max()))
-        if chosen.any():
-            models = _model_metrics(outcome, chosen)
-            figures[name] = {"targets": int(chosen.sum()), "models": models}
-    return figures
-
-
-def _interest_metrics(
-    bundle: Bundle, prepared: Prepared, events: NDArray[np.int64], outcome: Outcome
-) -> dict[str, float] | None:
-    """Hold the likeliest category of each fused vector against the target's primary one.
-
-    Targets without a category, and users of whom nothing was known, do not count. A category that
-    the bundle does not know is never right. None without categories.
-    """
-    head = bundle.interest_head()
-    if head is None:
-        return None
-    number = {name: c for c, name in enumerate(bundle.manifest.categories)}
-    known = np.array([number.get(name, -1) for name in prepared.categories], dtype=np.int64)
-    category = prepared.item_category[prepared.items[events]]
-    pairs = [
-        (known[c], user)
-        for c, user in zip(category, outcome.users, strict=True)
-        if c >= 0 and user is not None
-    ]
-    if not pairs:
-        return None
-    actual = np.array([c for c, _ in pairs])
-    predicted = head.run(vectors=np.stack([user for _, user in pairs])).argmax(axis=1)
-    return {
-        "accuracy": metrics.accuracy(actual, predicted),
-        "recall": metrics.macro_recall(actual, predicted),
-        "f1": metrics.macro_f1(actual, predicted),
-    }
+def _pairs(names: Sequence[str]) -> list[tuple[str, str]]:
+    """Say which models to compare: the fused one with all, and what the older past adds."""
+    return [("fused", name) for name in names if name != "fused"] + [("short", "short-session")]

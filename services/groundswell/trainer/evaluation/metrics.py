@@ -1,65 +1,67 @@
-"""The metrics of ranking and of classification, in plain numpy."""
+"""Scores of candidates → ranks of targets → the metrics of ranking, in plain numpy."""
+
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+CUTOFFS = (5, 10, 20, 50)
+"""The k of HR@k, NDCG@k and recall@k."""
 
-def target_rank(scores: NDArray[np.floating], target: int) -> int:
-    """Return the rank, from 1, of candidate `target` among candidates with [n] scores.
+
+class Cells(NamedTuple):
+    """Cells of a matrix of scores [B, N]."""
+
+    rows: NDArray[np.int64]
+    columns: NDArray[np.int64]
+
+
+def target_ranks(
+    scores_BN: NDArray[np.floating], targets_B: NDArray[np.integer], excluded: Cells
+) -> NDArray[np.int64]:
+    """Return [B] ranks, from 1, of one candidate a row among those that are not `excluded`.
 
     Ties count against the target, and so does a score that is no number: a model that scores
-    everything alike must rank it last.
+    everything alike must rank it last. Writes -inf over the excluded scores, none of which may be
+    a target's.
     """
-    return int(np.count_nonzero(~(scores < scores[target])))
+    own_B = scores_BN[np.arange(len(scores_BN)), targets_B]
+    scores_BN[excluded.rows, excluded.columns] = -np.inf
+    worse_B = np.count_nonzero(scores_BN < own_B[:, None], axis=1)
+    if not (own_B > -np.inf).all():
+        # The excluded ones are not below a target that is no number, or -inf itself.
+        is_worse_BN = scores_BN < own_B[:, None]
+        is_worse_BN[excluded.rows, excluded.columns] = True
+        worse_B = np.count_nonzero(is_worse_BN, axis=1)
+    ranks: NDArray[np.int64] = scores_BN.shape[1] - worse_B
+    return ranks
 
 
-def hit_rate(ranks: NDArray[np.int64], k: int) -> float:
-    """HR@k: the share of targets among the first k; one relevant item, so it is recall@k too."""
-    return _mean((ranks <= k).astype(np.float64))
+def hits(ranks: NDArray[np.int64], k: int) -> NDArray[np.float64]:
+    """Say 1 of each target among the first k: the mean is HR@k.
 
-
-def ndcg(ranks: NDArray[np.int64], k: int) -> float:
-    """NDCG@k with one relevant item (Järvelin and Kekäläinen 2002): 1 / log2(1 + rank) within k."""
-    return _mean(np.where(ranks <= k, 1 / np.log2(1.0 + ranks), 0.0))
-
-
-def mrr(ranks: NDArray[np.int64]) -> float:
-    """Mean reciprocal rank over the whole ranking."""
-    return _mean(1.0 / ranks)
-
-
-def accuracy(actual: NDArray[np.integer], predicted: NDArray[np.integer]) -> float:
-    """Return the share of predictions that are right."""
-    return _mean((actual == predicted).astype(np.float64))
-
-
-def macro_recall(actual: NDArray[np.integer], predicted: NDArray[np.integer]) -> float:
-    """Average the recall of the classes that occur, as scikit-learn does; see `macro_f1`."""
-    right, given, _ = _class_counts(actual, predicted)
-    return _mean(right / np.maximum(given, 1))
-
-
-def macro_f1(actual: NDArray[np.integer], predicted: NDArray[np.integer]) -> float:
-    """Average F1 over the classes that occur among the actual or the predicted ones.
-
-    A class that is only ever predicted counts with 0.
+    With one relevant item for each target it is recall@k too.
     """
-    right, given, answered = _class_counts(actual, predicted)
-    return _mean(2 * right / (given + answered))
+    return (ranks <= k).astype(np.float64)
 
 
-def _class_counts(
-    actual: NDArray[np.integer], predicted: NDArray[np.integer]
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Count, for each class that occurs, right predictions, actual cases, and predictions."""
-    classes = np.union1d(actual, predicted)
-    is_actual = actual[:, None] == classes
-    is_predicted = predicted[:, None] == classes
-    counts = (is_actual & is_predicted, is_actual, is_predicted)
-    right, given, answered = (count.sum(axis=0).astype(np.float64) for count in counts)
-    return right, given, answered
+def gains(ranks: NDArray[np.int64], k: int) -> NDArray[np.float64]:
+    """Give each target 1 / log2(1 + rank) within k, else 0: the mean is NDCG@k.
+
+    With one relevant item the ideal gain is 1 (Järvelin and Kekäläinen 2002).
+    """
+    return np.where(ranks <= k, 1 / np.log2(1.0 + ranks), 0.0)
 
 
-def _mean(values: NDArray[np.float64]) -> float:
-    """Average; of nothing it is 0, so that a report of no targets stays a number."""
-    return float(values.mean()) if len(values) else 0.0
+def ranking_metrics(ranks: NDArray[np.int64]) -> dict[str, NDArray[np.float64]]:
+    """Return every metric of n targets by name, [n] each; the means are what is reported.
+
+    "mrr" looks at the whole ranking.
+    """
+    found: dict[str, NDArray[np.float64]] = {}
+    for k in CUTOFFS:
+        found[f"hr@{k}"] = hits(ranks, k)
+        found[f"ndcg@{k}"] = gains(ranks, k)
+        found[f"recall@{k}"] = found[f"hr@{k}"]
+    found["mrr"] = 1.0 / ranks
+    return found

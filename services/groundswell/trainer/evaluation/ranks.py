@@ -1,120 +1,124 @@
-"""Held-out events → the rank that each model gives them among all candidates."""
+"""Models' scores → the rank of every target, and the lists that each model recommends.
 
-from collections.abc import Callable
+n targets, B of them at a time, N' candidates.
+"""
+
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from groundswell.artifacts.manifest import FusionSpec
-from groundswell.ranker_service.pipeline import Pipeline, Ranked, RankInput
 from groundswell.trainer.data import Prepared
 from groundswell.trainer.evaluation.candidates import Candidates
-from groundswell.trainer.evaluation.metrics import target_rank
+from groundswell.trainer.evaluation.metrics import Cells, target_ranks
+from groundswell.trainer.evaluation.targets import events_before
+from groundswell.trainer.evaluation.views import Users
 
-MODELS = ("popularity", "short", "long", "constant", "fused")
-_BATCH = 256
+LIST_LENGTH = 10
+"""How many items a recommended list has."""
+_BATCH_CELLS = 2**23
+_LARGEST_BATCH = 512
+_STRIPES = 32
 
-
-class Views(NamedTuple):
-    """What the exported models make of B users' histories before B events."""
-
-    short: NDArray[np.float32]
-    """[B, d]"""
-    long: NDArray[np.float32]
-    """[B, d]"""
-    gate_features: NDArray[np.float32]
-    """[B, 3]"""
-
-
-ViewsBefore = Callable[[NDArray[np.int64]], Views]
-"""Events, as positions in [0, E) → the views of what each one's user did before it."""
-
-
-class Targets(NamedTuple):
-    """The events to predict."""
-
-    events: NDArray[np.int64]
-    """[n] positions in [0, E), ascending."""
-    num_left_out_seen: int
-    """Targets left out because the user had had their item before."""
+Scores = Callable[[slice], NDArray[np.float32]]
+"""A slice of the targets → [B, N'] scores of the candidates for each, made anew for each call."""
 
 
 class Outcome(NamedTuple):
-    """What became of n targets."""
+    """What a model makes of n targets."""
 
-    ranks: dict[str, NDArray[np.int64]]
-    """By model: [n] ranks from 1."""
-    users: list[NDArray[np.float32] | None]
-    """[n] the fused vectors [d]; None where nothing was known of the user."""
-
-
-def choose_targets(prepared: Prepared, part: int, *, include_seen: bool) -> Targets:
-    """Take the targets of a part (`data.VALIDATION` or `data.TEST`)."""
-    events = np.flatnonzero(prepared.target == part)
-    if include_seen:
-        return Targets(events, 0)
-    fresh = [prepared.items[e] not in items_before(prepared, e) for e in events.tolist()]
-    return Targets(events[np.array(fresh, dtype=bool)], len(events) - sum(fresh))
+    ranks: NDArray[np.int64]
+    """[n] from 1."""
+    lists: NDArray[np.int64]
+    """[n, 10] columns of the best candidates, in no order; -1 where fewer may be recommended."""
 
 
-def items_before(prepared: Prepared, event: int) -> NDArray[np.int32]:
-    """Return the items of what the event's user did before it."""
-    return prepared.items[prepared.offsets[prepared.users[event]] : event]
+def by_vector(
+    users: Users, vectors: NDArray[np.float32], popularity: NDArray[np.float64]
+) -> Scores:
+    """Score by u·v as the ranker does, in double precision rounded to single; vectors [N', d].
+
+    Where nothing is known of the user, `popularity` [N'] scores, as in production.
+    """
+    transposed = vectors.T.astype(np.float64)
+    fallback = popularity.astype(np.float32)
+
+    def score(some: slice) -> NDArray[np.float32]:
+        scores = (users.vectors[some].astype(np.float64) @ transposed).astype(np.float32)
+        scores[~users.known[some]] = fallback
+        return scores
+
+    return score
 
 
-class TargetRanker:
-    """Ranks all candidates for each target with the ranker's own pipeline."""
+def by_item(scores: NDArray[np.float64]) -> Scores:
+    """Score [N'] candidates alike for everyone."""
 
-    def __init__(
-        self,
-        prepared: Prepared,
-        candidates: Candidates,
-        pipeline: Pipeline,
-        spec: FusionSpec,
-        *,
-        include_seen: bool,
-    ) -> None:
-        self._prepared = prepared
-        self._candidates = candidates
-        self._pipeline = pipeline
-        self._constant_alpha = spec.constant_alpha
-        self._include_seen = include_seen
+    def score(some: slice) -> NDArray[np.float32]:
+        # Doubles that tell items apart must not become one single: their order is their score.
+        place = np.unique(scores, return_inverse=True)[1].astype(np.float32)
+        return np.tile(place, (some.stop - some.start, 1))
 
-    def rank(self, events: NDArray[np.int64], views_before: ViewsBefore) -> Outcome:
-        """Rank the items of the target `events`, [n] positions in [0, E)."""
-        ranks: dict[str, list[int]] = {model: [] for model in MODELS}
-        users: list[NDArray[np.float32] | None] = []
-        for start in range(0, len(events), _BATCH):
-            batch = events[start : start + _BATCH]
-            views = views_before(batch)
-            for model in MODELS:
-                ranked = self._pipeline.rank(self._inputs(model, batch, views))
-                ranks[model] += [self._rank(e, one) for e, one in zip(batch, ranked, strict=True)]
-                if model == "fused":
-                    users += [one.user for one in ranked]
-        return Outcome({model: np.array(found) for model, found in ranks.items()}, users)
+    return score
 
-    def _inputs(self, model: str, events: NDArray[np.int64], views: Views) -> list[RankInput]:
-        prepared, candidates = self._prepared, self._candidates
-        inputs = []
-        for b, event in enumerate(events):
-            before = items_before(prepared, int(event))
-            # Before the first event there is no profile and no window, as in production.
-            known = len(before) > 0 and model != "popularity"
-            inputs.append(
-                RankInput(
-                    k=candidates.num_items,
-                    short=views.short[b] if known and model != "long" else None,
-                    long=views.long[b] if known and model != "short" else None,
-                    gate_features=views.gate_features[b],
-                    fusion_weight=self._constant_alpha if model == "constant" else None,
-                    exclude=candidates.ids[[] if self._include_seen else np.unique(before)],
-                    allowed=candidates.allowed,
-                )
-            )
-        return inputs
 
-    def _rank(self, event: int, ranked: Ranked) -> int:
-        found = np.flatnonzero(ranked.ids == self._candidates.ids[self._prepared.items[event]])
-        return target_rank(ranked.scores, int(found[0]))
+def rank_targets(
+    prepared: Prepared,
+    candidates: Candidates,
+    events: NDArray[np.int64],
+    models: Mapping[str, Scores],
+    *,
+    include_seen: bool,
+) -> dict[str, Outcome]:
+    """Rank the items of the target `events` [n] among all candidates, by every model.
+
+    What a user did before a target, whatever the action, is excluded unless `include_seen`.
+    """
+    ranks: dict[str, list[NDArray[np.int64]]] = {name: [] for name in models}
+    lists: dict[str, list[NDArray[np.int64]]] = {name: [] for name in models}
+    size = int(np.clip(_BATCH_CELLS // max(len(candidates), 1), 1, _LARGEST_BATCH))
+    for start in range(0, len(events), size):
+        batch = events[start : start + size]
+        some = slice(start, start + len(batch))
+        targets = candidates.columns[prepared.items[batch]]
+        excluded = Cells(np.empty(0, np.int64), np.empty(0, np.int64))
+        if not include_seen:
+            before = events_before(prepared, batch)
+            excluded = Cells(before.rows, candidates.columns[prepared.items[before.columns]])
+        for name, score in models.items():
+            scores = score(some)
+            ranks[name].append(target_ranks(scores, targets, excluded))
+            lists[name].append(_best(scores))
+    return {
+        name: Outcome(np.concatenate(ranks[name]), np.concatenate(lists[name])) for name in models
+    }
+
+
+def _best(scores_BN: NDArray[np.float32]) -> NDArray[np.int64]:
+    """Return the columns of the ten largest scores of each row; -1 for those that are -inf."""
+    columns_BC = _shortlist(scores_BN)
+    scores_BC = np.take_along_axis(scores_BN, columns_BC, axis=1)
+    length = min(LIST_LENGTH, scores_BC.shape[1])
+    place = np.argpartition(-scores_BC, length - 1, axis=1)[:, :length]
+    allowed = np.take_along_axis(scores_BC, place, axis=1) > -np.inf
+    found = np.full((len(scores_BN), LIST_LENGTH), -1, np.int64)
+    found[:, :length] = np.where(allowed, np.take_along_axis(columns_BC, place, axis=1), -1)
+    return found
+
+
+def _shortlist(scores_BN: NDArray[np.float32]) -> NDArray[np.int64]:
+    """Return few columns of each row among which the ten largest scores are: [B, C].
+
+    Every `_STRIPES`-th part of a row is compared as one, since a partial sort of whole rows takes
+    longer than all the rest: the ten best are in the ten stripes of the largest maxima.
+    """
+    num_rows, num_items = scores_BN.shape
+    width = num_items // _STRIPES
+    if width <= LIST_LENGTH:
+        return np.tile(np.arange(num_items), (num_rows, 1))
+    head = scores_BN[:, : width * _STRIPES].reshape(num_rows, _STRIPES, width)
+    best = np.argpartition(-head.max(axis=1), LIST_LENGTH - 1, axis=1)[:, :LIST_LENGTH]
+    stripes = best[:, None, :] + width * np.arange(_STRIPES)[None, :, None]
+    rest = np.tile(np.arange(width * _STRIPES, num_items), (num_rows, 1))
+    return np.concatenate([stripes.reshape(num_rows, -1), rest], axis=1)
