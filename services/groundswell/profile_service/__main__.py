@@ -55,12 +55,7 @@ async def main(settings: ProfileSettings) -> None:
     database = _database(settings)
     pseudonyms = Pseudonymizer(settings.secret.get_secret_value())
     signals = Signals()
-    profiles = Profiles(
-        database,
-        pseudonyms,
-        max_cached=settings.max_cached_profiles,
-        max_cached_items=settings.max_cached_items,
-    )
+    profiles = Profiles(database, pseudonyms, settings.max_cached_profiles)
     catalogue = Catalogue(database, signals, settings.idle_poll_s)
     workers = Workers(database, settings, signals, lambda bundle: _onnx_encoder(bundle, settings))
     bundles = LoadedBundles(settings, workers, profiles)

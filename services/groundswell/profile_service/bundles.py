@@ -69,7 +69,12 @@ class LoadedBundles:
             self._previous = None
         else:
             models = await asyncio.to_thread(
-                ProfileModels, bundle, settings.threads, settings.max_batch, settings.max_queue
+                ProfileModels,
+                bundle,
+                settings.threads,
+                max_batch=settings.max_batch,
+                max_queue=settings.max_queue,
+                max_items=settings.max_cached_items,
             )
         spec_changed = self._current is not None and self._current.spec != models.spec
         await self._workers.follow(bundle, models.spec)

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from groundswell.artifacts.bundle import Bundle
 from groundswell.features.window import WindowTensors
+from groundswell.profile_service.item_vectors import ItemVectors
 from groundswell.profile_service.store.items import ItemText
 from groundswell.profile_service.store.profiles import Spec
 from groundswell.serving.batching import MicroBatcher
@@ -44,11 +45,14 @@ class EncodedText(NamedTuple):
 class ProfileModels:
     """A loaded, warm bundle. Raises BundleError (BUNDLE_CORRUPT) when it cannot be."""
 
-    def __init__(self, bundle: Bundle, threads: int, max_batch: int, max_queue: int) -> None:
+    def __init__(
+        self, bundle: Bundle, threads: int, *, max_batch: int, max_queue: int, max_items: int
+    ) -> None:
         self.id = bundle.id
         self.manifest = bundle.manifest
         self.spec = Spec(bundle.manifest.text.fingerprint, bundle.manifest.chunk_length)
         self.recent_length: int = getattr(bundle.manifest, "recent_length", 0)
+        self.items = ItemVectors(self.vectors_of_items, self.spec.fingerprint, max_items)
         self._rows = bundle.rows
         self._text_encoder = bundle.text_encoder(threads)
         self._item_head = bundle.item_head(threads)

@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 from groundswell.features.chunks import chunk_ages
 from groundswell.features.window import WindowTensors, window_tensors
 from groundswell.profile_service.encoder import History, ProfileModels
-from groundswell.profile_service.item_vectors import ItemVectors
 from groundswell.profile_service.recent import unpack
 from groundswell.profile_service.store import profiles as statements
 from groundswell.profile_service.store.database import DatabaseConnection
@@ -39,7 +38,6 @@ async def load_histories(
     connection: DatabaseConnection,
     user_nos: Collection[int],
     models: ProfileModels,
-    items: ItemVectors,
 ) -> StoredHistories:
     """Load what the head reads of users who have a profile."""
     if not user_nos:
@@ -53,14 +51,14 @@ async def load_histories(
         for number, row in profiles.items()
     }
     item_nos = {n for user in by_user.values() for n in user.recent["item_no"].tolist()}
-    return StoredHistories(by_user, *await items.load(connection, item_nos))
+    return StoredHistories(by_user, *await models.items.load(connection, item_nos))
 
 
 async def histories(
-    stored: StoredHistories, models: ProfileModels, items: ItemVectors, revision: int
+    stored: StoredHistories, models: ProfileModels, revision: int
 ) -> dict[int, History]:
     """Make of it what the head reads, by user; `revision` is the catalogue's at that look."""
-    vectors = stored.item_vectors | await items.encode(stored.item_texts, revision)
+    vectors = stored.item_vectors | await models.items.encode(stored.item_texts, revision)
     return {number: _history(user, vectors, models) for number, user in stored.by_user.items()}
 
 

@@ -1,11 +1,10 @@
 """The item vectors that one bundle gives the items of the catalogue, held while they are right."""
 
-from collections.abc import Iterable, Sequence, Set
+from collections.abc import Awaitable, Callable, Iterable, Sequence, Set
 
 import numpy as np
 from numpy.typing import NDArray
 
-from groundswell.profile_service.encoder import ProfileModels
 from groundswell.profile_service.store import items as statements
 from groundswell.profile_service.store.database import DatabaseConnection
 from groundswell.profile_service.store.items import ItemText
@@ -14,15 +13,20 @@ _MAX_CHANGES = 10_000
 """When more items than this changed since the last look, everything is forgotten instead."""
 
 
+Encode = Callable[[Sequence[ItemText]], Awaitable[dict[int, NDArray[np.float32]]]]
+"""Items → their vectors [d], by number."""
+
+
 class ItemVectors:
-    """The vectors of the newest asked items by number, the same that `WatchItems` sends.
+    """The vectors of the items that were asked for last, the same that `WatchItems` sends.
 
     They are right up to a revision of the catalogue, which `follow` moves on. What changed is
     remembered for those who hold what was made of it. It belongs to the event loop.
     """
 
-    def __init__(self, models: ProfileModels, max_held: int) -> None:
-        self._models = models
+    def __init__(self, encode: Encode, fingerprint: str, max_held: int) -> None:
+        self._encode = encode
+        self._fingerprint = fingerprint
         self._max_held = max_held
         self._held: dict[int, NDArray[np.float32]] = {}
         self._revision = 0
@@ -63,14 +67,13 @@ class ItemVectors:
         missing = item_nos - held.keys()
         if not missing:
             return held, []
-        fingerprint = self._models.spec.fingerprint
-        return held, await statements.item_texts_by_number(connection, missing, fingerprint)
+        return held, await statements.item_texts_by_number(connection, missing, self._fingerprint)
 
     async def encode(
         self, texts: Sequence[ItemText], revision: int
     ) -> dict[int, NDArray[np.float32]]:
         """Return the vectors of items that were loaded at a revision, by number, and hold them."""
-        vectors = await self._models.vectors_of_items(texts)
+        vectors = await self._encode(texts)
         # What was loaded before the last look may have changed since.
         if revision >= self._revision:
             self._held |= vectors

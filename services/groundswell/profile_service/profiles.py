@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from groundswell.profile_service.encoder import ProfileModels
 from groundswell.profile_service.head_inputs import histories, load_histories
-from groundswell.profile_service.item_vectors import ItemVectors
 from groundswell.profile_service.store import events as event_statements
 from groundswell.profile_service.store import profiles as statements
 from groundswell.profile_service.store.database import Database, DatabaseConnection, now_us
@@ -79,19 +78,10 @@ class _Held:
 class Profiles:
     """Reads profiles. The head runs at read time, on what the worker stored."""
 
-    def __init__(
-        self,
-        database: Database,
-        pseudonyms: Pseudonymizer,
-        *,
-        max_cached: int,
-        max_cached_items: int,
-    ) -> None:
+    def __init__(self, database: Database, pseudonyms: Pseudonymizer, max_cached: int) -> None:
         self._database = database
         self._pseudonyms = pseudonyms
         self._max_cached = max_cached
-        self._max_cached_items = max_cached_items
-        self._items: dict[str, ItemVectors] = {}
         self._held: OrderedDict[int, _Held] = OrderedDict()
 
     async def get(self, user_ids: Sequence[str], models: ProfileModels) -> list[Profile]:
@@ -106,12 +96,11 @@ class Profiles:
             rows = await statements.covered_profiles(connection, numbers, models.spec)
             held = {number: self._hold(number) for number in numbers}
             await self._load_seen(connection, dict(users.values()), held)
-            items = self._item_vectors(models)
             revision = max((row.catalogue_revision for row in rows.values()), default=0)
-            await items.follow(connection, revision)
-            vectors, outdated = _held_vectors(rows, held, models.id, items)
-            stored = await load_histories(connection, outdated, models, items)
-        read = await histories(stored, models, items, revision)
+            await models.items.follow(connection, revision)
+            vectors, outdated = _held_vectors(rows, held, models)
+            stored = await load_histories(connection, outdated, models)
+        read = await histories(stored, models, revision)
         computed = await asyncio.gather(*(models.long_vector(history) for history in read.values()))
         for number, vector in zip(read, computed, strict=True):
             vectors[number] = vector
@@ -127,7 +116,6 @@ class Profiles:
 
     def forget(self, bundle_id: str) -> None:
         """Drop the vectors of a bundle that is not loaded any more."""
-        self._items.pop(bundle_id, None)
         for held in self._held.values():
             held.vectors.pop(bundle_id, None)
 
@@ -160,12 +148,6 @@ class Profiles:
             if any(left):
                 await asyncio.sleep(_REFRESH_POLL_S)
 
-    def _item_vectors(self, models: ProfileModels) -> ItemVectors:
-        items = self._items.get(models.id)
-        if items is None:
-            items = self._items[models.id] = ItemVectors(models, self._max_cached_items)
-        return items
-
     def _hold(self, number: int) -> _Held:
         held = self._held.setdefault(number, _Held())
         self._held.move_to_end(number)
@@ -192,22 +174,22 @@ class Profiles:
 
 
 def _held_vectors(
-    rows: dict[int, Any], held: dict[int, _Held], bundle_id: str, items: ItemVectors
+    rows: dict[int, Any], held: dict[int, _Held], models: ProfileModels
 ) -> tuple[dict[int, NDArray[np.float32]], list[int]]:
     """Part the users with a profile: the held vectors that are right, and the others' numbers."""
     vectors, outdated = {}, []
     for number, row in rows.items():
-        known = held[number].vectors.get(bundle_id)
+        known = held[number].vectors.get(models.id)
         if (
             known is None
             or known.covered_us != row.covered_us
-            or not items.unchanged(known.item_nos.tolist(), known.revision)
+            or not models.items.unchanged(known.item_nos.tolist(), known.revision)
         ):
             outdated.append(number)
         else:
             vectors[number] = known.vector
             revision = max(known.revision, row.catalogue_revision)
-            held[number].vectors[bundle_id] = known._replace(revision=revision)
+            held[number].vectors[models.id] = known._replace(revision=revision)
     return vectors, outdated
 
 

@@ -13,19 +13,18 @@ from numpy.typing import NDArray
 from groundswell.features.text import content_hash, item_text
 from groundswell.profile_service.histories import (
     NOTHING_COVERED,
-    Chunk,
     Covered,
     CutHistory,
     cut,
     start_of,
-    tail_vector,
 )
+from groundswell.profile_service.profile_rows import chunk_row, profile_row
 from groundswell.profile_service.settings import ProfileSettings
 from groundswell.profile_service.signals import Signals
 from groundswell.profile_service.store import events as event_statements
 from groundswell.profile_service.store import items as item_statements
 from groundswell.profile_service.store import profiles as profile_statements
-from groundswell.profile_service.store.database import Database, DatabaseConnection, now_us
+from groundswell.profile_service.store.database import Database, DatabaseConnection
 from groundswell.profile_service.store.events import OrderKey
 from groundswell.profile_service.store.profiles import Spec
 from groundswell.profile_service.store.work import Claim, WorkList
@@ -43,7 +42,6 @@ HOPELESS = 5
 """After so many attempts nothing waits for an item any more."""
 _SLICE = 256
 """Texts that are encoded between two chances to stop."""
-_LARGEST_HALF = 65_504.0
 
 
 class TextEncoder(Protocol):
@@ -226,7 +224,7 @@ class Worker:
         ]
         encoded = await self._encode([chunk.text for _, chunk in new])
         chunk_rows = [
-            self.spec._asdict() | _chunk_row(user_no, chunk, vector)
+            chunk_row(user_no, self.spec, chunk, vector)
             for (user_no, chunk), vector in zip(new, encoded, strict=True)
         ]
         await self._store_users(claim, histories, chunk_rows, vectors, awaited)
@@ -270,37 +268,10 @@ class Worker:
             own = [h for h in histories if h.user_no in held]
             rows = [r for r in chunk_rows if r["user_no"] in held]
             await profile_statements.put_chunks(connection, rows)
-            profiles = [self._profile_row(history, text_vectors) for history in own]
+            t = self._encoder.dimension
+            profiles = [profile_row(h, self.spec, text_vectors, t) for h in own]
             await profile_statements.put_profiles(connection, profiles)
             waiting = {h.user_no for h in own if not awaited.isdisjoint(h.tail_items)}
             covered = {h.user_no: h.covered_sequence for h in own if h.user_no not in waiting}
             await self._users.finish(connection, claim, covered)
             await self._users.release(connection, claim, waiting, _ITEMS_FIRST_S)
-
-    def _profile_row(
-        self, history: CutHistory, text_vectors: Mapping[int, bytes]
-    ) -> dict[str, Any]:
-        vector, length = tail_vector(history.tail_items, text_vectors, self._encoder.dimension)
-        return self.spec._asdict() | {
-            "user_no": history.user_no,
-            "covered_sequence": history.covered_sequence,
-            "covered_us": now_us(),
-            "last_event_us": history.last_event_us,
-            "num_chunks": history.num_chunks,
-            "tail_length": length,
-            "tail_vector": vector.astype("<f4").tobytes(),
-            "recent": history.recent,
-        }
-
-
-def _chunk_row(user_no: int, chunk: Chunk, vector: NDArray[np.float32]) -> dict[str, Any]:
-    last_time_us, last_ordinal, last_event_id = chunk.last
-    return {
-        "user_no": user_no,
-        "chunk_no": chunk.number,
-        "content_hash": chunk.content_hash,
-        "last_time_us": last_time_us,
-        "last_ordinal": last_ordinal,
-        "last_event_id": last_event_id,
-        "vector": vector.clip(-_LARGEST_HALF, _LARGEST_HALF).astype("<f2").tobytes(),
-    }

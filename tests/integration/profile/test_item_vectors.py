@@ -36,7 +36,7 @@ class CountedModels(ProfileModels):
     """The models of the tiny bundle; remembers which items' vectors it computed."""
 
     def __init__(self, bundles: Path) -> None:
-        super().__init__(load_bundle(bundles), 1, 32, 64)
+        super().__init__(load_bundle(bundles), 1, max_batch=32, max_queue=64, max_items=1_000)
         self.computed: list[int] = []
 
     async def vectors_of_items(self, items: Sequence[ItemText]) -> Vectors:
@@ -91,7 +91,7 @@ async def test_the_head_reads_the_vectors_that_a_watcher_gets(
     filled: Memory, models: CountedModels
 ) -> None:
     told = await watched(filled, models)
-    items = ItemVectors(models, 1_000)
+    items = models.items
     for item_nos in ({1}, {2, 5, 31}, set(told)):
         got = await ask(filled, items, item_nos)
         assert got.keys() == item_nos
@@ -104,7 +104,7 @@ async def test_an_item_whose_text_is_not_read_yet_has_only_what_its_id_says(
     memory: Memory, models: CountedModels
 ) -> None:
     numbers, _ = await memory.catalogue.upsert([CONTENTS[3], NEW])
-    items = ItemVectors(models, 1_000)
+    items = models.items
     got = await ask(memory, items, set(numbers))
     no_text = np.zeros((2, TEXT_DIMENSION), np.float32)
     expected = await models.item_vectors(no_text, np.array([3, -1]))
@@ -120,7 +120,7 @@ async def test_an_item_whose_text_is_not_read_yet_has_only_what_its_id_says(
 async def test_only_what_changed_is_computed_again_and_said_to_have_changed(
     filled: Memory, models: CountedModels
 ) -> None:
-    items = ItemVectors(models, 1_000)
+    items = models.items
     everything = set(range(1, len(CONTENTS) + 1))
     before = await ask(filled, items, everything)
     async with filled.database.read() as connection:
@@ -143,7 +143,7 @@ async def test_more_changes_than_are_remembered_count_as_a_change_of_everything(
     filled: Memory, models: CountedModels, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(item_vectors, "_MAX_CHANGES", 3)
-    items = ItemVectors(models, 1_000)
+    items = models.items
     await ask(filled, items, {1, 2})
     async with filled.database.read() as connection:
         revision = (await connection.execute(select(catalogue_revision()))).scalar_one()
@@ -157,7 +157,7 @@ async def test_more_changes_than_are_remembered_count_as_a_change_of_everything(
 async def test_no_more_vectors_are_held_than_was_said(
     filled: Memory, models: CountedModels
 ) -> None:
-    items = ItemVectors(models, 4)
+    items = ItemVectors(models.vectors_of_items, models.spec.fingerprint, 4)
     await ask(filled, items, {1, 2, 3})
     await ask(filled, items, {4, 5})
     models.computed.clear()
@@ -171,7 +171,7 @@ async def test_no_more_vectors_are_held_than_was_said(
 async def test_what_was_loaded_before_a_change_is_not_held_after_it(
     filled: Memory, models: CountedModels
 ) -> None:
-    items = ItemVectors(models, 1_000)
+    items = models.items
     async with filled.database.read() as connection:
         revision = (await connection.execute(select(catalogue_revision()))).scalar_one()
         await items.follow(connection, revision)
