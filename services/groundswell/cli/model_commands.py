@@ -184,18 +184,32 @@ def evaluate(
         typer.Option(help="A bundle's folder, or a folder of bundles: its current one then."),
     ],
     data: Prepared,
+    part: Annotated[
+        Literal["test", "validation"], typer.Option(help="Whose targets to rank.")
+    ] = "test",
     include_seen: Annotated[
         bool,
         typer.Option("--include-seen", help="Exclude nothing that the user had before."),
     ] = False,
+    compare: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=BUNDLE[:MODEL]",
+            help="Rank another bundle's model beside these, fused by default. May be repeated.",
+        ),
+    ] = None,
     json_file: Annotated[
         Path | None, typer.Option("--json", help="Write the figures to this file as JSON.")
+    ] = None,
+    report: Annotated[
+        Path | None, typer.Option(help="Write a page with plots to this folder: report.html.")
     ] = None,
 ) -> None:
     """Rank all items for every user's test event, as the services would, and measure it.
 
-    HR@10, NDCG@10 and MRR of popularity, of each view alone, of both with one constant weight, and
-    of the learned fusion that is served.
+    Each view alone, the session alone, both with one constant weight and the fusion that is
+    served, beside popularity, recent popularity and item-kNN, which learn from the same training
+    part: with bootstrap intervals, paired differences, slices, α and the interests.
     """
     import json
 
@@ -203,10 +217,18 @@ def evaluate(
 
     from groundswell.artifacts.store import load_bundle
     from groundswell.cli import show_metrics
+    from groundswell.cli.compared import parse_compared
     from groundswell.trainer.data import load_prepared
     from groundswell.trainer.evaluation.evaluate import evaluate as evaluate_bundle
+    from groundswell.trainer.evaluation.page import write_page
 
-    figures = evaluate_bundle(load_bundle(bundle), load_prepared(data), include_seen=include_seen)
+    opened, prepared = load_bundle(bundle), load_prepared(data)
+    others = [parse_compared(text) for text in compare or []]
+    figures = evaluate_bundle(
+        opened, prepared, include_seen=include_seen, part=part, compare=others
+    )
     if json_file is not None:
         json_file.write_text(json.dumps(figures, indent=2) + "\n")
     Console().print(show_metrics.table(figures))
+    if report is not None:
+        typer.echo(f"the report as a page: {write_page(report, figures, opened, prepared)}")

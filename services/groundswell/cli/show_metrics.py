@@ -1,28 +1,96 @@
 """How an evaluation looks on a terminal."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-_METRICS = ("hr@10", "ndcg@10", "mrr")
+_RANKING = ("hr@10", "ndcg@10", "mrr")
+_LISTS = ("coverage", "novelty", "diversity")
+_MAIN = "ndcg@10"
+_SIGNIFICANT = 0.05
 
 
 def table(figures: Mapping[str, Any]) -> RenderableType:
-    """The models' metrics side by side, and the interest head's."""
-    models = Table("model", *(name.upper() for name in _METRICS))
-    for name, metrics in figures["models"].items():
-        style = "bold" if name == "fused" else None
-        models.add_row(name, *(f"{metrics[metric]:.4f}" for metric in _METRICS), style=style)
-    about = (
-        f"split {figures['split']}: {figures['targets']:,} targets of {figures['users']:,} users, "
-        f"each ranked among {figures['candidates']:,} items"
+    """The models side by side, by their place in the session, compared, and the interests."""
+    parts: list[RenderableType] = [_models(figures["models"])]
+    positions = figures["models"]["fused"]["slices"].get("position", {})
+    if len(positions) > 1:
+        parts.append(_positions(figures["models"], positions))
+    parts.append(_paired(figures["paired"]))
+    parts.append(
+        Text(
+            f"split {figures['split']}, {figures['part']}: {figures['targets']:,} targets of "
+            f"{figures['users']:,} users, each ranked among {figures['candidates']:,} items; "
+            "95 % bootstrap intervals over users"
+        )
     )
-    lines = [Text(about)]
-    interests = figures["interests"]
-    if interests is not None:
-        shown = ", ".join(f"{name} {value:.3f}" for name, value in interests.items())
-        lines.append(Text(f"interests: {shown}"))
-    return Group(models, *lines)
+    parts += [Text(line) for line in (*_alpha(figures["alpha"]), *_interests(figures["interests"]))]
+    return Group(*parts)
+
+
+def _models(models: Mapping[str, Any]) -> Table:
+    shown = Table("model", *(name.upper() for name in _RANKING), *_LISTS)
+    for name, one in models.items():
+        ranking = (_with_interval(one, metric) for metric in _RANKING)
+        lists = (f"{one[metric]:.3f}" for metric in _LISTS)
+        shown.add_row(name, *ranking, *lists, style=_style(name))
+    return shown
+
+
+def _positions(models: Mapping[str, Any], positions: Mapping[str, Any]) -> Table:
+    heads = [f"{name} ({part['targets']:,})" for name, part in positions.items()]
+    shown = Table("model", *heads, title=f"{_MAIN.upper()} by place in the session")
+    for name, one in models.items():
+        parts = one["slices"]["position"].values()
+        shown.add_row(name, *(_with_interval(part, _MAIN) for part in parts), style=_style(name))
+    return shown
+
+
+def _paired(paired: Sequence[Mapping[str, Any]]) -> Table:
+    slices = list(dict.fromkeys(one["slice"] for one in paired))
+    shown = Table("", *slices, title=f"difference in {_MAIN.upper()}, paired; * p < {_SIGNIFICANT}")
+    pairs = dict.fromkeys((one["a"], one["b"]) for one in paired)
+    found = {(one["a"], one["b"], one["slice"]): one for one in paired if one["metric"] == _MAIN}
+    for a, b in pairs:
+        shown.add_row(f"{a} - {b}", *(_difference(found[a, b, name]) for name in slices))
+    return shown
+
+
+def _difference(one: Mapping[str, Any]) -> str:
+    star = " *" if one["p"] < _SIGNIFICANT else ""
+    relative = "" if one["relative"] is None else f" ({one['relative']:+.0%})"
+    return f"{one['diff']:+.4f}{relative}{star}"
+
+
+def _with_interval(figures: Mapping[str, Any], metric: str) -> str:
+    low, high = figures["ci95"][metric]
+    return f"{figures[metric]:.4f} [dim]{low:.3f}-{high:.3f}[/dim]"
+
+
+def _style(model: str) -> str | None:
+    return "bold" if model == "fused" else None
+
+
+def _alpha(alpha: Mapping[str, Any] | None) -> list[str]:
+    if alpha is None:
+        return []
+    parts = alpha["by"].get("position", {}).items()
+    by_position = ", ".join(f"{part['mean']:.2f} at {name}" for name, part in parts)
+    line = f"α, {alpha['mode']}: {alpha['mean']:.2f} on average"
+    return [f"{line}; by place in the session {by_position}" if by_position else line]
+
+
+def _interests(found: Mapping[str, Any] | None) -> list[str]:
+    if found is None:
+        return []
+    low, high = found["gain"]["low"], found["gain"]["high"]
+    return [
+        f"interests: accuracy {found['accuracy']:.3f}, {100 * found['gain']['diff']:+.1f} points "
+        f"[{100 * low:+.1f}, {100 * high:+.1f}] against always {found['most_frequent']}; any "
+        f"category {found['hit_any']:.3f}; recall {found['macro_recall']:.3f}, F1 "
+        f"{found['macro_f1']:.3f} (macro), {found['weighted_f1']:.3f} (weighted); calibration "
+        f"error {found['ece']:.3f}"
+    ]

@@ -33,8 +33,9 @@ class Difference(NamedTuple):
     low: float
     high: float
     relative: float | None
-    """diff / the other; None where the other is 0, in the data or in a resample."""
+    """diff / the other; None where the other is 0."""
     relative_low: float | None
+    """None, as the upper end, where the other is 0 in a resample."""
     relative_high: float | None
     p: float
     """Two-sided, of the hypothesis that there is no difference."""
@@ -78,9 +79,10 @@ def difference(means: Means, group: int, a: int, b: int) -> Difference:
     low, high = interval(first - second)
     beyond = min(int((first <= second).sum()), int((first >= second).sum()))
     p = min(2 * (beyond + 1) / (len(first) + 1), 1.0)
-    relative = relative_low = relative_high = None
-    if means.observed[group, b] > 0 and (second > 0).all():
-        relative = diff / float(means.observed[group, b])
+    observed = float(means.observed[group, b])
+    relative = diff / observed if observed else None
+    relative_low = relative_high = None
+    if (second > 0).all():
         relative_low, relative_high = interval(first / second - 1)
     return Difference(diff, low, high, relative, relative_low, relative_high, p)
 
