@@ -141,7 +141,11 @@ def test_without_validation_the_epochs_are_those_of_the_current_bundle(
 def test_a_log_with_nothing_to_learn_from_is_refused_and_leaves_nothing(
     world: Prepared, tmp_path: Path
 ) -> None:
-    nothing = replace(world, split_of=np.full_like(world.split_of, TEST))
+    nothing = replace(
+        world,
+        split_of=np.full_like(world.split_of, TEST),
+        target=np.zeros_like(world.target),
+    )
     with pytest.raises(DataError, match="fewer than two events to learn from"):
         trained(nothing, tmp_path / "bundles")
     assert not list((tmp_path / "bundles").glob("*"))
