@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.console import Group, RenderableType
+from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
@@ -36,7 +37,7 @@ def _models(models: Mapping[str, Any]) -> Table:
     for name, one in models.items():
         ranking = (_with_interval(one, metric) for metric in _RANKING)
         lists = (f"{one[metric]:.3f}" for metric in _LISTS)
-        shown.add_row(name, *ranking, *lists, style=_style(name))
+        shown.add_row(escape(name), *ranking, *lists, style=_style(name))
     return shown
 
 
@@ -45,7 +46,9 @@ def _positions(models: Mapping[str, Any], positions: Mapping[str, Any]) -> Table
     shown = Table("model", *heads, title=f"{_MAIN.upper()} by place in the session")
     for name, one in models.items():
         parts = one["slices"]["position"].values()
-        shown.add_row(name, *(_with_interval(part, _MAIN) for part in parts), style=_style(name))
+        shown.add_row(
+            escape(name), *(_with_interval(part, _MAIN) for part in parts), style=_style(name)
+        )
     return shown
 
 
@@ -55,7 +58,7 @@ def _paired(paired: Sequence[Mapping[str, Any]]) -> Table:
     pairs = dict.fromkeys((one["a"], one["b"]) for one in paired)
     found = {(one["a"], one["b"], one["slice"]): one for one in paired if one["metric"] == _MAIN}
     for a, b in pairs:
-        shown.add_row(f"{a} - {b}", *(_difference(found[a, b, name]) for name in slices))
+        shown.add_row(escape(f"{a} - {b}"), *(_difference(found[a, b, name]) for name in slices))
     return shown
 
 
