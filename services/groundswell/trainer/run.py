@@ -27,6 +27,7 @@ class Run:
     writer: SummaryWriter
     epochs: dict[str, int] = field(default_factory=dict)
     """By stage: how many epochs its kept state was trained for."""
+    seed: int = 0
 
     @contextmanager
     def stage(self, name: str, epochs: int) -> Iterator["Stage"]:
@@ -69,7 +70,8 @@ def open_run(
         TextColumn("{task.fields[note]}"),
     )
     with Progress(*columns, console=console) as progress, SummaryWriter(str(logs)) as writer:
-        yield Run(config, torch.device(device), np.random.default_rng(seed), progress, writer)
+        rng = np.random.default_rng(seed)
+        yield Run(config, torch.device(device), rng, progress, writer, seed=seed)
 
 
 def to_tensor(values: "np.ndarray[tuple[int, ...], np.dtype[np.generic]]", run: Run) -> Tensor:
