@@ -38,7 +38,8 @@ def models_plot(figures: Figures) -> str:
                 [low, high], [y, y], color=colours[name], lw=5, alpha=0.3, solid_capstyle="butt"
             )
             one.plot(value, y, "o", color=colours[name], ms=8 if strong else 6)
-            one.text(high, y, f"  {value:.4f}", va="center", fontsize=8.5, color=INK)
+            one.annotate(f"{value:.4f}", (high, y), (6, 0), textcoords="offset points",
+                         va="center", fontsize=8.5)  # fmt: skip
         one.set_title(metric.upper())
         one.set_yticks(range(len(order)), order if one is axes[0] else [])
         one.grid(visible=False, axis="y")
