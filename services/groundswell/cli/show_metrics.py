@@ -3,23 +3,25 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from rich import box
 from rich.console import Group, RenderableType
+from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
 _RANKING = ("hr@10", "ndcg@10", "mrr")
-_LISTS = ("coverage", "novelty", "diversity")
+_LISTS = {"coverage": "cover", "novelty": "novel", "diversity": "diverse"}
 _MAIN = "ndcg@10"
 _SIGNIFICANT = 0.05
 
 
 def table(figures: Mapping[str, Any]) -> RenderableType:
     """The models side by side, by their place in the session, compared, and the interests."""
-    parts: list[RenderableType] = [_models(figures["models"])]
+    parts: list[RenderableType] = [_models(figures["models"]), Text()]
     positions = figures["models"]["fused"]["slices"].get("position", {})
     if len(positions) > 1:
-        parts.append(_positions(figures["models"], positions))
-    parts.append(_paired(figures["paired"]))
+        parts += [_positions(figures["models"], positions), Text()]
+    parts += [_paired(figures["paired"]), Text()]
     parts.append(
         Text(
             f"split {figures['split']}, {figures['part']}: {figures['targets']:,} targets of "
@@ -32,42 +34,56 @@ def table(figures: Mapping[str, Any]) -> RenderableType:
 
 
 def _models(models: Mapping[str, Any]) -> Table:
-    shown = Table("model", *(name.upper() for name in _RANKING), *_LISTS)
+    shown = _table("model", *(name.upper() for name in _RANKING), *_LISTS.values())
     for name, one in models.items():
         ranking = (_with_interval(one, metric) for metric in _RANKING)
         lists = (f"{one[metric]:.3f}" for metric in _LISTS)
-        shown.add_row(name, *ranking, *lists, style=_style(name))
+        shown.add_row(escape(name), *ranking, *lists, style=_style(name))
     return shown
 
 
 def _positions(models: Mapping[str, Any], positions: Mapping[str, Any]) -> Table:
     heads = [f"{name} ({part['targets']:,})" for name, part in positions.items()]
-    shown = Table("model", *heads, title=f"{_MAIN.upper()} by place in the session")
+    shown = _table("model", *heads, title=f"{_MAIN.upper()} by place in the session")
     for name, one in models.items():
         parts = one["slices"]["position"].values()
-        shown.add_row(name, *(_with_interval(part, _MAIN) for part in parts), style=_style(name))
+        shown.add_row(
+            escape(name), *(_with_interval(part, _MAIN) for part in parts), style=_style(name)
+        )
     return shown
 
 
 def _paired(paired: Sequence[Mapping[str, Any]]) -> Table:
     slices = list(dict.fromkeys(one["slice"] for one in paired))
-    shown = Table("", *slices, title=f"difference in {_MAIN.upper()}, paired; * p < {_SIGNIFICANT}")
+    heads = [name.removeprefix("position:") for name in slices]
+    title = f"difference in {_MAIN.upper()} by place in the session, paired; * p < {_SIGNIFICANT}"
+    shown = _table("", *heads, title=title)
     pairs = dict.fromkeys((one["a"], one["b"]) for one in paired)
     found = {(one["a"], one["b"], one["slice"]): one for one in paired if one["metric"] == _MAIN}
     for a, b in pairs:
-        shown.add_row(f"{a} - {b}", *(_difference(found[a, b, name]) for name in slices))
+        shown.add_row(escape(f"{a} -\n{b}"), *(_difference(found[a, b, name]) for name in slices))
+    return shown
+
+
+def _table(first: str, *others: str, title: str | None = None) -> Table:
+    """Make a table that fits into 80 columns."""
+    shown = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, show_edge=False)
+    shown.pad_edge, shown.collapse_padding = False, True
+    shown.add_column(first, no_wrap=True)
+    for name in others:
+        shown.add_column(name, justify="right", no_wrap=True)
     return shown
 
 
 def _difference(one: Mapping[str, Any]) -> str:
     star = " *" if one["p"] < _SIGNIFICANT else ""
-    relative = "" if one["relative"] is None else f" ({one['relative']:+.0%})"
-    return f"{one['diff']:+.4f}{relative}{star}"
+    relative = "" if one["relative"] is None else f"\n[dim]{one['relative']:+.1%}[/dim]"
+    return f"{one['diff']:+.4f}{star}{relative}"
 
 
 def _with_interval(figures: Mapping[str, Any], metric: str) -> str:
     low, high = figures["ci95"][metric]
-    return f"{figures[metric]:.4f} [dim]{low:.3f}-{high:.3f}[/dim]"
+    return f"{figures[metric]:.4f}\n[dim]{low:.3f}-{high:.3f}[/dim]"
 
 
 def _style(model: str) -> str | None:

@@ -33,6 +33,7 @@ class Run:
     curves: dict[str, dict[str, list[float]]] = field(default_factory=dict)
     """By stage, of each epoch: `loss`, `ndcg` of validation, `seconds` since the run started."""
     started: float = field(default_factory=time.monotonic)
+    seed: int = 0
 
     @contextmanager
     def stage(self, name: str, epochs: int) -> Iterator["Stage"]:
@@ -86,7 +87,8 @@ def open_run(
         TextColumn("{task.fields[note]}"),
     )
     with Progress(*columns, console=console) as progress, SummaryWriter(str(logs)) as writer:
-        yield Run(config, torch.device(device), np.random.default_rng(seed), progress, writer)
+        rng = np.random.default_rng(seed)
+        yield Run(config, torch.device(device), rng, progress, writer, seed=seed)
 
 
 def to_tensor(values: "np.ndarray[tuple[int, ...], np.dtype[np.generic]]", run: Run) -> Tensor:

@@ -1,11 +1,14 @@
 """Finds the text encoder: the packaged one, a folder, or a hub's; and puts it into a bundle."""
 
 import hashlib
+import json
 import shutil
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import torch
+from tokenizers import Tokenizer
 from transformers import AutoModel
 from transformers.utils.logging import disable_progress_bar
 
@@ -19,11 +22,20 @@ _FILES = ("config.json", "tokenizer.json", "model.safetensors")
 _HASH_LENGTH = 16
 
 
-def resolve_text_encoder(name: str) -> tuple[Path, str]:
-    """Return the folder of an encoder in Hugging Face's layout, and the name to record.
+class EncoderFolder(NamedTuple):
+    """An encoder in Hugging Face's layout."""
+
+    folder: Path
+    source: str
+    """The name to record."""
+
+
+def resolve_text_encoder(name: str, max_tokens: int) -> EncoderFolder:
+    """Return the encoder of that name, which must read texts of `max_tokens`.
 
     `name` is "default" (the encoder that the package of the train extra carries), a folder, or a
-    hub id, which is downloaded. Raises DataError when it cannot be had or is not complete.
+    hub id, which is downloaded. Raises DataError when it cannot be had, is not complete, or is
+    made for shorter texts.
     """
     if name == DEFAULT:
         spec = find_spec(_PACKAGE)
@@ -37,7 +49,11 @@ def resolve_text_encoder(name: str) -> tuple[Path, str]:
     for file in _FILES:
         if not (folder / file).is_file():
             raise DataError(f"the text encoder {name!r} has no {file}")
-    return folder, source
+    longest = json.loads((folder / "config.json").read_text()).get("max_position_embeddings")
+    if longest is not None and 0 < longest < max_tokens:
+        message = f"the text encoder {name!r} reads {longest} tokens at most"
+        raise DataError(f"{message}: max_tokens must not be more, and is {max_tokens}")
+    return EncoderFolder(folder, source)
 
 
 def put_text_encoder(source: Path, target: Path, max_tokens: int, cache: Path) -> None:
@@ -52,9 +68,7 @@ def put_text_encoder(source: Path, target: Path, max_tokens: int, cache: Path) -
         digest = hashlib.file_digest(file_, "sha256").hexdigest()[:_HASH_LENGTH]
     cached = cache / f"{digest}-{torch.__version__}.onnx"
     if not cached.exists():
-        # Its own progress bar would break into ours.
-        disable_progress_bar()
-        encoder = AutoModel.from_pretrained(source, dtype=torch.float32)
+        encoder = load_encoder(source)
         model = TextEncoder(encoder).eval()
         longest = min(max_tokens, int(encoder.config.max_position_embeddings))
         cache.mkdir(parents=True, exist_ok=True)
@@ -64,10 +78,27 @@ def put_text_encoder(source: Path, target: Path, max_tokens: int, cache: Path) -
             building,
             [Input(n, ("batch", "length")) for n in ("input_ids", "attention_mask")],
             "text_vectors",
-            [_tokens(b, n) for b, n in ((2, 7), (1, 3), (3, 12), (2, longest))],
+            [
+                _tokens(b, n, int(encoder.config.vocab_size))
+                for b, n in ((2, 7), (1, 3), (3, 12), (2, longest))
+            ],
         )
         building.replace(cached)
     shutil.copy(cached, target / "model.onnx")
+
+
+def load_encoder(folder: Path) -> Any:
+    """Load an encoder of Hugging Face's in fp32."""
+    # Its own progress bar would break into ours.
+    disable_progress_bar()
+    return AutoModel.from_pretrained(folder, dtype=torch.float32)
+
+
+def save_encoder(encoder: Any, tokenizer: Tokenizer, folder: Path) -> None:
+    """Write an encoder in Hugging Face's layout, as `load_encoder` and the servers read it."""
+    disable_progress_bar()
+    encoder.cpu().save_pretrained(folder)
+    tokenizer.save(str(folder / "tokenizer.json"))
 
 
 def _download(name: str) -> Path:
@@ -81,8 +112,8 @@ def _download(name: str) -> Path:
         raise DataError(message) from error
 
 
-def _tokens(batch: int, length: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Texts of different lengths, the first one full; ids that every vocabulary has."""
+def _tokens(batch: int, length: int, vocabulary: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Texts of different lengths, the first one full."""
     lengths = torch.tensor([length, 2, max(1, length // 2)])[:batch]
     mask = (torch.arange(length) < lengths[:, None]).long()
-    return torch.randint(5, 100, (batch, length)) * mask, mask
+    return torch.randint(vocabulary, (batch, length)) * mask, mask

@@ -15,9 +15,12 @@ from groundswell.artifacts.text_onnx import OnnxTextEncoder
 from groundswell.features.text import TEMPLATE_VERSION
 from groundswell.models.text_encoder import load_torch_encoder
 from groundswell.trainer.run import Run
-from groundswell.trainer.text_source import put_text_encoder, resolve_text_encoder
+from groundswell.trainer.sampling import TrainingLog
+from groundswell.trainer.text_source import EncoderFolder, put_text_encoder
+from groundswell.trainer.text_training.own_encoder import own_encoder
 
 _EXPORTS = "exported"
+_TRAINED = "trained"
 _HASH_LENGTH = 12
 
 
@@ -33,18 +36,24 @@ class EncodedTexts(NamedTuple):
 
 
 def encode_texts(
-    items: Sequence[str], chunks: Sequence[str], cache: Path, bundle_folder: Path, run: Run
+    items: Sequence[str],
+    chunks: Sequence[str],
+    log: TrainingLog,
+    cache: Path,
+    bundle_folder: Path,
+    run: Run,
 ) -> EncodedTexts:
     """Put the text encoder into the bundle's folder and encode all texts with it.
 
-    What `cache` holds already is not encoded again. On the CPU the exported model runs, which is
+    The encoder is trained on `log` before, where the settings say so. What `cache` holds already is
+    neither trained nor encoded again. On the CPU the exported model runs, which is
     the faster one; on another device torch does. Raises DataError when the encoder cannot be had.
     """
     config = run.config
-    source_folder, source = resolve_text_encoder(config.text_encoder)
+    source_folder, source = own_encoder(items, log, cache / _TRAINED, run)
     target = bundle_folder / TEXT_ENCODER
     put_text_encoder(source_folder, target, config.max_tokens, cache / _EXPORTS)
-    fingerprint = _fingerprint(target, source, config.max_tokens)
+    fingerprint = fingerprint_of(EncoderFolder(target, source), config.max_tokens)
     encoder = _encoder(target, run)
     texts = TextCache(cache, encoder, fingerprint)
     total = len(items) + len(chunks)
@@ -65,8 +74,8 @@ def _encoder(folder: Path, run: Run) -> Encoder:
     return load_torch_encoder(folder, run.config.max_tokens, str(run.device))
 
 
-def _fingerprint(folder: Path, source: str, max_tokens: int) -> str:
-    """Name the encoder by what decides its vectors: weights, precision, length, templates."""
-    with (folder / "model.safetensors").open("rb") as file:
+def fingerprint_of(encoder: EncoderFolder, max_tokens: int) -> str:
+    """Name an encoder by what decides its vectors: weights, precision, length, templates."""
+    with (encoder.folder / "model.safetensors").open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()[:_HASH_LENGTH]
-    return f"{source}@{digest}:fp32:{max_tokens}:{TEMPLATE_VERSION}"
+    return f"{encoder.source}@{digest}:fp32:{max_tokens}:{TEMPLATE_VERSION}"

@@ -71,8 +71,8 @@ def train(
     ):
         chunks = cut_chunks(prepared, config.chunk_length)
         cache = prepared.folder / TEXT_VECTORS
-        texts = encode_texts(prepared.texts, chunks.texts, cache, folder, run)
-        # Exporting the encoder draws random numbers, and only the first run of a folder does it.
+        texts = encode_texts(prepared.texts, chunks.texts, log, cache, folder, run)
+        # What a folder's first run alone does to the encoder draws random numbers.
         torch.manual_seed(seed)
         models = _train_models(log, chunks, texts, _epochs(store, prepared, config, console), run)
         export_models(folder, models.trained, config.window_length, models.recent_length)

@@ -13,6 +13,9 @@ from groundswell.features.batches import token_batches
 
 _BATCH_TOKENS = 4_096
 _SLICE = 8_192
+_UNKNOWN = ("[UNK]", "<unk>")
+"""What the families of tokenizers write for what their vocabulary lacks; byte-level ones nothing.
+"""
 
 
 class OnnxTextEncoder:
@@ -30,7 +33,8 @@ class OnnxTextEncoder:
             raise BundleError("BUNDLE_CORRUPT", message) from error
         self._tokenizer.no_padding()
         self._tokenizer.enable_truncation(max_tokens)
-        self._unknown = self._tokenizer.token_to_id("[UNK]")
+        ids = (self._tokenizer.token_to_id(token) for token in _UNKNOWN)
+        self._unknown = next((number for number in ids if number is not None), None)
         self._model = OnnxModel(folder / "model.onnx", threads)
         self.dimension = self._run([self._tokenizer.encode("warm up").ids]).shape[1]
 
@@ -54,7 +58,8 @@ class OnnxTextEncoder:
         encodings = self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
         for index, encoding in enumerate(encodings):
             if encoding.ids:
-                shares[index] = np.mean(np.asarray(encoding.ids) == self._unknown)
+                unknown = 0 if self._unknown is None else encoding.ids.count(self._unknown)
+                shares[index] = unknown / len(encoding.ids)
         return shares
 
     def _run(self, batch: list[list[int]]) -> NDArray[np.float32]:

@@ -1,7 +1,6 @@
 """Evaluation runs the exported models as the servers do, by item id, and reports honestly."""
 
 import json
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,8 +25,8 @@ from groundswell.trainer.prepare import prepare
 from groundswell.trainer.splits import Split
 from tests.support.bundles import CATEGORIES, CHUNK_LENGTH, ITEMS, MAX_CHUNKS, tiny_bundle
 from tests.support.bundles import WINDOW_LENGTH as L
+from tests.support.random_log import USERS, random_log
 
-USERS = 40
 NEW_ITEMS = 3
 VIEWS = ("short", "short_of_session", "long", "gate_features")
 
@@ -37,34 +36,9 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     return load_bundle(tiny_bundle(tmp_path_factory.mktemp("bundles"), items=ITEMS[:-NEW_ITEMS]))
 
 
-def make(
-    folder: Path,
-    items: Sequence[tuple[str, str, tuple[str, ...]]],
-    *,
-    split: Split = Split.LEAVE_ONE_OUT,
-    positions: bool = False,
-    seed: int = 5,
-) -> Prepared:
-    """A random log over the first items of a tiny bundle; the last of `items` have no event."""
-    rng = np.random.default_rng(seed)
-    rows = []
-    for user in range(USERS):
-        time = 1_700_000_000 + int(rng.integers(40_000))
-        for n in range(int(rng.integers(3, 35))):
-            time += int(rng.choice([40, 4_000], p=[0.8, 0.2]))
-            item = ITEMS[int(rng.integers(len(ITEMS) - 2))][0]
-            rows.append(f"u{user},{item},{rng.choice(['view', 'like'])},{n if positions else time}")
-    events, catalogue = folder / "events.csv", folder / "items.csv"
-    events.write_text("\n".join(["user_id,item_id,action,timestamp", *rows]))
-    lines = [f"{item_id},{title},{'|'.join(names)}" for item_id, title, names in items]
-    catalogue.write_text("\n".join(["item_id,title,categories", *lines]))
-    prepare(events, catalogue, folder / "prepared", split=split)
-    return load_prepared(folder / "prepared")
-
-
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
-    return make(tmp_path_factory.mktemp("log"), ITEMS)
+    return random_log(tmp_path_factory.mktemp("log"), ITEMS)
 
 
 def vectors_of(
@@ -199,7 +173,7 @@ def test_at_the_start_of_a_session_the_sessions_own_window_is_empty(
 def test_under_next_session_the_profile_is_as_it_was_when_the_session_began(
     bundle: Bundle, tmp_path: Path
 ) -> None:
-    log = make(tmp_path, ITEMS, split=Split.NEXT_SESSION)
+    log = random_log(tmp_path, ITEMS, split=Split.NEXT_SESSION)
     events = np.flatnonzero(log.target == TEST)
     until = log.profile_until(events)
     assert (until < events).any()
@@ -309,7 +283,7 @@ def test_no_view_knows_the_target_or_what_came_after_it(bundle: Bundle, prepared
 def test_the_order_of_the_item_file_does_not_matter(
     bundle: Bundle, prepared: Prepared, figures: dict[str, Any], tmp_path: Path
 ) -> None:
-    turned = make(tmp_path, ITEMS[::-1])
+    turned = random_log(tmp_path, ITEMS[::-1])
     assert turned.item_ids != prepared.item_ids
     second = evaluate(bundle, turned)
     for model in MODELS:
@@ -324,7 +298,7 @@ def test_a_target_without_a_category_does_not_count_for_the_interests(
     bundle: Bundle, tmp_path: Path
 ) -> None:
     bare = [(item_id, title, ()) for item_id, title, _ in ITEMS]
-    assert evaluate(bundle, make(tmp_path, bare))["interests"] is None
+    assert evaluate(bundle, random_log(tmp_path, bare))["interests"] is None
 
 
 def test_every_kind_of_slice_is_reported_apart_and_adds_up(figures: dict[str, Any]) -> None:
@@ -378,14 +352,14 @@ def test_a_bundle_of_other_data_is_refused_by_name(bundle: Bundle, tmp_path: Pat
 
 def test_a_log_without_test_targets_is_refused(bundle: Bundle, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no test targets: its split is none"):
-        evaluate(bundle, make(tmp_path, ITEMS, split=Split.NONE))
+        evaluate(bundle, random_log(tmp_path, ITEMS, split=Split.NONE))
 
 
 def test_a_bundle_that_reads_times_is_refused_for_a_log_of_positions(
     bundle: Bundle, tmp_path: Path
 ) -> None:
     with pytest.raises(DataError, match="reads times"):
-        evaluate(bundle, make(tmp_path, ITEMS, positions=True))
+        evaluate(bundle, random_log(tmp_path, ITEMS, positions=True))
 
 
 def test_a_bundle_without_time_features_sees_no_times(bundle: Bundle, prepared: Prepared) -> None:
@@ -402,7 +376,7 @@ def test_a_bundle_without_time_features_sees_no_times(bundle: Bundle, prepared: 
 def test_a_temporal_split_is_evaluated_at_each_users_first_event_inside(
     bundle: Bundle, tmp_path: Path
 ) -> None:
-    log = make(tmp_path, ITEMS, split=Split.TEMPORAL)
+    log = random_log(tmp_path, ITEMS, split=Split.TEMPORAL)
     found = evaluate(bundle, log, include_seen=True)
     assert found["split"] == "temporal"
     assert found["users"] == found["targets"] == (log.target == TEST).sum() > 1

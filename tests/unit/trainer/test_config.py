@@ -56,3 +56,56 @@ def test_a_wrong_setting_is_refused_by_name(setting: str, message: str) -> None:
     with pytest.raises(DataError) as refused:
         parse_config([setting])
     assert message in str(refused.value)
+
+
+def test_the_text_encoders_own_settings_are_named_with_a_dot() -> None:
+    config = parse_config(
+        ["text_encoder.pretrain=mlm", "text_encoder.width=64", "text_encoder.finetune=lora"]
+    )
+    assert config.text_encoder == "default"
+    assert (config.text_encoder_pretrain, config.text_encoder_finetune) == ("mlm", "lora")
+    assert config.text_encoder_width == 64
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (["text_encoder=none"], "text_encoder must be default, a folder or a hub id, not 'none'"),
+        (["text_encoder="], "not ''"),
+        (["text_encoder=none", "text_encoder.pretrain=mlm"], "text_encoder must be default"),
+        (["text_encoder.pretrain=bpe"], "text_encoder.pretrain must be one of none, mlm, not"),
+        (["text_encoder.finetune=some"], "text_encoder.finetune must be one of none, lora, full"),
+        (["text_encoder.layers=2"], "text_encoder.layers means nothing without"),
+        (["text_encoder.steps=9"], "text_encoder.steps means nothing without text_encoder.pre"),
+        (["text_encoder.finetune_steps=9"], "text_encoder.finetune_steps means nothing without"),
+        (
+            ["text_encoder.finetune=full", "text_encoder.rank=4"],
+            "text_encoder.rank means nothing without text_encoder.finetune=lora",
+        ),
+        (
+            ["text_encoder=/some/bert", "text_encoder.pretrain=mlm", "text_encoder.vocabulary=99"],
+            "text_encoder=default: a named encoder has its own",
+        ),
+        (
+            ["text_encoder.pretrain=mlm", "text_encoder.width=50"],
+            "text_encoder.width must be a multiple of 32, not 50",
+        ),
+        (
+            ["text_encoder.pretrain=mlm", "text_encoder.layers=-1"],
+            "text_encoder.layers must be at least 0, not -1",
+        ),
+        (
+            ["text_encoder.finetune=lora", "text_encoder.rank=0"],
+            "text_encoder.rank must be at least 1, not 0",
+        ),
+        (["text_encoder.width=wide"], "--set text_encoder.width: 'wide' is not a whole number"),
+        (["text_encoder_width=64"], "--set text_encoder_width: no such setting"),
+        (["text_encoder.depth=2"], "--set text_encoder.depth: no such setting"),
+    ],
+)
+def test_what_makes_no_sense_for_a_text_encoder_is_refused_by_name(
+    settings: list[str], message: str
+) -> None:
+    with pytest.raises(DataError) as refused:
+        parse_config(settings)
+    assert message in str(refused.value)

@@ -43,8 +43,17 @@ def item_map(bundle: Bundle, prepared: Prepared) -> str | None:
     for item, place in _landmarks(items, places):
         title = prepared.titles[item]
         short = title if len(title) <= _LONGEST_LABEL else f"{title[: _LONGEST_LABEL - 1]}…"
-        axes.text(place[0], place[1], f" {short}", fontsize=7.5, color=INK, va="center")
-        axes.plot(place[0], place[1], "o", ms=4, mfc="none", mec=INK, mew=0.8)
+        axes.plot(place[0], place[1], "o", ms=4.5, mfc="none", mec=INK, mew=0.9, zorder=4)
+        axes.annotate(
+            short,
+            (place[0], place[1]),
+            (7, 0),
+            textcoords="offset points",
+            fontsize=8,
+            va="center",
+            zorder=3,
+            bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 0.8},
+        )
     return to_svg(figure, "map")
 
 

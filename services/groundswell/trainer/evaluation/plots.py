@@ -13,6 +13,7 @@ Figures = Mapping[str, Any]
 
 MAIN = "ndcg@10"
 _BLUE = "#1f5fa8"
+_UNORDERED = ("popularity", "cold")
 _KINDS = {
     "position": "place in the session",
     "session": "events in the session",
@@ -37,7 +38,8 @@ def models_plot(figures: Figures) -> str:
                 [low, high], [y, y], color=colours[name], lw=5, alpha=0.3, solid_capstyle="butt"
             )
             one.plot(value, y, "o", color=colours[name], ms=8 if strong else 6)
-            one.text(high, y, f"  {value:.4f}", va="center", fontsize=8.5, color=INK)
+            one.annotate(f"{value:.4f}", (high, y), (6, 0), textcoords="offset points",
+                         va="center", fontsize=8.5)  # fmt: skip
         one.set_title(metric.upper())
         one.set_yticks(range(len(order)), order if one is axes[0] else [])
         one.grid(visible=False, axis="y")
@@ -58,9 +60,11 @@ def slices_plot(figures: Figures, names: Sequence[str]) -> str:
     figure, axes = panels(rows, 2, 10, 3.1 * rows)
     for one, kind in zip(axes, kinds, strict=False):
         parts = models["fused"]["slices"][kind]
-        offsets = np.linspace(-0.16, 0.16, len(names))
+        offsets = np.linspace(-0.3, 0.3, len(names))
         for name, offset in zip(names, offsets, strict=True):
-            _with_bars(one, models[name]["slices"][kind], offset, colours[name], name)
+            line = "" if kind in _UNORDERED else "-"
+            _with_bars(one, models[name]["slices"][kind], offset, colours[name], name, line)
+        one.set_xlim(-0.5, len(parts) - 0.5)
         one.set_title(f"by {_KINDS[kind]}")
         one.set_xticks(range(len(parts)), _counted(parts))
         one.set_ylim(bottom=0)
@@ -73,16 +77,14 @@ def slices_plot(figures: Figures, names: Sequence[str]) -> str:
 
 
 def _with_bars(
-    axes: Axes, parts: Mapping[str, Figures], offset: float, colour: str, name: str
+    axes: Axes, parts: Mapping[str, Figures], offset: float, colour: str, name: str, line: str
 ) -> None:
     x = np.arange(len(parts)) + offset
     values = [part[MAIN] for part in parts.values()]
     for place, part in zip(x, parts.values(), strict=True):
-        axes.plot([place] * 2, part["ci95"][MAIN], color=colour, lw=1.6, alpha=0.45)
-    strong = name == "fused"
-    axes.plot(
-        x, values, "o-", color=colour, ms=5 if strong else 4, lw=2 if strong else 1.1, label=name
-    )
+        axes.plot([place] * 2, part["ci95"][MAIN], color=colour, lw=2.4, alpha=0.3)
+    size, width = (5.5, 1.6) if name == "fused" else (4, 0.7)
+    axes.plot(x, values, f"o{line}", color=colour, ms=size, lw=width, label=name)
 
 
 def _counted(parts: Mapping[str, Figures]) -> list[str]:
@@ -131,8 +133,7 @@ def alpha_plot(alpha: Figures) -> str:
             one.plot([x, x], part["ci95"], color=_BLUE, lw=5, alpha=0.3, solid_capstyle="butt")
         one.plot(range(len(parts)), [part["mean"] for part in parts.values()], "o-", color=_BLUE)
         one.set_title(f"by {_KINDS[kind]}")
-        labels = [name.replace(" ", "\n", 1) if kind == "since_last" else name for name in parts]
-        one.set_xticks(range(len(parts)), labels)
+        one.set_xticks(range(len(parts)), list(parts))
         one.set_ylim(0, 1.02)
     for one in axes[len(kinds) + 1 :]:
         one.set_axis_off()
@@ -184,8 +185,7 @@ def curves_plot(curves: Mapping[str, Mapping[str, Sequence[float | None]]]) -> s
             if name == "ndcg":
                 best = int(np.nanargmax(found))
                 one.plot(best + 1, found[best], "o", color="#c8443f", ms=6)
-                one.annotate(f"{found[best]:.4f}", (best + 1, found[best]), (6, -11),
-                             textcoords="offset points", fontsize=8.5)  # fmt: skip
+                one.set_title(f"{stage}: {what}, best {found[best]:.4f} in epoch {best + 1}")
     for one in axes[-2:]:
         one.set_xlabel("epoch")
     return to_svg(figure, "curves")

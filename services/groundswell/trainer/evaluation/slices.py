@@ -28,12 +28,12 @@ _HISTORY: dict[str, Range] = {
 }
 _MINUTE, _DAY = 60, 86_400
 _SECONDS: dict[str, Range] = {
-    "under 1 min": (0, _MINUTE),
-    "1-30 min": (_MINUTE, 30 * _MINUTE),
-    "30 min-1 day": (30 * _MINUTE, _DAY),
-    "1-7 days": (_DAY, 7 * _DAY),
-    "7-30 days": (7 * _DAY, 30 * _DAY),
-    "over 30 days": (30 * _DAY, _END),
+    "<1 min": (0, _MINUTE),
+    "<30 min": (_MINUTE, 30 * _MINUTE),
+    "<1 day": (30 * _MINUTE, _DAY),
+    "<7 days": (_DAY, 7 * _DAY),
+    "<30 days": (7 * _DAY, 30 * _DAY),
+    "30+ days": (30 * _DAY, _END),
 }
 _THIRDS = ("head", "middle", "tail")
 

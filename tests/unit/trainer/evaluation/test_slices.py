@@ -51,8 +51,8 @@ def test_a_log_without_times_has_no_sessions_to_report() -> None:
 
 
 def test_the_time_since_the_last_event_is_that_of_the_target() -> None:
-    short, hours, days = ["1-30 min"], ["30 min-1 day"], ["1-7 days"]
-    due = [["under 1 min"], short, short, short, short, hours, short, days, ["under 1 min"]]
+    short, hours, days = ["<30 min"], ["<1 day"], ["<7 days"]
+    due = [["<1 min"], short, short, short, short, hours, short, days, ["<1 min"]]
     assert names(drivers_of(LOG, EVENTS)["since_last"]) == due
 
 
