@@ -111,7 +111,7 @@ class TrainConfig:
     """Newest events that the profile encoder reads as items; fewer where no history has as many."""
     profile_blocks: int = 1
     """Of the Transformer in the profile encoder."""
-    event_dropout: float = 0.1
+    event_dropout: float = 0.0
     """How often an event of a window loses its item, so that no single one is relied on."""
     history_dropout: float = 0.5
     """How often an event is left out of the sum over a history."""

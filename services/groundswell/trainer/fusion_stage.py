@@ -1,30 +1,36 @@
 """Chooses how the views are fused: the best constant, a learned gate, and which of them serves."""
 
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
+import scipy.sparse as sp
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import functional as F
 
 from groundswell.artifacts.manifest import FusionSpec
 from groundswell.features.gate import GATE_FEATURES
 from groundswell.models.fusion import FusionGate, fuse
 from groundswell.trainer.config import TrainConfig
-from groundswell.trainer.loss import next_item_loss, sample_negatives, sampled_loss
+from groundswell.trainer.loss import sample_negatives
+from groundswell.trainer.neighbours import Sources
 from groundswell.trainer.run import Run
 from groundswell.trainer.validation import Best, Validation
 
 NAME = "gate"
 _GRID = np.linspace(0, 1, 21)
 _SHIFTS = np.linspace(-2, 2, 17)
+_WEIGHTS = (0.0, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0)
+"""Of a source of neighbours beside its view's scores."""
 _FEWEST_POSITIONS = 100
 """A gate is not learned from fewer."""
-_BATCH = 256
+_BATCH = 128
 _EPOCHS = 40
-_LEARNING_RATE = 2e-3
+_LEARNING_RATE = 1e-2
 _WEIGHT_DECAY = 1e-4
 _CONSTANT_WITHOUT_VALIDATION = 0.7
+_START_FROM = 0.2
 
 
 class Views(NamedTuple):
@@ -36,6 +42,13 @@ class Views(NamedTuple):
     """[n, d]"""
     features: Tensor
     """[n, 3]"""
+    sources: Sources
+    """Of both, weighed."""
+
+    def take(self, rows_b: Tensor) -> "Views":
+        """Return some of the positions."""
+        sources = self.sources.take(rows_b.cpu().numpy())
+        return Views(self.short[rows_b], self.long[rows_b], self.features[rows_b], sources)
 
 
 class Fused(NamedTuple):
@@ -52,6 +65,27 @@ class Fused(NamedTuple):
         if self.spec.mode == "constant":
             alphas = torch.full_like(alphas, self.spec.constant_alpha)
         return fuse(alphas, views.short, views.long)
+
+
+def weigh_sources(
+    views: Views, items_Id: Tensor, validation: Validation
+) -> tuple[tuple[float, float], dict[str, float]]:
+    """Return the weights of the short-term and of the long-term source that validation prefers,
+    each for its own view alone, and what they reach. Without validation there are none."""
+    if not validation:
+        return (0.0, 0.0), {}
+    chosen = []
+    metrics = {}
+    for name, users_nd, source in (
+        ("short", views.short, views.sources.short),
+        ("long", views.long, views.sources.long),
+    ):
+        scores = [validation.score(users_nd, items_Id, source * w).ndcg for w in _WEIGHTS]
+        place = int(np.argmax(scores))
+        chosen.append(_WEIGHTS[place])
+        metrics[f"validation.{name}.ndcg@10"] = scores[place]
+        metrics[f"validation.{name}-without-neighbours.ndcg@10"] = scores[0]
+    return (chosen[0], chosen[1]), metrics
 
 
 def train_fusion(
@@ -101,12 +135,14 @@ def _kinds(gate: str) -> tuple[str, ...]:
 def _gate(
     config: TrainConfig, alpha: float, per_dimension: bool, low: Tensor, high: Tensor
 ) -> FusionGate:
+    # Near 0 or 1 a gate hardly moves.
+    start = min(max(alpha, _START_FROM), 1 - _START_FROM)
     gate = FusionGate(
         config.dimension,
         len(GATE_FEATURES),
         width=config.gate_width,
         per_dimension=per_dimension,
-        alpha=alpha,
+        alpha=start,
         dropout=config.dropout,
     )
     gate.fit(low, high)
@@ -124,10 +160,21 @@ def _tune_constant(views: Views, items_Id: Tensor, validation: Validation) -> tu
         return _CONSTANT_WITHOUT_VALIDATION, 0.0
     scores = []
     for alpha in _GRID.tolist():
-        users_nd = alpha * views.short + (1 - alpha) * views.long
-        scores.append(validation.score(users_nd, items_Id).ndcg)
+        alphas_n1 = torch.full((len(views.short), 1), alpha, device=views.short.device)
+        scores.append(_ndcg(alphas_n1, views, items_Id, validation))
     place, ndcg = _smooth_best(scores)
     return round(float(_GRID[place]), 2), ndcg
+
+
+def _ndcg(alphas_nd: Tensor, views: Views, items_Id: Tensor, validation: Validation) -> float:
+    """NDCG@10 on validation of both views and their sources, fused."""
+    source = _fused_source(alphas_nd, views.sources)
+    return validation.score(fuse(alphas_nd, views.short, views.long), items_Id, source).ndcg
+
+
+def _fused_source(alphas_nd: Tensor, sources: Sources) -> sp.csr_array:
+    alphas_n1 = alphas_nd.mean(-1, keepdim=True).double().cpu().numpy()
+    return sources.short.multiply(alphas_n1) + sources.long.multiply(1 - alphas_n1)
 
 
 def _train_gate(
@@ -148,37 +195,31 @@ def _train_gate(
         for epoch in range(1, _EPOCHS + 1):
             gate.train()
             losses = []
-            for batch in torch.randperm(len(targets_n)).split(_BATCH):
-                views = Views(*(x[batch] for x in train))
-                users_nd = fuse(gate(*views), views.short, views.long)
-                loss = _loss(users_nd, targets_n[batch], items_Id, run)
+            for batch in torch.randperm(len(targets_n), device=run.device).split(_BATCH):
+                loss = _loss(gate, train.take(batch), targets_n[batch], items_Id, run)
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()
                 losses.append(loss.item())
             gate.eval()
-            with torch.inference_mode():
-                users_nd = fuse(_alphas(gate, held_out), held_out.short, held_out.long)
-                held_out_loss = _mean_loss(users_nd, validation_targets_n, items_Id, run)
             stage.report(epoch, float(np.mean(losses)), None)
+            held_out_loss = _mean_loss(gate, held_out, validation_targets_n, items_Id, run)
             if best.is_over(epoch, -held_out_loss):
                 break
     gate.load_state_dict(best.kept)
     run.epochs[NAME] = best.epoch
 
 
+@torch.no_grad()
 def _shift(gate: FusionGate, held_out: Views, items_Id: Tensor, validation: Validation) -> float:
     """Move all of a gate's weights up or down as validation prefers, as the constant is tuned."""
     start = gate.out.bias.detach().clone()
     scores = []
     for shift in _SHIFTS.tolist():
-        with torch.no_grad():
-            gate.out.bias.copy_(start + shift)
-            users_nd = fuse(_alphas(gate, held_out), held_out.short, held_out.long)
-            scores.append(validation.score(users_nd, items_Id).ndcg)
+        gate.out.bias.copy_(start + shift)
+        scores.append(_ndcg(_alphas(gate, held_out), held_out, items_Id, validation))
     place, ndcg = _smooth_best(scores)
-    with torch.no_grad():
-        gate.out.bias.copy_(start + _SHIFTS[place].item())
+    gate.out.bias.copy_(start + _SHIFTS[place].item())
     return ndcg
 
 
@@ -191,21 +232,50 @@ def _smooth_best(scores: list[float]) -> tuple[int, float]:
     return best, float(smooth[best])
 
 
-def _mean_loss(users_nd: Tensor, targets_n: Tensor, items_Id: Tensor, run: Run) -> float:
+@torch.no_grad()
+def _mean_loss(
+    gate: FusionGate, views: Views, targets_n: Tensor, items_Id: Tensor, run: Run
+) -> float:
+    rows = torch.arange(len(targets_n), device=run.device)
     losses = [
-        _loss(users, targets, items_Id, run).item() * len(targets)
-        for users, targets in zip(users_nd.split(_BATCH), targets_n.split(_BATCH), strict=True)
+        _loss(gate, views.take(some), targets_n[some], items_Id, run).item() * len(some)
+        for some in rows.split(_BATCH)
     ]
     return sum(losses) / len(targets_n)
 
 
-def _loss(users_nd: Tensor, targets_n: Tensor, items_Id: Tensor, run: Run) -> Tensor:
+def _loss(gate: FusionGate, views: Views, targets_n: Tensor, items_Id: Tensor, run: Run) -> Tensor:
+    """Cross-entropy of the fused scores over all items, or over shared negatives."""
+    alphas_nd = gate(views.short, views.long, views.features)
+    users_nd = fuse(alphas_nd, views.short, views.long)
+    alphas_n1 = alphas_nd.mean(-1, keepdim=True)
+
+    def source(rows: NDArray[np.int64] | slice, columns: NDArray[np.int64] | slice) -> Tensor:
+        short, long = (
+            torch.from_numpy(np.asarray(_dense(x[rows, columns])))
+            .to(run.device)
+            .reshape(len(users_nd), -1)
+            for x in views.sources
+        )
+        mixed: Tensor = alphas_n1 * short + (1 - alphas_n1) * long
+        return mixed
+
     negatives = sample_negatives(len(items_Id), run.config.negatives)
+    everything = slice(None)
     if negatives is None:
-        return next_item_loss(users_nd, targets_n, items_Id)
-    negatives = negatives.to(run.device)
-    is_target_nK = targets_n[:, None] == negatives[None, :]
-    return sampled_loss(users_nd, items_Id[targets_n], items_Id[negatives], is_target_nK)
+        return F.cross_entropy(users_nd @ items_Id.T + source(everything, everything), targets_n)
+    targets, drawn = targets_n.cpu().numpy(), negatives.numpy()
+    positive_n1 = (users_nd * items_Id[targets_n]).sum(-1, keepdim=True)
+    positive_n1 = positive_n1 + source(np.arange(len(targets)), targets)
+    negatives_md = items_Id[negatives.to(run.device)]
+    negative_nm = users_nd @ negatives_md.T + source(everything, drawn)
+    is_target_nm = targets_n[:, None] == negatives.to(run.device)[None, :]
+    logits = torch.cat([positive_n1, negative_nm.masked_fill(is_target_nm, -torch.inf)], 1)
+    return F.cross_entropy(logits, torch.zeros_like(targets_n))
+
+
+def _dense(values: Any) -> Any:
+    return values.toarray() if sp.issparse(values) else values
 
 
 def _alphas(gate: FusionGate, views: Views) -> Tensor:

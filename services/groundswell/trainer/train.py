@@ -10,20 +10,28 @@ import torch
 from numpy.typing import NDArray
 from rich.console import Console
 
-from groundswell.artifacts.bundle import MODEL_CARD
+from groundswell.artifacts.bundle import MODEL_CARD, NEIGHBOUR_ROWS, NEIGHBOUR_SIMILARITIES
 from groundswell.artifacts.errors import BundleError
-from groundswell.artifacts.manifest import Manifest, TextSpec
+from groundswell.artifacts.manifest import Manifest, NeighbourSpec, TextSpec
 from groundswell.artifacts.store import BundleStore
 from groundswell.trainer import views_stage
 from groundswell.trainer.config import TrainConfig
 from groundswell.trainer.data import TEXT_VECTORS, TRAIN, Prepared
 from groundswell.trainer.errors import DataError
 from groundswell.trainer.export import Trained, export_models, write_tables
-from groundswell.trainer.fusion_stage import Fused, Views, train_fusion
+from groundswell.trainer.fusion_stage import Fused, Views, train_fusion, weigh_sources
 from groundswell.trainer.inputs import Chunks, cut_chunks, gate_inputs
 from groundswell.trainer.interest_stage import calibrate, train_interests
 from groundswell.trainer.leakage import check_leakage
 from groundswell.trainer.model_card import model_card
+from groundswell.trainer.neighbours import (
+    DECAY,
+    WINDOW_LENGTH,
+    NeighbourTable,
+    item_similarities,
+    neighbour_table,
+    sources_before,
+)
 from groundswell.trainer.run import Run, open_run, to_tensor
 from groundswell.trainer.sampling import TrainingLog
 from groundswell.trainer.texts import EncodedTexts, encode_texts
@@ -40,6 +48,8 @@ class _Models(NamedTuple):
     trained: Trained
     fused: Fused
     recent_length: int
+    neighbours: NeighbourTable
+    neighbour_spec: NeighbourSpec
     metrics: dict[str, float]
 
 
@@ -80,6 +90,8 @@ def train(
             prepared.items[prepared.split_of == TRAIN], minlength=prepared.num_items
         )
         write_tables(folder, prepared.item_ids, texts.items, counts.astype(np.float64))
+        np.save(folder / NEIGHBOUR_ROWS, models.neighbours.rows)
+        np.save(folder / NEIGHBOUR_SIMILARITIES, models.neighbours.similarities)
         training = _training(prepared, config, seed, run, time.monotonic() - started)
         manifest = _manifest(prepared, config, texts, models, training)
         (folder / MODEL_CARD).write_text(model_card(manifest))
@@ -97,27 +109,32 @@ def _train_models(
     stage.train(Validation(prepared, _MOST_WHILE_TRAINING), epochs)
     items_Id = stage.item_vectors().clone()
 
-    def views(events: NDArray[np.int64]) -> Views:
-        features = to_tensor(gate_inputs(prepared, events, config.window_length), run)
-        return Views(stage.short(events).clone(), stage.long(events).clone(), features)
+    similarities = item_similarities(prepared)
 
+    def views(events: NDArray[np.int64], short_weight: float, long_weight: float) -> Views:
+        features = to_tensor(gate_inputs(prepared, events, config.window_length), run)
+        sources = sources_before(prepared, similarities, events)
+        return Views(
+            stage.short(events).clone(),
+            stage.long(events).clone(),
+            features,
+            sources.weighed(short_weight, long_weight),
+        )
+
+    weights, metrics = weigh_sources(views(validation.events, 1, 1), items_Id, validation)
     positions = log.sample_positions(log.is_for_gate, config.max_positions, run.rng)
-    gate_views = views(positions)
-    held_out = views(validation.events) if validation else gate_views
+    gate_views = views(positions, *weights)
+    held_out = views(validation.events, *weights) if validation else gate_views
     targets_n = to_tensor(prepared.items[positions].astype(np.int64), run)
     fused = train_fusion(gate_views, targets_n, held_out, items_Id, validation, run)
-    metrics = dict(fused.metrics)
-    if validation:
-        for name, users_nd in (("short", held_out.short), ("long", held_out.long)):
-            ndcg = validation.score(users_nd, items_Id).ndcg
-            metrics[f"validation.{name}.ndcg@10"] = ndcg
+    metrics |= fused.metrics
     head = None
     if prepared.categories:
         positions = log.sample_positions(log.is_target, config.max_positions, run.rng)
         category_I = to_tensor(prepared.item_category.astype(np.int64), run)
         targets_n = to_tensor(prepared.items[positions].astype(np.int64), run)
         head = train_interests(
-            fused.users(views(positions)),
+            fused.users(views(positions, 0, 0)),
             category_I[targets_n],
             stage.text_only_vectors(),
             category_I,
@@ -134,7 +151,15 @@ def _train_models(
         fused.gate.cpu().eval(),
         None if head is None else head.cpu().eval(),
     )
-    return _Models(trained, fused, stage.recent_length, metrics)
+    table = neighbour_table(similarities)
+    spec = NeighbourSpec(
+        count=table.rows.shape[1],
+        window_length=WINDOW_LENGTH,
+        decay=DECAY,
+        short_weight=weights[0],
+        long_weight=weights[1],
+    )
+    return _Models(trained, fused, stage.recent_length, table, spec, metrics)
 
 
 def _epochs(store: BundleStore, prepared: Prepared, config: TrainConfig, console: Console) -> int:
@@ -199,6 +224,7 @@ def _manifest(
             max_tokens=config.max_tokens,
         ),
         fusion=models.fused.spec,
+        neighbours=models.neighbour_spec,
         training=training,
         metrics=models.metrics,
     )

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
+import scipy.sparse as sp
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -51,12 +52,16 @@ class Validation:
     def __bool__(self) -> bool:
         return len(self.events) > 0
 
-    def score(self, users_nd: Tensor, items_Nd: Tensor) -> Score:
-        """Rank by users [n, d] · items [N, d], in the order of `events`."""
+    def score(
+        self, users_nd: Tensor, items_Nd: Tensor, source: sp.csr_array | None = None
+    ) -> Score:
+        """Rank by users [n, d] · items [N, d], plus a `source` [n, N], in the order of `events`."""
         gains, hits = [], []
         for start in range(0, len(self.events), _BATCH):
             events = self.events[start : start + _BATCH]
             scores_BN = (users_nd[start : start + _BATCH] @ items_Nd.T).cpu()
+            if source is not None:
+                scores_BN += torch.from_numpy(source[start : start + _BATCH].toarray())
             scores_BN[:, self._no_candidate] = -torch.inf
             targets_B1 = self.targets[start : start + _BATCH, None]
             own_B1 = scores_BN.gather(1, targets_B1)

@@ -13,6 +13,7 @@ from groundswell.artifacts.manifest import Manifest
 from groundswell.artifacts.onnx_model import OnnxModel
 
 if TYPE_CHECKING:
+    from groundswell.artifacts.neighbours import Neighbours
     from groundswell.artifacts.text_onnx import OnnxTextEncoder
 
 SESSION = "session.onnx"
@@ -22,6 +23,8 @@ PROFILE_HEAD = "profile_head.onnx"
 ITEM_HEAD = "item_head.onnx"
 CONTEXT_HEAD = "context_head.onnx"
 TEXT_ENCODER = "text_encoder"
+NEIGHBOUR_ROWS = "neighbour_rows.npy"
+NEIGHBOUR_SIMILARITIES = "neighbour_similarities.npy"
 ITEMS = "items.parquet"
 ITEM_VECTORS = "item_vectors.npy"
 INDEX = "index.faiss"
@@ -77,6 +80,18 @@ class Bundle:
             self.path / ITEM_VECTORS, mmap_mode="r", allow_pickle=False
         )
         return vectors
+
+    def neighbours(self) -> "Neighbours | None":
+        """Open the item-to-item neighbours, memory-mapped; None where there are none."""
+        from groundswell.artifacts.neighbours import Neighbours
+
+        if self.manifest.neighbours is None:
+            return None
+        rows, similarities = (
+            np.load(self.path / name, mmap_mode="r", allow_pickle=False)
+            for name in (NEIGHBOUR_ROWS, NEIGHBOUR_SIMILARITIES)
+        )
+        return Neighbours(rows, similarities, self.manifest.neighbours)
 
     @cached_property
     def popularity(self) -> NDArray[np.float64]:

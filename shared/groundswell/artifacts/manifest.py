@@ -47,6 +47,16 @@ class FusionSpec(_Frozen):
     """The largest ones."""
 
 
+class NeighbourSpec(_Frozen):
+    """The item-to-item neighbours, the second source of both views."""
+
+    count: Annotated[int, Field(ge=1)]
+    window_length: Annotated[int, Field(ge=1)]
+    decay: Annotated[float, Field(ge=0, le=1)]
+    short_weight: Annotated[float, Field(ge=0)]
+    long_weight: Annotated[float, Field(ge=0)]
+
+
 class Manifest(_Frozen):
     """A bundle, described. Its hash names the bundle."""
 
@@ -70,6 +80,8 @@ class Manifest(_Frozen):
     """The classes of the interest head, in its order; empty without one."""
     text: TextSpec
     fusion: FusionSpec
+    neighbours: NeighbourSpec | None = None
+    """None: the bundle has no second source."""
     training: dict[str, Any]
     """Configuration, seed, the data's span and counts."""
     metrics: dict[str, float]

@@ -125,7 +125,7 @@ def _open(
     cache = prepared.folder / TEXT_VECTORS
     encode = TextCache(cache, bundle.text_encoder(), bundle.manifest.text.fingerprint).encode
     items = bundle_items(bundle, prepared, candidates, encode)
-    return _Opened(items, BundleViews(bundle, prepared, events, items.vectors, encode))
+    return _Opened(items, BundleViews(bundle, prepared, events, items.vectors, candidates, encode))
 
 
 def _baselines(

@@ -12,13 +12,11 @@ from groundswell.artifacts.bundle import Bundle
 from groundswell.trainer.data import Prepared
 from groundswell.trainer.evaluation import plots
 from groundswell.trainer.evaluation.baselines import (
-    KNN_DECAY,
-    KNN_EVENTS,
-    NEIGHBOURS,
     RECENT_SHARE,
 )
 from groundswell.trainer.evaluation.item_map import MOST_ITEMS, item_map
 from groundswell.trainer.evaluation.svg import model_colours, style
+from groundswell.trainer.neighbours import DECAY, NUM_NEIGHBOURS, WINDOW_LENGTH
 
 PAGE = "report.html"
 _TEMPLATE = Path(__file__).with_name("page.html.jinja")
@@ -54,7 +52,7 @@ def write_page(
         most_items=MOST_ITEMS,
         recent_share=RECENT_SHARE,
         order_only=prepared.order_only,
-        knn={"neighbours": NEIGHBOURS, "events": KNN_EVENTS, "decay": KNN_DECAY},
+        knn={"neighbours": NUM_NEIGHBOURS, "events": WINDOW_LENGTH, "decay": DECAY},
     )
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / PAGE

@@ -46,6 +46,8 @@ def by_vector(
 
     def score(some: slice) -> NDArray[np.float32]:
         scores = (users.vectors[some].astype(np.float64) @ transposed).astype(np.float32)
+        if users.source is not None:
+            scores += users.source[some].toarray()
         scores[~users.known[some]] = fallback
         return scores
 

@@ -6,14 +6,16 @@ from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
+import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from groundswell.artifacts.bundle import Bundle
 from groundswell.ranker_service.fusion import Fused, Fusion
 from groundswell.trainer.data import Prepared
 from groundswell.trainer.errors import DataError
-from groundswell.trainer.evaluation.candidates import EncodeTexts
+from groundswell.trainer.evaluation.candidates import Candidates, EncodeTexts, neighbour_matrix
 from groundswell.trainer.inputs import ChunkTable, Histories, cut_chunks, gate_inputs, window_rows
+from groundswell.trainer.neighbours import Sources, sources_before
 
 MODELS = ("short", "short-session", "long", "constant", "fused")
 """What a bundle can rank with."""
@@ -27,6 +29,8 @@ class Users(NamedTuple):
     """[n, d]"""
     known: NDArray[np.bool_]
     """[n] False where nothing was known to make a vector of: popularity answers then."""
+    source: sp.csr_array | None
+    """[n, N'] what the neighbours add to the candidates' scores; None without neighbours."""
 
 
 class BundleViews:
@@ -42,6 +46,7 @@ class BundleViews:
         prepared: Prepared,
         events: NDArray[np.int64],
         item_vectors: NDArray[np.float32],
+        candidates: Candidates,
         encode: EncodeTexts,
     ) -> None:
         manifest = bundle.manifest
@@ -55,6 +60,8 @@ class BundleViews:
         self._prepared = replace(prepared, order_only=not manifest.use_time)
         self._events = events
         self._item_vectors = item_vectors
+        self._candidates = candidates
+        self._rows = np.array([bundle.rows.get(i, -1) for i in prepared.item_ids], np.int64)
         self._encode = encode
         begin = prepared.offsets[prepared.users[events]]
         self._has_past = events > begin
@@ -62,14 +69,19 @@ class BundleViews:
 
     def users(self, model: str) -> Users:
         """Return the vectors that one of `MODELS` ranks with."""
+        sources = self._sources
         if model == "short":
-            return Users(self.short, self._has_past)
+            return Users(self.short, self._has_past, sources and sources.short)
         if model == "short-session":
-            return Users(self.short_of_session, self._has_past)
+            clipped = self._neighbours_before(self._session_begin)
+            return Users(self.short_of_session, self._has_past, clipped and clipped.short)
         if model == "long":
-            return Users(self.long, self._has_profile)
+            return Users(self.long, self._has_profile, sources and sources.long)
         weight = self._bundle.manifest.fusion.constant_alpha if model == "constant" else np.nan
-        return Users(self._fuse(weight).user, self._has_past)
+        fused = self._fuse(weight)
+        alphas = fused.alphas.mean(axis=1, keepdims=True)
+        mixed = sources and sources.short.multiply(alphas) + sources.long.multiply(1 - alphas)
+        return Users(fused.user, self._has_past, mixed)
 
     @cached_property
     def short(self) -> NDArray[np.float32]:
@@ -80,7 +92,25 @@ class BundleViews:
     @cached_property
     def short_of_session(self) -> NDArray[np.float32]:
         """[n, d] of the events of the current session alone: of none at its first event."""
-        return self._windows(self._events - self._prepared.session_place[self._events] + 1)
+        return self._windows(self._session_begin)
+
+    @property
+    def _session_begin(self) -> NDArray[np.int64]:
+        return self._events - self._prepared.session_place[self._events] + 1
+
+    @cached_property
+    def _sources(self) -> Sources | None:
+        return self._neighbours_before(None)
+
+    def _neighbours_before(self, begin: NDArray[np.int64] | None) -> Sources | None:
+        """Return what the bundle's neighbours say, of the candidates alone."""
+        spec = self._bundle.manifest.neighbours
+        table = self._bundle.neighbours()
+        if spec is None or table is None:
+            return None
+        similarities = neighbour_matrix(table, self._rows, self._candidates)
+        sources = sources_before(self._prepared, similarities, self._events, begin)
+        return sources.weighed(spec.short_weight, spec.long_weight)
 
     @cached_property
     def long(self) -> NDArray[np.float32]:
@@ -113,10 +143,8 @@ class BundleViews:
 
     def _contexts(self) -> NDArray[np.float32]:
         """Return [N, c] the context vectors of the prepared items."""
-        ids = self._prepared.item_ids
-        rows = np.array([self._bundle.rows.get(item_id, -1) for item_id in ids], np.int64)
         texts = self._encode(self._prepared.texts)
-        return self._bundle.context_head().run(text_vectors=texts, rows=rows)
+        return self._bundle.context_head().run(text_vectors=texts, rows=self._rows)
 
     def _fuse(self, weight: float) -> Fused:
         """Fuse as the ranker does; with a `weight` of NaN the bundle decides."""
