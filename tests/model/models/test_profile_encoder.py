@@ -47,12 +47,13 @@ def dense(model: ProfileEncoder, history: History, num_BT: Tensor, ages_BTN: Ten
 def at(history: History, state: int, num_chunks: int, ages_N: Tensor) -> History:
     """What is left of one history when it had so many events and chunks."""
     chunks, events = max(num_chunks, 1), max(state, 1)
+    newest = {name: getattr(history, name)[:, :events] for name in History._fields[3:7]}
     return History(
-        history.chunk_vectors[:, :chunks],
-        ages_N[None, :chunks],
-        torch.tensor([num_chunks]),
-        *(x[:, :events] for x in history[3:7]),
-        torch.tensor([state]),
+        chunk_vectors=history.chunk_vectors[:, :chunks],
+        chunk_ages=ages_N[None, :chunks],
+        num_chunks=torch.tensor([num_chunks]),
+        recent_lengths=torch.tensor([state]),
+        **newest,
     )
 
 

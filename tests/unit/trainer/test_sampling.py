@@ -69,7 +69,10 @@ def test_a_sample_of_positions_is_of_the_size_asked_for_and_ascends() -> None:
 def test_events_are_kept_for_the_gate_and_are_no_targets_of_the_views() -> None:
     hour = 60
     # The first history ends with a session of two; of the eleventh there is one session alone.
-    minutes: list[list[float]] = [[0, 1, 9 * hour, 9 * hour + 1, 18 * hour], *[[0, 1, 2, 3]] * 9]
+    minutes: list[list[float]] = [
+        [0, 1, 9 * hour, 9 * hour + 1, 18 * hour],
+        *[[0.0, 1.0, 2.0, 3.0]] * 9,
+    ]
     minutes.append([float(n) for n in range(60)])
     log = TrainingLog(
         prepared_of(
