@@ -30,7 +30,7 @@ _EPOCHS = 40
 _LEARNING_RATE = 1e-2
 _WEIGHT_DECAY = 1e-4
 _CONSTANT_WITHOUT_VALIDATION = 0.7
-_START_FROM = 0.2
+_START_FROM = 0.3
 
 
 class Views(NamedTuple):
@@ -188,7 +188,16 @@ def _train_gate(
 ) -> None:
     """Train until the held-out targets' likelihood has its best: unlike NDCG, which lives by the
     few targets in reach, it hears from every position."""
-    optimizer = torch.optim.Adam(gate.parameters(), lr=_LEARNING_RATE, weight_decay=_WEIGHT_DECAY)
+    # How sure a view is of itself says nothing of how well it ranks. A scale of its own for each,
+    # which no ranking sees, keeps the gate from turning down the one that is too sure.
+    log_scales_2 = torch.zeros(2, device=run.device, requires_grad=True)
+    optimizer = torch.optim.Adam(
+        [
+            {"params": gate.parameters(), "weight_decay": _WEIGHT_DECAY},
+            {"params": [log_scales_2]},
+        ],
+        lr=_LEARNING_RATE,
+    )
     best = Best(run.config.patience, gate.state_dict)
     validation_targets_n = validation.targets.to(run.device)
     with run.stage(NAME, _EPOCHS) as stage:
@@ -196,14 +205,16 @@ def _train_gate(
             gate.train()
             losses = []
             for batch in torch.randperm(len(targets_n), device=run.device).split(_BATCH):
-                loss = _loss(gate, train.take(batch), targets_n[batch], items_Id, run)
+                loss = _loss(gate, log_scales_2, train.take(batch), targets_n[batch], items_Id, run)
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()
                 losses.append(loss.item())
             gate.eval()
             stage.report(epoch, float(np.mean(losses)), None)
-            held_out_loss = _mean_loss(gate, held_out, validation_targets_n, items_Id, run)
+            held_out_loss = _mean_loss(
+                gate, log_scales_2, held_out, validation_targets_n, items_Id, run
+            )
             if best.is_over(epoch, -held_out_loss):
                 break
     gate.load_state_dict(best.kept)
@@ -234,21 +245,35 @@ def _smooth_best(scores: list[float]) -> tuple[int, float]:
 
 @torch.no_grad()
 def _mean_loss(
-    gate: FusionGate, views: Views, targets_n: Tensor, items_Id: Tensor, run: Run
+    gate: FusionGate,
+    log_scales_2: Tensor,
+    views: Views,
+    targets_n: Tensor,
+    items_Id: Tensor,
+    run: Run,
 ) -> float:
     rows = torch.arange(len(targets_n), device=run.device)
     losses = [
-        _loss(gate, views.take(some), targets_n[some], items_Id, run).item() * len(some)
+        _loss(gate, log_scales_2, views.take(some), targets_n[some], items_Id, run).item()
+        * len(some)
         for some in rows.split(_BATCH)
     ]
     return sum(losses) / len(targets_n)
 
 
-def _loss(gate: FusionGate, views: Views, targets_n: Tensor, items_Id: Tensor, run: Run) -> Tensor:
+def _loss(
+    gate: FusionGate,
+    log_scales_2: Tensor,
+    views: Views,
+    targets_n: Tensor,
+    items_Id: Tensor,
+    run: Run,
+) -> Tensor:
     """Cross-entropy of the fused scores over all items, or over shared negatives."""
     alphas_nd = gate(views.short, views.long, views.features)
     users_nd = fuse(alphas_nd, views.short, views.long)
     alphas_n1 = alphas_nd.mean(-1, keepdim=True)
+    scale_n1 = (torch.cat([alphas_n1, 1 - alphas_n1], 1) @ log_scales_2).exp()[:, None]
 
     def source(rows: NDArray[np.int64] | slice, columns: NDArray[np.int64] | slice) -> Tensor:
         short, long = (
@@ -263,7 +288,8 @@ def _loss(gate: FusionGate, views: Views, targets_n: Tensor, items_Id: Tensor, r
     negatives = sample_negatives(len(items_Id), run.config.negatives)
     everything = slice(None)
     if negatives is None:
-        return F.cross_entropy(users_nd @ items_Id.T + source(everything, everything), targets_n)
+        logits = users_nd @ items_Id.T + source(everything, everything)
+        return F.cross_entropy(scale_n1 * logits, targets_n)
     targets, drawn = targets_n.cpu().numpy(), negatives.numpy()
     positive_n1 = (users_nd * items_Id[targets_n]).sum(-1, keepdim=True)
     positive_n1 = positive_n1 + source(np.arange(len(targets)), targets)
@@ -271,7 +297,7 @@ def _loss(gate: FusionGate, views: Views, targets_n: Tensor, items_Id: Tensor, r
     negative_nm = users_nd @ negatives_md.T + source(everything, drawn)
     is_target_nm = targets_n[:, None] == negatives.to(run.device)[None, :]
     logits = torch.cat([positive_n1, negative_nm.masked_fill(is_target_nm, -torch.inf)], 1)
-    return F.cross_entropy(logits, torch.zeros_like(targets_n))
+    return F.cross_entropy(scale_n1 * logits, torch.zeros_like(targets_n))
 
 
 def _dense(values: Any) -> Any:

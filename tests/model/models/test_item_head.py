@@ -19,7 +19,7 @@ def head() -> ItemHead:
 def test_an_unknown_row_is_placed_by_its_text_alone() -> None:
     model, texts = head(), torch.randn(ITEMS, TEXT)
     placed = model(texts, torch.full((ITEMS,), -1))
-    dropped = model(texts, torch.arange(ITEMS), torch.zeros(ITEMS))
+    dropped = model.place(model.normalised(texts), torch.arange(ITEMS), torch.zeros(ITEMS))
     torch.testing.assert_close(placed, dropped, rtol=0, atol=0)
     assert (placed[0] - placed[1]).abs().max() > 1e-3
     known = model(texts, torch.arange(ITEMS))
@@ -29,7 +29,7 @@ def test_an_unknown_row_is_placed_by_its_text_alone() -> None:
 def test_ids_are_dropped_item_by_item() -> None:
     model, texts, rows = head(), torch.randn(ITEMS, TEXT), torch.arange(ITEMS)
     keep = (rows % 2).float()
-    mixed = model(texts, rows, keep)
+    mixed = model.place(model.normalised(texts), rows, keep)
     torch.testing.assert_close(mixed[1::2], model(texts, rows)[1::2])
     torch.testing.assert_close(mixed[::2], model(texts, torch.full_like(rows, -1))[::2])
 
