@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from groundswell.artifacts.errors import BundleError
 from groundswell.artifacts.manifest import Manifest
+from groundswell.artifacts.neighbours import Neighbours
 from groundswell.artifacts.onnx_model import OnnxModel
 
 if TYPE_CHECKING:
@@ -25,6 +26,8 @@ ITEMS = "items.parquet"
 ITEM_VECTORS = "item_vectors.npy"
 INDEX = "index.faiss"
 POPULARITY = "popularity.parquet"
+NEIGHBOUR_ROWS = "neighbour_rows.npy"
+NEIGHBOUR_SIMILARITIES = "neighbour_similarities.npy"
 MODEL_CARD = "model_card.md"
 
 REQUIRED = (
@@ -43,6 +46,9 @@ REQUIRED = (
     MODEL_CARD,
 )
 """The files that every bundle has; `interest_head.onnx` only where there are categories."""
+
+NEIGHBOURS = (NEIGHBOUR_ROWS, NEIGHBOUR_SIMILARITIES)
+"""The files of the bundles whose manifest has `neighbours`, and of no others."""
 
 
 class Bundle:
@@ -82,6 +88,23 @@ class Bundle:
         column = pq.read_table(self.path / POPULARITY, columns=["popularity"])[0]
         values: NDArray[np.float64] = column.to_numpy().astype(np.float64)
         return values
+
+    @cached_property
+    def neighbour_rows(self) -> NDArray[np.int32]:
+        """[n, K] the rows of each item's neighbours, -1 for none; memory-mapped, read-only."""
+        return np.asarray(np.lib.format.open_memmap(self.path / NEIGHBOUR_ROWS, mode="r"))
+
+    @cached_property
+    def neighbour_similarities(self) -> NDArray[np.float16]:
+        """[n, K] how near they are, at least 0; memory-mapped, read-only."""
+        return np.asarray(np.lib.format.open_memmap(self.path / NEIGHBOUR_SIMILARITIES, mode="r"))
+
+    def neighbours(self) -> Neighbours | None:
+        """Open the second source of the views; None when the bundle has none."""
+        spec = self.manifest.neighbours
+        if spec is None:
+            return None
+        return Neighbours(self.neighbour_rows, self.neighbour_similarities, spec)
 
     def session_model(self, threads: int = 1) -> OnnxModel:
         """Load the session Transformer: window tensors → [B, d] short-term vectors."""

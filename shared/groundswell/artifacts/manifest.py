@@ -45,6 +45,21 @@ class FusionSpec(_Frozen):
     """The largest ones."""
 
 
+class NeighbourSpec(_Frozen):
+    """The second source of each view: the neighbours of the items that it read."""
+
+    count: Annotated[int, Field(ge=1)]
+    """K: the neighbours that are kept of an item at most."""
+    window_length: Annotated[int, Field(ge=1)]
+    """The newest events of a window that the short-term source reads at most."""
+    decay: Annotated[float, Field(ge=0, le=1)]
+    """How much each older one of them weighs of the next newer one."""
+    short_weight: Annotated[float, Field(ge=0)]
+    """What similarity 1 to the window's newest item adds to a short-term score."""
+    long_weight: Annotated[float, Field(ge=0)]
+    """The same for the only item of a history and a long-term score; of n items it is / √n."""
+
+
 class Manifest(_Frozen):
     """A bundle, described. Its hash names the bundle."""
 
@@ -64,6 +79,8 @@ class Manifest(_Frozen):
     """The classes of the interest head, in its order; empty without one."""
     text: TextSpec
     fusion: FusionSpec
+    neighbours: NeighbourSpec | None = None
+    """None: the bundle has no second source."""
     training: dict[str, Any]
     """Configuration, seed, the data's span and counts."""
     metrics: dict[str, float]
