@@ -260,8 +260,9 @@ def _checked(rows: ItemRows, query: Query) -> Query:
         raise ValueError(f"k must be at least 1, not {query.k}")
     if len(query.added) not in (0, len(query.parts)):
         raise ValueError(f"{len(query.added)} added scores for {len(query.parts)} parts")
-    if any(not (one.scores >= 0).all() or np.isinf(one.scores).any() for one in query.added):
-        raise ValueError("an added score is negative or not finite")
+    for one in query.added:
+        if not (one.scores.min(initial=0) >= 0 and one.scores.max(initial=0) < np.inf):
+            raise ValueError("an added score is negative or not finite")
     return query
 
 

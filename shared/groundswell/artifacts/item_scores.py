@@ -21,7 +21,7 @@ class AddedScores(NamedTuple):
     places: NDArray[np.int64]
     """[T] ascending."""
     parts: NDArray[np.float64]
-    """[T, P] at least 0, and more than 0 in one part at least."""
+    """[P, T] at least 0, and more than 0 in one part at least."""
 
     @classmethod
     def of(
@@ -31,22 +31,23 @@ class AddedScores(NamedTuple):
 
         `passing` [n] is True where an item may be returned.
         """
-        places, values, part_of = [], [], []
-        for part, one in enumerate(added):
+        places, values = [], []
+        for one in added:
             found = rows.find(one.rows)
             counts = np.flatnonzero((found >= 0) & (one.scores > 0))
             counts = counts[passing[found[counts]]]
             places.append(found[counts])
             values.append(one.scores[counts])
-            part_of.append(np.full(len(places[-1]), part))
-        if not sum(map(len, places)):
-            return cls(np.empty(0, np.int64), np.empty((0, len(added))))
-        every_place = np.concatenate(places)
+        every_place = np.concatenate([np.empty(0, np.int64), *places])
+        if len(every_place) == 0:
+            return cls(every_place, np.empty((len(added), 0)))
         order, starts = grouped(every_place)
-        group = np.empty(len(order), np.int64)
-        group[order] = np.repeat(np.arange(len(starts)), np.diff(starts, append=len(order)))
-        parts = np.zeros((len(starts), len(added)))
-        parts[group, np.concatenate(part_of)] = np.concatenate(values)
+        spots = np.empty(len(order), np.int64)
+        spots[order] = np.repeat(np.arange(len(starts)), np.diff(starts, append=len(order)))
+        parts = np.zeros((len(added), len(starts)))
+        ends = np.cumsum([len(found) for found in places])
+        for part, of_part in enumerate(np.split(spots, ends[:-1])):
+            parts[part][of_part] = values[part]
         return cls(every_place[order[starts]], parts)
 
     def add_to(self, scores: NDArray[np.float64], places: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -54,7 +55,7 @@ class AddedScores(NamedTuple):
         if len(self.places) == 0:
             return scores
         spots = np.minimum(np.searchsorted(self.places, places), len(self.places) - 1)
-        return scores + np.where((self.places[spots] == places)[:, None], self.parts[spots], 0.0)
+        return scores + np.where(self.places[spots] == places, self.parts[:, spots], 0.0).T
 
 
 def contenders(
@@ -71,10 +72,10 @@ def contenders(
     being at least 0, only items that something is added to can be missing. `slack` is how far two
     float32 inner products may be from the order of the exact ones.
     """
-    totals = added.parts.sum(1)
+    totals = added.parts.sum(0)
     strongest = np.argpartition(totals, -k)[-k:] if k < len(totals) else np.arange(len(totals))
     near = np.union1d(found, added.places[strongest])
-    products = rows.vectors(near) @ vector
+    products = (rows.vectors(near) @ vector).astype(np.float64)
     bar = np.partition(added.add_to(products[:, None], near).sum(1), -k)[-k]
     slack += 2 * float(np.finfo(np.float32).eps) * abs(bar)
     # No inner product is above the best one, so what is added rules most items out by itself: to
