@@ -25,6 +25,8 @@ DIMENSION = 16
 WINDOW_LENGTH = 8
 CHUNK_LENGTH = 4
 MAX_CHUNKS = 6
+RECENT_LENGTH = 12
+CONTEXT_DIMENSION = 10
 TEXT_DIMENSION = 384
 MAX_TOKENS = 128
 CATEGORIES = ("comedy", "drama", "war")
@@ -52,10 +54,7 @@ class _Session(nn.Module):
         self, item_vectors: Tensor, actions: Tensor, gaps: Tensor, starts: Tensor, lengths: Tensor
     ) -> Tensor:
         x_BLd = item_vectors + 0.1 * self.action(actions) + 0.01 * (gaps + starts)[..., None]
-        position_L = torch.arange(item_vectors.shape[1])
-        # The newest event weighs most, so that the order of a window matters.
-        age_BL = (lengths[:, None] - 1 - position_L[None, :]).float()
-        weight_BL = torch.where(age_BL >= 0, torch.exp(-0.3 * age_BL.clamp(min=0)), 0.0)
+        weight_BL = _newest_most(lengths, item_vectors.shape[1])
         return _with_bias((x_BLd * weight_BL[..., None]).sum(1))
 
 
@@ -63,21 +62,29 @@ class _Profile(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.project = nn.Linear(TEXT_DIMENSION, DIMENSION)
+        self.contexts = nn.Linear(CONTEXT_DIMENSION, DIMENSION)
+        self.action = nn.Embedding(10, CONTEXT_DIMENSION)
 
     def forward(
         self,
         chunk_vectors: Tensor,
         chunk_ages: Tensor,
         num_chunks: Tensor,
-        tail_vectors: Tensor,
-        tail_lengths: Tensor,
+        recent_vectors: Tensor,
+        recent_actions: Tensor,
+        recent_gaps: Tensor,
+        recent_starts: Tensor,
+        recent_lengths: Tensor,
     ) -> Tensor:
         position_N = torch.arange(chunk_vectors.shape[1])
         known_BN = position_N[None, :] < num_chunks[:, None]
         weight_BN = torch.where(known_BN, torch.exp(-0.1 * chunk_ages), 0.0)
         pooled_Bt = (chunk_vectors * weight_BN[..., None]).sum(1)
-        tail_Bt = tail_vectors * (tail_lengths > 0)[:, None]
-        return _with_bias(self.project(pooled_Bt + tail_Bt))
+        recent_BMc = recent_vectors + 0.1 * self.action(recent_actions)
+        recent_BMc = recent_BMc + 0.01 * (recent_gaps + recent_starts)[..., None]
+        weight_BM = _newest_most(recent_lengths, recent_vectors.shape[1])
+        recent_Bc = (recent_BMc * weight_BM[..., None]).sum(1)
+        return _with_bias(self.project(pooled_Bt) + self.contexts(recent_Bc))
 
 
 class _Fusion(nn.Module):
@@ -100,10 +107,10 @@ class _Interests(nn.Module):
 
 
 class _Items(nn.Module):
-    def __init__(self, num_items: int) -> None:
+    def __init__(self, num_items: int, dimension: int) -> None:
         super().__init__()
-        self.ids = nn.Embedding(num_items, DIMENSION)
-        self.project = nn.Linear(TEXT_DIMENSION, DIMENSION)
+        self.ids = nn.Embedding(num_items, dimension)
+        self.project = nn.Linear(TEXT_DIMENSION, dimension)
 
     def forward(self, text_vectors: Tensor, rows: Tensor) -> Tensor:
         known_B1 = (rows >= 0).float()[:, None]
@@ -151,6 +158,8 @@ def _manifest(seed: int) -> Manifest:
         window_length=WINDOW_LENGTH,
         chunk_length=CHUNK_LENGTH,
         max_chunks=MAX_CHUNKS,
+        recent_length=RECENT_LENGTH,
+        context_dimension=CONTEXT_DIMENSION,
         use_time=True,
         categories=CATEGORIES,
         text=TextSpec(
@@ -185,7 +194,7 @@ def _write_tables(folder: Path, item_ids: list[str], texts: NDArray[np.float32])
 
 
 def _export_heads(folder: Path, num_items: int) -> None:
-    b, n = torch.export.Dim("b"), torch.export.Dim("n")
+    b, n, m = torch.export.Dim("b"), torch.export.Dim("n"), torch.export.Dim("m")
     x_2ld, ids_2l = torch.randn(2, 3, DIMENSION), torch.zeros(2, 3, dtype=torch.int64)
     x_2d, x_2t = torch.randn(2, DIMENSION), torch.randn(2, TEXT_DIMENSION)
     ones_2 = torch.ones(2, dtype=torch.int64)
@@ -208,8 +217,11 @@ def _export_heads(folder: Path, num_items: int) -> None:
             "chunk_vectors": (torch.randn(2, 3, TEXT_DIMENSION), {0: b, 1: n}),
             "chunk_ages": (torch.zeros(2, 3), {0: b, 1: n}),
             "num_chunks": (ones_2, {0: b}),
-            "tail_vectors": (x_2t, {0: b}),
-            "tail_lengths": (ones_2, {0: b}),
+            "recent_vectors": (torch.randn(2, 4, CONTEXT_DIMENSION), {0: b, 1: m}),
+            "recent_actions": (torch.zeros(2, 4, dtype=torch.int64), {0: b, 1: m}),
+            "recent_gaps": (torch.zeros(2, 4), {0: b, 1: m}),
+            "recent_starts": (torch.zeros(2, 4), {0: b, 1: m}),
+            "recent_lengths": (ones_2, {0: b}),
         },
         "long_vectors",
     )
@@ -226,12 +238,16 @@ def _export_heads(folder: Path, num_items: int) -> None:
     _export(
         _Interests(), folder / files.INTEREST_HEAD, {"vectors": (x_2d, {0: b})}, "probabilities"
     )
-    _export(
-        _Items(num_items),
-        folder / files.ITEM_HEAD,
-        {"text_vectors": (x_2t, {0: b}), "rows": (ones_2, {0: b})},
-        "item_vectors",
-    )
+    for name, dimension, output in (
+        (files.ITEM_HEAD, DIMENSION, "item_vectors"),
+        (files.CONTEXT_HEAD, CONTEXT_DIMENSION, "context_vectors"),
+    ):
+        _export(
+            _Items(num_items, dimension),
+            folder / name,
+            {"text_vectors": (x_2t, {0: b}), "rows": (ones_2, {0: b})},
+            output,
+        )
 
 
 def _text_encoder() -> Path:
@@ -274,6 +290,12 @@ def _export(
         dynamo=True,
         verbose=False,
     )
+
+
+def _newest_most(lengths_B: Tensor, longest: int) -> Tensor:
+    """[B, longest] weights: the newest event weighs most, so that the order of a window matters."""
+    age_BL = (lengths_B[:, None] - 1 - torch.arange(longest)[None, :]).float()
+    return torch.where(age_BL >= 0, torch.exp(-0.3 * age_BL.clamp(min=0)), 0.0)
 
 
 def _with_bias(x_Bd: Tensor) -> Tensor:

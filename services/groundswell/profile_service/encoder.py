@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from groundswell.artifacts.bundle import Bundle
+from groundswell.artifacts.onnx_model import OnnxModel
 from groundswell.features.window import WindowTensors
 from groundswell.profile_service.item_vectors import ItemVectors
 from groundswell.profile_service.store.items import ItemText
@@ -25,11 +26,8 @@ class History(NamedTuple):
     """[N, t] the newest full chunks, oldest first."""
     chunk_ages: NDArray[np.float32]
     """[N] see `features.chunks.chunk_ages`."""
-    tail_vector: NDArray[np.float32]
-    """[t] the mean of the text vectors of the events after the last full chunk."""
-    tail_length: int
     recent_vectors: NDArray[np.float32]
-    """[m, d] the item vectors of the newest events, oldest first."""
+    """[m, c] the context vectors of the newest events, oldest first."""
     recent_tensors: WindowTensors
     """What else is known of these m events."""
 
@@ -51,11 +49,11 @@ class ProfileModels:
         self.id = bundle.id
         self.manifest = bundle.manifest
         self.spec = Spec(bundle.manifest.text.fingerprint, bundle.manifest.chunk_length)
-        self.recent_length: int = getattr(bundle.manifest, "recent_length", 0)
-        self.items = ItemVectors(self.vectors_of_items, self.spec.fingerprint, max_items)
+        self.contexts = ItemVectors(self._contexts_of_items, self.spec.fingerprint, max_items)
         self._rows = bundle.rows
         self._text_encoder = bundle.text_encoder(threads)
         self._item_head = bundle.item_head(threads)
+        self._context_head = bundle.context_head(threads)
         self._profile_head = bundle.profile_head(threads)
         self._interest_head = bundle.interest_head(threads)
         self._profiles = MicroBatcher(self._run_head, max_batch=max_batch, max_queue=max_queue)
@@ -84,6 +82,15 @@ class ProfileModels:
 
     async def vectors_of_items(self, items: Sequence[ItemText]) -> dict[int, NDArray[np.float32]]:
         """Return the vectors [d] of items by number; zeros stand for a text without a vector."""
+        return await self._of_items(items, self._item_head)
+
+    async def _contexts_of_items(self, items: Sequence[ItemText]) -> dict[int, NDArray[np.float32]]:
+        """Return the context vectors [c] of items by number, as `vectors_of_items`."""
+        return await self._of_items(items, self._context_head)
+
+    async def _of_items(
+        self, items: Sequence[ItemText], head: OnnxModel
+    ) -> dict[int, NDArray[np.float32]]:
         if not items:
             return {}
         texts = np.zeros((len(items), self.manifest.text.dimension), np.float32)
@@ -91,7 +98,7 @@ class ProfileModels:
             if item.text_vector is not None:
                 texts[place] = np.frombuffer(item.text_vector, "<f4")
         rows = np.array([self._rows.get(item.item_id, -1) for item in items], np.int64)
-        vectors = await self.item_vectors(texts, rows)
+        vectors = await asyncio.to_thread(head.run, text_vectors=texts, rows=rows)
         return {item.item_no: vector for item, vector in zip(items, vectors, strict=True)}
 
     async def interests(self, text_vector: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -110,10 +117,9 @@ class ProfileModels:
         return first
 
     def _run_head(self, histories: list[History]) -> list[NDArray[np.float32]]:
-        inputs = _chunk_inputs(histories, self.manifest.text.dimension)
-        if self.recent_length:
-            inputs |= _recent_inputs(histories, self.manifest.dimension)
-        return list(self._profile_head.run(**inputs))
+        chunks = _chunk_inputs(histories, self.manifest.text.dimension)
+        recent = _recent_inputs(histories, self.manifest.context_dimension)
+        return list(self._profile_head.run(**chunks, **recent))
 
     def _run_encoder(self, texts: list[str]) -> list[EncodedText]:
         vectors = self._text_encoder.encode(texts)
@@ -133,16 +139,14 @@ def _chunk_inputs(histories: Sequence[History], t: int) -> dict[str, NDArray[np.
         "chunk_vectors": chunks,
         "chunk_ages": ages,
         "num_chunks": lengths,
-        "tail_vectors": np.stack([h.tail_vector for h in histories]),
-        "tail_lengths": np.array([h.tail_length for h in histories], np.int64),
     }
 
 
-def _recent_inputs(histories: Sequence[History], d: int) -> dict[str, NDArray[np.generic]]:
+def _recent_inputs(histories: Sequence[History], c: int) -> dict[str, NDArray[np.generic]]:
     """Pad the newest events on the right to the longest history."""
     lengths = np.array([len(h.recent_vectors) for h in histories], np.int64)
     shape = len(histories), max(1, int(lengths.max()))
-    vectors = np.zeros((*shape, d), np.float32)
+    vectors = np.zeros((*shape, c), np.float32)
     actions = np.zeros(shape, np.int64)
     gaps, starts = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
     for row, (history, n) in enumerate(zip(histories, lengths, strict=True)):

@@ -43,22 +43,22 @@ async def load_histories(
     if not user_nos:
         return StoredHistories({}, {}, [])
     profiles = await statements.find_profiles(connection, user_nos, models.spec)
-    newest = models.manifest.max_chunks
+    newest, length = models.manifest.max_chunks, models.manifest.recent_length
     first = {number: max(0, row.num_chunks - newest) for number, row in profiles.items()}
     chunks = await statements.newest_chunks(connection, first, models.spec)
     by_user = {
-        number: StoredHistory(row, chunks[number][-newest:], _recent(row, models.recent_length))
+        number: StoredHistory(row, chunks[number][-newest:], _recent(row, length))
         for number, row in profiles.items()
     }
     item_nos = {n for user in by_user.values() for n in user.recent["item_no"].tolist()}
-    return StoredHistories(by_user, *await models.items.load(connection, item_nos))
+    return StoredHistories(by_user, *await models.contexts.load(connection, item_nos))
 
 
 async def histories(
     stored: StoredHistories, models: ProfileModels, revision: int
 ) -> dict[int, History]:
     """Make of it what the head reads, by user; `revision` is the catalogue's at that look."""
-    vectors = stored.item_vectors | await models.items.encode(stored.item_texts, revision)
+    vectors = stored.item_vectors | await models.contexts.encode(stored.item_texts, revision)
     return {number: _history(user, vectors, models) for number, user in stored.by_user.items()}
 
 
@@ -72,9 +72,7 @@ def _history(
     return History(
         chunks.reshape(-1, manifest.text.dimension),
         chunk_ages(times_us, user.profile.last_event_us, use_time=manifest.use_time),
-        np.frombuffer(user.profile.tail_vector, "<f4").astype(np.float32),
-        user.profile.tail_length,
-        np.array(recent, np.float32).reshape(-1, manifest.dimension),
+        np.array(recent, np.float32).reshape(-1, manifest.context_dimension),
         _tensors(user.recent, use_time=manifest.use_time),
     )
 

@@ -97,7 +97,7 @@ class Profiles:
             held = {number: self._hold(number) for number in numbers}
             await self._load_seen(connection, dict(users.values()), held)
             revision = max((row.catalogue_revision for row in rows.values()), default=0)
-            await models.items.follow(connection, revision)
+            await models.contexts.follow(connection, revision)
             vectors, outdated = _held_vectors(rows, held, models)
             stored = await load_histories(connection, outdated, models)
         read = await histories(stored, models, revision)
@@ -183,7 +183,7 @@ def _held_vectors(
         if (
             known is None
             or known.covered_us != row.covered_us
-            or not models.items.unchanged(known.item_nos.tolist(), known.revision)
+            or not models.contexts.unchanged(known.item_nos.tolist(), known.revision)
         ):
             outdated.append(number)
         else:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
+from groundswell.features.window import MAX_RECENT
 from groundswell.trainer.errors import DataError
 
 _AT_LEAST = {
@@ -23,16 +24,29 @@ _AT_LEAST = {
     "num_blocks": 1,
     "num_heads": 1,
     "warmup_steps": 0,
-    "batch_windows": 1,
+    "batch_windows": 0,
     "epochs": 0,
     "max_epochs": 1,
     "patience": 1,
     "negatives": 1,
     "long_horizon": 1,
-    "long_positions": 1,
+    "recent_length": 1,
+    "profile_blocks": 0,
     "gate_width": 1,
     "max_positions": 1,
 }
+
+GATES = ("best", "scalar", "per-dimension", "constant")
+PRECISIONS = ("auto", "float32", "bfloat16")
+_SHARES = (
+    "dropout",
+    "id_dropout",
+    "event_dropout",
+    "history_dropout",
+    "long_stale",
+    "chunk_dropout",
+    "ema",
+)
 
 HEAD_WIDTH = 32
 """The width of an attention head of a pre-trained text encoder; it has one for each such part."""
@@ -80,25 +94,35 @@ class TrainConfig:
     """How often an item's ID part is dropped, so that its text learns to stand alone."""
     learning_rate: float = 2e-3
     warmup_steps: int = 100
-    batch_windows: int = 32
+    batch_windows: int = 0
+    """Windows of a step; 0: as many as hold about a thousand targets."""
+    precision: str = "auto"
+    """Of the products in training: "float32", "bfloat16", or "auto", the faster one here."""
     ema: float = 0.99
     """How much of the mean of the weights each step keeps; the mean is what is served."""
     epochs: int = 0
-    """Of the session stage; 0: until validation stops to improve, as an earlier run did without."""
+    """Of the views; 0: until validation stops to improve, as an earlier run did without."""
     max_epochs: int = 60
     patience: int = 6
     """Epochs without a better validation NDCG@10 before a stage ends."""
     negatives: int = 2048
     """Shared uniform negatives a step, for catalogues of over 20,000 items."""
+    recent_length: int = 200
+    """Newest events that the profile encoder reads as items; fewer where no history has as many."""
+    profile_blocks: int = 1
+    """Of the Transformer in the profile encoder."""
+    event_dropout: float = 0.1
+    """How often an event of a window loses its item, so that no single one is relied on."""
+    history_dropout: float = 0.5
+    """How often an event is left out of the sum over a history."""
+    long_stale: float = 0.5
+    """How often the long-term view is made without the events of the target's own session."""
     long_horizon: int = 20
-    """The long-term view predicts any of so many coming events."""
-    long_positions: int = 48
-    """Positions of each history that an epoch of the profile stage reads at most."""
-    long_stale: float = 0.2
-    """How often the long-term view is made of a history that lacks its newest events."""
+    """How many of the events before its target it lacks then at most."""
     chunk_dropout: float = 0.1
-    gate: str = "scalar"
-    """"scalar" (one α a request), "per-dimension", or "constant" (no learned gate)."""
+    gate: str = "best"
+    """"scalar" (one α a request), "per-dimension", "constant" (nothing learned), or "best": the
+    one of them that validation prefers."""
     gate_width: int = 16
     max_positions: int = 10_000
     """Training positions that the gate and the interest head read at most."""
@@ -108,15 +132,20 @@ class TrainConfig:
             if getattr(self, name) < low:
                 found = getattr(self, name)
                 raise DataError(f"{_spoken(name)} must be at least {low}, not {found}")
-        for name in ("dropout", "id_dropout", "long_stale", "chunk_dropout", "ema"):
+        for name in _SHARES:
             if not 0 <= getattr(self, name) < 1:
                 raise DataError(f"{name} must be from 0 to below 1, not {getattr(self, name)}")
         if not 0 < self.learning_rate < math.inf:
             raise DataError(f"learning_rate must be above 0, not {self.learning_rate}")
         if self.width % self.num_heads:
             raise DataError(f"width {self.width} is no multiple of num_heads {self.num_heads}")
-        if self.gate not in ("scalar", "per-dimension", "constant"):
-            raise DataError(f"gate must be scalar, per-dimension or constant, not {self.gate!r}")
+        if self.precision not in PRECISIONS:
+            names = ", ".join(PRECISIONS)
+            raise DataError(f"precision must be one of {names}, not {self.precision!r}")
+        if self.gate not in GATES:
+            raise DataError(f"gate must be one of {', '.join(GATES)}, not {self.gate!r}")
+        if self.recent_length > MAX_RECENT:
+            raise DataError(f"recent_length must be at most {MAX_RECENT}, not {self.recent_length}")
         self._check_text_encoder()
 
     def _check_text_encoder(self) -> None:

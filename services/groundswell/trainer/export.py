@@ -35,6 +35,7 @@ class Trained:
     """All trained models, on the CPU and in evaluation mode."""
 
     item_head: ItemHead
+    context_head: ItemHead
     session: SessionTransformer
     profile: ProfileEncoder
     gate: FusionGate
@@ -49,14 +50,16 @@ class Input(NamedTuple):
     """Names of the leading dimensions that vary, outermost first."""
 
 
-_BATCH, _LENGTH = "batch", "length"
+_BATCH, _LENGTH, _RECENT = "batch", "length", "recent"
+_RECENT_INPUTS = ("recent_vectors", "recent_actions", "recent_gaps", "recent_starts")
 
 
-def export_models(folder: Path, trained: Trained, window_length: int) -> None:
+def export_models(folder: Path, trained: Trained, window_length: int, recent_length: int) -> None:
     """Write every ONNX file of a bundle. Raises ExportError when one differs from its model."""
     d = trained.session.out.out_features + 1
-    t = trained.profile.chunk.in_features
-    chunks = trained.profile.max_chunks
+    t = trained.profile.chunks.project.in_features
+    c = trained.profile.events.item.in_features
+    chunks = trained.profile.chunks.max_chunks
     window = [Input(n, (_BATCH, _LENGTH)) for n in ("item_vectors", "actions", "gaps", "starts")]
     export(
         trained.session,
@@ -72,11 +75,14 @@ def export_models(folder: Path, trained: Trained, window_length: int) -> None:
             Input("chunk_vectors", (_BATCH, _LENGTH)),
             Input("chunk_ages", (_BATCH, _LENGTH)),
             Input("num_chunks", (_BATCH,)),
-            Input("tail_vectors", (_BATCH,)),
-            Input("tail_lengths", (_BATCH,)),
+            *(Input(n, (_BATCH, _RECENT)) for n in _RECENT_INPUTS),
+            Input("recent_lengths", (_BATCH,)),
         ],
         "long_vectors",
-        [_histories(b, n, t) for b, n in ((2, 3), (1, 1), (3, 7), (2, chunks))],
+        [
+            (*_histories(b, n, t), *_windows(b, m, c))
+            for b, n, m in ((2, 3, 4), (1, 1, 1), (3, 7, 2), (2, chunks, recent_length))
+        ],
     )
     export(
         trained.gate,
@@ -86,13 +92,18 @@ def export_models(folder: Path, trained: Trained, window_length: int) -> None:
         [(torch.randn(b, d), torch.randn(b, d), torch.rand(b, 3) * 5) for b in (2, 1, 5)],
     )
     rows = [torch.tensor([0, -1]), torch.tensor([-1]), torch.tensor([-1, 0, 0])]
-    export(
-        trained.item_head,
-        folder / files.ITEM_HEAD,
-        [Input("text_vectors", (_BATCH,)), Input("rows", (_BATCH,))],
-        "item_vectors",
-        [(torch.randn(len(r), t), r) for r in rows],
+    heads = (
+        (trained.item_head, files.ITEM_HEAD, "item_vectors"),
+        (trained.context_head, files.CONTEXT_HEAD, "context_vectors"),
     )
+    for head, name, output in heads:
+        export(
+            head,
+            folder / name,
+            [Input("text_vectors", (_BATCH,)), Input("rows", (_BATCH,))],
+            output,
+            [(torch.randn(len(r), t), r) for r in rows],
+        )
     if trained.interest_head is not None:
         export(
             trained.interest_head,
@@ -110,18 +121,20 @@ def write_tables(
     popularity: NDArray[np.float64],
 ) -> None:
     """Write the items in row order, their vectors (by the exported head), index and popularity."""
-    head = OnnxModel(folder / files.ITEM_HEAD)
     rows = np.arange(len(item_ids), dtype=np.int64)
-    parts = [
-        head.run(text_vectors=text_vectors[part], rows=part)
-        for part in np.split(rows, range(_ITEM_BATCH, len(rows), _ITEM_BATCH))
-    ]
-    vectors = np.concatenate(parts)
+    vectors = _vectors(OnnxModel(folder / files.ITEM_HEAD), text_vectors, rows)
     np.save(folder / files.ITEM_VECTORS, vectors)
     build_index(vectors, folder / files.INDEX)
     ids = pl.DataFrame({"item_id": list(item_ids)})
     ids.write_parquet(folder / files.ITEMS)
     ids.with_columns(popularity=popularity).write_parquet(folder / files.POPULARITY)
+
+
+def _vectors(
+    head: OnnxModel, text_vectors: NDArray[np.float32], rows: NDArray[np.int64]
+) -> NDArray[np.float32]:
+    parts = np.split(rows, range(_ITEM_BATCH, len(rows), _ITEM_BATCH))
+    return np.concatenate([head.run(text_vectors=text_vectors[p], rows=p) for p in parts])
 
 
 def export(
@@ -179,8 +192,6 @@ def _histories(batch: int, chunks: int, width: int) -> tuple[Tensor, ...]:
         torch.randn(batch, chunks, width),
         torch.rand(batch, chunks) * 5,
         torch.tensor([chunks, 0, chunks // 2])[:batch],
-        torch.randn(batch, width),
-        torch.tensor([3, 0, 1])[:batch],
     )
 
 

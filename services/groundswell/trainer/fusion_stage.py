@@ -1,6 +1,6 @@
 """Chooses how the views are fused: the best constant, a learned gate, and which of them serves."""
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -10,14 +10,18 @@ from torch import Tensor
 from groundswell.artifacts.manifest import FusionSpec
 from groundswell.features.gate import GATE_FEATURES
 from groundswell.models.fusion import FusionGate, fuse
+from groundswell.trainer.config import TrainConfig
 from groundswell.trainer.loss import next_item_loss, sample_negatives, sampled_loss
 from groundswell.trainer.run import Run
 from groundswell.trainer.validation import Best, Validation
 
 NAME = "gate"
 _GRID = np.linspace(0, 1, 21)
-_BATCH = 512
-_EPOCHS = 12
+_SHIFTS = np.linspace(-2, 2, 17)
+_FEWEST_POSITIONS = 100
+"""A gate is not learned from fewer."""
+_BATCH = 256
+_EPOCHS = 40
 _LEARNING_RATE = 2e-3
 _WEIGHT_DECAY = 1e-4
 _CONSTANT_WITHOUT_VALIDATION = 0.7
@@ -58,55 +62,72 @@ def train_fusion(
     validation: Validation,
     run: Run,
 ) -> Fused:
-    """Tune the constant on validation, train the gate on frozen views, keep the better as default.
+    """Tune the constant on validation, train gates on frozen views, keep the best as default.
 
-    Without validation the constant is a default and nothing is learned.
+    The gates learn from `train`, positions that the views were not trained on. Without validation
+    the constant is a default and nothing is learned.
     """
-    config = run.config
     alpha, constant = _tune_constant(held_out, items_Id, validation)
+    low, high = _ranges(train)
+    chosen = _gate(run.config, alpha, per_dimension=False, low=low, high=high).to(run.device)
+    metrics: dict[str, float] = {}
+    best = constant
+    mode: Literal["learned", "constant"] = "constant"
+    if validation:
+        metrics["validation.constant.ndcg@10"] = constant
+        for kind in _kinds(run.config.gate) if len(targets_n) >= _FEWEST_POSITIONS else ():
+            gate = _gate(run.config, alpha, kind == "per-dimension", low, high).to(run.device)
+            _train_gate(gate, train, targets_n, held_out, items_Id, validation, run)
+            ndcg = _shift(gate, held_out, items_Id, validation)
+            metrics[f"validation.{kind}.ndcg@10"] = ndcg
+            if ndcg >= best or run.config.gate == kind:
+                chosen, best, mode = gate, ndcg, "learned"
+    spec = FusionSpec(
+        mode=mode, constant_alpha=alpha, gate_low=_triple(low), gate_high=_triple(high)
+    )
+    fused = Fused(chosen.eval(), spec, metrics)
+    if validation:
+        metrics["validation.fused.alpha"] = float(_served_alphas(fused, held_out).mean())
+        metrics["validation.fused.ndcg@10"] = best
+    return fused
+
+
+def _kinds(gate: str) -> tuple[str, ...]:
+    if gate == "best":
+        return ("scalar", "per-dimension")
+    return () if gate == "constant" else (gate,)
+
+
+def _gate(
+    config: TrainConfig, alpha: float, per_dimension: bool, low: Tensor, high: Tensor
+) -> FusionGate:
     gate = FusionGate(
         config.dimension,
         len(GATE_FEATURES),
         width=config.gate_width,
-        per_dimension=config.gate == "per-dimension",
+        per_dimension=per_dimension,
         alpha=alpha,
         dropout=config.dropout,
-    ).to(run.device)
-    low, high = train.features.amin(0), train.features.amax(0)
-    gate.fit(low, high)
-    metrics: dict[str, float] = {}
-    learned = -1.0
-    if validation:
-        metrics["validation.constant.ndcg@10"] = constant
-        if config.gate != "constant":
-            learned = _train_gate(gate, train, targets_n, held_out, items_Id, validation, run)
-            metrics["validation.learned.ndcg@10"] = learned
-    spec = FusionSpec(
-        mode="learned" if learned >= constant else "constant",
-        constant_alpha=alpha,
-        gate_low=_triple(low),
-        gate_high=_triple(high),
     )
-    fused = Fused(gate.eval(), spec, metrics)
-    if validation:
-        metrics["validation.fused.alpha"] = float(_served_alphas(fused, held_out).mean())
-        metrics["validation.fused.ndcg@10"] = max(learned, constant)
-    return fused
+    gate.fit(low, high)
+    return gate
+
+
+def _ranges(train: Views) -> tuple[Tensor, Tensor]:
+    if len(train.features) == 0:
+        return torch.zeros(len(GATE_FEATURES)), torch.ones(len(GATE_FEATURES))
+    return train.features.amin(0), train.features.amax(0)
 
 
 def _tune_constant(views: Views, items_Id: Tensor, validation: Validation) -> tuple[float, float]:
     if not validation:
         return _CONSTANT_WITHOUT_VALIDATION, 0.0
-    scores = {}
+    scores = []
     for alpha in _GRID.tolist():
         users_nd = alpha * views.short + (1 - alpha) * views.long
-        scores[round(alpha, 2)] = validation.score(users_nd, items_Id).ndcg
-    # One grid point above its neighbours is noise: a point counts as the mean around it.
-    values = np.array(list(scores.values()))
-    padded = np.pad(values, 1, mode="edge")
-    smooth: NDArray[np.float64] = (padded[:-2] + padded[1:-1] + padded[2:]) / 3
-    best = int(np.argmax(smooth))
-    return list(scores)[best], float(values[best])
+        scores.append(validation.score(users_nd, items_Id).ndcg)
+    place, ndcg = _smooth_best(scores)
+    return round(float(_GRID[place]), 2), ndcg
 
 
 def _train_gate(
@@ -117,9 +138,12 @@ def _train_gate(
     items_Id: Tensor,
     validation: Validation,
     run: Run,
-) -> float:
+) -> None:
+    """Train until the held-out targets' likelihood has its best: unlike NDCG, which lives by the
+    few targets in reach, it hears from every position."""
     optimizer = torch.optim.Adam(gate.parameters(), lr=_LEARNING_RATE, weight_decay=_WEIGHT_DECAY)
     best = Best(run.config.patience, gate.state_dict)
+    validation_targets_n = validation.targets.to(run.device)
     with run.stage(NAME, _EPOCHS) as stage:
         for epoch in range(1, _EPOCHS + 1):
             gate.train()
@@ -135,13 +159,44 @@ def _train_gate(
             gate.eval()
             with torch.inference_mode():
                 users_nd = fuse(_alphas(gate, held_out), held_out.short, held_out.long)
-                ndcg = validation.score(users_nd, items_Id).ndcg
-            stage.report(epoch, float(np.mean(losses)), ndcg)
-            if best.is_over(epoch, ndcg):
+                held_out_loss = _mean_loss(users_nd, validation_targets_n, items_Id, run)
+            stage.report(epoch, float(np.mean(losses)), None)
+            if best.is_over(epoch, -held_out_loss):
                 break
     gate.load_state_dict(best.kept)
     run.epochs[NAME] = best.epoch
-    return best.ndcg
+
+
+def _shift(gate: FusionGate, held_out: Views, items_Id: Tensor, validation: Validation) -> float:
+    """Move all of a gate's weights up or down as validation prefers, as the constant is tuned."""
+    start = gate.out.bias.detach().clone()
+    scores = []
+    for shift in _SHIFTS.tolist():
+        with torch.no_grad():
+            gate.out.bias.copy_(start + shift)
+            users_nd = fuse(_alphas(gate, held_out), held_out.short, held_out.long)
+            scores.append(validation.score(users_nd, items_Id).ndcg)
+    place, ndcg = _smooth_best(scores)
+    with torch.no_grad():
+        gate.out.bias.copy_(start + _SHIFTS[place].item())
+    return ndcg
+
+
+def _smooth_best(scores: list[float]) -> tuple[int, float]:
+    """Return the best place of a grid and its score: a point counts as the mean around it, since
+    one above its neighbours is noise."""
+    padded = np.pad(np.array(scores), 1, mode="edge")
+    smooth: NDArray[np.float64] = (padded[:-2] + padded[1:-1] + padded[2:]) / 3
+    best = int(np.argmax(smooth))
+    return best, float(smooth[best])
+
+
+def _mean_loss(users_nd: Tensor, targets_n: Tensor, items_Id: Tensor, run: Run) -> float:
+    losses = [
+        _loss(users, targets, items_Id, run).item() * len(targets)
+        for users, targets in zip(users_nd.split(_BATCH), targets_n.split(_BATCH), strict=True)
+    ]
+    return sum(losses) / len(targets_n)
 
 
 def _loss(users_nd: Tensor, targets_n: Tensor, items_Id: Tensor, run: Run) -> Tensor:

@@ -4,7 +4,7 @@ B events, L the window's length, N chunks, t text dimensions.
 """
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,7 +28,7 @@ class WindowInputs(NamedTuple):
 
 
 class ProfileInputs(NamedTuple):
-    """What the profile head reads, by the names of its exported inputs."""
+    """What the profile head reads; item vectors are looked up by row."""
 
     chunk_vectors: NDArray[np.float32]
     """[B, N, t]"""
@@ -36,10 +36,21 @@ class ProfileInputs(NamedTuple):
     """[B, N]"""
     num_chunks: NDArray[np.int64]
     """[B]"""
-    tail_vectors: NDArray[np.float32]
-    """[B, t]"""
-    tail_lengths: NDArray[np.int64]
-    """[B]"""
+    recent: WindowInputs
+    """The newest events that the profile knows."""
+
+    def named(self, item_vectors: NDArray[np.float32]) -> dict[str, NDArray[Any]]:
+        """Return the inputs of the exported head; `item_vectors` [N, d] are those of all items."""
+        return {
+            "chunk_vectors": self.chunk_vectors,
+            "chunk_ages": self.chunk_ages,
+            "num_chunks": self.num_chunks,
+            "recent_vectors": item_vectors[self.recent.rows],
+            "recent_actions": self.recent.actions,
+            "recent_gaps": self.recent.gaps,
+            "recent_starts": self.recent.starts,
+            "recent_lengths": self.recent.lengths,
+        }
 
 
 def window_rows(
@@ -62,12 +73,19 @@ def window_rows(
 
 
 def windows_before(
-    prepared: Prepared, events: NDArray[np.int64], window_length: int
+    prepared: Prepared,
+    events: NDArray[np.int64],
+    window_length: int,
+    known: NDArray[np.int64] | None = None,
 ) -> WindowInputs:
-    """Return the newest `window_length` events before each event, of its user."""
+    """Return the newest `window_length` events before each event, of its user.
+
+    With `known` [B] the windows end there, before the event.
+    """
+    end = events if known is None else known
     begin = prepared.offsets[prepared.users[events]]
-    first = np.maximum(begin, events - window_length)
-    return window_rows(prepared, first, events - first)
+    first = np.maximum(begin, end - window_length)
+    return window_rows(prepared, first, end - first)
 
 
 @dataclass(frozen=True)
@@ -98,62 +116,65 @@ def cut_chunks(prepared: Prepared, chunk_length: int) -> Chunks:
     return Chunks(chunk_length, offsets, prepared.times_us[first + chunk_length - 1], texts)
 
 
-class Histories:
-    """Gives what the profile head reads before any event.
+class ChunkTable:
+    """All encoded chunks of a log, and one of nothing behind them, which padding points to.
 
-    `chunk_vectors` [M, t] are those of `chunks`, `item_texts` [I, t] those of the items.
+    `vectors` [M, t] are those of `chunks`.
     """
 
+    def __init__(self, prepared: Prepared, chunks: Chunks, vectors: NDArray[np.float32]) -> None:
+        # As the profile service stores them.
+        stored = vectors.astype(np.float16).astype(np.float32)
+        self.vectors = np.concatenate([stored, np.zeros((1, vectors.shape[1]), np.float32)])
+        self._last_times_us = np.append(chunks.last_times_us, 0)
+        self._offsets = chunks.offsets
+        self._begins = prepared.offsets
+        self._length = chunks.chunk_length
+        self._use_time = not prepared.order_only
+
+    def num_before(self, users: NDArray[np.integer], known: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return how many full chunks of `users` end before the events at `known`."""
+        counts: NDArray[np.int64] = (known - self._begins[users]) // self._length
+        return counts
+
+    def rows(
+        self, users: NDArray[np.integer], first: NDArray[np.int64], counts: NDArray[np.int64]
+    ) -> NDArray[np.int64]:
+        """Return [B, N] rows of `counts` [B] chunks of each user from its `first` [B] on, padded on
+        the right."""
+        place = np.arange(max(int(counts.max(initial=0)), 1))
+        row = (self._offsets[users] + first)[:, None] + place[None, :]
+        return np.where(place[None, :] < counts[:, None], row, len(self._last_times_us) - 1)
+
+    def ages(self, rows: NDArray[np.int64], last_us: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Return the ages of chunks at events of `last_us`; the shapes broadcast."""
+        return chunk_ages(self._last_times_us[rows], last_us, use_time=self._use_time)
+
+
+class Histories:
+    """Gives what the profile head reads before any event, as far as the profile knows it."""
+
     def __init__(
-        self,
-        prepared: Prepared,
-        chunks: Chunks,
-        chunk_vectors: NDArray[np.float32],
-        item_texts: NDArray[np.float32],
-        max_chunks: int,
+        self, prepared: Prepared, chunks: ChunkTable, max_chunks: int, recent_length: int
     ) -> None:
         self._prepared = prepared
         self._chunks = chunks
-        # As the profile service stores them.
-        self._chunk_vectors = chunk_vectors.astype(np.float16).astype(np.float32)
-        self._item_texts = item_texts
         self._max_chunks = max_chunks
+        self._recent_length = recent_length
 
     def before(self, events: NDArray[np.int64]) -> ProfileInputs:
-        """Return the inputs of the histories before each event, of its user."""
-        prepared, size = self._prepared, self._chunks.chunk_length
-        user = prepared.users[events]
-        begin = prepared.offsets[user]
-        num_full = (events - begin) // size
+        """Return the inputs before each event, of what its user's profile knows by then."""
+        known = self._prepared.profile_until(events)
+        users = self._prepared.users[events]
+        recent = windows_before(self._prepared, events, self._recent_length, known)
+        num_full = self._chunks.num_before(users, known)
         shown = np.minimum(num_full, self._max_chunks)
-        place = np.arange(max(int(shown.max(initial=0)), 1))
-        real = place[None, :] < shown[:, None]
-        first = self._chunks.offsets[user] + num_full - shown
-        chunk = np.where(real, first[:, None] + place[None, :], 0)
-        if len(self._chunk_vectors):
-            vectors = self._chunk_vectors[chunk] * real[..., None]
-            times_us = self._chunks.last_times_us[chunk]
-        else:
-            vectors = np.zeros((*chunk.shape, self._item_texts.shape[1]), np.float32)
-            times_us = np.zeros(chunk.shape, np.int64)
-        last_us = prepared.times_us[np.maximum(events - 1, 0)]
-        ages = chunk_ages(times_us, last_us[:, None], use_time=not prepared.order_only) * real
-        tails, lengths = self.tails(events)
-        return ProfileInputs(vectors, ages.astype(np.float32), shown, tails, lengths)
-
-    def tails(self, events: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        """Return the mean text vector [B, t] of the events after the last full chunk, and [B] of
-        how many."""
-        prepared = self._prepared
-        begin = prepared.offsets[prepared.users[events]]
-        lengths = (events - begin) % self._chunks.chunk_length
-        longest = max(int(lengths.max(initial=0)), 1)
-        offset = np.arange(longest)
-        real = offset[None, :] < lengths[:, None]
-        place = np.where(real, (events - lengths)[:, None] + offset[None, :], 0)
-        vectors = self._item_texts[prepared.items[place]] * real[..., None]
-        means = vectors.sum(1) / np.maximum(lengths, 1)[:, None]
-        return means.astype(np.float32), lengths.astype(np.int64)
+        rows = self._chunks.rows(users, num_full - shown, shown)
+        # Where no event is known there is no chunk either.
+        last_us = self._prepared.times_us[np.maximum(known - 1, 0)]
+        ages = self._chunks.ages(rows, last_us[:, None])
+        ages[np.arange(rows.shape[1])[None, :] >= shown[:, None]] = 0
+        return ProfileInputs(self._chunks.vectors[rows], ages, shown, recent)
 
 
 def gate_inputs(

@@ -9,7 +9,13 @@ from numpy.typing import NDArray
 from groundswell.features.actions import ACTIONS
 from groundswell.trainer.data import NEXT_SESSION, TEST, TRAIN, Prepared
 from groundswell.trainer.errors import DataError
-from groundswell.trainer.inputs import Histories, cut_chunks, gate_inputs, windows_before
+from groundswell.trainer.inputs import (
+    ChunkTable,
+    Histories,
+    cut_chunks,
+    gate_inputs,
+    windows_before,
+)
 from groundswell.trainer.sampling import TrainingLog
 
 _TEMPORAL = "temporal"
@@ -222,6 +228,7 @@ def _profiles(prepared: Prepared, events: NDArray[np.int64]) -> Sequence[NDArray
     """Make a profile's inputs with a number of its own for each item, and of each chunk's text."""
     chunks = cut_chunks(prepared, _CHUNK)
     texts = np.array([sum(text.encode()) % 2048 for text in chunks.texts], np.float32)
-    items = np.arange(prepared.num_items, dtype=np.float32)
-    histories = Histories(prepared, chunks, texts.reshape(-1, 1), items.reshape(-1, 1), _MAX_CHUNKS)
-    return histories.before(prepared.profile_until(events))
+    table = ChunkTable(prepared, chunks, texts.reshape(-1, 1))
+    inputs = Histories(prepared, table, _MAX_CHUNKS, _WINDOW).before(events)
+    items = np.arange(prepared.num_items, dtype=np.float32)[:, None]
+    return list(inputs.named(items).values())

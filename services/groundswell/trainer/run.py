@@ -1,8 +1,10 @@
 """What every stage of a training run shares: seed, device, progress, TensorBoard."""
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +16,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from groundswell.trainer.config import TrainConfig
 from groundswell.trainer.errors import TrainError
+from groundswell.trainer.precision import bfloat16_is_faster
 
 
 @dataclass
@@ -27,6 +30,9 @@ class Run:
     writer: SummaryWriter
     epochs: dict[str, int] = field(default_factory=dict)
     """By stage: how many epochs its kept state was trained for."""
+    curves: dict[str, dict[str, list[float]]] = field(default_factory=dict)
+    """By stage, of each epoch: `loss`, `ndcg` of validation, `seconds` since the run started."""
+    started: float = field(default_factory=time.monotonic)
     seed: int = 0
 
     @contextmanager
@@ -35,6 +41,13 @@ class Run:
         task = self.progress.add_task(name, total=epochs, note="")
         yield Stage(self, name, task)
         self.progress.update(task, completed=epochs)
+
+    @cached_property
+    def uses_bfloat16(self) -> bool:
+        """True where training multiplies bfloat16 numbers."""
+        if self.config.precision == "auto":
+            return bfloat16_is_faster(self.device)
+        return self.config.precision == "bfloat16"
 
 
 @dataclass
@@ -50,8 +63,12 @@ class Stage:
         if not np.isfinite(loss):
             raise TrainError(f"the loss of the {self.name} stage became {loss} in epoch {epoch}")
         note = f"loss {loss:.3f}"
+        curve = self.run.curves.setdefault(self.name, {"loss": [], "ndcg": [], "seconds": []})
+        curve["loss"].append(round(loss, 4))
+        curve["seconds"].append(round(time.monotonic() - self.run.started, 2))
         self.run.writer.add_scalar(f"{self.name}/loss", loss, epoch)
         if ndcg is not None:
+            curve["ndcg"].append(round(ndcg, 5))
             note += f", validation NDCG@10 {ndcg:.4f}"
             self.run.writer.add_scalar(f"{self.name}/validation_ndcg@10", ndcg, epoch)
         self.run.progress.update(self.task, advance=1, note=note)

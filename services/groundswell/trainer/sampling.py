@@ -6,8 +6,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from groundswell.features.actions import DISLIKE
 from groundswell.trainer.data import TRAIN, Prepared, check_training_targets
+
+_GATE_STRIDE = 10
+_GATE_HISTORY = 4
+_GATE_EVENTS = 10
 
 
 class Windows(NamedTuple):
@@ -30,9 +33,18 @@ class TrainingLog:
         total = np.concatenate([[0], np.cumsum(in_training)])
         self.ends = prepared.offsets[:-1] + np.diff(total[prepared.offsets])
         """[U] where each history's training events end."""
-        self.is_target = (prepared.split_of == TRAIN) & (prepared.actions != DISLIKE)
-        """[E] True where the event may be predicted in training."""
-        check_training_targets(prepared, np.flatnonzero(self.is_target))
+        may_be_target = (prepared.split_of == TRAIN) & (prepared.weights > 0)
+        self.is_for_gate = may_be_target & _for_gate(prepared, self.ends)
+        """[E] True where the event is kept for the gate: both views must be as good there as on
+        what they never saw, or the gate learns to trust the one that remembers more."""
+        self.is_target = may_be_target & ~self.is_for_gate
+        """[E] True where the views may be trained to predict the event."""
+        self.has_event = (
+            np.bincount(prepared.items[prepared.split_of == TRAIN], minlength=prepared.num_items)
+            > 0
+        )
+        """[N] True for items that training sees."""
+        check_training_targets(prepared, np.flatnonzero(may_be_target))
 
     @property
     def num_targets(self) -> int:
@@ -57,14 +69,34 @@ class TrainingLog:
         table = np.array(rows, np.int64).reshape(-1, 3)
         return Windows(table[:, 0], table[:, 1], table[:, 2])
 
-    def sample_positions(self, most: int, rng: np.random.Generator) -> NDArray[np.int64]:
-        """Return up to `most` training targets at random, ascending; those with a past alone."""
-        has_past = np.ones(len(self.is_target), bool)
+    def sample_positions(
+        self, among: NDArray[np.bool_], most: int, rng: np.random.Generator
+    ) -> NDArray[np.int64]:
+        """Return up to `most` of the events `among` [E], at random; those with a past alone."""
+        has_past = np.ones(len(among), bool)
         has_past[self.prepared.offsets[:-1][np.diff(self.prepared.offsets) > 0]] = False
-        events = np.flatnonzero(self.is_target & has_past)
+        events = np.flatnonzero(among & has_past)
         if len(events) > most:
             events = np.sort(rng.choice(events, most, replace=False))
         return events
+
+
+def _for_gate(prepared: Prepared, ends: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Return [E] True for what lies closest to what the model will be asked after training.
+
+    Of every tenth history: the first events of its last session in training, or, where it has one
+    session alone, its last events, at most a quarter of them.
+    """
+    chosen = np.zeros(len(prepared.items), bool)
+    begins = prepared.offsets[:-1]
+    for begin, end in zip(begins[::_GATE_STRIDE], ends[::_GATE_STRIDE], strict=True):
+        if end - begin < _GATE_HISTORY:
+            continue
+        first = end - prepared.session_place[end - 1]
+        if first == begin:
+            first = end - min(_GATE_EVENTS, (end - begin) // 4)
+        chosen[first : min(first + _GATE_EVENTS, end)] = True
+    return chosen
 
 
 def batches_by_length(

@@ -14,31 +14,32 @@ from groundswell.artifacts.bundle import MODEL_CARD
 from groundswell.artifacts.errors import BundleError
 from groundswell.artifacts.manifest import Manifest, TextSpec
 from groundswell.artifacts.store import BundleStore
-from groundswell.models.interest_head import InterestHead
-from groundswell.trainer import session_stage
+from groundswell.trainer import views_stage
 from groundswell.trainer.config import TrainConfig
 from groundswell.trainer.data import TEXT_VECTORS, TRAIN, Prepared
 from groundswell.trainer.errors import DataError
 from groundswell.trainer.export import Trained, export_models, write_tables
 from groundswell.trainer.fusion_stage import Fused, Views, train_fusion
-from groundswell.trainer.inputs import cut_chunks, gate_inputs
+from groundswell.trainer.inputs import Chunks, cut_chunks, gate_inputs
 from groundswell.trainer.interest_stage import calibrate, train_interests
 from groundswell.trainer.leakage import check_leakage
 from groundswell.trainer.model_card import model_card
-from groundswell.trainer.profile_stage import ProfileStage
 from groundswell.trainer.run import Run, open_run, to_tensor
 from groundswell.trainer.sampling import TrainingLog
-from groundswell.trainer.session_stage import SessionStage
 from groundswell.trainer.texts import EncodedTexts, encode_texts
 from groundswell.trainer.validation import Validation
+from groundswell.trainer.views_stage import ViewsStage
 
 _RUNS = "tensorboard"
 _EPOCHS_WITHOUT_ANYTHING = 20
+_MOST_WHILE_TRAINING = 4_000
+"""Validation targets that an epoch is judged by."""
 
 
 class _Models(NamedTuple):
     trained: Trained
     fused: Fused
+    recent_length: int
     metrics: dict[str, float]
 
 
@@ -58,6 +59,7 @@ def train(
     """
     started = time.monotonic()
     check_leakage(prepared)
+    prepared = prepared.for_training()
     store = BundleStore(bundles)
     log = TrainingLog(prepared)
     if log.num_targets < 2:
@@ -73,7 +75,7 @@ def train(
         # What a folder's first run alone does to the encoder draws random numbers.
         torch.manual_seed(seed)
         models = _train_models(log, chunks, texts, _epochs(store, prepared, config, console), run)
-        export_models(folder, models.trained, config.window_length)
+        export_models(folder, models.trained, config.window_length, models.recent_length)
         counts = np.bincount(
             prepared.items[prepared.split_of == TRAIN], minlength=prepared.num_items
         )
@@ -87,38 +89,37 @@ def train(
 
 
 def _train_models(
-    log: TrainingLog, chunks: Any, texts: EncodedTexts, epochs: dict[str, int], run: Run
+    log: TrainingLog, chunks: Chunks, texts: EncodedTexts, epochs: int, run: Run
 ) -> _Models:
     prepared, config = log.prepared, run.config
     validation = Validation(prepared)
-    session = SessionStage(log, texts.items, run)
-    short_ndcg = session.train(validation, epochs["session"])
-    items_Id = session.item_vectors().clone()
-    profile = ProfileStage(log, chunks, texts.chunks, texts.items, run)
-    long_ndcg = profile.train(items_Id, validation, epochs["profile"])
+    stage = ViewsStage(log, chunks, texts, run)
+    stage.train(Validation(prepared, _MOST_WHILE_TRAINING), epochs)
+    items_Id = stage.item_vectors().clone()
 
     def views(events: NDArray[np.int64]) -> Views:
         features = to_tensor(gate_inputs(prepared, events, config.window_length), run)
-        both = (session.views(events).clone(), profile.views(events).clone())
-        return Views(*both, features)
+        return Views(stage.short(events).clone(), stage.long(events).clone(), features)
 
-    positions = log.sample_positions(config.max_positions, run.rng)
-    train_views = views(positions)
-    held_out = views(validation.events) if validation else train_views
+    positions = log.sample_positions(log.is_for_gate, config.max_positions, run.rng)
+    gate_views = views(positions)
+    held_out = views(validation.events) if validation else gate_views
     targets_n = to_tensor(prepared.items[positions].astype(np.int64), run)
-    fused = train_fusion(train_views, targets_n, held_out, items_Id, validation, run)
+    fused = train_fusion(gate_views, targets_n, held_out, items_Id, validation, run)
     metrics = dict(fused.metrics)
     if validation:
-        metrics["validation.short.ndcg@10"] = short_ndcg
-        metrics["validation.long.ndcg@10"] = long_ndcg
+        for name, users_nd in (("short", held_out.short), ("long", held_out.long)):
+            ndcg = validation.score(users_nd, items_Id).ndcg
+            metrics[f"validation.{name}.ndcg@10"] = ndcg
     head = None
     if prepared.categories:
+        positions = log.sample_positions(log.is_target, config.max_positions, run.rng)
         category_I = to_tensor(prepared.item_category.astype(np.int64), run)
-        head = _train_head(
-            session,
-            fused,
-            train_views,
+        targets_n = to_tensor(prepared.items[positions].astype(np.int64), run)
+        head = train_interests(
+            fused.users(views(positions)),
             category_I[targets_n],
+            stage.text_only_vectors(),
             category_I,
             len(prepared.categories),
             run,
@@ -126,53 +127,32 @@ def _train_models(
         if validation:
             calibrate(head, fused.users(held_out), category_I[validation.targets])
     trained = Trained(
-        session.item_head.cpu().eval(),
-        session.session.cpu().eval(),
-        profile.encoder.cpu().eval(),
+        stage.item_head.cpu().eval(),
+        stage.context_head.cpu().eval(),
+        stage.session.cpu().eval(),
+        stage.profile.cpu().eval(),
         fused.gate.cpu().eval(),
         None if head is None else head.cpu().eval(),
     )
-    return _Models(trained, fused, metrics)
+    return _Models(trained, fused, stage.recent_length, metrics)
 
 
-def _train_head(
-    session: SessionStage,
-    fused: Fused,
-    views: Views,
-    categories_n: torch.Tensor,
-    category_I: torch.Tensor,
-    num_categories: int,
-    run: Run,
-) -> InterestHead:
-    return train_interests(
-        fused.users(views),
-        categories_n,
-        session.text_only_vectors(),
-        category_I,
-        num_categories,
-        run,
-    )
-
-
-def _epochs(
-    store: BundleStore, prepared: Prepared, config: TrainConfig, console: Console
-) -> dict[str, int]:
-    """Epochs of the stages; 0 where validation decides. Without it an earlier run's are used."""
+def _epochs(store: BundleStore, prepared: Prepared, config: TrainConfig, console: Console) -> int:
+    """Epochs of the views; 0 where validation decides. Without it an earlier run's are used."""
     has_validation = bool(Validation(prepared))
     if has_validation or config.epochs:
-        return {"session": config.epochs, "profile": 0}
+        return config.epochs
     current = store.current()
     try:
         if current is not None:
-            earlier = store.load(current).manifest.training["epochs"]
-            return {"session": int(earlier["session"]), "profile": int(earlier["profile"])}
+            return int(store.load(current).manifest.training["epochs"][views_stage.NAME])
     except (BundleError, KeyError) as error:
         console.print(f"the current bundle says nothing of its epochs: {error}")
     console.print(
-        f"no validation set, and no earlier bundle: {session_stage.NAME} trains for "
+        f"no validation set, and no earlier bundle: {views_stage.NAME} train for "
         f"{_EPOCHS_WITHOUT_ANYTHING} epochs (--set epochs=N changes it)"
     )
-    return {"session": _EPOCHS_WITHOUT_ANYTHING, "profile": 0}
+    return _EPOCHS_WITHOUT_ANYTHING
 
 
 def _training(
@@ -183,6 +163,7 @@ def _training(
         "config": {name: getattr(config, name) for name in config.__dataclass_fields__},
         "seed": seed,
         "epochs": run.epochs,
+        "curves": run.curves,
         "seconds": round(seconds, 1),
         "split": prepared.split,
         "num_users": prepared.num_users,
@@ -207,6 +188,8 @@ def _manifest(
         window_length=config.window_length,
         chunk_length=config.chunk_length,
         max_chunks=config.max_chunks,
+        recent_length=models.recent_length,
+        context_dimension=config.width,
         use_time=not prepared.order_only,
         categories=prepared.categories,
         text=TextSpec(

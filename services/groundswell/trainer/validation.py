@@ -1,5 +1,6 @@
 """How well vectors rank the held-out events: what early stopping and the fusion are chosen by."""
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -29,9 +30,12 @@ class Validation:
     What the user had before is excluded; a target among it is left out. Ties count against it.
     """
 
-    def __init__(self, prepared: Prepared) -> None:
+    def __init__(self, prepared: Prepared, most: int | None = None) -> None:
+        """With `most` a seeded sample of so many targets: enough to see a better epoch by."""
         self._prepared = prepared
         events = np.flatnonzero(prepared.target == VALIDATION)
+        if most is not None and len(events) > most:
+            events = np.sort(np.random.default_rng(0).choice(events, most, replace=False))
         begins = prepared.offsets[prepared.users[events]]
         fresh = [
             begin < event and prepared.items[event] not in prepared.items[begin:event]
@@ -70,15 +74,15 @@ class Best:
     """Keeps the state of the best epoch, and says when to stop."""
 
     def __init__(self, patience: int, state: Callable[[], dict[str, Tensor]]) -> None:
-        self.ndcg = -1.0
+        self.score = -math.inf
         self.epoch = 0
         self._patience = patience
         self._state = state
         self.kept: dict[str, Tensor] = {}
 
-    def is_over(self, epoch: int, ndcg: float) -> bool:
-        """Take note of an epoch, from 1; True when there has been no better one for too long."""
-        if ndcg > self.ndcg:
-            self.ndcg, self.epoch = ndcg, epoch
+    def is_over(self, epoch: int, score: float) -> bool:
+        """Take note of an epoch; True when there has been no better one for too long."""
+        if score > self.score:
+            self.score, self.epoch = score, epoch
             self.kept = {name: value.detach().clone() for name, value in self._state().items()}
         return epoch - self.epoch >= self._patience

@@ -21,6 +21,7 @@ FUSION = "fusion.onnx"
 INTEREST_HEAD = "interest_head.onnx"
 PROFILE_HEAD = "profile_head.onnx"
 ITEM_HEAD = "item_head.onnx"
+CONTEXT_HEAD = "context_head.onnx"
 TEXT_ENCODER = "text_encoder"
 ITEMS = "items.parquet"
 ITEM_VECTORS = "item_vectors.npy"
@@ -35,6 +36,7 @@ REQUIRED = (
     FUSION,
     PROFILE_HEAD,
     ITEM_HEAD,
+    CONTEXT_HEAD,
     f"{TEXT_ENCODER}/model.onnx",
     f"{TEXT_ENCODER}/tokenizer.json",
     f"{TEXT_ENCODER}/config.json",
@@ -120,24 +122,19 @@ class Bundle:
         return self._checked(SESSION, model, output, d)
 
     def profile_head(self, threads: int = 1) -> OnnxModel:
-        """Load the profile head: chunks, tail and newest events → [B, d] long-term vectors."""
+        """Load the profile head: chunks and newest events → [B, d] long-term vectors."""
         model = OnnxModel(self.path / PROFILE_HEAD, threads)
         t = self.manifest.text.dimension
         inputs: dict[str, NDArray[np.generic]] = {
             "chunk_vectors": np.zeros((1, 1, t), np.float32),
             "chunk_ages": np.zeros((1, 1), np.float32),
             "num_chunks": np.array([0], np.int64),
-            "tail_vectors": np.zeros((1, t), np.float32),
-            "tail_lengths": np.array([0], np.int64),
+            "recent_vectors": np.zeros((1, 1, self.manifest.context_dimension), np.float32),
+            "recent_actions": np.zeros((1, 1), np.int64),
+            "recent_gaps": np.zeros((1, 1), np.float32),
+            "recent_starts": np.zeros((1, 1), np.float32),
+            "recent_lengths": np.array([0], np.int64),
         }
-        if getattr(self.manifest, "recent_length", 0):
-            inputs |= {
-                "recent_vectors": np.zeros((1, 1, self.manifest.dimension), np.float32),
-                "recent_actions": np.zeros((1, 1), np.int64),
-                "recent_gaps": np.zeros((1, 1), np.float32),
-                "recent_starts": np.zeros((1, 1), np.float32),
-                "recent_lengths": np.array([0], np.int64),
-            }
         output = model.run(**inputs)
         return self._checked(PROFILE_HEAD, model, output, self.manifest.dimension)
 
@@ -168,6 +165,15 @@ class Bundle:
             rows=np.array([-1], np.int64),
         )
         return self._checked(ITEM_HEAD, model, output, self.manifest.dimension)
+
+    def context_head(self, threads: int = 1) -> OnnxModel:
+        """Load the context head: as the item head, → [B, c] vectors that the profile head reads."""
+        model = OnnxModel(self.path / CONTEXT_HEAD, threads)
+        output = model.run(
+            text_vectors=np.zeros((1, self.manifest.text.dimension), np.float32),
+            rows=np.array([-1], np.int64),
+        )
+        return self._checked(CONTEXT_HEAD, model, output, self.manifest.context_dimension)
 
     def text_encoder(self, threads: int = 1) -> "OnnxTextEncoder":
         """Load the text encoder: texts → [n, t] vectors. Needs the `tokenizers` library."""

@@ -5,7 +5,9 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-FORMAT_VERSION: Final = 1
+from groundswell.features.window import MAX_RECENT
+
+FORMAT_VERSION: Final = 2
 
 _Range = tuple[float, float, float]
 
@@ -63,7 +65,7 @@ class NeighbourSpec(_Frozen):
 class Manifest(_Frozen):
     """A bundle, described. Its hash names the bundle."""
 
-    format_version: Literal[1] = FORMAT_VERSION
+    format_version: Literal[2] = FORMAT_VERSION
     created_at: datetime
     dimension: Annotated[int, Field(ge=2)]
     """d: the dimension of the one space, the last of which is the popularity bias."""
@@ -73,6 +75,10 @@ class Manifest(_Frozen):
     """C: the events of one chunk."""
     max_chunks: Annotated[int, Field(ge=1)]
     """The newest full chunks that the profile head reads at most."""
+    recent_length: Annotated[int, Field(ge=1, le=MAX_RECENT)]
+    """M: the newest events that the profile head reads as items at most."""
+    context_dimension: Annotated[int, Field(ge=1)]
+    """c: the dimension of the context vectors, as which the profile head reads items."""
     use_time: bool
     """False for a log whose times are only positions: no feature of time then."""
     categories: tuple[str, ...]

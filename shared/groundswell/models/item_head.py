@@ -9,6 +9,8 @@ B items, t text dimensions, d dimensions of the one space.
 import torch
 from torch import Tensor, nn
 
+from groundswell.models.layers import Linear
+
 
 class ItemHead(nn.Module):
     """Text vectors and rows → item vectors.
@@ -22,7 +24,7 @@ class ItemHead(nn.Module):
     def __init__(self, num_items: int, dimension: int, text_dimension: int) -> None:
         super().__init__()
         self.ids = nn.Embedding(num_items, dimension)
-        self.project = nn.Linear(text_dimension, dimension, bias=False)
+        self.project = Linear(text_dimension, dimension, bias=False)
         nn.init.normal_(self.ids.weight, std=0.02)
         nn.init.normal_(self.project.weight, std=0.02)
         # Mean-pooled text vectors share one large direction: without it they tell items apart.
@@ -38,18 +40,24 @@ class ItemHead(nn.Module):
         spread = (known_Nt - self.text_mean_t).square().mean().sqrt()
         self.text_scale.copy_(1 / spread.clamp(min=1e-3))
 
-    def forward(
-        self, text_vectors: Tensor, rows: Tensor, keep_ids_B: Tensor | None = None
-    ) -> Tensor:
-        """[B, t] text vectors and [B] rows (-1: an item that training did not know) → [B, d].
+    def forward(self, text_vectors: Tensor, rows: Tensor) -> Tensor:
+        """[B, t] text vectors and [B] rows (-1: an item that training did not know) → [B, d]."""
+        return self.place(self.normalised(text_vectors), rows)
+
+    def normalised(self, text_vectors: Tensor) -> Tensor:
+        """[B, t] text vectors → what W reads; it does not change in training."""
+        has_text_B1 = (text_vectors != 0).any(-1, keepdim=True).to(text_vectors.dtype)
+        normalised_Bt: Tensor = (text_vectors - self.text_mean_t) * self.text_scale * has_text_B1
+        return normalised_Bt
+
+    def place(self, texts_Bt: Tensor, rows: Tensor, keep_ids_B: Tensor | None = None) -> Tensor:
+        """Normalised texts [B, t] and rows [B] → item vectors [B, d].
 
         `keep_ids_B`, where given, is 1 where the ID part is kept and 0 where it is dropped.
         """
-        has_text_B1 = (text_vectors != 0).any(-1, keepdim=True).to(text_vectors.dtype)
-        text_Bt = (text_vectors - self.text_mean_t) * self.text_scale * has_text_B1
-        known_B = (rows >= 0).to(text_vectors.dtype)
+        known_B = (rows >= 0).to(texts_Bt.dtype)
         if keep_ids_B is not None:
             known_B = known_B * keep_ids_B
         ids_Bd: Tensor = self.ids(rows.clamp(min=0))
-        text_Bd: Tensor = self.project(text_Bt)
+        text_Bd: Tensor = self.project(texts_Bt)
         return text_Bd + known_B[:, None] * ids_Bd

@@ -1,113 +1,156 @@
-"""The profile encoder: chunk vectors and the tail of a whole history → the long-term vector u_l.
+"""The profile encoder: a whole history → the long-term vector u_l.
 
-The tail asks, the chunks answer: one attention layer whose query is made of the unfinished chunk,
-with a learned decay by age and a bias by place for each head. It has no state that a later event
-would change in an earlier chunk, so that training reads every position of a history in one pass.
+Three readers of one history, whose findings are added. Two read the newest events as context
+vectors, which are the items as a history holds them, apart from the vectors that are recommended:
+their sum, which forgets the order and so learns from few data what goes with what, and a causal
+Transformer. The third reads all of it, back to the first event, as text: the Transformer's state
+after the newest event asks the encoded chunks through one attention layer, with a learned decay by
+age and a bias by place for each head. None has a state that a later event would change at an
+earlier position, so that training reads every position of a history in one pass.
 
-B users, P positions of each, N chunks, t text dimensions, w width, H heads, K values per head,
-d dimensions of the one space.
+B users, P positions of each, N chunks, M recent events, c context and t text dimensions, w width,
+H heads, K values per head, d dimensions of the one space.
 """
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from groundswell.models.event_transformer import EventTransformer
+from groundswell.models.layers import Dropout, Linear
+
 
 class ProfileEncoder(nn.Module):
-    """Chunks and tails → long-term vectors; the last dimension is 1."""
+    """Histories → long-term vectors; the last dimension is 1.
 
-    chunk_mean_t: Tensor
-    chunk_scale: Tensor
-    tail_mean_t: Tensor
-    tail_scale: Tensor
+    `max_chunks` and `recent_length` are the most chunks and recent events that it reads.
+    """
 
     def __init__(
         self,
         dimension: int,
         text_dimension: int,
+        context_dimension: int,
         max_chunks: int,
+        recent_length: int,
         *,
         width: int,
+        num_blocks: int,
         num_heads: int,
         dropout: float,
     ) -> None:
         super().__init__()
-        self.num_heads = num_heads
-        self.max_chunks = max_chunks
-        self.chunk = nn.Linear(text_dimension, width)
-        self.tail = nn.Linear(text_dimension, width)
-        self.length = nn.Linear(2, width)
-        self.query = nn.Linear(width, width)
-        self.key = nn.Linear(width, width)
-        self.value = nn.Linear(width, width)
-        self.decay_H = nn.Parameter(torch.linspace(-3.0, 1.0, num_heads))
-        self.place = nn.Embedding(max_chunks, num_heads)
-        nn.init.zeros_(self.place.weight)
-        self.norm = nn.LayerNorm(2 * width)
-        self.dropout = nn.Dropout(dropout)
-        self.out = nn.Sequential(
-            nn.Linear(2 * width, 2 * width),
-            nn.GELU(),
-            nn.Dropout(dropout),
-            nn.Linear(2 * width, dimension - 1),
+        self.events = EventTransformer(
+            context_dimension,
+            recent_length,
+            width=width,
+            num_blocks=num_blocks,
+            num_heads=num_heads,
+            dropout=dropout,
         )
-        for name, width_t in (("chunk", text_dimension), ("tail", text_dimension)):
-            self.register_buffer(f"{name}_mean_t", torch.zeros(width_t))
-            self.register_buffer(f"{name}_scale", torch.ones(()))
-
-    def fit(self, chunk_vectors_Mt: Tensor, item_vectors_Mt: Tensor) -> None:
-        """Centre and scale the inputs by what training saw, so that each varies by about 1."""
-        for name, vectors in (("chunk", chunk_vectors_Mt), ("tail", item_vectors_Mt)):
-            if len(vectors) < 2:
-                continue
-            mean = vectors.mean(0)
-            spread = (vectors - mean).square().mean().sqrt().clamp(min=1e-3)
-            getattr(self, f"{name}_mean_t").copy_(mean)
-            getattr(self, f"{name}_scale").copy_(1 / spread)
+        self.chunks = ChunkReader(text_dimension, max_chunks, width, num_heads, dropout)
+        self.out = Linear(width, dimension - 1)
+        self.out_sum = Linear(context_dimension, dimension - 1, bias=False)
+        self.out_text = Linear(width, dimension - 1, bias=False)
+        # What texts add is learned on top of what the events say.
+        nn.init.zeros_(self.out_text.weight)
 
     def forward(
         self,
         chunk_vectors: Tensor,
         chunk_ages: Tensor,
         num_chunks: Tensor,
-        tail_vectors: Tensor,
-        tail_lengths: Tensor,
+        recent_vectors: Tensor,
+        recent_actions: Tensor,
+        recent_gaps: Tensor,
+        recent_starts: Tensor,
+        recent_lengths: Tensor,
     ) -> Tensor:
         """Return [B, d], one view of each history.
 
         chunk_vectors [B, N, t] oldest first, padded on the right; chunk_ages [B, N] of
-        `features.chunks`; num_chunks [B]; tail_vectors [B, t]; tail_lengths [B].
+        `features.chunks`; num_chunks [B]; recent_vectors [B, M, c] contexts of the newest events,
+        oldest first, padded on the right; recent_actions, recent_gaps and recent_starts [B, M] of
+        `features.window`; recent_lengths [B].
         """
-        return self.dense(
-            chunk_vectors,
-            chunk_ages[:, None],
-            num_chunks[:, None],
-            tail_vectors[:, None],
-            tail_lengths[:, None],
-        ).squeeze(1)
+        states_Bw = self.events.last(
+            recent_vectors, recent_actions, recent_gaps, recent_starts, recent_lengths
+        )
+        place_M = torch.arange(recent_vectors.shape[1], device=recent_vectors.device)
+        real_BM1 = (place_M < recent_lengths[:, None]).to(recent_vectors.dtype)[..., None]
+        count_B1 = recent_lengths[:, None].to(recent_vectors.dtype)
+        sums_Bc = (recent_vectors * real_BM1).sum(1) / count_B1.clamp(min=1).sqrt()
+        texts_B1w = self.chunks(
+            states_Bw[:, None], chunk_vectors, chunk_ages[:, None], num_chunks[:, None]
+        )
+        return self.project(states_Bw, sums_Bc, texts_B1w.squeeze(1))
 
-    def dense(
+    def sums(self, contexts_BMc: Tensor) -> Tensor:
+        """Return [B, M + 1, c]: the sum of the first j events at j, over the root of j."""
+        sums_BTc = F.pad(contexts_BMc.cumsum(1), (0, 0, 1, 0))
+        count_T1 = torch.arange(sums_BTc.shape[1], device=sums_BTc.device)[:, None]
+        return sums_BTc / count_T1.clamp(min=1).sqrt()
+
+    def project(self, states_w: Tensor, sums_c: Tensor, texts_w: Tensor | None) -> Tensor:
+        """Findings [..., w], [..., c] and [..., w] → [..., d] vectors, the last dimension 1.
+
+        They are of `events`, `sums` and `chunks`; without the last the texts say nothing.
+        """
+        u_d1 = self.out(states_w) + self.out_sum(sums_c)
+        if texts_w is not None:
+            u_d1 = u_d1 + self.out_text(texts_w)
+        return torch.cat([u_d1, torch.ones_like(u_d1[..., :1])], -1)
+
+
+class ChunkReader(nn.Module):
+    """Encoded chunks of a history, asked by states → [B, P, w]."""
+
+    mean_t: Tensor
+    scale: Tensor
+
+    def __init__(
+        self, text_dimension: int, max_chunks: int, width: int, num_heads: int, dropout: float
+    ) -> None:
+        super().__init__()
+        self.num_heads = num_heads
+        self.max_chunks = max_chunks
+        self.project = Linear(text_dimension, width)
+        self.query = Linear(width, width)
+        self.key = Linear(width, width)
+        self.value = Linear(width, width)
+        self.decay_H = nn.Parameter(torch.linspace(-3.0, 1.0, num_heads))
+        self.place = nn.Embedding(max_chunks, num_heads)
+        nn.init.zeros_(self.place.weight)
+        self.norm = nn.LayerNorm(width)
+        self.dropout = Dropout(dropout)
+        self.register_buffer("mean_t", torch.zeros(text_dimension))
+        self.register_buffer("scale", torch.ones(()))
+
+    def fit(self, chunk_vectors_Mt: Tensor) -> None:
+        """Centre and scale chunks by those that training saw, so that each value varies by 1."""
+        if len(chunk_vectors_Mt) < 2:
+            return
+        self.mean_t.copy_(chunk_vectors_Mt.mean(0))
+        spread = (chunk_vectors_Mt - self.mean_t).square().mean().sqrt()
+        self.scale.copy_(1 / spread.clamp(min=1e-3))
+
+    def forward(
         self,
+        states_BPw: Tensor,
         chunks_BNt: Tensor,
         ages_BPN: Tensor,
         num_BP: Tensor,
-        tails_BPt: Tensor,
-        tail_lengths_BP: Tensor,
         drop_BPN: Tensor | None = None,
     ) -> Tensor:
-        """Return [B, P, d]: the view at each position, which has the first num_BP chunks.
+        """Return [B, P, w]: what each position reads, whose history has the first num_BP chunks.
 
-        Where `drop_BPN` is True a chunk is left out, as when it was never encoded.
+        `states_BPw` ask. Where `drop_BPN` is True a chunk is left out, as when it was never
+        encoded; zeros where a position has none.
         """
-        chunks_BNw = self.chunk((chunks_BNt - self.chunk_mean_t) * self.chunk_scale)
-        has_tail_BP1 = (tail_lengths_BP > 0).to(tails_BPt.dtype)[..., None]
-        tails_BPt = (tails_BPt - self.tail_mean_t) * self.tail_scale * has_tail_BP1
-        lengths_BP2 = torch.log1p(torch.stack([num_BP, tail_lengths_BP], -1).to(tails_BPt.dtype))
-        x_BPw = self.tail(tails_BPt) + self.length(lengths_BP2)
-        pooled_BPw = self._attend(x_BPw, F.gelu(chunks_BNw), ages_BPN, num_BP, drop_BPN)
-        x_BPw = self.norm(self.dropout(torch.cat([F.gelu(x_BPw), pooled_BPw], -1)))
-        u_BPd1 = self.out(x_BPw)
-        return torch.cat([u_BPd1, torch.ones_like(u_BPd1[..., :1])], -1)
+        chunks_BNw = F.gelu(self.project((chunks_BNt - self.mean_t) * self.scale))
+        pooled_BPw = self._attend(states_BPw, chunks_BNw, ages_BPN, num_BP, drop_BPN)
+        read_BPw: Tensor = self.dropout(self.norm(pooled_BPw))
+        return read_BPw * (num_BP > 0)[..., None]
 
     def _attend(
         self,

@@ -1,4 +1,4 @@
-"""The item vectors that the profile head reads: those that a watcher gets, held while right."""
+"""Vectors of items that a bundle gives, held while they are right; a watcher gets the same."""
 
 from collections.abc import AsyncIterator, Sequence, Set
 from pathlib import Path
@@ -9,12 +9,13 @@ from numpy.typing import NDArray
 from sqlalchemy import select
 
 from groundswell.artifacts.store import load_bundle
+from groundswell.features.text import item_text
 from groundswell.profile_service import item_vectors
 from groundswell.profile_service.encoder import ProfileModels
 from groundswell.profile_service.item_vectors import ItemVectors
 from groundswell.profile_service.store.items import ItemContent, ItemText, catalogue_revision
 from tests.integration.profile.support import CountingEncoder, Memory
-from tests.support.bundles import DIMENSION, ITEMS, TEXT_DIMENSION
+from tests.support.bundles import CONTEXT_DIMENSION, DIMENSION, ITEMS, TEXT_DIMENSION
 
 NEW = ItemContent("new", "A Silent Lighthouse")
 CONTENTS = [*(ItemContent(i, title, "", list(names)) for i, title, names in ITEMS), NEW]
@@ -33,11 +34,15 @@ class WideEncoder(CountingEncoder):
 
 
 class CountedModels(ProfileModels):
-    """The models of the tiny bundle; remembers which items' vectors it computed."""
+    """The models of the tiny bundle; remembers which items' vectors it computed.
+
+    It holds those that a watcher gets: what the profile head reads is held by the same means.
+    """
 
     def __init__(self, bundles: Path) -> None:
         super().__init__(load_bundle(bundles), 1, max_batch=32, max_queue=64, max_items=1_000)
         self.computed: list[int] = []
+        self.told = ItemVectors(self.vectors_of_items, self.spec.fingerprint, 1_000)
 
     async def vectors_of_items(self, items: Sequence[ItemText]) -> Vectors:
         self.computed += sorted(item.item_no for item in items)
@@ -87,11 +92,11 @@ async def watched(memory: Memory, models: CountedModels) -> Vectors:
     return found
 
 
-async def test_the_head_reads_the_vectors_that_a_watcher_gets(
+async def test_the_held_vectors_are_those_that_a_watcher_gets(
     filled: Memory, models: CountedModels
 ) -> None:
     told = await watched(filled, models)
-    items = models.items
+    items = models.told
     for item_nos in ({1}, {2, 5, 31}, set(told)):
         got = await ask(filled, items, item_nos)
         assert got.keys() == item_nos
@@ -104,7 +109,7 @@ async def test_an_item_whose_text_is_not_read_yet_has_only_what_its_id_says(
     memory: Memory, models: CountedModels
 ) -> None:
     numbers, _ = await memory.catalogue.upsert([CONTENTS[3], NEW])
-    items = models.items
+    items = models.told
     got = await ask(memory, items, set(numbers))
     no_text = np.zeros((2, TEXT_DIMENSION), np.float32)
     expected = await models.item_vectors(no_text, np.array([3, -1]))
@@ -120,7 +125,7 @@ async def test_an_item_whose_text_is_not_read_yet_has_only_what_its_id_says(
 async def test_only_what_changed_is_computed_again_and_said_to_have_changed(
     filled: Memory, models: CountedModels
 ) -> None:
-    items = models.items
+    items = models.told
     everything = set(range(1, len(CONTENTS) + 1))
     before = await ask(filled, items, everything)
     async with filled.database.read() as connection:
@@ -143,7 +148,7 @@ async def test_more_changes_than_are_remembered_count_as_a_change_of_everything(
     filled: Memory, models: CountedModels, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(item_vectors, "_MAX_CHANGES", 3)
-    items = models.items
+    items = models.told
     await ask(filled, items, {1, 2})
     async with filled.database.read() as connection:
         revision = (await connection.execute(select(catalogue_revision()))).scalar_one()
@@ -168,10 +173,25 @@ async def test_no_more_vectors_are_held_than_was_said(
     assert all(vector.shape == (DIMENSION,) for vector in got.values())
 
 
+async def test_the_profile_head_reads_the_context_vectors_of_the_bundles_own_head(
+    filled: Memory, models: CountedModels, bundles: Path
+) -> None:
+    got = await ask(filled, models.contexts, {3, 31})
+    encode = WideEncoder().encode
+    texts = [item_text(c.title, c.categories, "") for c in (CONTENTS[2], NEW)]
+    due = (
+        load_bundle(bundles)
+        .context_head()
+        .run(text_vectors=encode(texts), rows=np.array([2, -1], np.int64))
+    )
+    assert due.shape == (2, CONTEXT_DIMENSION)
+    assert np.array([got[3], got[31]]) == pytest.approx(due, abs=1e-6)
+
+
 async def test_what_was_loaded_before_a_change_is_not_held_after_it(
     filled: Memory, models: CountedModels
 ) -> None:
-    items = models.items
+    items = models.told
     async with filled.database.read() as connection:
         revision = (await connection.execute(select(catalogue_revision()))).scalar_one()
         await items.follow(connection, revision)

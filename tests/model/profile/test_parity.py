@@ -16,7 +16,7 @@ from groundswell.profile_service.store.events import EventContent
 from groundswell.profile_service.store.items import ItemContent
 from groundswell.serving.pseudonym import Pseudonymizer
 from groundswell.trainer.data import Prepared, load_prepared
-from groundswell.trainer.inputs import Histories, cut_chunks
+from groundswell.trainer.inputs import ChunkTable, Histories, cut_chunks
 from groundswell.trainer.prepare import prepare
 from tests.integration.profile.support import Memory, open_memory
 from tests.support.bundles import ITEMS, tiny_bundle
@@ -67,10 +67,11 @@ def trained_on(
     manifest = bundle.manifest
     chunks = cut_chunks(prepared, manifest.chunk_length)
     encode = bundle.text_encoder().encode
-    histories = Histories(
-        prepared, chunks, encode(chunks.texts), encode(prepared.texts), manifest.max_chunks
-    )
-    return bundle.profile_head().run(**histories.before(events)._asdict())
+    table = ChunkTable(prepared, chunks, encode(chunks.texts))
+    histories = Histories(prepared, table, manifest.max_chunks, manifest.recent_length)
+    rows = np.array([bundle.rows.get(item_id, -1) for item_id in prepared.item_ids], np.int64)
+    contexts = bundle.context_head().run(text_vectors=encode(prepared.texts), rows=rows)
+    return bundle.profile_head().run(**histories.before(events).named(contexts))
 
 
 def event_of(prepared: Prepared, user: int, n: int) -> NewEvent:

@@ -217,6 +217,8 @@ def test_the_views_are_those_that_the_servers_would_compute(
     events = np.flatnonzero(prepared.target == TEST)[:12]
     views = views_of(bundle, prepared, events)
     vectors = vectors_of(bundle, prepared)
+    rows = np.array([bundle.rows.get(item_id, -1) for item_id in prepared.item_ids], np.int64)
+    contexts = bundle.context_head().run(text_vectors=encoder.encode(prepared.texts), rows=rows)
     for b, event in enumerate(events.tolist()):
         begin = int(prepared.offsets[prepared.users[event]])
         times = prepared.times_us[begin:event]
@@ -241,17 +243,23 @@ def test_the_views_are_those_that_the_servers_would_compute(
         if chunks:
             texts = [chunk_text([prepared.titles[i] for i in chunk]) for chunk in chunks]
             stored = encoder.encode(texts).astype(np.float16).astype(np.float32)[None]
-        tail = items[full * CHUNK_LENGTH :]
-        pooled = np.zeros(manifest.text.dimension, np.float32)
-        if len(tail):
-            pooled = encoder.encode([prepared.texts[i] for i in tail]).mean(axis=0)
+        newest = slice(-manifest.recent_length, None)
+        recent = window_tensors(
+            times[newest],
+            prepared.actions[begin:event][newest],
+            session_starts(times)[newest],
+            use_time=True,
+        )
         ages = chunk_ages(np.array(ends or [0]), int(times[-1]), use_time=True)
         long = bundle.profile_head().run(
             chunk_vectors=stored,
             chunk_ages=(ages if chunks else np.zeros(1, np.float32))[None],
             num_chunks=np.array([len(chunks)]),
-            tail_vectors=pooled[None],
-            tail_lengths=np.array([len(tail)]),
+            recent_vectors=contexts[items[newest]][None],
+            recent_actions=recent.actions[None],
+            recent_gaps=recent.gaps[None],
+            recent_starts=recent.starts[None],
+            recent_lengths=np.array([len(recent.actions)]),
         )
         np.testing.assert_allclose(views.long[b], long[0], rtol=1e-3, atol=1e-4)
         now = int(prepared.times_us[event])

@@ -23,7 +23,7 @@ from groundswell.trainer.errors import ExportError
 from groundswell.trainer.export import Input, Trained, export, export_models
 from groundswell.trainer.text_source import DEFAULT, put_text_encoder, resolve_text_encoder
 
-D, T, ITEMS, L, N, C = 8, 12, 20, 10, 6, 3
+D, T, ITEMS, L, N, M, CONTEXT, C = 8, 12, 20, 10, 6, 9, 5, 3
 
 
 class Exported(NamedTuple):
@@ -36,17 +36,21 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Exported:
     torch.manual_seed(0)
     trained = Trained(
         ItemHead(ITEMS, D, T).eval(),
+        ItemHead(ITEMS, CONTEXT, T).eval(),
         SessionTransformer(D, L, width=16, num_blocks=2, num_heads=2, dropout=0.3).eval(),
-        ProfileEncoder(D, T, N, width=16, num_heads=2, dropout=0.3).eval(),
+        ProfileEncoder(
+            D, T, CONTEXT, N, M, width=16, num_blocks=1, num_heads=2, dropout=0.3
+        ).eval(),
         FusionGate(D, 3, width=8, per_dimension=True, alpha=0.5, dropout=0.1).eval(),
         InterestHead(D, C).eval(),
     )
     # As after training: what starts as zeros would hide a wrong export.
-    for model in (trained.item_head, trained.session, trained.profile, trained.gate):
+    heads = (trained.item_head, trained.context_head)
+    for model in (*heads, trained.session, trained.profile, trained.gate):
         for weights in model.parameters():
             nn.init.normal_(weights, std=0.3)
     folder = tmp_path_factory.mktemp("exported")
-    export_models(folder, trained, L)
+    export_models(folder, trained, L, M)
     return Exported(trained, folder)
 
 
@@ -75,8 +79,10 @@ def test_the_session_model_at_several_lengths(exported: Exported, batch: int, le
 
 
 @pytest.mark.parametrize("batch", [1, 4])
-@pytest.mark.parametrize("chunks", [1, 2, 5, N])
-def test_the_profile_head_at_several_lengths(exported: Exported, batch: int, chunks: int) -> None:
+@pytest.mark.parametrize(("chunks", "recent"), [(1, 1), (2, 3), (5, 2), (N, M)])
+def test_the_profile_head_at_several_lengths(
+    exported: Exported, batch: int, chunks: int, recent: int
+) -> None:
     for known in range(chunks + 1):
         same(
             exported.trained.profile,
@@ -84,8 +90,11 @@ def test_the_profile_head_at_several_lengths(exported: Exported, batch: int, chu
             chunk_vectors=torch.randn(batch, chunks, T),
             chunk_ages=torch.rand(batch, chunks) * 6,
             num_chunks=torch.tensor([known, chunks, 0, chunks // 2])[:batch],
-            tail_vectors=torch.randn(batch, T),
-            tail_lengths=torch.tensor([0, 3, 0, 15])[:batch],
+            recent_vectors=torch.randn(batch, recent, CONTEXT),
+            recent_actions=torch.randint(0, NUM_ACTIONS, (batch, recent)),
+            recent_gaps=torch.rand(batch, recent) * 15,
+            recent_starts=torch.randint(0, 2, (batch, recent)).float(),
+            recent_lengths=torch.tensor([min(known, recent), recent, 0, 1])[:batch],
         )
 
 
@@ -105,6 +114,7 @@ def test_the_models_without_a_length_in_several_batches(exported: Exported, batc
     texts, rows = torch.randn(batch, T), torch.arange(batch) - 1
     texts[-1] = 0
     same(trained.item_head, folder / files.ITEM_HEAD, text_vectors=texts, rows=rows)
+    same(trained.context_head, folder / files.CONTEXT_HEAD, text_vectors=texts, rows=rows)
 
 
 def test_the_files_ask_for_exactly_what_the_contract_names(exported: Exported) -> None:
@@ -114,12 +124,16 @@ def test_the_files_ask_for_exactly_what_the_contract_names(exported: Exported) -
             "chunk_vectors",
             "chunk_ages",
             "num_chunks",
-            "tail_vectors",
-            "tail_lengths",
+            "recent_vectors",
+            "recent_actions",
+            "recent_gaps",
+            "recent_starts",
+            "recent_lengths",
         ),
         files.FUSION: ("short_vectors", "long_vectors", "gate_features"),
         files.INTEREST_HEAD: ("vectors",),
         files.ITEM_HEAD: ("text_vectors", "rows"),
+        files.CONTEXT_HEAD: ("text_vectors", "rows"),
     }
     for name, inputs in due.items():
         assert OnnxModel(exported.folder / name).inputs == inputs

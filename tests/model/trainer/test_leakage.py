@@ -13,12 +13,12 @@ from groundswell.trainer.config import TrainConfig
 from groundswell.trainer.data import TRAIN, Prepared, load_prepared
 from groundswell.trainer.inputs import cut_chunks
 from groundswell.trainer.prepare import prepare
-from groundswell.trainer.profile_stage import ProfileStage
 from groundswell.trainer.run import open_run
 from groundswell.trainer.sampling import TrainingLog
-from groundswell.trainer.session_stage import SessionStage
 from groundswell.trainer.splits import Split
+from groundswell.trainer.texts import EncodedTexts
 from groundswell.trainer.validation import Validation
+from groundswell.trainer.views_stage import ViewsStage
 from tests.support.worlds import synthetic_world
 
 CONFIG = TrainConfig(
@@ -49,7 +49,7 @@ def with_other(prepared: Prepared, events: np.ndarray) -> Prepared:
 
 
 def learned(prepared: Prepared, folder: Path) -> dict[str, Tensor]:
-    """Train the session and the profile stage for a fixed number of epochs; all their weights."""
+    """Train the views for a fixed number of epochs, without validation; all their weights."""
     rng = np.random.default_rng(0)
     texts = rng.normal(size=(prepared.num_items, TEXT_DIMENSION)).astype(np.float32)
     chunks = cut_chunks(prepared, CONFIG.chunk_length)
@@ -60,18 +60,22 @@ def learned(prepared: Prepared, folder: Path) -> dict[str, Tensor]:
             for text in chunks.texts
         ]
     ).astype(np.float32)
-    validation = Validation(prepared)
-    log = TrainingLog(prepared)
+    nothing_held_out = replace(prepared, target=np.zeros_like(prepared.target))
     with open_run(CONFIG, "cpu", 1, folder, Console(quiet=True)) as run:
-        session = SessionStage(log, texts, run)
-        session.train(validation, CONFIG.epochs)
-        profile = ProfileStage(log, chunks, vectors, texts, run)
-        profile.train(session.item_vectors().clone(), validation, CONFIG.epochs)
-    parts = (session.item_head, session.session, profile.encoder)
+        stage = ViewsStage(
+            TrainingLog(prepared), chunks, EncodedTexts(texts, vectors, "made up", "made up"), run
+        )
+        stage.train(Validation(nothing_held_out), CONFIG.epochs)
+    parts = {
+        "item_head": stage.item_head,
+        "context_head": stage.context_head,
+        "session": stage.session,
+        "profile": stage.profile,
+    }
     return {
-        f"{type(part).__name__}.{name}": value
-        for part in parts
-        for name, value in part.state_dict().items()
+        f"{part}.{name}": value
+        for part, module in parts.items()
+        for name, value in module.state_dict().items()
     }
 
 

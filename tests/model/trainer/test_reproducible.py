@@ -53,7 +53,13 @@ def test_a_bundle_is_the_same_whatever_happened_in_the_test_set(
     np.testing.assert_array_equal(first.popularity, other.popularity)
     assert first.manifest.metrics == other.manifest.metrics
     assert first.manifest.fusion == other.manifest.fusion
-    for name in ("session.onnx", "profile_head.onnx", "fusion.onnx", "interest_head.onnx"):
+    for name in (
+        "session.onnx",
+        "profile_head.onnx",
+        "context_head.onnx",
+        "fusion.onnx",
+        "interest_head.onnx",
+    ):
         assert first.manifest.files[name] == other.manifest.files[name], name
 
 
@@ -67,5 +73,7 @@ def test_no_held_out_event_is_ever_drawn_as_a_training_target(prepared: Prepared
         for slot in range(begin, length + 1)
     }
     assert drawn == set(np.flatnonzero(prepared.split_of == TRAIN).tolist())
-    sampled = log.sample_positions(10_000, rng)
-    assert (prepared.split_of[sampled] == TRAIN).all()
+    for among in (log.is_target, log.is_for_gate):
+        sampled = log.sample_positions(among, 10_000, rng)
+        assert len(sampled) > 0
+        assert (prepared.split_of[sampled] == TRAIN).all()

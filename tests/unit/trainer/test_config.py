@@ -38,7 +38,7 @@ def test_the_last_of_two_values_counts_and_a_value_may_hold_an_equals_sign() -> 
         ("window_length=0", "window_length must be at least 1, not 0"),
         ("dimension=2", "dimension must be at least 4, not 2"),
         ("num_heads=3", "width 64 is no multiple of num_heads 3"),
-        ("gate=magic", "gate must be scalar, per-dimension or constant, not 'magic'"),
+        ("gate=magic", "gate must be one of best, scalar, per-dimension, constant, not 'magic'"),
         ("epochs=-1", "epochs must be at least 0, not -1"),
         ("learning_rate=0", "learning_rate must be above 0"),
         ("learning_rate=nan", "learning_rate must be above 0"),
@@ -47,6 +47,8 @@ def test_the_last_of_two_values_counts_and_a_value_may_hold_an_equals_sign() -> 
         ("warmup_steps=-1", "warmup_steps must be at least 0, not -1"),
         ("width=0", "width must be at least 1, not 0"),
         ("gate_width=0", "gate_width must be at least 1, not 0"),
+        ("precision=half", "precision must be one of auto, float32, bfloat16, not 'half'"),
+        ("recent_length=257", "recent_length must be at most 256, not 257"),
         ("seed=1", "--set seed: no such setting"),
     ],
 )

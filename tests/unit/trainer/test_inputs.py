@@ -1,14 +1,17 @@
 """What the models read before an event, as the servers make it."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from groundswell.features.actions import action_number
 from groundswell.features.text import chunk_text
 from groundswell.features.window import session_starts, window_tensors
-from groundswell.trainer.data import Prepared
+from groundswell.trainer.data import NEXT_SESSION, Prepared
 from groundswell.trainer.inputs import (
     Chunks,
+    ChunkTable,
     Histories,
     cut_chunks,
     gate_inputs,
@@ -20,18 +23,13 @@ from tests.unit.trainer.memory import MINUTE_US, prepared_of
 TEXT = 3
 
 
-def vectors_of(prepared: Prepared) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
-    """A text vector for each item that tells which it is."""
-    return np.arange(prepared.num_items * TEXT, dtype=np.float32).reshape(-1, TEXT)
-
-
 def histories_of(
-    prepared: Prepared, size: int, max_chunks: int
+    prepared: Prepared, size: int, max_chunks: int, recent: int = 4
 ) -> tuple[Histories, Chunks, np.ndarray[tuple[int, ...], np.dtype[np.float32]]]:
     chunks = cut_chunks(prepared, size)
     chunk_vectors = np.arange(len(chunks.texts) * TEXT, dtype=np.float32).reshape(-1, TEXT) + 100
-    made = Histories(prepared, chunks, chunk_vectors, vectors_of(prepared), max_chunks)
-    return made, chunks, chunk_vectors
+    table = ChunkTable(prepared, chunks, chunk_vectors)
+    return Histories(prepared, table, max_chunks, recent), chunks, chunk_vectors
 
 
 def test_a_window_holds_the_newest_events_before_the_target_and_none_of_another_user() -> None:
@@ -89,7 +87,7 @@ def test_chunks_are_cut_from_the_start_of_each_history() -> None:
 
 
 @pytest.mark.parametrize("known", range(8))
-def test_a_history_has_its_newest_full_chunks_and_the_tail_after_them(known: int) -> None:
+def test_a_history_has_its_newest_full_chunks_and_its_newest_events(known: int) -> None:
     log = prepared_of([[9, 9], [1, 2, 3, 4, 5, 6, 7, 8]])
     histories, _, chunk_vectors = histories_of(log, 2, 2)
     got = histories.before(np.array([2 + known]))
@@ -99,9 +97,9 @@ def test_a_history_has_its_newest_full_chunks_and_the_tail_after_them(known: int
     # The first user's one chunk comes before those of the second.
     due = chunk_vectors[1 + full - shown : 1 + full]
     np.testing.assert_array_equal(got.chunk_vectors[0, :shown], due)
-    assert got.tail_lengths.tolist() == [known % 2]
-    tail = vectors_of(log)[known] if known % 2 else np.zeros(TEXT)
-    np.testing.assert_array_equal(got.tail_vectors[0], tail)
+    newest = list(range(1, known + 1))[-4:]
+    assert got.recent.lengths.tolist() == [len(newest)]
+    assert got.recent.rows[0, : len(newest)].tolist() == newest
 
 
 def test_ages_count_from_the_last_known_event_and_not_from_the_target() -> None:
@@ -112,13 +110,30 @@ def test_ages_count_from_the_last_known_event_and_not_from_the_target() -> None:
     np.testing.assert_allclose(ages, np.log1p([[3, 2, 0]]), rtol=1e-6)
 
 
-def test_the_tail_is_the_mean_of_its_items_texts() -> None:
-    log = prepared_of([[1, 2, 3, 4, 5, 6]])
+def test_newest_events_are_named_for_the_head_with_the_vectors_of_their_items() -> None:
+    log = prepared_of([[1, 2, 3, 4, 5, 6]], minutes=[[0, 1, 90, 91, 92, 93]])
     histories, _, _ = histories_of(log, 4, 8)
-    tails, lengths = histories.tails(np.array([3, 4, 5]))
-    vectors = vectors_of(log)
-    assert lengths.tolist() == [3, 0, 1]
-    np.testing.assert_allclose(tails, [vectors[1:4].mean(0), np.zeros(TEXT), vectors[5]])
+    got = histories.before(np.array([5, 0]))
+    contexts = np.arange(log.num_items, dtype=np.float32)[:, None]
+    named = got.named(contexts)
+    assert named["recent_vectors"][0, :, 0].tolist() == [2, 3, 4, 5]
+    due = window_tensors(log.times_us[1:5], log.actions[1:5], log.starts[1:5], use_time=True)
+    for name, values in due._asdict().items():
+        np.testing.assert_array_equal(named[f"recent_{name}"][0], values)
+    assert named["recent_lengths"].tolist() == [4, 0]
+    assert set(named) == {
+        *("chunk_vectors", "chunk_ages", "num_chunks", "recent_vectors", "recent_actions"),
+        *("recent_gaps", "recent_starts", "recent_lengths"),
+    }
+
+
+def test_under_next_session_a_profile_ends_where_the_events_session_starts() -> None:
+    log = prepared_of([[1, 2, 3, 4, 5]], minutes=[[0, 1, 90, 91, 92]])
+    histories, _, _ = histories_of(replace(log, split=NEXT_SESSION), 1, 8)
+    for event in (2, 3, 4):
+        got = histories.before(np.array([event]))
+        assert got.recent.rows.tolist() == [[1, 2]]
+        assert got.num_chunks.tolist() == [2]
 
 
 def test_a_log_without_a_full_chunk_still_has_histories() -> None:

@@ -6,9 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 from rich.console import Console
-from tensorboard.backend.event_processing import (  # type: ignore[import-untyped]  # has no types
-    event_accumulator,
-)
+from tensorboard.backend.event_processing import event_accumulator
+from torch.nn import functional as F
 
 from groundswell.trainer.config import TrainConfig
 from groundswell.trainer.data import TEST, VALIDATION
@@ -40,6 +39,30 @@ def test_with_every_other_item_as_a_negative_the_sampled_loss_is_the_full_one() 
     torch.testing.assert_close(sampled, next_item_loss(users, targets, items))
 
 
+def test_the_loss_and_its_gradients_are_those_of_torchs_cross_entropy() -> None:
+    torch.manual_seed(0)
+    users, items = torch.randn(5, 4, requires_grad=True), torch.randn(7, 4, requires_grad=True)
+    targets, weights = torch.tensor([0, 6, 3, 3, 1]), torch.tensor([1.0, 0.2, 0.0, 3.0, 1.0])
+    losses = F.cross_entropy(users @ items.T, targets, reduction="none")
+    due = (losses * weights).sum() / weights.sum()
+    got = next_item_loss(users, targets, items, weights)
+    torch.testing.assert_close(got, due)
+    expected = torch.autograd.grad(due * 3, (users, items))
+    torch.testing.assert_close(torch.autograd.grad(got * 3, (users, items)), expected)
+    halves = next_item_loss(users, targets, items, weights, bfloat16=True)
+    torch.testing.assert_close(halves, due, rtol=0.05, atol=0.05)
+    for half, full in zip(torch.autograd.grad(halves, (users, items)), expected, strict=True):
+        torch.testing.assert_close(half, full / 3, rtol=0.05, atol=0.05)
+
+
+def test_items_that_stand_still_need_no_gradient() -> None:
+    users, items = torch.randn(5, 4, requires_grad=True), torch.randn(7, 4)
+    targets = torch.arange(5)
+    next_item_loss(users, targets, items).backward()
+    due = torch.autograd.grad(F.cross_entropy(users @ items.T, targets), users)[0]
+    torch.testing.assert_close(users.grad, due)
+
+
 def test_validation_ranks_among_what_is_new_to_the_user_and_known_to_the_log() -> None:
     # Item 9 has no event; user 1 had its target before; user 2 has no past.
     prepared = prepared_of(
@@ -69,7 +92,7 @@ def test_training_stops_after_as_many_worse_epochs_as_patience_says() -> None:
     for epoch, (ndcg, over) in enumerate([(0.1, False), (0.3, False), (0.3, False), (0.2, True)]):
         weights.fill_(epoch + 1)
         assert best.is_over(epoch + 1, ndcg) == over
-    assert (best.epoch, best.ndcg) == (2, 0.3)
+    assert (best.epoch, best.score) == (2, 0.3)
     assert best.kept["weights"].item() == 2
 
 

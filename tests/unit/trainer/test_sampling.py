@@ -55,14 +55,43 @@ def test_held_out_events_and_dislikes_are_no_targets() -> None:
     assert log.is_target.tolist() == [True, False, True, False, False, False, True]
     assert log.num_targets == 3
     assert log.ends.tolist() == [3, 7]
-    assert log.sample_positions(100, np.random.default_rng(0)).tolist() == [2, 6]
+    positions = log.sample_positions(log.is_target, 100, np.random.default_rng(0))
+    assert positions.tolist() == [2, 6]
 
 
 def test_a_sample_of_positions_is_of_the_size_asked_for_and_ascends() -> None:
     log = TrainingLog(prepared_of(HISTORIES))
-    chosen = log.sample_positions(10, np.random.default_rng(0))
+    chosen = log.sample_positions(log.is_target, 10, np.random.default_rng(0))
     assert len(chosen) == len(set(chosen.tolist())) == 10
     assert (np.diff(chosen) > 0).all()
+
+
+def test_events_are_kept_for_the_gate_and_are_no_targets_of_the_views() -> None:
+    hour = 60
+    # The first history ends with a session of two; of the eleventh there is one session alone.
+    minutes: list[list[float]] = [
+        [0, 1, 9 * hour, 9 * hour + 1, 18 * hour],
+        *[[0.0, 1.0, 2.0, 3.0]] * 9,
+    ]
+    minutes.append([float(n) for n in range(60)])
+    log = TrainingLog(
+        prepared_of(
+            [[0, 1, 2, 3, 4], *[[5, 6, 7, 8]] * 9, list(range(60))],
+            minutes=minutes,
+            held_out=[(TEST,)],
+        )
+    )
+    assert np.flatnonzero(log.is_for_gate).tolist() == [2, 3, *range(41 + 50, 41 + 60)]
+    assert not (log.is_for_gate & log.is_target).any()
+    # What is kept is still read by what comes after it.
+    assert log.ends.tolist()[0] == 4
+    assert log.has_event[:4].all()
+    assert log.num_targets == log.is_target.sum() == 4 + 36 + 60 - 12
+
+
+def test_of_a_short_history_nothing_is_kept_for_the_gate() -> None:
+    log = TrainingLog(prepared_of([[0, 1, 2]]))
+    assert not log.is_for_gate.any()
 
 
 def test_batches_hold_everything_once_and_little_padding() -> None:

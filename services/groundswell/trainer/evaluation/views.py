@@ -13,7 +13,7 @@ from groundswell.ranker_service.fusion import Fused, Fusion
 from groundswell.trainer.data import Prepared
 from groundswell.trainer.errors import DataError
 from groundswell.trainer.evaluation.candidates import EncodeTexts
-from groundswell.trainer.inputs import Histories, cut_chunks, gate_inputs, window_rows
+from groundswell.trainer.inputs import ChunkTable, Histories, cut_chunks, gate_inputs, window_rows
 
 MODELS = ("short", "short-session", "long", "constant", "fused")
 """What a bundle can rank with."""
@@ -87,17 +87,14 @@ class BundleViews:
         """[n, d] of the profile as it was before each event."""
         manifest, prepared = self._bundle.manifest, self._prepared
         chunks = cut_chunks(prepared, manifest.chunk_length)
-        histories = Histories(
-            prepared,
-            chunks,
-            self._encode(chunks.texts),
-            self._encode(prepared.texts),
-            manifest.max_chunks,
-        )
-        head = self._bundle.profile_head()
+        table = ChunkTable(prepared, chunks, self._encode(chunks.texts))
+        histories = Histories(prepared, table, manifest.max_chunks, manifest.recent_length)
+        head, contexts = self._bundle.profile_head(), self._contexts()
         # A profile that stays as it is for a whole session is made once.
         until, event = np.unique(prepared.profile_until(self._events), return_inverse=True)
-        of_session = _batched(lambda some: head.run(**histories.before(some)._asdict()), until)
+        of_session = _batched(
+            lambda some: head.run(**histories.before(some).named(contexts)), until
+        )
         profiles: NDArray[np.float32] = of_session[event]
         return profiles
 
@@ -113,6 +110,13 @@ class BundleViews:
         alphas: NDArray[np.float32] = self._fuse(np.nan).alphas.mean(axis=1)
         alphas[~(self._has_past & self._has_profile)] = np.nan
         return alphas
+
+    def _contexts(self) -> NDArray[np.float32]:
+        """Return [N, c] the context vectors of the prepared items."""
+        ids = self._prepared.item_ids
+        rows = np.array([self._bundle.rows.get(item_id, -1) for item_id in ids], np.int64)
+        texts = self._encode(self._prepared.texts)
+        return self._bundle.context_head().run(text_vectors=texts, rows=rows)
 
     def _fuse(self, weight: float) -> Fused:
         """Fuse as the ranker does; with a `weight` of NaN the bundle decides."""

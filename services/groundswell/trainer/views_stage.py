@@ -1,0 +1,314 @@
+"""Trains the items and both views of a user together, at every position of every history.
+
+Both encoders read and predict the same item vectors, so a step of either moves those too: what the
+long-term view needs of an item differs from what the next event needs, and the vectors must hold
+both. Once the session's part has its best epoch, the items stand, and the profile goes on alone to
+its own best.
+
+I items, B windows, T states, n targets, t text dimensions, d dimensions of the one space.
+"""
+
+from collections.abc import Iterator
+from itertools import zip_longest
+from typing import cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from groundswell.models.item_head import ItemHead
+from groundswell.models.layers import use_bfloat16
+from groundswell.models.profile_encoder import ProfileEncoder
+from groundswell.models.session_transformer import SessionTransformer
+from groundswell.trainer.batches import (
+    ProfileBatch,
+    SessionBatch,
+    profile_batches,
+    session_batches,
+)
+from groundswell.trainer.config import TrainConfig
+from groundswell.trainer.inputs import Chunks, ChunkTable, Histories, WindowInputs, windows_before
+from groundswell.trainer.run import Run, to_tensor
+from groundswell.trainer.sampling import TrainingLog
+from groundswell.trainer.step_items import ItemSource, StepItems
+from groundswell.trainer.texts import EncodedTexts
+from groundswell.trainer.validation import Best, Validation
+
+NAME = "views"
+PROFILE_NAME = "profile"
+_TEXT_SCALE = 0.02
+_BATCH = 512
+_PROFILE_EPOCHS = 30
+_PROFILE_EPOCHS_WITHOUT_VALIDATION = 3
+
+
+class _Models(nn.Module):
+    """What is trained together."""
+
+    def __init__(self, num_items: int, text_dimension: int, recent: int, config: TrainConfig):
+        super().__init__()
+        d = config.dimension
+        self.item_head = ItemHead(num_items, d, text_dimension)
+        self.context_head = ItemHead(num_items, config.width, text_dimension)
+        self.session = SessionTransformer(
+            d,
+            config.window_length,
+            width=config.width,
+            num_blocks=config.num_blocks,
+            num_heads=config.num_heads,
+            dropout=config.dropout,
+        )
+        self.profile = ProfileEncoder(
+            d,
+            text_dimension,
+            config.width,
+            config.max_chunks,
+            recent,
+            width=config.width,
+            num_blocks=config.profile_blocks,
+            num_heads=config.num_heads,
+            dropout=config.dropout,
+        )
+
+
+class ViewsStage:
+    """The items and both encoders: `item_head`, `session` and `profile` are what is served."""
+
+    def __init__(self, log: TrainingLog, chunks: Chunks, texts: EncodedTexts, run: Run) -> None:
+        config, prepared = run.config, log.prepared
+        self._log, self._run = log, run
+        longest = int(np.diff(prepared.offsets).max(initial=1))
+        self.recent_length = max(1, min(config.recent_length, longest))
+        self._chunks = ChunkTable(prepared, chunks, texts.chunks)
+        self._histories = Histories(prepared, self._chunks, config.max_chunks, self.recent_length)
+        num_items, text_dimension = texts.items.shape
+        trained = _Models(num_items, text_dimension, self.recent_length, config)
+        for head in (trained.item_head, trained.context_head):
+            head.fit_texts(torch.from_numpy(texts.items))
+            # Text starts as small as the ids do: it must not drown them.
+            head.text_scale.mul_(_TEXT_SCALE)
+        in_training = _chunks_in_training(log, chunks)
+        trained.profile.chunks.fit(torch.from_numpy(texts.chunks[in_training]))
+        if run.uses_bfloat16:
+            use_bfloat16(trained)
+        self._trained = trained.to(run.device)
+        self._texts_It = trained.item_head.normalised(to_tensor(texts.items, run))
+        has_event_I = to_tensor(log.has_event, run)
+        with torch.no_grad():
+            # What training never sees is placed by its text alone.
+            for head in (trained.item_head, trained.context_head):
+                head.ids.weight[~has_event_I] = 0
+        self._items = ItemSource(
+            trained.item_head,
+            self._texts_It,
+            has_event_I,
+            num_negatives=config.negatives,
+            id_dropout=config.id_dropout,
+            bfloat16=run.uses_bfloat16,
+        )
+        # Validation and serving use the mean over the last steps: it ranks better than any one.
+        self._mean = AveragedModel(self._trained, multi_avg_fn=get_ema_multi_avg_fn(config.ema))
+        served = cast(_Models, self._mean.module)
+        self.item_head, self.context_head = served.item_head, served.context_head
+        self.session, self.profile = served.session, served.profile
+
+    def train(self, validation: Validation, epochs: int) -> None:
+        """Train for `epochs`, or until validation has its best."""
+        self._train_together(validation, epochs)
+        self._train_profile(validation)
+
+    def item_vectors(self) -> Tensor:
+        """[I, d] vectors of all items."""
+        return self._vectors(self.item_head, self._all_rows())
+
+    def context_vectors(self) -> Tensor:
+        """[I, c] context vectors of all items."""
+        return self._vectors(self.context_head, self._all_rows())
+
+    def text_only_vectors(self) -> Tensor:
+        """[I, d] vectors of all items as if training had not known them."""
+        return self._vectors(self.item_head, torch.full_like(self._all_rows(), -1))
+
+    @torch.inference_mode()
+    def short(self, events: NDArray[np.int64]) -> Tensor:
+        """[n, d] short-term vectors before each event."""
+        self._mean.eval()
+        items_Id = self.item_vectors()
+        found = []
+        for start in range(0, len(events), _BATCH):
+            part = events[start : start + _BATCH]
+            window = windows_before(self._log.prepared, part, self._run.config.window_length)
+            rows, *others = (to_tensor(x, self._run) for x in window)
+            found.append(self.session(items_Id[rows], *others))
+        return torch.cat(found)
+
+    @torch.inference_mode()
+    def long(self, events: NDArray[np.int64]) -> Tensor:
+        """[n, d] long-term vectors before each event, as the profile is by then."""
+        self._mean.eval()
+        contexts_Ic = self.context_vectors().cpu().numpy()
+        # Events of a session share the profile that stood when it began.
+        known = self._log.prepared.profile_until(events)
+        _, first, place = np.unique(known, return_index=True, return_inverse=True)
+        found = []
+        for start in range(0, len(first), _BATCH):
+            inputs = self._histories.before(events[first[start : start + _BATCH]])
+            named = {k: to_tensor(v, self._run) for k, v in inputs.named(contexts_Ic).items()}
+            found.append(self.profile(**named))
+        return torch.cat(found)[torch.from_numpy(place)]
+
+    @torch.inference_mode()
+    def _vectors(self, head: ItemHead, rows_I: Tensor) -> Tensor:
+        self._mean.eval()
+        vectors: Tensor = head.place(self._texts_It, rows_I)
+        return vectors
+
+    def _all_rows(self) -> Tensor:
+        return torch.arange(len(self._texts_It), device=self._run.device)
+
+    def _train_together(self, validation: Validation, epochs: int) -> None:
+        config, run = self._run.config, self._run
+        optimizer = torch.optim.Adam(
+            self._trained.parameters(), lr=config.learning_rate, betas=(0.9, 0.98)
+        )
+        schedule = torch.optim.lr_scheduler.LambdaLR(
+            optimizer, lambda step: min(1.0, (step + 1) / max(1, config.warmup_steps))
+        )
+        best = Best(config.patience, self._mean.state_dict)
+        stops_early = bool(validation) and epochs == 0
+        with run.stage(NAME, epochs or config.max_epochs) as stage:
+            for epoch in range(1, (epochs or config.max_epochs) + 1):
+                total, count = 0.0, 0
+                for loss, n in self._steps():
+                    optimizer.zero_grad()
+                    loss.backward()
+                    optimizer.step()
+                    schedule.step()
+                    self._mean.update_parameters(self._trained)
+                    total, count = total + loss.item() * n, count + n
+                ndcg = None
+                if validation:
+                    ndcg = validation.score(self.short(validation.events), self.item_vectors()).ndcg
+                stage.report(epoch, total / max(count, 1), ndcg)
+                if best.is_over(epoch, epoch if ndcg is None or epochs else ndcg) and stops_early:
+                    break
+        self._mean.load_state_dict(best.kept)
+        run.epochs[NAME] = best.epoch
+
+    def _train_profile(self, validation: Validation) -> None:
+        config, run = self._run.config, self._run
+        self._trained.load_state_dict(self._mean.module.state_dict())
+        items_Id = self.item_vectors().clone()
+        optimizer = torch.optim.Adam(
+            self._trained.profile.parameters(), lr=config.learning_rate / 2, betas=(0.9, 0.98)
+        )
+        best = Best(max(1, config.patience // 2), self._mean.state_dict)
+        epochs = _PROFILE_EPOCHS if validation else _PROFILE_EPOCHS_WITHOUT_VALIDATION
+
+        def score() -> float | None:
+            if not validation:
+                return None
+            return validation.score(self.long(validation.events), items_Id).ndcg
+
+        with run.stage(PROFILE_NAME, epochs) as stage:
+            best.is_over(0, score() or 0.0)
+            for epoch in range(1, epochs + 1):
+                total, count = 0.0, 0
+                for batch in self._profile_batches(self._chunks):
+                    loss = self._profile_loss(batch, items_Id)
+                    optimizer.zero_grad()
+                    loss.backward()
+                    optimizer.step()
+                    self._mean.update_parameters(self._trained)
+                    n = len(batch.targets.items_n)
+                    total, count = total + loss.item() * n, count + n
+                ndcg = score()
+                stage.report(epoch, total / max(count, 1), ndcg)
+                if best.is_over(epoch, epoch if ndcg is None else ndcg):
+                    break
+        self._mean.load_state_dict(best.kept)
+        self._mean.eval()
+        run.epochs[PROFILE_NAME] = best.epoch
+
+    def _steps(self) -> Iterator[tuple[Tensor, int]]:
+        """Yield the losses of an epoch, of both encoders in turn, and the targets of each."""
+        config, rng = self._run.config, self._run.rng
+        sessions = session_batches(self._log, config, rng)
+        for short, long in zip_longest(sessions, self._profile_batches(None)):
+            if short is not None:
+                yield self._session_loss(short), len(short.targets.items_n)
+            if long is not None:
+                yield self._profile_loss(long, None), len(long.targets.items_n)
+
+    def _profile_batches(self, chunks: ChunkTable | None) -> Iterator[ProfileBatch]:
+        self._trained.train()
+        config, rng = self._run.config, self._run.rng
+        return profile_batches(self._log, chunks, self.recent_length, config, rng)
+
+    def _session_loss(self, batch: SessionBatch) -> Tensor:
+        session = self._trained.session
+        items = self._step_items(batch, None)
+        states_BTw = session.states(*self._read(batch.window, items.window_vectors))
+        return self._loss(session.project(states_BTw[self._at(batch)]), batch, items)
+
+    def _profile_loss(self, batch: ProfileBatch, items_Id: Tensor | None) -> Tensor:
+        """With `items_Id` the items stand still."""
+        profile = self._trained.profile
+        contexts_BMc = self._contexts(batch.window)
+        states_BTw = profile.events(*self._read(batch.window, contexts_BMc))
+        dropped_BMc = self._without(contexts_BMc, self._run.config.history_dropout)
+        at = self._at(batch)
+        texts_nw = None
+        if batch.chunks is not None:
+            chunks, ages, num = (to_tensor(x, self._run) for x in batch.chunks)
+            drop_BTN = torch.rand(ages.shape, device=self._run.device)
+            drop_BTN = drop_BTN < self._run.config.chunk_dropout
+            texts_nw = profile.chunks(states_BTw, chunks, ages, num, drop_BTN)[at]
+        users_nd = profile.project(states_BTw[at], profile.sums(dropped_BMc)[at], texts_nw)
+        return self._loss(users_nd, batch, self._step_items(batch, items_Id))
+
+    def _contexts(self, window: WindowInputs) -> Tensor:
+        """[B, M, c] of a window; an item that lost its id has lost it in all of the batch."""
+        used, place_BM = to_tensor(window.rows, self._run).unique(return_inverse=True)
+        drawn = torch.rand(len(used), device=self._run.device)
+        keep = (drawn >= self._run.config.id_dropout).float()
+        contexts: Tensor = self._trained.context_head.place(self._texts_It[used], used, keep)
+        return contexts[place_BM]
+
+    def _step_items(
+        self, batch: SessionBatch | ProfileBatch, frozen_Id: Tensor | None
+    ) -> StepItems:
+        rows, targets = (
+            to_tensor(x, self._run) for x in (batch.window.rows, batch.targets.items_n)
+        )
+        return self._items.step(rows, targets, frozen_Id)
+
+    def _loss(
+        self, users_nd: Tensor, batch: SessionBatch | ProfileBatch, items: StepItems
+    ) -> Tensor:
+        return items.loss(users_nd, to_tensor(batch.targets.weights_n, self._run))
+
+    def _read(self, window: WindowInputs, vectors_BLv: Tensor) -> tuple[Tensor, ...]:
+        """Return what an event Transformer reads; a share of the events loses its item."""
+        kept_BLv = self._without(vectors_BLv, self._run.config.event_dropout)
+        others = (to_tensor(x, self._run) for x in (window.actions, window.gaps, window.starts))
+        return (kept_BLv, *others)
+
+    def _without(self, vectors_BLv: Tensor, share: float) -> Tensor:
+        """Drop the vectors of a share of the events, and scale the others so that the sum stays."""
+        drawn_BL1 = torch.rand((*vectors_BLv.shape[:2], 1), device=self._run.device)
+        return vectors_BLv * ((drawn_BL1 >= share) / (1 - share))
+
+    def _at(self, batch: SessionBatch | ProfileBatch) -> tuple[Tensor, Tensor]:
+        targets = batch.targets
+        return to_tensor(targets.window_n, self._run), to_tensor(targets.slot_n, self._run)
+
+
+def _chunks_in_training(log: TrainingLog, chunks: Chunks) -> NDArray[np.bool_]:
+    """Return [M] True for chunks without a held-out event."""
+    counts = np.diff(chunks.offsets)
+    number = np.arange(chunks.offsets[-1]) - np.repeat(chunks.offsets[:-1], counts)
+    num_events = log.ends - log.prepared.offsets[:-1]
+    return (number + 1) * chunks.chunk_length <= np.repeat(num_events, counts)
