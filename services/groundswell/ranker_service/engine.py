@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,8 +11,10 @@ from numpy.typing import NDArray
 from groundswell.artifacts.bundle import INDEX, Bundle
 from groundswell.artifacts.errors import BundleError
 from groundswell.artifacts.item_index import Hits, ItemIndex
+from groundswell.artifacts.neighbours import Sparse
 from groundswell.features.gate import GATE_FEATURES
 from groundswell.ranker_service.bitmaps import FilterBitmaps
+from groundswell.ranker_service.bundle_rows import BundleRows
 from groundswell.ranker_service.catalogue import Catalogue, CatalogueItem
 from groundswell.ranker_service.fusion import Fusion
 from groundswell.ranker_service.pipeline import Pipeline, Ranked, RankInput
@@ -23,6 +25,20 @@ from groundswell.serving.errors import FailedPrecondition, ResourceExhausted
 
 RETRY_AFTER_S = 0.1
 _MAX_SIMILAR_QUEUE = 64
+_MAX_CANARY_ITEMS = 20
+_NO_ITEMS: NDArray[np.int64] = np.empty(0, np.int64)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """One user to rank for, with the items that the views read; their neighbours are looked up."""
+
+    rank: RankInput
+    """Without sources."""
+    window: NDArray[np.int64] = field(default_factory=_NO_ITEMS.copy)
+    """[n] item numbers of the window's events, oldest first."""
+    history: NDArray[np.int64] = field(default_factory=_NO_ITEMS.copy)
+    """[m] item numbers of what the profile knows, each once."""
 
 
 @dataclass(frozen=True)
@@ -68,9 +84,11 @@ class Engine:
         )
         self._interests = bundle.interest_head(settings.threads)
         self._fusion = Fusion(bundle.fusion_model(settings.threads), bundle.manifest.fusion)
+        self._neighbours = bundle.neighbours()
+        self._bundle_rows = BundleRows(num_rows)
         self._popularity = np.zeros(0)
         self._pipeline = Pipeline(self._fusion, self.index, self._popularity)
-        self._ranking: MicroBatcher[RankInput, Outcome] = MicroBatcher(
+        self._ranking: MicroBatcher[Reading, Outcome] = MicroBatcher(
             self._rank, max_batch=settings.max_batch, max_queue=settings.max_queue
         )
         self._similar = ThreadPoolExecutor(max_workers=1, thread_name_prefix="similar")
@@ -82,9 +100,10 @@ class Engine:
         Blocks; to be called by one thread at a time, and not by the event loop's.
         """
         num_refused = self.catalogue.put(changes.items)
-        self._count_popularity(changes.items)
+        self._note_rows(changes.items)
         if len(changes.deleted):
             self.index.remove(changes.deleted)
+            self._bundle_rows.remove(changes.deleted)
             self.catalogue.remove(changes.deleted.tolist())
         pairs = zip(changes.items, changes.vectors, strict=True)
         encoded = [(item, vector) for item, vector in pairs if vector is not None]
@@ -96,11 +115,11 @@ class Engine:
             )
         return num_refused
 
-    async def rank(self, inputs: Sequence[RankInput]) -> list[Outcome]:
+    async def rank(self, readings: Sequence[Reading]) -> list[Outcome]:
         """Rank for each user. Raises ResourceExhausted (OVERLOADED)."""
-        if len(inputs) == 1:
-            return [await self._ranking.submit(inputs[0])]
-        return await asyncio.gather(*(self._ranking.submit(one) for one in inputs))
+        if len(readings) == 1:
+            return [await self._ranking.submit(readings[0])]
+        return await asyncio.gather(*(self._ranking.submit(one) for one in readings))
 
     async def similar(self, item_no: int, k: int, filter_text: str) -> Hits:
         """Return the items nearest to one.
@@ -134,10 +153,14 @@ class Engine:
         vector = np.array(self.bundle.item_vectors[:1].sum(0), np.float32)
         vector[-1] = 1.0
         features = np.zeros(len(GATE_FEATURES), np.float32)
+        items = self._bundle_rows.numbers(
+            np.arange(min(len(self.bundle.item_ids), _MAX_CANARY_ITEMS))
+        )
+        both = RankInput(k=10, short=vector, long=-vector, gate_features=features)
         canaries = [
-            RankInput(k=10, short=vector, long=-vector, gate_features=features),
-            RankInput(k=10, short=vector),
-            RankInput(k=10),
+            Reading(both, window=items, history=items),
+            Reading(RankInput(k=10, short=vector), window=items),
+            Reading(RankInput(k=10)),
         ]
         for outcome in await self.rank(canaries):
             values = [outcome.ranked.scores, outcome.ranked.alpha, outcome.interests]
@@ -150,23 +173,39 @@ class Engine:
         await self.filters.close()
         await asyncio.to_thread(self._similar.shutdown)
 
-    def _rank(self, inputs: list[RankInput]) -> list[Outcome]:
-        ranked = self._pipeline.rank(inputs)
+    def _rank(self, readings: list[Reading]) -> list[Outcome]:
+        ranked = self._pipeline.rank([self._with_sources(one) for one in readings])
         users = [one.user for one in ranked if one.user is not None]
         if self._interests is None or not users:
             return [Outcome(one, None) for one in ranked]
         probabilities = iter(self._interests.run(vectors=np.stack(users)))
         return [Outcome(one, None if one.user is None else next(probabilities)) for one in ranked]
 
-    def _count_popularity(self, items: Sequence[CatalogueItem]) -> None:
-        """Note under the items' numbers how popular training found them."""
+    def _with_sources(self, reading: Reading) -> RankInput:
+        """Look up the neighbours of what the views read; this takes time, so not on the loop."""
+        if self._neighbours is None or reading.rank.k == 0:
+            return reading.rank
+        rows = self._bundle_rows.rows
+        return replace(
+            reading.rank,
+            short_source=self._by_number(self._neighbours.short(rows(reading.window))),
+            long_source=self._by_number(self._neighbours.long(rows(reading.history))),
+        )
+
+    def _by_number(self, source: Sparse) -> Sparse:
+        """Name items by their numbers; rows that are no items now are unknown to the index."""
+        return Sparse(self._bundle_rows.numbers(source.rows), source.scores)
+
+    def _note_rows(self, items: Sequence[CatalogueItem]) -> None:
+        """Note the items' rows, and under their numbers how popular training found them."""
         size = max((item.item_no for item in items), default=-1) + 1
         if size > len(self._popularity):
             grown = np.zeros(2 * size)
             grown[: len(self._popularity)] = self._popularity
             self._popularity = grown
             self._pipeline = Pipeline(self._fusion, self.index, grown)
-        for item in items:
-            row = self.bundle.rows.get(item.item_id)
-            if row is not None:
-                self._popularity[item.item_no] = self.bundle.popularity[row]
+        numbers = np.array([item.item_no for item in items], np.int64)
+        rows = np.array([self.bundle.rows.get(item.item_id, -1) for item in items], np.int64)
+        self._bundle_rows.put(numbers, rows)
+        known = rows >= 0
+        self._popularity[numbers[known]] = self.bundle.popularity[rows[known]]

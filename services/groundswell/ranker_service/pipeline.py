@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from groundswell.artifacts.item_index import Hits, ItemIndex, Query
+from groundswell.artifacts.neighbours import NOTHING, Sparse
 from groundswell.features.gate import GATE_FEATURES
 from groundswell.ranker_service.fusion import AlphaSource, Fused, Fusion
 
@@ -27,6 +28,11 @@ class RankInput:
     """[d] the short-term vector u_s; None without one."""
     long: NDArray[np.float32] | None = None
     """[d] the long-term vector u_l; None without one."""
+    short_source: Sparse | None = None
+    """What else speaks for items by the short-term view, at least 0 each; as ids, each once. It is
+    weighed as the view is, and without its vector it counts for nothing."""
+    long_source: Sparse | None = None
+    """The same of the long-term view."""
     gate_features: NDArray[np.float32] = field(
         default_factory=lambda: np.zeros(len(GATE_FEATURES), np.float32)
     )
@@ -46,11 +52,12 @@ class Ranked:
     ids: NDArray[np.int64]
     """[k'] with k' = min(k, items that pass)."""
     scores: NDArray[np.float32]
-    """[k'] u·v, or the popularity of a fallback."""
+    """[k'] u·v + ᾱ · short source + (1 − ᾱ) · long source, ᾱ being the mean of α over the
+    dimensions; the popularity of a fallback."""
     short_scores: NDArray[np.float32]
-    """[k'] (α ∘ u_s)·v; zeros for a fallback."""
+    """[k'] (α ∘ u_s)·v + ᾱ · short source; zeros for a fallback."""
     long_scores: NDArray[np.float32]
-    """[k'] ((1 − α) ∘ u_l)·v; zeros for a fallback."""
+    """[k'] ((1 − α) ∘ u_l)·v + (1 − ᾱ) · long source; zeros for a fallback."""
     alpha: NDArray[np.float32] | None
     """[d] the fusion weight; None for a fallback."""
     source: AlphaSource
@@ -104,8 +111,9 @@ class Pipeline:
         """Search with both parts of u, so that each item's score comes with its two parts."""
         queries = []
         for b in searched:
-            parts = np.stack([fused.short_parts[b], fused.long_parts[b]])
-            queries.append(Query(parts, inputs[b].k, inputs[b].exclude, inputs[b].allowed))
+            one, parts = inputs[b], np.stack([fused.short_parts[b], fused.long_parts[b]])
+            added = _weighed_sources(one, float(fused.alphas[b].mean(dtype=np.float64)))
+            queries.append(Query(parts, one.k, one.exclude, one.allowed, added))
         return self._index.search(queries)
 
     @staticmethod
@@ -151,3 +159,19 @@ class Pipeline:
             if vector is not None:
                 stacked[b] = vector
         return stacked
+
+
+def _weighed_sources(one: RankInput, alpha: float) -> tuple[Sparse, ...]:
+    """Return both sources with their views' weights, or none; with one view alone α is 1 or 0."""
+    if one.short_source is None and one.long_source is None:
+        return ()
+    return (
+        _scaled(one.short_source, alpha),
+        _scaled(one.long_source, 1 - alpha),
+    )
+
+
+def _scaled(source: Sparse | None, weight: float) -> Sparse:
+    if source is None or weight == 0:
+        return NOTHING
+    return Sparse(source.rows, np.float32(weight) * source.scores)

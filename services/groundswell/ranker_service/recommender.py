@@ -10,12 +10,14 @@ from numpy.typing import NDArray
 from groundswell.features.gate import gate_features
 from groundswell.ranker.v1.ranker_service_pb2 import Degradation
 from groundswell.ranker_service.catalogue import CatalogueItem
-from groundswell.ranker_service.engine import Engine, Outcome
+from groundswell.ranker_service.engine import Engine, Outcome, Reading
 from groundswell.ranker_service.fusion import AlphaSource
 from groundswell.ranker_service.pipeline import Ranked, RankInput
 from groundswell.ranker_service.upstreams import Subject, Upstreams, Views, located
 from groundswell.serving.errors import ServiceError
 from groundswell.serving.telemetry import count
+
+_NO_ITEMS: NDArray[np.int64] = np.empty(0, np.int64)
 
 
 @dataclass(frozen=True)
@@ -83,13 +85,15 @@ class Recommender:
         gathering = self._upstreams.gather([ask.subject for ask in asks], engine.space, gather_s)
         views, allowed = await asyncio.gather(gathering, _filtered(engine, asks))
         cases = [_Case(*each) for each in zip(asks, views, allowed, strict=True)]
-        outcomes = await engine.rank([self._rank_input(engine, case) for case in cases])
+        outcomes = await engine.rank([self._reading(engine, case) for case in cases])
         return [_explained(engine, *each) for each in zip(cases, outcomes, strict=True)]
 
-    def _rank_input(self, engine: Engine, case: _Case) -> RankInput:
+    def _reading(self, engine: Engine, case: _Case) -> Reading:
         ask, profile, session = case.ask, case.views.profile, case.views.session
-        case.degradations += _degradations(ask, case.views)
-        return RankInput(
+        has_neighbours = engine.manifest.neighbours is not None
+        case.degradations += _degradations(ask, case.views, has_neighbours=has_neighbours)
+        seen = None if profile is None else profile.seen
+        rank = RankInput(
             k=ask.k,
             short=None if session is None else session.vector,
             long=None if profile is None else profile.vector,
@@ -103,6 +107,11 @@ class Recommender:
             fusion_weight=ask.fusion_weight,
             exclude=self._excluded(engine, case),
             allowed=case.allowed,
+        )
+        return Reading(
+            rank,
+            window=_NO_ITEMS if session is None else session.window,
+            history=_NO_ITEMS if seen is None else seen.history,
         )
 
     def _excluded(self, engine: Engine, case: _Case) -> NDArray[np.int64]:
@@ -132,7 +141,7 @@ async def _filtered(engine: Engine, asks: Sequence[Ask]) -> list[NDArray[np.bool
     return await asyncio.gather(*(one(ask) for ask in asks))
 
 
-def _degradations(ask: Ask, views: Views) -> list[Degradation.ValueType]:
+def _degradations(ask: Ask, views: Views, *, has_neighbours: bool) -> list[Degradation.ValueType]:
     """Say what is missing of a user's views."""
     profile, session = views.profile, views.session
     missing: list[Degradation.ValueType] = []
@@ -144,7 +153,9 @@ def _degradations(ask: Ask, views: Views) -> list[Degradation.ValueType]:
     if profile is not None and profile.vector is not None and profile.stale:
         missing.append(Degradation.DEGRADATION_PROFILE_STALE)
     knows_seen = inline is not None or (profile is not None and profile.seen is not None)
-    if ask.k and ask.exclude_seen and not knows_seen:
+    # What was seen is left out, and its neighbours are looked up.
+    needs_seen = ask.exclude_seen or (has_neighbours and profile is not None)
+    if ask.k and needs_seen and not knows_seen:
         missing.append(Degradation.DEGRADATION_SEEN_INCOMPLETE)
     if inline is None:
         is_unknown = profile is not None and profile.num_events == 0

@@ -18,18 +18,24 @@ class Seen(NamedTuple):
     version: int
     item_nos: NDArray[np.int64]
     """The items that the user did a counting action with."""
+    history: NDArray[np.int64]
+    """The items that the user did anything with, each once; those of `item_nos` come first."""
 
 
-def seen_item_nos(item_nos: bytes, action_masks: bytes, counting: int) -> NDArray[np.int64]:
-    """Return the items of packed lists whose actions share a bit with `counting`.
+def counting_first(
+    item_nos: bytes, action_masks: bytes, counting: int
+) -> tuple[NDArray[np.int64], int]:
+    """Return the items of packed lists, those whose actions share a bit with `counting` first.
 
-    Raises InvalidArgument (PACKED_INVALID) for lists that do not fit each other.
+    The second value is how many those are; else the order stays. Raises InvalidArgument
+    (PACKED_INVALID) for lists that do not fit each other.
     """
     numbers, masks = unpack_int64(item_nos), unpack_uint32(action_masks)
     if len(numbers) != len(masks):
         raise InvalidArgument("PACKED_INVALID", f"{len(numbers)} items have {len(masks)} masks")
-    counted: NDArray[np.int64] = numbers[(masks & np.uint32(counting)) != 0]
-    return counted
+    counted = (masks & np.uint32(counting)) != 0
+    ordered = np.concatenate([numbers[counted], numbers[~counted]])
+    return ordered, int(np.count_nonzero(counted))
 
 
 class SeenCache:
@@ -47,7 +53,8 @@ class SeenCache:
 
     def counting(self, item_nos: bytes, action_masks: bytes) -> NDArray[np.int64]:
         """Return the items of packed lists that count as seen."""
-        return seen_item_nos(item_nos, action_masks, self._counting)
+        ordered, num_counting = counting_first(item_nos, action_masks, self._counting)
+        return ordered[:num_counting]
 
     def take(self, user_key: bytes, answer: SeenItems, named: Seen | None) -> Seen | None:
         """Return what an answer says that a user has seen, and keep it.
@@ -56,7 +63,8 @@ class SeenCache:
         leaves out what this cache does not hold.
         """
         if answer.version == 0:
-            return Seen(0, np.empty(0, np.int64))
+            nothing: NDArray[np.int64] = np.empty(0, np.int64)
+            return Seen(0, nothing, nothing)
         if not answer.included:
             count("seen_items", source="held")
             if named is None or named.version != answer.version:
@@ -64,7 +72,10 @@ class SeenCache:
             seen = named
         else:
             count("seen_items", source="given")
-            seen = Seen(answer.version, self.counting(answer.item_nos, answer.action_masks))
+            history, num_counting = counting_first(
+                answer.item_nos, answer.action_masks, self._counting
+            )
+            seen = Seen(answer.version, history[:num_counting], history)
         self._keep(user_key, seen)
         return seen
 
@@ -79,4 +90,4 @@ class SeenCache:
 
 def _cost(seen: Seen) -> int:
     """Count a user without items too: the entry itself takes memory."""
-    return len(seen.item_nos) + 16
+    return len(seen.history) + 16

@@ -24,7 +24,7 @@ from groundswell.ranker_service.seen import Seen, SeenCache
 from groundswell.serving.errors import ServiceError, from_rpc_error
 from groundswell.serving.telemetry import count
 from groundswell.serving.validation import to_us
-from groundswell.serving.vectors import vector_from_proto
+from groundswell.serving.vectors import unpack_int64, vector_from_proto
 from groundswell.session.v1.session_service_pb2 import EncodeSessionRequest, EncodeSessionResponse
 from groundswell.session.v1.session_service_pb2_grpc import SessionServiceStub
 
@@ -87,8 +87,10 @@ class SessionView:
     """[d] u_s; None for an empty window."""
     num_session_events: int
     last_event_us: int | None
+    window: NDArray[np.int64]
+    """[n] the items of the window's events, oldest first."""
     seen: NDArray[np.int64]
-    """The window's items that count as seen."""
+    """Those of them that count as seen."""
 
 
 @dataclass(frozen=True)
@@ -215,6 +217,7 @@ class Upstreams:
                 vector=_vector(answer.vector, space) if answer.num_window_events else None,
                 num_session_events=answer.num_session_events,
                 last_event_us=_last_event_us(answer),
+                window=unpack_int64(answer.item_nos),
                 seen=self._seen.counting(answer.item_nos, answer.action_masks),
             )
         except ServiceError as error:

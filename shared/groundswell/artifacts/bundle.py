@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 
 from groundswell.artifacts.errors import BundleError
 from groundswell.artifacts.manifest import Manifest
+from groundswell.artifacts.neighbours import Neighbours
 from groundswell.artifacts.onnx_model import OnnxModel
 
 if TYPE_CHECKING:
-    from groundswell.artifacts.neighbours import Neighbours
     from groundswell.artifacts.text_onnx import OnnxTextEncoder
 
 SESSION = "session.onnx"
@@ -23,12 +23,12 @@ PROFILE_HEAD = "profile_head.onnx"
 ITEM_HEAD = "item_head.onnx"
 CONTEXT_HEAD = "context_head.onnx"
 TEXT_ENCODER = "text_encoder"
-NEIGHBOUR_ROWS = "neighbour_rows.npy"
-NEIGHBOUR_SIMILARITIES = "neighbour_similarities.npy"
 ITEMS = "items.parquet"
 ITEM_VECTORS = "item_vectors.npy"
 INDEX = "index.faiss"
 POPULARITY = "popularity.parquet"
+NEIGHBOUR_ROWS = "neighbour_rows.npy"
+NEIGHBOUR_SIMILARITIES = "neighbour_similarities.npy"
 MODEL_CARD = "model_card.md"
 
 REQUIRED = (
@@ -48,6 +48,9 @@ REQUIRED = (
     MODEL_CARD,
 )
 """The files that every bundle has; `interest_head.onnx` only where there are categories."""
+
+NEIGHBOURS = (NEIGHBOUR_ROWS, NEIGHBOUR_SIMILARITIES)
+"""The files of the bundles whose manifest has `neighbours`, and of no others."""
 
 
 class Bundle:
@@ -81,24 +84,29 @@ class Bundle:
         )
         return vectors
 
-    def neighbours(self) -> "Neighbours | None":
-        """Open the item-to-item neighbours, memory-mapped; None where there are none."""
-        from groundswell.artifacts.neighbours import Neighbours
-
-        if self.manifest.neighbours is None:
-            return None
-        rows, similarities = (
-            np.load(self.path / name, mmap_mode="r", allow_pickle=False)
-            for name in (NEIGHBOUR_ROWS, NEIGHBOUR_SIMILARITIES)
-        )
-        return Neighbours(rows, similarities, self.manifest.neighbours)
-
     @cached_property
     def popularity(self) -> NDArray[np.float64]:
         """[n] how often each item was acted on in training, in row order."""
         column = pq.read_table(self.path / POPULARITY, columns=["popularity"])[0]
         values: NDArray[np.float64] = column.to_numpy().astype(np.float64)
         return values
+
+    @cached_property
+    def neighbour_rows(self) -> NDArray[np.int32]:
+        """[n, K] the rows of each item's neighbours, -1 for none; memory-mapped, read-only."""
+        return np.asarray(np.lib.format.open_memmap(self.path / NEIGHBOUR_ROWS, mode="r"))
+
+    @cached_property
+    def neighbour_similarities(self) -> NDArray[np.float16]:
+        """[n, K] how near they are, at least 0; memory-mapped, read-only."""
+        return np.asarray(np.lib.format.open_memmap(self.path / NEIGHBOUR_SIMILARITIES, mode="r"))
+
+    def neighbours(self) -> Neighbours | None:
+        """Open the second source of the views; None when the bundle has none."""
+        spec = self.manifest.neighbours
+        if spec is None:
+            return None
+        return Neighbours(self.neighbour_rows, self.neighbour_similarities, spec)
 
     def session_model(self, threads: int = 1) -> OnnxModel:
         """Load the session Transformer: window tensors → [B, d] short-term vectors."""

@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 from groundswell.artifacts.errors import BundleError
 from groundswell.artifacts.item_rows import ItemRows
+from groundswell.artifacts.item_scores import AddedScores, contenders, part_scores
+from groundswell.artifacts.neighbours import Sparse
 
 EXACT_UP_TO = 200_000
 """A main index of at most so many rows is scanned exactly; above it is an HNSW graph."""
@@ -25,7 +27,6 @@ _FLAT_EXACT_SHARE = 0.02
 _SLACK = 16
 _FULL_ABOVE = 1_024
 _EPSILON = float(np.finfo(np.float32).eps)
-_BLOCK_ROWS = 8_192
 _BLOCK_SCORES = 2**24
 _NO_IDS: NDArray[np.int64] = np.empty(0, np.int64)
 
@@ -41,6 +42,8 @@ class Query(NamedTuple):
     """Ids never to return; unknown ones are ignored."""
     allowed: NDArray[np.bool_] | None = None
     """Indexed by id: True where an item may be returned; ids past its end may not. None: all."""
+    added: Sequence[Sparse] = ()
+    """One per part, or none at all: what is added to that part's score of some ids, at least 0."""
 
 
 class Hits(NamedTuple):
@@ -49,9 +52,9 @@ class Hits(NamedTuple):
     ids: NDArray[np.int64]
     """[k'] with k' = min(k, items that pass)."""
     scores: NDArray[np.float32]
-    """[k'] inner products with the sum of the parts."""
+    """[k'] inner products with the sum of the parts, and what is added to them."""
     part_scores: NDArray[np.float32]
-    """[k', P] inner products with each part."""
+    """[k', P] inner products with each part, and what is added to each."""
 
 
 def build_index(vectors: NDArray[np.float32], path: Path) -> None:
@@ -151,7 +154,7 @@ class ItemIndex:
         return rows.ids[rows.passing(exclude, allowed)]
 
     def search(self, queries: Sequence[Query]) -> list[Hits]:
-        """Find the items with the largest inner product for each query.
+        """Find the items with the largest score for each query.
 
         The seen and the forbidden never shorten an answer: k items come when k pass. Exact for a
         flat index, under a narrow filter, and for k of more than a thousand.
@@ -184,22 +187,34 @@ class ItemIndex:
         length = float(np.linalg.norm(direction))
         _checked(rows, Query(vector[None], k))
         places = np.flatnonzero(rows.passing(exclude, allowed))
-        [dots] = _part_scores(rows, [direction[None]], [places])
+        [dots] = part_scores(rows, [direction[None]], [places])
         lengths = rows.norms[places].astype(np.float64)[:, None] * length
         cosines = np.divide(dots, lengths, out=np.zeros_like(dots), where=lengths > 0)
         return _best(rows.ids[places], np.clip(cosines, -1.0, 1.0), k)
 
     def _search_block(self, rows: ItemRows, queries: Sequence[Query]) -> list[Hits]:
-        candidates = [self._candidates(rows, query) for query in queries]
-        scores = _part_scores(rows, [query.parts for query in queries], candidates)
+        sought = [self._sought(rows, query) for query in queries]
+        candidates, added = [one[0] for one in sought], [one[1] for one in sought]
+        scores = part_scores(rows, [query.parts for query in queries], candidates)
         return [
-            _best(rows.ids[found], part_scores, query.k)
-            for query, found, part_scores in zip(queries, candidates, scores, strict=True)
+            _best(rows.ids[found], more.add_to(parts, found), query.k)
+            for query, found, parts, more in zip(queries, candidates, scores, added, strict=True)
         ]
 
-    def _candidates(self, rows: ItemRows, query: Query) -> NDArray[np.int64]:
-        """Return positions among which the best k lie, few more where that is cheap."""
+    def _sought(self, rows: ItemRows, query: Query) -> tuple[NDArray[np.int64], AddedScores]:
+        """Return positions among which the best k lie, and what is added to the scores of some."""
         passing = rows.passing(query.exclude, query.allowed)
+        found = self._candidates(rows, query, passing)
+        added = AddedScores.of(rows, query.added, passing)
+        if len(added.places) and len(found) >= query.k:
+            slack = _rounding(rows, query)
+            found = contenders(rows, query.parts.sum(0), query.k, found, added, slack)
+        return found, added
+
+    def _candidates(
+        self, rows: ItemRows, query: Query, passing: NDArray[np.bool_]
+    ) -> NDArray[np.int64]:
+        """Return positions among which the best k by inner product lie, few more at little cost."""
         places = np.flatnonzero(passing)
         if len(places) <= query.k:
             return places
@@ -243,6 +258,11 @@ def _checked(rows: ItemRows, query: Query) -> Query:
         raise ValueError("a query is not finite")
     if query.k < 1:
         raise ValueError(f"k must be at least 1, not {query.k}")
+    if len(query.added) not in (0, len(query.parts)):
+        raise ValueError(f"{len(query.added)} added scores for {len(query.parts)} parts")
+    for one in query.added:
+        if not (one.scores.min(initial=0) >= 0 and one.scores.max(initial=0) < np.inf):
+            raise ValueError("an added score is negative or not finite")
     return query
 
 
@@ -261,34 +281,6 @@ def _rounding(rows: ItemRows, query: Query) -> float:
     d: int = rows.main.shape[1]
     length = float(np.linalg.norm(query.parts.sum(0)))
     return 2.0 * d * _EPSILON * length * rows.longest
-
-
-def _part_scores(
-    rows: ItemRows,
-    parts: Sequence[NDArray[np.floating]],
-    candidates: Sequence[NDArray[np.int64]],
-) -> list[NDArray[np.float64]]:
-    """Score each query's candidates against each of its parts, in double precision: [k, P] each.
-
-    Single precision would order equal items by the shape of the batch that they came in.
-    """
-    num_positions = len(rows.ids)
-    total = sum(len(found) for found in candidates)
-    if total < num_positions * len(parts) // 4:
-        return [
-            rows.vectors(found).astype(np.float64) @ part.T.astype(np.float64)
-            for part, found in zip(parts, candidates, strict=True)
-        ]
-    stacked = np.concatenate(parts).T.astype(np.float64)
-    scores = np.empty((num_positions, stacked.shape[1]))
-    for start in range(0, num_positions, _BLOCK_ROWS):
-        places = np.arange(start, min(start + _BLOCK_ROWS, num_positions))
-        scores[places] = rows.vectors(places).astype(np.float64) @ stacked
-    ends = np.cumsum([len(part) for part in parts])
-    return [
-        scores[found, end - len(part) : end]
-        for part, found, end in zip(parts, candidates, ends, strict=True)
-    ]
 
 
 def _best(ids: NDArray[np.int64], part_scores: NDArray[np.float64], k: int) -> Hits:

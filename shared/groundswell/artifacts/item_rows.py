@@ -110,9 +110,15 @@ class ItemRows:
 
     def places(self, ids: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return the alive positions of those of `ids` that are there, in their order."""
-        known = ids[(ids >= 0) & (ids < len(self.positions))]
-        found = self.positions[known]
+        found = self.find(ids)
         return found[found >= 0]
+
+    def find(self, ids: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return [k] the alive position of each of `ids` [k]; -1 for those that are not there."""
+        known = (ids >= 0) & (ids < len(self.positions))
+        found = np.full(len(ids), -1, np.int64)
+        found[known] = self.positions[ids[known]]
+        return found
 
     def vectors(self, places: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return [k, d] the vectors at positions."""

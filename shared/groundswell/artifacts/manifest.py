@@ -48,13 +48,18 @@ class FusionSpec(_Frozen):
 
 
 class NeighbourSpec(_Frozen):
-    """The item-to-item neighbours, the second source of both views."""
+    """The second source of each view: the neighbours of the items that it read."""
 
     count: Annotated[int, Field(ge=1)]
+    """K: the neighbours that are kept of an item at most."""
     window_length: Annotated[int, Field(ge=1)]
+    """The newest events of a window that the short-term source reads at most."""
     decay: Annotated[float, Field(ge=0, le=1)]
+    """How much each older one of them weighs of the next newer one."""
     short_weight: Annotated[float, Field(ge=0)]
+    """What similarity 1 to the window's newest item adds to a short-term score."""
     long_weight: Annotated[float, Field(ge=0)]
+    """The same for the only item of a history and a long-term score; of n items it is / √n."""
 
 
 class Manifest(_Frozen):

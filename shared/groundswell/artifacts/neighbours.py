@@ -18,10 +18,10 @@ from groundswell.artifacts.manifest import NeighbourSpec
 
 
 class Sparse(NamedTuple):
-    """Scores of some rows; those of all others are 0."""
+    """Scores of some rows, or of some ids; those of all others are 0."""
 
     rows: NDArray[np.int64]
-    """[m] ascending, each once."""
+    """[m] each once; ascending where `Neighbours` or `summed` made them."""
     scores: NDArray[np.float32]
     """[m]"""
 
@@ -64,8 +64,29 @@ class Neighbours:
         if len(items) == 0:
             return NOTHING
         rows = self.rows[items]
-        scores = self.similarities[items].astype(np.float32) * weights[:, None]
+        scores = self.similarities[items] * weights[:, None]
         real = rows >= 0
-        found, place = np.unique(rows[real], return_inverse=True)
-        sums = np.bincount(place, scores[real], len(found)).astype(np.float32)
-        return Sparse(found.astype(np.int64), sums)
+        return summed(rows[real], scores[real])
+
+
+def summed(rows: NDArray[np.integer], scores: NDArray[np.float32]) -> Sparse:
+    """Add up the scores [n] of equal rows [n], each within [0, 2^31)."""
+    if len(rows) == 0:
+        return NOTHING
+    order, starts = grouped(rows)
+    return Sparse(rows[order[starts]].astype(np.int64), np.add.reduceat(scores[order], starts))
+
+
+def grouped(keys: NDArray[np.integer]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the order that sorts keys [n], n ≥ 1, each within [0, 2^31), and each group's start.
+
+    Equal keys keep their order.
+    """
+    # Key and place in one number: numpy sorts numbers many times faster than places by a key.
+    both = keys.astype(np.int64) << 32
+    both |= np.arange(len(keys))
+    both.sort()
+    ordered = both >> 32
+    starts = np.concatenate([[0], np.flatnonzero(ordered[1:] != ordered[:-1]) + 1])
+    both &= 0xFFFF_FFFF
+    return both, starts

@@ -14,7 +14,12 @@ from pydantic import ValidationError
 from groundswell.artifacts import bundle as files
 from groundswell.artifacts.bundle import Bundle
 from groundswell.artifacts.errors import BundleError
-from groundswell.artifacts.manifest import FORMAT_VERSION, FileEntry, Manifest
+from groundswell.artifacts.manifest import (
+    FORMAT_VERSION,
+    FileEntry,
+    Manifest,
+    NeighbourSpec,
+)
 
 _MANIFEST = "manifest.json"
 _CURRENT = "current"
@@ -123,12 +128,15 @@ def load_bundle(path: Path) -> Bundle:
 def _verify(path: Path, manifest: Manifest, bundle_id: str = "") -> Bundle:
     """Check what hashes cannot: the set of files, and that tables and vectors fit each other."""
     required = {*files.REQUIRED, *([files.INTEREST_HEAD] if manifest.categories else [])}
+    required |= {*files.NEIGHBOURS} if manifest.neighbours else set()
     present = {p.relative_to(path).as_posix() for p in path.rglob("*") if not p.is_dir()}
     listed = {*manifest.files, _MANIFEST}
+    undescribed = set() if manifest.neighbours else listed & {*files.NEIGHBOURS}
     for problem, names in (
         ("lacks", required - listed),
         ("lacks", listed - present),
         ("has a file that its manifest does not list:", present - listed),
+        ("lists neighbours that its manifest does not describe:", undescribed),
     ):
         if names:
             raise BundleError("BUNDLE_CORRUPT", f"the bundle {problem} {sorted(names)[0]}")
@@ -148,7 +156,33 @@ def _verify(path: Path, manifest: Manifest, bundle_id: str = "") -> Bundle:
         raise BundleError("BUNDLE_CORRUPT", f"{files.ITEM_VECTORS} has values that are not finite")
     if popularity.shape != (num_items,) or not np.isfinite(popularity).all():
         raise BundleError("BUNDLE_CORRUPT", f"{files.POPULARITY} does not fit {files.ITEMS}")
+    if manifest.neighbours is not None:
+        _verify_neighbours(bundle, manifest.neighbours)
     return bundle
+
+
+def _verify_neighbours(bundle: Bundle, spec: NeighbourSpec) -> None:
+    """Check the arrays of neighbours, without a copy of them: they may be large."""
+    num_items = len(bundle.item_ids)
+    due = (num_items, spec.count)
+    try:
+        rows, similarities = bundle.neighbour_rows, bundle.neighbour_similarities
+    except (OSError, ValueError) as error:
+        raise BundleError("BUNDLE_CORRUPT", f"the bundle's neighbours: {error}") from error
+    for name, array, dtype in (
+        (files.NEIGHBOUR_ROWS, rows, np.dtype(np.int32)),
+        (files.NEIGHBOUR_SIMILARITIES, similarities, np.dtype(np.float16)),
+    ):
+        if array.shape != due or array.dtype != dtype:
+            message = f"{name} has {array.shape} {array.dtype}, not {due} {dtype}"
+            raise BundleError("BUNDLE_CORRUPT", message)
+    if rows.min(initial=0) < -1 or rows.max(initial=-1) >= num_items:
+        message = f"{files.NEIGHBOUR_ROWS} names a row that is not within [-1, {num_items})"
+        raise BundleError("BUNDLE_CORRUPT", message)
+    # NaN is neither. A negative one would let an item of a page fall below items not looked at.
+    if not (similarities.min(initial=0) >= 0 and similarities.max(initial=0) < np.inf):
+        message = f"{files.NEIGHBOUR_SIMILARITIES} has values that are negative or not finite"
+        raise BundleError("BUNDLE_CORRUPT", message)
 
 
 def _entry(path: Path) -> FileEntry | None:

@@ -38,7 +38,9 @@ class _DegradationEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Degradati
     DEGRADATION_PROFILE_STALE: _Degradation.ValueType  # 3
     """The long-term vector does not cover the newest stored events."""
     DEGRADATION_SEEN_INCOMPLETE: _Degradation.ValueType  # 4
-    """Not everything that the user has seen is known, so seen items may be among the answer."""
+    """Not everything that the user has seen is known, so seen items may be among the answer, and
+    what goes with them may lack.
+    """
     DEGRADATION_POPULARITY_FALLBACK: _Degradation.ValueType  # 5
     """The answer is not personalised: these are popular items."""
     DEGRADATION_USER_UNKNOWN: _Degradation.ValueType  # 6
@@ -60,7 +62,9 @@ DEGRADATION_SESSION_UNAVAILABLE: Degradation.ValueType  # 2
 DEGRADATION_PROFILE_STALE: Degradation.ValueType  # 3
 """The long-term vector does not cover the newest stored events."""
 DEGRADATION_SEEN_INCOMPLETE: Degradation.ValueType  # 4
-"""Not everything that the user has seen is known, so seen items may be among the answer."""
+"""Not everything that the user has seen is known, so seen items may be among the answer, and
+what goes with them may lack.
+"""
 DEGRADATION_POPULARITY_FALLBACK: Degradation.ValueType  # 5
 """The answer is not personalised: these are popular items."""
 DEGRADATION_USER_UNKNOWN: Degradation.ValueType  # 6
@@ -199,13 +203,18 @@ class Recommendation(_message.Message):
     item_id: _builtins.str
     """The client's id of the item."""
     score: _builtins.float
-    """u·v, higher is better. Comparable within one answer only. For a popularity fallback:
-    the item's popularity.
+    """The sum of the two parts below, higher is better. Comparable within one answer only. For a
+    popularity fallback: the item's popularity.
     """
     short_score: _builtins.float
-    """The part of the score that the short-term view gave: (α ∘ u_s)·v. 0 for a popularity fallback."""
+    """The part of the score that the short-term view gave: (α ∘ u_s)·v, and, when the bundle has
+    item-to-item neighbours, the mean of α times how near the item is to those of the window.
+    0 for a popularity fallback.
+    """
     long_score: _builtins.float
-    """The part of the score that the long-term view gave: ((1 − α) ∘ u_l)·v."""
+    """The part of the score that the long-term view gave: ((1 − α) ∘ u_l)·v, and the mean of 1 − α
+    times how near the item is, as a neighbour, to those of the history.
+    """
     title: _builtins.str
     """The item's title."""
     @_builtins.property
