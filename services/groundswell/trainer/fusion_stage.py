@@ -1,12 +1,12 @@
 """Chooses how the views are fused: the best constant, a learned gate, and which of them serves."""
 
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from groundswell.artifacts.manifest import FusionSpec
@@ -16,7 +16,7 @@ from groundswell.trainer.config import TrainConfig
 from groundswell.trainer.loss import sample_negatives
 from groundswell.trainer.neighbours import Sources
 from groundswell.trainer.run import Run
-from groundswell.trainer.validation import Best, Validation
+from groundswell.trainer.validation import Best, Ranking, Validation, gains
 
 NAME = "gate"
 _GRID = np.linspace(0, 1, 21)
@@ -31,6 +31,9 @@ _LEARNING_RATE = 1e-2
 _WEIGHT_DECAY = 1e-4
 _CONSTANT_WITHOUT_VALIDATION = 0.7
 _START_FROM = 0.3
+_SCALAR_LEARNING_RATE = 5e-2
+_SCALAR_STEPS = 400
+_SCALAR_PATIENCE = 100
 
 
 class Views(NamedTuple):
@@ -89,8 +92,8 @@ def weigh_sources(
 
 
 def train_fusion(
+    positions: Ranking,
     train: Views,
-    targets_n: Tensor,
     held_out: Views,
     items_Id: Tensor,
     validation: Validation,
@@ -98,32 +101,46 @@ def train_fusion(
 ) -> Fused:
     """Tune the constant on validation, train gates on frozen views, keep the best as default.
 
-    The gates learn from `train`, positions that the views were not trained on. Without validation
-    the constant is a default and nothing is learned.
+    The gates learn from `train`, the views before `positions`, which the views were not trained on.
+    Without validation the constant is a default and nothing is learned.
     """
-    alpha, constant = _tune_constant(held_out, items_Id, validation)
     low, high = _ranges(train)
-    chosen = _gate(run.config, alpha, per_dimension=False, low=low, high=high).to(run.device)
-    metrics: dict[str, float] = {}
-    best = constant
-    mode: Literal["learned", "constant"] = "constant"
-    if validation:
-        metrics["validation.constant.ndcg@10"] = constant
-        for kind in _kinds(run.config.gate) if len(targets_n) >= _FEWEST_POSITIONS else ():
-            gate = _gate(run.config, alpha, kind == "per-dimension", low, high).to(run.device)
-            _train_gate(gate, train, targets_n, held_out, items_Id, validation, run)
+    if not validation:
+        gate = _gate(run.config, _CONSTANT_WITHOUT_VALIDATION, False, low, high)
+        return Fused(gate.eval(), _spec("constant", _CONSTANT_WITHOUT_VALIDATION, low, high), {})
+    held_out_ranks_nA = _ranks(validation, held_out, items_Id)
+    constants = gains(held_out_ranks_nA).mean(0).tolist()
+    place = _smooth_best(constants)
+    alpha, constant = round(float(_GRID[place]), 2), constants[place]
+    metrics = {"validation.constant.ndcg@10": constant}
+    chosen = _gate(run.config, alpha, False, low, high)
+    best, mode = constant, "constant"
+    for kind in _kinds(run.config.gate) if len(positions.events) >= _FEWEST_POSITIONS else ():
+        gate = _gate(run.config, alpha, kind == "per-dimension", low, high).to(run.device)
+        if kind == "scalar":
+            ranks_nA = _ranks(positions, train, items_Id)
+            ndcg = _train_scalar(gate, train, ranks_nA, held_out, held_out_ranks_nA, run)
+        else:
+            _train_gate(gate, train, positions.targets, held_out, items_Id, validation, run)
             ndcg = _shift(gate, held_out, items_Id, validation)
-            metrics[f"validation.{kind}.ndcg@10"] = ndcg
-            if ndcg >= best or run.config.gate == kind:
-                chosen, best, mode = gate, ndcg, "learned"
-    spec = FusionSpec(
-        mode=mode, constant_alpha=alpha, gate_low=_triple(low), gate_high=_triple(high)
-    )
-    fused = Fused(chosen.eval(), spec, metrics)
-    if validation:
-        metrics["validation.fused.alpha"] = float(_served_alphas(fused, held_out).mean())
-        metrics["validation.fused.ndcg@10"] = best
+        metrics[f"validation.{kind}.ndcg@10"] = ndcg
+        if ndcg >= best or run.config.gate == kind:
+            chosen, best, mode = gate, ndcg, "learned"
+    fused = Fused(chosen.eval(), _spec(mode, alpha, low, high), metrics)
+    metrics["validation.fused.alpha"] = float(_served_alphas(fused, held_out).mean())
+    metrics["validation.fused.ndcg@10"] = best
     return fused
+
+
+def _spec(mode: str, alpha: float, low: Tensor, high: Tensor) -> FusionSpec:
+    return FusionSpec.model_validate(
+        {
+            "mode": mode,
+            "constant_alpha": alpha,
+            "gate_low": _triple(low),
+            "gate_high": _triple(high),
+        }
+    )
 
 
 def _kinds(gate: str) -> tuple[str, ...]:
@@ -155,15 +172,65 @@ def _ranges(train: Views) -> tuple[Tensor, Tensor]:
     return train.features.amin(0), train.features.amax(0)
 
 
-def _tune_constant(views: Views, items_Id: Tensor, validation: Validation) -> tuple[float, float]:
-    if not validation:
-        return _CONSTANT_WITHOUT_VALIDATION, 0.0
-    scores = []
+def _ranks(positions: Ranking, views: Views, items_Id: Tensor) -> Tensor:
+    """[n, A] rank of each position's target with each constant of the grid."""
+    columns = []
     for alpha in _GRID.tolist():
         alphas_n1 = torch.full((len(views.short), 1), alpha, device=views.short.device)
-        scores.append(_ndcg(alphas_n1, views, items_Id, validation))
-    place, ndcg = _smooth_best(scores)
-    return round(float(_GRID[place]), 2), ndcg
+        source = _fused_source(alphas_n1, views.sources)
+        users_nd = fuse(alphas_n1, views.short, views.long)
+        columns.append(positions.ranks(users_nd, items_Id, source))
+    return torch.stack(columns, 1)
+
+
+def _train_scalar(
+    gate: FusionGate,
+    train: Views,
+    ranks_nA: Tensor,
+    held_out: Views,
+    held_out_ranks_nA: Tensor,
+    run: Run,
+) -> float:
+    """Train a gate on what each weight gains at each position; return NDCG@10 on validation.
+
+    The likelihood of a mixture depends on how sure each view is of itself, which says nothing of
+    how well it ranks. The gain of every weight is known beforehand, so between two points of the
+    grid it has a slope to follow, and the gate climbs what it is judged by. Training counts gains
+    at any rank, since few targets are among the first ten.
+    """
+    # From some hundred positions the numbers of two vectors are learned by heart; what is known of
+    # the request is not.
+    nn.init.zeros_(gate.vectors.weight)
+    learned = [p for name, p in gate.named_parameters() if not name.startswith("vectors.")]
+    optimizer = torch.optim.Adam(learned, lr=_SCALAR_LEARNING_RATE)
+    gains_nA = (1 / torch.log2(ranks_nA.double() + 1)).float().to(run.device)
+    held_out_gains_nA = gains(held_out_ranks_nA).float().to(run.device)
+    best = Best(_SCALAR_PATIENCE, gate.state_dict)
+    with run.stage(NAME, _SCALAR_STEPS) as stage:
+        for step in range(1, _SCALAR_STEPS + 1):
+            gate.train()
+            loss = -_at_weights(gains_nA, _alphas(gate, train)).mean()
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            gate.eval()
+            with torch.no_grad():
+                ndcg = _at_weights(held_out_gains_nA, _alphas(gate, held_out)).mean().item()
+            stage.report(step, loss.item(), ndcg)
+            if best.is_over(step, ndcg):
+                break
+    gate.load_state_dict(best.kept)
+    run.epochs[NAME] = best.epoch
+    return best.score
+
+
+def _at_weights(gains_nA: Tensor, alphas_nd: Tensor) -> Tensor:
+    """[n] gains at weights between the points of the grid."""
+    place_n1 = alphas_nd[:, :1] * (gains_nA.shape[1] - 1)
+    below_n1 = place_n1.detach().long().clamp(max=gains_nA.shape[1] - 2)
+    part_n1 = place_n1 - below_n1
+    low_n1, high_n1 = gains_nA.gather(1, below_n1), gains_nA.gather(1, below_n1 + 1)
+    return (low_n1 + part_n1 * (high_n1 - low_n1)).squeeze(1)
 
 
 def _ndcg(alphas_nd: Tensor, views: Views, items_Id: Tensor, validation: Validation) -> float:
@@ -188,16 +255,7 @@ def _train_gate(
 ) -> None:
     """Train until the held-out targets' likelihood has its best: unlike NDCG, which lives by the
     few targets in reach, it hears from every position."""
-    # How sure a view is of itself says nothing of how well it ranks. A scale of its own for each,
-    # which no ranking sees, keeps the gate from turning down the one that is too sure.
-    log_scales_2 = torch.zeros(2, device=run.device, requires_grad=True)
-    optimizer = torch.optim.Adam(
-        [
-            {"params": gate.parameters(), "weight_decay": _WEIGHT_DECAY},
-            {"params": [log_scales_2]},
-        ],
-        lr=_LEARNING_RATE,
-    )
+    optimizer = torch.optim.Adam(gate.parameters(), lr=_LEARNING_RATE, weight_decay=_WEIGHT_DECAY)
     best = Best(run.config.patience, gate.state_dict)
     validation_targets_n = validation.targets.to(run.device)
     with run.stage(NAME, _EPOCHS) as stage:
@@ -205,16 +263,14 @@ def _train_gate(
             gate.train()
             losses = []
             for batch in torch.randperm(len(targets_n), device=run.device).split(_BATCH):
-                loss = _loss(gate, log_scales_2, train.take(batch), targets_n[batch], items_Id, run)
+                loss = _loss(gate, train.take(batch), targets_n[batch], items_Id, run)
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()
                 losses.append(loss.item())
             gate.eval()
             stage.report(epoch, float(np.mean(losses)), None)
-            held_out_loss = _mean_loss(
-                gate, log_scales_2, held_out, validation_targets_n, items_Id, run
-            )
+            held_out_loss = _mean_loss(gate, held_out, validation_targets_n, items_Id, run)
             if best.is_over(epoch, -held_out_loss):
                 break
     gate.load_state_dict(best.kept)
@@ -229,24 +285,22 @@ def _shift(gate: FusionGate, held_out: Views, items_Id: Tensor, validation: Vali
     for shift in _SHIFTS.tolist():
         gate.out.bias.copy_(start + shift)
         scores.append(_ndcg(_alphas(gate, held_out), held_out, items_Id, validation))
-    place, ndcg = _smooth_best(scores)
+    place = _smooth_best(scores)
     gate.out.bias.copy_(start + _SHIFTS[place].item())
-    return ndcg
+    return scores[place]
 
 
-def _smooth_best(scores: list[float]) -> tuple[int, float]:
-    """Return the best place of a grid and its score: a point counts as the mean around it, since
-    one above its neighbours is noise."""
+def _smooth_best(scores: list[float]) -> int:
+    """Return the best place of a grid: a point counts as the mean around it, since one above its
+    neighbours is noise."""
     padded = np.pad(np.array(scores), 1, mode="edge")
     smooth: NDArray[np.float64] = (padded[:-2] + padded[1:-1] + padded[2:]) / 3
-    best = int(np.argmax(smooth))
-    return best, float(smooth[best])
+    return int(np.argmax(smooth))
 
 
 @torch.no_grad()
 def _mean_loss(
     gate: FusionGate,
-    log_scales_2: Tensor,
     views: Views,
     targets_n: Tensor,
     items_Id: Tensor,
@@ -254,8 +308,7 @@ def _mean_loss(
 ) -> float:
     rows = torch.arange(len(targets_n), device=run.device)
     losses = [
-        _loss(gate, log_scales_2, views.take(some), targets_n[some], items_Id, run).item()
-        * len(some)
+        _loss(gate, views.take(some), targets_n[some], items_Id, run).item() * len(some)
         for some in rows.split(_BATCH)
     ]
     return sum(losses) / len(targets_n)
@@ -263,7 +316,6 @@ def _mean_loss(
 
 def _loss(
     gate: FusionGate,
-    log_scales_2: Tensor,
     views: Views,
     targets_n: Tensor,
     items_Id: Tensor,
@@ -273,7 +325,6 @@ def _loss(
     alphas_nd = gate(views.short, views.long, views.features)
     users_nd = fuse(alphas_nd, views.short, views.long)
     alphas_n1 = alphas_nd.mean(-1, keepdim=True)
-    scale_n1 = (torch.cat([alphas_n1, 1 - alphas_n1], 1) @ log_scales_2).exp()[:, None]
 
     def source(rows: NDArray[np.int64] | slice, columns: NDArray[np.int64] | slice) -> Tensor:
         short, long = (
@@ -289,7 +340,7 @@ def _loss(
     everything = slice(None)
     if negatives is None:
         logits = users_nd @ items_Id.T + source(everything, everything)
-        return F.cross_entropy(scale_n1 * logits, targets_n)
+        return F.cross_entropy(logits, targets_n)
     targets, drawn = targets_n.cpu().numpy(), negatives.numpy()
     positive_n1 = (users_nd * items_Id[targets_n]).sum(-1, keepdim=True)
     positive_n1 = positive_n1 + source(np.arange(len(targets)), targets)
@@ -297,7 +348,7 @@ def _loss(
     negative_nm = users_nd @ negatives_md.T + source(everything, drawn)
     is_target_nm = targets_n[:, None] == negatives.to(run.device)[None, :]
     logits = torch.cat([positive_n1, negative_nm.masked_fill(is_target_nm, -torch.inf)], 1)
-    return F.cross_entropy(scale_n1 * logits, torch.zeros_like(targets_n))
+    return F.cross_entropy(logits, torch.zeros_like(targets_n))
 
 
 def _dense(values: Any) -> Any:

@@ -35,7 +35,7 @@ from groundswell.trainer.neighbours import (
 from groundswell.trainer.run import Run, open_run, to_tensor
 from groundswell.trainer.sampling import TrainingLog
 from groundswell.trainer.texts import EncodedTexts, encode_texts
-from groundswell.trainer.validation import Validation
+from groundswell.trainer.validation import Ranking, Validation
 from groundswell.trainer.views_stage import ViewsStage
 
 _RUNS = "tensorboard"
@@ -123,10 +123,10 @@ def _train_models(
 
     weights, metrics = weigh_sources(views(validation.events, 1, 1), items_Id, validation)
     positions = log.sample_positions(log.is_for_gate, config.max_positions, run.rng)
-    gate_views = views(positions, *weights)
+    ranking = Ranking(prepared, positions)
+    gate_views = views(ranking.events, *weights)
     held_out = views(validation.events, *weights) if validation else gate_views
-    targets_n = to_tensor(prepared.items[positions].astype(np.int64), run)
-    fused = train_fusion(gate_views, targets_n, held_out, items_Id, validation, run)
+    fused = train_fusion(ranking, gate_views, held_out, items_Id, validation, run)
     metrics |= fused.metrics
     head = None
     if prepared.categories:

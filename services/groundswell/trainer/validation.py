@@ -25,18 +25,15 @@ class Score(NamedTuple):
     """HR@10."""
 
 
-class Validation:
-    """The validation targets of a prepared log, ranked among all items with an event.
+class Ranking:
+    """Some events' items, ranked among all items with an event.
 
-    What the user had before is excluded; a target among it is left out. Ties count against it.
+    What the user had before is excluded; an event on such an item is left out, and so is a user's
+    first. Ties count against a target.
     """
 
-    def __init__(self, prepared: Prepared, most: int | None = None) -> None:
-        """With `most` a seeded sample of so many targets: enough to see a better epoch by."""
+    def __init__(self, prepared: Prepared, events: NDArray[np.int64]) -> None:
         self._prepared = prepared
-        events = np.flatnonzero(prepared.target == VALIDATION)
-        if most is not None and len(events) > most:
-            events = np.sort(np.random.default_rng(0).choice(events, most, replace=False))
         begins = prepared.offsets[prepared.users[events]]
         fresh = [
             begin < event and prepared.items[event] not in prepared.items[begin:event]
@@ -52,27 +49,49 @@ class Validation:
     def __bool__(self) -> bool:
         return len(self.events) > 0
 
-    def score(
+    def ranks(
         self, users_nd: Tensor, items_Nd: Tensor, source: sp.csr_array | None = None
-    ) -> Score:
-        """Rank by users [n, d] · items [N, d], plus a `source` [n, N], in the order of `events`."""
-        gains, hits = [], []
+    ) -> Tensor:
+        """Rank by users [n, d] · items [N, d], plus a `source` [n, N], in the order of `events`.
+
+        Returns [n] ranks from 1.
+        """
+        found = []
         for start in range(0, len(self.events), _BATCH):
             events = self.events[start : start + _BATCH]
             scores_BN = (users_nd[start : start + _BATCH] @ items_Nd.T).cpu()
             if source is not None:
                 scores_BN += torch.from_numpy(source[start : start + _BATCH].toarray())
             scores_BN[:, self._no_candidate] = -torch.inf
-            targets_B1 = self.targets[start : start + _BATCH, None]
-            own_B1 = scores_BN.gather(1, targets_B1)
+            own_B1 = scores_BN.gather(1, self.targets[start : start + _BATCH, None])
             for row, event in enumerate(events.tolist()):
                 begin = self._prepared.offsets[self._prepared.users[event]]
                 scores_BN[row, self._prepared.items[begin:event].astype(np.int64)] = -torch.inf
-            better_B = (scores_BN >= own_B1).sum(1) - 1
-            hit_B = (better_B < _K).double()
-            hits.append(hit_B)
-            gains.append(hit_B / torch.log2(better_B.double() + 2))
-        return Score(torch.cat(gains).mean().item(), torch.cat(hits).mean().item())
+            found.append((scores_BN >= own_B1).sum(1))
+        return torch.cat(found) if found else torch.empty(0, dtype=torch.int64)
+
+    def score(
+        self, users_nd: Tensor, items_Nd: Tensor, source: sp.csr_array | None = None
+    ) -> Score:
+        """Return the means of what `ranks` finds."""
+        ranks = self.ranks(users_nd, items_Nd, source)
+        return Score(gains(ranks).mean().item(), (ranks <= _K).double().mean().item())
+
+
+def gains(ranks: Tensor) -> Tensor:
+    """[...] ranks from 1 → [...] what each adds to NDCG@10."""
+    return (ranks <= _K) / torch.log2(ranks.double() + 1)
+
+
+class Validation(Ranking):
+    """The validation targets of a prepared log."""
+
+    def __init__(self, prepared: Prepared, most: int | None = None) -> None:
+        """With `most` a seeded sample of so many targets: enough to see a better epoch by."""
+        events = np.flatnonzero(prepared.target == VALIDATION)
+        if most is not None and len(events) > most:
+            events = np.sort(np.random.default_rng(0).choice(events, most, replace=False))
+        super().__init__(prepared, events)
 
 
 class Best:

@@ -136,7 +136,7 @@ class ViewsStage:
         """[n, d] short-term vectors before each event."""
         self._mean.eval()
         items_Id = self.item_vectors()
-        found = []
+        found = [items_Id[:0]]
         for start in range(0, len(events), _BATCH):
             part = events[start : start + _BATCH]
             window = windows_before(self._log.prepared, part, self._run.config.window_length)
@@ -152,7 +152,7 @@ class ViewsStage:
         # Events of a session share the profile that stood when it began.
         known = self._log.prepared.profile_until(events)
         _, first, place = np.unique(known, return_index=True, return_inverse=True)
-        found = []
+        found = [self.item_vectors()[:0]]
         for start in range(0, len(first), _BATCH):
             inputs = self._histories.before(events[first[start : start + _BATCH]])
             named = {k: to_tensor(v, self._run) for k, v in inputs.named(contexts_Ic).items()}

@@ -9,6 +9,8 @@ B users, d dimensions, G features of the gate.
 import torch
 from torch import Tensor, nn
 
+_STRETCH = 1.2
+
 
 class FusionGate(nn.Module):
     """α = σ(MLP[u_s, u_l, features]): one number for all dimensions, or one per dimension.
@@ -37,7 +39,8 @@ class FusionGate(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.out = nn.Linear(width, dimension if per_dimension else 1)
         nn.init.zeros_(self.out.weight)
-        nn.init.constant_(self.out.bias, float(torch.logit(torch.tensor(alpha), eps=0.02)))
+        start = torch.tensor((alpha + (_STRETCH - 1) / 2) / _STRETCH)
+        nn.init.constant_(self.out.bias, float(torch.logit(start, eps=0.02)))
         self.register_buffer("low_G", torch.zeros(num_features))
         self.register_buffer("range_G", torch.ones(num_features))
 
@@ -47,11 +50,13 @@ class FusionGate(nn.Module):
         self.range_G.copy_((high_G - low_G).clamp(min=1e-3))
 
     def forward(self, short_vectors: Tensor, long_vectors: Tensor, gate_features: Tensor) -> Tensor:
-        """[B, d], [B, d] and clamped [B, G] → [B, d] weights of the short-term view in (0, 1)."""
+        """[B, d], [B, d] and clamped [B, G] → [B, d] weights of the short-term view in [0, 1]."""
         vectors_B2d = self.norm(torch.cat([short_vectors, long_vectors], -1))
         features_BG = (gate_features - self.low_G) / self.range_G * 2 - 1
         x_Bw = torch.tanh(self.features(features_BG) + self.vectors(self.dropout(vectors_B2d)))
-        alphas: Tensor = torch.sigmoid(self.out(x_Bw))
+        # Stretched beyond 0 and 1 and cut off there (Louizos et al. 2018): where one view knows
+        # better by far, a little of the other is too much, and a sigmoid never leaves it out.
+        alphas = (torch.sigmoid(self.out(x_Bw)) * _STRETCH - (_STRETCH - 1) / 2).clamp(0, 1)
         return alphas.expand(-1, self.dimension)
 
 

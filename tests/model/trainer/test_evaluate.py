@@ -50,7 +50,8 @@ def vectors_of(
 
 def views_of(bundle: Bundle, prepared: Prepared, events: NDArray[np.int64]) -> BundleViews:
     encode = bundle.text_encoder().encode
-    return BundleViews(bundle, prepared, events, vectors_of(bundle, prepared), encode)
+    candidates = Candidates.of(prepared)
+    return BundleViews(bundle, prepared, events, vectors_of(bundle, prepared), candidates, encode)
 
 
 @pytest.fixture(scope="module")

@@ -7,14 +7,12 @@ import pytest
 
 from groundswell.trainer.data import TEST, VALIDATION, Prepared
 from groundswell.trainer.evaluation.baselines import (
-    KNN_DECAY,
-    KNN_EVENTS,
-    NEIGHBOURS,
     ItemKnn,
     recent_counts,
     training_counts,
 )
 from groundswell.trainer.evaluation.candidates import Candidates
+from groundswell.trainer.neighbours import DECAY, NUM_NEIGHBOURS, WINDOW_LENGTH
 from tests.unit.trainer.memory import prepared_of
 
 HELD_OUT = (VALIDATION, TEST)
@@ -68,19 +66,19 @@ def test_item_knn_weighs_cosines_by_how_recent_the_event_is() -> None:
     norms = np.linalg.norm(had, axis=0)
     cosine = had.T @ had / np.maximum(np.outer(norms, norms), 1e-9)
     np.fill_diagonal(cosine, 0)
-    assert n <= NEIGHBOURS
+    assert n <= NUM_NEIGHBOURS
     events = np.flatnonzero(log.target == TEST)
     scores = ItemKnn(log, candidates).scores(events)
     for row, event in enumerate(events.tolist()):
-        begin = max(int(log.offsets[log.users[event]]), event - KNN_EVENTS)
+        begin = max(int(log.offsets[log.users[event]]), event - WINDOW_LENGTH)
         due = np.zeros(n)
         for age, item in enumerate(log.items[begin:event][::-1].tolist()):
-            due += KNN_DECAY**age * cosine[candidates.columns[item]]
+            due += DECAY**age * cosine[candidates.columns[item]]
         np.testing.assert_allclose(scores[row], due, atol=3e-6, rtol=1e-4)
 
 
 def test_only_the_nearest_items_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("groundswell.trainer.evaluation.baselines.NEIGHBOURS", 3)
+    monkeypatch.setattr("groundswell.trainer.neighbours.NUM_NEIGHBOURS", 3)
     log = prepared_of([[0, 1, 2, 3, 4, 5], [0, 1, 2, 3], [0, 1, 2], [0, 1], [5, 0]])
     # Before the second event of the first user, item 0 alone has been read.
     scores = ItemKnn(log, Candidates.of(log)).scores(np.array([1]))[0]

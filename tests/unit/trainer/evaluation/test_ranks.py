@@ -95,7 +95,7 @@ class Bench:
             self.features,
             np.full(len(self.events), np.nan),
         )
-        scores = by_vector(Users(fused.user, self.known), self.vectors, self.popularity)
+        scores = by_vector(Users(fused.user, self.known, None), self.vectors, self.popularity)
         return rank_targets(
             self.world,
             self.candidates,
