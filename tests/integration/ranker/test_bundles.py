@@ -1,5 +1,7 @@
 """The ranker follows the current bundle: whole or not at all, and never without the encoders."""
 
+import hashlib
+import json
 import os
 import shutil
 import time
@@ -25,7 +27,7 @@ from tests.integration.ranker.support import (
     ranker_process,
     scripted_ranker,
 )
-from tests.support.bundles import ITEMS
+from tests.support.bundles import ITEMS, tiny_bundle
 from tests.support.processes import wait_serving
 from tests.support.scripted import Scripted
 
@@ -147,6 +149,33 @@ def test_an_index_of_other_vectors_than_the_bundles_is_refused(ranker: Ranker) -
         wrong = store.publish(folder, ranker.bundle.manifest)
     store.set_current(wrong)
     eventually(lambda: "the index does not hold the items' vectors" in ranker.process.log())
+    assert ranks_with(ranker) == ranker.bundle.id
+
+
+def test_a_bundle_whose_neighbours_do_not_fit_is_refused(ranker: Ranker, tmp_path: Path) -> None:
+    made_with = tiny_bundle(tmp_path / "with", neighbours=True)
+
+    def shorten(path: Path) -> None:
+        rows = np.load(path / "neighbour_rows.npy")
+        (path / "neighbour_rows.npy").unlink()
+        np.save(path / "neighbour_rows.npy", rows[:-1])
+        manifest = json.loads((path / "manifest.json").read_text())
+        content = (path / "neighbour_rows.npy").read_bytes()
+        manifest["files"]["neighbour_rows.npy"] = {
+            "sha256": hashlib.sha256(content).hexdigest(),
+            "size": len(content),
+        }
+        (path / "manifest.json").unlink()
+        (path / "manifest.json").write_text(json.dumps(manifest))
+
+    path = Path(shutil.copytree(made_with, tmp_path / "changed", copy_function=os.link))
+    shorten(path)
+    name = hashlib.sha256((path / "manifest.json").read_bytes()).hexdigest()[:16]
+    path.rename(ranker.bundles / name)
+    ranker.scripted.hold(name, {})
+    BundleStore(ranker.bundles).set_current(name)
+    eventually(lambda: "bundle_refused" in ranker.process.log())
+    assert "neighbour_rows.npy has (29, 3)" in ranker.process.log()
     assert ranks_with(ranker) == ranker.bundle.id
 
 

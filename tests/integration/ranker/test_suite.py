@@ -14,10 +14,10 @@ import pytest
 from groundswell.artifacts.store import BundleStore, load_bundle
 from groundswell.client import GroundswellError, event, item
 from groundswell.client.requests import recommend_request
-from groundswell.ranker.v1.ranker_service_pb2 import FusionWeightSource
+from groundswell.ranker.v1.ranker_service_pb2 import Degradation, FusionWeightSource
 from tests.integration.ranker.suite import Suite, running_suite
 from tests.integration.ranker.support import degradations, eventually, ids
-from tests.support.bundles import ITEMS
+from tests.support.bundles import ITEMS, tiny_bundle
 
 EVERYTHING = len(ITEMS)
 NOON = datetime(2026, 5, 4, 12, tzinfo=UTC)
@@ -175,6 +175,36 @@ def test_a_ranker_that_died_has_everything_again(suite: Suite) -> None:
     )
     suite.restart(suite.ranker)
     assert ids(suite.client.recommend("ann", page_size=EVERYTHING, as_of=NOON)) == before
+
+
+def test_neighbours_of_the_windows_last_item_rise_and_a_swap_takes_them_away(
+    suite: Suite, made: list[Path], tmp_path: Path
+) -> None:
+    whole(suite)
+    seen = [event("", "item-11", "view", time=NOON), event("", "item-16", "view", time=NOON)]
+
+    def answers() -> list[list[str]]:
+        both = suite.client.recommend("ann", page_size=EVERYTHING, as_of=NOON)
+        visitor = suite.client.recommend(events=seen, page_size=EVERYTHING, as_of=NOON)
+        assert not {*both.degradations, *visitor.degradations} - {
+            Degradation.DEGRADATION_PAGE_NOT_FILLED
+        }
+        return [ids(both), ids(visitor)]
+
+    before = answers()
+    made_with = tiny_bundle(tmp_path, neighbours=True)
+    shutil.copytree(made_with, suite.bundles / made_with.name, copy_function=os.link)
+    store = BundleStore(suite.bundles)
+    store.set_current(made_with.name)
+    eventually(lambda: suite.client.recommend("ann").bundle_id == made_with.name, timeout_s=60)
+    after = answers()
+    # Ann's last event was on item 8, whose neighbours are 9, which she bought, and 10.
+    for old, new, neighbour in zip(before, after, ("item-10", "item-17"), strict=True):
+        assert sorted(old) == sorted(new)
+        assert new.index(neighbour) < old.index(neighbour)
+    store.set_current(made[0].name)
+    eventually(lambda: suite.client.recommend("ann").bundle_id == made[0].name, timeout_s=60)
+    assert answers() == before
 
 
 def test_a_new_bundle_is_taken_by_all_and_no_answer_mixes_two(

@@ -1,17 +1,19 @@
 """The store of bundles: atomic, verified, and it refuses everything that was changed."""
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from groundswell.artifacts import bundle as files
 from groundswell.artifacts.errors import BundleError
 from groundswell.artifacts.store import BundleStore, load_bundle
-from tests.support.bundles import CATEGORIES, DIMENSION, ITEMS, tiny_bundle
+from tests.support.bundles import CATEGORIES, DIMENSION, ITEMS, NEIGHBOURS, tiny_bundle
 
 
 @pytest.fixture(scope="module")
@@ -111,3 +113,116 @@ def test_vectors_that_are_not_finite_are_never_published(copy: Path, tmp_path: P
         with pytest.raises(BundleError, match="not finite"):
             store.publish(folder, bundle.manifest)
     assert [path.name for path in store.root.iterdir()] == []
+
+
+def _published(bundle: Path, root: Path, change: Callable[[Path], object]) -> Path:
+    """Publish a copy of a bundle, linked to its files, after a change that replaces some."""
+    store = BundleStore(root)
+    manifest = load_bundle(bundle).manifest
+    with store.workspace() as folder:
+        shutil.copytree(bundle, folder, dirs_exist_ok=True, copy_function=os.link)
+        (folder / "manifest.json").unlink()
+        change(folder)
+        return store.path(store.publish(folder, manifest))
+
+
+@pytest.fixture(scope="module")
+def with_neighbours(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_bundle(tmp_path_factory.mktemp("neighbours"), neighbours=True)
+
+
+def test_neighbours_are_there_where_the_manifest_describes_them(
+    bundles: Path, with_neighbours: Path
+) -> None:
+    assert load_bundle(bundles).neighbours() is None
+    bundle = load_bundle(with_neighbours)
+    assert bundle.manifest.neighbours == NEIGHBOURS
+    assert isinstance(bundle.neighbour_rows.base, np.memmap)
+    assert not bundle.neighbour_similarities.flags.writeable
+    neighbours = bundle.neighbours()
+    assert neighbours is not None
+    found = neighbours.short(np.array([4]))
+    assert found.rows.tolist() == [5, 6]
+    assert found.scores.tolist() == [3.0 * 0.75, 3.0 * 0.25]
+
+
+def _rows(value: int) -> Callable[[Path], object]:
+    def change(folder: Path) -> None:
+        rows = np.load(folder / files.NEIGHBOUR_ROWS)
+        rows[2, 1] = value
+        _array(files.NEIGHBOUR_ROWS, rows)(folder)
+
+    return change
+
+
+def _similarities(value: float) -> Callable[[Path], object]:
+    def change(folder: Path) -> None:
+        similarities = np.load(folder / files.NEIGHBOUR_SIMILARITIES)
+        similarities[2, 1] = value
+        _array(files.NEIGHBOUR_SIMILARITIES, similarities)(folder)
+
+    return change
+
+
+def _array(name: str, array: NDArray[np.generic]) -> Callable[[Path], object]:
+    def change(folder: Path) -> None:
+        (folder / name).unlink(missing_ok=True)
+        np.save(folder / name, array)
+
+    return change
+
+
+def _content(content: bytes) -> Callable[[Path], object]:
+    def change(folder: Path) -> None:
+        (folder / files.NEIGHBOUR_ROWS).unlink()
+        (folder / files.NEIGHBOUR_ROWS).write_bytes(content)
+
+    return change
+
+
+_SHAPE = (len(ITEMS), NEIGHBOURS.count)
+_BAD_NEIGHBOURS: dict[str, tuple[str, Callable[[Path], object]]] = {
+    "no rows": (files.NEIGHBOUR_ROWS, lambda b: (b / files.NEIGHBOUR_ROWS).unlink()),
+    "no similarities": (
+        files.NEIGHBOUR_SIMILARITIES,
+        lambda b: (b / files.NEIGHBOUR_SIMILARITIES).unlink(),
+    ),
+    "empty": ("neighbours", _content(b"")),
+    "text": ("neighbours", _content(b"no array at all")),
+    "too few": ("int32", _array(files.NEIGHBOUR_ROWS, np.zeros((3, 3), np.int32))),
+    "too many a row": (
+        "float16",
+        _array(files.NEIGHBOUR_SIMILARITIES, np.zeros((len(ITEMS), 4), np.float16)),
+    ),
+    "wide rows": ("int32", _array(files.NEIGHBOUR_ROWS, np.zeros(_SHAPE, np.int64))),
+    "wide similarities": (
+        "float16",
+        _array(files.NEIGHBOUR_SIMILARITIES, np.zeros(_SHAPE, np.float32)),
+    ),
+    "objects": (
+        "neighbours",
+        _array(files.NEIGHBOUR_SIMILARITIES, np.full(_SHAPE, None, np.object_)),
+    ),
+    "past the end": ("not within", _rows(len(ITEMS))),
+    "below nothing": ("not within", _rows(-2)),
+    "nan": ("negative or not finite", _similarities(np.nan)),
+    "infinite": ("negative or not finite", _similarities(np.inf)),
+    "negative": ("negative or not finite", _similarities(-0.5)),
+}
+
+
+@pytest.mark.parametrize(("said", "change"), _BAD_NEIGHBOURS.values(), ids=_BAD_NEIGHBOURS)
+def test_neighbours_that_do_not_fit_are_refused(
+    with_neighbours: Path, tmp_path: Path, said: str, change: Callable[[Path], object]
+) -> None:
+    with pytest.raises(BundleError, match=said) as caught:
+        _published(with_neighbours, tmp_path, change)
+    assert caught.value.reason == "BUNDLE_CORRUPT"
+
+
+def test_neighbours_that_the_manifest_does_not_describe_are_refused(
+    copy: Path, tmp_path: Path
+) -> None:
+    rows = np.zeros(_SHAPE, np.int32)
+    with pytest.raises(BundleError, match="does not describe"):
+        _published(copy, tmp_path / "other", _array(files.NEIGHBOUR_ROWS, rows))

@@ -28,6 +28,14 @@ def test_a_view_alone_does_not_make_an_item_seen() -> None:
     assert seen.item_nos.tolist() == [2]
 
 
+def test_the_history_has_every_item_whatever_was_done_with_it() -> None:
+    answer = given(3, n1=VIEW, n2=PURCHASE, n3=VIEW, n5=PURCHASE | VIEW)
+    seen = SeenCache(COUNTING, 1_000).take(b"u", answer, None)
+    assert seen is not None
+    assert seen.item_nos.tolist() == [2, 5]
+    assert sorted(seen.history.tolist()) == [1, 2, 3, 5]
+
+
 def test_which_actions_count_is_a_setting() -> None:
     packed = pack_int64([5, 6]), pack_uint32([VIEW, PURCHASE])
     assert SeenCache(VIEW, 1_000).counting(*packed).tolist() == [5]
@@ -53,7 +61,7 @@ def test_an_answer_that_leaves_out_what_is_not_held_gives_nothing() -> None:
 def test_a_user_without_events_has_seen_nothing() -> None:
     seen = SeenCache(COUNTING, 1_000).take(b"u", SeenItems(version=0), None)
     assert seen is not None
-    assert len(seen.item_nos) == 0
+    assert len(seen.item_nos) == len(seen.history) == 0
 
 
 def test_what_was_dropped_while_the_question_was_under_way_is_still_used() -> None:

@@ -1,0 +1,248 @@
+"""What a second source of each view does to a page, against sorting every item."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from groundswell.artifacts import item_index
+from groundswell.artifacts.item_index import Query
+from groundswell.artifacts.neighbours import NOTHING, Sparse
+from groundswell.artifacts.onnx_model import OnnxModel
+from groundswell.ranker_service.fusion import Fusion
+from groundswell.ranker_service.pipeline import Pipeline, Ranked, RankInput
+from tests.support.indexes import opened, random_vectors
+from tests.support.ranker import CONSTANT
+
+# The items' scores by the two views are 4, 3, 2, 1, 0 and 0, 1, 2, 3, 4.
+VECTORS = np.array([[4, 0, 0], [3, 1, 0], [2, 2, 0], [1, 3, 0], [0, 4, 0]], np.float32)
+SHORT, LONG = np.array([1, 0, 0], np.float32), np.array([0, 1, 0], np.float32)
+
+
+def sparse(**scores: float) -> Sparse:
+    """Scores of ids, named i5."""
+    rows = np.array([int(name[1:]) for name in scores], np.int64)
+    return Sparse(rows, np.array(list(scores.values()), np.float32))
+
+
+BOTH = RankInput(
+    k=5,
+    short=SHORT,
+    long=LONG,
+    short_source=sparse(i4=8.0, i1=1.0),
+    long_source=sparse(i0=2.0, i1=6.0),
+)
+
+
+@pytest.fixture
+def pipeline(gate: OnnxModel, tmp_path: Path) -> Pipeline:
+    return Pipeline(Fusion(gate, CONSTANT), opened(tmp_path, VECTORS), np.arange(5.0))
+
+
+def scores(ranked: Ranked) -> dict[int, tuple[float, float, float]]:
+    columns = (ranked.scores, ranked.short_scores, ranked.long_scores)
+    rows = zip(*(column.tolist() for column in columns), strict=True)
+    return dict(zip(ranked.ids.tolist(), rows, strict=True))
+
+
+def test_each_source_is_weighed_as_its_view(pipeline: Pipeline) -> None:
+    [ranked] = pipeline.rank([replace(BOTH, fusion_weight=0.25)])
+    assert scores(ranked) == {
+        1: (1.0 + 5.25, 0.75 + 0.25, 0.75 + 4.5),
+        4: (3.0 + 2.0, 0.0 + 2.0, 3.0),
+        3: (2.5, 0.25, 2.25),
+        0: (1.0 + 1.5, 1.0, 0.0 + 1.5),
+        2: (2.0, 0.5, 1.5),
+    }
+    assert ranked.ids.tolist() == [1, 4, 0, 3, 2]
+
+
+def test_a_forced_weight_of_one_or_zero_leaves_one_view_with_its_source(
+    pipeline: Pipeline,
+) -> None:
+    short, long = pipeline.rank([replace(BOTH, fusion_weight=w) for w in (1.0, 0.0)])
+    assert dict(zip(short.ids.tolist(), short.scores.tolist(), strict=True)) == {
+        4: 8.0,
+        0: 4.0,
+        1: 4.0,
+        2: 2.0,
+        3: 1.0,
+    }
+    assert not short.long_scores.any()
+    assert dict(zip(long.ids.tolist(), long.scores.tolist(), strict=True)) == {
+        1: 7.0,
+        4: 4.0,
+        3: 3.0,
+        0: 2.0,
+        2: 2.0,
+    }
+    assert not long.short_scores.any()
+
+
+def test_of_a_weight_per_dimension_the_mean_counts(gate: OnnxModel, tmp_path: Path) -> None:
+    learned = CONSTANT.model_copy(update={"mode": "learned"})
+    pipeline = Pipeline(Fusion(gate, learned), opened(tmp_path, VECTORS), np.zeros(0))
+    features = np.array([0.0, 1.0, 2.0], np.float32)
+    [ranked] = pipeline.rank([replace(BOTH, gate_features=features)])
+    alpha = 1 / (1 + np.exp(-features.astype(np.float64)))
+    given = scores(ranked)
+    assert given[4][1] == pytest.approx(8 * alpha.mean(), rel=1e-5)
+    assert given[0][2] == pytest.approx(2 * (1 - alpha.mean()), rel=1e-5)
+    assert given[1][1] == pytest.approx(3 * alpha[0] + alpha.mean(), rel=1e-5)
+
+
+def test_without_a_view_its_source_is_missing_and_the_other_counts_whole(
+    pipeline: Pipeline,
+) -> None:
+    short, long, nobody = pipeline.rank(
+        [
+            replace(BOTH, long=None, fusion_weight=0.25),
+            replace(BOTH, short=None, fusion_weight=0.25),
+            replace(BOTH, short=None, long=None),
+        ]
+    )
+    assert scores(short)[4] == (8.0, 8.0, 0.0)
+    assert scores(short)[1] == (4.0, 4.0, 0.0)
+    assert scores(long)[1] == (7.0, 0.0, 7.0)
+    assert scores(long)[4] == (4.0, 0.0, 4.0)
+    assert nobody.ids.tolist() == [4, 3, 2, 1, 0]
+    assert nobody.fallback
+
+
+def test_what_is_excluded_or_not_allowed_is_not_brought_back(pipeline: Pipeline) -> None:
+    allowed = np.array([True, True, True, True, False])
+    filtered, denied = pipeline.rank(
+        [replace(BOTH, allowed=allowed), replace(BOTH, exclude=np.array([4, 1]))]
+    )
+    assert sorted(filtered.ids.tolist()) == [0, 1, 2, 3]
+    assert sorted(denied.ids.tolist()) == [0, 2, 3]
+
+
+def test_ids_that_are_no_items_are_ignored(pipeline: Pipeline) -> None:
+    strange = Sparse(np.array([-1, 70, 4]), np.array([9, 9, 8], np.float32))
+    [ranked] = pipeline.rank([replace(BOTH, short_source=strange, fusion_weight=1.0)])
+    assert ranked.ids.tolist() == [4, 0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("graph", [False, True], ids=["flat", "graph"])
+def test_an_item_that_only_a_source_names_gets_on_the_page_with_its_whole_score(
+    gate: OnnxModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, graph: bool
+) -> None:
+    if graph:
+        monkeypatch.setattr(item_index, "EXACT_UP_TO", 100)
+    vectors = np.random.default_rng(0).standard_normal((3_000, 3)).astype(np.float32)
+    pipeline = Pipeline(Fusion(gate, CONSTANT), opened(tmp_path, vectors), np.zeros(0))
+    user = np.array([1, 2, 0.5], np.float32)
+    products = vectors @ user
+    worst, middle = int(products.argmin()), int(np.argsort(products)[1_500])
+    source = Sparse(np.array([worst, middle]), np.array([60.0, 1e-3], np.float32))
+    without, with_it = pipeline.rank(
+        [RankInput(k=5, short=user), RankInput(k=5, short=user, short_source=source)]
+    )
+    assert with_it.ids.tolist() == [worst, *without.ids[:4].tolist()]
+    assert with_it.scores[0] == pytest.approx(products[worst] + 60.0, rel=1e-6)
+    assert with_it.scores[1:].tobytes() == without.scores[:4].tobytes()
+
+
+def test_without_sources_or_with_empty_ones_nothing_changes(
+    gate: OnnxModel, tmp_path: Path
+) -> None:
+    rng = np.random.default_rng(1)
+    vectors = rng.standard_normal((500, 3)).astype(np.float32)
+    pipeline = Pipeline(Fusion(gate, CONSTANT), opened(tmp_path, vectors), np.zeros(0))
+    for k in (10, 500):
+        short, long = rng.standard_normal((2, 3)).astype(np.float32)
+        plain = RankInput(k=k, short=short, long=long)
+        empty = replace(plain, short_source=NOTHING, long_source=NOTHING)
+        first, second = pipeline.rank([plain]) + pipeline.rank([empty])
+        assert first.ids.tolist() == second.ids.tolist()
+        for name in ("scores", "short_scores", "long_scores"):
+            assert getattr(first, name).tobytes() == getattr(second, name).tobytes()
+
+
+@pytest.mark.parametrize("value", [-1.0, np.nan, np.inf])
+def test_a_source_that_is_negative_or_not_finite_is_refused(
+    pipeline: Pipeline, value: float
+) -> None:
+    with pytest.raises(ValueError, match="added score"):
+        pipeline.rank([replace(BOTH, short_source=sparse(i1=value))])
+
+
+def test_what_is_added_must_fit_the_parts(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="1 added scores for 2 parts"):
+        opened(tmp_path, VECTORS).search([Query(VECTORS[:2], 3, added=(NOTHING,))])
+
+
+def _coarse_source(rng: np.random.Generator, size: int, highest: int) -> Sparse:
+    """Exact in float32 at every weight of the test, so that equal totals are common."""
+    ids = rng.choice(size + 5, min(int(rng.integers(0, 120)), size), replace=False)
+    return Sparse(ids.astype(np.int64), rng.integers(0, highest, len(ids)).astype(np.float32))
+
+
+def _brute_force(
+    vectors: NDArray[np.float32], one: RankInput, alpha: float
+) -> tuple[list[int], list[float]]:
+    """Score and sort every item that passes."""
+    n = len(vectors)
+    totals = np.zeros(n)
+    views = (one.short, one.short_source, alpha), (one.long, one.long_source, 1 - alpha)
+    for vector, source, weight in views:
+        if vector is None or source is None:
+            continue
+        totals += weight * (vectors.astype(np.float64) @ vector.astype(np.float64))
+        for item, score in zip(source.rows.tolist(), source.scores.tolist(), strict=True):
+            if item < n:
+                totals[item] += weight * score
+    passing = np.ones(n, bool) if one.allowed is None else one.allowed.copy()
+    passing[one.exclude[one.exclude < n]] = False
+    order = [int(i) for i in np.lexsort((np.arange(n), -totals)) if passing[i]][: one.k]
+    return order, totals[order].tolist()
+
+
+@settings(
+    max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    seed=st.integers(0, 10_000),
+    n=st.integers(1, 500),
+    k=st.integers(1, 600),
+    highest=st.sampled_from([2, 8, 64]),
+    alpha=st.sampled_from([0.0, 0.25, 0.5, 1.0]),
+    views=st.sampled_from(["both", "short", "long"]),
+    filtered=st.booleans(),
+)
+def test_a_page_equals_scoring_and_sorting_every_item(
+    gate: OnnxModel,
+    tmp_path: Path,
+    seed: int,
+    n: int,
+    k: int,
+    highest: int,
+    alpha: float,
+    views: str,
+    filtered: bool,
+) -> None:
+    rng = np.random.default_rng(seed)
+    vectors = random_vectors(seed, n)
+    short, long = random_vectors(seed + 1, 2)
+    one = RankInput(
+        k=min(k, n),
+        short=None if views == "long" else short,
+        long=None if views == "short" else long,
+        gate_features=np.zeros(3, np.float32),
+        fusion_weight=alpha,
+        exclude=rng.integers(0, n + 5, int(rng.integers(0, 40))),
+        allowed=rng.random(n) < 0.4 if filtered else None,
+        short_source=_coarse_source(rng, n, highest),
+        long_source=_coarse_source(rng, n, highest),
+    )
+    pipeline = Pipeline(Fusion(gate, CONSTANT), opened(tmp_path, vectors), np.zeros(0))
+    [ranked] = pipeline.rank([one])
+    used = {"both": alpha, "short": 1.0, "long": 0.0}[views]
+    ids, totals = _brute_force(vectors, one, used)
+    assert ranked.ids.tolist() == ids
+    assert ranked.scores.tolist() == totals
