@@ -76,7 +76,8 @@ def contenders(
     strongest = np.argpartition(totals, -k)[-k:] if k < len(totals) else np.arange(len(totals))
     near = np.union1d(found, added.places[strongest])
     products = (rows.vectors(near) @ vector).astype(np.float64)
-    bar = np.partition(added.add_to(products[:, None], near).sum(1), -k)[-k]
+    added_near = added.add_to(np.zeros((len(near), len(added.parts))), near).sum(1)
+    bar = np.partition(products + added_near, -k)[-k]
     slack += 2 * float(np.finfo(np.float32).eps) * abs(bar)
     # No inner product is above the best one, so what is added rules most items out by itself: to
     # gather the vectors of all of them would cost more than the search.
