@@ -1,13 +1,10 @@
-"""A user's events → the chunks, the tail and the newest events that a profile is made of."""
+"""A user's events → the chunks and the newest events that a profile is made of."""
 
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from groundswell.features.chunks import num_full_chunks
 from groundswell.features.text import chunk_text, content_hash
@@ -68,8 +65,6 @@ class CutHistory:
     """All full chunks, those before the cut too."""
     chunks: list[Chunk]
     """The full chunks after the place where the cut starts."""
-    tail_items: list[int]
-    """Item numbers of the events after the last full chunk."""
     recent: bytes
     """The newest events of the whole history; see `recent`."""
 
@@ -124,21 +119,9 @@ def _cut(user_no: int, rows: Sequence[Any], start: Start, spec: Spec) -> CutHist
         events[-1].time_us if events else start.place[0],
         start.num_chunks + len(chunks),
         chunks,
-        [event.item_no for event in events[len(chunks) * size :]],
         recent.with_newer(start.recent, rows, first_is_held=first_stays),
     )
 
 
 def _key(row: Any) -> OrderKey:
     return row.time_us, row.ordinal, row.event_id
-
-
-def tail_vector(
-    items: Sequence[int], text_vectors: Mapping[int, bytes], dimension: int
-) -> tuple[NDArray[np.float32], int]:
-    """Return the mean of the items' text vectors [t] and how many had one; zeros without any."""
-    known = [np.frombuffer(text_vectors[n], "<f4") for n in items if n in text_vectors]
-    if not known:
-        return np.zeros(dimension, np.float32), 0
-    mean: NDArray[np.float32] = np.stack(known).mean(0, dtype=np.float64).astype(np.float32)
-    return mean, len(known)

@@ -1,4 +1,4 @@
-"""The item vectors that one bundle gives the items of the catalogue, held while they are right."""
+"""The vectors that one head of a bundle gives the items of the catalogue, held while right."""
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence, Set
 
@@ -14,11 +14,11 @@ _MAX_CHANGES = 10_000
 
 
 Encode = Callable[[Sequence[ItemText]], Awaitable[dict[int, NDArray[np.float32]]]]
-"""Items → their vectors [d], by number."""
+"""Items → their vectors, by number."""
 
 
 class ItemVectors:
-    """The vectors of the items that were asked for last, the same that `WatchItems` sends.
+    """The vectors of the items that were asked for last.
 
     They are right up to a revision of the catalogue, which `follow` moves on. What changed is
     remembered for those who hold what was made of it. It belongs to the event loop.

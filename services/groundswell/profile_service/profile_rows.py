@@ -1,31 +1,25 @@
 """What the worker finds of a user → the rows that it stores."""
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from groundswell.profile_service.histories import Chunk, CutHistory, tail_vector
+from groundswell.profile_service.histories import Chunk, CutHistory
 from groundswell.profile_service.store.database import now_us
 from groundswell.profile_service.store.profiles import Spec
 
 _LARGEST_HALF = 65_504.0
 
 
-def profile_row(
-    history: CutHistory, spec: Spec, text_vectors: Mapping[int, bytes], dimension: int
-) -> dict[str, Any]:
-    """Write a history as a row of `profiles`; item texts as far as they have vectors [t]."""
-    vector, length = tail_vector(history.tail_items, text_vectors, dimension)
+def profile_row(history: CutHistory, spec: Spec) -> dict[str, Any]:
+    """Write a history as a row of `profiles`."""
     return spec._asdict() | {
         "user_no": history.user_no,
         "covered_sequence": history.covered_sequence,
         "covered_us": now_us(),
         "last_event_us": history.last_event_us,
         "num_chunks": history.num_chunks,
-        "tail_length": length,
-        "tail_vector": vector.astype("<f4").tobytes(),
         "recent": history.recent,
     }
 

@@ -111,11 +111,9 @@ profiles = Table(
     Column("covered_us", BigInteger, nullable=False),
     Column("last_event_us", BigInteger, nullable=False),
     Column("num_chunks", Integer, nullable=False),
-    Column("tail_length", Integer, nullable=False),
-    Column("tail_vector", LargeBinary, nullable=False),
     Column("recent", LargeBinary, nullable=True),
 )
-"""What the profile head reads of each user besides the chunks; the tail's vector is float32.
+"""What the profile head reads of each user besides the chunks.
 
 `recent` are the newest events, laid out as in the module `recent`; null where a release wrote the
 row that knew none: the worker covers such a row again.

@@ -1,7 +1,7 @@
 """The encoder worker: claims stale items and users, encodes their texts in batches, stores them."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence, Set
+from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from typing import Any, Protocol
@@ -35,11 +35,9 @@ from groundswell.serving.telemetry import count
 _log = structlog.get_logger(__name__)
 
 _AFTER_OUTAGE_S = 1.0
-_ITEMS_FIRST_S = 0.5
-"""A user whose tail has an item without a vector is looked at again after this."""
 _MAX_BACK_OFF_S = 300.0
 HOPELESS = 5
-"""After so many attempts nothing waits for an item any more."""
+"""After so many attempts nothing waits for an item or a user any more."""
 _SLICE = 256
 """Texts that are encoded between two chances to stop."""
 
@@ -213,9 +211,6 @@ class Worker:
     async def _encode_users(self, claim: Claim, user_nos: list[int]) -> None:
         async with self._database.read() as connection:
             histories, stored = await self._cut_histories(connection, user_nos)
-            tails = {item for history in histories for item in history.tail_items}
-            vectors = await item_statements.text_vectors(connection, tails, self.spec.fingerprint)
-            awaited = await self._items.awaited(connection, tails - vectors.keys(), HOPELESS)
         new = [
             (history.user_no, chunk)
             for history in histories
@@ -227,7 +222,7 @@ class Worker:
             chunk_row(user_no, self.spec, chunk, vector)
             for (user_no, chunk), vector in zip(new, encoded, strict=True)
         ]
-        await self._store_users(claim, histories, chunk_rows, vectors, awaited)
+        await self._store_users(claim, histories, chunk_rows)
         count("chunks_encoded", amount=len(chunk_rows))
 
     async def _cut_histories(
@@ -260,18 +255,14 @@ class Worker:
         claim: Claim,
         histories: list[CutHistory],
         chunk_rows: list[dict[str, Any]],
-        text_vectors: Mapping[int, bytes],
-        awaited: Set[int],
     ) -> None:
         async with self._database.write() as connection:
             held = await self._users.still_held(connection, claim, [h.user_no for h in histories])
             own = [h for h in histories if h.user_no in held]
             rows = [r for r in chunk_rows if r["user_no"] in held]
             await profile_statements.put_chunks(connection, rows)
-            t = self._encoder.dimension
-            profiles = [profile_row(h, self.spec, text_vectors, t) for h in own]
+            profiles = [profile_row(history, self.spec) for history in own]
             await profile_statements.put_profiles(connection, profiles)
-            waiting = {h.user_no for h in own if not awaited.isdisjoint(h.tail_items)}
-            covered = {h.user_no: h.covered_sequence for h in own if h.user_no not in waiting}
-            await self._users.finish(connection, claim, covered)
-            await self._users.release(connection, claim, waiting, _ITEMS_FIRST_S)
+            await self._users.finish(
+                connection, claim, {h.user_no: h.covered_sequence for h in own}
+            )

@@ -6,48 +6,16 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from groundswell.artifacts.store import load_bundle
 from groundswell.client import GroundswellClient, event, item, vector_values
-from groundswell.features.chunks import chunk_ages
-from groundswell.features.text import chunk_text, item_text
+from groundswell.features.text import item_text
 from tests.integration.profile.support import Service
-from tests.support.bundles import CATEGORIES, CHUNK_LENGTH, DIMENSION, ITEMS
+from tests.support.bundles import CATEGORIES, DIMENSION, ITEMS
 from tests.support.processes import ROOT, SECRET, free_port, service_process
 
 _START = 1_700_000_000
-
-
-def test_the_long_vector_is_what_the_bundles_head_says_of_the_history(
-    client: GroundswellClient, bundles: Path
-) -> None:
-    places = [3, 1, 4, 1, 5, 9, 2, 6, 5, 3]
-    client.append_events(
-        event("long", ITEMS[p][0], time=_START + 86_400 * n) for n, p in enumerate(places)
-    )
-    for _ in client.refresh_profiles(["long"]):
-        pass
-    profile = client.get_profile("long")
-    bundle = load_bundle(bundles)
-    encoder = bundle.text_encoder()
-    full = [places[k : k + CHUNK_LENGTH] for k in (0, CHUNK_LENGTH)]
-    chunks = encoder.encode([chunk_text([ITEMS[p][1] for p in chunk]) for chunk in full])
-    tail = encoder.encode([item_text(ITEMS[p][1], ITEMS[p][2]) for p in places[8:]]).mean(0)
-    day_us = 86_400_000_000
-    ages = chunk_ages(np.array([3, 7]) * day_us, 9 * day_us, use_time=True)
-    expected = bundle.profile_head().run(
-        chunk_vectors=chunks[None],
-        chunk_ages=ages[None],
-        num_chunks=np.array([2]),
-        tail_vectors=tail[None],
-        tail_lengths=np.array([2]),
-    )
-    # Chunks are stored as float16.
-    assert vector_values(profile.vector) == pytest.approx(expected[0], abs=2e-3)
-    assert (profile.num_covered_events, profile.num_events, profile.stale) == (10, 10, False)
-    assert profile.last_event_time.seconds == _START + 9 * 86_400
 
 
 def test_seen_items_come_with_their_actions_and_not_twice(client: GroundswellClient) -> None:

@@ -1,14 +1,19 @@
 """The long-term vector that is served is the one that training's inputs give for the same log."""
 
+import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
+from torch import nn
 
+from groundswell.artifacts import bundle as files
 from groundswell.artifacts.bundle import Bundle
-from groundswell.artifacts.store import load_bundle
+from groundswell.artifacts.store import BundleStore, load_bundle
+from groundswell.models.profile_encoder import ProfileEncoder
 from groundswell.profile_service.encoder import ProfileModels
 from groundswell.profile_service.events import NewEvent
 from groundswell.profile_service.profiles import Profiles
@@ -16,10 +21,19 @@ from groundswell.profile_service.store.events import EventContent
 from groundswell.profile_service.store.items import ItemContent
 from groundswell.serving.pseudonym import Pseudonymizer
 from groundswell.trainer.data import Prepared, load_prepared
+from groundswell.trainer.export import Input, export
 from groundswell.trainer.inputs import ChunkTable, Histories, cut_chunks
 from groundswell.trainer.prepare import prepare
 from tests.integration.profile.support import Memory, open_memory
-from tests.support.bundles import ITEMS, tiny_bundle
+from tests.support.bundles import (
+    CONTEXT_DIMENSION,
+    DIMENSION,
+    ITEMS,
+    MAX_CHUNKS,
+    RECENT_LENGTH,
+    TEXT_DIMENSION,
+    tiny_bundle,
+)
 from tests.support.processes import SECRET
 
 USERS = 12
@@ -29,7 +43,49 @@ NEW_ITEMS = 4
 
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    return load_bundle(tiny_bundle(tmp_path_factory.mktemp("bundles"), items=ITEMS[:-NEW_ITEMS]))
+    """The tiny bundle around a profile head that was exported as training exports it."""
+    root = tmp_path_factory.mktemp("bundles")
+    tiny = load_bundle(tiny_bundle(root, items=ITEMS[:-NEW_ITEMS]))
+    store = BundleStore(root)
+    with store.workspace() as folder:
+        shutil.copytree(tiny.path, folder, dirs_exist_ok=True)
+        (folder / "manifest.json").unlink()
+        export_profile(folder / files.PROFILE_HEAD)
+        bundle_id = store.publish(folder, tiny.manifest.model_copy(update={"files": {}}))
+    return store.load(bundle_id)
+
+
+def export_profile(path: Path) -> None:
+    torch.manual_seed(1)
+    encoder = ProfileEncoder(
+        DIMENSION,
+        TEXT_DIMENSION,
+        CONTEXT_DIMENSION,
+        MAX_CHUNKS,
+        RECENT_LENGTH,
+        width=16,
+        num_blocks=1,
+        num_heads=2,
+        dropout=0.0,
+    ).eval()
+    # Training begins with texts that say nothing; here they shall count.
+    nn.init.normal_(encoder.out_text.weight)
+    inputs = {
+        "chunk_vectors": torch.randn(2, 3, TEXT_DIMENSION),
+        "chunk_ages": torch.rand(2, 3),
+        "num_chunks": torch.tensor([3, 0]),
+        "recent_vectors": torch.randn(2, 4, CONTEXT_DIMENSION),
+        "recent_actions": torch.ones(2, 4, dtype=torch.int64),
+        "recent_gaps": torch.rand(2, 4),
+        "recent_starts": torch.zeros(2, 4),
+        "recent_lengths": torch.tensor([4, 1]),
+    }
+    length_of = {"chunk": "chunks", "recent": "events"}
+    dims = [
+        Input(name, ("batch", length_of[name.split("_")[0]]) if value.ndim > 1 else ("batch",))
+        for name, value in inputs.items()
+    ]
+    export(encoder, path, dims, "long_vectors", [tuple(inputs.values())])
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,6 @@ from groundswell.profile_service.histories import (
     Start,
     cut,
     start_of,
-    tail_vector,
 )
 from groundswell.profile_service.recent import LAYOUT, unpack
 from groundswell.profile_service.store.profiles import Spec
@@ -68,14 +67,13 @@ def _grown(old: list[Event], new: list[Event], *, at_hand: bool = True) -> tuple
     return start, history
 
 
-def test_a_history_is_cut_into_chunks_from_its_start_and_the_rest_is_the_tail() -> None:
+def test_a_history_is_cut_into_full_chunks_from_its_start() -> None:
     history = _whole([(n, 0, f"e{n}") for n in range(8)])
     assert [chunk.text for chunk in history.chunks] == ["Te0; Te1; Te2", "Te3; Te4; Te5"]
     first = history.chunks[0]
     assert first.content_hash == content_hash(chunk_text(["Te0", "Te1", "Te2"]), SPEC.fingerprint)
     assert first.last == (2, 0, "e2")
     assert (history.num_chunks, history.covered_sequence, history.last_event_us) == (2, 8, 7)
-    assert history.tail_items == [sum(b"e6"), sum(b"e7")]
 
 
 def test_chunks_that_end_before_the_earliest_new_event_stay() -> None:
@@ -94,7 +92,7 @@ def test_chunks_that_end_before_the_earliest_new_event_stay() -> None:
 def test_a_user_with_nothing_after_the_cut_keeps_the_end_of_the_last_chunk() -> None:
     events = [(n, 0, f"e{n}") for n in range(3)]
     _, history = _grown(events, [])
-    assert (history.num_chunks, history.chunks, history.tail_items) == (1, [], [])
+    assert (history.num_chunks, history.chunks) == (1, [])
     assert (history.last_event_us, history.covered_sequence) == (2, 3)
     assert history.recent == _whole(events).recent
 
@@ -135,7 +133,6 @@ def test_cutting_what_is_new_ends_where_cutting_everything_does(
     start, history = _grown(old_events, new_events, at_hand=at_hand)
     whole = _whole(old_events + new_events)
     assert history.chunks == whole.chunks[start.num_chunks :]
-    assert history.tail_items == whole.tail_items
     assert (history.num_chunks, history.last_event_us) == (whole.num_chunks, whole.last_event_us)
     assert history.recent == whole.recent
     # What stays is what it was.
@@ -168,11 +165,3 @@ def test_what_is_at_hand_says_what_the_models_are_trained_on() -> None:
     starts = session_starts(times_us, [row.session_id for row in rows])
     assert unpack(history.recent)["starts_session"].tolist() == starts[-MAX_RECENT:].tolist()
     assert 0 < starts[-MAX_RECENT:].sum() < MAX_RECENT
-
-
-def test_a_tail_is_the_mean_of_the_texts_that_are_known_and_counts_them() -> None:
-    texts = {1: np.array([1, 2], "<f4").tobytes(), 2: np.array([3, 4], "<f4").tobytes()}
-    vector, length = tail_vector([1, 2, 2, 9], texts, 2)
-    assert (vector.tolist(), length) == ([np.float32(7 / 3), np.float32(10 / 3)], 3)
-    vector, length = tail_vector([9], texts, 2)
-    assert (vector.tolist(), length) == ([0, 0], 0)

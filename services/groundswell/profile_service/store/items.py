@@ -171,16 +171,6 @@ async def item_texts_by_number(
     return [ItemText(*row) for row in await connection.execute(statement)]
 
 
-async def text_vectors(
-    connection: AsyncConnection, item_nos: Collection[int], fingerprint: str
-) -> dict[int, bytes]:
-    """Return the text vectors of the items that have one, by number."""
-    statement = select(item_texts.c.item_no, item_texts.c.vector).where(
-        item_texts.c.item_no.in_(item_nos), item_texts.c.fingerprint == fingerprint
-    )
-    return {row.item_no: row.vector for row in await connection.execute(statement)}
-
-
 async def text_hashes(
     connection: AsyncConnection, item_nos: Collection[int], fingerprint: str
 ) -> dict[int, bytes]:

@@ -1,4 +1,4 @@
-"""Statements about profiles: the chunks and the tail that the profile head reads."""
+"""Statements about profiles: the chunks and the newest events that the profile head reads."""
 
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple

@@ -144,15 +144,6 @@ class WorkList:
         )
         await connection.execute(statement)
 
-    async def awaited(
-        self, connection: AsyncConnection, subjects: Collection[int], max_attempts: int
-    ) -> set[int]:
-        """Return those `subjects` that are on the list and have not failed too often."""
-        statement = select(self._subject).where(
-            self._subject.in_(subjects), self._table.c.attempt < max_attempts
-        )
-        return set((await connection.execute(statement)).scalars())
-
     async def newest_mark(self, connection: AsyncConnection) -> int:
         """Return the latest time at which anything that waits was marked; 0 without any."""
         newest = await connection.execute(select(func.max(self._table.c.marked_us)))

@@ -1,4 +1,4 @@
-"""Profiles keep the newest events of each history at hand.
+"""Profiles keep the newest events of each history at hand, in place of their mean text vector.
 
 Rows of before have none: the worker finds them when it starts, and covers them again from what is
 stored, without encoding a chunk.
@@ -12,5 +12,7 @@ down_revision = "0001"
 
 
 def upgrade() -> None:
-    """Add the column that earlier releases do not write."""
+    """Add the column that earlier releases do not write, and drop what is not read any more."""
     op.add_column("profiles", sa.Column("recent", sa.LargeBinary, nullable=True))
+    op.drop_column("profiles", "tail_length")
+    op.drop_column("profiles", "tail_vector")
