@@ -39,13 +39,14 @@ class ProfileInputs(NamedTuple):
     recent: WindowInputs
     """The newest events that the profile knows."""
 
-    def named(self, item_vectors: NDArray[np.float32]) -> dict[str, NDArray[Any]]:
-        """Return the inputs of the exported head; `item_vectors` [N, d] are those of all items."""
+    def named(self, contexts: NDArray[np.float32]) -> dict[str, NDArray[Any]]:
+        """Return the inputs of the exported head; `contexts` [N, c] are the vectors of all items
+        as a history holds them."""
         return {
             "chunk_vectors": self.chunk_vectors,
             "chunk_ages": self.chunk_ages,
             "num_chunks": self.num_chunks,
-            "recent_vectors": item_vectors[self.recent.rows],
+            "recent_vectors": contexts[self.recent.rows],
             "recent_actions": self.recent.actions,
             "recent_gaps": self.recent.gaps,
             "recent_starts": self.recent.starts,

@@ -15,26 +15,24 @@ from typing import cast
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from groundswell.models.item_head import ItemHead
 from groundswell.models.layers import use_bfloat16
-from groundswell.models.profile_encoder import ProfileEncoder
-from groundswell.models.session_transformer import SessionTransformer
 from groundswell.trainer.batches import (
     ProfileBatch,
     SessionBatch,
     profile_batches,
     session_batches,
 )
-from groundswell.trainer.config import TrainConfig
 from groundswell.trainer.inputs import Chunks, ChunkTable, Histories, WindowInputs, windows_before
 from groundswell.trainer.run import Run, to_tensor
 from groundswell.trainer.sampling import TrainingLog
 from groundswell.trainer.step_items import ItemSource, StepItems
 from groundswell.trainer.texts import EncodedTexts
 from groundswell.trainer.validation import Best, Validation
+from groundswell.trainer.view_models import ViewModels
 
 NAME = "views"
 PROFILE_NAME = "profile"
@@ -42,35 +40,6 @@ _TEXT_SCALE = 0.02
 _BATCH = 512
 _PROFILE_EPOCHS = 30
 _PROFILE_EPOCHS_WITHOUT_VALIDATION = 3
-
-
-class _Models(nn.Module):
-    """What is trained together."""
-
-    def __init__(self, num_items: int, text_dimension: int, recent: int, config: TrainConfig):
-        super().__init__()
-        d = config.dimension
-        self.item_head = ItemHead(num_items, d, text_dimension)
-        self.context_head = ItemHead(num_items, config.width, text_dimension)
-        self.session = SessionTransformer(
-            d,
-            config.window_length,
-            width=config.width,
-            num_blocks=config.num_blocks,
-            num_heads=config.num_heads,
-            dropout=config.dropout,
-        )
-        self.profile = ProfileEncoder(
-            d,
-            text_dimension,
-            config.width,
-            config.max_chunks,
-            recent,
-            width=config.width,
-            num_blocks=config.profile_blocks,
-            num_heads=config.num_heads,
-            dropout=config.dropout,
-        )
 
 
 class ViewsStage:
@@ -84,7 +53,7 @@ class ViewsStage:
         self._chunks = ChunkTable(prepared, chunks, texts.chunks)
         self._histories = Histories(prepared, self._chunks, config.max_chunks, self.recent_length)
         num_items, text_dimension = texts.items.shape
-        trained = _Models(num_items, text_dimension, self.recent_length, config)
+        trained = ViewModels(num_items, text_dimension, self.recent_length, config)
         for head in (trained.item_head, trained.context_head):
             head.fit_texts(torch.from_numpy(texts.items))
             # Text starts as small as the ids do: it must not drown them.
@@ -110,7 +79,7 @@ class ViewsStage:
         )
         # Validation and serving use the mean over the last steps: it ranks better than any one.
         self._mean = AveragedModel(self._trained, multi_avg_fn=get_ema_multi_avg_fn(config.ema))
-        served = cast(_Models, self._mean.module)
+        served = cast(ViewModels, self._mean.module)
         self.item_head, self.context_head = served.item_head, served.context_head
         self.session, self.profile = served.session, served.profile
 

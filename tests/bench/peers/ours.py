@@ -9,13 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
 from groundswell.artifacts.store import load_bundle
 from groundswell.trainer.data import EVENTS, ITEMS, META, USERS
 from tests.support.cli import COMMAND
 
-FIXED = {"dimension": 64, "width": 64, "num_blocks": 2}
+FIXED = {"dimension": 64, "width": 64, "num_blocks": 2, "batch_windows": 32}
 """What both sides have in common, whatever the defaults are."""
 
 VIEWS = ("fused", "short")
@@ -75,7 +73,7 @@ def train_and_evaluate(
     return Ours(
         config=training["config"],
         window_length=manifest.window_length,
-        curves=_curves(training) if "curves" in training else _logged_curves(prepared),
+        curves=_curves(training),
         validation={view: manifest.metrics[f"validation.{view}.ndcg@10"] for view in VIEWS},
         seconds=training["seconds"],
         figures=json.loads(figures.read_text()),
@@ -96,21 +94,3 @@ def _curves(training: Mapping[str, Any]) -> dict[str, Curve]:
         for stage, curve in found.items()
         if curve["ndcg"]
     }
-
-
-def _logged_curves(prepared: Path) -> dict[str, Curve]:
-    """Read the curves from the run's TensorBoard log, whose first event is written at its start."""
-    log = EventAccumulator(str(next((prepared / "tensorboard").iterdir())))
-    log.Reload()
-    began = log.FirstEventTimestamp()
-    curves = {}
-    for tag in log.Tags()["scalars"]:
-        stage, _, name = tag.partition("/")
-        if name == "validation_ndcg@10":
-            points = log.Scalars(tag)
-            curves[stage] = Curve(
-                [point.value for point in log.Scalars(f"{stage}/loss")],
-                [point.value for point in points],
-                [point.wall_time - began for point in points],
-            )
-    return curves

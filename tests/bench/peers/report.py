@@ -17,7 +17,7 @@ TARGET = 0.5
 _K = 10
 _NEAR = 0.95
 """Of the best, which itself may come late by luck."""
-_SHORT_STAGE = "session"
+_SHORT_STAGE = "views"
 
 
 @dataclass(frozen=True)
