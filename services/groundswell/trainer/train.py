@@ -19,7 +19,8 @@ from groundswell.trainer.config import TrainConfig
 from groundswell.trainer.data import TEXT_VECTORS, TRAIN, Prepared
 from groundswell.trainer.errors import DataError
 from groundswell.trainer.export import Trained, export_models, write_tables
-from groundswell.trainer.fusion_stage import Fused, Views, train_fusion, weigh_sources
+from groundswell.trainer.fusing import Views
+from groundswell.trainer.fusion_stage import Fused, train_fusion, weigh_sources
 from groundswell.trainer.inputs import Chunks, cut_chunks, gate_inputs
 from groundswell.trainer.interest_stage import calibrate, train_interests
 from groundswell.trainer.leakage import check_leakage
