@@ -27,13 +27,6 @@ class Targets(NamedTuple):
     weights_n: NDArray[np.float32]
 
 
-class SessionBatch(NamedTuple):
-    """A step of the session Transformer."""
-
-    window: WindowInputs
-    targets: Targets
-
-
 class ChunkInputs(NamedTuple):
     """What the states of a batch may read as text."""
 
@@ -43,22 +36,23 @@ class ChunkInputs(NamedTuple):
     """How many of the chunks each state has."""
 
 
-class ProfileBatch(NamedTuple):
-    """A step of the profile encoder."""
+class Batch(NamedTuple):
+    """A step of either encoder."""
 
     window: WindowInputs
     targets: Targets
     chunks: ChunkInputs | None
+    """None where nothing is read as text."""
 
 
 def session_batches(
     log: TrainingLog, config: TrainConfig, rng: np.random.Generator
-) -> Iterator[SessionBatch]:
+) -> Iterator[Batch]:
     """Yield an epoch: each training target once, from the state right before it."""
     for windows in _windows(log, config.window_length, config.batch_windows, rng):
         window_n, slot_n, events_n = _targets(log, windows)
         if len(events_n):
-            yield SessionBatch(_inputs(log, windows), _due(log, window_n, slot_n, events_n))
+            yield Batch(_inputs(log, windows), _due(log, window_n, slot_n, events_n), None)
 
 
 def profile_batches(
@@ -67,7 +61,7 @@ def profile_batches(
     recent_length: int,
     config: TrainConfig,
     rng: np.random.Generator,
-) -> Iterator[ProfileBatch]:
+) -> Iterator[Batch]:
     """Yield an epoch: each training target once, from a state that may lack what came last.
 
     In production a profile mostly ends with the session before, and always some events ago. So a
@@ -81,7 +75,7 @@ def profile_batches(
         stale_n = _staleness(log, events_n, config, rng)
         # A window starts with a state of its own: of nothing, where it is cut out of a history.
         known_n = np.maximum(slot_n - stale_n, np.minimum(slot_n, 1))
-        yield ProfileBatch(
+        yield Batch(
             _inputs(log, windows),
             _due(log, window_n, known_n, events_n),
             None if chunks is None else _chunk_inputs(log, windows, chunks, config.max_chunks),

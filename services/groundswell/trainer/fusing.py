@@ -22,7 +22,11 @@ class Views(NamedTuple):
     features: Tensor
     """[n, 3]"""
     sources: Sources
-    """Of both, weighed."""
+    """Of both."""
+
+    def weighed(self, short_weight: float, long_weight: float) -> "Views":
+        """Return them with a weight for each source."""
+        return self._replace(sources=self.sources.weighed(short_weight, long_weight))
 
     def take(self, rows_b: Tensor) -> "Views":
         """Return some of the positions."""

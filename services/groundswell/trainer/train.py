@@ -112,21 +112,17 @@ def _train_models(
 
     similarities = item_similarities(prepared)
 
-    def views(events: NDArray[np.int64], short_weight: float, long_weight: float) -> Views:
+    def views(events: NDArray[np.int64]) -> Views:
         features = to_tensor(gate_inputs(prepared, events, config.window_length), run)
         sources = sources_before(prepared, similarities, events)
-        return Views(
-            stage.short(events).clone(),
-            stage.long(events).clone(),
-            features,
-            sources.weighed(short_weight, long_weight),
-        )
+        return Views(stage.short(events).clone(), stage.long(events).clone(), features, sources)
 
-    weights, metrics = weigh_sources(views(validation.events, 1, 1), items_Id, validation)
+    held_out = views(validation.events)
+    weights, metrics = weigh_sources(held_out, items_Id, validation)
+    held_out = held_out.weighed(*weights)
     positions = log.sample_positions(log.is_for_gate, config.max_positions, run.rng)
     ranking = Ranking(prepared, positions)
-    gate_views = views(ranking.events, *weights)
-    held_out = views(validation.events, *weights) if validation else gate_views
+    gate_views = views(ranking.events).weighed(*weights)
     fused = train_fusion(ranking, gate_views, held_out, items_Id, validation, run)
     metrics |= fused.metrics
     head = None
@@ -135,7 +131,7 @@ def _train_models(
         category_I = to_tensor(prepared.item_category.astype(np.int64), run)
         targets_n = to_tensor(prepared.items[positions].astype(np.int64), run)
         head = train_interests(
-            fused.users(views(positions, 0, 0)),
+            fused.users(views(positions)),
             category_I[targets_n],
             stage.text_only_vectors(),
             category_I,

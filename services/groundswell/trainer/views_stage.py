@@ -21,8 +21,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from groundswell.models.item_head import ItemHead
 from groundswell.models.layers import use_bfloat16
 from groundswell.trainer.batches import (
-    ProfileBatch,
-    SessionBatch,
+    Batch,
     profile_batches,
     session_batches,
 )
@@ -211,18 +210,18 @@ class ViewsStage:
             if long is not None:
                 yield self._profile_loss(long, None), len(long.targets.items_n)
 
-    def _profile_batches(self, chunks: ChunkTable | None) -> Iterator[ProfileBatch]:
+    def _profile_batches(self, chunks: ChunkTable | None) -> Iterator[Batch]:
         self._trained.train()
         config, rng = self._run.config, self._run.rng
         return profile_batches(self._log, chunks, self.recent_length, config, rng)
 
-    def _session_loss(self, batch: SessionBatch) -> Tensor:
+    def _session_loss(self, batch: Batch) -> Tensor:
         session = self._trained.session
         items = self._step_items(batch, None)
         states_BTw = session.states(*self._read(batch.window, items.window_vectors))
         return self._loss(session.project(states_BTw[self._at(batch)]), batch, items)
 
-    def _profile_loss(self, batch: ProfileBatch, items_Id: Tensor | None) -> Tensor:
+    def _profile_loss(self, batch: Batch, items_Id: Tensor | None) -> Tensor:
         """With `items_Id` the items stand still."""
         profile = self._trained.profile
         contexts_BMc = self._contexts(batch.window)
@@ -246,17 +245,13 @@ class ViewsStage:
         contexts: Tensor = self._trained.context_head.place(self._texts_It[used], used, keep)
         return contexts[place_BM]
 
-    def _step_items(
-        self, batch: SessionBatch | ProfileBatch, frozen_Id: Tensor | None
-    ) -> StepItems:
+    def _step_items(self, batch: Batch, frozen_Id: Tensor | None) -> StepItems:
         rows, targets = (
             to_tensor(x, self._run) for x in (batch.window.rows, batch.targets.items_n)
         )
         return self._items.step(rows, targets, frozen_Id)
 
-    def _loss(
-        self, users_nd: Tensor, batch: SessionBatch | ProfileBatch, items: StepItems
-    ) -> Tensor:
+    def _loss(self, users_nd: Tensor, batch: Batch, items: StepItems) -> Tensor:
         return items.loss(users_nd, to_tensor(batch.targets.weights_n, self._run))
 
     def _read(self, window: WindowInputs, vectors_BLv: Tensor) -> tuple[Tensor, ...]:
@@ -270,7 +265,7 @@ class ViewsStage:
         drawn_BL1 = torch.rand((*vectors_BLv.shape[:2], 1), device=self._run.device)
         return vectors_BLv * ((drawn_BL1 >= share) / (1 - share))
 
-    def _at(self, batch: SessionBatch | ProfileBatch) -> tuple[Tensor, Tensor]:
+    def _at(self, batch: Batch) -> tuple[Tensor, Tensor]:
         targets = batch.targets
         return to_tensor(targets.window_n, self._run), to_tensor(targets.slot_n, self._run)
 

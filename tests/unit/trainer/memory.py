@@ -8,7 +8,7 @@ import polars as pl
 
 from groundswell.features.actions import DISLIKE, action_number
 from groundswell.features.window import session_starts
-from groundswell.trainer.data import TRAIN, Prepared
+from groundswell.trainer.data import TEST, TRAIN, VALIDATION, Prepared
 
 MINUTE_US = 60 * 1_000_000
 
@@ -67,3 +67,14 @@ def prepared_of(
         categories=("even", "odd"),
         meta={},
     )
+
+
+HELD_OUT = (VALIDATION, TEST)
+"""The last two events of a history, kept out of training."""
+
+
+def random_log(users: int = 60, items: int = 30) -> Prepared:
+    """A log of random histories, always the same; two more items have no event."""
+    rng = np.random.default_rng(1)
+    histories = [rng.integers(items, size=rng.integers(4, 45)).tolist() for _ in range(users)]
+    return prepared_of(histories, held_out=[HELD_OUT] * users, num_items=items + 2)

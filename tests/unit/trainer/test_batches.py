@@ -7,7 +7,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from groundswell.trainer.batches import ProfileBatch, Targets, profile_batches, session_batches
+from groundswell.trainer.batches import Batch, Targets, profile_batches, session_batches
 from groundswell.trainer.config import TrainConfig
 from groundswell.trainer.data import TEST, VALIDATION, Prepared
 from groundswell.trainer.inputs import ChunkTable, WindowInputs, cut_chunks
@@ -49,7 +49,7 @@ def test_the_session_predicts_each_target_once_from_all_that_came_before(
     log, config = a_log(), TrainConfig(window_length=length, batch_windows=4)
     begins = log.prepared.offsets[log.prepared.users]
     drawn: Counter[int] = Counter()
-    for window, targets in session_batches(log, config, np.random.default_rng(seed)):
+    for window, targets, _ in session_batches(log, config, np.random.default_rng(seed)):
         for n, event in enumerate(targets.items_n.tolist()):
             read = events_before(window, targets, n)
             # One that has no event before it is the first of its history.
@@ -60,7 +60,7 @@ def test_the_session_predicts_each_target_once_from_all_that_came_before(
     assert drawn == Counter(np.flatnonzero(log.is_target).tolist())
 
 
-def profile_epoch(log: TrainingLog, config: TrainConfig, seed: int = 0) -> list[ProfileBatch]:
+def profile_epoch(log: TrainingLog, config: TrainConfig, seed: int = 0) -> list[Batch]:
     chunks = chunks_of(log.prepared, 3)
     return list(profile_batches(log, chunks, 12, config, np.random.default_rng(seed)))
 
@@ -143,7 +143,7 @@ def test_events_that_weigh_nothing_are_read_and_never_predicted() -> None:
     light = TrainingLog(replace(log.prepared, weights=weights))
     config = TrainConfig(batch_windows=4)
     read: set[int] = set()
-    for window, targets in session_batches(light, config, np.random.default_rng(0)):
+    for window, targets, _ in session_batches(light, config, np.random.default_rng(0)):
         assert (targets.items_n % 3 != 0).all()
         assert (targets.weights_n > 0).all()
         read |= set(window.rows.ravel().tolist())

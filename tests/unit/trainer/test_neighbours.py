@@ -5,7 +5,7 @@ import pytest
 
 from groundswell.artifacts.manifest import NeighbourSpec
 from groundswell.artifacts.neighbours import Neighbours
-from groundswell.trainer.data import TEST, VALIDATION, Prepared
+from groundswell.trainer.data import TEST
 from groundswell.trainer.neighbours import (
     DECAY,
     WINDOW_LENGTH,
@@ -13,15 +13,7 @@ from groundswell.trainer.neighbours import (
     neighbour_table,
     sources_before,
 )
-from tests.unit.trainer.memory import prepared_of
-
-HELD_OUT = (VALIDATION, TEST)
-
-
-def random_log(users: int = 40, items: int = 30) -> Prepared:
-    rng = np.random.default_rng(1)
-    histories = [rng.integers(items, size=rng.integers(4, 45)).tolist() for _ in range(users)]
-    return prepared_of(histories, held_out=[HELD_OUT] * users, num_items=items + 2)
+from tests.unit.trainer.memory import HELD_OUT, prepared_of, random_log
 
 
 def test_two_items_are_as_near_as_the_users_that_had_both() -> None:

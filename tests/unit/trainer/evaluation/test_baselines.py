@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from groundswell.trainer.data import TEST, VALIDATION, Prepared
+from groundswell.trainer.data import TEST
 from groundswell.trainer.evaluation.baselines import (
     ItemKnn,
     recent_counts,
@@ -13,15 +13,7 @@ from groundswell.trainer.evaluation.baselines import (
 )
 from groundswell.trainer.evaluation.candidates import Candidates
 from groundswell.trainer.neighbours import DECAY, NUM_NEIGHBOURS, WINDOW_LENGTH
-from tests.unit.trainer.memory import prepared_of
-
-HELD_OUT = (VALIDATION, TEST)
-
-
-def random_log(users: int = 60, items: int = 30) -> Prepared:
-    rng = np.random.default_rng(1)
-    histories = [rng.integers(items, size=rng.integers(4, 45)).tolist() for _ in range(users)]
-    return prepared_of(histories, held_out=[HELD_OUT] * users, num_items=items + 2)
+from tests.unit.trainer.memory import HELD_OUT, prepared_of, random_log
 
 
 def test_what_is_held_out_and_what_is_cold_is_not_counted() -> None:
