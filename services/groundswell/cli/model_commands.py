@@ -162,6 +162,21 @@ def train(
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Change a setting; may be repeated."),
     ] = None,
+    resume: Annotated[
+        bool,
+        typer.Option(
+            "--resume",
+            help="Go on from the last epoch of the run into --bundles that was interrupted, with "
+            "the same data, settings and seed: the result is as if it never had been.",
+        ),
+    ] = False,
+    profile: Annotated[
+        Path | None,
+        typer.Option(
+            help="Write a trace of some steps to this folder, for chrome://tracing or Perfetto, "
+            "and show which operations take the most time."
+        ),
+    ] = None,
 ) -> None:
     """Train every model on prepared data and publish them as one bundle.
 
@@ -175,7 +190,12 @@ def train(
 
     config = parse_config(settings or [])
     console = Console(stderr=True)
-    typer.echo(train_bundle(load_prepared(data), bundles, config, device, seed, console))
+    prepared = load_prepared(data)
+    typer.echo(
+        train_bundle(
+            prepared, bundles, config, device, seed, console, resume=resume, profile=profile
+        )
+    )
 
 
 def evaluate(

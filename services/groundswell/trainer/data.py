@@ -1,5 +1,6 @@
 """The prepared folder, opened for reading: what training and evaluation know about a log."""
 
+import hashlib
 import json
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -26,6 +27,12 @@ TEXT_VECTORS = "text_vectors"
 NEXT_SESSION = "next-session"
 TRAIN, VALIDATION, TEST = 0, 1, 2
 """Values of `split_of`: where an event lies; and, but for 0 = none, of `target`."""
+
+_ARRAYS = (
+    *("offsets", "items", "actions", "times_us", "values", "weights", "sessions", "starts"),
+    *("split_of", "target", "cold"),
+)
+_HASH_LENGTH = 12
 
 
 @dataclass(frozen=True)
@@ -133,6 +140,15 @@ class Prepared:
         if self.split != NEXT_SESSION:
             return events
         return self._session_begin[events].astype(np.int64)
+
+    def fingerprint(self) -> str:
+        """Name the log by all that training or a split may read of it."""
+        hasher = hashlib.sha256()
+        for name in _ARRAYS:
+            hasher.update(getattr(self, name).tobytes())
+        rest = [self.split, self.order_only, self.categories, self.item_table.rows()]
+        hasher.update(json.dumps(rest).encode())
+        return hasher.hexdigest()[:_HASH_LENGTH]
 
     def for_training(self) -> "Prepared":
         """Return the log without the events on cold items: what training may see of it.

@@ -1,10 +1,9 @@
-"""Encodes what training reads as text: items and chunks, each text once for ever."""
+"""Encodes what training reads as text: the items, and later the chunks of histories."""
 
 import hashlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,48 +23,34 @@ _TRAINED = "trained"
 _HASH_LENGTH = 12
 
 
-class EncodedTexts(NamedTuple):
-    """Text vectors, and the encoder that made them."""
+class Texts:
+    """The text encoder of a run's bundle; it encodes each text once for ever."""
 
-    items: NDArray[np.float32]
-    """[N, t]"""
-    chunks: NDArray[np.float32]
-    """[M, t]"""
-    source: str
-    fingerprint: str
+    def __init__(
+        self, items: Sequence[str], log: TrainingLog, cache: Path, bundle_folder: Path, run: Run
+    ) -> None:
+        """Put the encoder into the bundle's folder.
 
+        It is trained on `items` [N] and `log` before, where the settings say so. What `cache` holds
+        already is neither trained nor encoded again. On the CPU the exported model runs, which is
+        the faster one; on another device torch does. Raises DataError when it cannot be had.
+        """
+        config = run.config
+        source_folder, self.source = own_encoder(items, log, cache / _TRAINED, run)
+        target = bundle_folder / TEXT_ENCODER
+        put_text_encoder(source_folder, target, config.max_tokens, cache / _EXPORTS)
+        self.fingerprint = fingerprint_of(EncoderFolder(target, self.source), config.max_tokens)
+        self._cache = TextCache(cache, _encoder(target, run), self.fingerprint)
+        self.dimension = self._cache.dimension
+        self._run = run
 
-def encode_texts(
-    items: Sequence[str],
-    chunks: Sequence[str],
-    log: TrainingLog,
-    cache: Path,
-    bundle_folder: Path,
-    run: Run,
-) -> EncodedTexts:
-    """Put the text encoder into the bundle's folder and encode all texts with it.
-
-    The encoder is trained on `log` before, where the settings say so. What `cache` holds already is
-    neither trained nor encoded again. On the CPU the exported model runs, which is
-    the faster one; on another device torch does. Raises DataError when the encoder cannot be had.
-    """
-    config = run.config
-    source_folder, source = own_encoder(items, log, cache / _TRAINED, run)
-    target = bundle_folder / TEXT_ENCODER
-    put_text_encoder(source_folder, target, config.max_tokens, cache / _EXPORTS)
-    fingerprint = fingerprint_of(EncoderFolder(target, source), config.max_tokens)
-    encoder = _encoder(target, run)
-    texts = TextCache(cache, encoder, fingerprint)
-    total = len(items) + len(chunks)
-    task = run.progress.add_task("texts", total=total, note=f"{total:,} texts")
-
-    def advance(count: int) -> None:
-        run.progress.update(task, advance=count)
-
-    item_vectors = texts.encode(items, advance)
-    chunk_vectors = texts.encode(chunks, advance)
-    run.progress.update(task, completed=total)
-    return EncodedTexts(item_vectors, chunk_vectors, source, fingerprint)
+    def encode(self, texts: Sequence[str], name: str) -> NDArray[np.float32]:
+        """Return [n, t] vectors, in the order of `texts`; the progress is shown under `name`."""
+        progress, total = self._run.progress, len(texts)
+        task = progress.add_task(name, total=total, note=f"{total:,} texts")
+        vectors = self._cache.encode(texts, lambda count: progress.update(task, advance=count))
+        progress.update(task, completed=total)
+        return vectors
 
 
 def _encoder(folder: Path, run: Run) -> Encoder:

@@ -1,6 +1,8 @@
 """A prepared log → a published bundle: texts, items and session, profile, fusion, interests."""
 
 import time
+from contextlib import nullcontext
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,13 +17,14 @@ from groundswell.artifacts.errors import BundleError
 from groundswell.artifacts.manifest import Manifest, NeighbourSpec, TextSpec
 from groundswell.artifacts.store import BundleStore
 from groundswell.trainer import views_stage
+from groundswell.trainer.checkpoint import Checkpoints, versions
 from groundswell.trainer.config import TrainConfig
 from groundswell.trainer.data import TEXT_VECTORS, TRAIN, Prepared
 from groundswell.trainer.errors import DataError
 from groundswell.trainer.export import Trained, export_models, write_tables
 from groundswell.trainer.fusing import Views
 from groundswell.trainer.fusion_stage import Fused, train_fusion, weigh_sources
-from groundswell.trainer.inputs import Chunks, cut_chunks, gate_inputs
+from groundswell.trainer.inputs import cut_chunks, gate_inputs
 from groundswell.trainer.interest_stage import calibrate, train_interests
 from groundswell.trainer.leakage import check_leakage
 from groundswell.trainer.model_card import model_card
@@ -33,9 +36,10 @@ from groundswell.trainer.neighbours import (
     neighbour_table,
     sources_before,
 )
+from groundswell.trainer.profiling import profiled
 from groundswell.trainer.run import Run, open_run, to_tensor
 from groundswell.trainer.sampling import TrainingLog
-from groundswell.trainer.texts import EncodedTexts, encode_texts
+from groundswell.trainer.texts import Texts
 from groundswell.trainer.validation import Ranking, Validation
 from groundswell.trainer.views_stage import ViewsStage
 
@@ -61,14 +65,20 @@ def train(
     device: str,
     seed: int,
     console: Console,
+    *,
+    resume: bool = False,
+    profile: Path | None = None,
 ) -> str:
     """Train every model, publish them as one bundle, make it current, and return its id.
 
     Raises DataError when there is nothing to learn from, LeakageError when the log would tell what
     it must not, TrainError when training diverges, ExportError when an exported model says
     something else than the trained one. Nothing is published then.
+
+    With `resume` go on from the last epoch of the run into `bundles` that was interrupted; raises
+    TrainError when there is none, or one of other data, settings or seed. `profile` is a folder to
+    write a trace of some steps to.
     """
-    started = time.monotonic()
     check_leakage(prepared)
     prepared = prepared.for_training()
     store = BundleStore(bundles)
@@ -80,34 +90,42 @@ def train(
         store.workspace() as folder,
         open_run(config, device, seed, logs, console) as run,
     ):
-        chunks = cut_chunks(prepared, config.chunk_length)
-        cache = prepared.folder / TEXT_VECTORS
-        texts = encode_texts(prepared.texts, chunks.texts, log, cache, folder, run)
+        checkpoints = Checkpoints(bundles, run, resume=resume)
+        epochs = _epochs(store, prepared, config, console)
+        checkpoints.belongs_to(_made_of(prepared, config, epochs, run))
+        texts = Texts(prepared.texts, log, prepared.folder / TEXT_VECTORS, folder, run)
+        checkpoints.belongs_to({"the text encoder": texts.fingerprint})
+        item_texts_It = texts.encode(prepared.texts, "item texts")
         # What a folder's first run alone does to the encoder draws random numbers.
         torch.manual_seed(seed)
-        models = _train_models(log, chunks, texts, _epochs(store, prepared, config, console), run)
+        stage = ViewsStage(log, item_texts_It, run, checkpoints)
+        validation = Validation(prepared, _MOST_WHILE_TRAINING)
+        with nullcontext() if profile is None else profiled(profile, device, console):
+            stage.train(validation, epochs)
+        # Only now: the best epoch of the views need not wait for them.
+        chunks = cut_chunks(prepared, config.chunk_length)
+        chunk_texts_Mt = texts.encode(chunks.texts, "history texts")
+        stage.train_profile(validation, chunks, chunk_texts_Mt)
+        models = _train_on_views(log, stage, run)
         export_models(folder, models.trained, config.window_length, models.recent_length)
         counts = np.bincount(
             prepared.items[prepared.split_of == TRAIN], minlength=prepared.num_items
         )
-        write_tables(folder, prepared.item_ids, texts.items, counts.astype(np.float64))
+        write_tables(folder, prepared.item_ids, item_texts_It, counts.astype(np.float64))
         np.save(folder / NEIGHBOUR_ROWS, models.neighbours.rows)
         np.save(folder / NEIGHBOUR_SIMILARITIES, models.neighbours.similarities)
-        training = _training(prepared, config, seed, run, time.monotonic() - started)
+        training = _training(prepared, config, seed, run)
         manifest = _manifest(prepared, config, texts, models, training)
         (folder / MODEL_CARD).write_text(model_card(manifest))
         bundle_id = store.publish(folder, manifest)
-    store.set_current(bundle_id)
+        store.set_current(bundle_id)
+        checkpoints.remove()
     return bundle_id
 
 
-def _train_models(
-    log: TrainingLog, chunks: Chunks, texts: EncodedTexts, epochs: int, run: Run
-) -> _Models:
+def _train_on_views(log: TrainingLog, stage: ViewsStage, run: Run) -> _Models:
     prepared, config = log.prepared, run.config
     validation = Validation(prepared)
-    stage = ViewsStage(log, chunks, texts, run)
-    stage.train(Validation(prepared, _MOST_WHILE_TRAINING), epochs)
     items_Id = stage.item_vectors().clone()
 
     similarities = item_similarities(prepared)
@@ -177,16 +195,26 @@ def _epochs(store: BundleStore, prepared: Prepared, config: TrainConfig, console
     return _EPOCHS_WITHOUT_ANYTHING
 
 
-def _training(
-    prepared: Prepared, config: TrainConfig, seed: int, run: Run, seconds: float
-) -> dict[str, Any]:
+def _made_of(prepared: Prepared, config: TrainConfig, epochs: int, run: Run) -> dict[str, Any]:
+    """What a run's result depends on, by names for people."""
+    return {
+        **asdict(config),
+        "the number of epochs": epochs,
+        "seed": run.seed,
+        "device": run.device.type,
+        "the prepared log": prepared.fingerprint(),
+        **versions(),
+    }
+
+
+def _training(prepared: Prepared, config: TrainConfig, seed: int, run: Run) -> dict[str, Any]:
     times = prepared.times_us[prepared.split_of == TRAIN]
     return {
-        "config": {name: getattr(config, name) for name in config.__dataclass_fields__},
+        "config": asdict(config),
         "seed": seed,
         "epochs": run.epochs,
         "curves": run.curves,
-        "seconds": round(seconds, 1),
+        "seconds": round(time.monotonic() - run.started, 1),
         "split": prepared.split,
         "num_users": prepared.num_users,
         "num_items": prepared.num_items,
@@ -200,7 +228,7 @@ def _training(
 def _manifest(
     prepared: Prepared,
     config: TrainConfig,
-    texts: EncodedTexts,
+    texts: Texts,
     models: _Models,
     training: dict[str, Any],
 ) -> Manifest:
@@ -217,7 +245,7 @@ def _manifest(
         text=TextSpec(
             source=texts.source,
             fingerprint=texts.fingerprint,
-            dimension=texts.items.shape[1],
+            dimension=texts.dimension,
             max_tokens=config.max_tokens,
         ),
         fusion=models.fused.spec,

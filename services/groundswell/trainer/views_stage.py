@@ -3,7 +3,7 @@
 Both encoders read and predict the same item vectors, so a step of either moves those too: what the
 long-term view needs of an item differs from what the next event needs, and the vectors must hold
 both. Once the session's part has its best epoch, the items stand, and the profile goes on alone to
-its own best.
+its own best, with the texts of histories, which nothing before has read.
 
 I items, B windows, T states, n targets, t text dimensions, d dimensions of the one space.
 """
@@ -25,11 +25,12 @@ from groundswell.trainer.batches import (
     profile_batches,
     session_batches,
 )
+from groundswell.trainer.checkpoint import Checkpoints, Training
+from groundswell.trainer.epochs import train_epochs
 from groundswell.trainer.inputs import Chunks, ChunkTable, Histories, WindowInputs, windows_before
 from groundswell.trainer.run import Run, to_tensor
 from groundswell.trainer.sampling import TrainingLog
 from groundswell.trainer.step_items import ItemSource, StepItems
-from groundswell.trainer.texts import EncodedTexts
 from groundswell.trainer.validation import Best, Validation
 from groundswell.trainer.view_models import ViewModels
 
@@ -44,25 +45,28 @@ _PROFILE_EPOCHS_WITHOUT_VALIDATION = 3
 class ViewsStage:
     """The items and both encoders: `item_head`, `session` and `profile` are what is served."""
 
-    def __init__(self, log: TrainingLog, chunks: Chunks, texts: EncodedTexts, run: Run) -> None:
+    def __init__(
+        self,
+        log: TrainingLog,
+        texts_It: NDArray[np.float32],
+        run: Run,
+        checkpoints: Checkpoints,
+    ) -> None:
         config, prepared = run.config, log.prepared
-        self._log, self._run = log, run
+        self._log, self._run, self._checkpoints = log, run, checkpoints
         longest = int(np.diff(prepared.offsets).max(initial=1))
         self.recent_length = max(1, min(config.recent_length, longest))
-        self._chunks = ChunkTable(prepared, chunks, texts.chunks)
-        self._histories = Histories(prepared, self._chunks, config.max_chunks, self.recent_length)
-        num_items, text_dimension = texts.items.shape
+        self._histories: Histories  # known from `train_profile` on
+        num_items, text_dimension = texts_It.shape
         trained = ViewModels(num_items, text_dimension, self.recent_length, config)
         for head in (trained.item_head, trained.context_head):
-            head.fit_texts(torch.from_numpy(texts.items))
+            head.fit_texts(torch.from_numpy(texts_It))
             # Text starts as small as the ids do: it must not drown them.
             head.text_scale.mul_(_TEXT_SCALE)
-        in_training = _chunks_in_training(log, chunks)
-        trained.profile.chunks.fit(torch.from_numpy(texts.chunks[in_training]))
         if run.uses_bfloat16:
             use_bfloat16(trained)
         self._trained = trained.to(run.device)
-        self._texts_It = trained.item_head.normalised(to_tensor(texts.items, run))
+        self._texts_It = trained.item_head.normalised(to_tensor(texts_It, run))
         has_event_I = to_tensor(log.has_event, run)
         with torch.no_grad():
             # What training never sees is placed by its text alone.
@@ -83,9 +87,65 @@ class ViewsStage:
         self.session, self.profile = served.session, served.profile
 
     def train(self, validation: Validation, epochs: int) -> None:
-        """Train for `epochs`, or until validation has its best."""
-        self._train_together(validation, epochs)
-        self._train_profile(validation)
+        """Train items and both encoders for `epochs`, or until validation has its best.
+
+        No text of a history is read yet.
+        """
+        config, run = self._run.config, self._run
+        if NAME in run.epochs:
+            return
+        optimizer = torch.optim.Adam(
+            self._trained.parameters(), lr=config.learning_rate, betas=(0.9, 0.98)
+        )
+        schedule = torch.optim.lr_scheduler.LambdaLR(
+            optimizer, lambda step: min(1.0, (step + 1) / max(1, config.warmup_steps))
+        )
+        best = Best(config.patience, self._mean.state_dict)
+        training = Training(NAME, self._trained, self._mean, optimizer, schedule, best)
+        self._checkpoints.restore(training)
+
+        def score() -> float | None:
+            if not validation:
+                return None
+            return validation.score(self.short(validation.events), self.item_vectors()).ndcg
+
+        most, is_fixed = epochs or config.max_epochs, epochs > 0
+        train_epochs(training, most, self._steps, score, run, self._checkpoints, is_fixed=is_fixed)
+
+    def train_profile(
+        self, validation: Validation, chunks: Chunks, texts_Mt: NDArray[np.float32]
+    ) -> None:
+        """Train the profile on, with the texts of its histories, until validation has its best."""
+        config, run = self._run.config, self._run
+        table = ChunkTable(self._log.prepared, chunks, texts_Mt)
+        self._histories = Histories(
+            self._log.prepared, table, config.max_chunks, self.recent_length
+        )
+        in_training = _chunks_in_training(self._log, chunks)
+        self.profile.chunks.fit(torch.from_numpy(texts_Mt[in_training]))
+        self._trained.load_state_dict(self._mean.module.state_dict())
+        optimizer = torch.optim.Adam(
+            self._trained.profile.parameters(), lr=config.learning_rate / 2, betas=(0.9, 0.98)
+        )
+        best = Best(max(1, config.patience // 2), self._mean.state_dict)
+        training = Training(PROFILE_NAME, self._trained, self._mean, optimizer, None, best)
+        self._checkpoints.restore(training)
+        items_Id = self.item_vectors().clone()
+
+        def steps() -> Iterator[tuple[Tensor, int]]:
+            for batch in self._profile_batches(table):
+                yield self._profile_loss(batch, items_Id), len(batch.targets.items_n)
+
+        def score() -> float | None:
+            if not validation:
+                return None
+            return validation.score(self.long(validation.events), items_Id).ndcg
+
+        if training.epoch == 0:
+            best.is_over(0, score() or 0.0)
+        most = _PROFILE_EPOCHS if validation else _PROFILE_EPOCHS_WITHOUT_VALIDATION
+        train_epochs(training, most, steps, score, run, self._checkpoints)
+        self._mean.eval()
 
     def item_vectors(self) -> Tensor:
         """[I, d] vectors of all items."""
@@ -114,7 +174,10 @@ class ViewsStage:
 
     @torch.inference_mode()
     def long(self, events: NDArray[np.int64]) -> Tensor:
-        """[n, d] long-term vectors before each event, as the profile is by then."""
+        """[n, d] long-term vectors before each event, as the profile is by then.
+
+        Only after `train_profile` began, which knows the texts.
+        """
         self._mean.eval()
         contexts_Ic = self.context_vectors().cpu().numpy()
         # Events of a session share the profile that stood when it began.
@@ -135,70 +198,6 @@ class ViewsStage:
 
     def _all_rows(self) -> Tensor:
         return torch.arange(len(self._texts_It), device=self._run.device)
-
-    def _train_together(self, validation: Validation, epochs: int) -> None:
-        config, run = self._run.config, self._run
-        optimizer = torch.optim.Adam(
-            self._trained.parameters(), lr=config.learning_rate, betas=(0.9, 0.98)
-        )
-        schedule = torch.optim.lr_scheduler.LambdaLR(
-            optimizer, lambda step: min(1.0, (step + 1) / max(1, config.warmup_steps))
-        )
-        best = Best(config.patience, self._mean.state_dict)
-        stops_early = bool(validation) and epochs == 0
-        with run.stage(NAME, epochs or config.max_epochs) as stage:
-            for epoch in range(1, (epochs or config.max_epochs) + 1):
-                total, count = 0.0, 0
-                for loss, n in self._steps():
-                    optimizer.zero_grad()
-                    loss.backward()
-                    optimizer.step()
-                    schedule.step()
-                    self._mean.update_parameters(self._trained)
-                    total, count = total + loss.item() * n, count + n
-                ndcg = None
-                if validation:
-                    ndcg = validation.score(self.short(validation.events), self.item_vectors()).ndcg
-                stage.report(epoch, total / max(count, 1), ndcg)
-                if best.is_over(epoch, epoch if ndcg is None or epochs else ndcg) and stops_early:
-                    break
-        self._mean.load_state_dict(best.kept)
-        run.epochs[NAME] = best.epoch
-
-    def _train_profile(self, validation: Validation) -> None:
-        config, run = self._run.config, self._run
-        self._trained.load_state_dict(self._mean.module.state_dict())
-        items_Id = self.item_vectors().clone()
-        optimizer = torch.optim.Adam(
-            self._trained.profile.parameters(), lr=config.learning_rate / 2, betas=(0.9, 0.98)
-        )
-        best = Best(max(1, config.patience // 2), self._mean.state_dict)
-        epochs = _PROFILE_EPOCHS if validation else _PROFILE_EPOCHS_WITHOUT_VALIDATION
-
-        def score() -> float | None:
-            if not validation:
-                return None
-            return validation.score(self.long(validation.events), items_Id).ndcg
-
-        with run.stage(PROFILE_NAME, epochs) as stage:
-            best.is_over(0, score() or 0.0)
-            for epoch in range(1, epochs + 1):
-                total, count = 0.0, 0
-                for batch in self._profile_batches(self._chunks):
-                    loss = self._profile_loss(batch, items_Id)
-                    optimizer.zero_grad()
-                    loss.backward()
-                    optimizer.step()
-                    self._mean.update_parameters(self._trained)
-                    n = len(batch.targets.items_n)
-                    total, count = total + loss.item() * n, count + n
-                ndcg = score()
-                stage.report(epoch, total / max(count, 1), ndcg)
-                if best.is_over(epoch, epoch if ndcg is None else ndcg):
-                    break
-        self._mean.load_state_dict(best.kept)
-        self._mean.eval()
-        run.epochs[PROFILE_NAME] = best.epoch
 
     def _steps(self) -> Iterator[tuple[Tensor, int]]:
         """Yield the losses of an epoch, of both encoders in turn, and the targets of each."""

@@ -58,13 +58,13 @@ class BundleStore:
         bundle_id = _bundle_id(content)
         _verify(folder, complete)
         for path in [*paths, folder / _MANIFEST]:
-            _fsync(path)
+            fsync(path)
         for directory in {folder, *(path.parent for path in paths)}:
-            _fsync(directory)
+            fsync(directory)
         target = self.path(bundle_id)
         if not target.exists():
             folder.rename(target)
-            _fsync(self.root)
+            fsync(self.root)
         return bundle_id
 
     def set_current(self, bundle_id: str) -> None:
@@ -77,7 +77,7 @@ class BundleStore:
         link = self.root / f".current-{uuid.uuid4().hex}"
         link.symlink_to(bundle_id)
         link.replace(self.root / _CURRENT)
-        _fsync(self.root)
+        fsync(self.root)
 
     def current(self) -> str | None:
         """Return the id of the bundle to serve; None when none was set yet."""
@@ -199,7 +199,8 @@ def _bundle_id(manifest: bytes) -> str:
     return hashlib.sha256(manifest).hexdigest()[:_ID_LENGTH]
 
 
-def _fsync(path: Path) -> None:
+def fsync(path: Path) -> None:
+    """Wait until a file, or the entries of a folder, are on the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

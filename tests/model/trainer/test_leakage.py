@@ -9,6 +9,7 @@ import torch
 from rich.console import Console
 from torch import Tensor
 
+from groundswell.trainer.checkpoint import Checkpoints
 from groundswell.trainer.config import TrainConfig
 from groundswell.trainer.data import TRAIN, Prepared, load_prepared
 from groundswell.trainer.inputs import cut_chunks
@@ -16,7 +17,6 @@ from groundswell.trainer.prepare import prepare
 from groundswell.trainer.run import open_run
 from groundswell.trainer.sampling import TrainingLog
 from groundswell.trainer.splits import Split
-from groundswell.trainer.texts import EncodedTexts
 from groundswell.trainer.validation import Validation
 from groundswell.trainer.views_stage import ViewsStage
 from tests.support.worlds import synthetic_world
@@ -62,10 +62,10 @@ def learned(prepared: Prepared, folder: Path) -> dict[str, Tensor]:
     ).astype(np.float32)
     nothing_held_out = replace(prepared, target=np.zeros_like(prepared.target))
     with open_run(CONFIG, "cpu", 1, folder, Console(quiet=True)) as run:
-        stage = ViewsStage(
-            TrainingLog(prepared), chunks, EncodedTexts(texts, vectors, "made up", "made up"), run
-        )
-        stage.train(Validation(nothing_held_out), CONFIG.epochs)
+        stage = ViewsStage(TrainingLog(prepared), texts, run, Checkpoints(folder, run))
+        validation = Validation(nothing_held_out)
+        stage.train(validation, CONFIG.epochs)
+        stage.train_profile(validation, chunks, vectors)
     parts = {
         "item_head": stage.item_head,
         "context_head": stage.context_head,

@@ -16,6 +16,7 @@ from groundswell.artifacts import bundle as files
 from groundswell.artifacts.bundle import Bundle
 from groundswell.artifacts.store import BundleStore
 from groundswell.trainer import loss
+from groundswell.trainer.checkpoint import Checkpoints
 from groundswell.trainer.config import parse_config
 from groundswell.trainer.data import TEST, TRAIN, Prepared, load_prepared
 from groundswell.trainer.errors import DataError, TrainError
@@ -24,7 +25,6 @@ from groundswell.trainer.inputs import cut_chunks
 from groundswell.trainer.prepare import prepare
 from groundswell.trainer.run import Run, open_run
 from groundswell.trainer.sampling import TrainingLog
-from groundswell.trainer.texts import EncodedTexts
 from groundswell.trainer.train import train
 from groundswell.trainer.validation import Validation
 from groundswell.trainer.views_stage import ViewsStage
@@ -187,9 +187,9 @@ def stages(
     validation = Validation(prepared)
     config = parse_config([*SMALL, *settings])
     with open_run(config, "cpu", seed, logs, Console(quiet=True)) as run:
-        texts = EncodedTexts(item_texts, chunk_texts, "made up", "made up")
-        stage = ViewsStage(TrainingLog(prepared), chunks, texts, run)
+        stage = ViewsStage(TrainingLog(prepared), item_texts, run, Checkpoints(logs, run))
         stage.train(validation, epochs)
+        stage.train_profile(validation, chunks, chunk_texts)
         short, long = (view(validation.events).clone() for view in (stage.short, stage.long))
         items = stage.item_vectors()
         ndcgs = [validation.score(users, items).ndcg for users in (short, long)]

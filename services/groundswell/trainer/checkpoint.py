@@ -1,0 +1,217 @@
+"""What a run leaves after each epoch, so that an interrupted one goes on: one file, whole or none.
+
+Whoever resumes gets the result that the run would have had, bit for bit: besides the weights the
+file holds the optimizer's moments, the state of both random generators and the best epoch so far.
+"""
+
+import hashlib
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+from torch.optim.swa_utils import AveragedModel
+
+from groundswell.artifacts.store import fsync
+from groundswell.trainer.errors import TrainError
+from groundswell.trainer.run import Run
+from groundswell.trainer.validation import Best
+
+FILE = ".checkpoint.safetensors"
+"""In the folder of bundles, as long as a run into it is not finished."""
+_FORMAT = 1
+_STATE, _DIGEST = "state", "sha256"
+_TRAINED, _MEAN, _KEPT, _OPTIMIZER, _RANDOM = "trained", "mean", "kept", "optimizer", "random"
+
+
+@dataclass
+class Training:
+    """All that the epochs of a stage change."""
+
+    name: str
+    trained: nn.Module
+    mean: AveragedModel
+    optimizer: Optimizer
+    schedule: LRScheduler | None
+    best: Best
+    epoch: int = 0
+    """The last one that is done."""
+    is_over: bool = False
+    """True when there is no next one."""
+
+
+class _Saved(NamedTuple):
+    tensors: dict[str, Tensor]
+    state: dict[str, Any]
+
+
+class Checkpoints:
+    """The checkpoint of a run in `folder`, which each epoch replaces."""
+
+    def __init__(self, folder: Path, run: Run, *, resume: bool = False) -> None:
+        """With `resume` go on from the checkpoint that is there; its curves and clock go on too.
+
+        Raises TrainError when there is none, or when it is damaged.
+        """
+        self._file = folder / FILE
+        self._run = run
+        self._made_of: dict[str, Any] = {}
+        self._saved: _Saved | None = None
+        if resume:
+            self._saved = saved = _read(self._file)
+            run.epochs, run.curves = saved.state["epochs"], saved.state["curves"]
+            run.started = time.monotonic() - saved.state["seconds"]
+            # It was measured, and may come out the other way now.
+            run.uses_bfloat16 = saved.state["uses_bfloat16"]
+
+    def belongs_to(self, made_of: Mapping[str, Any]) -> None:
+        """Take note of what decides the run's result.
+
+        Raises TrainError naming what was otherwise in the run that is resumed.
+        """
+        self._made_of |= made_of
+        if self._saved is None:
+            return
+        before = self._saved.state["made_of"]
+        changed = [
+            f"{name} was {before.get(name)}, is {value}"
+            for name, value in made_of.items()
+            if before.get(name) != value
+        ]
+        if changed:
+            raise TrainError(f"the interrupted run cannot be resumed: {'; '.join(changed)}")
+
+    def restore(self, training: Training) -> None:
+        """Put a stage where the checkpoint left it, if it was in this stage."""
+        if self._saved is None or self._saved.state["stage"] != training.name:
+            return
+        tensors, state = self._saved
+        # What comes after is trained for the first time.
+        self._saved = None
+        training.trained.load_state_dict(_part(tensors, _TRAINED))
+        training.mean.load_state_dict(_part(tensors, _MEAN))
+        moments: dict[int, dict[str, Tensor]] = {}
+        for name, value in _part(tensors, _OPTIMIZER).items():
+            number, _, key = name.partition(".")
+            moments.setdefault(int(number), {})[key] = value
+        groups = state["param_groups"]
+        training.optimizer.load_state_dict({"state": moments, "param_groups": groups})
+        if training.schedule is not None:
+            training.schedule.load_state_dict(state["schedule"])
+        best = training.best
+        best.kept = _part(tensors, _KEPT)
+        best.score, best.epoch = state["best_score"], state["best_epoch"]
+        training.epoch, training.is_over = state["epoch"], state["is_over"]
+        self._run.rng.bit_generator.state = state["rng"]
+        _set_random_states(_part(tensors, _RANDOM))
+
+    def save(self, training: Training) -> None:
+        """Replace the checkpoint by one of the epoch that is done, in one step.
+
+        Raises TrainError when it cannot be written.
+        """
+        run, best = self._run, training.best
+        optimizer = training.optimizer.state_dict()
+        parts: dict[str, Mapping[str, Tensor]] = {
+            _TRAINED: training.trained.state_dict(),
+            _MEAN: training.mean.state_dict(),
+            _KEPT: best.kept,
+            _OPTIMIZER: {
+                f"{number}.{key}": value
+                for number, moments in optimizer["state"].items()
+                for key, value in moments.items()
+            },
+            _RANDOM: _random_states(run.device),
+        }
+        tensors = {
+            f"{part}.{name}": value.cpu()
+            for part, values in parts.items()
+            for name, value in values.items()
+        }
+        schedule = training.schedule
+        state = json.dumps(
+            {
+                "made_of": self._made_of,
+                "stage": training.name,
+                "epoch": training.epoch,
+                "is_over": training.is_over,
+                "best_score": best.score,
+                "best_epoch": best.epoch,
+                "param_groups": optimizer["param_groups"],
+                "schedule": None if schedule is None else schedule.state_dict(),
+                "rng": run.rng.bit_generator.state,
+                "epochs": run.epochs,
+                "curves": run.curves,
+                "seconds": time.monotonic() - run.started,
+                "uses_bfloat16": run.uses_bfloat16,
+            }
+        )
+        building = self._file.with_suffix(".building")
+        try:
+            save_file(tensors, building, {_STATE: state, _DIGEST: _digest(tensors, state)})
+        except SafetensorError as error:
+            raise TrainError(f"{building} cannot be written: {error}") from error
+        fsync(building)
+        building.replace(self._file)
+        fsync(self._file.parent)
+
+    def remove(self) -> None:
+        """Forget the run: it is finished."""
+        self._file.unlink(missing_ok=True)
+
+
+def versions() -> dict[str, Any]:
+    """Say what else must be the same for a run to be resumed."""
+    return {"the checkpoint's format": _FORMAT, "torch": torch.__version__}
+
+
+def _read(file: Path) -> _Saved:
+    if not file.exists():
+        raise TrainError(f"nothing to resume: {file.parent} holds no interrupted run's checkpoint")
+    try:
+        with safe_open(file, "pt") as opened:
+            metadata = opened.metadata()
+            tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
+        state, digest = metadata[_STATE], metadata[_DIGEST]
+    except (SafetensorError, KeyError, TypeError) as error:
+        raise TrainError(f"{file} is damaged, train without --resume: {error!r}") from error
+    if _digest(tensors, state) != digest:
+        raise TrainError(f"{file} is damaged, train without --resume: its hash is another one")
+    return _Saved(tensors, json.loads(state))
+
+
+def _digest(tensors: Mapping[str, Tensor], state: str) -> str:
+    """Hash all of a checkpoint: safetensors itself would not notice another value."""
+    hasher = hashlib.sha256(state.encode())
+    for name in sorted(tensors):
+        hasher.update(name.encode())
+        hasher.update(tensors[name].numpy().ravel().data)
+    return hasher.hexdigest()
+
+
+def _part(tensors: Mapping[str, Tensor], part: str) -> dict[str, Tensor]:
+    start = f"{part}."
+    return {
+        name.removeprefix(start): value for name, value in tensors.items() if name.startswith(start)
+    }
+
+
+def _random_states(device: torch.device) -> dict[str, Tensor]:
+    states = {"cpu": torch.get_rng_state()}
+    if device.type == "cuda":
+        states["cuda"] = torch.cuda.get_rng_state(device)
+    return states
+
+
+def _set_random_states(states: Mapping[str, Tensor]) -> None:
+    torch.set_rng_state(states["cpu"])
+    if "cuda" in states:
+        torch.cuda.set_rng_state(states["cuda"])

@@ -1,0 +1,218 @@
+"""A run that was interrupted goes on from its last epoch as if nothing had happened."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from rich.console import Console
+from torch import Tensor
+
+from groundswell.trainer.checkpoint import FILE, Checkpoints
+from groundswell.trainer.config import parse_config
+from groundswell.trainer.data import Prepared, load_prepared
+from groundswell.trainer.errors import TrainError
+from groundswell.trainer.inputs import cut_chunks
+from groundswell.trainer.prepare import prepare
+from groundswell.trainer.run import open_run
+from groundswell.trainer.sampling import TrainingLog
+from groundswell.trainer.validation import Score, Validation
+from groundswell.trainer.views_stage import ViewsStage
+from tests.support.worlds import synthetic_world
+
+SETTINGS = (
+    *("dimension=16", "width=16", "num_blocks=1", "window_length=12", "chunk_length=4"),
+    *("max_epochs=3", "patience=6", "precision=float32"),
+)
+
+
+class InterruptionError(Exception):
+    """Stands for whatever ends a run."""
+
+
+class EndingAfter(Validation):
+    """Interrupts the run instead of judging once more."""
+
+    def __init__(self, prepared: Prepared, judged: int) -> None:
+        super().__init__(prepared)
+        self._left = judged
+
+    def score(self, users_nd: Tensor, items_Nd: Tensor, source: Any = None) -> Score:
+        if self._left == 0:
+            raise InterruptionError
+        self._left -= 1
+        return super().score(users_nd, items_Nd, source)
+
+
+class Outcome(NamedTuple):
+    weights: dict[str, Tensor]
+    epochs: dict[str, int]
+    losses: dict[str, list[float]]
+    seconds: dict[str, list[float]]
+    draws: tuple[float, float]
+    """What the generators would give next."""
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
+    folder = tmp_path_factory.mktemp("world")
+    files = synthetic_world(folder, users=40, items=40, categories=4)
+    prepare(files.events, files.items, folder / "prepared")
+    return load_prepared(folder / "prepared")
+
+
+def made_up(count: int) -> NDArray[np.float32]:
+    return np.random.default_rng(count).normal(size=(count, 8)).astype(np.float32)
+
+
+def train(
+    prepared: Prepared,
+    folder: Path,
+    judged: int = 1_000,
+    *,
+    resume: bool = False,
+    settings: Sequence[str] = SETTINGS,
+) -> Outcome:
+    """Train the views, until validation was asked `judged` times."""
+    validation = EndingAfter(prepared, judged)
+    config = parse_config(settings)
+    # A resumed run must not owe its random numbers to the seed.
+    seed = 99 if resume else 1
+    with open_run(config, "cpu", seed, folder / "logs", Console(quiet=True)) as run:
+        checkpoints = Checkpoints(folder, run, resume=resume)
+        checkpoints.belongs_to({"learning_rate": config.learning_rate, "the log": "a"})
+        texts = made_up(prepared.num_items)
+        stage = ViewsStage(TrainingLog(prepared), texts, run, checkpoints)
+        stage.train(validation, 0)
+        chunks = cut_chunks(prepared, config.chunk_length)
+        stage.train_profile(validation, chunks, made_up(len(chunks.texts)))
+        parts = {
+            "item_head": stage.item_head,
+            "context_head": stage.context_head,
+            "session": stage.session,
+            "profile": stage.profile,
+        }
+        return Outcome(
+            {
+                f"{part}.{name}": value.clone()
+                for part, module in parts.items()
+                for name, value in module.state_dict().items()
+            },
+            run.epochs,
+            {stage: curve["loss"] for stage, curve in run.curves.items()},
+            {stage: curve["seconds"] for stage, curve in run.curves.items()},
+            (torch.rand(()).item(), run.rng.random()),
+        )
+
+
+@pytest.fixture(scope="module")
+def whole(world: Prepared, tmp_path_factory: pytest.TempPathFactory) -> Outcome:
+    return train(world, tmp_path_factory.mktemp("whole"))
+
+
+# Three epochs of the views are judged, then the profile as it is, then its epochs.
+@pytest.mark.parametrize("judged", [1, 2, 3, 5, 6])
+def test_a_resumed_run_ends_as_the_whole_one_did(
+    world: Prepared, whole: Outcome, tmp_path: Path, judged: int
+) -> None:
+    assert len(whole.losses["views"]) == 3
+    assert len(whole.losses["profile"]) >= 3
+    with pytest.raises(InterruptionError):
+        train(world, tmp_path, judged)
+    resumed = train(world, tmp_path, resume=True)
+    different = [
+        name
+        for name, value in whole.weights.items()
+        if not torch.equal(value, resumed.weights[name])
+    ]
+    assert different == []
+    assert resumed.epochs == whole.epochs
+    assert resumed.losses == whole.losses
+    assert resumed.draws == whole.draws
+    times = resumed.seconds["views"] + resumed.seconds["profile"]
+    assert times == sorted(times)
+
+
+def test_a_run_that_was_interrupted_after_its_last_epoch_trains_no_other(
+    world: Prepared, tmp_path: Path
+) -> None:
+    done = train(world, tmp_path)
+    resumed = train(world, tmp_path, resume=True)
+    assert resumed.losses == done.losses
+    assert resumed.draws == done.draws
+    assert all(torch.equal(done.weights[name], x) for name, x in resumed.weights.items())
+
+
+def test_a_run_that_is_interrupted_again_and_again_still_ends_the_same(
+    world: Prepared, whole: Outcome, tmp_path: Path
+) -> None:
+    with pytest.raises(InterruptionError):
+        train(world, tmp_path, 1)
+    for _ in range(3):
+        with pytest.raises(InterruptionError):
+            train(world, tmp_path, 1, resume=True)
+    resumed = train(world, tmp_path, resume=True)
+    assert resumed.losses == whole.losses
+    assert all(torch.equal(whole.weights[name], x) for name, x in resumed.weights.items())
+
+
+def test_another_setting_is_named(world: Prepared, tmp_path: Path) -> None:
+    with pytest.raises(InterruptionError):
+        train(world, tmp_path, 1)
+    changed = (*SETTINGS, "learning_rate=0.01")
+    with pytest.raises(TrainError, match=r"resumed: learning_rate was 0\.002, is 0\.01$"):
+        train(world, tmp_path, resume=True, settings=changed)
+
+
+def test_a_run_afresh_replaces_what_another_left(
+    world: Prepared, whole: Outcome, tmp_path: Path
+) -> None:
+    with pytest.raises(InterruptionError):
+        train(world, tmp_path, 2, settings=(*SETTINGS, "learning_rate=0.01"))
+    with pytest.raises(InterruptionError):
+        train(world, tmp_path, 1)
+    resumed = train(world, tmp_path, resume=True)
+    assert resumed.losses == whole.losses
+
+
+def test_without_a_checkpoint_there_is_nothing_to_resume(world: Prepared, tmp_path: Path) -> None:
+    with pytest.raises(TrainError, match=r"nothing to resume: .* no interrupted run's checkpoint"):
+        train(world, tmp_path, resume=True)
+
+
+@pytest.mark.parametrize("damage", ["torn", "one bit", "empty", "no tensors"])
+def test_a_damaged_checkpoint_is_refused(world: Prepared, tmp_path: Path, damage: str) -> None:
+    with pytest.raises(InterruptionError):
+        train(world, tmp_path, 1)
+    file = tmp_path / FILE
+    content = bytearray(file.read_bytes())
+    if damage == "torn":
+        content = content[: len(content) // 2]
+    elif damage == "one bit":
+        content[-100] ^= 1
+    else:
+        content = bytearray() if damage == "empty" else bytearray(b"\x02\0\0\0\0\0\0\0{}")
+    file.write_bytes(content)
+    with pytest.raises(TrainError, match=r"checkpoint\.safetensors is damaged, train without"):
+        train(world, tmp_path, resume=True)
+
+
+def test_a_checkpoint_that_has_no_place_is_an_error(world: Prepared, tmp_path: Path) -> None:
+    (tmp_path / FILE).with_suffix(".building").mkdir()
+    with pytest.raises(TrainError, match=r"checkpoint\.building cannot be written"):
+        train(world, tmp_path)
+
+
+def test_a_checkpoint_that_could_not_be_written_leaves_the_one_before(
+    world: Prepared, whole: Outcome, tmp_path: Path
+) -> None:
+    """A run that ended while it wrote leaves a part of a file under another name."""
+    with pytest.raises(InterruptionError):
+        train(world, tmp_path, 2)
+    (tmp_path / FILE).with_suffix(".building").write_bytes(b"half a")
+    resumed = train(world, tmp_path, resume=True)
+    assert resumed.losses == whole.losses
+    assert not (tmp_path / FILE).with_suffix(".building").exists()
