@@ -1,8 +1,10 @@
 """Chooses how the views are fused: the best constant, a learned gate, and which of them serves."""
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
+import scipy.sparse as sp
 import torch
 from torch import Tensor
 
@@ -20,7 +22,7 @@ from groundswell.trainer.run import Run
 from groundswell.trainer.validation import Ranking, Validation, gains
 
 _GRID = np.linspace(0, 1, 21)
-_WEIGHTS = (0.0, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0)
+_WEIGHTS = (0.0, *(2.0**power for power in range(-1, 7)))
 """Of a source of neighbours beside its view's scores."""
 _FEWEST_POSITIONS = 100
 """A gate is not learned from fewer."""
@@ -44,25 +46,40 @@ class Fused(NamedTuple):
         return fuse(alphas, views.short, views.long)
 
 
+class Weighing(NamedTuple):
+    """How the sources of neighbours count beside their views' scores."""
+
+    decay: float
+    """Of the short-term source; see `neighbours.DECAYS`."""
+    short: float
+    long: float
+
+
 def weigh_sources(
-    views: Views, items_Id: Tensor, validation: Validation
-) -> tuple[tuple[float, float], dict[str, float]]:
-    """Return the weights of the short-term and of the long-term source that validation prefers,
-    each for its own view alone, and what they reach. Without validation there are none."""
-    if not validation:
-        return (0.0, 0.0), {}
-    chosen = []
-    metrics = {}
-    for name, users_nd, source in (
-        ("short", views.short, views.sources.short),
-        ("long", views.long, views.sources.long),
-    ):
-        scores = [validation.score(users_nd, items_Id, source * w).ndcg for w in _WEIGHTS]
+    views: Views, short_by_decay: Mapping[float, sp.csr_array], items_Id: Tensor, held: Validation
+) -> tuple[Weighing, dict[str, float]]:
+    """Return the decay and the weights that validation prefers, and what they reach: of the
+    short-term source [n, N] by each decay, and of the long-term one, each for its own view alone.
+    Without validation they weigh nothing."""
+    if not held:
+        return Weighing(next(iter(short_by_decay)), 0.0, 0.0), {}
+
+    def best(users_nd: Tensor, source: sp.csr_array) -> tuple[float, float]:
+        scores = [held.score(users_nd, items_Id, source * w).ndcg for w in _WEIGHTS]
         place = int(np.argmax(scores))
-        chosen.append(_WEIGHTS[place])
-        metrics[f"validation.{name}.ndcg@10"] = scores[place]
-        metrics[f"validation.{name}-without-neighbours.ndcg@10"] = scores[0]
-    return (chosen[0], chosen[1]), metrics
+        return scores[place], _WEIGHTS[place]
+
+    by_decay = {d: best(views.short, source) for d, source in short_by_decay.items()}
+    decay = max(by_decay, key=lambda d: by_decay[d])
+    short_ndcg, short = by_decay[decay]
+    long_ndcg, long = best(views.long, views.sources.long)
+    metrics = {
+        "validation.short.ndcg@10": short_ndcg,
+        "validation.short-without-neighbours.ndcg@10": held.score(views.short, items_Id).ndcg,
+        "validation.long.ndcg@10": long_ndcg,
+        "validation.long-without-neighbours.ndcg@10": held.score(views.long, items_Id).ndcg,
+    }
+    return Weighing(decay, short, long), metrics
 
 
 def train_fusion(

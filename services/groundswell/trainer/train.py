@@ -29,10 +29,10 @@ from groundswell.trainer.interest_stage import calibrate, train_interests
 from groundswell.trainer.leakage import check_leakage
 from groundswell.trainer.model_card import model_card
 from groundswell.trainer.neighbours import (
-    DECAY,
+    DECAYS,
     WINDOW_LENGTH,
     NeighbourTable,
-    item_similarities,
+    following,
     neighbour_table,
     sources_before,
 )
@@ -128,19 +128,26 @@ def _train_on_views(log: TrainingLog, stage: ViewsStage, run: Run) -> _Models:
     validation = Validation(prepared)
     items_Id = stage.item_vectors().clone()
 
-    similarities = item_similarities(prepared)
+    # What is kept for the gate is not counted: its sources must know as little as its views.
+    similarities = following(prepared, log.is_target)
 
-    def views(events: NDArray[np.int64]) -> Views:
+    def views(events: NDArray[np.int64], decay: float) -> Views:
         features = to_tensor(gate_inputs(prepared, events, config.window_length), run)
-        sources = sources_before(prepared, similarities, events)
+        sources = sources_before(prepared, similarities, events, decay)
         return Views(stage.short(events).clone(), stage.long(events).clone(), features, sources)
 
-    held_out = views(validation.events)
-    weights, metrics = weigh_sources(held_out, items_Id, validation)
-    held_out = held_out.weighed(*weights)
+    held_out = views(validation.events, DECAYS[0])
+    short_by_decay = {
+        decay: sources_before(prepared, similarities, validation.events, decay).short
+        for decay in DECAYS
+    }
+    weighing, metrics = weigh_sources(held_out, short_by_decay, items_Id, validation)
+    decay, *weights = weighing
+    sources = held_out.sources._replace(short=short_by_decay[decay])
+    held_out = held_out._replace(sources=sources).weighed(*weights)
     positions = log.sample_positions(log.is_for_gate, config.max_positions, run.rng)
     ranking = Ranking(prepared, positions)
-    gate_views = views(ranking.events).weighed(*weights)
+    gate_views = views(ranking.events, decay).weighed(*weights)
     fused = train_fusion(ranking, gate_views, held_out, items_Id, validation, run)
     metrics |= fused.metrics
     head = None
@@ -149,7 +156,7 @@ def _train_on_views(log: TrainingLog, stage: ViewsStage, run: Run) -> _Models:
         category_I = to_tensor(prepared.item_category.astype(np.int64), run)
         targets_n = to_tensor(prepared.items[positions].astype(np.int64), run)
         head = train_interests(
-            fused.users(views(positions)),
+            fused.users(views(positions, decay)),
             category_I[targets_n],
             stage.text_only_vectors(),
             category_I,
@@ -170,9 +177,9 @@ def _train_on_views(log: TrainingLog, stage: ViewsStage, run: Run) -> _Models:
     spec = NeighbourSpec(
         count=table.rows.shape[1],
         window_length=WINDOW_LENGTH,
-        decay=DECAY,
-        short_weight=weights[0],
-        long_weight=weights[1],
+        decay=decay,
+        short_weight=weighing.short,
+        long_weight=weighing.long,
     )
     return _Models(trained, fused, stage.recent_length, table, spec, metrics)
 

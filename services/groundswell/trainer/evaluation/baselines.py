@@ -1,6 +1,6 @@
-"""What needs no training: popularity, recent popularity and item-kNN, from the training part alone.
+"""What needs no training: popularity and recent popularity, from the training part alone.
 
-N' candidates, B events; every score is for the candidates in their order.
+N' candidates; every score is for the candidates in their order.
 """
 
 import numpy as np
@@ -8,7 +8,6 @@ from numpy.typing import NDArray
 
 from groundswell.trainer.data import TRAIN, Prepared
 from groundswell.trainer.evaluation.candidates import Candidates
-from groundswell.trainer.neighbours import item_similarities, sources_before
 
 RECENT_SHARE = 0.1
 """The share of the training events, the newest, that recent popularity counts. A share of the
@@ -41,28 +40,6 @@ def recent_counts(prepared: Prepared, candidates: Candidates) -> NDArray[np.floa
     recent = _counts(prepared, events[newest], candidates)
     ordered: NDArray[np.float64] = recent + everything / (everything.sum() + 1)
     return ordered
-
-
-class ItemKnn:
-    """Item-based neighbours (Sarwar et al. 2001): cosine of two items' users.
-
-    An item scores by its similarity to the user's newest events, of which the last weighs most.
-    Where nothing is similar, popularity decides.
-    """
-
-    def __init__(self, prepared: Prepared, candidates: Candidates) -> None:
-        self._prepared = prepared
-        self._similarities = item_similarities(prepared)[:, candidates.items]
-        popularity = training_counts(prepared, candidates)
-        # Below every similarity that counts, and the same for all users.
-        self._popularity = (1e-6 * popularity / max(popularity.max(), 1)).astype(np.float32)
-
-    def scores(self, events: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Score the candidates before each event: [B, N']."""
-        found = sources_before(self._prepared, self._similarities, events).short
-        scores: NDArray[np.float32] = found.toarray()
-        scores += self._popularity
-        return scores
 
 
 def _training_events(prepared: Prepared) -> NDArray[np.int64]:

@@ -15,6 +15,7 @@ from groundswell.trainer.evaluation.alpha import alpha_figures
 from groundswell.trainer.evaluation.bootstrap import RESAMPLES, SEED
 from groundswell.trainer.evaluation.candidates import BundleItems, Candidates, bundle_items
 from groundswell.trainer.evaluation.interests import interest_figures
+from groundswell.trainer.evaluation.item_knn import ItemKnn
 from groundswell.trainer.evaluation.metrics import ranking_metrics
 from groundswell.trainer.evaluation.model_figures import model_figures, paired_figures
 from groundswell.trainer.evaluation.ranks import Outcome, Scores, by_item, by_vector, rank_targets
@@ -131,7 +132,7 @@ def _open(
 def _baselines(
     prepared: Prepared, candidates: Candidates, events: NDArray[np.int64]
 ) -> dict[str, Scores]:
-    neighbours = baselines.ItemKnn(prepared, candidates)
+    neighbours = ItemKnn(prepared, candidates)
     found = (
         by_item(baselines.training_counts(prepared, candidates)),
         by_item(baselines.recent_counts(prepared, candidates)),

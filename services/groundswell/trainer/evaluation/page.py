@@ -14,9 +14,10 @@ from groundswell.trainer.evaluation import plots
 from groundswell.trainer.evaluation.baselines import (
     RECENT_SHARE,
 )
+from groundswell.trainer.evaluation.item_knn import DECAY
 from groundswell.trainer.evaluation.item_map import MOST_ITEMS, item_map
 from groundswell.trainer.evaluation.svg import model_colours, style
-from groundswell.trainer.neighbours import DECAY, NUM_NEIGHBOURS, WINDOW_LENGTH
+from groundswell.trainer.neighbours import NUM_NEIGHBOURS, WINDOW_LENGTH
 
 PAGE = "report.html"
 _TEMPLATE = Path(__file__).with_name("page.html.jinja")

@@ -109,7 +109,7 @@ class BundleViews:
         if spec is None or table is None:
             return None
         similarities = neighbour_matrix(table, self._rows, self._candidates)
-        sources = sources_before(self._prepared, similarities, self._events, begin)
+        sources = sources_before(self._prepared, similarities, self._events, spec.decay, begin)
         return sources.weighed(spec.short_weight, spec.long_weight)
 
     @cached_property
