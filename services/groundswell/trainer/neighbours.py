@@ -9,6 +9,7 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
+from groundswell.features.actions import DISLIKE
 from groundswell.trainer.data import TRAIN, Prepared
 
 NUM_NEIGHBOURS = 100
@@ -97,7 +98,8 @@ def sources_before(
 ) -> Sources:
     """Return what the neighbours say before each event, both views' with a weight of 1.
 
-    `similarities` are [N, any columns]. With `begin` [n] the windows start there or later.
+    `similarities` are [N, any columns]. With `begin` [n] the windows start there or later. A dislike
+    says nothing: in a window it only takes a place.
     """
     return Sources(
         (_window_weights(prepared, events, begin) @ similarities).tocsr(),
@@ -113,7 +115,8 @@ def _window_weights(
         begin = prepared.offsets[prepared.users[events]]
     first = np.maximum(begin, events - WINDOW_LENGTH)
     row, read = _ranges(first, events)
-    weights = (DECAY ** (events[row] - 1 - read)).astype(np.float32)
+    ages = events[row] - 1 - read
+    weights = np.where(_speaks(prepared, read), DECAY**ages, 0).astype(np.float32)
     return _matrix(prepared, len(events), row, read, weights)
 
 
@@ -121,10 +124,17 @@ def _history_weights(prepared: Prepared, events: NDArray[np.int64]) -> sp.csr_ar
     """Return [n, N]: 1 / √m for each of the m items that the profile knows before each event."""
     begin = prepared.offsets[prepared.users[events]]
     row, read = _ranges(begin, prepared.profile_until(events))
+    speaks = _speaks(prepared, read)
+    row, read = row[speaks], read[speaks]
     weights = _matrix(prepared, len(events), row, read, np.ones(len(row), np.float32))
     counts = np.diff(weights.indptr)
     weights.data = np.repeat(1 / np.sqrt(np.maximum(counts, 1)), counts).astype(np.float32)
     return weights
+
+
+def _speaks(prepared: Prepared, events: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """[n] True for events that speak for what is near their item."""
+    return prepared.actions[events] != DISLIKE
 
 
 def _ranges(
