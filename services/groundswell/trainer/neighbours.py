@@ -98,8 +98,8 @@ def sources_before(
 ) -> Sources:
     """Return what the neighbours say before each event, both views' with a weight of 1.
 
-    `similarities` are [N, any columns]. With `begin` [n] the windows start there or later. A dislike
-    says nothing: in a window it only takes a place.
+    `similarities` are [N, any columns]. With `begin` [n] the windows start there or later.
+    A dislike says nothing: in a window it only takes a place.
     """
     return Sources(
         (_window_weights(prepared, events, begin) @ similarities).tocsr(),
