@@ -45,7 +45,8 @@ class Packed(NamedTuple):
     @property
     def is_only_disliked(self) -> NDArray[np.bool_]:
         """[n]"""
-        return self.masks == np.uint32(1 << DISLIKE)
+        found: NDArray[np.bool_] = self.masks == np.uint32(1 << DISLIKE)
+        return found
 
     def shares(self, actions: int) -> NDArray[np.bool_]:
         """[n] True where an action of a mask is among them."""

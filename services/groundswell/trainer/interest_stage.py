@@ -80,10 +80,10 @@ def calibrate(head: InterestHead, users_nd: Tensor, categories_n: Tensor) -> Non
         found = F.cross_entropy(scaled_nC / log_temperature.exp(), categories_n)
         deviation = torch.stack([x.square().sum() for x in changes]).sum() / _DEVIATION**2
         found = found + deviation / (2 * len(logits_nC))
-        found.backward()  # type: ignore[no-untyped-call]
+        found.backward()
         return found
 
-    optimizer.step(loss)  # type: ignore[no-untyped-call]
+    optimizer.step(loss)
     with torch.no_grad():
         scales_C = log_scales_C.exp()
         head.linear.weight.mul_(scales_C[:, None])
