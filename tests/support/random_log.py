@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from groundswell.trainer.data import Prepared, load_prepared
-from groundswell.trainer.prepare import prepare
+from groundswell.trainer.prepare import Options, prepare
 from groundswell.trainer.splits import Split
 from tests.support.bundles import ITEMS
 
@@ -20,6 +20,7 @@ def random_log(
     split: Split = Split.LEAVE_ONE_OUT,
     positions: bool = False,
     seed: int = 5,
+    options: Options | None = None,
 ) -> Prepared:
     """A random log over the first items of a tiny bundle; the last of `items` have no event."""
     rng = np.random.default_rng(seed)
@@ -34,5 +35,5 @@ def random_log(
     events.write_text("\n".join(["user_id,item_id,action,timestamp", *rows]))
     lines = [f"{item_id},{title},{'|'.join(names)}" for item_id, title, names in items]
     catalogue.write_text("\n".join(["item_id,title,categories", *lines]))
-    prepare(events, catalogue, folder / "prepared", split=split)
+    prepare(events, catalogue, folder / "prepared", split=split, options=options)
     return load_prepared(folder / "prepared")

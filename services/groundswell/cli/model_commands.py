@@ -218,6 +218,14 @@ def evaluate(
             help="Rank another bundle's model beside these, fused by default. May be repeated.",
         ),
     ] = None,
+    items_of: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="PREPARED",
+            help="Report the targets on the cold items of this other prepared folder apart: what "
+            "they reach where they train. By default those that are cold in --data.",
+        ),
+    ] = None,
     json_file: Annotated[
         Path | None, typer.Option("--json", help="Write the figures to this file as JSON.")
     ] = None,
@@ -245,7 +253,12 @@ def evaluate(
     opened, prepared = load_bundle(bundle), load_prepared(data)
     others = [parse_compared(text) for text in compare or []]
     figures = evaluate_bundle(
-        opened, prepared, include_seen=include_seen, part=part, compare=others
+        opened,
+        prepared,
+        include_seen=include_seen,
+        part=part,
+        compare=others,
+        items_of=None if items_of is None else load_prepared(items_of),
     )
     if json_file is not None:
         json_file.write_text(json.dumps(figures, indent=2) + "\n")

@@ -12,6 +12,7 @@ from rich.text import Text
 _RANKING = ("hr@10", "ndcg@10", "mrr")
 _LISTS = {"coverage": "cover", "novelty": "novel", "diversity": "diverse"}
 _MAIN = "ndcg@10"
+_COLD = "recall@50"
 _SIGNIFICANT = 0.05
 
 
@@ -22,6 +23,8 @@ def table(figures: Mapping[str, Any]) -> RenderableType:
     if len(positions) > 1:
         parts += [_positions(figures["models"], positions), Text()]
     parts += [_paired(figures["paired"]), Text()]
+    if figures["cold"] is not None:
+        parts += [_cold(figures["cold"]), Text()]
     parts.append(
         Text(
             f"split {figures['split']}, {figures['part']}: {figures['targets']:,} targets of "
@@ -62,6 +65,19 @@ def _paired(paired: Sequence[Mapping[str, Any]]) -> Table:
     found = {(one["a"], one["b"], one["slice"]): one for one in paired if one["metric"] == _MAIN}
     for a, b in pairs:
         shown.add_row(escape(f"{a} -\n{b}"), *(_difference(found[a, b, name]) for name in slices))
+    return shown
+
+
+def _cold(found: Mapping[str, Any]) -> Table:
+    title = (
+        f"{found['targets']:,} targets on {found['items']:,} cold items; chance finds "
+        f"{found['chance'][_COLD]:.4f}"
+    )
+    shown = _table("model", _COLD.upper(), "by chance", title=title)
+    for name, one in found["models"].items():
+        low, high = one["ratio_ci95"][_COLD]
+        ratio = f"{one['ratio'][_COLD]:.2f}\n[dim]{low:.2f}-{high:.2f}[/dim]"
+        shown.add_row(escape(name), _with_interval(one, _COLD), ratio, style=_style(name))
     return shown
 
 

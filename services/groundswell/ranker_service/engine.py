@@ -36,9 +36,9 @@ class Reading:
     rank: RankInput
     """Without sources."""
     window: NDArray[np.int64] = field(default_factory=_NO_ITEMS.copy)
-    """[n] item numbers of the window's events, oldest first."""
+    """[n] item numbers of the window's events, oldest first; -1 speaks for nothing."""
     history: NDArray[np.int64] = field(default_factory=_NO_ITEMS.copy)
-    """[m] item numbers of what the profile knows, each once."""
+    """[m] item numbers of what the profile knows and was not only disliked, each once."""
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from groundswell.features.actions import DISLIKE
 from groundswell.profile.v1.profile_service_pb2 import SeenItems
 from groundswell.serving.errors import InvalidArgument
 from groundswell.serving.telemetry import count
@@ -16,26 +17,53 @@ class Seen(NamedTuple):
     """What one user has seen, as of a version."""
 
     version: int
+    items: NDArray[np.int64]
+    """[n] each once: what was only disliked, but counts, then what counts, then the rest."""
+    num_counting: int
+    num_only_disliked: int
+    """Of those that count."""
+
+    @property
+    def item_nos(self) -> NDArray[np.int64]:
+        """The items that the user did a counting action with."""
+        return self.items[: self.num_counting]
+
+    @property
+    def history(self) -> NDArray[np.int64]:
+        """The items that the user did anything with but dislike them: what speaks for others."""
+        return self.items[self.num_only_disliked :]
+
+
+class Packed(NamedTuple):
+    """Items and what was done with them."""
+
     item_nos: NDArray[np.int64]
-    """The items that the user did a counting action with."""
-    history: NDArray[np.int64]
-    """The items that the user did anything with, each once; those of `item_nos` come first."""
+    """[n]"""
+    masks: NDArray[np.uint32]
+    """[n] one bit for each action: 1 << its number."""
+
+    @property
+    def is_only_disliked(self) -> NDArray[np.bool_]:
+        """[n]"""
+        found: NDArray[np.bool_] = self.masks == np.uint32(1 << DISLIKE)
+        return found
+
+    def shares(self, actions: int) -> NDArray[np.bool_]:
+        """[n] True where an action of a mask is among them."""
+        found: NDArray[np.bool_] = (self.masks & np.uint32(actions)) != 0
+        return found
+
+    def window(self) -> NDArray[np.int64]:
+        """[n] the items of events; a dislike keeps its place, and names none: -1."""
+        return np.where(self.is_only_disliked, -1, self.item_nos)
 
 
-def counting_first(
-    item_nos: bytes, action_masks: bytes, counting: int
-) -> tuple[NDArray[np.int64], int]:
-    """Return the items of packed lists, those whose actions share a bit with `counting` first.
-
-    The second value is how many those are; else the order stays. Raises InvalidArgument
-    (PACKED_INVALID) for lists that do not fit each other.
-    """
+def unpacked(item_nos: bytes, action_masks: bytes) -> Packed:
+    """Read packed lists. Raises InvalidArgument (PACKED_INVALID) where they do not fit."""
     numbers, masks = unpack_int64(item_nos), unpack_uint32(action_masks)
     if len(numbers) != len(masks):
         raise InvalidArgument("PACKED_INVALID", f"{len(numbers)} items have {len(masks)} masks")
-    counted = (masks & np.uint32(counting)) != 0
-    ordered = np.concatenate([numbers[counted], numbers[~counted]])
-    return ordered, int(np.count_nonzero(counted))
+    return Packed(numbers, masks)
 
 
 class SeenCache:
@@ -51,10 +79,9 @@ class SeenCache:
         """Return what is held of a user."""
         return self._users.get(user_key)
 
-    def counting(self, item_nos: bytes, action_masks: bytes) -> NDArray[np.int64]:
-        """Return the items of packed lists that count as seen."""
-        ordered, num_counting = counting_first(item_nos, action_masks, self._counting)
-        return ordered[:num_counting]
+    def counting(self, packed: Packed) -> NDArray[np.int64]:
+        """Return the items that count as seen."""
+        return packed.item_nos[packed.shares(self._counting)]
 
     def take(self, user_key: bytes, answer: SeenItems, named: Seen | None) -> Seen | None:
         """Return what an answer says that a user has seen, and keep it.
@@ -64,7 +91,7 @@ class SeenCache:
         """
         if answer.version == 0:
             nothing: NDArray[np.int64] = np.empty(0, np.int64)
-            return Seen(0, nothing, nothing)
+            return Seen(0, nothing, 0, 0)
         if not answer.included:
             count("seen_items", source="held")
             if named is None or named.version != answer.version:
@@ -72,12 +99,15 @@ class SeenCache:
             seen = named
         else:
             count("seen_items", source="given")
-            history, num_counting = counting_first(
-                answer.item_nos, answer.action_masks, self._counting
-            )
-            seen = Seen(answer.version, history[:num_counting], history)
+            seen = self._seen(answer.version, unpacked(answer.item_nos, answer.action_masks))
         self._keep(user_key, seen)
         return seen
+
+    def _seen(self, version: int, packed: Packed) -> Seen:
+        counts, speaks = packed.shares(self._counting), ~packed.is_only_disliked
+        parts = (counts & ~speaks, counts & speaks, ~counts & speaks)
+        items = np.concatenate([packed.item_nos[part] for part in parts])
+        return Seen(version, items, int(counts.sum()), int(parts[0].sum()))
 
     def _keep(self, user_key: bytes, seen: Seen) -> None:
         held = self._users.pop(user_key, None)
@@ -90,4 +120,4 @@ class SeenCache:
 
 def _cost(seen: Seen) -> int:
     """Count a user without items too: the entry itself takes memory."""
-    return len(seen.history) + 16
+    return len(seen.items) + 16

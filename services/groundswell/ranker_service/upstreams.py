@@ -20,11 +20,11 @@ from groundswell.profile.v1.profile_service_pb2 import (
     Profile,
 )
 from groundswell.profile.v1.profile_service_pb2_grpc import ProfileServiceStub
-from groundswell.ranker_service.seen import Seen, SeenCache
+from groundswell.ranker_service.seen import Seen, SeenCache, unpacked
 from groundswell.serving.errors import ServiceError, from_rpc_error
 from groundswell.serving.telemetry import count
 from groundswell.serving.validation import to_us
-from groundswell.serving.vectors import unpack_int64, vector_from_proto
+from groundswell.serving.vectors import vector_from_proto
 from groundswell.session.v1.session_service_pb2 import EncodeSessionRequest, EncodeSessionResponse
 from groundswell.session.v1.session_service_pb2_grpc import SessionServiceStub
 
@@ -88,7 +88,7 @@ class SessionView:
     num_session_events: int
     last_event_us: int | None
     window: NDArray[np.int64]
-    """[n] the items of the window's events, oldest first."""
+    """[n] the items of the window's events, oldest first; -1 for a dislike."""
     seen: NDArray[np.int64]
     """Those of them that count as seen."""
 
@@ -213,12 +213,13 @@ class Upstreams:
         if answer is None:
             return None
         try:
+            packed = unpacked(answer.item_nos, answer.action_masks)
             return SessionView(
                 vector=_vector(answer.vector, space) if answer.num_window_events else None,
                 num_session_events=answer.num_session_events,
                 last_event_us=_last_event_us(answer),
-                window=unpack_int64(answer.item_nos),
-                seen=self._seen.counting(answer.item_nos, answer.action_masks),
+                window=packed.window(),
+                seen=self._seen.counting(packed),
             )
         except ServiceError as error:
             _refused("session", error)

@@ -9,6 +9,7 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
+from groundswell.features.actions import DISLIKE
 from groundswell.trainer.data import TRAIN, Prepared
 
 NUM_NEIGHBOURS = 100
@@ -109,7 +110,8 @@ def sources_before(
     """Return what the neighbours say before each event, both views' with a weight of 1.
 
     `similarities` are [N, any columns]; each older event of a window weighs `decay` of the next
-    newer one. With `begin` [n] the windows start there or later.
+    newer one. With `begin` [n] the windows start there or later. A dislike says nothing: in a
+    window it only takes a place.
     """
     return Sources(
         (_window_weights(prepared, events, decay, begin) @ similarities).tocsr(),
@@ -125,7 +127,8 @@ def _window_weights(
         begin = prepared.offsets[prepared.users[events]]
     first = np.maximum(begin, events - WINDOW_LENGTH)
     row, read = _ranges(first, events)
-    weights = (decay ** (events[row] - 1 - read)).astype(np.float32)
+    ages = events[row] - 1 - read
+    weights = np.where(_speaks(prepared, read), decay**ages, 0).astype(np.float32)
     return _matrix(prepared, len(events), row, read, weights)
 
 
@@ -133,10 +136,17 @@ def _history_weights(prepared: Prepared, events: NDArray[np.int64]) -> sp.csr_ar
     """Return [n, N]: 1 / √m for each of the m items that the profile knows before each event."""
     begin = prepared.offsets[prepared.users[events]]
     row, read = _ranges(begin, prepared.profile_until(events))
+    speaks = _speaks(prepared, read)
+    row, read = row[speaks], read[speaks]
     weights = _matrix(prepared, len(events), row, read, np.ones(len(row), np.float32))
     counts = np.diff(weights.indptr)
     weights.data = np.repeat(1 / np.sqrt(np.maximum(counts, 1)), counts).astype(np.float32)
     return weights
+
+
+def _speaks(prepared: Prepared, events: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """[n] True for events that speak for what is near their item."""
+    return prepared.actions[events] != DISLIKE
 
 
 def _ranges(
@@ -165,7 +175,6 @@ def _matrix(
 def _followed(prepared: Prepared, is_target: NDArray[np.bool_]) -> sp.csr_array:
     """Return [N, N] how often an item was followed by another, the farther apart the less."""
     targets = np.flatnonzero(is_target & (prepared.split_of == TRAIN))
-    counted = prepared.weights > 0
     begin = prepared.offsets[prepared.users[targets]]
     distances = np.clip(_MOST_PAIRS // max(len(targets), 1), _FEWEST_DISTANCES, WINDOW_LENGTH)
     shape = (prepared.num_items, prepared.num_items)
@@ -173,7 +182,7 @@ def _followed(prepared: Prepared, is_target: NDArray[np.bool_]) -> sp.csr_array:
     for distance in range(1, int(distances) + 1):
         later = targets[targets - distance >= begin]
         earlier = later - distance
-        real = counted[earlier] & (prepared.items[earlier] != prepared.items[later])
+        real = _speaks(prepared, earlier) & (prepared.items[earlier] != prepared.items[later])
         rows, columns = prepared.items[earlier[real]], prepared.items[later[real]]
         weights = np.full(len(rows), _COUNTING_DECAY ** (distance - 1), np.float32)
         total = total + sp.csr_array((weights, (rows, columns)), shape=shape)

@@ -152,7 +152,9 @@ def _train_on_views(log: TrainingLog, stage: ViewsStage, run: Run) -> _Models:
     metrics |= fused.metrics
     head = None
     if prepared.categories:
-        positions = log.sample_positions(log.is_target, config.max_positions, run.rng)
+        # What the views were trained on says more of itself than what the head will be asked of.
+        known = log.sample_positions(log.is_target, config.max_positions, run.rng)
+        positions = np.concatenate([known, positions])
         category_I = to_tensor(prepared.item_category.astype(np.int64), run)
         targets_n = to_tensor(prepared.items[positions].astype(np.int64), run)
         head = train_interests(

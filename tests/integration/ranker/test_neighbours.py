@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from groundswell.artifacts.bundle import Bundle
 from groundswell.artifacts.neighbours import Sparse
 from groundswell.client import event
+from groundswell.features.actions import DISLIKE
 from groundswell.ranker.v1.ranker_service_pb2 import RecommendResponse
 from tests.integration.ranker.support import (
     CLICK,
@@ -28,6 +29,7 @@ from tests.support.bundles import ITEMS, tiny_bundle
 
 NOW = datetime.fromtimestamp(NOW_US / 1e6, UTC)
 EVERYTHING = len(ITEMS)
+DISLIKED = 1 << DISLIKE
 WINDOW = {"r9": CLICK, "r4": VIEW}
 HISTORY = {"r2": CLICK, "r20": VIEW, "r25": CLICK}
 
@@ -93,6 +95,19 @@ def test_both_sources_are_weighed_as_the_views(ranker: Ranker, weight: float) ->
         set(),
     )
     assert not answer.degradations
+
+
+def test_what_was_disliked_speaks_for_nothing(ranker: Ranker) -> None:
+    long, short = ranker.user_vector(), ranker.user_vector()
+    ranker.add_profile("ann", long, **HISTORY, r7=DISLIKED)
+    ranker.add_session("ann", short, r9=CLICK, r7=DISLIKED, r4=VIEW)
+    answer = ranker.client.recommend("ann", page_size=EVERYTHING, fusion_weight=0.5, as_of=NOW)
+    check(
+        answer,
+        0.5 * short_due(ranker.bundle, short, [9, -1, 4]),
+        0.5 * long_due(ranker.bundle, long, [2, 20, 25]),
+        {2, 25, 9, 7},
+    )
 
 
 def test_what_was_seen_denied_or_filtered_is_not_brought_back(ranker: Ranker) -> None:

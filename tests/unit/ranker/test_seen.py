@@ -2,13 +2,14 @@
 
 import pytest
 
+from groundswell.features.actions import DISLIKE
 from groundswell.profile.v1.profile_service_pb2 import SeenItems
-from groundswell.ranker_service.seen import Seen, SeenCache
+from groundswell.ranker_service.seen import Seen, SeenCache, unpacked
 from groundswell.ranker_service.settings import RankerSettings
 from groundswell.serving.errors import InvalidArgument
 from groundswell.serving.vectors import pack_int64, pack_uint32
 
-VIEW, PURCHASE = 1 << 1, 1 << 4
+VIEW, PURCHASE, DISLIKED = 1 << 1, 1 << 4, 1 << DISLIKE
 COUNTING = RankerSettings.model_construct().seen_mask
 
 
@@ -36,10 +37,27 @@ def test_the_history_has_every_item_whatever_was_done_with_it() -> None:
     assert sorted(seen.history.tolist()) == [1, 2, 3, 5]
 
 
+def test_what_was_only_disliked_is_seen_and_no_part_of_the_history() -> None:
+    answer = given(3, n1=VIEW, n2=DISLIKED, n3=PURCHASE, n4=DISLIKED | VIEW)
+    seen = SeenCache(COUNTING, 1_000).take(b"u", answer, None)
+    assert seen is not None
+    assert sorted(seen.item_nos.tolist()) == [2, 3, 4]
+    assert sorted(seen.history.tolist()) == [1, 3, 4]
+    ignoring = SeenCache(PURCHASE, 1_000).take(b"u", answer, None)
+    assert ignoring is not None
+    assert ignoring.item_nos.tolist() == [3]
+    assert sorted(ignoring.history.tolist()) == [1, 3, 4]
+
+
+def test_a_dislike_keeps_its_place_in_a_window_and_names_no_item() -> None:
+    packed = unpacked(pack_int64([5, 6, 5]), pack_uint32([VIEW, DISLIKED, PURCHASE]))
+    assert packed.window().tolist() == [5, -1, 5]
+
+
 def test_which_actions_count_is_a_setting() -> None:
-    packed = pack_int64([5, 6]), pack_uint32([VIEW, PURCHASE])
-    assert SeenCache(VIEW, 1_000).counting(*packed).tolist() == [5]
-    assert SeenCache(0, 1_000).counting(*packed).tolist() == []
+    packed = unpacked(pack_int64([5, 6]), pack_uint32([VIEW, PURCHASE]))
+    assert SeenCache(VIEW, 1_000).counting(packed).tolist() == [5]
+    assert SeenCache(0, 1_000).counting(packed).tolist() == []
 
 
 def test_an_answer_that_names_the_version_held_gives_what_is_held() -> None:
@@ -88,4 +106,4 @@ def test_lists_that_do_not_fit_each_other_are_refused() -> None:
     with pytest.raises(InvalidArgument, match="masks"):
         SeenCache(COUNTING, 100).take(b"u", broken, None)
     with pytest.raises(InvalidArgument):
-        SeenCache(COUNTING, 100).counting(b"123", b"")
+        unpacked(b"123", b"")

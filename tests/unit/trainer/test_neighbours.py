@@ -1,10 +1,13 @@
 """Neighbours count the training part alone, and training and serving read them alike."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from groundswell.artifacts.manifest import NeighbourSpec
 from groundswell.artifacts.neighbours import Neighbours
+from groundswell.features.actions import DISLIKE
 from groundswell.trainer.data import TEST
 from groundswell.trainer.neighbours import (
     DECAY,
@@ -38,6 +41,9 @@ def test_what_is_held_out_makes_no_neighbours() -> None:
 def test_training_and_serving_read_neighbours_alike() -> None:
     """The sums that validation weighs are those that the ranker adds."""
     log = random_log()
+    actions = log.actions.copy()
+    actions[np.random.default_rng(0).random(len(actions)) < 0.3] = DISLIKE
+    log = replace(log, actions=actions)
     similarities = item_similarities(log)
     events = np.flatnonzero(log.target == TEST)
     trained = sources_before(log, similarities, events).weighed(2.0, 3.0)
@@ -50,16 +56,31 @@ def test_training_and_serving_read_neighbours_alike() -> None:
     )
     served = Neighbours(*neighbour_table(similarities), spec)
     for row, event in enumerate(events.tolist()):
-        history = log.items[log.offsets[log.users[event]] : event].astype(np.int64)
+        past = slice(log.offsets[log.users[event]], event)
+        history, disliked = log.items[past].astype(np.int64), log.actions[past] == DISLIKE
         for source, found in (
-            (trained.short, served.short(history)),
-            (trained.long, served.long(np.unique(history))),
+            (trained.short, served.short(np.where(disliked, -1, history))),
+            (trained.long, served.long(np.unique(history[~disliked]))),
         ):
             dense = np.zeros(log.num_items, np.float32)
             dense[found.rows] = found.scores
             # Bundles hold similarities in half precision.
             np.testing.assert_allclose(source[[row]].toarray()[0], dense, atol=4e-3)
-            assert dense.max() > 0.1
+            assert dense.any() != disliked.all()
+
+
+def test_a_dislike_says_nothing_and_takes_its_place_in_a_window() -> None:
+    actions = [["view", "dislike", "view"], ["view"] * 2, ["view"] * 2, ["view"] * 2]
+    log = prepared_of([[0, 1, 2], [0, 1], [1, 2], [0, 3]], actions=actions)
+    similarities = item_similarities(log)
+    found = sources_before(log, similarities, np.array([2]))
+    due = similarities.toarray()[0]
+    assert due.any()
+    np.testing.assert_allclose(found.short.toarray()[0], DECAY * due, rtol=1e-6)
+    np.testing.assert_allclose(found.long.toarray()[0], due, rtol=1e-6)
+    only = replace(log, actions=np.full_like(log.actions, DISLIKE))
+    for source in sources_before(only, similarities, np.array([2])):
+        assert not source.toarray().any()
 
 
 def test_a_window_that_begins_later_reads_only_from_there() -> None:

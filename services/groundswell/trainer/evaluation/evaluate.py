@@ -10,7 +10,7 @@ from groundswell.artifacts.bundle import Bundle
 from groundswell.artifacts.text_cache import TextCache
 from groundswell.trainer.data import TEST, TEXT_VECTORS, VALIDATION, Prepared
 from groundswell.trainer.errors import DataError
-from groundswell.trainer.evaluation import baselines, lists
+from groundswell.trainer.evaluation import baselines, cold, lists
 from groundswell.trainer.evaluation.alpha import alpha_figures
 from groundswell.trainer.evaluation.bootstrap import RESAMPLES, SEED
 from groundswell.trainer.evaluation.candidates import BundleItems, Candidates, bundle_items
@@ -58,15 +58,18 @@ def evaluate(
     include_seen: bool = False,
     part: str = "test",
     compare: Sequence[Compared] = (),
+    items_of: Prepared | None = None,
 ) -> dict[str, Any]:
     """Rank all candidates for every target of a part by the baselines and the exported models.
 
     Returns what `evaluate --json` writes. What a user did before a target, whatever the action, is
-    excluded, and targets among it are left out; with `include_seen` neither happens. Raises
+    excluded, and targets among it are left out; with `include_seen` neither happens. Targets on
+    cold items are reported apart: those that are cold in `items_of`, where that is given. Raises
     DataError when the log has no target in the part (one of `PARTS`), or does not belong to a
-    bundle, and when two models share a name.
+    bundle, when two models share a name, and when no item of `items_of` is cold.
     """
     check_leakage(prepared)
+    is_cold = cold.items_of(prepared, items_of)
     targets = choose_targets(prepared, PARTS[part], include_seen=include_seen)
     events = targets.events
     if len(events) == 0:
@@ -88,6 +91,7 @@ def evaluate(
     models = model_figures(values, users, slices)
     for name, outcome in outcomes.items():
         models[name]["coverage"] = lists.coverage(outcome.lists, len(candidates))
+    on_cold = is_cold[prepared.items[events]]
     later = later_positions(prepared, events)
     return {
         "split": prepared.split,
@@ -106,6 +110,12 @@ def evaluate(
         "paired": paired_figures(values, users, slices, later, _pairs(list(outcomes))),
         "alpha": alpha_figures(
             opened.views.alphas, users, drivers_of(prepared, events), bundle.manifest.fusion.mode
+        ),
+        "cold": cold.cold_figures(
+            {name: one.ranks[on_cold] for name, one in outcomes.items()},
+            users[on_cold],
+            prepared.items[events][on_cold],
+            len(candidates),
         ),
         "interests": interest_figures(bundle, prepared, events, opened.views.users("fused")),
     }

@@ -12,7 +12,8 @@ from groundswell.trainer.evaluation.baselines import (
     training_counts,
 )
 from groundswell.trainer.evaluation.candidates import Candidates
-from groundswell.trainer.neighbours import DECAY, NUM_NEIGHBOURS, WINDOW_LENGTH
+from groundswell.trainer.evaluation.item_knn import DECAY, ItemKnn
+from groundswell.trainer.neighbours import NUM_NEIGHBOURS, WINDOW_LENGTH
 from tests.unit.trainer.memory import HELD_OUT, prepared_of, random_log
 
 
