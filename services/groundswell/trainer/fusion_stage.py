@@ -18,6 +18,7 @@ from groundswell.trainer.gate_training import (
     train_by_likelihood,
     train_scalar,
 )
+from groundswell.trainer.neighbours import Reading
 from groundswell.trainer.run import Run
 from groundswell.trainer.validation import Ranking, Validation, gains
 
@@ -49,29 +50,29 @@ class Fused(NamedTuple):
 class Weighing(NamedTuple):
     """How the sources of neighbours count beside their views' scores."""
 
-    decay: float
-    """Of the short-term source; see `neighbours.DECAYS`."""
+    window: Reading
+    """By the short-term source."""
     short: float
     long: float
 
 
 def weigh_sources(
-    views: Views, short_by_decay: Mapping[float, sp.csr_array], items_Id: Tensor, held: Validation
+    views: Views, short_by: Mapping[Reading, sp.csr_array], items_Id: Tensor, held: Validation
 ) -> tuple[Weighing, dict[str, float]]:
-    """Return the decay and the weights that validation prefers, and what they reach: of the
-    short-term source [n, N] by each decay, and of the long-term one, each for its own view alone.
+    """Return the reading and the weights that validation prefers, and what they reach: of the
+    short-term source [n, N] by each reading, and of the long-term one, each for its own view alone.
     Without validation they weigh nothing."""
     if not held:
-        return Weighing(next(iter(short_by_decay)), 0.0, 0.0), {}
+        return Weighing(next(iter(short_by)), 0.0, 0.0), {}
 
     def best(users_nd: Tensor, source: sp.csr_array) -> tuple[float, float]:
         scores = [held.score(users_nd, items_Id, source * w).ndcg for w in _WEIGHTS]
         place = int(np.argmax(scores))
         return scores[place], _WEIGHTS[place]
 
-    by_decay = {d: best(views.short, source) for d, source in short_by_decay.items()}
-    decay = max(by_decay, key=lambda d: by_decay[d])
-    short_ndcg, short = by_decay[decay]
+    found = {reading: best(views.short, source) for reading, source in short_by.items()}
+    window = max(found, key=lambda reading: found[reading])
+    short_ndcg, short = found[window]
     long_ndcg, long = best(views.long, views.sources.long)
     metrics = {
         "validation.short.ndcg@10": short_ndcg,
@@ -79,7 +80,7 @@ def weigh_sources(
         "validation.long.ndcg@10": long_ndcg,
         "validation.long-without-neighbours.ndcg@10": held.score(views.long, items_Id).ndcg,
     }
-    return Weighing(decay, short, long), metrics
+    return Weighing(window, short, long), metrics
 
 
 def train_fusion(

@@ -15,9 +15,9 @@ from groundswell.trainer.data import TRAIN, Prepared
 NUM_NEIGHBOURS = 100
 """Kept for each item."""
 WINDOW_LENGTH = 20
-"""The newest events of a window that are read."""
+"""The newest events of a window that are read at most."""
 DECAYS = (0.5, 0.65, 0.8)
-"""How much less each older one of them may weigh; validation chooses."""
+"""How much of the next newer one each older one of them may weigh; validation chooses."""
 # By the validation parts of MovieLens-1M, Amazon Beauty and Online Retail; half of any of them, or
 # twice as much, costs some percent.
 _COUNTING_DECAY = 0.9
@@ -26,6 +26,13 @@ _SHRINKAGE = 150.0
 _UNPOPULARITY = 0.2
 _MOST_PAIRS = 50_000_000
 _FEWEST_DISTANCES = 3
+
+
+class Reading(NamedTuple):
+    """How a window is read; of `artifacts.manifest.NeighbourSpec`."""
+
+    length: int
+    decay: float
 
 
 class Sources(NamedTuple):
@@ -76,7 +83,7 @@ def following(prepared: Prepared, is_target: NDArray[np.bool_]) -> sp.csr_array:
 
 
 def strongest(values: sp.csr_array) -> sp.csr_array:
-    """Keep the `NUM_NEIGHBOURS` highest of each row, the highest first; all are above 0."""
+    """Keep the `NUM_NEIGHBOURS` highest of each row, all of which are above 0."""
     item = np.repeat(np.arange(values.shape[0]), np.diff(values.indptr))
     order = np.lexsort((-values.data, item))
     place = np.arange(len(item)) - values.indptr[item]
@@ -104,31 +111,33 @@ def sources_before(
     prepared: Prepared,
     similarities: sp.csr_array,
     events: NDArray[np.int64],
-    decay: float,
+    reading: Reading,
     begin: NDArray[np.int64] | None = None,
 ) -> Sources:
     """Return what the neighbours say before each event, both views' with a weight of 1.
 
-    `similarities` are [N, any columns]; each older event of a window weighs `decay` of the next
-    newer one. With `begin` [n] the windows start there or later. A dislike says nothing: in a
-    window it only takes a place.
+    `similarities` are [N, any columns]. With `begin` [n] the windows start there or later. A
+    dislike says nothing: in a window it only takes a place.
     """
     return Sources(
-        (_window_weights(prepared, events, decay, begin) @ similarities).tocsr(),
+        (_window_weights(prepared, events, reading, begin) @ similarities).tocsr(),
         (_history_weights(prepared, events) @ similarities).tocsr(),
     )
 
 
 def _window_weights(
-    prepared: Prepared, events: NDArray[np.int64], decay: float, begin: NDArray[np.int64] | None
+    prepared: Prepared,
+    events: NDArray[np.int64],
+    reading: Reading,
+    begin: NDArray[np.int64] | None,
 ) -> sp.csr_array:
     """Return [n, N]: how much each item of the newest events before each event weighs."""
     if begin is None:
         begin = prepared.offsets[prepared.users[events]]
-    first = np.maximum(begin, events - WINDOW_LENGTH)
+    first = np.maximum(begin, events - reading.length)
     row, read = _ranges(first, events)
     ages = events[row] - 1 - read
-    weights = np.where(_speaks(prepared, read), decay**ages, 0).astype(np.float32)
+    weights = np.where(_speaks(prepared, read), reading.decay**ages, 0).astype(np.float32)
     return _matrix(prepared, len(events), row, read, weights)
 
 
@@ -146,7 +155,8 @@ def _history_weights(prepared: Prepared, events: NDArray[np.int64]) -> sp.csr_ar
 
 def _speaks(prepared: Prepared, events: NDArray[np.int64]) -> NDArray[np.bool_]:
     """[n] True for events that speak for what is near their item."""
-    return prepared.actions[events] != DISLIKE
+    speaks: NDArray[np.bool_] = prepared.actions[events] != DISLIKE
+    return speaks
 
 
 def _ranges(

@@ -32,6 +32,7 @@ from groundswell.trainer.neighbours import (
     DECAYS,
     WINDOW_LENGTH,
     NeighbourTable,
+    Reading,
     following,
     neighbour_table,
     sources_before,
@@ -131,23 +132,25 @@ def _train_on_views(log: TrainingLog, stage: ViewsStage, run: Run) -> _Models:
     # What is kept for the gate is not counted: its sources must know as little as its views.
     similarities = following(prepared, log.is_target)
 
-    def views(events: NDArray[np.int64], decay: float) -> Views:
+    def views(events: NDArray[np.int64], window: Reading) -> Views:
         features = to_tensor(gate_inputs(prepared, events, config.window_length), run)
-        sources = sources_before(prepared, similarities, events, decay)
+        sources = sources_before(prepared, similarities, events, window)
         return Views(stage.short(events).clone(), stage.long(events).clone(), features, sources)
 
-    held_out = views(validation.events, DECAYS[0])
-    short_by_decay = {
-        decay: sources_before(prepared, similarities, validation.events, decay).short
-        for decay in DECAYS
+    length = min(WINDOW_LENGTH, config.window_length)
+    readings = [Reading(length, decay) for decay in DECAYS]
+    short_by = {
+        reading: sources_before(prepared, similarities, validation.events, reading).short
+        for reading in readings
     }
-    weighing, metrics = weigh_sources(held_out, short_by_decay, items_Id, validation)
-    decay, *weights = weighing
-    sources = held_out.sources._replace(short=short_by_decay[decay])
+    held_out = views(validation.events, readings[0])
+    weighing, metrics = weigh_sources(held_out, short_by, items_Id, validation)
+    window, *weights = weighing
+    sources = held_out.sources._replace(short=short_by[window])
     held_out = held_out._replace(sources=sources).weighed(*weights)
     positions = log.sample_positions(log.is_for_gate, config.max_positions, run.rng)
     ranking = Ranking(prepared, positions)
-    gate_views = views(ranking.events, decay).weighed(*weights)
+    gate_views = views(ranking.events, window).weighed(*weights)
     fused = train_fusion(ranking, gate_views, held_out, items_Id, validation, run)
     metrics |= fused.metrics
     head = None
@@ -158,7 +161,7 @@ def _train_on_views(log: TrainingLog, stage: ViewsStage, run: Run) -> _Models:
         category_I = to_tensor(prepared.item_category.astype(np.int64), run)
         targets_n = to_tensor(prepared.items[positions].astype(np.int64), run)
         head = train_interests(
-            fused.users(views(positions, decay)),
+            fused.users(views(positions, window)),
             category_I[targets_n],
             stage.text_only_vectors(),
             category_I,
@@ -178,8 +181,8 @@ def _train_on_views(log: TrainingLog, stage: ViewsStage, run: Run) -> _Models:
     table = neighbour_table(similarities)
     spec = NeighbourSpec(
         count=table.rows.shape[1],
-        window_length=WINDOW_LENGTH,
-        decay=decay,
+        window_length=window.length,
+        decay=window.decay,
         short_weight=weighing.short,
         long_weight=weighing.long,
     )

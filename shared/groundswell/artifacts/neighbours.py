@@ -1,12 +1,12 @@
-"""Item-to-item neighbours: what goes with what was in a history, remembered pair by pair.
+"""Item-to-item neighbours: what follows what was in a history, remembered pair by pair.
 
 A vector of d numbers says what kind of things go together; that these two very items do, it must
 forget. So each view of a user has a second source: the neighbours of what it read. Both are sums
 over events, so they add to the scores of the views, and are weighed as those are:
 score = α·(u_s·v + short source) + (1 − α)·(u_l·v + long source).
 
-After Sarwar et al. 2001 (item-based collaborative filtering); the decay over the window after
-Ludewig and Jannach 2018.
+After Sarwar et al. 2001 (item-based collaborative filtering) and Choi et al. 2021 (session-aware
+linear models); the decay over the window after Ludewig and Jannach 2018.
 """
 
 from typing import NamedTuple
@@ -30,9 +30,10 @@ NOTHING = Sparse(np.empty(0, np.int64), np.empty(0, np.float32))
 
 
 class Neighbours:
-    """The nearest items of each item of a bundle.
+    """What follows each item of a bundle most.
 
-    `rows` [N, K] of the neighbours, -1 where there are fewer; `similarities` [N, K].
+    `rows` [N, K] of the neighbours, -1 where there are fewer; `similarities` [N, K] say how
+    strongly each follows, at least 0, the strongest of an item 1 on average.
     """
 
     def __init__(

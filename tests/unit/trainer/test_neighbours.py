@@ -4,38 +4,88 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from groundswell.artifacts.manifest import NeighbourSpec
 from groundswell.artifacts.neighbours import Neighbours
 from groundswell.features.actions import DISLIKE
-from groundswell.trainer.data import TEST
+from groundswell.trainer.data import TEST, TRAIN, Prepared
 from groundswell.trainer.neighbours import (
-    DECAY,
     WINDOW_LENGTH,
-    item_similarities,
+    Reading,
+    following,
     neighbour_table,
     sources_before,
 )
 from tests.unit.trainer.memory import HELD_OUT, prepared_of, random_log
 
-
-def test_two_items_are_as_near_as_the_users_that_had_both() -> None:
-    log = prepared_of([[0, 1, 2], [0, 1], [0, 3, 0], [1, 2]], num_items=5)
-    similarities = item_similarities(log).toarray()
-    assert similarities[0, 1] == pytest.approx(2 / np.sqrt(3 * 3))
-    assert similarities[1, 2] == pytest.approx(2 / np.sqrt(3 * 2))
-    assert similarities[0, 3] == pytest.approx(1 / np.sqrt(3 * 1))
-    assert similarities[1, 3] == 0
-    assert not similarities[4].any()
-    assert not np.diag(similarities).any()
+READING = Reading(WINDOW_LENGTH, 0.65)
 
 
-def test_what_is_held_out_makes_no_neighbours() -> None:
+def everything(log: Prepared) -> NDArray[np.bool_]:
+    return np.ones(len(log.items), bool)
+
+
+def raw(log: Prepared) -> NDArray[np.float64]:
+    """[N, N] by the definition, pair by pair, before it is scaled."""
+    counts = np.zeros((log.num_items, log.num_items))
+    for user in range(log.num_users):
+        events = np.arange(log.offsets[user], log.offsets[user + 1])
+        events = events[log.split_of[events] == TRAIN]
+        for later in events:
+            for earlier in events[(events < later) & (events >= later - WINDOW_LENGTH)]:
+                a, b = log.items[earlier], log.items[later]
+                if a != b and log.actions[earlier] != DISLIKE:
+                    counts[a, b] += 0.9 ** (later - earlier - 1)
+                    counts[b, a] += 0.3 * 0.9 ** (later - earlier - 1)
+    said, of = counts.sum(1), counts.sum(0)
+    scores: NDArray[np.float64] = counts / (said[:, None] + 150) / np.maximum(of, 1)[None, :] ** 0.2
+    return scores
+
+
+def test_what_follows_is_counted_by_distance_and_shrunk() -> None:
+    log = random_log()
+    table = following(log, everything(log)).toarray()
+    due = raw(log)
+    tops = due.max(1)
+    np.testing.assert_allclose(table, due / tops[tops > 0].mean(), rtol=1e-4, atol=1e-6)
+
+
+def test_what_comes_after_counts_more_than_what_came_before() -> None:
+    log = prepared_of([[0, 1]] * 4 + [[2, 3]] * 4)
+    table = following(log, everything(log)).toarray()
+    assert table[0, 1] > table[1, 0] > 0
+    assert table[0, 1] == table[2, 3]
+    assert not table[0, 2:].any()
+
+
+def test_only_the_strongest_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    log = random_log()
+    whole = following(log, everything(log)).toarray()
+    monkeypatch.setattr("groundswell.trainer.neighbours.NUM_NEIGHBOURS", 3)
+    table = following(log, everything(log))
+    assert np.diff(table.indptr).max() == 3
+    for row in range(log.num_items):
+        stored = table.data[table.indptr[row] : table.indptr[row + 1]]
+        due = np.sort(whole[row])[::-1][: len(stored)]
+        np.testing.assert_allclose(np.sort(stored)[::-1], due, rtol=1e-4)
+
+
+def test_neither_what_is_held_out_nor_what_is_no_target_is_followed() -> None:
     log = prepared_of([[0, 1, 2, 3]] * 3, held_out=[HELD_OUT] * 3)
-    similarities = item_similarities(log).toarray()
-    assert similarities[0, 1] == pytest.approx(1)
-    assert not similarities[2:].any()
-    assert not similarities[:, 2:].any()
+    table = following(log, everything(log)).toarray()
+    assert table[0, 1] > 0
+    assert not table[2:].any()
+    assert not table[:, 2:].any()
+    assert following(log, log.items != 1).nnz == 0
+
+
+def test_a_dislike_is_followed_by_nothing_and_follows() -> None:
+    log = prepared_of([[0, 1, 2]], actions=[["view", "dislike", "view"]])
+    table = following(log, log.actions != DISLIKE).toarray()
+    assert table[0, 2] > 0
+    assert not table[1].any()
+    assert not table[:, 1].any()
 
 
 def test_training_and_serving_read_neighbours_alike() -> None:
@@ -44,13 +94,13 @@ def test_training_and_serving_read_neighbours_alike() -> None:
     actions = log.actions.copy()
     actions[np.random.default_rng(0).random(len(actions)) < 0.3] = DISLIKE
     log = replace(log, actions=actions)
-    similarities = item_similarities(log)
+    similarities = following(log, everything(log))
     events = np.flatnonzero(log.target == TEST)
-    trained = sources_before(log, similarities, events).weighed(2.0, 3.0)
+    trained = sources_before(log, similarities, events, READING).weighed(2.0, 3.0)
     spec = NeighbourSpec(
         count=100,
         window_length=WINDOW_LENGTH,
-        decay=DECAY,
+        decay=READING.decay,
         short_weight=2.0,
         long_weight=3.0,
     )
@@ -72,23 +122,28 @@ def test_training_and_serving_read_neighbours_alike() -> None:
 def test_a_dislike_says_nothing_and_takes_its_place_in_a_window() -> None:
     actions = [["view", "dislike", "view"], ["view"] * 2, ["view"] * 2, ["view"] * 2]
     log = prepared_of([[0, 1, 2], [0, 1], [1, 2], [0, 3]], actions=actions)
-    similarities = item_similarities(log)
-    found = sources_before(log, similarities, np.array([2]))
+    similarities = following(log, everything(log))
+    found = sources_before(log, similarities, np.array([2]), READING)
     due = similarities.toarray()[0]
     assert due.any()
-    np.testing.assert_allclose(found.short.toarray()[0], DECAY * due, rtol=1e-6)
+    np.testing.assert_allclose(found.short.toarray()[0], 0.65 * due, rtol=1e-6)
     np.testing.assert_allclose(found.long.toarray()[0], due, rtol=1e-6)
     only = replace(log, actions=np.full_like(log.actions, DISLIKE))
-    for source in sources_before(only, similarities, np.array([2])):
+    for source in sources_before(only, similarities, np.array([2]), READING):
         assert not source.toarray().any()
 
 
 def test_a_window_that_begins_later_reads_only_from_there() -> None:
     log = prepared_of([[0, 1, 2], [0, 1], [1, 2], [0, 3]])
-    similarities = item_similarities(log)
-    whole = sources_before(log, similarities, np.array([2])).short.toarray()[0]
-    clipped = sources_before(log, similarities, np.array([2]), np.array([1])).short.toarray()[0]
-    nothing = sources_before(log, similarities, np.array([2]), np.array([2])).short.toarray()[0]
+    similarities = following(log, everything(log))
+    last = np.array([2])
+
+    def short(begin: NDArray[np.int64] | None) -> NDArray[np.float32]:
+        found = sources_before(log, similarities, last, READING, begin).short
+        values: NDArray[np.float32] = found.toarray()[0]
+        return values
+
+    whole, clipped, nothing = short(None), short(np.array([1])), short(last)
     np.testing.assert_allclose(clipped, similarities.toarray()[1], rtol=1e-6)
-    np.testing.assert_allclose(whole - clipped, DECAY * similarities.toarray()[0], atol=1e-6)
+    np.testing.assert_allclose(whole - clipped, 0.65 * similarities.toarray()[0], atol=1e-6)
     assert not nothing.any()

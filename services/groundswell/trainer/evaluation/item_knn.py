@@ -10,11 +10,12 @@ from numpy.typing import NDArray
 from groundswell.trainer.data import TRAIN, Prepared
 from groundswell.trainer.evaluation.baselines import training_counts
 from groundswell.trainer.evaluation.candidates import Candidates
-from groundswell.trainer.neighbours import sources_before, strongest
+from groundswell.trainer.neighbours import WINDOW_LENGTH, Reading, sources_before, strongest
 
 DECAY = 0.5
 """How much less each older event of a window weighs: best, or within 1 % of the best, on the
 validation parts of MovieLens-1M, Amazon Beauty and Online Retail among .3 to .98."""
+_READING = Reading(WINDOW_LENGTH, DECAY)
 _LONGEST_HISTORY = 500
 _BLOCK_CELLS = 2**24
 
@@ -35,7 +36,7 @@ class ItemKnn:
 
     def scores(self, events: NDArray[np.int64]) -> NDArray[np.float32]:
         """Score the candidates before each event: [B, N']."""
-        found = sources_before(self._prepared, self._similarities, events, DECAY).short
+        found = sources_before(self._prepared, self._similarities, events, _READING).short
         scores: NDArray[np.float32] = found.toarray()
         scores += self._popularity
         return scores

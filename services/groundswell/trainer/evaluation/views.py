@@ -15,7 +15,7 @@ from groundswell.trainer.data import Prepared
 from groundswell.trainer.errors import DataError
 from groundswell.trainer.evaluation.candidates import Candidates, EncodeTexts, neighbour_matrix
 from groundswell.trainer.inputs import ChunkTable, Histories, cut_chunks, gate_inputs, window_rows
-from groundswell.trainer.neighbours import Sources, sources_before
+from groundswell.trainer.neighbours import Reading, Sources, sources_before
 
 MODELS = ("short", "short-session", "long", "constant", "fused")
 """What a bundle can rank with."""
@@ -109,7 +109,8 @@ class BundleViews:
         if spec is None or table is None:
             return None
         similarities = neighbour_matrix(table, self._rows, self._candidates)
-        sources = sources_before(self._prepared, similarities, self._events, spec.decay, begin)
+        window = Reading(spec.window_length, spec.decay)
+        sources = sources_before(self._prepared, similarities, self._events, window, begin)
         return sources.weighed(spec.short_weight, spec.long_weight)
 
     @cached_property

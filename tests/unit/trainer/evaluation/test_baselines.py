@@ -6,11 +6,7 @@ import numpy as np
 import pytest
 
 from groundswell.trainer.data import TEST
-from groundswell.trainer.evaluation.baselines import (
-    ItemKnn,
-    recent_counts,
-    training_counts,
-)
+from groundswell.trainer.evaluation.baselines import recent_counts, training_counts
 from groundswell.trainer.evaluation.candidates import Candidates
 from groundswell.trainer.evaluation.item_knn import DECAY, ItemKnn
 from groundswell.trainer.neighbours import NUM_NEIGHBOURS, WINDOW_LENGTH
@@ -68,6 +64,14 @@ def test_item_knn_weighs_cosines_by_how_recent_the_event_is() -> None:
         for age, item in enumerate(log.items[begin:event][::-1].tolist()):
             due += DECAY**age * cosine[candidates.columns[item]]
         np.testing.assert_allclose(scores[row], due, atol=3e-6, rtol=1e-4)
+
+
+def test_what_is_held_out_makes_no_items_near() -> None:
+    log = prepared_of([[0, 1, 2, 3]] * 3, held_out=[HELD_OUT] * 3)
+    # Item 1 is near by three users; 2 and 3 are what popularity, and nothing, leaves them.
+    scores = ItemKnn(log, Candidates.of(log)).scores(np.array([1]))[0]
+    assert scores[1] == pytest.approx(1, abs=1e-5)
+    assert scores[2] == scores[3] == 0
 
 
 def test_only_the_nearest_items_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
