@@ -3,6 +3,7 @@
 N items, K neighbours of each, n events.
 """
 
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -10,6 +11,7 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from groundswell.trainer.data import TRAIN, Prepared
+from groundswell.trainer.loss import is_large
 
 NUM_NEIGHBOURS = 100
 """Similar items kept for each item."""
@@ -55,12 +57,10 @@ def item_similarities(prepared: Prepared) -> sp.csr_array:
     to itself.
     """
     had = _histories(prepared)
-    num_items = had.shape[1]
     by_user = had.tocsr()
-    block = max(_BLOCK_CELLS // max(num_items, 1), 1)
     parts = []
-    for start in range(0, num_items, block):
-        cosines = (had[:, start : start + block].T.tocsr() @ by_user).tocoo()
+    for start, end in pairwise(_bounds(had, by_user)):
+        cosines = (had[:, start:end].T.tocsr() @ by_user).tocoo()
         rows, columns = cosines.coords
         other = rows + start != columns
         rows, columns, values = rows[other], columns[other], cosines.data[other]
@@ -73,6 +73,24 @@ def item_similarities(prepared: Prepared) -> sp.csr_array:
         found = (values[kept], (rows[kept], columns[kept]))
         parts.append(sp.csr_array(found, shape=cosines.shape))
     return sp.vstack(parts, format="csr")
+
+
+def _bounds(had: sp.csc_array, by_user: sp.csr_array) -> list[int]:
+    """Return where blocks of items begin and end, whose products are no more than fit.
+
+    Few items may all meet all others; of many, each meets those of its own users.
+    """
+    num_items = had.shape[1]
+    if not is_large(num_items):
+        return [*range(0, num_items, max(_BLOCK_CELLS // max(num_items, 1), 1)), num_items]
+    lengths = np.diff(by_user.indptr).astype(np.int64)
+    until = np.concatenate([[0], np.cumsum(lengths[had.indices])])[had.indptr]
+    bounds = [0]
+    while bounds[-1] < num_items:
+        most = until[bounds[-1]] + _BLOCK_CELLS
+        end = int(np.searchsorted(until, most, side="right")) - 1
+        bounds.append(min(max(end, bounds[-1] + 1), num_items))
+    return bounds
 
 
 def neighbour_table(similarities: sp.csr_array) -> NeighbourTable:

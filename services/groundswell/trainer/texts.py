@@ -14,6 +14,7 @@ from groundswell.artifacts.text_cache import Encoder, TextCache
 from groundswell.artifacts.text_onnx import OnnxTextEncoder
 from groundswell.features.text import TEMPLATE_VERSION
 from groundswell.models.text_encoder import load_torch_encoder
+from groundswell.trainer.loss import is_large
 from groundswell.trainer.run import Run
 from groundswell.trainer.sampling import TrainingLog
 from groundswell.trainer.text_source import EncoderFolder, put_text_encoder
@@ -27,8 +28,8 @@ _HASH_LENGTH = 12
 class EncodedTexts(NamedTuple):
     """Text vectors, and the encoder that made them."""
 
-    items: NDArray[np.float32]
-    """[N, t]"""
+    items: NDArray[np.floating]
+    """[N, t] float32; float16 of a large catalogue."""
     chunks: NDArray[np.float32]
     """[M, t]"""
     source: str
@@ -62,7 +63,9 @@ def encode_texts(
     def advance(count: int) -> None:
         run.progress.update(task, advance=count)
 
-    item_vectors = texts.encode(items, advance)
+    item_vectors: NDArray[np.floating] = texts.encode(items, advance)
+    if is_large(len(items)):
+        item_vectors = item_vectors.astype(np.float16)
     chunk_vectors = texts.encode(chunks, advance)
     run.progress.update(task, completed=total)
     return EncodedTexts(item_vectors, chunk_vectors, source, fingerprint)

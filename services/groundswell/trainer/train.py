@@ -36,7 +36,7 @@ from groundswell.trainer.neighbours import (
 from groundswell.trainer.run import Run, open_run, to_tensor
 from groundswell.trainer.sampling import TrainingLog
 from groundswell.trainer.texts import EncodedTexts, encode_texts
-from groundswell.trainer.validation import Ranking, Validation
+from groundswell.trainer.validation import Ranking, Validation, most_targets
 from groundswell.trainer.views_stage import ViewsStage
 
 _RUNS = "tensorboard"
@@ -120,7 +120,8 @@ def _train_models(
     held_out = views(validation.events)
     weights, metrics = weigh_sources(held_out, items_Id, validation)
     held_out = held_out.weighed(*weights)
-    positions = log.sample_positions(log.is_for_gate, config.max_positions, run.rng)
+    most = min(config.max_positions, most_targets(prepared.num_items) or config.max_positions)
+    positions = log.sample_positions(log.is_for_gate, most, run.rng)
     ranking = Ranking(prepared, positions)
     gate_views = views(ranking.events).weighed(*weights)
     fused = train_fusion(ranking, gate_views, held_out, items_Id, validation, run)

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import AveragedModel
 
 from groundswell.models.item_head import ItemHead
 from groundswell.models.layers import use_bfloat16
@@ -26,10 +26,13 @@ from groundswell.trainer.batches import (
     session_batches,
 )
 from groundswell.trainer.inputs import Chunks, ChunkTable, Histories, WindowInputs, windows_before
+from groundswell.trainer.item_tables import HalfTexts
+from groundswell.trainer.loss import FULL_UP_TO, is_large
 from groundswell.trainer.run import Run, to_tensor
 from groundswell.trainer.sampling import TrainingLog
 from groundswell.trainer.step_items import ItemSource, StepItems
 from groundswell.trainer.texts import EncodedTexts
+from groundswell.trainer.updates import Updates
 from groundswell.trainer.validation import Best, Validation
 from groundswell.trainer.view_models import ViewModels
 
@@ -53,8 +56,9 @@ class ViewsStage:
         self._histories = Histories(prepared, self._chunks, config.max_chunks, self.recent_length)
         num_items, text_dimension = texts.items.shape
         trained = ViewModels(num_items, text_dimension, self.recent_length, config)
+        some = texts.items[:: -(-num_items // FULL_UP_TO)].astype(np.float32, copy=False)
         for head in (trained.item_head, trained.context_head):
-            head.fit_texts(torch.from_numpy(texts.items))
+            head.fit_texts(torch.from_numpy(some))
             # Text starts as small as the ids do: it must not drown them.
             head.text_scale.mul_(_TEXT_SCALE)
         in_training = _chunks_in_training(log, chunks)
@@ -62,7 +66,12 @@ class ViewsStage:
         if run.uses_bfloat16:
             use_bfloat16(trained)
         self._trained = trained.to(run.device)
-        self._texts_It = trained.item_head.normalised(to_tensor(texts.items, run))
+        texts_It = to_tensor(texts.items, run)
+        self._texts_It: Tensor | HalfTexts
+        if is_large(num_items):
+            self._texts_It = HalfTexts(texts_It, trained.item_head)
+        else:
+            self._texts_It = trained.item_head.normalised(texts_It)
         has_event_I = to_tensor(log.has_event, run)
         with torch.no_grad():
             # What training never sees is placed by its text alone.
@@ -77,7 +86,9 @@ class ViewsStage:
             bfloat16=run.uses_bfloat16,
         )
         # Validation and serving use the mean over the last steps: it ranks better than any one.
-        self._mean = AveragedModel(self._trained, multi_avg_fn=get_ema_multi_avg_fn(config.ema))
+        self._mean = AveragedModel(self._trained)
+        for head in (trained.item_head, trained.context_head):
+            head.ids.sparse = is_large(num_items)
         served = cast(ViewModels, self._mean.module)
         self.item_head, self.context_head = served.item_head, served.context_head
         self.session, self.profile = served.session, served.profile
@@ -120,7 +131,7 @@ class ViewsStage:
         # Events of a session share the profile that stood when it began.
         known = self._log.prepared.profile_until(events)
         _, first, place = np.unique(known, return_index=True, return_inverse=True)
-        found = [self.item_vectors()[:0]]
+        found = [torch.empty(0, self._run.config.dimension, device=self._run.device)]
         for start in range(0, len(first), _BATCH):
             inputs = self._histories.before(events[first[start : start + _BATCH]])
             named = {k: to_tensor(v, self._run) for k, v in inputs.named(contexts_Ic).items()}
@@ -130,19 +141,26 @@ class ViewsStage:
     @torch.inference_mode()
     def _vectors(self, head: ItemHead, rows_I: Tensor) -> Tensor:
         self._mean.eval()
-        vectors: Tensor = head.place(self._texts_It, rows_I)
-        return vectors
+        if not isinstance(self._texts_It, HalfTexts):
+            vectors: Tensor = head.place(self._texts_It, rows_I)
+            return vectors
+        vectors_Id = torch.empty(len(rows_I), head.ids.embedding_dim, device=rows_I.device)
+        for start in range(0, len(rows_I), FULL_UP_TO):
+            part = slice(start, start + FULL_UP_TO)
+            vectors_Id[part] = head.place(self._texts_It[part], rows_I[part])
+        return vectors_Id
 
     def _all_rows(self) -> Tensor:
         return torch.arange(len(self._texts_It), device=self._run.device)
 
     def _train_together(self, validation: Validation, epochs: int) -> None:
         config, run = self._run.config, self._run
-        optimizer = torch.optim.Adam(
-            self._trained.parameters(), lr=config.learning_rate, betas=(0.9, 0.98)
-        )
-        schedule = torch.optim.lr_scheduler.LambdaLR(
-            optimizer, lambda step: min(1.0, (step + 1) / max(1, config.warmup_steps))
+        updates = Updates(
+            self._trained,
+            self._mean,
+            learning_rate=config.learning_rate,
+            warmup_steps=config.warmup_steps,
+            ema=config.ema,
         )
         best = Best(config.patience, self._mean.state_dict)
         stops_early = bool(validation) and epochs == 0
@@ -150,12 +168,9 @@ class ViewsStage:
             for epoch in range(1, (epochs or config.max_epochs) + 1):
                 total, count = 0.0, 0
                 for loss, n in self._steps():
-                    optimizer.zero_grad()
-                    loss.backward()
-                    optimizer.step()
-                    schedule.step()
-                    self._mean.update_parameters(self._trained)
+                    updates.step(loss)
                     total, count = total + loss.item() * n, count + n
+                updates.settle()
                 ndcg = None
                 if validation:
                     ndcg = validation.score(self.short(validation.events), self.item_vectors()).ndcg
@@ -169,8 +184,15 @@ class ViewsStage:
         config, run = self._run.config, self._run
         self._trained.load_state_dict(self._mean.module.state_dict())
         items_Id = self.item_vectors().clone()
-        optimizer = torch.optim.Adam(
-            self._trained.profile.parameters(), lr=config.learning_rate / 2, betas=(0.9, 0.98)
+        # The gradients of what stands still would only be summed up.
+        for still in (self._trained.item_head, self._trained.context_head):
+            still.requires_grad_(False)
+        updates = Updates(
+            self._trained,
+            self._mean,
+            "profile",
+            learning_rate=config.learning_rate / 2,
+            ema=config.ema,
         )
         best = Best(max(1, config.patience // 2), self._mean.state_dict)
         epochs = _PROFILE_EPOCHS if validation else _PROFILE_EPOCHS_WITHOUT_VALIDATION
@@ -186,10 +208,7 @@ class ViewsStage:
                 total, count = 0.0, 0
                 for batch in self._profile_batches(self._chunks):
                     loss = self._profile_loss(batch, items_Id)
-                    optimizer.zero_grad()
-                    loss.backward()
-                    optimizer.step()
-                    self._mean.update_parameters(self._trained)
+                    updates.step(loss)
                     n = len(batch.targets.items_n)
                     total, count = total + loss.item() * n, count + n
                 ndcg = score()
