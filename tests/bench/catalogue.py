@@ -25,6 +25,8 @@ ITEMS, USERS, EVENTS = 1_000_000, 100_000, 10
 _GROUP = 1_000
 _LIMIT_GB = 6.0
 _EPOCHS = 2
+_SETTINGS = (f"epochs={_EPOCHS}", "patience=1")
+"""Memory and the time of an epoch need no more; random texts have nothing to teach."""
 
 
 def write_log(folder: Path, num_items: int, num_users: int, num_events: int) -> tuple[Path, Path]:
@@ -53,7 +55,7 @@ def measure(folder: Path) -> list[Line]:
     """Prepare a log, fill the cache of its texts, and train in a process of its own."""
     roots = ("shared", "services", "clients/python", "protos/gen", ".")
     path = os.pathsep.join(str(Path(root).resolve()) for root in roots)
-    for step in (["prepare", str(folder)], ["train", str(folder), f"epochs={_EPOCHS}"]):
+    for step in (["prepare", str(folder)], ["train", str(folder), *_SETTINGS]):
         done = subprocess.run(
             [sys.executable, __file__, *step],
             env=os.environ | {"PYTHONPATH": path},
