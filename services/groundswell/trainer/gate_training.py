@@ -167,7 +167,8 @@ def _loss(
     if negatives is None:
         logits = users_nd @ items_Id.T + source(everything, everything)
         return F.cross_entropy(logits, targets_n)
-    targets, drawn = targets_n.cpu().numpy(), negatives.numpy()
+    # Copies: SciPy indexes by no array whose memory is PyTorch's.
+    targets, drawn = targets_n.cpu().numpy().copy(), negatives.numpy().copy()
     positive_n1 = (users_nd * items_Id[targets_n]).sum(-1, keepdim=True)
     positive_n1 = positive_n1 + source(np.arange(len(targets)), targets)
     negatives_md = items_Id[negatives.to(run.device)]
