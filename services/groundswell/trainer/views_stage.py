@@ -66,13 +66,11 @@ class ViewsStage:
         if run.uses_bfloat16:
             use_bfloat16(trained)
         self._trained = trained.to(run.device)
-        self._texts_It = readable(to_tensor(texts_It, run), trained.item_head)
         has_event_I = to_tensor(log.has_event, run)
         with torch.no_grad():
             # What training never sees is placed by its text alone.
             for head in (trained.item_head, trained.context_head):
                 head.ids.weight[~has_event_I] = 0
-        self._items = self._items_of(trained.item_head)
         # Validation and serving use the mean over the last steps: it ranks better than any one.
         self._mean = AveragedModel(self._trained)
         for head in (trained.item_head, trained.context_head):
@@ -80,6 +78,9 @@ class ViewsStage:
         served = cast(ViewModels, self._mean.module)
         self.item_head, self.context_head = served.item_head, served.context_head
         self.session, self.profile = served.session, served.profile
+        # By the head that stays: the trained ones go once the items stand.
+        self._texts_It = readable(to_tensor(texts_It, run), self.item_head)
+        self._items = self._items_of(trained.item_head)
 
     def train(self, validation: Validation, epochs: int) -> None:
         """Train items and both encoders for `epochs`, or until validation has its best.
