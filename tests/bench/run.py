@@ -28,6 +28,7 @@ AREAS = {
     "profile.get": "tests.bench.profile_get",
     "profile.encode": "tests.bench.profile_encode",
     "ranker": "tests.bench.ranker",
+    "catalogue": "tests.bench.catalogue",
 }
 """Which module's `measure(folder)` gives the lines whose names begin so."""
 

@@ -1,7 +1,7 @@
 """What a run leaves after each epoch, so that an interrupted one goes on: one file, whole or none.
 
 Whoever resumes gets the result that the run would have had, bit for bit: besides the weights the
-file holds the optimizer's moments, the state of both random generators and the best epoch so far.
+file holds the optimizers' moments, the state of both random generators and the best epoch so far.
 """
 
 import hashlib
@@ -16,20 +16,19 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
-from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
 from torch.optim.swa_utils import AveragedModel
 
 from groundswell.artifacts.store import fsync
 from groundswell.trainer.errors import TrainError
 from groundswell.trainer.run import Run
+from groundswell.trainer.updates import Updates
 from groundswell.trainer.validation import Best
 
 FILE = ".checkpoint.safetensors"
 """In the folder of bundles, as long as a run into it is not finished."""
-_FORMAT = 1
+_FORMAT = 2
 _STATE, _DIGEST = "state", "sha256"
-_TRAINED, _MEAN, _KEPT, _OPTIMIZER, _RANDOM = "trained", "mean", "kept", "optimizer", "random"
+_TRAINED, _MEAN, _KEPT, _UPDATES, _RANDOM = "trained", "mean", "kept", "updates", "random"
 
 
 @dataclass
@@ -39,8 +38,7 @@ class Training:
     name: str
     trained: nn.Module
     mean: AveragedModel
-    optimizer: Optimizer
-    schedule: LRScheduler | None
+    updates: Updates
     best: Best
     epoch: int = 0
     """The last one that is done."""
@@ -98,14 +96,7 @@ class Checkpoints:
         self._saved = None
         training.trained.load_state_dict(_part(tensors, _TRAINED))
         training.mean.load_state_dict(_part(tensors, _MEAN))
-        moments: dict[int, dict[str, Tensor]] = {}
-        for name, value in _part(tensors, _OPTIMIZER).items():
-            number, _, key = name.partition(".")
-            moments.setdefault(int(number), {})[key] = value
-        groups = state["param_groups"]
-        training.optimizer.load_state_dict({"state": moments, "param_groups": groups})
-        if training.schedule is not None:
-            training.schedule.load_state_dict(state["schedule"])
+        training.updates.load_state_dict(_part(tensors, _UPDATES))
         best = training.best
         best.kept = _part(tensors, _KEPT)
         best.score, best.epoch = state["best_score"], state["best_epoch"]
@@ -119,16 +110,11 @@ class Checkpoints:
         Raises TrainError when it cannot be written.
         """
         run, best = self._run, training.best
-        optimizer = training.optimizer.state_dict()
         parts: dict[str, Mapping[str, Tensor]] = {
             _TRAINED: training.trained.state_dict(),
             _MEAN: training.mean.state_dict(),
             _KEPT: best.kept,
-            _OPTIMIZER: {
-                f"{number}.{key}": value
-                for number, moments in optimizer["state"].items()
-                for key, value in moments.items()
-            },
+            _UPDATES: training.updates.state_dict(),
             _RANDOM: _random_states(run.device),
         }
         tensors = {
@@ -136,7 +122,6 @@ class Checkpoints:
             for part, values in parts.items()
             for name, value in values.items()
         }
-        schedule = training.schedule
         state = json.dumps(
             {
                 "made_of": self._made_of,
@@ -145,8 +130,6 @@ class Checkpoints:
                 "is_over": training.is_over,
                 "best_score": best.score,
                 "best_epoch": best.epoch,
-                "param_groups": optimizer["param_groups"],
-                "schedule": None if schedule is None else schedule.state_dict(),
                 "rng": run.rng.bit_generator.state,
                 "epochs": run.epochs,
                 "curves": run.curves,

@@ -24,24 +24,20 @@ def train_epochs(
     `steps` yields an epoch's losses, and of how many targets each is the mean. `score` judges that
     mean; where it says None, or with `is_fixed`, the last epoch is the best one.
     """
-    best, optimizer = training.best, training.optimizer
+    best = training.best
     with run.stage(training.name, epochs) as stage:
         run.progress.update(stage.task, completed=training.epoch)
         while training.epoch < epochs and not training.is_over:
             total, count = 0.0, 0
             for loss, n in steps():
-                optimizer.zero_grad()
-                loss.backward()
-                optimizer.step()
-                if training.schedule is not None:
-                    training.schedule.step()
-                training.mean.update_parameters(training.trained)
+                training.updates.step(loss)
                 total, count = total + loss.item() * n, count + n
+            training.updates.settle()
             training.epoch += 1
             ndcg = score()
             stage.report(training.epoch, total / max(count, 1), ndcg)
             judged_by = training.epoch if ndcg is None or is_fixed else ndcg
             training.is_over = best.is_over(training.epoch, judged_by)
             checkpoints.save(training)
-    training.mean.load_state_dict(best.kept)
+    best.restore()
     run.epochs[training.name] = best.epoch

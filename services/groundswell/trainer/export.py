@@ -117,7 +117,7 @@ def export_models(folder: Path, trained: Trained, window_length: int, recent_len
 def write_tables(
     folder: Path,
     item_ids: Sequence[str],
-    text_vectors: NDArray[np.float32],
+    text_vectors: NDArray[np.floating],
     popularity: NDArray[np.float64],
 ) -> None:
     """Write the items in row order, their vectors (by the exported head), index and popularity."""
@@ -131,10 +131,15 @@ def write_tables(
 
 
 def _vectors(
-    head: OnnxModel, text_vectors: NDArray[np.float32], rows: NDArray[np.int64]
+    head: OnnxModel, text_vectors: NDArray[np.floating], rows: NDArray[np.int64]
 ) -> NDArray[np.float32]:
-    parts = np.split(rows, range(_ITEM_BATCH, len(rows), _ITEM_BATCH))
-    return np.concatenate([head.run(text_vectors=text_vectors[p], rows=p) for p in parts])
+    parts = [slice(start, start + _ITEM_BATCH) for start in range(0, len(rows), _ITEM_BATCH)]
+    return np.concatenate(
+        [
+            head.run(text_vectors=text_vectors[p].astype(np.float32, copy=False), rows=rows[p])
+            for p in parts
+        ]
+    )
 
 
 def export(

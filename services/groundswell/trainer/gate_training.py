@@ -48,7 +48,7 @@ def train_scalar(
     optimizer = torch.optim.Adam(learned, lr=_SCALAR_LEARNING_RATE)
     gains_nA = (1 / torch.log2(ranks_nA.double() + 1)).float().to(run.device)
     held_out_gains_nA = gains(held_out_ranks_nA).float().to(run.device)
-    best = Best(_SCALAR_PATIENCE, gate.state_dict)
+    best = Best(_SCALAR_PATIENCE, gate)
     with run.stage(NAME, _SCALAR_STEPS) as stage:
         for step in range(1, _SCALAR_STEPS + 1):
             gate.train()
@@ -62,7 +62,7 @@ def train_scalar(
             stage.report(step, loss.item(), ndcg)
             if best.is_over(step, ndcg):
                 break
-    gate.load_state_dict(best.kept)
+    best.restore()
     run.epochs[NAME] = best.epoch
     return best.score
 
@@ -88,7 +88,7 @@ def train_by_likelihood(
     """Train until the held-out targets' likelihood has its best: unlike NDCG, which lives by the
     few targets in reach, it hears from every position."""
     optimizer = torch.optim.Adam(gate.parameters(), lr=_LEARNING_RATE, weight_decay=_WEIGHT_DECAY)
-    best = Best(run.config.patience, gate.state_dict)
+    best = Best(run.config.patience, gate)
     validation_targets_n = validation.targets.to(run.device)
     with run.stage(NAME, _EPOCHS) as stage:
         for epoch in range(1, _EPOCHS + 1):
@@ -105,7 +105,7 @@ def train_by_likelihood(
             held_out_loss = _mean_loss(gate, held_out, validation_targets_n, items_Id, run)
             if best.is_over(epoch, -held_out_loss):
                 break
-    gate.load_state_dict(best.kept)
+    best.restore()
     run.epochs[NAME] = best.epoch
 
 
@@ -167,7 +167,8 @@ def _loss(
     if negatives is None:
         logits = users_nd @ items_Id.T + source(everything, everything)
         return F.cross_entropy(logits, targets_n)
-    targets, drawn = targets_n.cpu().numpy(), negatives.numpy()
+    # Copies: SciPy indexes by no array whose memory is PyTorch's.
+    targets, drawn = targets_n.cpu().numpy().copy(), negatives.numpy().copy()
     positive_n1 = (users_nd * items_Id[targets_n]).sum(-1, keepdim=True)
     positive_n1 = positive_n1 + source(np.arange(len(targets)), targets)
     negatives_md = items_Id[negatives.to(run.device)]

@@ -101,6 +101,12 @@ class Chunks:
     texts: list[str]
     """[M] what the text encoder reads."""
 
+    def within(self, num_events: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Return [M] True for chunks of each history's first `num_events` [U]."""
+        counts = np.diff(self.offsets)
+        number = np.arange(self.offsets[-1]) - np.repeat(self.offsets[:-1], counts)
+        return (number + 1) * self.chunk_length <= np.repeat(num_events, counts)
+
 
 def cut_chunks(prepared: Prepared, chunk_length: int) -> Chunks:
     """Cut every history into full chunks, from its start."""

@@ -10,9 +10,14 @@ FULL_UP_TO = 20_000
 """Catalogues of at most so many items get the full softmax."""
 
 
+def is_large(num_items: int) -> bool:
+    """Say whether a catalogue has so many items that no step may touch all of them."""
+    return num_items > FULL_UP_TO
+
+
 def sample_negatives(num_items: int, count: int) -> Tensor | None:
     """Return uniform negatives that a step shares; None for a small catalogue: all items then."""
-    if num_items <= FULL_UP_TO:
+    if not is_large(num_items):
         return None
     return torch.randint(num_items, (count,))
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from groundswell.models.item_head import ItemHead
+from groundswell.trainer.item_tables import HalfTexts
 from groundswell.trainer.loss import next_item_loss, sample_negatives, sampled_loss
 
 
@@ -52,7 +53,7 @@ class ItemSource:
     def __init__(
         self,
         head: ItemHead,
-        texts_It: Tensor,
+        texts_It: Tensor | HalfTexts,
         has_event_I: Tensor,
         *,
         num_negatives: int,

@@ -40,15 +40,17 @@ class Texts:
         target = bundle_folder / TEXT_ENCODER
         put_text_encoder(source_folder, target, config.max_tokens, cache / _EXPORTS)
         self.fingerprint = fingerprint_of(EncoderFolder(target, self.source), config.max_tokens)
-        self._cache = TextCache(cache, _encoder(target, run), self.fingerprint)
-        self.dimension = self._cache.dimension
+        self._cache, self._encoder = cache, _encoder(target, run)
+        self.dimension = self._encoder.dimension
         self._run = run
 
     def encode(self, texts: Sequence[str], name: str) -> NDArray[np.float32]:
         """Return [n, t] vectors, in the order of `texts`; the progress is shown under `name`."""
         progress, total = self._run.progress, len(texts)
         task = progress.add_task(name, total=total, note=f"{total:,} texts")
-        vectors = self._cache.encode(texts, lambda count: progress.update(task, advance=count))
+        # What it knows is held no longer: of many items it is as large as all of training.
+        cache = TextCache(self._cache, self._encoder, self.fingerprint)
+        vectors = cache.encode(texts, lambda count: progress.update(task, advance=count))
         progress.update(task, completed=total)
         return vectors
 

@@ -27,6 +27,7 @@ from groundswell.trainer.fusion_stage import Fused, train_fusion, weigh_sources
 from groundswell.trainer.inputs import cut_chunks, gate_inputs
 from groundswell.trainer.interest_stage import calibrate, train_interests
 from groundswell.trainer.leakage import check_leakage
+from groundswell.trainer.loss import is_large
 from groundswell.trainer.model_card import model_card
 from groundswell.trainer.neighbours import (
     DECAYS,
@@ -41,7 +42,7 @@ from groundswell.trainer.profiling import profiled
 from groundswell.trainer.run import Run, open_run, to_tensor
 from groundswell.trainer.sampling import TrainingLog
 from groundswell.trainer.texts import Texts
-from groundswell.trainer.validation import Ranking, Validation
+from groundswell.trainer.validation import Ranking, Validation, most_targets
 from groundswell.trainer.views_stage import ViewsStage
 
 _RUNS = "tensorboard"
@@ -96,7 +97,9 @@ def train(
         checkpoints.belongs_to(_made_of(prepared, config, epochs, run))
         texts = Texts(prepared.texts, log, prepared.folder / TEXT_VECTORS, folder, run)
         checkpoints.belongs_to({"the text encoder": texts.fingerprint})
-        item_texts_It = texts.encode(prepared.texts, "item texts")
+        item_texts_It: NDArray[np.floating] = texts.encode(prepared.texts, "item texts")
+        if is_large(prepared.num_items):
+            item_texts_It = item_texts_It.astype(np.float16)
         # What a folder's first run alone does to the encoder draws random numbers.
         torch.manual_seed(seed)
         stage = ViewsStage(log, item_texts_It, run, checkpoints)
@@ -147,7 +150,8 @@ def _train_on_views(log: TrainingLog, stage: ViewsStage, run: Run) -> _Models:
     weighing, metrics = weigh_sources(held_out, short_by, items_Id, validation)
     window = weighing.window
     held_out = held_out._replace(sources=held_out.sources._replace(short=short_by[window]))
-    positions = log.sample_positions(log.is_for_gate, config.max_positions, run.rng)
+    most = min(config.max_positions, most_targets(prepared.num_items) or config.max_positions)
+    positions = log.sample_positions(log.is_for_gate, most, run.rng)
     ranking = Ranking(prepared, positions)
     gate_views = views(ranking.events, window)
 

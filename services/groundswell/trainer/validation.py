@@ -1,19 +1,29 @@
 """How well vectors rank the held-out events: what early stopping and the fusion are chosen by."""
 
 import math
-from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from groundswell.trainer.data import VALIDATION, Prepared
+from groundswell.trainer.loss import is_large
 
 _BATCH = 256
+_BLOCK_ITEMS = 2**15
+_MOST_SCORES = 2**31
 _K = 10
+
+
+def most_targets(num_items: int) -> int | None:
+    """Return how many targets of a large catalogue may be ranked; None: any number.
+
+    Fusion ranks them dozens of times, each time among all items.
+    """
+    return _MOST_SCORES // num_items if is_large(num_items) else None
 
 
 class Score(NamedTuple):
@@ -56,19 +66,53 @@ class Ranking:
 
         Returns [n] ranks from 1.
         """
-        found = []
+        found = [torch.empty(0, dtype=torch.int64)]
         for start in range(0, len(self.events), _BATCH):
-            events = self.events[start : start + _BATCH]
-            scores_BN = (users_nd[start : start + _BATCH] @ items_Nd.T).cpu()
+            some = slice(start, start + _BATCH)
+            sparse = None if source is None else source[some]
+            found.append(self._ranks(some, users_nd[some], items_Nd, sparse))
+        return torch.cat(found)
+
+    def _ranks(
+        self, some: slice, users_Bd: Tensor, items_Nd: Tensor, source: sp.csr_array | None
+    ) -> Tensor:
+        """[B] ranks of some events' targets: how many items score as much, block by block."""
+        targets_B = self.targets[some]
+        rows_B = torch.arange(len(targets_B))
+        seen_rows, seen_items = self._seen(self.events[some])
+        own_B1: Tensor | None = None
+        if len(items_Nd) > _BLOCK_ITEMS:
+            own_B1 = (users_Bd @ items_Nd[targets_B].T).cpu().diagonal()[:, None]
             if source is not None:
-                scores_BN += torch.from_numpy(source[start : start + _BATCH].toarray())
-            scores_BN[:, self._no_candidate] = -torch.inf
-            own_B1 = scores_BN.gather(1, self.targets[start : start + _BATCH, None])
-            for row, event in enumerate(events.tolist()):
-                begin = self._prepared.offsets[self._prepared.users[event]]
-                scores_BN[row, self._prepared.items[begin:event].astype(np.int64)] = -torch.inf
-            found.append((scores_BN >= own_B1).sum(1))
-        return torch.cat(found) if found else torch.empty(0, dtype=torch.int64)
+                targets = self._prepared.items[self.events[some]]
+                own = np.asarray(source[np.arange(len(targets)), targets]).reshape(-1, 1)
+                own_B1 = (own_B1 + torch.from_numpy(own)).to(own_B1.dtype)
+            source = source if source is None else source.tocsc()
+        ranks_B = torch.zeros(len(targets_B), dtype=torch.int64)
+        for begin in range(0, len(items_Nd), _BLOCK_ITEMS):
+            end = min(begin + _BLOCK_ITEMS, len(items_Nd))
+            scores_Bk = (users_Bd @ items_Nd[begin:end].T).cpu()
+            if source is not None:
+                scores_Bk += torch.from_numpy(source[:, begin:end].toarray())
+            scores_Bk[:, self._no_candidate[begin:end]] = -torch.inf
+            if own_B1 is None:
+                own_B1 = scores_Bk.gather(1, targets_B[:, None])
+            here = (seen_items >= begin) & (seen_items < end)
+            scores_Bk[seen_rows[here], seen_items[here] - begin] = -torch.inf
+            here = (targets_B >= begin) & (targets_B < end)
+            # A target is no worse than itself, however products of different shapes are rounded.
+            scores_Bk[rows_B[here], targets_B[here] - begin] = torch.inf
+            ranks_B += (scores_Bk >= own_B1).sum(1)
+        return ranks_B
+
+    def _seen(self, events: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
+        """Return what users had before each event: places in `events`, and items."""
+        begins = self._prepared.offsets[self._prepared.users[events]]
+        lengths = events - begins
+        rows = np.repeat(np.arange(len(events)), lengths)
+        number = np.arange(len(rows)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+        items = self._prepared.items[begins[rows] + number].astype(np.int64)
+        return torch.from_numpy(rows), torch.from_numpy(items)
 
     def score(
         self, users_nd: Tensor, items_Nd: Tensor, source: sp.csr_array | None = None
@@ -87,26 +131,40 @@ class Validation(Ranking):
     """The validation targets of a prepared log."""
 
     def __init__(self, prepared: Prepared, most: int | None = None) -> None:
-        """With `most` a seeded sample of so many targets: enough to see a better epoch by."""
+        """With `most` a seeded sample of so many targets: enough to see a better epoch by.
+
+        Of a large catalogue it is a sample in any case, see `most_targets`.
+        """
         events = np.flatnonzero(prepared.target == VALIDATION)
+        limits = [limit for limit in (most, most_targets(prepared.num_items)) if limit is not None]
+        most = min(limits, default=None)
         if most is not None and len(events) > most:
             events = np.sort(np.random.default_rng(0).choice(events, most, replace=False))
         super().__init__(prepared, events)
 
 
 class Best:
-    """Keeps the state of the best epoch, and says when to stop."""
+    """Keeps a module's state of the best epoch, and says when to stop."""
 
-    def __init__(self, patience: int, state: Callable[[], dict[str, Tensor]]) -> None:
+    def __init__(self, patience: int, module: nn.Module) -> None:
         self.score = -math.inf
         self.epoch = 0
         self._patience = patience
-        self._state = state
+        self._module = module
         self.kept: dict[str, Tensor] = {}
 
     def is_over(self, epoch: int, score: float) -> bool:
         """Take note of an epoch; True when there has been no better one for too long."""
         if score > self.score:
             self.score, self.epoch = score, epoch
-            self.kept = {name: value.detach().clone() for name, value in self._state().items()}
+            for name, value in self._module.state_dict().items():
+                # In its place where there is one: the state may be as large as the catalogue.
+                if name in self.kept:
+                    self.kept[name].copy_(value)
+                else:
+                    self.kept[name] = value.detach().clone()
         return epoch - self.epoch >= self._patience
+
+    def restore(self) -> None:
+        """Put the module back into its best state."""
+        self._module.load_state_dict(self.kept)

@@ -16,21 +16,20 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import AveragedModel
 
 from groundswell.models.item_head import ItemHead
 from groundswell.models.layers import use_bfloat16
-from groundswell.trainer.batches import (
-    Batch,
-    profile_batches,
-    session_batches,
-)
+from groundswell.trainer.batches import Batch, profile_batches, session_batches
 from groundswell.trainer.checkpoint import Checkpoints, Training
 from groundswell.trainer.epochs import train_epochs
 from groundswell.trainer.inputs import Chunks, ChunkTable, Histories, WindowInputs, windows_before
+from groundswell.trainer.item_tables import place_all, readable
+from groundswell.trainer.loss import FULL_UP_TO, is_large
 from groundswell.trainer.run import Run, to_tensor
 from groundswell.trainer.sampling import TrainingLog
 from groundswell.trainer.step_items import ItemSource, StepItems
+from groundswell.trainer.updates import Updates
 from groundswell.trainer.validation import Best, Validation
 from groundswell.trainer.view_models import ViewModels
 
@@ -48,7 +47,7 @@ class ViewsStage:
     def __init__(
         self,
         log: TrainingLog,
-        texts_It: NDArray[np.float32],
+        texts_It: NDArray[np.floating],
         run: Run,
         checkpoints: Checkpoints,
     ) -> None:
@@ -59,29 +58,25 @@ class ViewsStage:
         self._histories: Histories  # known from `train_profile` on
         num_items, text_dimension = texts_It.shape
         trained = ViewModels(num_items, text_dimension, self.recent_length, config)
+        some = texts_It[:: -(-num_items // FULL_UP_TO)].astype(np.float32, copy=False)
         for head in (trained.item_head, trained.context_head):
-            head.fit_texts(torch.from_numpy(texts_It))
+            head.fit_texts(torch.from_numpy(some))
             # Text starts as small as the ids do: it must not drown them.
             head.text_scale.mul_(_TEXT_SCALE)
         if run.uses_bfloat16:
             use_bfloat16(trained)
         self._trained = trained.to(run.device)
-        self._texts_It = trained.item_head.normalised(to_tensor(texts_It, run))
+        self._texts_It = readable(to_tensor(texts_It, run), trained.item_head)
         has_event_I = to_tensor(log.has_event, run)
         with torch.no_grad():
             # What training never sees is placed by its text alone.
             for head in (trained.item_head, trained.context_head):
                 head.ids.weight[~has_event_I] = 0
-        self._items = ItemSource(
-            trained.item_head,
-            self._texts_It,
-            has_event_I,
-            num_negatives=config.negatives,
-            id_dropout=config.id_dropout,
-            bfloat16=run.uses_bfloat16,
-        )
+        self._items = self._items_of(trained.item_head)
         # Validation and serving use the mean over the last steps: it ranks better than any one.
-        self._mean = AveragedModel(self._trained, multi_avg_fn=get_ema_multi_avg_fn(config.ema))
+        self._mean = AveragedModel(self._trained)
+        for head in (trained.item_head, trained.context_head):
+            head.ids.sparse = is_large(num_items)
         served = cast(ViewModels, self._mean.module)
         self.item_head, self.context_head = served.item_head, served.context_head
         self.session, self.profile = served.session, served.profile
@@ -94,14 +89,15 @@ class ViewsStage:
         config, run = self._run.config, self._run
         if NAME in run.epochs:
             return
-        optimizer = torch.optim.Adam(
-            self._trained.parameters(), lr=config.learning_rate, betas=(0.9, 0.98)
+        updates = Updates(
+            self._trained,
+            self._mean,
+            learning_rate=config.learning_rate,
+            warmup_steps=config.warmup_steps,
+            ema=config.ema,
         )
-        schedule = torch.optim.lr_scheduler.LambdaLR(
-            optimizer, lambda step: min(1.0, (step + 1) / max(1, config.warmup_steps))
-        )
-        best = Best(config.patience, self._mean.state_dict)
-        training = Training(NAME, self._trained, self._mean, optimizer, schedule, best)
+        best = Best(config.patience, self._mean)
+        training = Training(NAME, self._trained, self._mean, updates, best)
         self._checkpoints.restore(training)
 
         def score() -> float | None:
@@ -121,14 +117,24 @@ class ViewsStage:
         self._histories = Histories(
             self._log.prepared, table, config.max_chunks, self.recent_length
         )
-        in_training = _chunks_in_training(self._log, chunks)
+        in_training = chunks.within(self._log.ends - self._log.prepared.offsets[:-1])
         self.profile.chunks.fit(torch.from_numpy(texts_Mt[in_training]))
-        self._trained.load_state_dict(self._mean.module.state_dict())
-        optimizer = torch.optim.Adam(
-            self._trained.profile.parameters(), lr=config.learning_rate / 2, betas=(0.9, 0.98)
+        trained = self._trained
+        trained.profile.load_state_dict(self.profile.state_dict())
+        # What stands still is held once, and has no gradients.
+        trained.item_head, trained.context_head = self.item_head, self.context_head
+        for head in (self.item_head, self.context_head):
+            head.requires_grad_(False)
+        self._items = self._items_of(self.item_head)
+        updates = Updates(
+            trained,
+            self._mean,
+            "profile",
+            learning_rate=config.learning_rate / 2,
+            ema=config.ema,
         )
-        best = Best(max(1, config.patience // 2), self._mean.state_dict)
-        training = Training(PROFILE_NAME, self._trained, self._mean, optimizer, None, best)
+        best = Best(max(1, config.patience // 2), self.profile)
+        training = Training(PROFILE_NAME, trained.profile, self._mean, updates, best)
         self._checkpoints.restore(training)
         items_Id = self.item_vectors().clone()
 
@@ -146,6 +152,17 @@ class ViewsStage:
         most = _PROFILE_EPOCHS if validation else _PROFILE_EPOCHS_WITHOUT_VALIDATION
         train_epochs(training, most, steps, score, run, self._checkpoints)
         self._mean.eval()
+
+    def _items_of(self, head: ItemHead) -> ItemSource:
+        config = self._run.config
+        return ItemSource(
+            head,
+            self._texts_It,
+            to_tensor(self._log.has_event, self._run),
+            num_negatives=config.negatives,
+            id_dropout=config.id_dropout,
+            bfloat16=self._run.uses_bfloat16,
+        )
 
     def item_vectors(self) -> Tensor:
         """[I, d] vectors of all items."""
@@ -183,7 +200,7 @@ class ViewsStage:
         # Events of a session share the profile that stood when it began.
         known = self._log.prepared.profile_until(events)
         _, first, place = np.unique(known, return_index=True, return_inverse=True)
-        found = [self.item_vectors()[:0]]
+        found = [torch.empty(0, self._run.config.dimension, device=self._run.device)]
         for start in range(0, len(first), _BATCH):
             inputs = self._histories.before(events[first[start : start + _BATCH]])
             named = {k: to_tensor(v, self._run) for k, v in inputs.named(contexts_Ic).items()}
@@ -193,8 +210,7 @@ class ViewsStage:
     @torch.inference_mode()
     def _vectors(self, head: ItemHead, rows_I: Tensor) -> Tensor:
         self._mean.eval()
-        vectors: Tensor = head.place(self._texts_It, rows_I)
-        return vectors
+        return place_all(head, self._texts_It, rows_I)
 
     def _all_rows(self) -> Tensor:
         return torch.arange(len(self._texts_It), device=self._run.device)
@@ -267,11 +283,3 @@ class ViewsStage:
     def _at(self, batch: Batch) -> tuple[Tensor, Tensor]:
         targets = batch.targets
         return to_tensor(targets.window_n, self._run), to_tensor(targets.slot_n, self._run)
-
-
-def _chunks_in_training(log: TrainingLog, chunks: Chunks) -> NDArray[np.bool_]:
-    """Return [M] True for chunks without a held-out event."""
-    counts = np.diff(chunks.offsets)
-    number = np.arange(chunks.offsets[-1]) - np.repeat(chunks.offsets[:-1], counts)
-    num_events = log.ends - log.prepared.offsets[:-1]
-    return (number + 1) * chunks.chunk_length <= np.repeat(num_events, counts)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from torch import Tensor
 
+from groundswell.trainer import loss
 from groundswell.trainer.checkpoint import FILE, Checkpoints
 from groundswell.trainer.config import parse_config
 from groundswell.trainer.data import Prepared, load_prepared
@@ -134,6 +135,23 @@ def test_a_resumed_run_ends_as_the_whole_one_did(
     assert resumed.draws == whole.draws
     times = resumed.seconds["views"] + resumed.seconds["profile"]
     assert times == sorted(times)
+
+
+@pytest.mark.parametrize("judged", [1, 2, 5])
+def test_so_does_one_of_a_large_catalogue_whose_tables_are_moved_by_row(
+    monkeypatch: pytest.MonkeyPatch, world: Prepared, whole: Outcome, tmp_path: Path, judged: int
+) -> None:
+    monkeypatch.setattr(loss, "FULL_UP_TO", 10)
+    settings = (*SETTINGS, "negatives=8")
+    (tmp_path / "whole").mkdir()
+    due = train(world, tmp_path / "whole", settings=settings)
+    assert due.losses["views"] != whole.losses["views"]
+    with pytest.raises(InterruptionError):
+        train(world, tmp_path, judged, settings=settings)
+    resumed = train(world, tmp_path, resume=True, settings=settings)
+    assert all(torch.equal(due.weights[name], x) for name, x in resumed.weights.items())
+    assert resumed.losses == due.losses
+    assert resumed.draws == due.draws
 
 
 def test_a_run_that_was_interrupted_after_its_last_epoch_trains_no_other(

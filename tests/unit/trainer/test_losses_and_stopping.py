@@ -7,6 +7,7 @@ import pytest
 import torch
 from rich.console import Console
 from tensorboard.backend.event_processing import event_accumulator
+from torch import nn
 from torch.nn import functional as F
 
 from groundswell.trainer.config import TrainConfig
@@ -87,13 +88,14 @@ def test_a_log_without_validation_targets_says_so() -> None:
 
 
 def test_training_stops_after_as_many_worse_epochs_as_patience_says() -> None:
-    weights = torch.zeros(1)
-    best = Best(2, lambda: {"weights": weights})
+    weights = nn.Parameter(torch.zeros(1), requires_grad=False)
+    best = Best(2, nn.ParameterDict({"weights": weights}))
     for epoch, (ndcg, over) in enumerate([(0.1, False), (0.3, False), (0.3, False), (0.2, True)]):
         weights.fill_(epoch + 1)
         assert best.is_over(epoch + 1, ndcg) == over
     assert (best.epoch, best.score) == (2, 0.3)
-    assert best.kept["weights"].item() == 2
+    best.restore()
+    assert weights.item() == 2
 
 
 @pytest.mark.parametrize("loss", [math.nan, math.inf])

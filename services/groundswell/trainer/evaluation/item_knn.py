@@ -3,6 +3,8 @@
 U users, N items, N' candidates, B events.
 """
 
+from itertools import pairwise
+
 import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
@@ -48,18 +50,30 @@ def _cosines(prepared: Prepared) -> sp.csr_array:
     From the training part alone; 0 to the rest and to itself.
     """
     had = _histories(prepared)
-    num_items = had.shape[1]
     by_user = had.tocsr()
-    block = max(_BLOCK_CELLS // max(num_items, 1), 1)
     parts = []
-    for start in range(0, num_items, block):
-        cosines = (had[:, start : start + block].T.tocsr() @ by_user).tocoo()
+    for start, end in pairwise(_bounds(had, by_user)):
+        cosines = (had[:, start:end].T.tocsr() @ by_user).tocoo()
         rows, columns = cosines.coords
         other = rows + start != columns
         rows, columns, values = rows[other], columns[other], cosines.data[other]
         found = (values, (rows, columns))
         parts.append(strongest(sp.csr_array(found, shape=cosines.shape)))
     return sp.vstack(parts, format="csr")
+
+
+def _bounds(had: sp.csc_array, by_user: sp.csr_array) -> list[int]:
+    """Return where blocks of items begin and end, each with as many cosines as memory may hold."""
+    num_items = had.shape[1]
+    # An item meets no more others than its users had, and no more than there are.
+    met = np.concatenate([[0], np.cumsum(np.diff(by_user.indptr)[had.indices], dtype=np.int64)])
+    most = np.minimum(np.diff(met[had.indptr]), num_items)
+    until = np.concatenate([[0], np.cumsum(most)])
+    bounds = [0]
+    while bounds[-1] < num_items:
+        end = np.searchsorted(until, until[bounds[-1]] + _BLOCK_CELLS, side="right") - 1
+        bounds.append(max(int(end), bounds[-1] + 1))
+    return bounds
 
 
 def _histories(prepared: Prepared) -> sp.csc_array:

@@ -98,3 +98,12 @@ def test_item_knn_reads_nothing_of_the_target_or_after_it() -> None:
     first = ItemKnn(log, candidates).scores(events)
     second = ItemKnn(replace(log, items=items), candidates).scores(events)
     np.testing.assert_array_equal(first, second)
+
+
+def test_cosines_of_blocks_are_those_of_all_items_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    log = random_log(users=40, items=30)
+    candidates, events = Candidates.of(log), np.flatnonzero(log.target == TEST)
+    due = ItemKnn(log, candidates).scores(events)
+    for cells in (1, 100, 500):
+        monkeypatch.setattr("groundswell.trainer.evaluation.item_knn._BLOCK_CELLS", cells)
+        np.testing.assert_array_equal(ItemKnn(log, candidates).scores(events), due)
