@@ -163,6 +163,8 @@ def _train_on_views(log: TrainingLog, stage: ViewsStage, run: Run) -> _Models:
     options = {weight: fused_with(weight) for weight in dict.fromkeys((weighing.long, 0.0))}
     long_weight, fused = max(options.items(), key=lambda option: option[1].ndcg)
     metrics |= fused.metrics
+    if validation and not long_weight:
+        metrics["validation.long.ndcg@10"] = metrics["validation.long-without-neighbours.ndcg@10"]
     head = None
     if prepared.categories:
         # What the views were trained on says more of itself than what the head will be asked of.
