@@ -38,6 +38,11 @@ class Fused(NamedTuple):
     spec: FusionSpec
     metrics: dict[str, float]
 
+    @property
+    def ndcg(self) -> float:
+        """NDCG@10 on validation; 0 without one."""
+        return self.metrics.get("validation.fused.ndcg@10", 0.0)
+
     @torch.inference_mode()
     def users(self, views: Views) -> Tensor:
         """[n, d] fused as the servers do by default."""

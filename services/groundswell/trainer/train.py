@@ -148,15 +148,23 @@ def _train_on_views(log: TrainingLog, stage: ViewsStage, run: Run) -> _Models:
     }
     held_out = views(validation.events, readings[0])
     weighing, metrics = weigh_sources(held_out, short_by, items_Id, validation)
-    window, *weights = weighing
-    sources = held_out.sources._replace(short=short_by[window])
-    held_out = held_out._replace(sources=sources).weighed(*weights)
+    window = weighing.window
+    held_out = held_out._replace(sources=held_out.sources._replace(short=short_by[window]))
     most = min(config.max_positions, most_targets(prepared.num_items) or config.max_positions)
     positions = log.sample_positions(log.is_for_gate, most, run.rng)
     ranking = Ranking(prepared, positions)
-    gate_views = views(ranking.events, window).weighed(*weights)
-    fused = train_fusion(ranking, gate_views, held_out, items_Id, validation, run)
+    gate_views = views(ranking.events, window)
+
+    def fused_with(long_weight: float) -> Fused:
+        train, held = (v.weighed(weighing.short, long_weight) for v in (gate_views, held_out))
+        return train_fusion(ranking, train, held, items_Id, validation, run)
+
+    # A source that helps its view alone may only repeat in the fused one what the other says.
+    options = {weight: fused_with(weight) for weight in dict.fromkeys((weighing.long, 0.0))}
+    long_weight, fused = max(options.items(), key=lambda option: option[1].ndcg)
     metrics |= fused.metrics
+    if validation and not long_weight:
+        metrics["validation.long.ndcg@10"] = metrics["validation.long-without-neighbours.ndcg@10"]
     head = None
     if prepared.categories:
         # What the views were trained on says more of itself than what the head will be asked of.
@@ -188,7 +196,7 @@ def _train_on_views(log: TrainingLog, stage: ViewsStage, run: Run) -> _Models:
         window_length=window.length,
         decay=window.decay,
         short_weight=weighing.short,
-        long_weight=weighing.long,
+        long_weight=long_weight,
     )
     return _Models(trained, fused, stage.recent_length, table, spec, metrics)
 

@@ -88,9 +88,10 @@ def groundswell(*arguments: str | int | Path, timeout_s: float) -> None:
 
 
 def _curves(training: Mapping[str, Any]) -> dict[str, Curve]:
+    """Return those of the stages that validate after every epoch, which the gate does not."""
     found: Mapping[str, Mapping[str, Any]] = training["curves"]
     return {
         stage: Curve(curve["loss"], curve["ndcg"], curve["seconds"])
         for stage, curve in found.items()
-        if curve["ndcg"]
+        if len(curve["ndcg"]) == len(curve["seconds"])
     }

@@ -42,7 +42,7 @@ def test_a_step_has_the_vectors_of_its_window_and_its_targets(
     if large:
         monkeypatch.setattr(loss, "FULL_UP_TO", 10)
     items = source(head, every_third(False))
-    every = head.place(items._texts_It, torch.arange(ITEMS))
+    every = head.place(items._texts_It[torch.arange(ITEMS)], torch.arange(ITEMS))
     step = items.step(WINDOW, TARGETS)
     torch.testing.assert_close(step.window_vectors, every[WINDOW])
     torch.testing.assert_close(step.vectors_Kd[step.targets_n], every[TARGETS])
@@ -68,7 +68,7 @@ def test_the_loss_of_a_small_catalogue_is_the_softmax_over_what_is_seen(head: It
     seen = every_third(False)
     items = source(head, seen)
     users, weights = torch.randn(4, DIMENSION), torch.tensor([1.0, 2.0, 0.5, 1.0])
-    scores = users @ head.place(items._texts_It, torch.arange(ITEMS)).T
+    scores = users @ head.place(items._texts_It[torch.arange(ITEMS)], torch.arange(ITEMS)).T
     scores[:, ~seen] = -torch.inf
     losses = torch.nn.functional.cross_entropy(scores, TARGETS, reduction="none")
     due = (losses * weights).sum() / weights.sum()
@@ -78,7 +78,7 @@ def test_the_loss_of_a_small_catalogue_is_the_softmax_over_what_is_seen(head: It
 def test_an_item_loses_its_id_as_often_as_was_said(head: ItemHead) -> None:
     torch.nn.init.normal_(head.ids.weight)
     items = source(head, every_third(True), id_dropout=0.3)
-    texts_alone = head.place(items._texts_It, torch.full((ITEMS,), -1))
+    texts_alone = head.place(items._texts_It[torch.arange(ITEMS)], torch.full((ITEMS,), -1))
     lost = torch.stack(
         [(items.step(WINDOW, TARGETS).vectors_Kd == texts_alone).all(1) for _ in range(300)]
     )
