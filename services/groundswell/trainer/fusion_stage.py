@@ -70,20 +70,21 @@ def weigh_sources(
     if not held:
         return Weighing(next(iter(short_by)), 0.0, 0.0), {}
 
-    def best(users_nd: Tensor, source: sp.csr_array) -> tuple[float, float]:
+    def best(users_nd: Tensor, source: sp.csr_array) -> tuple[float, float, float]:
+        """Return the best score, its weight, and the score without the source."""
         scores = [held.score(users_nd, items_Id, source * w).ndcg for w in _WEIGHTS]
         place = int(np.argmax(scores))
-        return scores[place], _WEIGHTS[place]
+        return scores[place], _WEIGHTS[place], scores[0]
 
     found = {reading: best(views.short, source) for reading, source in short_by.items()}
     window = max(found, key=lambda reading: found[reading])
-    short_ndcg, short = found[window]
-    long_ndcg, long = best(views.long, views.sources.long)
+    short_ndcg, short, short_alone = found[window]
+    long_ndcg, long, long_alone = best(views.long, views.sources.long)
     metrics = {
         "validation.short.ndcg@10": short_ndcg,
-        "validation.short-without-neighbours.ndcg@10": held.score(views.short, items_Id).ndcg,
+        "validation.short-without-neighbours.ndcg@10": short_alone,
         "validation.long.ndcg@10": long_ndcg,
-        "validation.long-without-neighbours.ndcg@10": held.score(views.long, items_Id).ndcg,
+        "validation.long-without-neighbours.ndcg@10": long_alone,
     }
     return Weighing(window, short, long), metrics
 
