@@ -25,7 +25,7 @@ class Seen(NamedTuple):
     """Which items a user acted on, and how."""
 
     item_nos: NDArray[np.int64]
-    """[n] ascending."""
+    """[n] each once, by its newest event, oldest first."""
     action_masks: NDArray[np.uint32]
     """[n] bit k: did the action of number k."""
 
@@ -206,8 +206,10 @@ def with_actions(seen: Seen, actions: Sequence[tuple[int, int]]) -> Seen:
     if not actions:
         return seen
     added = np.array(actions, np.int64)
-    item_nos, places = np.unique(np.concatenate([seen.item_nos, added[:, 0]]), return_inverse=True)
+    newest_first = np.concatenate([seen.item_nos, added[:, 0]])[::-1]
+    item_nos, newest, places = np.unique(newest_first, return_index=True, return_inverse=True)
     masks = np.zeros(len(item_nos), np.uint32)
     bits = np.left_shift(np.uint32(1), added[:, 1].astype(np.uint32))
-    np.bitwise_or.at(masks, places, np.concatenate([seen.action_masks, bits]))
-    return Seen(item_nos, masks)
+    np.bitwise_or.at(masks, places, np.concatenate([seen.action_masks, bits])[::-1])
+    order = np.argsort(-newest)
+    return Seen(item_nos[order], masks[order])

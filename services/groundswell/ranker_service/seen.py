@@ -17,21 +17,11 @@ class Seen(NamedTuple):
     """What one user has seen, as of a version."""
 
     version: int
-    items: NDArray[np.int64]
-    """[n] each once: what was only disliked, but counts, then what counts, then the rest."""
-    num_counting: int
-    num_only_disliked: int
-    """Of those that count."""
-
-    @property
-    def item_nos(self) -> NDArray[np.int64]:
-        """The items that the user did a counting action with."""
-        return self.items[: self.num_counting]
-
-    @property
-    def history(self) -> NDArray[np.int64]:
-        """The items that the user did anything with but dislike them: what speaks for others."""
-        return self.items[self.num_only_disliked :]
+    item_nos: NDArray[np.int64]
+    """[n] the items that the user did a counting action with."""
+    history: NDArray[np.int64]
+    """[m] the items that the user did anything with but dislike them: what speaks for others. By
+    their newest events, oldest first."""
 
 
 class Packed(NamedTuple):
@@ -91,7 +81,7 @@ class SeenCache:
         """
         if answer.version == 0:
             nothing: NDArray[np.int64] = np.empty(0, np.int64)
-            return Seen(0, nothing, 0, 0)
+            return Seen(0, nothing, nothing)
         if not answer.included:
             count("seen_items", source="held")
             if named is None or named.version != answer.version:
@@ -104,10 +94,7 @@ class SeenCache:
         return seen
 
     def _seen(self, version: int, packed: Packed) -> Seen:
-        counts, speaks = packed.shares(self._counting), ~packed.is_only_disliked
-        parts = (counts & ~speaks, counts & speaks, ~counts & speaks)
-        items = np.concatenate([packed.item_nos[part] for part in parts])
-        return Seen(version, items, int(counts.sum()), int(parts[0].sum()))
+        return Seen(version, self.counting(packed), packed.item_nos[~packed.is_only_disliked])
 
     def _keep(self, user_key: bytes, seen: Seen) -> None:
         held = self._users.pop(user_key, None)
@@ -120,4 +107,4 @@ class SeenCache:
 
 def _cost(seen: Seen) -> int:
     """Count a user without items too: the entry itself takes memory."""
-    return len(seen.items) + 16
+    return len(seen.item_nos) + len(seen.history) + 16

@@ -30,7 +30,8 @@ class RankerSettings(ServingSettings):
     seen_actions: Annotated[tuple[str, ...], NoDecode] = tuple(a for a in ACTIONS if a != "view")
     """The actions that make an item count as seen, separated by commas."""
     max_seen_items: Annotated[int, Field(ge=0)] = 5_000_000
-    """How many items that users did anything with are kept, over all users; one takes 8 bytes."""
+    """How many numbers of items, of 8 bytes, are kept of what users did, over all users: two for an
+    item that counts as seen and speaks for others, else one."""
     max_filter_bytes: Annotated[int, Field(ge=0)] = 64 * 1024 * 1024
     """The memory that the bitmaps of filters may take; one has a byte per item."""
     max_filter_queue: Annotated[int, Field(ge=1)] = 64

@@ -4,12 +4,13 @@ from typing import NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from groundswell.models.fusion import FusionGate, fuse
 from groundswell.trainer.neighbours import Sources
-from groundswell.trainer.validation import Ranking
+from groundswell.trainer.validation import Ranking, gains
 
 
 class Views(NamedTuple):
@@ -23,10 +24,6 @@ class Views(NamedTuple):
     """[n, 3]"""
     sources: Sources
     """Of both."""
-
-    def weighed(self, short_weight: float, long_weight: float) -> "Views":
-        """Return them with a weight for each source."""
-        return self._replace(sources=self.sources.weighed(short_weight, long_weight))
 
     def take(self, rows_b: Tensor) -> "Views":
         """Return some of the positions."""
@@ -47,10 +44,13 @@ def fused_source(alphas_nd: Tensor, sources: Sources) -> sp.csr_array:
     return sources.short.multiply(alphas_n1) + sources.long.multiply(1 - alphas_n1)
 
 
-def fused_ndcg(alphas_nd: Tensor, views: Views, items_Id: Tensor, positions: Ranking) -> float:
-    """NDCG@10 of both views and their sources, fused with weights [n, 1 or d]."""
+@torch.no_grad()
+def fused_gains(alphas_nd: Tensor, views: Views, items_Id: Tensor, positions: Ranking) -> Tensor:
+    """[n] what each position adds to the NDCG@10 of both views and their sources, fused with
+    weights [n, 1 or d]."""
     source = fused_source(alphas_nd, views.sources)
-    return positions.score(fuse(alphas_nd, views.short, views.long), items_Id, source).ndcg
+    users_nd = fuse(alphas_nd, views.short, views.long)
+    return gains(positions.ranks(users_nd, items_Id, source))
 
 
 def smooth_best(scores: list[float]) -> int:

@@ -10,12 +10,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from groundswell.models.fusion import FusionGate, fuse
-from groundswell.trainer.fusing import Views, alphas_of, fused_ndcg, smooth_best
+from groundswell.trainer.fusing import Views, alphas_of, fused_gains, smooth_best
 from groundswell.trainer.loss import sample_negatives
 from groundswell.trainer.run import Run
 from groundswell.trainer.validation import Best, Validation, gains
 
-NAME = "gate"
+SCALAR = "gate"
+PER_DIMENSION = "gate-per-dimension"
 _SHIFTS = np.linspace(-2, 2, 17)
 _BATCH = 128
 _EPOCHS = 40
@@ -33,8 +34,8 @@ def train_scalar(
     held_out: Views,
     held_out_ranks_nA: Tensor,
     run: Run,
-) -> float:
-    """Train a gate on what each weight gains at each position; return NDCG@10 on validation.
+) -> None:
+    """Train a gate on what each weight gains at each position.
 
     The likelihood of a mixture depends on how sure each view is of itself, which says nothing of
     how well it ranks. The gain of every weight is known beforehand, so between two points of the
@@ -49,7 +50,7 @@ def train_scalar(
     gains_nA = (1 / torch.log2(ranks_nA.double() + 1)).float().to(run.device)
     held_out_gains_nA = gains(held_out_ranks_nA).float().to(run.device)
     best = Best(_SCALAR_PATIENCE, gate)
-    with run.stage(NAME, _SCALAR_STEPS) as stage:
+    with run.stage(SCALAR, _SCALAR_STEPS) as stage:
         for step in range(1, _SCALAR_STEPS + 1):
             gate.train()
             loss = -_at_weights(gains_nA, alphas_of(gate, train)).mean()
@@ -63,8 +64,7 @@ def train_scalar(
             if best.is_over(step, ndcg):
                 break
     best.restore()
-    run.epochs[NAME] = best.epoch
-    return best.score
+    run.epochs[SCALAR] = best.epoch
 
 
 def _at_weights(gains_nA: Tensor, alphas_nd: Tensor) -> Tensor:
@@ -90,7 +90,7 @@ def train_by_likelihood(
     optimizer = torch.optim.Adam(gate.parameters(), lr=_LEARNING_RATE, weight_decay=_WEIGHT_DECAY)
     best = Best(run.config.patience, gate)
     validation_targets_n = validation.targets.to(run.device)
-    with run.stage(NAME, _EPOCHS) as stage:
+    with run.stage(PER_DIMENSION, _EPOCHS) as stage:
         for epoch in range(1, _EPOCHS + 1):
             gate.train()
             losses = []
@@ -106,22 +106,21 @@ def train_by_likelihood(
             if best.is_over(epoch, -held_out_loss):
                 break
     best.restore()
-    run.epochs[NAME] = best.epoch
+    run.epochs[PER_DIMENSION] = best.epoch
 
 
 @torch.no_grad()
 def shift_to_validation(
     gate: FusionGate, held_out: Views, items_Id: Tensor, validation: Validation
-) -> float:
+) -> None:
     """Move all of a gate's weights up or down as validation prefers, as the constant is tuned."""
     start = gate.out.bias.detach().clone()
     scores = []
     for shift in _SHIFTS.tolist():
         gate.out.bias.copy_(start + shift)
-        scores.append(fused_ndcg(alphas_of(gate, held_out), held_out, items_Id, validation))
-    place = smooth_best(scores)
-    gate.out.bias.copy_(start + _SHIFTS[place].item())
-    return scores[place]
+        gains_n = fused_gains(alphas_of(gate, held_out), held_out, items_Id, validation)
+        scores.append(gains_n.mean().item())
+    gate.out.bias.copy_(start + _SHIFTS[smooth_best(scores)].item())
 
 
 @torch.no_grad()

@@ -16,7 +16,9 @@ _WEIGHT_DECAY = 1e-4
 _TEXT_WEIGHT = 0.3
 _CALIBRATION_STEPS = 200
 _DEVIATION = 0.3
-"""Standard deviation of the log temperature, log scales and shifts, before any event is seen."""
+"""Standard deviation of the log temperature, before any event is seen."""
+_SURPRISE_LOGIT = -3.0
+"""The most likely one then, give or take 1."""
 
 
 def train_interests(
@@ -53,42 +55,43 @@ def train_interests(
 
 
 def calibrate(head: InterestHead, users_nd: Tensor, categories_n: Tensor) -> None:
-    """Scale and shift the head so that held-out events have the highest likelihood.
+    """Set the head's temperature and surprise so that held-out events have the highest likelihood.
 
-    A vector says more of an event that the views were trained on than of a new one, and not alike
-    of every category: one temperature for all leaves the confident answers too confident. So each
-    category has a scale and a shift besides (vector scaling, Guo et al. 2017, section 4.2), which
-    become part of the head; few events move them little.
+    A vector says more of an event that the views were trained on than of a new one, and the clearer
+    it is the more so: a temperature alone (Guo et al. 2017, section 4.2) would leave the confident
+    answers too confident.
     """
     users_nd, categories_n = _known(users_nd, categories_n)
     if len(users_nd) == 0:
         return
     with torch.no_grad():
         logits_nC = head.logits(users_nd)
+    base_rates_C = torch.bincount(categories_n, minlength=logits_nC.shape[1]) / len(categories_n)
     log_temperature = logits_nC.new_zeros((), requires_grad=True)
-    log_scales_C, shifts_C = (
-        logits_nC.new_zeros(logits_nC.shape[1], requires_grad=True) for _ in range(2)
-    )
-    changes = [log_temperature, log_scales_C, shifts_C]
+    surprise_logit = logits_nC.new_full((), _SURPRISE_LOGIT, requires_grad=True)
     optimizer = torch.optim.LBFGS(
-        changes, max_iter=_CALIBRATION_STEPS, line_search_fn="strong_wolfe"
+        [log_temperature, surprise_logit],
+        max_iter=_CALIBRATION_STEPS,
+        line_search_fn="strong_wolfe",
     )
 
     def loss() -> Tensor:
         optimizer.zero_grad()
-        scaled_nC = logits_nC * log_scales_C.exp() + shifts_C
-        found = F.cross_entropy(scaled_nC / log_temperature.exp(), categories_n)
-        deviation = torch.stack([x.square().sum() for x in changes]).sum() / _DEVIATION**2
-        found = found + deviation / (2 * len(logits_nC))
+        expected_nC = F.softmax(logits_nC / log_temperature.exp(), -1)
+        surprise = surprise_logit.sigmoid()
+        found_nC = (1 - surprise) * expected_nC + surprise * base_rates_C
+        # Few events move them little.
+        deviation = (log_temperature / _DEVIATION).square()
+        deviation = deviation + (surprise_logit - _SURPRISE_LOGIT).square()
+        found = F.nll_loss(found_nC.log(), categories_n) + deviation / (2 * len(logits_nC))
         found.backward()
         return found
 
     optimizer.step(loss)
     with torch.no_grad():
-        scales_C = log_scales_C.exp()
-        head.linear.weight.mul_(scales_C[:, None])
-        head.linear.bias.mul_(scales_C).add_(shifts_C)
         head.temperature.copy_(log_temperature.exp())
+        head.surprise.copy_(surprise_logit.sigmoid())
+        head.base_rates.copy_(base_rates_C)
 
 
 def _known(vectors: Tensor, categories: Tensor) -> tuple[Tensor, Tensor]:

@@ -18,6 +18,8 @@ WINDOW_LENGTH = 20
 """The newest events of a window that are read at most."""
 DECAYS = (0.5, 0.65, 0.8)
 """How much of the next newer one each older one of them may weigh; validation chooses."""
+HISTORY_DECAYS = (1.0, 0.97, 0.9, 0.7)
+"""The same of a history's items."""
 # By the validation parts of MovieLens-1M, Amazon Beauty and Online Retail, where a decay from .7, a
 # share from .1 to .5, a shrinkage from 50 to 400 and a power up to .3 cost a few percent at most.
 _COUNTING_DECAY = 0.9
@@ -107,22 +109,29 @@ def neighbour_table(similarities: sp.csr_array) -> NeighbourTable:
     return NeighbourTable(rows, values)
 
 
-def sources_before(
+def window_source(
     prepared: Prepared,
     similarities: sp.csr_array,
     events: NDArray[np.int64],
     reading: Reading,
     begin: NDArray[np.int64] | None = None,
-) -> Sources:
-    """Return what the neighbours say before each event, both views' with a weight of 1.
+) -> sp.csr_array:
+    """Return what the neighbours of each event's window say before it, with a weight of 1.
 
     `similarities` are [N, any columns]. With `begin` [n] the windows start there or later. A
-    dislike says nothing: in a window it only takes a place.
+    dislike says nothing: it only takes a place.
     """
-    return Sources(
-        (_window_weights(prepared, events, reading, begin) @ similarities).tocsr(),
-        (_history_weights(prepared, events) @ similarities).tocsr(),
-    )
+    return (_window_weights(prepared, events, reading, begin) @ similarities).tocsr()
+
+
+def history_source(
+    prepared: Prepared, similarities: sp.csr_array, events: NDArray[np.int64], decay: float
+) -> sp.csr_array:
+    """Return the same of each event's history, as the profile knows it then.
+
+    What was only disliked is no part of it.
+    """
+    return (_history_weights(prepared, events, decay) @ similarities).tocsr()
 
 
 def _window_weights(
@@ -141,16 +150,22 @@ def _window_weights(
     return _matrix(prepared, len(events), row, read, weights)
 
 
-def _history_weights(prepared: Prepared, events: NDArray[np.int64]) -> sp.csr_array:
-    """Return [n, N]: 1 / √m for each of the m items that the profile knows before each event."""
+def _history_weights(prepared: Prepared, events: NDArray[np.int64], decay: float) -> sp.csr_array:
+    """Return [n, N] rows of norm 1: how much each item of each history weighs, by its newest
+    event."""
     begin = prepared.offsets[prepared.users[events]]
     row, read = _ranges(begin, prepared.profile_until(events))
-    speaks = _speaks(prepared, read)
-    row, read = row[speaks], read[speaks]
-    weights = _matrix(prepared, len(events), row, read, np.ones(len(row), np.float32))
-    counts = np.diff(weights.indptr)
-    weights.data = np.repeat(1 / np.sqrt(np.maximum(counts, 1)), counts).astype(np.float32)
-    return weights
+    row, read = row[::-1], read[::-1]
+    item = row * prepared.num_items + prepared.items[read]
+    _, newest, place = np.unique(item, return_index=True, return_inverse=True)
+    speaks = np.bincount(place, _speaks(prepared, read), len(newest)) > 0
+    newest = np.sort(newest[speaks])
+    row, read = row[newest], read[newest]
+    lengths = np.bincount(row, minlength=len(events))
+    ends = np.cumsum(lengths[::-1])[::-1]
+    weights = decay ** (np.arange(len(row)) - (ends - lengths)[row])
+    norms = np.sqrt(np.bincount(row, weights**2, len(events)))
+    return _matrix(prepared, len(events), row, read, (weights / norms[row]).astype(np.float32))
 
 
 def _speaks(prepared: Prepared, events: NDArray[np.int64]) -> NDArray[np.bool_]:

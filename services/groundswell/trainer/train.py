@@ -23,24 +23,17 @@ from groundswell.trainer.data import TEXT_VECTORS, TRAIN, Prepared
 from groundswell.trainer.errors import DataError
 from groundswell.trainer.export import Trained, export_models, write_tables
 from groundswell.trainer.fusing import Views
-from groundswell.trainer.fusion_stage import Fused, train_fusion, weigh_sources
+from groundswell.trainer.fusion_stage import Fused, train_fusion
 from groundswell.trainer.inputs import cut_chunks, gate_inputs
 from groundswell.trainer.interest_stage import calibrate, train_interests
 from groundswell.trainer.leakage import check_leakage
 from groundswell.trainer.loss import is_large
 from groundswell.trainer.model_card import model_card
-from groundswell.trainer.neighbours import (
-    DECAYS,
-    WINDOW_LENGTH,
-    NeighbourTable,
-    Reading,
-    following,
-    neighbour_table,
-    sources_before,
-)
+from groundswell.trainer.neighbours import NeighbourTable
 from groundswell.trainer.profiling import profiled
 from groundswell.trainer.run import Run, open_run, to_tensor
 from groundswell.trainer.sampling import TrainingLog
+from groundswell.trainer.sources_stage import SourcesStage
 from groundswell.trainer.texts import Texts
 from groundswell.trainer.validation import Ranking, Validation, most_targets
 from groundswell.trainer.views_stage import ViewsStage
@@ -131,50 +124,30 @@ def _train_on_views(log: TrainingLog, stage: ViewsStage, run: Run) -> _Models:
     prepared, config = log.prepared, run.config
     validation = Validation(prepared)
     items_Id = stage.item_vectors().clone()
+    sources = SourcesStage(log, config.window_length)
 
-    # What is kept for the gate is not counted: its sources must know as little as its views.
-    similarities = following(prepared, log.is_target)
-
-    def views(events: NDArray[np.int64], window: Reading) -> Views:
+    def views(events: NDArray[np.int64]) -> Views:
         features = to_tensor(gate_inputs(prepared, events, config.window_length), run)
-        sources = sources_before(prepared, similarities, events, window)
-        return Views(stage.short(events).clone(), stage.long(events).clone(), features, sources)
+        short_nd, long_nd = stage.short(events).clone(), stage.long(events).clone()
+        return Views(short_nd, long_nd, features, sources.before(events))
 
-    length = min(WINDOW_LENGTH, config.window_length)
-    readings = [Reading(length, decay) for decay in DECAYS]
-    short_by = {
-        reading: sources_before(prepared, similarities, validation.events, reading).short
-        for reading in readings
-    }
-    held_out = views(validation.events, readings[0])
-    weighing, metrics = weigh_sources(held_out, short_by, items_Id, validation)
-    window = weighing.window
-    held_out = held_out._replace(sources=held_out.sources._replace(short=short_by[window]))
+    held_out, metrics = views(validation.events), {}
+    if validation:
+        metrics = sources.weigh(held_out.short, held_out.long, items_Id, validation)
+        held_out = held_out._replace(sources=sources.before(validation.events))
     most = min(config.max_positions, most_targets(prepared.num_items) or config.max_positions)
-    positions = log.sample_positions(log.is_for_gate, most, run.rng)
-    ranking = Ranking(prepared, positions)
-    gate_views = views(ranking.events, window)
-
-    def fused_with(long_weight: float) -> Fused:
-        train, held = (v.weighed(weighing.short, long_weight) for v in (gate_views, held_out))
-        return train_fusion(ranking, train, held, items_Id, validation, run)
-
-    # A source that helps its view alone may only repeat in the fused one what the other says.
-    options = {weight: fused_with(weight) for weight in dict.fromkeys((weighing.long, 0.0))}
-    long_weight, fused = max(options.items(), key=lambda option: option[1].ndcg)
-    metrics |= fused.metrics
-    if validation and not long_weight:
-        metrics["validation.long.ndcg@10"] = metrics["validation.long-without-neighbours.ndcg@10"]
+    positions = Ranking(prepared, log.sample_positions(log.is_for_gate, most, run.rng))
+    gate_views = views(positions.events)
+    fused = train_fusion(positions, gate_views, held_out, items_Id, validation, run)
     head = None
     if prepared.categories:
         # What the views were trained on says more of itself than what the head will be asked of.
         known = log.sample_positions(log.is_target, config.max_positions, run.rng)
-        positions = np.concatenate([known, positions])
         category_I = to_tensor(prepared.item_category.astype(np.int64), run)
-        targets_n = to_tensor(prepared.items[positions].astype(np.int64), run)
+        targets_n = torch.from_numpy(prepared.items[known].astype(np.int64))
         head = train_interests(
-            fused.users(views(positions, window)),
-            category_I[targets_n],
+            torch.cat([fused.users(views(known)), fused.users(gate_views)]),
+            category_I[torch.cat([targets_n, positions.targets]).to(run.device)],
             stage.text_only_vectors(),
             category_I,
             len(prepared.categories),
@@ -190,15 +163,9 @@ def _train_on_views(log: TrainingLog, stage: ViewsStage, run: Run) -> _Models:
         fused.gate.cpu().eval(),
         None if head is None else head.cpu().eval(),
     )
-    table = neighbour_table(similarities)
-    spec = NeighbourSpec(
-        count=table.rows.shape[1],
-        window_length=window.length,
-        decay=window.decay,
-        short_weight=weighing.short,
-        long_weight=long_weight,
-    )
-    return _Models(trained, fused, stage.recent_length, table, spec, metrics)
+    table = sources.table()
+    spec = sources.spec(table.rows.shape[1])
+    return _Models(trained, fused, stage.recent_length, table, spec, metrics | fused.metrics)
 
 
 def _epochs(store: BundleStore, prepared: Prepared, config: TrainConfig, console: Console) -> int:

@@ -58,8 +58,11 @@ class NeighbourSpec(_Frozen):
     """How much each older one of them weighs of the next newer one."""
     short_weight: Annotated[float, Field(ge=0)]
     """What similarity 1 to the window's newest item adds to a short-term score."""
+    history_decay: Annotated[float, Field(ge=0, le=1)] = 1.0
+    """How much each older item of a history weighs of the next newer one."""
     long_weight: Annotated[float, Field(ge=0)]
-    """The same for the only item of a history and a long-term score; of n items it is / √n."""
+    """The same for the only item of a history and a long-term score; of more items their weights
+    have this Euclidean norm."""
 
 
 class Manifest(_Frozen):

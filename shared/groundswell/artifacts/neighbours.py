@@ -55,9 +55,11 @@ class Neighbours:
         return self._sum(newest, weights)
 
     def long(self, history: NDArray[np.int64]) -> Sparse:
-        """Return the long-term source of a history: rows [n] of its items, each once."""
-        weight = self._spec.long_weight / np.sqrt(max(len(history), 1))
-        return self._sum(history, np.full(len(history), weight, np.float32))
+        """Return the long-term source of a history: rows [n] of its items, each once, the one of
+        the oldest newest event first."""
+        weights = self._spec.history_decay ** np.arange(len(history) - 1, -1, -1)
+        norm = np.sqrt(max(np.square(weights).sum(), 1.0))
+        return self._sum(history, (self._spec.long_weight / norm * weights).astype(np.float32))
 
     def _sum(self, items: NDArray[np.int64], weights: NDArray[np.float32]) -> Sparse:
         known = (items >= 0) & (weights != 0)

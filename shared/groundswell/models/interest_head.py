@@ -11,17 +11,24 @@ from torch import Tensor, nn
 
 
 class InterestHead(nn.Module):
-    """P(c | u) = softmax((W·u/|u| + b) / temperature)."""
+    """P(c | u) = (1 − surprise) · softmax((W·u/|u| + b) / temperature) + surprise · base rate(c).
+
+    However clear a taste is, some events have nothing to do with it.
+    """
 
     temperature: Tensor
+    surprise: Tensor
+    base_rates: Tensor
 
     def __init__(self, dimension: int, num_categories: int) -> None:
         super().__init__()
         self.linear = nn.Linear(dimension - 1, num_categories)
         self.register_buffer("temperature", torch.ones(()))
+        self.register_buffer("surprise", torch.zeros(()))
+        self.register_buffer("base_rates", torch.full((num_categories,), 1 / num_categories))
 
     def logits(self, vectors_Bd: Tensor) -> Tensor:
-        """[B, C] before the temperature."""
+        """[B, C] before the temperature and without surprise."""
         taste = vectors_Bd[:, :-1]
         scale = taste.square().sum(-1, keepdim=True).clamp(min=1e-12).rsqrt()
         logits: Tensor = self.linear(taste * scale)
@@ -29,4 +36,5 @@ class InterestHead(nn.Module):
 
     def forward(self, vectors: Tensor) -> Tensor:
         """Return [B, C] probabilities."""
-        return torch.softmax(self.logits(vectors) / self.temperature, -1)
+        expected = torch.softmax(self.logits(vectors) / self.temperature, -1)
+        return (1 - self.surprise) * expected + self.surprise * self.base_rates

@@ -62,3 +62,13 @@ def test_interests_are_probabilities_of_the_direction_and_not_of_the_popularity(
     model.temperature.fill_(100.0)
     assert (model(vectors) - 1 / 3).abs().max() < 0.02
     assert model(torch.zeros(1, DIMENSION)).isfinite().all()
+
+
+def test_a_share_of_interests_follows_the_base_rates() -> None:
+    torch.manual_seed(0)
+    model = InterestHead(DIMENSION, 3)
+    vectors, expected = torch.randn(4, DIMENSION), torch.tensor([0.7, 0.2, 0.1])
+    before = model(vectors)
+    model.surprise.fill_(0.25)
+    model.base_rates.copy_(expected)
+    torch.testing.assert_close(model(vectors), 0.75 * before + 0.25 * expected)

@@ -45,6 +45,12 @@ def test_a_history_counts_by_the_root_of_its_length_unknown_items_included() -> 
     assert found == {0: 3 * 0.75, 1: 3 * 0.5, 2: 3 * 1.25, 3: 3 * 0.125}
 
 
+def test_an_older_item_of_a_history_weighs_less() -> None:
+    found = as_dict(neighbours(history_decay=0.5).long(np.array([0, 1])))
+    newest, older = 6 / 1.25**0.5, 3 / 1.25**0.5
+    assert found == pytest.approx({1: older * 0.5, 2: older * 0.25 + newest})
+
+
 @pytest.mark.parametrize("items", [[], [-1], [3], [3, -1]])
 def test_without_neighbours_there_is_nothing(items: list[int]) -> None:
     read = np.array(items, np.int64)

@@ -50,7 +50,7 @@ def test_negatives_of_a_large_catalogue_count_with_their_neighbours(
             gate_training.train_by_likelihood(
                 gate, views, validation.targets, views, items_Id, validation, run
             )
-            return run.curves["gate"]["loss"]
+            return run.curves["gate-per-dimension"]["loss"]
 
     due = losses()
     monkeypatch.setattr(gate_training, "sample_negatives", lambda count, _: torch.arange(count))

@@ -14,8 +14,9 @@ from groundswell.trainer.neighbours import (
     WINDOW_LENGTH,
     Reading,
     following,
+    history_source,
     neighbour_table,
-    sources_before,
+    window_source,
 )
 from tests.unit.trainer.memory import HELD_OUT, prepared_of, random_log
 
@@ -88,6 +89,12 @@ def test_a_dislike_is_followed_by_nothing_and_follows() -> None:
     assert not table[:, 1].any()
 
 
+def newest_last(items: NDArray[np.int64], history: NDArray[np.int64]) -> list[int]:
+    """Each item once, by its last place in a history, the newest last."""
+    last = {item: place for place, item in enumerate(history.tolist())}
+    return sorted(set(items.tolist()), key=last.__getitem__)
+
+
 def test_training_and_serving_read_neighbours_alike() -> None:
     """The sums that validation weighs are those that the ranker adds."""
     log = random_log()
@@ -96,12 +103,14 @@ def test_training_and_serving_read_neighbours_alike() -> None:
     log = replace(log, actions=actions)
     similarities = following(log, everything(log))
     events = np.flatnonzero(log.target == TEST)
-    trained = sources_before(log, similarities, events, READING).weighed(2.0, 3.0)
+    short = 2.0 * window_source(log, similarities, events, READING)
+    long = 3.0 * history_source(log, similarities, events, 0.8)
     spec = NeighbourSpec(
         count=100,
         window_length=WINDOW_LENGTH,
         decay=READING.decay,
         short_weight=2.0,
+        history_decay=0.8,
         long_weight=3.0,
     )
     served = Neighbours(*neighbour_table(similarities), spec)
@@ -109,8 +118,8 @@ def test_training_and_serving_read_neighbours_alike() -> None:
         past = slice(log.offsets[log.users[event]], event)
         history, disliked = log.items[past].astype(np.int64), log.actions[past] == DISLIKE
         for source, found in (
-            (trained.short, served.short(np.where(disliked, -1, history))),
-            (trained.long, served.long(np.unique(history[~disliked]))),
+            (short, served.short(np.where(disliked, -1, history))),
+            (long, served.long(np.array(newest_last(history[~disliked], history)))),
         ):
             dense = np.zeros(log.num_items, np.float32)
             dense[found.rows] = found.scores
@@ -123,14 +132,25 @@ def test_a_dislike_says_nothing_and_takes_its_place_in_a_window() -> None:
     actions = [["view", "dislike", "view"], ["view"] * 2, ["view"] * 2, ["view"] * 2]
     log = prepared_of([[0, 1, 2], [0, 1], [1, 2], [0, 3]], actions=actions)
     similarities = following(log, everything(log))
-    found = sources_before(log, similarities, np.array([2]), READING)
-    due = similarities.toarray()[0]
+    last, due = np.array([2]), similarities.toarray()[0]
     assert due.any()
-    np.testing.assert_allclose(found.short.toarray()[0], 0.65 * due, rtol=1e-6)
-    np.testing.assert_allclose(found.long.toarray()[0], due, rtol=1e-6)
+    short = window_source(log, similarities, last, READING).toarray()[0]
+    np.testing.assert_allclose(short, 0.65 * due, rtol=1e-6)
+    long = history_source(log, similarities, last, 0.5).toarray()[0]
+    np.testing.assert_allclose(long, due, rtol=1e-6)
     only = replace(log, actions=np.full_like(log.actions, DISLIKE))
-    for source in sources_before(only, similarities, np.array([2]), READING):
-        assert not source.toarray().any()
+    assert not window_source(only, similarities, last, READING).toarray().any()
+    assert not history_source(only, similarities, last, 0.5).toarray().any()
+
+
+def test_an_item_of_a_history_weighs_by_its_newest_event() -> None:
+    log = prepared_of([[0, 1, 2, 0, 3], [0, 1], [1, 2], [0, 3]])
+    similarities = following(log, everything(log))
+    zero, one, two = similarities.toarray()[:3]
+    found = history_source(log, similarities, np.array([4, 6]), 0.5).toarray()
+    norm = np.sqrt(1 + 0.5**2 + 0.25**2)
+    np.testing.assert_allclose(found[0], (zero + 0.5 * two + 0.25 * one) / norm, rtol=1e-5)
+    np.testing.assert_allclose(found[1], zero, rtol=1e-5)
 
 
 def test_a_window_that_begins_later_reads_only_from_there() -> None:
@@ -139,7 +159,7 @@ def test_a_window_that_begins_later_reads_only_from_there() -> None:
     last = np.array([2])
 
     def short(begin: NDArray[np.int64] | None) -> NDArray[np.float32]:
-        found = sources_before(log, similarities, last, READING, begin).short
+        found = window_source(log, similarities, last, READING, begin)
         values: NDArray[np.float32] = found.toarray()[0]
         return values
 

@@ -160,7 +160,7 @@ async def events_from(connection: AsyncConnection, places: Mapping[int, OrderKey
 async def actions_since(
     connection: AsyncConnection, sequences: Mapping[int, int]
 ) -> dict[int, list[tuple[int, int]]]:
-    """Return (item_no, action) of every event of each user after a sequence of theirs."""
+    """Return (item_no, action) of every event of each user after a sequence of theirs, in order."""
     found: dict[int, list[tuple[int, int]]] = {user_no: [] for user_no in sequences}
     columns = select(events.c.user_no, events.c.item_no, events.c.action)
     by_sequence: dict[int, list[int]] = {}
@@ -168,6 +168,7 @@ async def actions_since(
         by_sequence.setdefault(sequence, []).append(user_no)
     for sequence, user_nos in by_sequence.items():
         statement = columns.where(events.c.user_no.in_(user_nos), events.c.sequence > sequence)
+        statement = statement.order_by(events.c.user_no, events.c.sequence)
         for user_no, item_no, action in await connection.execute(statement):
             found[user_no].append((item_no, action))
     return found

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from groundswell.trainer.data import TRAIN, Prepared
 from groundswell.trainer.evaluation.baselines import training_counts
 from groundswell.trainer.evaluation.candidates import Candidates
-from groundswell.trainer.neighbours import WINDOW_LENGTH, Reading, sources_before, strongest
+from groundswell.trainer.neighbours import WINDOW_LENGTH, Reading, strongest, window_source
 
 DECAY = 0.5
 """How much less each older event of a window weighs: best, or within 1 % of the best, on the
@@ -38,7 +38,7 @@ class ItemKnn:
 
     def scores(self, events: NDArray[np.int64]) -> NDArray[np.float32]:
         """Score the candidates before each event: [B, N']."""
-        found = sources_before(self._prepared, self._similarities, events, _READING).short
+        found = window_source(self._prepared, self._similarities, events, _READING)
         scores: NDArray[np.float32] = found.toarray()
         scores += self._popularity
         return scores

@@ -15,7 +15,7 @@ from groundswell.trainer.data import Prepared
 from groundswell.trainer.errors import DataError
 from groundswell.trainer.evaluation.candidates import Candidates, EncodeTexts, neighbour_matrix
 from groundswell.trainer.inputs import ChunkTable, Histories, cut_chunks, gate_inputs, window_rows
-from groundswell.trainer.neighbours import Reading, Sources, sources_before
+from groundswell.trainer.neighbours import Reading, Sources, history_source, window_source
 
 MODELS = ("short", "short-session", "long", "constant", "fused")
 """What a bundle can rank with."""
@@ -110,7 +110,11 @@ class BundleViews:
             return None
         similarities = neighbour_matrix(table, self._rows, self._candidates)
         window = Reading(spec.window_length, spec.decay)
-        sources = sources_before(self._prepared, similarities, self._events, window, begin)
+        prepared, events = self._prepared, self._events
+        sources = Sources(
+            window_source(prepared, similarities, events, window, begin),
+            history_source(prepared, similarities, events, spec.history_decay),
+        )
         return sources.weighed(spec.short_weight, spec.long_weight)
 
     @cached_property

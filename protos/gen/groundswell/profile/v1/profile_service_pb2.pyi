@@ -73,7 +73,9 @@ class SeenItems(_message.Message):
     included: _builtins.bool
     """Whether the two lists are given. False when the caller holds this version already."""
     item_nos: _builtins.bytes
-    """Little-endian int64 item numbers, ascending, each once."""
+    """Little-endian int64 item numbers, each once, in the order in which the items' newest events
+    were recorded, oldest first.
+    """
     action_masks: _builtins.bytes
     """One little-endian uint32 per item number: bit n is set when the user did the action whose
     enum number is n with the item.

@@ -1,0 +1,85 @@
+"""What serves must have earned it on validation: the short-term view alone is the simplest."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+import torch
+from rich.console import Console
+from torch import Tensor
+
+from groundswell.features.gate import GATE_FEATURES
+from groundswell.trainer.config import TrainConfig
+from groundswell.trainer.fusing import Views
+from groundswell.trainer.fusion_stage import Fused, train_fusion
+from groundswell.trainer.neighbours import Sources
+from groundswell.trainer.run import open_run
+from groundswell.trainer.sources_stage import weigh_source
+from groundswell.trainer.validation import Validation
+from tests.unit.trainer.memory import random_log
+
+PREPARED = random_log(users=400)
+VALIDATION = Validation(PREPARED)
+n = len(VALIDATION.targets)
+ITEMS_Id = torch.nn.functional.normalize(
+    torch.randn(PREPARED.num_items, 16, generator=torch.Generator().manual_seed(0)), dim=1
+)
+
+
+def vectors(knows: Tensor, seed: int) -> Tensor:
+    """[n, d] of views that know the target, and of others that are nothing but noise."""
+    noise = torch.randn(n, 16, generator=torch.Generator().manual_seed(seed)) / 4
+    return torch.where(knows[:, None], ITEMS_Id[VALIDATION.targets] * 2 + noise, noise)
+
+
+def fused(short_knows: Tensor, long_knows: Tensor, folder: Path, loud: float = 0.0) -> Fused:
+    """Train on views of one noise, hold those of another out; the second feature of the gate tells
+    who is known by the short-term one. With `loud` views that know nothing shout."""
+    features = torch.zeros(n, len(GATE_FEATURES))
+    features[:, 1] = short_knows.float()
+    nothing = sp.csr_array((n, PREPARED.num_items), dtype=np.float32)
+
+    def views(seed: int) -> Views:
+        short, long = vectors(short_knows, seed), vectors(long_knows, seed + 1)
+        shout = loud * vectors(short_knows & False, seed + 2)
+        short, long = short + shout * ~short_knows[:, None], long + shout * ~long_knows[:, None]
+        return Views(short, long, features, Sources(nothing, nothing))
+
+    with open_run(TrainConfig(dimension=16), "cpu", 0, folder, Console(quiet=True)) as run:
+        return train_fusion(VALIDATION, views(1), views(4), ITEMS_Id, VALIDATION, run)
+
+
+def test_a_history_that_says_nothing_is_not_fused(tmp_path: Path) -> None:
+    knows = torch.arange(n) % 4 > 0
+    found = fused(knows, knows & False, tmp_path)
+    assert (found.spec.mode, found.spec.constant_alpha) == ("constant", 1.0)
+    assert found.metrics["validation.fused.ndcg@10"] == found.metrics["validation.constant.ndcg@10"]
+
+
+def test_views_that_know_different_users_are_fused(tmp_path: Path) -> None:
+    knows = torch.arange(n) % 2 == 0
+    found = fused(knows, ~knows, tmp_path)
+    assert 0.2 < found.metrics["validation.fused.alpha"] < 0.8
+
+
+def test_a_gate_that_tells_which_view_knows_serves(tmp_path: Path) -> None:
+    knows = torch.arange(n) % 2 == 0
+    found = fused(knows, ~knows, tmp_path, loud=3.0)
+    assert found.spec.mode == "learned"
+    reached = [found.metrics[f"validation.{kind}.ndcg@10"] for kind in ("fused", "constant")]
+    assert reached[0] > reached[1] + 0.02
+
+
+def test_the_reading_and_the_weight_that_help_most_are_chosen() -> None:
+    users = vectors(torch.zeros(n, dtype=torch.bool), 1)
+    rows = np.arange(n)
+    of_targets = (np.ones(n, np.float32), (rows, VALIDATION.targets.numpy()))
+    right = sp.csr_array(of_targets, shape=(n, PREPARED.num_items))
+    wrong = sp.csr_array(np.roll(right.toarray(), 1, axis=0))
+    found = weigh_source(users, {0.5: wrong, 0.9: right}, ITEMS_Id, VALIDATION)
+    assert found.decay == 0.9
+    assert found.ndcg == pytest.approx(1.0)
+    assert found.ndcg_alone < 0.6
+    useless = weigh_source(ITEMS_Id[VALIDATION.targets] * 9, {0.5: wrong}, ITEMS_Id, VALIDATION)
+    assert useless.weight == 0.0
