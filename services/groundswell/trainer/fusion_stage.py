@@ -10,14 +10,14 @@ from groundswell.artifacts.manifest import FusionSpec
 from groundswell.features.gate import GATE_FEATURES
 from groundswell.models.fusion import FusionGate, fuse
 from groundswell.trainer.config import TrainConfig
-from groundswell.trainer.fusing import Views, alphas_of, fused_gains, fused_source, smooth_best
+from groundswell.trainer.fusing import Views, alphas_of, fused_gains, smooth_best
 from groundswell.trainer.gate_training import (
     shift_to_validation,
     train_by_likelihood,
     train_scalar,
 )
 from groundswell.trainer.run import Run
-from groundswell.trainer.validation import Ranking, Validation, gains
+from groundswell.trainer.validation import Part, Ranking, Validation, gains
 
 _GRID = np.linspace(0, 1, 21)
 _FEWEST_POSITIONS = 100
@@ -138,13 +138,9 @@ def _ranges(train: Views) -> tuple[Tensor, Tensor]:
 
 def _ranks(positions: Ranking, views: Views, items_Id: Tensor) -> Tensor:
     """[n, A] rank of each position's target with each constant of the grid."""
-    columns = []
-    for alpha in _GRID.tolist():
-        alphas_n1 = torch.full((len(views.short), 1), alpha, device=views.short.device)
-        source = fused_source(alphas_n1, views.sources)
-        users_nd = fuse(alphas_n1, views.short, views.long)
-        columns.append(positions.ranks(users_nd, items_Id, source))
-    return torch.stack(columns, 1)
+    sources = views.sources
+    sides = [Part(views.short, sources.short), Part(views.long, sources.long)]
+    return positions.mixed_ranks(sides, np.stack([_GRID, 1 - _GRID], axis=1), items_Id)
 
 
 def _served_alphas(fused: Fused, views: Views) -> Tensor:

@@ -22,11 +22,9 @@ from groundswell.trainer.neighbours import (
     window_source,
 )
 from groundswell.trainer.sampling import TrainingLog
-from groundswell.trainer.validation import Validation
+from groundswell.trainer.validation import Part, Validation, gains
 
-_WEIGHTS = tuple(2.0**power for power in range(-1, 7))
-_WORSE_WEIGHTS = 2
-"""In a row, and no higher one is tried."""
+_WEIGHTS = (0.0, *(2.0**power for power in range(-1, 7)))
 
 
 class Weighing(NamedTuple):
@@ -103,16 +101,13 @@ def weigh_source(
 ) -> Weighing:
     """Return the decay and the weight that validation prefers for a view's source, which is
     [n, N] by each decay."""
-    alone = held.score(users_nd, items_Id).ndcg
-    best = Weighing(next(iter(by_decay)), 0.0, alone, alone)
+    shares_AP = np.stack([np.ones(len(_WEIGHTS)), np.array(_WEIGHTS)], axis=1)
+    best: Weighing | None = None
     for decay, source in by_decay.items():
-        highest, worse = 0.0, 0
-        for weight in _WEIGHTS:
-            ndcg = held.score(users_nd, items_Id, source * weight).ndcg
-            if ndcg > best.ndcg:
-                best = Weighing(decay, weight, ndcg, alone)
-            worse = 0 if ndcg > highest else worse + 1
-            highest = max(highest, ndcg)
-            if worse == _WORSE_WEIGHTS:
-                break
+        ranks_nA = held.mixed_ranks([Part(users_nd), Part(None, source)], shares_AP, items_Id)
+        ndcgs = gains(ranks_nA).mean(0).tolist()
+        place = int(np.argmax(ndcgs))
+        if best is None or ndcgs[place] > best.ndcg:
+            best = Weighing(decay, _WEIGHTS[place], ndcgs[place], ndcgs[0])
+    assert best is not None
     return best

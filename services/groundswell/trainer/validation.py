@@ -1,7 +1,8 @@
 """How well vectors rank the held-out events: what early stopping and the fusion are chosen by."""
 
 import math
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
@@ -35,6 +36,49 @@ class Score(NamedTuple):
     """HR@10."""
 
 
+class Part(NamedTuple):
+    """A part of some events' scores: users · items, or a source, or their sum."""
+
+    users: Tensor | None
+    """[n, d]"""
+    source: Any = None
+    """[n, N], sparse."""
+
+    def take(self, some: slice) -> "Part":
+        """Return it of some of the events."""
+        users, source = self
+        return Part(
+            None if users is None else users[some], None if source is None else source[some]
+        )
+
+    def by_column(self) -> "Part":
+        """Return it with a source that is fast to cut by items."""
+        return self if self.source is None else self._replace(source=self.source.tocsc())
+
+    def scores(self, items_Nd: Tensor, begin: int, end: int) -> Tensor:
+        """[n, end - begin] scores of a range of the items [N, d]."""
+        found: Tensor | None = None
+        if self.users is not None:
+            found = (self.users @ items_Nd[begin:end].T).cpu()
+        if self.source is not None:
+            source = torch.from_numpy(self.source[:, begin:end].toarray())
+            found = source if found is None else found.add_(source)
+        assert found is not None
+        return found
+
+    def scores_of(self, targets_n: Tensor, items_Nd: Tensor) -> Tensor:
+        """[n] scores of one of the items for each event."""
+        found = torch.zeros(len(targets_n))
+        if self.users is not None:
+            found += (self.users * items_Nd[targets_n.to(items_Nd.device)]).sum(-1).cpu()
+        if self.source is not None:
+            # A copy: SciPy indexes by no array whose memory is PyTorch's.
+            targets = targets_n.numpy().copy()
+            own = np.asarray(self.source[np.arange(len(targets)), targets]).ravel()
+            found += torch.from_numpy(own)
+        return found
+
+
 class Ranking:
     """Some events' items, ranked among all items with an event.
 
@@ -66,44 +110,46 @@ class Ranking:
 
         Returns [n] ranks from 1.
         """
-        found = [torch.empty(0, dtype=torch.int64)]
+        return self.mixed_ranks([Part(users_nd, source)], np.ones((1, 1)), items_Nd)[:, 0]
+
+    def mixed_ranks(
+        self, parts: Sequence[Part], shares_AP: NDArray[np.floating], items_Nd: Tensor
+    ) -> Tensor:
+        """Rank by each of A mixtures of P parts, as `ranks` does: [n, A]."""
+        found = [torch.empty((0, len(shares_AP)), dtype=torch.int64)]
         for start in range(0, len(self.events), _BATCH):
             some = slice(start, start + _BATCH)
-            sparse = None if source is None else source[some]
-            found.append(self._ranks(some, users_nd[some], items_Nd, sparse))
+            found.append(
+                self._ranks(some, [part.take(some) for part in parts], shares_AP, items_Nd)
+            )
         return torch.cat(found)
 
     def _ranks(
-        self, some: slice, users_Bd: Tensor, items_Nd: Tensor, source: sp.csr_array | None
+        self, some: slice, parts: list[Part], shares_AP: NDArray[np.floating], items_Nd: Tensor
     ) -> Tensor:
-        """[B] ranks of some events' targets: how many items score as much, block by block."""
+        """[B, A] ranks of some events' targets: how many items score as much, block by block."""
         targets_B = self.targets[some]
         rows_B = torch.arange(len(targets_B))
         seen_rows, seen_items = self._seen(self.events[some])
-        own_B1: Tensor | None = None
+        own_PB: list[Tensor] = []
         if len(items_Nd) > _BLOCK_ITEMS:
-            own_B1 = (users_Bd @ items_Nd[targets_B].T).cpu().diagonal()[:, None]
-            if source is not None:
-                targets = self._prepared.items[self.events[some]]
-                own = np.asarray(source[np.arange(len(targets)), targets]).reshape(-1, 1)
-                own_B1 = (own_B1 + torch.from_numpy(own)).to(own_B1.dtype)
-            source = source if source is None else source.tocsc()
-        ranks_B = torch.zeros(len(targets_B), dtype=torch.int64)
+            own_PB = [part.scores_of(targets_B, items_Nd) for part in parts]
+            parts = [part.by_column() for part in parts]
+        ranks_BA = torch.ones((len(targets_B), len(shares_AP)), dtype=torch.int64)
         for begin in range(0, len(items_Nd), _BLOCK_ITEMS):
             end = min(begin + _BLOCK_ITEMS, len(items_Nd))
-            scores_Bk = (users_Bd @ items_Nd[begin:end].T).cpu()
-            if source is not None:
-                scores_Bk += torch.from_numpy(source[:, begin:end].toarray())
-            scores_Bk[:, self._no_candidate[begin:end]] = -torch.inf
-            if own_B1 is None:
-                own_B1 = scores_Bk.gather(1, targets_B[:, None])
+            scores_PBk = [part.scores(items_Nd, begin, end) for part in parts]
+            own_PB = own_PB or [x.gather(1, targets_B[:, None])[:, 0] for x in scores_PBk]
+            counts_Bk = ~self._no_candidate[begin:end].repeat(len(targets_B), 1)
             here = (seen_items >= begin) & (seen_items < end)
-            scores_Bk[seen_rows[here], seen_items[here] - begin] = -torch.inf
-            here = (targets_B >= begin) & (targets_B < end)
+            counts_Bk[seen_rows[here], seen_items[here] - begin] = False
             # A target is no worse than itself, however products of different shapes are rounded.
-            scores_Bk[rows_B[here], targets_B[here] - begin] = torch.inf
-            ranks_B += (scores_Bk >= own_B1).sum(1)
-        return ranks_B
+            here = (targets_B >= begin) & (targets_B < end)
+            counts_Bk[rows_B[here], targets_B[here] - begin] = False
+            for number, shares_P in enumerate(shares_AP.tolist()):
+                own_B1 = _mixed(own_PB, shares_P)[:, None]
+                ranks_BA[:, number] += (counts_Bk & (_mixed(scores_PBk, shares_P) >= own_B1)).sum(1)
+        return ranks_BA
 
     def _seen(self, events: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
         """Return what users had before each event: places in `events`, and items."""
@@ -114,12 +160,17 @@ class Ranking:
         items = self._prepared.items[begins[rows] + number].astype(np.int64)
         return torch.from_numpy(rows), torch.from_numpy(items)
 
-    def score(
-        self, users_nd: Tensor, items_Nd: Tensor, source: sp.csr_array | None = None
-    ) -> Score:
+    def score(self, users_nd: Tensor, items_Nd: Tensor) -> Score:
         """Return the means of what `ranks` finds."""
-        ranks = self.ranks(users_nd, items_Nd, source)
+        ranks = self.ranks(users_nd, items_Nd)
         return Score(gains(ranks).mean().item(), (ranks <= _K).double().mean().item())
+
+
+def _mixed(values_P: list[Tensor], shares_P: list[float]) -> Tensor:
+    mixed = values_P[0] * shares_P[0]
+    for values, share in zip(values_P[1:], shares_P[1:], strict=True):
+        mixed.add_(values, alpha=share)
+    return mixed
 
 
 def gains(ranks: Tensor) -> Tensor:

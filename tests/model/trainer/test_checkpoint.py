@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -41,11 +41,11 @@ class EndingAfter(Validation):
         super().__init__(prepared)
         self._left = judged
 
-    def score(self, users_nd: Tensor, items_Nd: Tensor, source: Any = None) -> Score:
+    def score(self, users_nd: Tensor, items_Nd: Tensor) -> Score:
         if self._left == 0:
             raise InterruptionError
         self._left -= 1
-        return super().score(users_nd, items_Nd, source)
+        return super().score(users_nd, items_Nd)
 
 
 class Outcome(NamedTuple):

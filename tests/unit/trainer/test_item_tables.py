@@ -12,7 +12,7 @@ from groundswell.trainer import loss, validation
 from groundswell.trainer.data import VALIDATION
 from groundswell.trainer.item_tables import HalfTexts
 from groundswell.trainer.updates import Updates
-from groundswell.trainer.validation import Ranking, Validation
+from groundswell.trainer.validation import Part, Ranking, Validation
 from tests.unit.trainer.memory import prepared_of, random_log
 
 ROWS, EMA = 12, 0.9
@@ -107,6 +107,27 @@ def test_ranks_over_blocks_of_items_are_those_over_all(
     monkeypatch.setattr(validation, "_BLOCK_ITEMS", 7)
     assert len(whole.unique()) > 10
     assert torch.equal(ranking.ranks(users, items, source), whole)
+
+
+@pytest.mark.parametrize("block", [7, 100])
+def test_mixtures_of_parts_rank_as_their_sums_do(
+    monkeypatch: pytest.MonkeyPatch, block: int
+) -> None:
+    monkeypatch.setattr(validation, "_BLOCK_ITEMS", block)
+    prepared = random_log(users=80, items=50)
+    ranking = Ranking(prepared, np.flatnonzero(prepared.target == VALIDATION))
+    torch.manual_seed(0)
+    n, num_items = len(ranking.events), prepared.num_items
+    short, long, items = torch.randn(n, 5), torch.randn(n, 5), torch.randn(num_items, 5)
+    drawn = sp.random_array((n, num_items), density=0.3, rng=np.random.default_rng(0))
+    source = drawn.tocsr().astype(np.float32)
+    parts = [Part(short, source), Part(long), Part(None, source)]
+    shares = np.array([[1.0, 0.0, 0.0], [0.3, 0.7, 2.0]])
+    found = ranking.mixed_ranks(parts, shares, items)
+    assert torch.equal(found[:, 0], ranking.ranks(short, items, source))
+    mixed = ranking.ranks(0.3 * short + 0.7 * long, items, source * 2.3)
+    assert (found[:, 1] - mixed).abs().max() <= 1
+    assert torch.equal(found[:, 1], mixed) or (found[:, 1] != mixed).sum() < 3
 
 
 def test_of_a_large_catalogue_fewer_targets_are_ranked(monkeypatch: pytest.MonkeyPatch) -> None:
