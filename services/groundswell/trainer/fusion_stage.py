@@ -17,7 +17,7 @@ from groundswell.trainer.gate_training import (
     train_scalar,
 )
 from groundswell.trainer.run import Run
-from groundswell.trainer.validation import Part, Ranking, Validation, gains
+from groundswell.trainer.validation import Part, Ranking, Validation, gains, is_clearly_better
 
 _GRID = np.linspace(0, 1, 21)
 _FEWEST_POSITIONS = 100
@@ -55,10 +55,10 @@ def train_fusion(
     The gates learn from `train`, the views before `positions`, which the views were not trained on.
     Without validation the constant is a default and nothing is learned.
 
-    What fuses by more rules must earn them: it serves when it gains more on validation than one
-    standard error of the gain (after Breiman et al. 1984, section 3.4.3), a constant over the
-    short-term view alone, a gate over the constant. The best of twenty constants is above the last
-    one by chance alone, and where a history says nothing new any other one loses.
+    What fuses by more rules must earn them: a constant serves when it is clearly better than the
+    short-term view alone, a gate when it is clearly better than the constant. The best of twenty
+    constants is above the last one by chance alone, and where a history says nothing new any other
+    one loses.
     """
     low, high = _ranges(train)
     if not validation:
@@ -67,7 +67,7 @@ def train_fusion(
     held_out_ranks_nA = _ranks(validation, held_out, items_Id)
     constants_nA = gains(held_out_ranks_nA)
     place = smooth_best(constants_nA.mean(0).tolist())
-    if not _earns(constants_nA[:, place], constants_nA[:, -1]):
+    if not is_clearly_better(constants_nA[:, place], constants_nA[:, -1]):
         place = len(_GRID) - 1
     alpha, best_n = round(float(_GRID[place]), 2), constants_nA[:, place]
     metrics = {"validation.constant.ndcg@10": best_n.mean().item()}
@@ -82,18 +82,12 @@ def train_fusion(
             shift_to_validation(gate, held_out, items_Id, validation)
         gains_n = fused_gains(alphas_of(gate, held_out), held_out, items_Id, validation)
         metrics[f"validation.{kind}.ndcg@10"] = gains_n.mean().item()
-        if _earns(gains_n, best_n) or run.config.gate == kind:
+        if is_clearly_better(gains_n, best_n) or run.config.gate == kind:
             chosen, best_n, mode = gate, gains_n, "learned"
     fused = Fused(chosen.eval(), _spec(mode, alpha, low, high), metrics)
     metrics["validation.fused.alpha"] = float(_served_alphas(fused, held_out).mean())
     metrics["validation.fused.ndcg@10"] = best_n.mean().item()
     return fused
-
-
-def _earns(gains_n: Tensor, of_less_n: Tensor) -> bool:
-    """True when the mean of [n] gains is above that of others by more than a standard error."""
-    more_n = gains_n - of_less_n
-    return bool(more_n.mean() > more_n.std() / len(more_n) ** 0.5)
 
 
 def _spec(mode: str, alpha: float, low: Tensor, high: Tensor) -> FusionSpec:

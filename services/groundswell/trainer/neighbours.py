@@ -18,7 +18,7 @@ WINDOW_LENGTH = 20
 """The newest events of a window that are read at most."""
 DECAYS = (0.5, 0.65, 0.8)
 """How much of the next newer one each older one of them may weigh; validation chooses."""
-HISTORY_DECAYS = (1.0, 0.97, 0.9, 0.7)
+HISTORY_DECAYS = (1.0, 0.97, 0.7)
 """The same of a history's items."""
 # By the validation parts of MovieLens-1M, Amazon Beauty and Online Retail, where a decay from .7, a
 # share from .1 to .5, a shrinkage from 50 to 400 and a power up to .3 cost a few percent at most.

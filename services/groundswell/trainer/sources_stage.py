@@ -22,9 +22,13 @@ from groundswell.trainer.neighbours import (
     window_source,
 )
 from groundswell.trainer.sampling import TrainingLog
-from groundswell.trainer.validation import Part, Validation, gains
+from groundswell.trainer.validation import Part, Validation, gains, is_clearly_better
 
 _WEIGHTS = (0.0, *(2.0**power for power in range(-1, 7)))
+_LESS = 2
+"""How many weights below the best of a view alone are tried in fusion."""
+_CONSTANTS = (0.85, 0.75, 0.65, 0.55)
+"""What both views are fused by there."""
 
 
 class Weighing(NamedTuple):
@@ -52,14 +56,15 @@ class SourcesStage:
     def weigh(
         self, short_nd: Tensor, long_nd: Tensor, items_Id: Tensor, validation: Validation
     ) -> dict[str, float]:
-        """Choose how the sources are read and weighed, each for its own view alone; return what the
-        views reach with and without them. Views are those before the events of validation."""
+        """Choose how the sources are read and weighed; return what the views reach with and without
+        them. Views are those before the events of validation."""
         events = validation.events
         short_by = {decay: self._window(events, decay) for decay in DECAYS}
-        self._short = weigh_source(short_nd, short_by, items_Id, validation)
+        self._short = weigh_for_view(short_nd, short_by, items_Id, validation)
+        short = Part(short_nd, short_by[self._short.decay] * self._short.weight)
         del short_by
         long_by = {decay: self._history(events, decay) for decay in HISTORY_DECAYS}
-        self._long = weigh_source(long_nd, long_by, items_Id, validation)
+        self._long = weigh_for_fusion(short, long_nd, long_by, items_Id, validation)
         return {
             "validation.short.ndcg@10": self._short.ndcg,
             "validation.short-without-neighbours.ndcg@10": self._short.ndcg_alone,
@@ -96,18 +101,52 @@ class SourcesStage:
         return history_source(self._prepared, self._similarities, events, decay)
 
 
-def weigh_source(
+def weigh_for_view(
     users_nd: Tensor, by_decay: Mapping[float, sp.csr_array], items_Id: Tensor, held: Validation
 ) -> Weighing:
     """Return the decay and the weight that validation prefers for a view's source, which is
     [n, N] by each decay."""
-    shares_AP = np.stack([np.ones(len(_WEIGHTS)), np.array(_WEIGHTS)], axis=1)
-    best: Weighing | None = None
+    found = [
+        one
+        for decay, source in by_decay.items()
+        for one in _for_view(users_nd, decay, source, items_Id, held)
+    ]
+    return max(found, key=lambda one: one.ndcg)
+
+
+def weigh_for_fusion(
+    short: Part,
+    long_nd: Tensor,
+    by_decay: Mapping[float, sp.csr_array],
+    items_Id: Tensor,
+    held: Validation,
+) -> Weighing:
+    """Return the decay and the weight of the long-term view's source, [n, N] by each decay.
+
+    Of those with which both views, fused by a constant, are not clearly worse than at best, they
+    are the ones that are best for the long-term view alone: what helps it most may only repeat the
+    `short` one.
+    """
+    found: list[tuple[Weighing, Tensor]] = []
     for decay, source in by_decay.items():
-        ranks_nA = held.mixed_ranks([Part(users_nd), Part(None, source)], shares_AP, items_Id)
-        ndcgs = gains(ranks_nA).mean(0).tolist()
-        place = int(np.argmax(ndcgs))
-        if best is None or ndcgs[place] > best.ndcg:
-            best = Weighing(decay, _WEIGHTS[place], ndcgs[place], ndcgs[0])
-    assert best is not None
-    return best
+        alone = _for_view(long_nd, decay, source, items_Id, held)
+        place = max(range(len(alone)), key=lambda number: alone[number].ndcg)
+        tried = list(dict.fromkeys((alone[0], *alone[max(place - _LESS, 0) : place + 1])))
+        shares = [[a, 1 - a, (1 - a) * one.weight] for one in tried for a in _CONSTANTS]
+        parts = [short, Part(long_nd), Part(None, source)]
+        gains_nA = gains(held.mixed_ranks(parts, np.array(shares), items_Id))
+        for one, gains_nC in zip(tried, gains_nA.split(len(_CONSTANTS), 1), strict=True):
+            found.append((one, gains_nC[:, gains_nC.mean(0).argmax()]))
+    _, best_n = max(found, key=lambda one: float(one[1].mean()))
+    as_good = [one for one, gains_n in found if not is_clearly_better(best_n, gains_n)]
+    return max(as_good, key=lambda one: one.ndcg)
+
+
+def _for_view(
+    users_nd: Tensor, decay: float, source: sp.csr_array, items_Id: Tensor, held: Validation
+) -> list[Weighing]:
+    """Return what a view reaches with each weight of its source."""
+    shares_AP = np.stack([np.ones(len(_WEIGHTS)), np.array(_WEIGHTS)], axis=1)
+    ranks_nA = held.mixed_ranks([Part(users_nd), Part(None, source)], shares_AP, items_Id)
+    ndcgs = gains(ranks_nA).mean(0).tolist()
+    return [Weighing(decay, w, x, ndcgs[0]) for w, x in zip(_WEIGHTS, ndcgs, strict=True)]

@@ -178,6 +178,15 @@ def gains(ranks: Tensor) -> Tensor:
     return (ranks <= _K) / torch.log2(ranks.double() + 1)
 
 
+def is_clearly_better(gains_n: Tensor, others_n: Tensor) -> bool:
+    """True when [n] gains are above others by more than a standard error of the difference.
+
+    After Breiman et al. 1984, section 3.4.3: what is within it may as well be chosen otherwise.
+    """
+    more_n = gains_n - others_n
+    return bool(more_n.mean() > more_n.std() / len(more_n) ** 0.5)
+
+
 class Validation(Ranking):
     """The validation targets of a prepared log."""
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 import torch
+from numpy.typing import NDArray
 from rich.console import Console
 from torch import Tensor
 
@@ -15,8 +16,8 @@ from groundswell.trainer.fusing import Views
 from groundswell.trainer.fusion_stage import Fused, train_fusion
 from groundswell.trainer.neighbours import Sources
 from groundswell.trainer.run import open_run
-from groundswell.trainer.sources_stage import weigh_source
-from groundswell.trainer.validation import Validation
+from groundswell.trainer.sources_stage import weigh_for_fusion, weigh_for_view
+from groundswell.trainer.validation import Part, Validation
 from tests.unit.trainer.memory import random_log
 
 PREPARED = random_log(users=400)
@@ -77,9 +78,30 @@ def test_the_reading_and_the_weight_that_help_most_are_chosen() -> None:
     of_targets = (np.ones(n, np.float32), (rows, VALIDATION.targets.numpy()))
     right = sp.csr_array(of_targets, shape=(n, PREPARED.num_items))
     wrong = sp.csr_array(np.roll(right.toarray(), 1, axis=0))
-    found = weigh_source(users, {0.5: wrong, 0.9: right}, ITEMS_Id, VALIDATION)
+    found = weigh_for_view(users, {0.5: wrong, 0.9: right}, ITEMS_Id, VALIDATION)
     assert found.decay == 0.9
     assert found.ndcg == pytest.approx(1.0)
     assert found.ndcg_alone < 0.6
-    useless = weigh_source(ITEMS_Id[VALIDATION.targets] * 9, {0.5: wrong}, ITEMS_Id, VALIDATION)
+    useless = weigh_for_view(ITEMS_Id[VALIDATION.targets] * 9, {0.5: wrong}, ITEMS_Id, VALIDATION)
     assert useless.weight == 0.0
+
+
+def test_of_histories_readings_that_fuse_alike_the_one_that_is_best_alone_is_chosen() -> None:
+    rows, targets = np.arange(n), VALIDATION.targets.numpy()
+    knows = torch.from_numpy(rows % 2 == 0)
+
+    def source(known: NDArray[np.bool_]) -> sp.csr_array:
+        values = (np.ones(known.sum(), np.float32), (rows[known], targets[known]))
+        return sp.csr_array(values, shape=(n, PREPARED.num_items))
+
+    # What the short-term view knows, or also some of what it does not.
+    by_decay = {0.9: source(rows % 2 == 0), 0.5: source((rows % 4 == 0) | (rows % 16 == 1))}
+    noise = vectors(knows & False, 1)
+    alone = weigh_for_view(noise, by_decay, ITEMS_Id, VALIDATION)
+    assert alone.decay == 0.9
+    short = Part(3 * vectors(knows, 2))
+    found = weigh_for_fusion(short, noise, by_decay, ITEMS_Id, VALIDATION)
+    assert found.decay == 0.5
+    assert 0 < found.ndcg < alone.ndcg
+    nothing_else = weigh_for_fusion(short, noise, {0.9: by_decay[0.9]}, ITEMS_Id, VALIDATION)
+    assert nothing_else.ndcg == alone.ndcg
