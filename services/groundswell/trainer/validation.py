@@ -13,7 +13,8 @@ from groundswell.trainer.data import VALIDATION, Prepared
 from groundswell.trainer.loss import is_large
 
 _BATCH = 256
-_BLOCK_ITEMS = 2**15
+_BLOCK_ITEMS = 2**13
+"""Of a large catalogue: scores that fit the processor's cache are counted several times faster."""
 _MOST_SCORES = 2**31
 _K = 10
 
@@ -81,19 +82,21 @@ class Ranking:
         rows_B = torch.arange(len(targets_B))
         seen_rows, seen_items = self._seen(self.events[some])
         own_B1: Tensor | None = None
-        if len(items_Nd) > _BLOCK_ITEMS:
+        block = _BLOCK_ITEMS if is_large(len(items_Nd)) else len(items_Nd)
+        if len(items_Nd) > block:
             own_B1 = (users_Bd @ items_Nd[targets_B].T).cpu().diagonal()[:, None]
             if source is not None:
                 targets = self._prepared.items[self.events[some]]
                 own = np.asarray(source[np.arange(len(targets)), targets]).reshape(-1, 1)
                 own_B1 = (own_B1 + torch.from_numpy(own)).to(own_B1.dtype)
-            source = source if source is None else source.tocsc()
+        added = None if source is None else source.tocsc()
         ranks_B = torch.zeros(len(targets_B), dtype=torch.int64)
-        for begin in range(0, len(items_Nd), _BLOCK_ITEMS):
-            end = min(begin + _BLOCK_ITEMS, len(items_Nd))
+        for begin in range(0, len(items_Nd), block):
+            end = min(begin + block, len(items_Nd))
             scores_Bk = (users_Bd @ items_Nd[begin:end].T).cpu()
-            if source is not None:
-                scores_Bk += torch.from_numpy(source[:, begin:end].toarray())
+            if added is not None:
+                here = added[:, begin:end].tocoo()
+                scores_Bk.numpy()[here.row, here.col] += here.data
             scores_Bk[:, self._no_candidate[begin:end]] = -torch.inf
             if own_B1 is None:
                 own_B1 = scores_Bk.gather(1, targets_B[:, None])
