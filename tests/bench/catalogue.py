@@ -133,7 +133,7 @@ def _train(folder: Path, settings: list[str]) -> None:
     peak_kb = int(peak[1]) if peak else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     seconds = load_bundle(folder / "bundles").manifest.training["curves"]["views"]["seconds"]
     epoch_s = float(np.diff(seconds).mean())
-    print(json.dumps({"peak_gb": peak_kb / 2**20, "epoch_s": epoch_s, "total_s": total_s}))
+    print(json.dumps({"peak_gb": peak_kb * 1024 / 1e9, "epoch_s": epoch_s, "total_s": total_s}))
 
 
 if __name__ == "__main__":

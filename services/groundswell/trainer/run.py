@@ -1,5 +1,6 @@
 """What every stage of a training run shares: seed, device, progress, TensorBoard."""
 
+import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +18,11 @@ from torch.utils.tensorboard import SummaryWriter
 from groundswell.trainer.config import TrainConfig
 from groundswell.trainer.errors import TrainError
 from groundswell.trainer.precision import bfloat16_is_faster
+
+_COMPILED_SHAPES = 16
+"""PyTorch keeps what it compiled for the newest shapes of bfloat16 products, by default for so many
+that it comes to a gigabyte; hardly two steps have the same."""
+_CAPACITIES = ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY")
 
 
 @dataclass
@@ -79,6 +85,9 @@ def open_run(
     config: TrainConfig, device: str, seed: int, logs: Path, console: Console
 ) -> Iterator[Run]:
     """Set the seeds, open the progress display and the TensorBoard log."""
+    for name in _CAPACITIES:
+        # Read at the first product of such a kind, which comes later.
+        os.environ.setdefault(name, str(_COMPILED_SHAPES))
     torch.manual_seed(seed)
     columns = (
         TextColumn("{task.description:>16}"),

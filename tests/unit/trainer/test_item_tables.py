@@ -105,6 +105,7 @@ def test_ranks_over_blocks_of_items_are_those_over_all(
         source = sp.random_array(shape, density=0.3, rng=np.random.default_rng(0)).tocsr() * 3
     whole = ranking.ranks(users, items, source)
     monkeypatch.setattr(validation, "_BLOCK_ITEMS", 7)
+    monkeypatch.setattr(loss, "FULL_UP_TO", 10)
     assert len(whole.unique()) > 10
     assert torch.equal(ranking.ranks(users, items, source), whole)
 
@@ -114,6 +115,7 @@ def test_mixtures_of_parts_rank_as_their_sums_do(
     monkeypatch: pytest.MonkeyPatch, block: int
 ) -> None:
     monkeypatch.setattr(validation, "_BLOCK_ITEMS", block)
+    monkeypatch.setattr(loss, "FULL_UP_TO", 10)
     prepared = random_log(users=80, items=50)
     ranking = Ranking(prepared, np.flatnonzero(prepared.target == VALIDATION))
     torch.manual_seed(0)
