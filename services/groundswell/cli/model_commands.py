@@ -181,21 +181,25 @@ def train(
     """Train every model on prepared data and publish them as one bundle.
 
     Prints the bundle's id, which `current` in the folder names from then on.
+
+    `torchrun --nproc-per-node N --no-python groundswell train ...` trains with N processes at once,
+    each on its share of every batch; with --device cuda each one has a GPU of its own.
     """
     from rich.console import Console
 
     from groundswell.trainer.config import parse_config
     from groundswell.trainer.data import load_prepared
+    from groundswell.trainer.parallel import is_first_process
     from groundswell.trainer.train import train as train_bundle
 
     config = parse_config(settings or [])
     console = Console(stderr=True)
     prepared = load_prepared(data)
-    typer.echo(
-        train_bundle(
-            prepared, bundles, config, device, seed, console, resume=resume, profile=profile
-        )
+    bundle_id = train_bundle(
+        prepared, bundles, config, device, seed, console, resume=resume, profile=profile
     )
+    if is_first_process():
+        typer.echo(bundle_id)
 
 
 def evaluate(

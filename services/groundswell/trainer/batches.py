@@ -1,5 +1,7 @@
 """What one step of training reads: windows of histories, and which state predicts which event.
 
+Of several processes each draws the same steps and reads its share of the windows of each.
+
 B windows of L events with T = L + 1 states each, N chunks, t text dimensions, n targets.
 """
 
@@ -11,6 +13,7 @@ from numpy.typing import NDArray
 
 from groundswell.trainer.config import TrainConfig
 from groundswell.trainer.inputs import ChunkTable, WindowInputs, window_rows
+from groundswell.trainer.parallel import ALONE, Workers
 from groundswell.trainer.sampling import TrainingLog, Windows, batches_by_length
 
 _TARGETS = 1_000
@@ -37,22 +40,31 @@ class ChunkInputs(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """A step of either encoder."""
+    """A step of either encoder, or what one of several processes reads of it."""
 
     window: WindowInputs
     targets: Targets
     chunks: ChunkInputs | None
     """None where nothing is read as text."""
+    num_targets: int
+    """Of the whole step."""
+    share: float
+    """How much of the weight of all targets of the step `targets` have. A process without any of
+    them reads all of the step, and none of it counts."""
 
 
 def session_batches(
-    log: TrainingLog, config: TrainConfig, rng: np.random.Generator
+    log: TrainingLog,
+    config: TrainConfig,
+    rng: np.random.Generator,
+    workers: Workers = ALONE,
 ) -> Iterator[Batch]:
     """Yield an epoch: each training target once, from the state right before it."""
     for windows in _windows(log, config.window_length, config.batch_windows, rng):
-        window_n, slot_n, events_n = _targets(log, windows)
-        if len(events_n):
-            yield Batch(_inputs(log, windows), _due(log, window_n, slot_n, events_n), None)
+        due = _targets(log, windows)
+        if len(due.events_n):
+            part, own, share = _share(log, windows, due, workers)
+            yield Batch(_inputs(log, part), _due(log, own), None, len(due.events_n), share)
 
 
 def profile_batches(
@@ -61,6 +73,7 @@ def profile_batches(
     recent_length: int,
     config: TrainConfig,
     rng: np.random.Generator,
+    workers: Workers = ALONE,
 ) -> Iterator[Batch]:
     """Yield an epoch: each training target once, from a state that may lack what came last.
 
@@ -69,16 +82,19 @@ def profile_batches(
     at most `long_horizon` events back; without sessions, from one so many events back at most.
     """
     for windows in _windows(log, recent_length, config.batch_windows, rng):
-        window_n, slot_n, events_n = _targets(log, windows)
-        if len(events_n) == 0:
+        due = _targets(log, windows)
+        if len(due.events_n) == 0:
             continue
-        stale_n = _staleness(log, events_n, config, rng)
+        stale_n = _staleness(log, due.events_n, config, rng)
         # A window starts with a state of its own: of nothing, where it is cut out of a history.
-        known_n = np.maximum(slot_n - stale_n, np.minimum(slot_n, 1))
+        known_n = np.maximum(due.slot_n - stale_n, np.minimum(due.slot_n, 1))
+        part, own, share = _share(log, windows, due._replace(slot_n=known_n), workers)
         yield Batch(
-            _inputs(log, windows),
-            _due(log, window_n, known_n, events_n),
-            None if chunks is None else _chunk_inputs(log, windows, chunks, config.max_chunks),
+            _inputs(log, part),
+            _due(log, own),
+            None if chunks is None else _chunk_inputs(log, part, chunks, config.max_chunks),
+            len(due.events_n),
+            share,
         )
 
 
@@ -116,26 +132,41 @@ def _inputs(log: TrainingLog, windows: Windows) -> WindowInputs:
     return window_rows(log.prepared, windows.first, windows.lengths)
 
 
-def _targets(
-    log: TrainingLog, windows: Windows
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """Return of each target its window, the slot before it, and its event."""
+class _Due(NamedTuple):
+    """Of each target its window, the slot that predicts it, and its event."""
+
+    window_n: NDArray[np.int64]
+    slot_n: NDArray[np.int64]
+    events_n: NDArray[np.int64]
+
+
+def _targets(log: TrainingLog, windows: Windows) -> _Due:
+    """Return all targets, each predicted from the slot before it."""
     slot_T = np.arange(int(windows.lengths.max(initial=0)) + 1)
     is_due_BT = (slot_T >= windows.target_from[:, None]) & (slot_T <= windows.lengths[:, None])
     event_BT = np.where(is_due_BT, windows.first[:, None] + slot_T, 0)
     is_due_BT &= log.is_target[event_BT]
     window_n, slot_n = np.nonzero(is_due_BT)
-    return window_n, slot_n, event_BT[is_due_BT]
+    return _Due(window_n, slot_n, event_BT[is_due_BT])
 
 
-def _due(
-    log: TrainingLog,
-    window_n: NDArray[np.int64],
-    slot_n: NDArray[np.int64],
-    events_n: NDArray[np.int64],
-) -> Targets:
-    items_n = log.prepared.items[events_n].astype(np.int64)
-    return Targets(window_n, slot_n, items_n, log.prepared.weights[events_n])
+def _share(
+    log: TrainingLog, windows: Windows, due: _Due, workers: Workers
+) -> tuple[Windows, _Due, float]:
+    """Return what one process reads of a step, and its share of the weight of all targets."""
+    weights_n = log.prepared.weights[due.events_n].astype(np.float64)
+    is_own_n = due.window_n % workers.size == workers.rank
+    share = float(weights_n[is_own_n].sum() / weights_n.sum())
+    if share == 0:
+        return windows, due, share
+    own = Windows(*(x[workers.rank :: workers.size] for x in windows))
+    window_n, slot_n, events_n = (x[is_own_n] for x in due)
+    return own, _Due(window_n // workers.size, slot_n, events_n), share
+
+
+def _due(log: TrainingLog, due: _Due) -> Targets:
+    items_n = log.prepared.items[due.events_n].astype(np.int64)
+    return Targets(due.window_n, due.slot_n, items_n, log.prepared.weights[due.events_n])
 
 
 def _staleness(

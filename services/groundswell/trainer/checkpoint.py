@@ -1,7 +1,8 @@
 """What a run leaves after each epoch, so that an interrupted one goes on: one file, whole or none.
 
 Whoever resumes gets the result that the run would have had, bit for bit: besides the weights the
-file holds the optimizers' moments, the state of both random generators and the best epoch so far.
+file holds the optimizers' moments, the state of all random generators and the best epoch so far.
+Of several processes the first one writes it, and every one reads it.
 """
 
 import hashlib
@@ -26,7 +27,7 @@ from groundswell.trainer.validation import Best
 
 FILE = ".checkpoint.safetensors"
 """In the folder of bundles, as long as a run into it is not finished."""
-_FORMAT = 2
+_FORMAT = 3
 _STATE, _DIGEST = "state", "sha256"
 _TRAINED, _MEAN, _KEPT, _UPDATES, _RANDOM = "trained", "mean", "kept", "updates", "random"
 
@@ -73,8 +74,10 @@ class Checkpoints:
     def belongs_to(self, made_of: Mapping[str, Any]) -> None:
         """Take note of what decides the run's result.
 
-        Raises TrainError naming what was otherwise in the run that is resumed.
+        Raises TrainError naming what was otherwise in the run that is resumed, or what differs
+        between processes.
         """
+        self._check_processes(made_of)
         self._made_of |= made_of
         if self._saved is None:
             return
@@ -86,6 +89,22 @@ class Checkpoints:
         ]
         if changed:
             raise TrainError(f"the interrupted run cannot be resumed: {'; '.join(changed)}")
+
+    def _check_processes(self, made_of: Mapping[str, Any]) -> None:
+        """Raise TrainError where this process has something else than the first one: they would
+        wait for each other for ever."""
+        saved = None if self._saved is None else self._saved.state
+        epoch = None if saved is None else f"{saved['epoch']} of {saved['stage']}"
+        own = {**made_of, "the checkpoint's epoch": epoch}
+        first = self._run.workers.from_first(lambda: own)
+        changed = [
+            f"{name} is {value}, and {first[name]} in the first one"
+            for name, value in own.items()
+            if first[name] != value
+        ]
+        if changed:
+            number = self._run.workers.rank
+            raise TrainError(f"process {number} cannot train along: {'; '.join(changed)}")
 
     def restore(self, training: Training) -> None:
         """Put a stage where the checkpoint left it, if it was in this stage."""
@@ -102,7 +121,7 @@ class Checkpoints:
         best.score, best.epoch = state["best_score"], state["best_epoch"]
         training.epoch, training.is_over = state["epoch"], state["is_over"]
         self._run.rng.bit_generator.state = state["rng"]
-        _set_random_states(_part(tensors, _RANDOM))
+        _set_random_states(_part(tensors, _RANDOM), self._run)
 
     def save(self, training: Training) -> None:
         """Replace the checkpoint by one of the epoch that is done, in one step.
@@ -110,12 +129,15 @@ class Checkpoints:
         Raises TrainError when it cannot be written.
         """
         run, best = self._run, training.best
+        random_states = _random_states(run)
+        if not run.workers.is_first:
+            return
         parts: dict[str, Mapping[str, Tensor]] = {
             _TRAINED: training.trained.state_dict(),
             _MEAN: training.mean.state_dict(),
             _KEPT: best.kept,
             _UPDATES: training.updates.state_dict(),
-            _RANDOM: _random_states(run.device),
+            _RANDOM: random_states,
         }
         tensors = {
             f"{part}.{name}": value.cpu()
@@ -187,14 +209,24 @@ def _part(tensors: Mapping[str, Tensor], part: str) -> dict[str, Tensor]:
     }
 
 
-def _random_states(device: torch.device) -> dict[str, Tensor]:
-    states = {"cpu": torch.get_rng_state()}
-    if device.type == "cuda":
-        states["cuda"] = torch.cuda.get_rng_state(device)
-    return states
+def _random_states(run: Run) -> dict[str, Tensor]:
+    """Return the state of every generator of every process, each by a name and a number."""
+    own = {"cpu": torch.get_rng_state()}
+    if run.device.type == "cuda":
+        own["cuda"] = torch.cuda.get_rng_state(run.device)
+    if run.negatives is not None:
+        own["negatives"] = run.negatives.get_state()
+    return {
+        f"{name}.{rank}": state
+        for name, value in own.items()
+        for rank, state in enumerate(run.workers.gather(value))
+    }
 
 
-def _set_random_states(states: Mapping[str, Tensor]) -> None:
-    torch.set_rng_state(states["cpu"])
-    if "cuda" in states:
-        torch.cuda.set_rng_state(states["cuda"])
+def _set_random_states(states: Mapping[str, Tensor], run: Run) -> None:
+    rank = run.workers.rank
+    torch.set_rng_state(states[f"cpu.{rank}"])
+    if run.device.type == "cuda":
+        torch.cuda.set_rng_state(states[f"cuda.{rank}"])
+    if run.negatives is not None:
+        run.negatives.set_state(states[f"negatives.{rank}"])

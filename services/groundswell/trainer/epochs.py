@@ -21,8 +21,9 @@ def train_epochs(
     """Train up to `epochs`, as long as they get better, and leave the best one in the mean of
     the weights.
 
-    `steps` yields an epoch's losses, and of how many targets each is the mean. `score` judges that
-    mean; where it says None, or with `is_fixed`, the last epoch is the best one.
+    `steps` yields an epoch's losses, and of how many targets each is the mean; of several processes
+    each yields its part of them, and their sums are reported. `score` judges that mean, the same in
+    every process; where it says None, or with `is_fixed`, the last epoch is the best one.
     """
     best = training.best
     with run.stage(training.name, epochs) as stage:
@@ -34,6 +35,7 @@ def train_epochs(
                 total, count = total + loss.item() * n, count + n
             training.updates.settle()
             training.epoch += 1
+            total = run.workers.total(total)
             ndcg = score()
             stage.report(training.epoch, total / max(count, 1), ndcg)
             judged_by = training.epoch if ndcg is None or is_fixed else ndcg

@@ -15,11 +15,13 @@ def is_large(num_items: int) -> bool:
     return num_items > FULL_UP_TO
 
 
-def sample_negatives(num_items: int, count: int) -> Tensor | None:
+def sample_negatives(
+    num_items: int, count: int, generator: torch.Generator | None = None
+) -> Tensor | None:
     """Return uniform negatives that a step shares; None for a small catalogue: all items then."""
     if not is_large(num_items):
         return None
-    return torch.randint(num_items, (count,))
+    return torch.randint(num_items, (count,), generator=generator)
 
 
 def next_item_loss(

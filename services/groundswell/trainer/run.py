@@ -3,7 +3,7 @@
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -17,6 +17,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from groundswell.trainer.config import TrainConfig
 from groundswell.trainer.errors import TrainError
+from groundswell.trainer.parallel import ALONE, Workers
 from groundswell.trainer.precision import bfloat16_is_faster
 
 _COMPILED_SHAPES = 16
@@ -33,13 +34,17 @@ class Run:
     device: torch.device
     rng: np.random.Generator
     progress: Progress
-    writer: SummaryWriter
+    writer: SummaryWriter | None
+    """TensorBoard's; None in all processes but the first."""
     epochs: dict[str, int] = field(default_factory=dict)
     """By stage: how many epochs its kept state was trained for."""
     curves: dict[str, dict[str, list[float]]] = field(default_factory=dict)
     """By stage, of each epoch: `loss`, `ndcg` of validation, `seconds` since the run started."""
     started: float = field(default_factory=time.monotonic)
     seed: int = 0
+    workers: Workers = ALONE
+    negatives: torch.Generator | None = None
+    """What several processes draw the same negatives from; None: from where all else is drawn."""
 
     @contextmanager
     def stage(self, name: str, epochs: int) -> Iterator["Stage"]:
@@ -52,8 +57,13 @@ class Run:
     def uses_bfloat16(self) -> bool:
         """True where training multiplies bfloat16 numbers."""
         if self.config.precision == "auto":
-            return bfloat16_is_faster(self.device)
+            return self.workers.from_first(lambda: bfloat16_is_faster(self.device))
         return self.config.precision == "bfloat16"
+
+    def log_scalar(self, name: str, value: float, step: int) -> None:
+        """Add a point to a curve of TensorBoard."""
+        if self.writer is not None:
+            self.writer.add_scalar(name, value, step)
 
 
 @dataclass
@@ -72,19 +82,27 @@ class Stage:
         curve = self.run.curves.setdefault(self.name, {"loss": [], "ndcg": [], "seconds": []})
         curve["loss"].append(round(loss, 4))
         curve["seconds"].append(round(time.monotonic() - self.run.started, 2))
-        self.run.writer.add_scalar(f"{self.name}/loss", loss, epoch)
+        self.run.log_scalar(f"{self.name}/loss", loss, epoch)
         if ndcg is not None:
             curve["ndcg"].append(round(ndcg, 5))
             note += f", validation NDCG@10 {ndcg:.4f}"
-            self.run.writer.add_scalar(f"{self.name}/validation_ndcg@10", ndcg, epoch)
+            self.run.log_scalar(f"{self.name}/validation_ndcg@10", ndcg, epoch)
         self.run.progress.update(self.task, advance=1, note=note)
 
 
 @contextmanager
 def open_run(
-    config: TrainConfig, device: str, seed: int, logs: Path, console: Console
+    config: TrainConfig,
+    device: str,
+    seed: int,
+    logs: Path,
+    console: Console,
+    workers: Workers = ALONE,
 ) -> Iterator[Run]:
-    """Set the seeds, open the progress display and the TensorBoard log."""
+    """Set the seeds, open the progress display and the TensorBoard log.
+
+    Of several processes only the first one shows or logs anything.
+    """
     for name in _CAPACITIES:
         # Read at the first product of such a kind, which comes later.
         os.environ.setdefault(name, str(_COMPILED_SHAPES))
@@ -95,9 +113,21 @@ def open_run(
         TimeElapsedColumn(),
         TextColumn("{task.fields[note]}"),
     )
-    with Progress(*columns, console=console) as progress, SummaryWriter(str(logs)) as writer:
-        rng = np.random.default_rng(seed)
-        yield Run(config, torch.device(device), rng, progress, writer, seed=seed)
+    is_shown = workers.is_first
+    with (
+        Progress(*columns, console=console, disable=not is_shown) as progress,
+        SummaryWriter(str(logs)) if is_shown else nullcontext() as writer,
+    ):
+        yield Run(
+            config,
+            torch.device(device),
+            np.random.default_rng(seed),
+            progress,
+            writer,
+            seed=seed,
+            workers=workers,
+            negatives=torch.Generator().manual_seed(seed) if workers.size > 1 else None,
+        )
 
 
 def to_tensor(values: "np.ndarray[tuple[int, ...], np.dtype[np.generic]]", run: Run) -> Tensor:

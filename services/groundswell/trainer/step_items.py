@@ -47,7 +47,8 @@ class ItemSource:
     """Makes the vectors of each step with the item head that is trained.
 
     Only items with an event in training compete: one that was kept out must not learn that nobody
-    wants it. Of a catalogue of many, a step makes only the vectors that it needs.
+    wants it. Of a catalogue of many, a step makes only the vectors that it needs. Several processes
+    draw the same negatives from a `generator` of its own in each.
     """
 
     def __init__(
@@ -59,6 +60,7 @@ class ItemSource:
         num_negatives: int,
         id_dropout: float,
         bfloat16: bool,
+        generator: torch.Generator | None = None,
     ) -> None:
         self._head = head
         self._texts_It = texts_It
@@ -66,6 +68,7 @@ class ItemSource:
         self._num_negatives = num_negatives
         self._id_dropout = id_dropout
         self._bfloat16 = bfloat16
+        self._generator = generator
         self._place_I = torch.zeros(len(texts_It), dtype=torch.int64, device=texts_It.device)
         self._place_I[self._known_K] = torch.arange(len(self._known_K), device=texts_It.device)
         self._is_small = sample_negatives(len(self._known_K), num_negatives) is None
@@ -80,7 +83,7 @@ class ItemSource:
         if self._known_texts_Kt is not None:
             vectors_Kd = self._vectors(self._known_texts_Kt, self._known_K, frozen_Id)
             return StepItems(vectors_Kd, window_BL, targets_n, None, self._bfloat16)
-        negatives = sample_negatives(len(self._known_K), self._num_negatives)
+        negatives = sample_negatives(len(self._known_K), self._num_negatives, self._generator)
         assert negatives is not None, "a large catalogue has negatives"
         negatives = negatives.to(target_rows_n.device)
         every = torch.cat([window_BL.flatten(), targets_n, negatives])

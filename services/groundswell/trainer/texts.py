@@ -33,19 +33,29 @@ class Texts:
 
         It is trained on `items` [N] and `log` before, where the settings say so. What `cache` holds
         already is neither trained nor encoded again. On the CPU the exported model runs, which is
-        the faster one; on another device torch does. Raises DataError when it cannot be had.
+        the faster one; on another device torch does. Of several processes only the first one has
+        the encoder, and the others get what it says. Raises DataError when it cannot be had.
         """
-        config = run.config
-        source_folder, self.source = own_encoder(items, log, cache / _TRAINED, run)
-        target = bundle_folder / TEXT_ENCODER
-        put_text_encoder(source_folder, target, config.max_tokens, cache / _EXPORTS)
-        self.fingerprint = fingerprint_of(EncoderFolder(target, self.source), config.max_tokens)
-        self._cache, self._encoder = cache, _encoder(target, run)
-        self.dimension = self._encoder.dimension
-        self._run = run
+        self._run, self._cache, self._folder = run, cache, bundle_folder / TEXT_ENCODER
+        self._encoder: Encoder
+        self.source, self.fingerprint, self.dimension = run.workers.from_first(
+            lambda: self._open(items, log)
+        )
 
     def encode(self, texts: Sequence[str], name: str) -> NDArray[np.float32]:
         """Return [n, t] vectors, in the order of `texts`; the progress is shown under `name`."""
+        return self._run.workers.array_from_first(lambda: self._encode(texts, name))
+
+    def _open(self, items: Sequence[str], log: TrainingLog) -> tuple[str, str, int]:
+        """Return what the encoder is called, what its vectors depend on, and their length."""
+        run, most = self._run, self._run.config.max_tokens
+        source_folder, source = own_encoder(items, log, self._cache / _TRAINED, run)
+        put_text_encoder(source_folder, self._folder, most, self._cache / _EXPORTS)
+        self._encoder = _encoder(self._folder, run)
+        fingerprint = fingerprint_of(EncoderFolder(self._folder, source), most)
+        return source, fingerprint, self._encoder.dimension
+
+    def _encode(self, texts: Sequence[str], name: str) -> NDArray[np.float32]:
         progress, total = self._run.progress, len(texts)
         task = progress.add_task(name, total=total, note=f"{total:,} texts")
         # What it knows is held no longer: of many items it is as large as all of training.

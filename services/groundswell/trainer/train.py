@@ -30,6 +30,7 @@ from groundswell.trainer.leakage import check_leakage
 from groundswell.trainer.loss import is_large
 from groundswell.trainer.model_card import model_card
 from groundswell.trainer.neighbours import NeighbourTable
+from groundswell.trainer.parallel import open_workers
 from groundswell.trainer.profiling import profiled
 from groundswell.trainer.run import Run, open_run, to_tensor
 from groundswell.trainer.sampling import TrainingLog
@@ -67,12 +68,13 @@ def train(
     """Train every model, publish them as one bundle, make it current, and return its id.
 
     Raises DataError when there is nothing to learn from, LeakageError when the log would tell what
-    it must not, TrainError when training diverges, ExportError when an exported model says
-    something else than the trained one. Nothing is published then.
+    it must not, TrainError when training diverges or another process has ended, ExportError when an
+    exported model says something else than the trained one. Nothing is published then.
 
     With `resume` go on from the last epoch of the run into `bundles` that was interrupted; raises
     TrainError when there is none, or one of other data, settings or seed. `profile` is a folder to
-    write a trace of some steps to.
+    write a trace of some steps to. Processes that torchrun started train the views together, each
+    on its share of the windows of every step; all else is the first one's, and the others wait.
     """
     check_leakage(prepared)
     prepared = prepared.for_training()
@@ -82,11 +84,12 @@ def train(
         raise DataError(f"{prepared.folder} has fewer than two events to learn from")
     logs = prepared.folder / _RUNS / datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
     with (
-        store.workspace() as folder,
-        open_run(config, device, seed, logs, console) as run,
+        open_workers(device) as workers,
+        store.workspace() if workers.is_first else nullcontext(bundles) as folder,
+        open_run(config, device, seed, logs, console, workers) as run,
     ):
         checkpoints = Checkpoints(bundles, run, resume=resume)
-        epochs = _epochs(store, prepared, config, console)
+        epochs = workers.from_first(lambda: _epochs(store, prepared, config, console))
         checkpoints.belongs_to(_made_of(prepared, config, epochs, run))
         texts = Texts(prepared.texts, log, prepared.folder / TEXT_VECTORS, folder, run)
         checkpoints.belongs_to({"the text encoder": texts.fingerprint})
@@ -97,27 +100,40 @@ def train(
         torch.manual_seed(seed)
         stage = ViewsStage(log, item_texts_It, run, checkpoints)
         validation = Validation(prepared, _MOST_WHILE_TRAINING)
-        with nullcontext() if profile is None else profiled(profile, device, console):
+        traced = profile if workers.is_first else None
+        with nullcontext() if traced is None else profiled(traced, device, console):
             stage.train(validation, epochs)
         # Only now: the best epoch of the views need not wait for them.
         chunks = cut_chunks(prepared, config.chunk_length)
         chunk_texts_Mt = texts.encode(chunks.texts, "history texts")
         stage.train_profile(validation, chunks, chunk_texts_Mt)
-        models = _train_on_views(log, stage, run)
-        export_models(folder, models.trained, config.window_length, models.recent_length)
-        counts = np.bincount(
-            prepared.items[prepared.split_of == TRAIN], minlength=prepared.num_items
-        )
-        write_tables(folder, prepared.item_ids, item_texts_It, counts.astype(np.float64))
-        np.save(folder / NEIGHBOUR_ROWS, models.neighbours.rows)
-        np.save(folder / NEIGHBOUR_SIMILARITIES, models.neighbours.similarities)
-        training = _training(prepared, config, seed, run)
-        manifest = _manifest(prepared, config, texts, models, training)
-        (folder / MODEL_CARD).write_text(model_card(manifest))
-        bundle_id = store.publish(folder, manifest)
-        store.set_current(bundle_id)
-        checkpoints.remove()
-    return bundle_id
+
+        def finish() -> str:
+            models = _train_on_views(log, stage, run)
+            _write_models(folder, prepared, models, item_texts_It, config)
+            training = _training(prepared, config, seed, run)
+            manifest = _manifest(prepared, config, texts, models, training)
+            (folder / MODEL_CARD).write_text(model_card(manifest))
+            bundle_id = store.publish(folder, manifest)
+            store.set_current(bundle_id)
+            checkpoints.remove()
+            return bundle_id
+
+        return workers.from_first(finish)
+
+
+def _write_models(
+    folder: Path,
+    prepared: Prepared,
+    models: _Models,
+    item_texts_It: NDArray[np.floating],
+    config: TrainConfig,
+) -> None:
+    export_models(folder, models.trained, config.window_length, models.recent_length)
+    counts = np.bincount(prepared.items[prepared.split_of == TRAIN], minlength=prepared.num_items)
+    write_tables(folder, prepared.item_ids, item_texts_It, counts.astype(np.float64))
+    np.save(folder / NEIGHBOUR_ROWS, models.neighbours.rows)
+    np.save(folder / NEIGHBOUR_SIMILARITIES, models.neighbours.similarities)
 
 
 def _train_on_views(log: TrainingLog, stage: ViewsStage, run: Run) -> _Models:
@@ -193,6 +209,7 @@ def _made_of(prepared: Prepared, config: TrainConfig, epochs: int, run: Run) -> 
         "the number of epochs": epochs,
         "seed": run.seed,
         "device": run.device.type,
+        "the number of processes": run.workers.size,
         "the prepared log": prepared.fingerprint(),
         **versions(),
     }
@@ -203,6 +220,7 @@ def _training(prepared: Prepared, config: TrainConfig, seed: int, run: Run) -> d
     return {
         "config": asdict(config),
         "seed": seed,
+        "num_processes": run.workers.size,
         "epochs": run.epochs,
         "curves": run.curves,
         "seconds": round(time.monotonic() - run.started, 1),

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from groundswell.trainer.item_tables import TableMeans, moved_rows
+from groundswell.trainer.parallel import ALONE, Workers
 
 _BETAS = (0.9, 0.98)
 _STEPS = "steps"
@@ -17,7 +18,8 @@ class Updates:
     """Adam, its warm-up, and the exponential mean of the weights over all steps.
 
     Embeddings that are `sparse` are moved and averaged row by row, so that a step costs nothing for
-    the rows that it does not read; Adam's moments of those stand still meanwhile.
+    the rows that it does not read; Adam's moments of those stand still meanwhile. Of several
+    processes each brings the loss of its share of a step, and all take the same step.
     """
 
     def __init__(
@@ -29,6 +31,7 @@ class Updates:
         learning_rate: float,
         warmup_steps: int = 0,
         ema: float,
+        workers: Workers = ALONE,
     ) -> None:
         """`part` names a submodule of `trained`, whose weights alone are moved then."""
         moved, averaged = trained.get_submodule(part), mean.module.get_submodule(part)
@@ -44,10 +47,11 @@ class Updates:
         in_tables = {f"{name}.weight" for name in by_row}
         dense = {n: p for n, p in moved.named_parameters() if n not in in_tables}
         means = dict(averaged.named_parameters())
+        self._dense, self._workers = list(dense.values()), workers
         self._pairs = [(means[name].detach(), p.detach()) for name, p in dense.items()]
         self._mean, self._average = mean, get_ema_multi_avg_fn(ema)
         self._optimizers: list[torch.optim.Optimizer] = [
-            torch.optim.Adam(dense.values(), lr=learning_rate, betas=_BETAS)
+            torch.optim.Adam(self._dense, lr=learning_rate, betas=_BETAS)
         ]
         if self._tables:
             weights = [table.weight for table in self._tables]
@@ -55,10 +59,12 @@ class Updates:
         self._learning_rate, self._warmup_steps = learning_rate, max(1, warmup_steps)
 
     def step(self, loss: Tensor) -> None:
-        """Take one step down the slope of a loss."""
+        """Take one step down the slope of a loss, of the sum of losses of all processes."""
         for optimizer in self._optimizers:
             optimizer.zero_grad()
         loss.backward()
+        if self._workers.size > 1:
+            self._sum_gradients()
         rows = moved_rows(self._tables)
         self._table_means.before_step(rows)
         warm = min(1.0, (self._table_means.steps + 1) / self._warmup_steps)
@@ -96,6 +102,23 @@ class Updates:
         for optimizer, moments in zip(self._optimizers, found, strict=True):
             groups = optimizer.state_dict()["param_groups"]
             optimizer.load_state_dict({"state": moments, "param_groups": groups})
+
+    def _sum_gradients(self) -> None:
+        """Sum the gradients of all processes; each has some of the same weights."""
+        dense = [p.grad for p in self._dense if p.grad is not None]
+        flat = torch.cat([gradient.flatten() for gradient in dense])
+        self._workers.sum(flat)
+        parts = flat.split([gradient.numel() for gradient in dense])
+        for gradient, part in zip(dense, parts, strict=True):
+            gradient.copy_(part.view_as(gradient))
+        for weight in (table.weight for table in self._tables):
+            if weight.grad is not None:
+                own = weight.grad.coalesce()
+                rows = torch.cat(self._workers.gather(own.indices()[0]))
+                values = torch.cat(self._workers.gather(own.values()))
+                weight.grad = torch.sparse_coo_tensor(
+                    rows[None], values, weight.shape, check_invariants=False
+                )
 
     def _update_mean(self) -> None:
         means, values = (list(part) for part in zip(*self._pairs, strict=True))

@@ -81,6 +81,9 @@ class ViewsStage:
         # By the head that stays: the trained ones go once the items stand.
         self._texts_It = readable(to_tensor(texts_It, run), self.item_head)
         self._items = self._items_of(trained.item_head)
+        # All processes have the same weights; what each drops is its own.
+        if not run.workers.is_first:
+            torch.manual_seed(run.seed + run.workers.rank)
 
     def train(self, validation: Validation, epochs: int) -> None:
         """Train items and both encoders for `epochs`, or until validation has its best.
@@ -96,6 +99,7 @@ class ViewsStage:
             learning_rate=config.learning_rate,
             warmup_steps=config.warmup_steps,
             ema=config.ema,
+            workers=run.workers,
         )
         best = Best(config.patience, self._mean)
         training = Training(NAME, self._trained, self._mean, updates, best)
@@ -104,7 +108,9 @@ class ViewsStage:
         def score() -> float | None:
             if not validation:
                 return None
-            return validation.score(self.short(validation.events), self.item_vectors()).ndcg
+            return run.workers.from_first(
+                lambda: validation.score(self.short(validation.events), self.item_vectors()).ndcg
+            )
 
         most, is_fixed = epochs or config.max_epochs, epochs > 0
         train_epochs(training, most, self._steps, score, run, self._checkpoints, is_fixed=is_fixed)
@@ -133,6 +139,7 @@ class ViewsStage:
             "profile",
             learning_rate=config.learning_rate / 2,
             ema=config.ema,
+            workers=run.workers,
         )
         best = Best(max(1, config.patience // 2), self.profile)
         training = Training(PROFILE_NAME, trained.profile, self._mean, updates, best)
@@ -141,12 +148,14 @@ class ViewsStage:
 
         def steps() -> Iterator[tuple[Tensor, int]]:
             for batch in self._profile_batches(table):
-                yield self._profile_loss(batch, items_Id), len(batch.targets.items_n)
+                yield self._profile_loss(batch, items_Id), batch.num_targets
 
         def score() -> float | None:
             if not validation:
                 return None
-            return validation.score(self.long(validation.events), items_Id).ndcg
+            return run.workers.from_first(
+                lambda: validation.score(self.long(validation.events), items_Id).ndcg
+            )
 
         if training.epoch == 0:
             best.is_over(0, score() or 0.0)
@@ -163,6 +172,7 @@ class ViewsStage:
             num_negatives=config.negatives,
             id_dropout=config.id_dropout,
             bfloat16=self._run.uses_bfloat16,
+            generator=self._run.negatives,
         )
 
     def item_vectors(self) -> Tensor:
@@ -218,18 +228,20 @@ class ViewsStage:
 
     def _steps(self) -> Iterator[tuple[Tensor, int]]:
         """Yield the losses of an epoch, of both encoders in turn, and the targets of each."""
-        config, rng = self._run.config, self._run.rng
-        sessions = session_batches(self._log, config, rng)
+        run = self._run
+        sessions = session_batches(self._log, run.config, run.rng, run.workers)
         for short, long in zip_longest(sessions, self._profile_batches(None)):
             if short is not None:
-                yield self._session_loss(short), len(short.targets.items_n)
+                yield self._session_loss(short), short.num_targets
             if long is not None:
-                yield self._profile_loss(long, None), len(long.targets.items_n)
+                yield self._profile_loss(long, None), long.num_targets
 
     def _profile_batches(self, chunks: ChunkTable | None) -> Iterator[Batch]:
         self._trained.train()
-        config, rng = self._run.config, self._run.rng
-        return profile_batches(self._log, chunks, self.recent_length, config, rng)
+        run = self._run
+        return profile_batches(
+            self._log, chunks, self.recent_length, run.config, run.rng, run.workers
+        )
 
     def _session_loss(self, batch: Batch) -> Tensor:
         session = self._trained.session
@@ -268,7 +280,8 @@ class ViewsStage:
         return self._items.step(rows, targets, frozen_Id)
 
     def _loss(self, users_nd: Tensor, batch: Batch, items: StepItems) -> Tensor:
-        return items.loss(users_nd, to_tensor(batch.targets.weights_n, self._run))
+        """Return the part of the step's mean loss that is this process's."""
+        return items.loss(users_nd, to_tensor(batch.targets.weights_n, self._run)) * batch.share
 
     def _read(self, window: WindowInputs, vectors_BLv: Tensor) -> tuple[Tensor, ...]:
         """Return what an event Transformer reads; a share of the events loses its item."""

@@ -2,36 +2,19 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
 
-import numpy as np
 import pytest
 import torch
-from numpy.typing import NDArray
-from rich.console import Console
 from torch import Tensor
 
 from groundswell.trainer import loss
-from groundswell.trainer.checkpoint import FILE, Checkpoints
-from groundswell.trainer.config import parse_config
+from groundswell.trainer.checkpoint import FILE
 from groundswell.trainer.data import Prepared, load_prepared
 from groundswell.trainer.errors import TrainError
-from groundswell.trainer.inputs import cut_chunks
 from groundswell.trainer.prepare import prepare
-from groundswell.trainer.run import open_run
-from groundswell.trainer.sampling import TrainingLog
 from groundswell.trainer.validation import Score, Validation
-from groundswell.trainer.views_stage import ViewsStage
+from tests.support.views import SETTINGS, InterruptionError, Outcome, train_views
 from tests.support.worlds import synthetic_world
-
-SETTINGS = (
-    *("dimension=16", "width=16", "num_blocks=1", "window_length=12", "chunk_length=4"),
-    *("max_epochs=3", "patience=6", "precision=float32"),
-)
-
-
-class InterruptionError(Exception):
-    """Stands for whatever ends a run."""
 
 
 class EndingAfter(Validation):
@@ -48,25 +31,12 @@ class EndingAfter(Validation):
         return super().score(users_nd, items_Nd)
 
 
-class Outcome(NamedTuple):
-    weights: dict[str, Tensor]
-    epochs: dict[str, int]
-    losses: dict[str, list[float]]
-    seconds: dict[str, list[float]]
-    draws: tuple[float, float]
-    """What the generators would give next."""
-
-
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
     folder = tmp_path_factory.mktemp("world")
     files = synthetic_world(folder, users=40, items=40, categories=4)
     prepare(files.events, files.items, folder / "prepared")
     return load_prepared(folder / "prepared")
-
-
-def made_up(count: int) -> NDArray[np.float32]:
-    return np.random.default_rng(count).normal(size=(count, 8)).astype(np.float32)
 
 
 def train(
@@ -78,35 +48,7 @@ def train(
     settings: Sequence[str] = SETTINGS,
 ) -> Outcome:
     """Train the views, until validation was asked `judged` times."""
-    validation = EndingAfter(prepared, judged)
-    config = parse_config(settings)
-    # A resumed run must not owe its random numbers to the seed.
-    seed = 99 if resume else 1
-    with open_run(config, "cpu", seed, folder / "logs", Console(quiet=True)) as run:
-        checkpoints = Checkpoints(folder, run, resume=resume)
-        checkpoints.belongs_to({"learning_rate": config.learning_rate, "the log": "a"})
-        texts = made_up(prepared.num_items)
-        stage = ViewsStage(TrainingLog(prepared), texts, run, checkpoints)
-        stage.train(validation, 0)
-        chunks = cut_chunks(prepared, config.chunk_length)
-        stage.train_profile(validation, chunks, made_up(len(chunks.texts)))
-        parts = {
-            "item_head": stage.item_head,
-            "context_head": stage.context_head,
-            "session": stage.session,
-            "profile": stage.profile,
-        }
-        return Outcome(
-            {
-                f"{part}.{name}": value.clone()
-                for part, module in parts.items()
-                for name, value in module.state_dict().items()
-            },
-            run.epochs,
-            {stage: curve["loss"] for stage, curve in run.curves.items()},
-            {stage: curve["seconds"] for stage, curve in run.curves.items()},
-            (torch.rand(()).item(), run.rng.random()),
-        )
+    return train_views(EndingAfter(prepared, judged), prepared, folder, settings, resume=resume)
 
 
 @pytest.fixture(scope="module")

@@ -11,6 +11,7 @@ from groundswell.trainer.batches import Batch, Targets, profile_batches, session
 from groundswell.trainer.config import TrainConfig
 from groundswell.trainer.data import TEST, VALIDATION, Prepared
 from groundswell.trainer.inputs import ChunkTable, WindowInputs, cut_chunks
+from groundswell.trainer.parallel import Workers
 from groundswell.trainer.sampling import TrainingLog
 from tests.unit.trainer.memory import prepared_of
 
@@ -49,7 +50,7 @@ def test_the_session_predicts_each_target_once_from_all_that_came_before(
     log, config = a_log(), TrainConfig(window_length=length, batch_windows=4)
     begins = log.prepared.offsets[log.prepared.users]
     drawn: Counter[int] = Counter()
-    for window, targets, _ in session_batches(log, config, np.random.default_rng(seed)):
+    for window, targets, *_ in session_batches(log, config, np.random.default_rng(seed)):
         for n, event in enumerate(targets.items_n.tolist()):
             read = events_before(window, targets, n)
             # One that has no event before it is the first of its history.
@@ -74,7 +75,7 @@ def test_a_profile_predicts_each_target_once_and_knows_nothing_from_it_on(
     log = a_log(order_only=order_only)
     drawn: Counter[int] = Counter()
     lacking: Counter[int] = Counter()
-    for window, targets, chunks in profile_epoch(log, config):
+    for window, targets, chunks, *_ in profile_epoch(log, config):
         assert chunks is not None
         for n, event in enumerate(targets.items_n.tolist()):
             read = events_before(window, targets, n)
@@ -109,7 +110,7 @@ def test_a_stale_profile_ends_with_the_session_before() -> None:
     log = a_log()
     begins = log.prepared.offsets[log.prepared.users]
     place = log.prepared.session_place
-    for window, targets, _ in profile_epoch(log, config):
+    for window, targets, *_ in profile_epoch(log, config):
         for n, event in enumerate(targets.items_n.tolist()):
             read = events_before(window, targets, n)
             if len(read) > 1 and event - begins[event] > 12:
@@ -143,8 +144,52 @@ def test_events_that_weigh_nothing_are_read_and_never_predicted() -> None:
     light = TrainingLog(replace(log.prepared, weights=weights))
     config = TrainConfig(batch_windows=4)
     read: set[int] = set()
-    for window, targets, _ in session_batches(light, config, np.random.default_rng(0)):
+    for window, targets, *_ in session_batches(light, config, np.random.default_rng(0)):
         assert (targets.items_n % 3 != 0).all()
         assert (targets.weights_n > 0).all()
         read |= set(window.rows.ravel().tolist())
     assert any(item % 3 == 0 for item in read - {0})
+
+
+def predicted(batch: Batch) -> Counter[tuple[int, tuple[int, ...], float]]:
+    """What is predicted, from which events, and how much it counts."""
+    targets = batch.targets
+    return Counter(
+        (int(item), tuple(events_before(batch.window, targets, n)), float(targets.weights_n[n]))
+        for n, item in enumerate(targets.items_n)
+    )
+
+
+@pytest.mark.parametrize("size", [2, 3])
+def test_processes_share_each_step_and_together_predict_all_of_it(size: int) -> None:
+    log = a_log()
+    weights = np.random.default_rng(0).choice([0.5, 1.0, 3.0], len(log.prepared.weights))
+    log = TrainingLog(replace(log.prepared, weights=weights.astype(np.float32)))
+    config = TrainConfig(batch_windows=2, max_chunks=4)
+    chunks = chunks_of(log.prepared, 3)
+
+    def epoch(workers: Workers) -> list[Batch]:
+        rng = np.random.default_rng(0)
+        sessions = list(session_batches(log, config, rng, workers))
+        return sessions + list(profile_batches(log, chunks, 12, config, rng, workers))
+
+    whole = epoch(Workers())
+    parts = [epoch(Workers(rank, size)) for rank in range(size)]
+    without_any = 0
+    for batch, *shared in zip(whole, *parts, strict=True):
+        assert batch.share == 1
+        assert {part.num_targets for part in shared} == {batch.num_targets}
+        assert batch.num_targets == len(batch.targets.items_n)
+        assert sum(part.share for part in shared) == pytest.approx(1)
+        due = predicted(batch)
+        assert sum((predicted(part) for part in shared if part.share), Counter()) == due
+        total = batch.targets.weights_n.sum()
+        for part in shared:
+            if part.share:
+                assert part.share == pytest.approx(part.targets.weights_n.sum() / total)
+                if part.chunks is not None:
+                    assert len(part.chunks.chunks_BNt) == len(part.window.rows)
+            else:
+                without_any += 1
+                assert predicted(part) == due, "whatever it is a mean of, it is a mean"
+    assert without_any > 0

@@ -62,4 +62,4 @@ def _show(name: str, step: int, parts: dict[str, Tensor], run: Run) -> None:
     for part, value in parts.items():
         if not math.isfinite(value.item()):
             raise TrainError(f"the {part} loss of the {name} became {value.item()} in step {step}")
-        run.writer.add_scalar(f"{name}/{part}", value.item(), step + 1)
+        run.log_scalar(f"{name}/{part}", value.item(), step + 1)

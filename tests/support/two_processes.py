@@ -1,0 +1,90 @@
+"""What torchrun runs in tests/model/trainer/test_parallel.py: `python -m` this, FOLDER.
+
+Each process trains every case and leaves what it ends with in FOLDER.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+from safetensors.torch import save_file
+
+from groundswell.trainer import loss
+from groundswell.trainer.checkpoint import Checkpoints, Training
+from groundswell.trainer.data import Prepared, load_prepared
+from groundswell.trainer.parallel import Workers, open_workers
+from groundswell.trainer.validation import Validation
+from tests.support.views import SETTINGS, InterruptionError, Outcome, train_views
+
+# Five windows a step are three for one process and two for the other, and at the end of an epoch
+# there may be one alone.
+DROPPING = (*SETTINGS, "batch_windows=5", "warmup_steps=0")
+KEEPING = (
+    *DROPPING,
+    *("dropout=0", "id_dropout=0", "event_dropout=0", "history_dropout=0", "chunk_dropout=0"),
+)
+SMALL, LARGE, WHOLE, RESUMED = "small", "large", "whole", "resumed"
+LARGE_FROM, NEGATIVES = 10, "negatives=8"
+
+
+class EndingCheckpoints(Checkpoints):
+    """Ends the run after its second epoch that is done since it started."""
+
+    left = 2
+
+    def save(self, training: Training) -> None:
+        """Save, then count."""
+        super().save(training)
+        self.left -= 1
+        if self.left == 0:
+            raise InterruptionError
+
+
+def interrupted(prepared: Prepared, folder: Path, workers: Workers) -> Outcome:
+    """Train with an end after the second epoch and after the fourth, the profile's first one."""
+    for resume in (False, True):
+        try:
+            train_views(
+                Validation(prepared),
+                prepared,
+                folder,
+                DROPPING,
+                resume=resume,
+                checkpoints=EndingCheckpoints,
+                workers=workers,
+            )
+        except InterruptionError:
+            # Nobody reads the checkpoint before it is written.
+            workers.from_first(lambda: None)
+    return train_views(
+        Validation(prepared), prepared, folder, DROPPING, resume=True, workers=workers
+    )
+
+
+def main(folder: Path) -> None:
+    """Train every case."""
+    prepared = load_prepared(folder / "prepared")
+    with open_workers("cpu") as workers:
+
+        def keep(case: str, outcome: Outcome) -> None:
+            name = f"{case}-{workers.rank}"
+            save_file(outcome.weights, folder / f"{name}.safetensors")
+            known = {"losses": outcome.losses, "draws": outcome.draws}
+            (folder / f"{name}.json").write_text(json.dumps(known))
+
+        def train(case: str, settings: tuple[str, ...]) -> None:
+            out = folder / case
+            workers.from_first(out.mkdir)
+            keep(case, train_views(validation, prepared, out, settings, workers=workers))
+
+        validation = Validation(prepared)
+        train(SMALL, KEEPING)
+        train(WHOLE, DROPPING)
+        workers.from_first((folder / RESUMED).mkdir)
+        keep(RESUMED, interrupted(prepared, folder / RESUMED, workers))
+        loss.FULL_UP_TO = LARGE_FROM
+        train(LARGE, (*KEEPING, NEGATIVES))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

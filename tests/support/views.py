@@ -1,0 +1,88 @@
+"""Trains the views alone, on texts that are made up: seconds, and no text encoder."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from rich.console import Console
+from torch import Tensor
+
+from groundswell.trainer.checkpoint import Checkpoints
+from groundswell.trainer.config import parse_config
+from groundswell.trainer.data import Prepared
+from groundswell.trainer.inputs import cut_chunks
+from groundswell.trainer.parallel import ALONE, Workers
+from groundswell.trainer.run import open_run
+from groundswell.trainer.sampling import TrainingLog
+from groundswell.trainer.validation import Validation
+from groundswell.trainer.views_stage import ViewsStage
+
+SETTINGS = (
+    *("dimension=16", "width=16", "num_blocks=1", "window_length=12", "chunk_length=4"),
+    *("max_epochs=3", "patience=6", "precision=float32"),
+)
+
+
+class InterruptionError(Exception):
+    """Stands for whatever ends a run."""
+
+
+class Outcome(NamedTuple):
+    """What a run ends with."""
+
+    weights: dict[str, Tensor]
+    epochs: dict[str, int]
+    losses: dict[str, list[float]]
+    seconds: dict[str, list[float]]
+    draws: tuple[float, float]
+    """What the generators would give next."""
+
+
+def made_up(count: int) -> NDArray[np.float32]:
+    """[count, t] vectors of texts."""
+    return np.random.default_rng(count).normal(size=(count, 8)).astype(np.float32)
+
+
+def train_views(
+    validation: Validation,
+    prepared: Prepared,
+    folder: Path,
+    settings: Sequence[str] = SETTINGS,
+    *,
+    resume: bool = False,
+    checkpoints: type[Checkpoints] = Checkpoints,
+    workers: Workers = ALONE,
+    negatives: torch.Generator | None = None,
+) -> Outcome:
+    """Train both stages of the views. `negatives`, where given, are drawn apart."""
+    config = parse_config(settings)
+    # A resumed run must not owe its random numbers to the seed.
+    seed = 99 if resume else 1
+    with open_run(config, "cpu", seed, folder / "logs", Console(quiet=True), workers) as run:
+        run.negatives = negatives or run.negatives
+        kept = checkpoints(folder, run, resume=resume)
+        kept.belongs_to({"learning_rate": config.learning_rate, "the log": "a"})
+        stage = ViewsStage(TrainingLog(prepared), made_up(prepared.num_items), run, kept)
+        stage.train(validation, 0)
+        chunks = cut_chunks(prepared, config.chunk_length)
+        stage.train_profile(validation, chunks, made_up(len(chunks.texts)))
+        parts = {
+            "item_head": stage.item_head,
+            "context_head": stage.context_head,
+            "session": stage.session,
+            "profile": stage.profile,
+        }
+        return Outcome(
+            {
+                f"{part}.{name}": value.clone()
+                for part, module in parts.items()
+                for name, value in module.state_dict().items()
+            },
+            run.epochs,
+            {stage: curve["loss"] for stage, curve in run.curves.items()},
+            {stage: curve["seconds"] for stage, curve in run.curves.items()},
+            (torch.rand(()).item(), run.rng.random()),
+        )
