@@ -1,6 +1,6 @@
 """Counts what follows what, and weighs what it says beside each view's scores, by validation."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from groundswell.artifacts.manifest import NeighbourSpec
+from groundswell.trainer.loss import is_large
 from groundswell.trainer.neighbours import (
     DECAYS,
     HISTORY_DECAYS,
@@ -16,6 +17,7 @@ from groundswell.trainer.neighbours import (
     NeighbourTable,
     Reading,
     Sources,
+    adopted,
     following,
     history_source,
     neighbour_table,
@@ -46,10 +48,16 @@ class Weighing(NamedTuple):
 class SourcesStage:
     """The sources of neighbours of both views; they weigh nothing before they are weighed."""
 
-    def __init__(self, log: TrainingLog, window_length: int) -> None:
+    def __init__(
+        self, log: TrainingLog, window_length: int, texts_Nd: Callable[[], NDArray[np.float32]]
+    ) -> None:
+        """`texts_Nd` gives vectors of all items' texts, by which items without events are placed;
+        of a large catalogue they are not."""
         self._prepared = log.prepared
         # What is kept for the gate is not counted: its sources must know as little as its views.
         self._similarities = following(log.prepared, log.is_target)
+        if not is_large(log.prepared.num_items):
+            self._similarities = adopted(self._similarities, texts_Nd())
         self._length = min(WINDOW_LENGTH, window_length)
         self._short, self._long = Weighing(DECAYS[0], 0.0), Weighing(HISTORY_DECAYS[0], 0.0)
 

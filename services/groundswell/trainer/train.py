@@ -140,7 +140,9 @@ def _train_on_views(log: TrainingLog, stage: ViewsStage, run: Run) -> _Models:
     prepared, config = log.prepared, run.config
     validation = Validation(prepared)
     items_Id = stage.item_vectors().clone()
-    sources = SourcesStage(log, config.window_length)
+    sources = SourcesStage(
+        log, config.window_length, lambda: stage.text_only_vectors().cpu().numpy()
+    )
 
     def views(events: NDArray[np.int64]) -> Views:
         features = to_tensor(gate_inputs(prepared, events, config.window_length), run)
