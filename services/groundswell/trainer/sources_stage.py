@@ -29,7 +29,7 @@ from groundswell.trainer.validation import Part, Validation, gains, is_clearly_b
 _WEIGHTS = (0.0, *(2.0**power for power in range(-1, 7)))
 _LESS = 2
 """How many weights below the best of a view alone are tried in fusion."""
-_CONSTANTS = (0.85, 0.75, 0.65, 0.55)
+_CONSTANTS = (1.0, 0.85, 0.7, 0.55)
 """What both views are fused by there."""
 
 
