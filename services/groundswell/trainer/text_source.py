@@ -5,6 +5,7 @@ import json
 import shutil
 from importlib.util import find_spec
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 import torch
@@ -72,18 +73,20 @@ def put_text_encoder(source: Path, target: Path, max_tokens: int, cache: Path) -
         model = TextEncoder(encoder).eval()
         longest = min(max_tokens, int(encoder.config.max_position_embeddings))
         cache.mkdir(parents=True, exist_ok=True)
-        building = cached.with_suffix(".building")
-        export(
-            model,
-            building,
-            [Input(n, ("batch", "length")) for n in ("input_ids", "attention_mask")],
-            "text_vectors",
-            [
-                _tokens(b, n, int(encoder.config.vocab_size))
-                for b, n in ((2, 7), (1, 3), (3, 12), (2, longest))
-            ],
-        )
-        building.replace(cached)
+        # A folder of its own: another training may be exporting the same encoder.
+        with TemporaryDirectory(dir=cache) as building:
+            exported = Path(building) / cached.name
+            export(
+                model,
+                exported,
+                [Input(n, ("batch", "length")) for n in ("input_ids", "attention_mask")],
+                "text_vectors",
+                [
+                    _tokens(b, n, int(encoder.config.vocab_size))
+                    for b, n in ((2, 7), (1, 3), (3, 12), (2, longest))
+                ],
+            )
+            exported.replace(cached)
     shutil.copy(cached, target / "model.onnx")
 
 

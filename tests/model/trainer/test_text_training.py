@@ -185,6 +185,7 @@ def test_what_is_exported_of_merged_adapters_says_what_torch_says(
     exported = OnnxTextEncoder(tmp_path / "bundle", 32)
     np.testing.assert_allclose(exported.encode(TEXTS), vectors(folder), atol=1e-4)
     assert exported.unknown_shares(TEXTS).max() == 0
+    assert [file.suffix for file in (tmp_path / "exported").iterdir()] == [".onnx"]
 
 
 def test_an_item_that_comes_next_twice_is_no_negative_of_itself() -> None:
