@@ -31,6 +31,8 @@ _LESS = 2
 """How many weights below the best of a view alone are tried in fusion."""
 _CONSTANTS = (1.0, 0.85, 0.7, 0.55)
 """What both views are fused by there; by 1 no reading of a history does harm."""
+_ERRORS = 2.0
+"""By how many standard errors fusion must lose before a reading that is best alone is given up."""
 
 
 class Weighing(NamedTuple):
@@ -146,7 +148,7 @@ def weigh_for_fusion(
         for one, gains_nC in zip(tried, gains_nA.split(len(_CONSTANTS), 1), strict=True):
             found.append((one, gains_nC[:, gains_nC.mean(0).argmax()]))
     _, best_n = max(found, key=lambda one: float(one[1].mean()))
-    as_good = [one for one, gains_n in found if not is_clearly_better(best_n, gains_n)]
+    as_good = [one for one, gains_n in found if not is_clearly_better(best_n, gains_n, _ERRORS)]
     return max(as_good, key=lambda one: one.ndcg)
 
 

@@ -180,13 +180,14 @@ def gains(ranks: Tensor) -> Tensor:
     return (ranks <= _K) / torch.log2(ranks.double() + 1)
 
 
-def is_clearly_better(gains_n: Tensor, others_n: Tensor) -> bool:
-    """True when [n] gains are above others by more than a standard error of the difference.
+def is_clearly_better(gains_n: Tensor, others_n: Tensor, errors: float = 1.0) -> bool:
+    """True when [n] gains are above others by more than so many standard errors of the difference.
 
-    After Breiman et al. 1984, section 3.4.3: what is within it may as well be chosen otherwise.
+    After Breiman et al. 1984, section 3.4.3: what is within one may as well be chosen otherwise.
+    The best of many is above any other by more than one by chance alone.
     """
     more_n = gains_n - others_n
-    return bool(more_n.mean() > more_n.std() / len(more_n) ** 0.5)
+    return bool(more_n.mean() > errors * more_n.std() / len(more_n) ** 0.5)
 
 
 class Validation(Ranking):

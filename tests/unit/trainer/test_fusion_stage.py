@@ -17,7 +17,7 @@ from groundswell.trainer.fusion_stage import Fused, train_fusion
 from groundswell.trainer.neighbours import Sources
 from groundswell.trainer.run import open_run
 from groundswell.trainer.sources_stage import weigh_for_fusion, weigh_for_view
-from groundswell.trainer.validation import Part, Validation
+from groundswell.trainer.validation import Part, Validation, is_clearly_better
 from tests.unit.trainer.memory import random_log
 
 PREPARED = random_log(users=400)
@@ -86,6 +86,16 @@ def test_the_reading_and_the_weight_that_help_most_are_chosen() -> None:
     assert useless.weight == 0.0
 
 
+def test_what_is_clearly_better_is_so_by_standard_errors() -> None:
+    # On average 1.5 standard errors above nothing.
+    gains_n = torch.tensor([-1.0, 1.0]).repeat(50).double()
+    gains_n += 1.5 * gains_n.std() / len(gains_n) ** 0.5
+    nothing_n = torch.zeros_like(gains_n)
+    assert is_clearly_better(gains_n, nothing_n)
+    assert not is_clearly_better(gains_n, nothing_n, 2.0)
+    assert not is_clearly_better(nothing_n, gains_n)
+
+
 def test_of_histories_readings_that_fuse_alike_the_one_that_is_best_alone_is_chosen() -> None:
     rows, targets = np.arange(n), VALIDATION.targets.numpy()
     knows = torch.from_numpy(rows % 2 == 0)
@@ -95,7 +105,7 @@ def test_of_histories_readings_that_fuse_alike_the_one_that_is_best_alone_is_cho
         return sp.csr_array(values, shape=(n, PREPARED.num_items))
 
     # What the short-term view knows, or also some of what it does not.
-    by_decay = {0.9: source(rows % 2 == 0), 0.5: source((rows % 4 == 0) | (rows % 16 == 1))}
+    by_decay = {0.9: source(rows % 2 == 0), 0.5: source((rows % 4 == 0) | (rows % 8 == 1))}
     noise = vectors(knows & False, 1)
     alone = weigh_for_view(noise, by_decay, ITEMS_Id, VALIDATION)
     assert alone.decay == 0.9
