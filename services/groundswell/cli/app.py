@@ -4,7 +4,13 @@ import sys
 
 import typer
 
-from groundswell.cli import call_commands, model_commands, serve_commands, text_commands
+from groundswell.cli import (
+    call_commands,
+    grid_commands,
+    model_commands,
+    serve_commands,
+    text_commands,
+)
 from groundswell.cli.failures import one_line
 
 EXIT_FAILED = 1
@@ -25,6 +31,7 @@ app.add_typer(model_commands.data_app, name="data", rich_help_panel=_MODEL)
 app.command(rich_help_panel=_MODEL)(model_commands.prepare)
 app.command(rich_help_panel=_MODEL)(model_commands.train)
 app.command(rich_help_panel=_MODEL)(model_commands.evaluate)
+app.command(rich_help_panel=_MODEL)(grid_commands.grid)
 app.command(rich_help_panel=_MODEL)(text_commands.text_probe)
 app.command(rich_help_panel=_SERVICES)(serve_commands.up)
 app.add_typer(call_commands.items_app, name="items", rich_help_panel=_SERVICES)

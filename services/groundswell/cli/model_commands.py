@@ -6,10 +6,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from groundswell.cli.options import Bundles
-
-Prepared = Annotated[Path, typer.Option("--data", help="The folder that `prepare` wrote.")]
-
+from groundswell.cli.options import Bundles, Prepared
 
 data_app = typer.Typer(no_args_is_help=True, help="Public data sets to try it with.")
 

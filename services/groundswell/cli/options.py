@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+Prepared = Annotated[Path, typer.Option("--data", help="The folder that `prepare` wrote.")]
 Bundles = Annotated[
     Path,
     typer.Option(help="Folder of bundles; `current` in it names the one that is served."),

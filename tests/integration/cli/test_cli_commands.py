@@ -20,6 +20,7 @@ COMMANDS = {
     ("prepare",): "--events",
     ("train",): "--set",
     ("evaluate",): "--include-seen",
+    ("grid",): "--try",
     ("up",): "--ranker-port",
     ("items", "import"): "--profile",
     ("events", "import"): "--resume-file",
