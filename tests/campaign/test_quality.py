@@ -52,8 +52,8 @@ def test_the_views_recommend_as_well_as_they_must(movielens: Prepared, tmp_path:
     REPORT.write_text(json.dumps({"seeds": SEEDS, "models": figures}, indent=2))
     _print(figures)
     mean = {m: {n: float(np.mean(v)) for n, v in f.items()} for m, f in figures.items()}
-    assert mean["fused"]["ndcg@10"] >= 0.100
-    assert mean["fused"]["hr@10"] >= 0.190
+    assert mean["fused"]["ndcg@10"] >= 0.120
+    assert mean["fused"]["hr@10"] >= 0.225
     assert mean["fused"]["ndcg@10"] >= mean["short"]["ndcg@10"] - _NOISE
     assert mean["short"]["ndcg@10"] >= 2 * mean["popularity"]["ndcg@10"]
     assert mean["long"]["ndcg@10"] >= mean["popularity"]["ndcg@10"]
