@@ -76,6 +76,7 @@ def _plain(row: "Row") -> dict[str, object]:
 
 
 def _table(rows: "Sequence[Row]") -> "Table":
+    from rich.markup import escape
     from rich.table import Table
 
     from groundswell.trainer.grid import MODELS
@@ -86,7 +87,9 @@ def _table(rows: "Sequence[Row]") -> "Table":
         table.add_column(name, justify="right")
     for row in rows:
         compared = [_shown(row, rows[0], model) for model in MODELS]
-        table.add_row(row.name, *compared, f"{sum(row.seconds) / len(row.seconds) / 60:.1f}")
+        table.add_row(
+            escape(row.name), *compared, f"{sum(row.seconds) / len(row.seconds) / 60:.1f}"
+        )
     return table
 
 

@@ -24,7 +24,6 @@ FIRST = "as given"
 """The name of the first row."""
 MODELS = ("short", "long", "fused")
 """What is compared by its validation NDCG@10."""
-_DATA = "data.json"
 _NAME_LENGTH = 12
 _ERRORS = 2.0
 
@@ -87,19 +86,19 @@ def try_settings(
     The first row has the `fixed` settings alone. Every training leaves its bundle in a folder of
     its own under `folder`; one that is there already is not trained again, and one that was
     interrupted goes on, so the same call resumes a grid. Test events are read by none of it.
-    Raises DataError where there is nothing to compare by, for a wrong setting (before anything is
-    trained), and for a folder with trainings of other data; and what `train` raises.
+    Raises DataError where there is nothing to compare by, and for a wrong setting before anything
+    is trained; and what `train` raises.
     """
     if not Validation(prepared.for_training()):
         raise DataError(f"{prepared.folder} has no validation events to compare settings by")
     configs = {settings: parse_config([*fixed, *settings]) for settings in combinations(tried)}
-    _claim(folder, prepared)
     rows: list[Row] = []
     for number, (settings, config) in enumerate(configs.items(), 1):
         row = Row(settings, {model: [] for model in MODELS}, [], [])
         for seed in seeds:
-            console.print(f"{number} of {len(configs)}: {row.name}, seed {seed}")
-            bundles = folder / _name(config, seed)
+            title = f"{number} of {len(configs)}: {row.name}, seed {seed}"
+            console.print(title, markup=False, highlight=False)
+            bundles = folder / _name(prepared, config, seed)
             manifest = _trained(prepared, bundles, config, seed, device, console)
             for model, values in row.ndcg.items():
                 values.append(manifest.metrics[f"validation.{model}.ndcg@10"])
@@ -124,19 +123,9 @@ def verdict(rows: Sequence[Row]) -> str:
     return f"{found}: within two standard errors, so the first row may as well stay"
 
 
-def _claim(folder: Path, prepared: Prepared) -> None:
-    """Take a folder for trainings on one prepared log."""
-    folder.mkdir(parents=True, exist_ok=True)
-    file, known = folder / _DATA, {"fingerprint": prepared.fingerprint()}
-    if not file.exists():
-        file.write_text(json.dumps(known))
-    elif json.loads(file.read_text()) != known:
-        raise DataError(f"{folder} has trainings on other data: name another folder")
-
-
-def _name(config: TrainConfig, seed: int) -> str:
-    """Name a training by all its settings: with other defaults it is another one."""
-    content = json.dumps([asdict(config), seed], sort_keys=True)
+def _name(prepared: Prepared, config: TrainConfig, seed: int) -> str:
+    """Name a training by its data and all its settings: with other defaults it is another one."""
+    content = json.dumps([prepared.fingerprint(), asdict(config), seed], sort_keys=True)
     return hashlib.sha256(content.encode()).hexdigest()[:_NAME_LENGTH]
 
 
@@ -144,7 +133,7 @@ def _trained(
     prepared: Prepared, bundles: Path, config: TrainConfig, seed: int, device: str, console: Console
 ) -> Manifest:
     """Return the manifest of one training's bundle, trained now or before."""
-    bundles.mkdir(exist_ok=True)
+    bundles.mkdir(parents=True, exist_ok=True)
     store = BundleStore(bundles)
     bundle_id = store.current()
     if bundle_id is None:

@@ -109,13 +109,20 @@ def test_what_is_trained_is_not_trained_again_and_what_was_interrupted_goes_on(
     assert calls == [(0.3, 1, False), (0.3, 1, True)]
 
 
-def test_other_data_need_another_folder(
-    first: tuple[Path, list[dict[str, Any]], str], tmp_path: Path
+def test_a_training_on_other_data_is_another_one(
+    first: tuple[Path, list[dict[str, Any]], str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    def refused(*_: Any, **__: Any) -> str:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(grid, "train", refused)
     made = synthetic_world(tmp_path, users=30, items=30, categories=3)
     prepare(made.events, made.items, tmp_path / "prepared")
-    with pytest.raises(DataError, match="trainings on other data"):
-        run(tmp_path / "prepared", first[0])
+    other = load_prepared(tmp_path / "prepared")
+    with pytest.raises(KeyboardInterrupt):
+        grid.try_settings(other, first[0] / "grid", SMALL, [], [0], "cpu", Console(quiet=True))
 
 
 def test_without_validation_there_is_nothing_to_compare_by(tmp_path: Path) -> None:
