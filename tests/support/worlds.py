@@ -13,6 +13,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from groundswell.trainer.prepare import prepare
+from groundswell.trainer.splits import Split
+
 VOCABULARY = {
     "Space": ("Rocket", "Comet", "Orbit", "Astronaut", "Nebula", "Moon", "Galaxy", "Probe"),
     "Cooking": ("Kitchen", "Recipe", "Oven", "Spice", "Noodle", "Bakery", "Chef", "Supper"),
@@ -140,3 +143,17 @@ def _write(path: Path, header: tuple[str, ...], rows: Sequence[tuple[object, ...
         writer = csv.writer(file)
         writer.writerow(header)
         writer.writerows(rows)
+
+
+def prepared_world(
+    folder: Path,
+    *,
+    seed: int = 0,
+    users: int = 40,
+    items: int = 40,
+    split: Split = Split.LEAVE_ONE_OUT,
+) -> Path:
+    """Write a world of four categories to `folder`, prepare it, and return where that lies."""
+    world = synthetic_world(folder, seed=seed, users=users, items=items, categories=4)
+    prepare(world.events, world.items, folder / "prepared", split=split)
+    return folder / "prepared"

@@ -92,13 +92,14 @@ def try_settings(
     if not Validation(prepared.for_training()):
         raise DataError(f"{prepared.folder} has no validation events to compare settings by")
     configs = {settings: parse_config([*fixed, *settings]) for settings in combinations(tried)}
+    fingerprint = prepared.fingerprint()
     rows: list[Row] = []
     for number, (settings, config) in enumerate(configs.items(), 1):
         row = Row(settings, {model: [] for model in MODELS}, [], [])
         for seed in seeds:
             title = f"{number} of {len(configs)}: {row.name}, seed {seed}"
             console.print(title, markup=False, highlight=False)
-            bundles = folder / _name(prepared, config, seed)
+            bundles = folder / _name(fingerprint, config, seed)
             manifest = _trained(prepared, bundles, config, seed, device, console)
             for model, values in row.ndcg.items():
                 values.append(manifest.metrics[f"validation.{model}.ndcg@10"])
@@ -123,9 +124,9 @@ def verdict(rows: Sequence[Row]) -> str:
     return f"{found}: within two standard errors, so the first row may as well stay"
 
 
-def _name(prepared: Prepared, config: TrainConfig, seed: int) -> str:
+def _name(fingerprint: str, config: TrainConfig, seed: int) -> str:
     """Name a training by its data and all its settings: with other defaults it is another one."""
-    content = json.dumps([prepared.fingerprint(), asdict(config), seed], sort_keys=True)
+    content = json.dumps([fingerprint, asdict(config), seed], sort_keys=True)
     return hashlib.sha256(content.encode()).hexdigest()[:_NAME_LENGTH]
 
 

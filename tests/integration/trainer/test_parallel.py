@@ -13,10 +13,9 @@ from groundswell.trainer.checkpoint import FILE
 from groundswell.trainer.config import parse_config
 from groundswell.trainer.data import load_prepared
 from groundswell.trainer.errors import TrainError
-from groundswell.trainer.prepare import prepare
 from groundswell.trainer.train import train
 from tests.support.torchrun import TIMEOUT_S, TwoProcesses
-from tests.support.worlds import synthetic_world
+from tests.support.worlds import prepared_world
 
 SETTINGS = (
     *("dimension=16", "width=16", "num_blocks=1", "window_length=12", "chunk_length=4"),
@@ -31,10 +30,7 @@ ROUNDING = 1e-6
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("world")
-    world = synthetic_world(folder, users=40, items=40, categories=4)
-    prepare(world.events, world.items, folder / "prepared")
-    return folder / "prepared"
+    return prepared_world(tmp_path_factory.mktemp("world"))
 
 
 def in_two(data: Path, bundles: Path, *settings: str) -> TwoProcesses:

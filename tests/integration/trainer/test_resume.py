@@ -20,11 +20,10 @@ from groundswell.trainer.config import parse_config
 from groundswell.trainer.data import TEXT_VECTORS, load_prepared
 from groundswell.trainer.errors import TrainError
 from groundswell.trainer.inputs import cut_chunks
-from groundswell.trainer.prepare import prepare
 from groundswell.trainer.profiling import TRACE
 from groundswell.trainer.train import train
 from tests.support.cli import COMMAND, groundswell
-from tests.support.worlds import synthetic_world
+from tests.support.worlds import prepared_world
 
 TIMEOUT_S = 120.0
 SETTINGS = (
@@ -32,12 +31,6 @@ SETTINGS = (
     # The views train for long enough to be killed in time.
     *("max_epochs=60", "patience=60", "precision=float32", "gate=constant"),
 )
-
-
-def prepared_world(folder: Path, seed: int = 0) -> Path:
-    world = synthetic_world(folder, seed=seed, users=40, items=40, categories=4)
-    prepare(world.events, world.items, folder / "prepared")
-    return folder / "prepared"
 
 
 def command(data: Path, bundles: Path) -> list[str]:

@@ -15,9 +15,8 @@ from groundswell.trainer.checkpoint import FILE
 from groundswell.trainer.config import TrainConfig
 from groundswell.trainer.data import Prepared, load_prepared
 from groundswell.trainer.errors import DataError
-from groundswell.trainer.prepare import prepare
 from groundswell.trainer.splits import Split
-from tests.support.worlds import synthetic_world
+from tests.support.worlds import prepared_world
 
 SMALL = (
     *("dimension=16", "width=16", "num_blocks=1", "window_length=12", "chunk_length=4"),
@@ -27,10 +26,7 @@ SMALL = (
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("world")
-    made = synthetic_world(folder, users=40, items=40, categories=4)
-    prepare(made.events, made.items, folder / "prepared")
-    return folder / "prepared"
+    return prepared_world(tmp_path_factory.mktemp("world"))
 
 
 def run(data: Path, folder: Path, *options: str) -> tuple[list[dict[str, Any]], str]:
@@ -118,18 +114,15 @@ def test_a_training_on_other_data_is_another_one(
         raise KeyboardInterrupt
 
     monkeypatch.setattr(grid, "train", refused)
-    made = synthetic_world(tmp_path, users=30, items=30, categories=3)
-    prepare(made.events, made.items, tmp_path / "prepared")
-    other = load_prepared(tmp_path / "prepared")
+    other = load_prepared(prepared_world(tmp_path, seed=1))
     with pytest.raises(KeyboardInterrupt):
         grid.try_settings(other, first[0] / "grid", SMALL, [], [0], "cpu", Console(quiet=True))
 
 
 def test_without_validation_there_is_nothing_to_compare_by(tmp_path: Path) -> None:
-    made = synthetic_world(tmp_path, users=30, items=30, categories=3)
-    prepare(made.events, made.items, tmp_path / "prepared", split=Split.NONE)
+    data = prepared_world(tmp_path, split=Split.NONE)
     with pytest.raises(DataError, match="no validation events"):
-        run(tmp_path / "prepared", tmp_path, "--try", "dropout=0.1")
+        run(data, tmp_path, "--try", "dropout=0.1")
 
 
 def test_a_wrong_value_is_told_before_anything_is_trained(world: Path, tmp_path: Path) -> None:

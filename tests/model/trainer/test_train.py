@@ -22,13 +22,12 @@ from groundswell.trainer.data import TEST, TRAIN, Prepared, load_prepared
 from groundswell.trainer.errors import DataError, TrainError
 from groundswell.trainer.evaluation.evaluate import evaluate
 from groundswell.trainer.inputs import cut_chunks
-from groundswell.trainer.prepare import prepare
 from groundswell.trainer.run import Run, open_run
 from groundswell.trainer.sampling import TrainingLog
 from groundswell.trainer.train import train
 from groundswell.trainer.validation import Validation
 from groundswell.trainer.views_stage import ViewsStage
-from tests.support.worlds import synthetic_world
+from tests.support.worlds import prepared_world
 
 SMALL = (
     *("dimension=16", "width=16", "window_length=12", "chunk_length=4", "max_chunks=8"),
@@ -38,21 +37,15 @@ SMALL = (
 QUICK = (*SMALL, "num_blocks=1", "max_epochs=2")
 
 
-def prepared_world(folder: Path, users: int, items: int) -> Prepared:
-    world = synthetic_world(folder, users=users, items=items, categories=4)
-    prepare(world.events, world.items, folder / "prepared")
-    return load_prepared(folder / "prepared")
-
-
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
-    return prepared_world(tmp_path_factory.mktemp("world"), 60, 60)
+    return load_prepared(prepared_world(tmp_path_factory.mktemp("world"), users=60, items=60))
 
 
 @pytest.fixture(scope="module")
 def large_world(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
     """Large enough that chance finds little."""
-    return prepared_world(tmp_path_factory.mktemp("large"), 200, 240)
+    return load_prepared(prepared_world(tmp_path_factory.mktemp("large"), users=200, items=240))
 
 
 def trained(prepared: Prepared, bundles: Path, *settings: str, seed: int = 0) -> Bundle:

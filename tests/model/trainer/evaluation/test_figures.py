@@ -16,10 +16,12 @@ from tests.support.bundles import CATEGORIES, ITEMS
 from tests.support.random_log import USERS
 
 NEW_ITEMS = 3
+ROUNDING = 1e-12
+"""How sums are rounded depends on what is summed beside them."""
 
 
 def flat(figures: Any, name: str = "") -> dict[str, float]:
-    """Name each number of nested figures. How sums are rounded depends on what is summed beside."""
+    """Name each number of nested figures."""
     if not isinstance(figures, dict | list):
         return {name: figures}
     parts = figures.items() if isinstance(figures, dict) else enumerate(figures)
@@ -95,7 +97,9 @@ def test_another_bundles_model_is_ranked_on_the_same_targets(
     bundle: Bundle, prepared: Prepared, figures: dict[str, Any]
 ) -> None:
     found = evaluate(bundle, prepared, compare=[Compared("single", bundle, "short")])
-    assert flat(found["models"]["single"]) == pytest.approx(flat(figures["models"]["short"]))
+    assert flat(found["models"]["single"]) == pytest.approx(
+        flat(figures["models"]["short"]), rel=ROUNDING
+    )
     assert found["compared"] == {"single": {"bundle_id": bundle.id, "model": "short"}}
     pairs = {(one["a"], one["b"]) for one in found["paired"]}
     assert ("fused", "single") in pairs
@@ -112,11 +116,11 @@ def test_the_constant_of_the_manifest_is_what_constant_ranks_with(
         return Bundle(bundle.id, bundle.path, manifest)
 
     long = evaluate(with_alpha(0.0, "learned"), prepared)["models"]
-    assert flat(long["constant"]) == pytest.approx(flat(long["long"]))
-    assert flat(long["long"]) != pytest.approx(flat(long["short"]))
+    assert flat(long["constant"]) == pytest.approx(flat(long["long"]), rel=ROUNDING)
+    assert flat(long["long"]) != pytest.approx(flat(long["short"]), rel=ROUNDING)
     short = evaluate(with_alpha(1.0, "constant"), prepared)["models"]
     for model in ("constant", "fused"):
-        assert flat(short[model]) == pytest.approx(flat(short["short"]))
+        assert flat(short[model]) == pytest.approx(flat(short["short"]), rel=ROUNDING)
 
 
 def test_every_kind_of_slice_is_reported_apart_and_adds_up(figures: dict[str, Any]) -> None:
