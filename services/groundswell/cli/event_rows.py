@@ -8,7 +8,7 @@ import polars as pl
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from groundswell.common.v1.event_pb2 import Event
-from groundswell.trainer.cleaning import read_events
+from groundswell.logs.events import read_events
 
 _ID_BYTES = 8
 

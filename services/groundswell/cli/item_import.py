@@ -12,7 +12,7 @@ from groundswell.cli.failures import CommandError
 from groundswell.cli.progress import progress_bar
 from groundswell.client import GroundswellClient, GroundswellError, item
 from groundswell.common.v1.item_pb2 import Item
-from groundswell.trainer.item_table import read_items
+from groundswell.logs.items import read_items
 
 # The contract's limit, and half of what a message may have.
 _BATCH = 1_000

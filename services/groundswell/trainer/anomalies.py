@@ -7,8 +7,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from groundswell.trainer.cleaning import Events
-from groundswell.trainer.item_table import Items
+from groundswell.logs.events import Events
+from groundswell.logs.items import Items
 
 _EARLIEST_US = int(datetime(1990, 1, 1, tzinfo=UTC).timestamp()) * 1_000_000
 """Before it no log of behaviour was written, and all zeros of clocks lie there."""

@@ -1,8 +1,6 @@
 """The trainer's own errors."""
 
-
-class DataError(Exception):
-    """The data cannot be used as it is; the message names the file, column or option to mend."""
+from groundswell.logs.errors import DataError as DataError
 
 
 class TrainError(Exception):

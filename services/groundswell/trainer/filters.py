@@ -4,10 +4,10 @@ from dataclasses import dataclass
 
 import polars as pl
 
+from groundswell.logs.events import Events
+from groundswell.logs.items import Items
 from groundswell.trainer.anomalies import Anomalies
-from groundswell.trainer.cleaning import Events
 from groundswell.trainer.errors import DataError
-from groundswell.trainer.item_table import Items
 
 
 @dataclass(frozen=True)

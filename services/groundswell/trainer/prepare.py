@@ -15,13 +15,13 @@ import polars as pl
 from numpy.typing import NDArray
 from rich.console import Console
 
+from groundswell.logs.events import Events, read_events
+from groundswell.logs.items import COLUMNS, Items, read_items, without_file
 from groundswell.trainer import data
 from groundswell.trainer.anomalies import find_anomalies
-from groundswell.trainer.cleaning import Events, read_events
 from groundswell.trainer.cold import cold_items
 from groundswell.trainer.errors import DataError
 from groundswell.trainer.filters import Filters, apply_filters
-from groundswell.trainer.item_table import COLUMNS, Items, read_items, without_file
 from groundswell.trainer.report import Source, data_report, print_report
 from groundswell.trainer.sessions import DEFAULT_GAP, by_session
 from groundswell.trainer.splits import Log, Split, assign, hold_out_cold

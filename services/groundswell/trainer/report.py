@@ -9,10 +9,10 @@ from rich.console import Console
 from rich.table import Table
 
 from groundswell.features.actions import ACTIONS
-from groundswell.trainer.cleaning import BAD_ACTION, TIME_RANGE, Events
+from groundswell.logs.events import BAD_ACTION, TIME_RANGE, Events
+from groundswell.logs.items import Items
 from groundswell.trainer.data import TEST, TRAIN, VALIDATION
 from groundswell.trainer.filters import Filters
-from groundswell.trainer.item_table import Items
 from groundswell.trainer.splits import MIN_EVENTS, Split
 
 _MILLISECONDS_SHARE = 0.5

@@ -16,11 +16,11 @@ from sklearn.preprocessing import StandardScaler
 
 from groundswell.artifacts.text_cache import TextCache
 from groundswell.features.text import item_text
+from groundswell.logs.items import read_items
 from groundswell.models.text_encoder import load_torch_encoder
 from groundswell.trainer.config import TrainConfig
 from groundswell.trainer.errors import DataError
 from groundswell.trainer.evaluation.classification import class_scores
-from groundswell.trainer.item_table import read_items
 from groundswell.trainer.run import open_run
 from groundswell.trainer.text_training.own_encoder import pretrained_encoder
 from groundswell.trainer.texts import fingerprint_of

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from groundswell.cli.item_import import item_batches
-from groundswell.trainer.item_table import read_items
+from groundswell.logs.items import read_items
 
 
 def test_a_row_becomes_an_item(tmp_path: Path) -> None:

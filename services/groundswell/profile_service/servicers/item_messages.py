@@ -1,23 +1,22 @@
 """Items between their messages and their stored form, with every rule of the contract."""
 
 import math
-import re
 
 from groundswell.common.v1 import item_pb2
+from groundswell.contract.items import (
+    ATTRIBUTE_NAME,
+    MAX_ATTRIBUTES,
+    MAX_CATEGORIES,
+    MAX_CATEGORY_BYTES,
+    MAX_DESCRIPTION_BYTES,
+    MAX_TEXT_BYTES,
+    MAX_TEXTS,
+    MAX_TITLE_BYTES,
+    RESERVED_NAMES,
+)
 from groundswell.profile_service.store.items import Attribute, ItemContent, KnownItem
 from groundswell.serving.errors import InvalidArgument
 from groundswell.serving.validation import check_item_id, id_problem
-
-MAX_TITLE_BYTES = 2_000
-MAX_DESCRIPTION_BYTES = 20_000
-MAX_CATEGORIES = 64
-MAX_CATEGORY_BYTES = 256
-MAX_ATTRIBUTES = 64
-MAX_TEXTS = 64
-MAX_TEXT_BYTES = 1_024
-
-_NAME = re.compile(r"[a-z_][a-z0-9_]{0,62}")
-_RESERVED = frozenset({"item_id", "title", "description", "categories", "available"})
 
 
 def item_content(item: item_pb2.Item, field: str) -> ItemContent:
@@ -73,7 +72,7 @@ def _attributes(item: item_pb2.Item, field: str) -> dict[str, Attribute]:
         raise _wrong(field, f"has {len(item.attributes)}; at most {MAX_ATTRIBUTES} are taken")
     attributes: dict[str, Attribute] = {}
     for name, value in sorted(item.attributes.items()):
-        if not _NAME.fullmatch(name) or name in _RESERVED:
+        if not ATTRIBUTE_NAME.fullmatch(name) or name in RESERVED_NAMES:
             raise _wrong(field, f"has the name {name!r}, which is not allowed")
         attributes[name] = _attribute(value, f"{field}.{name}")
     return attributes

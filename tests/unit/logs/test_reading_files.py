@@ -5,8 +5,8 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from groundswell.trainer.errors import DataError
-from groundswell.trainer.tables import EMPTY_LINE, LINE, OPEN_QUOTE, ROW, WRONG_FIELDS, read_table
+from groundswell.logs.errors import DataError
+from groundswell.logs.tables import EMPTY_LINE, LINE, OPEN_QUOTE, ROW, WRONG_FIELDS, read_table
 from tests.unit.trainer.logs import write
 
 

@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 
 import polars as pl
 
-from groundswell.trainer.cleaning import NOT_UTF8, as_text
-from groundswell.trainer.errors import DataError
-from groundswell.trainer.tables import LINE, ROW, read_table
+from groundswell.logs.errors import DataError
+from groundswell.logs.events import NOT_UTF8, as_text
+from groundswell.logs.tables import LINE, ROW, read_table
 
 REQUIRED = ("item_id", "title")
 _OWN = ("item_id", "title", "description", "categories")

@@ -10,7 +10,7 @@ import polars as pl
 import pyarrow as pa
 from pyarrow import csv as pyarrow_csv
 
-from groundswell.trainer.errors import DataError
+from groundswell.logs.errors import DataError
 
 # Columns of a file cannot have these names: theirs are stripped.
 ROW, LINE = " row", " line"

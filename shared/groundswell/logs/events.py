@@ -7,8 +7,8 @@ from typing import NamedTuple
 import polars as pl
 
 from groundswell.features.actions import ACTIONS
-from groundswell.trainer.errors import DataError
-from groundswell.trainer.tables import LINE, ROW, read_table
+from groundswell.logs.errors import DataError
+from groundswell.logs.tables import LINE, ROW, read_table
 
 REQUIRED = ("user_id", "item_id", "action", "timestamp")
 _VALUE_COLUMNS = ("value", "rating", "rate")

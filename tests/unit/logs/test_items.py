@@ -6,8 +6,8 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from groundswell.trainer.errors import DataError
-from groundswell.trainer.item_table import SECOND, read_items
+from groundswell.logs.errors import DataError
+from groundswell.logs.items import SECOND, read_items
 from tests.unit.trainer.logs import write
 
 

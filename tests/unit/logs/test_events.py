@@ -6,9 +6,9 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from groundswell.trainer import cleaning
-from groundswell.trainer.cleaning import read_events
-from groundswell.trainer.errors import DataError
+from groundswell.logs import events as cleaning
+from groundswell.logs.errors import DataError
+from groundswell.logs.events import read_events
 from tests.unit.trainer.logs import HEADER, log, write
 
 

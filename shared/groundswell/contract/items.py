@@ -1,0 +1,18 @@
+"""What the contract takes of an item: the service checks it, readers of catalogues check before."""
+
+import re
+
+MAX_ITEM_ID_BYTES = 256
+MAX_TITLE_BYTES = 2_000
+MAX_DESCRIPTION_BYTES = 20_000
+MAX_CATEGORIES = 64
+MAX_CATEGORY_BYTES = 256
+MAX_ATTRIBUTES = 64
+MAX_TEXTS = 64
+"""Texts in one attribute."""
+MAX_TEXT_BYTES = 1_024
+MAX_NAME_LENGTH = 63
+
+ATTRIBUTE_NAME = re.compile(rf"[a-z_][a-z0-9_]{{0,{MAX_NAME_LENGTH - 1}}}")
+RESERVED_NAMES = frozenset({"item_id", "title", "description", "categories", "available"})
+"""No attribute can have these names: they are the item's own fields."""
