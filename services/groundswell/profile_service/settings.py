@@ -5,6 +5,8 @@ from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
+from groundswell.profile_service.store.urls import url_problem
+from groundswell.serving.redaction import masked, scheme_of
 from groundswell.serving.settings import ServingSettings
 
 _SQLITE = "sqlite+aiosqlite://"
@@ -53,14 +55,16 @@ class ProfileSettings(ServingSettings):
     @model_validator(mode="after")
     def _known_database(self) -> Self:
         if not self.database_url.startswith((_SQLITE, _POSTGRESQL)):
-            scheme = self.database_url.split("://", 1)[0]
             raise ValueError(
-                f"GROUNDSWELL_DATABASE_URL: {scheme!r} is neither sqlite+aiosqlite nor "
-                "postgresql+psycopg"
+                f"GROUNDSWELL_DATABASE_URL: the scheme {scheme_of(self.database_url)!r} is neither "
+                "sqlite+aiosqlite nor postgresql+psycopg"
             )
+        problem = url_problem(self.database_url)
+        if problem is not None:
+            raise ValueError(f"GROUNDSWELL_DATABASE_URL: {problem}")
         if self.is_sqlite and self.database_url.removeprefix(_SQLITE) in ("", "/", "/:memory:"):
             raise ValueError(
-                f"GROUNDSWELL_DATABASE_URL: {self.database_url!r} names no file; events must "
+                f"GROUNDSWELL_DATABASE_URL: {masked(self.database_url)} names no file; events must "
                 "outlive the process"
             )
         if self.is_sqlite and not self.worker:

@@ -19,7 +19,8 @@ from groundswell.serving.interceptors import (
     ErrorInterceptor,
     TelemetryInterceptor,
 )
-from groundswell.serving.settings import ServingSettings, printable
+from groundswell.serving.redaction import printable
+from groundswell.serving.settings import ServingSettings
 from groundswell.serving.telemetry import configure_logging, set_up_logging, start_metrics
 
 MAX_REQUEST_BYTES = 4 * 1024 * 1024

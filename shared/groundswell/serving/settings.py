@@ -1,7 +1,6 @@
 """Settings that every process reads from the environment, once, at its start."""
 
 import ipaddress
-import re
 import sys
 from pathlib import Path
 from typing import Any, Literal, Self, TypeVar
@@ -9,10 +8,10 @@ from typing import Any, Literal, Self, TypeVar
 from pydantic import Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
+from groundswell.serving.redaction import masked
+
 PREFIX = "GROUNDSWELL_"
 EXIT_WRONG_SETTINGS = 2
-
-_URL_PASSWORD = re.compile(r"(://[^:/@\s]*):[^@/\s]*@")
 
 
 class ServingSettings(BaseSettings):
@@ -66,7 +65,7 @@ class ServingSettings(BaseSettings):
     def _insecure_only_on_loopback(self) -> Self:
         if not self.is_loopback and not self.allow_insecure:
             raise ValueError(
-                f"{PREFIX}HOST: {self.host} can be reached from outside and calls are not "
+                f"{PREFIX}HOST: {masked(self.host)} can be reached from outside and calls are not "
                 f"encrypted; bind to 127.0.0.1, or set {PREFIX}ALLOW_INSECURE=1 on a network "
                 "that you trust"
             )
@@ -94,13 +93,3 @@ def _problem(detail: dict[str, Any]) -> str:
         return message
     variable = PREFIX + str(detail["loc"][0]).upper()
     return f"{variable}: {'is not set' if detail['type'] == 'missing' else message}"
-
-
-def printable(settings: BaseSettings) -> dict[str, Any]:
-    """The settings as they may be logged: without secrets, and without passwords in URLs."""
-    shown = {}
-    for name, value in settings.model_dump(mode="json").items():
-        if isinstance(getattr(settings, name), SecretStr):
-            continue
-        shown[name] = _URL_PASSWORD.sub(r"\1:…@", value) if isinstance(value, str) else value
-    return shown

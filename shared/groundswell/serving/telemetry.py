@@ -3,29 +3,39 @@
 import logging
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, MutableMapping
 from functools import cache
-from typing import TypeVar
+from typing import Any, TypeVar
 from wsgiref.simple_server import WSGIServer
 
 import grpc
 import structlog
 from prometheus_client import Counter, Gauge, Histogram, start_http_server
 
+from groundswell.serving.redaction import secrets_of, without
 from groundswell.serving.settings import ServingSettings
 
 # From half a millisecond, since that is what a stored answer takes, to a bulk call's seconds.
 SECONDS_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 
+# The fields of our own lines that hold the text of an error.
+_ERROR_TEXTS = ("detail", "error", "problem")
+
 M = TypeVar("M", Counter, Gauge, Histogram)
 
 
 def configure_logging(settings: ServingSettings) -> None:
-    """Send structlog and the libraries' own logging to stderr in the format of the settings."""
-    set_up_logging(settings.log_level, settings.log_format, final=True)
+    """Send structlog and the libraries' own logging to stderr in the format of the settings.
+
+    Texts of errors, ours and the libraries', lose the secrets and passwords of the settings.
+    """
+    secrets = secrets_of(settings)
+    set_up_logging(settings.log_level, settings.log_format, final=True, secrets=secrets)
 
 
-def set_up_logging(level: str, log_format: str, *, final: bool) -> None:
+def set_up_logging(
+    level: str, log_format: str, *, final: bool, secrets: tuple[str, ...] = ()
+) -> None:
     """As `configure_logging`, before there are settings; unless `final` it may be set up again."""
     # Tracebacks stay without local variables: those hold users' ids and texts.
     renderer: structlog.types.Processor = structlog.processors.JSONRenderer()
@@ -34,12 +44,12 @@ def set_up_logging(level: str, log_format: str, *, final: bool) -> None:
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso"),
         structlog.processors.format_exc_info,
+        _hiding(secrets),
     ]
     if log_format == "console":
         renderer = structlog.dev.ConsoleRenderer(
             colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
         )
-        shared.pop()
     number = logging.getLevelNamesMapping()[level]
     structlog.configure(
         processors=[*shared, renderer],
@@ -56,6 +66,21 @@ def set_up_logging(level: str, log_format: str, *, final: bool) -> None:
     )
     # A library's INFO is nobody's: only what it warns of is worth a line.
     logging.basicConfig(handlers=[handler], level=max(number, logging.WARNING), force=True)
+
+
+def _hiding(secrets: tuple[str, ...]) -> structlog.types.Processor:
+    """Take the secrets out of the texts of exceptions, and of what libraries log."""
+
+    def hide(
+        _logger: Any, _method: str, event: MutableMapping[str, Any]
+    ) -> MutableMapping[str, Any]:
+        is_foreign = "_record" in event
+        for name in ("exception", *(("event",) if is_foreign else _ERROR_TEXTS)):
+            if isinstance(event.get(name), str):
+                event[name] = without(event[name], secrets)
+        return event
+
+    return hide
 
 
 def start_metrics(settings: ServingSettings) -> Callable[[], None]:

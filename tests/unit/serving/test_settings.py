@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 from pydantic import Field, SecretStr
 
-from groundswell.serving.settings import ServingSettings, load_settings, printable
+from groundswell.serving.redaction import printable
+from groundswell.serving.settings import ServingSettings, load_settings
 
 SECRET = "0123456789abcdef"
 
