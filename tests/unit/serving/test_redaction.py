@@ -3,10 +3,9 @@
 import io
 import logging
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import redirect_stderr
 from pathlib import Path
-from types import MappingProxyType
 from urllib.parse import quote
 
 import pytest
@@ -14,7 +13,7 @@ import structlog
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
-from pydantic import SecretStr
+from pydantic import Field, SecretStr
 
 from groundswell.profile_service.settings import ProfileSettings
 from groundswell.ranker_service.settings import RankerSettings
@@ -49,7 +48,7 @@ class Wide(ServingSettings):
     port: int = 0
     store_url: str = ""
     urls: tuple[str, ...] = ()
-    named: Mapping[str, str] = MappingProxyType({})
+    named: dict[str, str] = Field(default_factory=dict)
     keys: tuple[SecretStr, ...] = ()
 
 
