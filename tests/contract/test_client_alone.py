@@ -66,8 +66,12 @@ def test_the_client_works_with_everything_else_refused() -> None:
 
 def test_every_call_of_the_contracts_is_retried_but_the_two_that_the_client_resumes() -> None:
     config = json.loads(str(dict(channels.channel_options())["grpc.service_config"]))
-    (method_config,) = config["methodConfig"]
-    retried = {f"{name['service']}/{name['method']}" for name in method_config["name"]}
+    often, once = (
+        {f"{n['service']}/{n['method']}" for n in c["name"]} for c in config["methodConfig"]
+    )
+    assert not often & once
+    assert {name.partition("/")[2] for name in once} == {"BatchRecommend", "EncodeTexts"}
+    retried = often | once
     pool = descriptor_pool.Default()
     services = {name.partition("/")[0] for name in retried}
     assert len(services) == 7
@@ -81,4 +85,6 @@ def test_every_call_of_the_contracts_is_retried_but_the_two_that_the_client_resu
         "groundswell.profile.v1.EventService/ImportEvents",
     }
     assert retried <= declared
-    assert method_config["retryPolicy"]["retryableStatusCodes"] == ["UNAVAILABLE"]
+    for method_config in config["methodConfig"]:
+        statuses = method_config["retryPolicy"]["retryableStatusCodes"]
+        assert statuses == ["UNAVAILABLE", "RESOURCE_EXHAUSTED"]

@@ -1,4 +1,4 @@
-"""Reads requests inside the call, so that bytes that are no message are refused as bad input."""
+"""Reads requests inside the call: bytes that are no message, or too many, are bad input."""
 
 import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -8,6 +8,7 @@ import grpc
 from google.protobuf.message import DecodeError
 
 from groundswell.serving.errors import InvalidArgument
+from groundswell.serving.limits import MAX_REQUEST_BYTES
 
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
@@ -72,6 +73,11 @@ async def _read_all(
 
 
 def _read(sent: bytes, deserialize: Callable[[bytes], Any]) -> Any:
+    if len(sent) > MAX_REQUEST_BYTES:
+        raise InvalidArgument(
+            "MESSAGE_TOO_LARGE",
+            f"the request is {len(sent):,} bytes long; at most {MAX_REQUEST_BYTES:,} are taken",
+        )
     try:
         return deserialize(sent)
     except DecodeError:

@@ -1,10 +1,22 @@
 """The errors that calls end with, and the one table from exception to gRPC status."""
 
+import random
+from typing import Any, TypeAlias
+
 import grpc
 from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
 DOMAIN = "groundswell"
+PUSHBACK_KEY = "grpc-retry-pushback-ms"
+
+# Both texts travel in headers, of which many clients take no more than 8 KiB.
+_MAX_MESSAGE_BYTES = 800
+_MAX_FIELD_BYTES = 300
+_NEVER_RETRY_MS = -1
+
+Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
+Trailers: TypeAlias = tuple[tuple[str, str | bytes], ...]
 
 
 class ServiceError(Exception):
@@ -57,6 +69,10 @@ class DeadlineExceeded(ServiceError):  # noqa: N818
     """The time for the call ran out."""
 
 
+class Unimplemented(ServiceError):  # noqa: N818
+    """The process does not have what was called."""
+
+
 _STATUS_CODES: dict[type[ServiceError], grpc.StatusCode] = {
     InvalidArgument: grpc.StatusCode.INVALID_ARGUMENT,
     NotFound: grpc.StatusCode.NOT_FOUND,
@@ -65,7 +81,9 @@ _STATUS_CODES: dict[type[ServiceError], grpc.StatusCode] = {
     ResourceExhausted: grpc.StatusCode.RESOURCE_EXHAUSTED,
     Unavailable: grpc.StatusCode.UNAVAILABLE,
     DeadlineExceeded: grpc.StatusCode.DEADLINE_EXCEEDED,
+    Unimplemented: grpc.StatusCode.UNIMPLEMENTED,
 }
+_CODES = {code.value[0]: code for code in grpc.StatusCode}
 _ERRORS = {code: error for error, code in _STATUS_CODES.items()}
 
 
@@ -91,7 +109,9 @@ def to_status(error: BaseException) -> status_pb2.Status:
     status = _status(status_code(error), error.message, error.reason)
     if error.field is not None:
         violation = error_details_pb2.BadRequest.FieldViolation(
-            field=error.field, description=error.message, reason=error.reason
+            field=_cut(error.field, _MAX_FIELD_BYTES),
+            description=_cut(error.message, _MAX_MESSAGE_BYTES),
+            reason=error.reason,
         )
         status.details.add().Pack(error_details_pb2.BadRequest(field_violations=[violation]))
     if error.retry_after_s is not None:
@@ -102,9 +122,43 @@ def to_status(error: BaseException) -> status_pb2.Status:
 
 
 def _status(code: grpc.StatusCode, message: str, reason: str) -> status_pb2.Status:
-    status = status_pb2.Status(code=code.value[0], message=message)
+    status = status_pb2.Status(code=code.value[0], message=_cut(message, _MAX_MESSAGE_BYTES))
     status.details.add().Pack(error_details_pb2.ErrorInfo(reason=reason, domain=DOMAIN))
     return status
+
+
+def _cut(text: str, max_bytes: int) -> str:
+    """A text of at most `max_bytes`; what was left out is shown by an ellipsis."""
+    encoded = text.encode()
+    if len(encoded) <= max_bytes:
+        return text
+    return encoded[: max_bytes - len("…".encode())].decode(errors="ignore") + "…"
+
+
+async def end_call(context: Context, error: BaseException) -> None:
+    """End a call with the status of an exception."""
+    status = to_status(error)
+    await context.abort(_CODES[status.code], status.message, trailers(error, status))
+
+
+def trailers(error: BaseException, status: status_pb2.Status) -> Trailers:
+    """What a call ends with: the rich status, and when a gRPC client may retry by itself."""
+    rich = (rpc_status.GRPC_DETAILS_METADATA_KEY, status.SerializeToString())
+    pushback_ms = retry_pushback_ms(error)
+    return (rich,) if pushback_ms is None else (rich, (PUSHBACK_KEY, str(pushback_ms)))
+
+
+def retry_pushback_ms(error: BaseException) -> int | None:
+    """When a client that retries by itself may do so, in milliseconds; −1: never; None: it decides.
+
+    gRPC's clients wait for exactly this long, so it is spread: not all of them come back at once.
+    Work that does not fit, and for which no time was named, does not fit a second later either.
+    """
+    if not isinstance(error, ServiceError):
+        return None
+    if error.retry_after_s is not None:
+        return round(error.retry_after_s * 1000 * random.uniform(1.0, 1.5))
+    return _NEVER_RETRY_MS if isinstance(error, ResourceExhausted) else None
 
 
 def from_rpc_error(error: grpc.aio.AioRpcError) -> ServiceError | None:

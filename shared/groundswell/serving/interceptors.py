@@ -11,10 +11,9 @@ from typing import Any, TypeAlias
 
 import grpc
 import structlog
-from grpc_status import rpc_status
 
 from groundswell.serving import telemetry
-from groundswell.serving.errors import ResourceExhausted, Unavailable, is_expected, to_status
+from groundswell.serving.errors import ResourceExhausted, Unavailable, end_call, is_expected
 
 RETRY_AFTER_S = 0.1
 
@@ -100,7 +99,7 @@ class ErrorInterceptor(_Interceptor):
                 frames = "".join(traceback.format_tb(error.__traceback__))
                 _log.error("call_failed", method=method, kind=type(error).__name__, frames=frames)
                 _log.debug("call_failed_because", method=method, exc_info=error)
-            await context.abort_with_status(rpc_status.to_status(to_status(error)))
+            await end_call(context, error)
 
 
 class DrainInterceptor(_Interceptor):

@@ -19,11 +19,12 @@ from groundswell.serving.interceptors import (
     ErrorInterceptor,
     TelemetryInterceptor,
 )
+from groundswell.serving.limits import TRANSPORT_REQUEST_BYTES
 from groundswell.serving.redaction import printable
 from groundswell.serving.settings import ServingSettings
 from groundswell.serving.telemetry import configure_logging, set_up_logging, start_metrics
+from groundswell.serving.unknown_methods import UnknownMethodInterceptor
 
-MAX_REQUEST_BYTES = 4 * 1024 * 1024
 EXIT_FAILED = 1
 
 _log = structlog.get_logger(__name__)
@@ -85,8 +86,9 @@ async def _serve(
     stopping: asyncio.Event,
 ) -> None:
     drain = DrainInterceptor()
-    server = _make_server(settings, drain)
-    names = register(server)
+    unknown = UnknownMethodInterceptor()
+    server = _make_server(settings, unknown, drain)
+    names = unknown.services = register(server)
     health_servicer = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(health_servicer, server)
     await _set_health(health_servicer, names, health_pb2.HealthCheckResponse.NOT_SERVING)
@@ -140,7 +142,7 @@ def server_options(max_connection_age_s: float) -> tuple[tuple[str, int], ...]:
     """The gRPC options of every server of the suite."""
     age_ms = int(max_connection_age_s * 1000)
     return (
-        ("grpc.max_receive_message_length", MAX_REQUEST_BYTES),
+        ("grpc.max_receive_message_length", TRANSPORT_REQUEST_BYTES),
         ("grpc.max_send_message_length", -1),
         # Without this a second process would silently share the port.
         ("grpc.so_reuseport", 0),
@@ -157,9 +159,12 @@ def server_options(max_connection_age_s: float) -> tuple[tuple[str, int], ...]:
     )
 
 
-def _make_server(settings: ServingSettings, drain: DrainInterceptor) -> grpc.aio.Server:
+def _make_server(
+    settings: ServingSettings, unknown: UnknownMethodInterceptor, drain: DrainInterceptor
+) -> grpc.aio.Server:
     return grpc.aio.server(
         interceptors=(
+            unknown,
             TelemetryInterceptor(),
             ErrorInterceptor(),
             drain,

@@ -11,10 +11,9 @@ import grpc
 import pytest
 from google.protobuf import descriptor_pool, message_factory
 from google.protobuf.message import Message
-from grpc_status import rpc_status
 
 from groundswell.client import AsyncGroundswellClient, Deadlines, GroundswellClient, Targets
-from groundswell.serving.errors import ServiceError, to_status
+from groundswell.serving.errors import ServiceError, status_code, to_status, trailers
 
 Answer = Callable[[Any, grpc.ServicerContext], Any]
 
@@ -56,13 +55,13 @@ class Recorder(grpc.GenericRpcHandler):
                     return self.answers[name](asked, context)
                 return () if method.server_streaming else response()
             except ServiceError as error:
-                context.abort_with_status(rpc_status.to_status(to_status(error)))
+                end(context, error)
 
         def stream(asked: Any, context: grpc.ServicerContext) -> Iterator[Message]:
             try:
                 yield from answer(asked, context)
             except ServiceError as error:
-                context.abort_with_status(rpc_status.to_status(to_status(error)))
+                end(context, error)
 
         make: Any = {
             (False, False): grpc.unary_unary_rpc_method_handler,
@@ -76,6 +75,13 @@ class Recorder(grpc.GenericRpcHandler):
         """For an answer that reads a stream of requests itself."""
         with self._lock:
             self.requests.append((name, request))
+
+
+def end(context: grpc.ServicerContext, error: ServiceError) -> None:
+    """End a call as the servers of the suite do."""
+    status = to_status(error)
+    context.set_trailing_metadata(trailers(error, status))
+    context.abort(status_code(error), status.message)
 
 
 class Blocking:

@@ -2,12 +2,13 @@
 
 import time
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any
 
 import grpc
 import pytest
 
-from groundswell.client import Deadlines, GroundswellError, Targets, event
+from groundswell.client import Deadlines, GroundswellError, Targets, event, item
 from groundswell.common.v1 import event_pb2
 from groundswell.profile.v1 import catalogue_service_pb2 as catalogue_pb2
 from groundswell.profile.v1 import event_service_pb2 as events_pb2
@@ -49,15 +50,73 @@ def test_an_error_has_its_status_its_reason_and_the_wrong_field(client: Any, sui
     assert str(error) == "INVALID_ARGUMENT (PAGE_SIZE_INVALID): page_size is 0"
 
 
-def test_an_overload_says_when_to_come_back_and_is_not_tried_again(
+def test_an_overload_is_tried_again_when_the_server_said_and_not_before(
     client: Any, suite: Suite
 ) -> None:
-    suite.ranker.answers["Recommend"] = failing(
-        ResourceExhausted("OVERLOADED", "busy", retry_after_s=0.25)
-    )
+    times = asking_times(suite, ResourceExhausted("OVERLOADED", "busy", retry_after_s=0.25))
     with pytest.raises(GroundswellError) as caught:
         client.recommend("anna")
     assert (caught.value.reason, caught.value.retry_after_s) == ("OVERLOADED", 0.25)
+    assert len(times) == 4
+    assert min(later - before for before, later in pairwise(times)) >= 0.24
+
+
+def test_work_that_does_not_fit_is_not_tried_again(client: Any, suite: Suite) -> None:
+    times = asking_times(suite, ResourceExhausted("STORE_FULL", "the disk is full"))
+    with pytest.raises(GroundswellError) as caught:
+        client.recommend("anna")
+    assert (caught.value.reason, caught.value.retry_after_s) == ("STORE_FULL", None)
+    assert len(times) == 1
+
+
+def asking_times(suite: Suite, error: Exception) -> list[float]:
+    """The times at which Recommend is asked; it fails each time."""
+    times: list[float] = []
+
+    def answer(*_: Any) -> Any:
+        times.append(time.monotonic())
+        raise error
+
+    suite.ranker.answers["Recommend"] = answer
+    return times
+
+
+def test_an_outage_gets_hardly_more_calls_than_were_made(client: Any, suite: Suite) -> None:
+    down = Unavailable("NO_BUNDLE", "not yet")
+    times = asking_times(suite, down)
+    num_calls = 60
+    for _ in range(num_calls):
+        with pytest.raises(GroundswellError):
+            client.recommend("anna")
+    assert num_calls < len(times) <= 1.2 * num_calls
+
+
+@pytest.mark.parametrize("method", ["BatchRecommend", "EncodeTexts"])
+def test_a_costly_call_is_tried_again_once(client: Any, suite: Suite, method: str) -> None:
+    recorder = suite.ranker if method == "BatchRecommend" else suite.profile
+    recorder.answers[method] = failing(Unavailable("DRAINING", "going away", retry_after_s=0.01))
+    with pytest.raises(GroundswellError):
+        client.batch_recommend([]) if recorder is suite.ranker else client.encode_texts(["x"])
+    assert len(recorder.asked(method)) == 2
+
+
+def test_a_request_that_is_too_large_is_not_sent(client: Any, suite: Suite) -> None:
+    with pytest.raises(GroundswellError) as caught:
+        client.upsert_items([item(str(n), description="x" * 20_000) for n in range(250)])
+    assert caught.value.reason == "MESSAGE_TOO_LARGE"
+    assert caught.value.status is grpc.StatusCode.INVALID_ARGUMENT
+    assert suite.profile.asked("UpsertItems") == []
+
+
+def test_a_message_that_grpc_refuses_has_a_reason_and_is_not_sent_again(
+    client: Any, suite: Suite
+) -> None:
+    answer = ranker_pb2.RecommendResponse(bundle_id="b" * (65 * 1024 * 1024))
+    suite.ranker.answers["Recommend"] = lambda *_: answer
+    with pytest.raises(GroundswellError) as caught:
+        client.recommend("anna")
+    assert caught.value.reason == "MESSAGE_TOO_LARGE"
+    assert caught.value.status is grpc.StatusCode.RESOURCE_EXHAUSTED
     assert len(suite.ranker.asked("Recommend")) == 1
 
 
@@ -210,6 +269,24 @@ def test_a_watch_that_breaks_goes_on_from_its_last_revision(client: Any, suite: 
     asked = suite.profile.asked("WatchItems")
     assert [request.since_revision for request in asked] == [10, 12, 14]
     assert all((r.bundle_id, r.with_content) == ("b", False) for r in asked)
+
+
+def test_a_watch_that_a_busy_server_refuses_waits_as_long_as_it_was_told(
+    client: Any, suite: Suite
+) -> None:
+    times: list[float] = []
+
+    def answer(*_: Any) -> Iterator[catalogue_pb2.WatchItemsResponse]:
+        times.append(time.monotonic())
+        if len(times) == 1:
+            raise ResourceExhausted("OVERLOADED", "busy", retry_after_s=0.5)
+        yield catalogue_pb2.WatchItemsResponse(revision=1)
+
+    suite.profile.answers["WatchItems"] = answer
+    changes = client.watch_items()
+    assert next(changes).revision == 1
+    changes.close()
+    assert times[1] - times[0] >= 0.5
 
 
 def test_a_watch_that_is_refused_raises(client: Any, suite: Suite) -> None:

@@ -1,6 +1,7 @@
 """What a client sees of a real server: health, reflection, errors, limits."""
 
 import time
+from typing import Any
 
 import grpc
 import pytest
@@ -15,6 +16,7 @@ from tests.integration.serving.conftest import Server
 from tests.support.probe_server import SERVICE
 
 TIMEOUT_S = 10.0
+MIB = 1024 * 1024
 
 
 def get_item(server: Server, item_id: str) -> pb.GetItemResponse:
@@ -118,19 +120,60 @@ def test_an_error_of_a_stream_has_its_status_too(server: Server) -> None:
     assert reason(caught.value) == "REVISION_INVALID"
 
 
-def test_a_message_of_5_mib_is_refused(server: Server) -> None:
+def upsert_of(num_bytes: int) -> pb.UpsertItemsRequest:
+    """A request of exactly so many bytes."""
     request = pb.UpsertItemsRequest()
-    request.items.add(item_id="big", description="x" * (5 * 1024 * 1024))
+    item = request.items.add(item_id="big", description="x" * num_bytes)
+    item.description = "x" * (2 * num_bytes - request.ByteSize())
+    assert request.ByteSize() == num_bytes
+    return request
+
+
+def test_a_request_above_4_mib_is_bad_input_and_no_overload(server: Server) -> None:
     stub = CatalogueServiceStub(server.channel)
     with pytest.raises(grpc.RpcError) as caught:
-        stub.UpsertItems(request, timeout=TIMEOUT_S)
+        stub.UpsertItems(upsert_of(4 * MIB + 1), timeout=TIMEOUT_S)
+    assert isinstance(caught.value, grpc.Call)
+    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert reason(caught.value) == "MESSAGE_TOO_LARGE"
+
+
+def test_what_grpc_itself_refuses_has_no_reason(server: Server) -> None:
+    stub = CatalogueServiceStub(server.channel)
+    with pytest.raises(grpc.RpcError) as caught:
+        stub.UpsertItems(upsert_of(9 * MIB), timeout=TIMEOUT_S)
     assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert isinstance(caught.value, grpc.Call)
+    assert rpc_status.from_call(caught.value) is None
 
 
-def test_a_message_of_3_mib_is_taken(server: Server) -> None:
-    request = pb.UpsertItemsRequest()
-    request.items.add(item_id="big", description="x" * (3 * 1024 * 1024))
-    assert CatalogueServiceStub(server.channel).UpsertItems(request, timeout=TIMEOUT_S).item_nos
+def test_a_request_of_4_mib_is_taken(server: Server) -> None:
+    stub = CatalogueServiceStub(server.channel)
+    assert stub.UpsertItems(upsert_of(4 * MIB), timeout=TIMEOUT_S).item_nos
+
+
+def test_a_method_that_nobody_serves_is_refused_with_a_reason(server: Server) -> None:
+    for path in (f"/{SERVICE}/NoSuchMethod", "/groundswell.ranker.v1.RankerService/Recommend"):
+        with pytest.raises(grpc.RpcError) as caught:
+            call: Any = server.channel.unary_unary(path)
+            call(b"", timeout=TIMEOUT_S)
+        assert isinstance(caught.value, grpc.Call)
+        assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
+        assert reason(caught.value) == "METHOD_UNKNOWN"
+        assert SERVICE in caught.value.details()
+
+
+def test_a_status_with_a_long_text_arrives_cut_and_with_its_reason(server: Server) -> None:
+    call = refused(server, "missing:" + "é" * 5_000)
+    assert call.code() is grpc.StatusCode.NOT_FOUND
+    assert reason(call) == "ITEM_NOT_FOUND"
+    assert len(call.details().encode()) <= 800
+
+
+def test_grpc_clients_are_told_when_to_try_again(server: Server) -> None:
+    trailers = dict(refused(server, "busy:2").trailing_metadata())
+    assert 2_000 <= int(trailers["grpc-retry-pushback-ms"]) <= 3_000
+    assert "grpc-retry-pushback-ms" not in dict(refused(server, "missing:7").trailing_metadata())
 
 
 def test_a_call_too_many_is_refused_early_and_health_still_answers(server: Server) -> None:

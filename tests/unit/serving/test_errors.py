@@ -39,6 +39,7 @@ def as_received(status: status_pb2.Status) -> grpc.aio.AioRpcError:
         (errors.ResourceExhausted, grpc.StatusCode.RESOURCE_EXHAUSTED),
         (errors.Unavailable, grpc.StatusCode.UNAVAILABLE),
         (errors.DeadlineExceeded, grpc.StatusCode.DEADLINE_EXCEEDED),
+        (errors.Unimplemented, grpc.StatusCode.UNIMPLEMENTED),
     ],
 )
 def test_each_error_has_its_status_and_carries_its_reason(
@@ -104,3 +105,24 @@ def test_an_upstream_that_nobody_reached_is_unavailable() -> None:
 def test_an_upstreams_own_failure_is_not_passed_on() -> None:
     failed = as_received(errors.to_status(RuntimeError("bug")))
     assert errors.from_rpc_error(failed) is None
+
+
+def test_long_texts_are_cut_so_that_they_fit_into_headers() -> None:
+    raised = errors.InvalidArgument("X", "ü" * 20_000, field="f" * 20_000)
+    status = errors.to_status(raised)
+    assert len(status.SerializeToString()) < 3_000
+    assert status.message.endswith("…")
+    assert len(status.message.encode()) <= 800
+
+
+def test_a_retry_waits_at_least_as_long_as_was_said_and_not_all_wait_alike() -> None:
+    busy = errors.ResourceExhausted("OVERLOADED", "busy", retry_after_s=0.2)
+    waits = {errors.retry_pushback_ms(busy) for _ in range(50)}
+    assert len(waits) > 10
+    assert all(wait is not None and 200 <= wait <= 300 for wait in waits)
+
+
+def test_what_does_not_fit_is_not_to_be_tried_again_and_other_errors_say_nothing() -> None:
+    assert errors.retry_pushback_ms(errors.ResourceExhausted("STORE_FULL", "full")) == -1
+    assert errors.retry_pushback_ms(errors.Unavailable("STORE_UNAVAILABLE", "down")) is None
+    assert errors.retry_pushback_ms(RuntimeError()) is None

@@ -4,12 +4,13 @@ from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callab
 from typing import TypeAlias, TypeVar
 
 import grpc
+from google.protobuf.message import Message
 
-from groundswell.client.errors import GroundswellError, from_call, from_rpc_error
+from groundswell.client.errors import GroundswellError, check_size, from_call, from_rpc_error
 from groundswell.common.v1 import event_pb2
 from groundswell.profile.v1 import event_service_pb2 as events_pb2
 
-Request = TypeVar("Request")
+Request = TypeVar("Request", bound=Message)
 Response = TypeVar("Response")
 
 AnyEvents: TypeAlias = Iterable[event_pb2.Event] | AsyncIterable[event_pb2.Event]
@@ -25,6 +26,7 @@ async def call(
     default_s: float,
 ) -> Response:
     """The answer of a call. Raises GroundswellError."""
+    check_size(request)
     try:
         return await method(request, timeout=default_s if timeout is None else timeout)
     except grpc.aio.AioRpcError as error:

@@ -1,9 +1,11 @@
 """Where the services are, how long a call may take, and how a channel behaves."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-# Every call of the contract that is safe to retry, which gRPC does by itself when nobody answers.
+# Every cheap call of the contract that is safe to retry, which gRPC does by itself when nobody
+# answers, or when a server that is too busy says when to come back.
 # Left out: WatchItems, which the client resumes from its revision, and ImportEvents, whose caller
 # goes on after the last batch that was answered.
 _RETRIED = {
@@ -20,15 +22,22 @@ _RETRIED = {
         "BatchGetProfiles",
         "RefreshProfiles",
     ),
-    "groundswell.profile.v1.TextService": ("EncodeTexts", "PredictInterests"),
-    "groundswell.ranker.v1.RankerService": (
-        "Recommend",
-        "BatchRecommend",
-        "SimilarItems",
-        "GetInterests",
-    ),
+    "groundswell.profile.v1.TextService": ("PredictInterests",),
+    "groundswell.ranker.v1.RankerService": ("Recommend", "SimilarItems", "GetInterests"),
     "groundswell.session.v1.SessionService": ("RecordEvents", "EncodeSession"),
 }
+# Calls that each cost as much as hundreds of the others: one more try, after a longer wait.
+_RETRIED_ONCE = {
+    "groundswell.profile.v1.TextService": ("EncodeTexts",),
+    "groundswell.ranker.v1.RankerService": ("BatchRecommend",),
+}
+# RESOURCE_EXHAUSTED: servers of the suite say with it when to try again, or never to.
+_RETRIED_STATUSES = ["UNAVAILABLE", "RESOURCE_EXHAUSTED"]
+# A failure takes one token, a success gives a tenth back; without half of the tokens nothing is
+# tried again. So an outage costs a few more calls at its start, and a tenth of them later.
+_RETRY_THROTTLING = {"maxTokens": 10, "tokenRatio": 0.1}
+
+# Servers of the suite send less; a proxy or an earlier release may not.
 MAX_ANSWER_BYTES = 64 * 1024 * 1024
 
 
@@ -73,21 +82,27 @@ def channel_options() -> list[tuple[str, int | str]]:
 
 
 def _service_config() -> str:
-    names = [
-        {"service": service, "method": method}
-        for service, methods in _RETRIED.items()
-        for method in methods
-    ]
-    retry = {
+    often = {
         "maxAttempts": 4,
         "initialBackoff": "0.1s",
         "maxBackoff": "1s",
         "backoffMultiplier": 2,
-        "retryableStatusCodes": ["UNAVAILABLE"],
+        "retryableStatusCodes": _RETRIED_STATUSES,
     }
+    once = {**often, "maxAttempts": 2, "initialBackoff": "1s"}
     return json.dumps(
         {
             "loadBalancingConfig": [{"round_robin": {}}],
-            "methodConfig": [{"name": names, "retryPolicy": retry}],
+            "methodConfig": [
+                {"name": _names(_RETRIED), "retryPolicy": often},
+                {"name": _names(_RETRIED_ONCE), "retryPolicy": once},
+            ],
+            "retryThrottling": _RETRY_THROTTLING,
         }
     )
+
+
+def _names(methods: Mapping[str, tuple[str, ...]]) -> list[dict[str, str]]:
+    return [
+        {"service": service, "method": name} for service, names in methods.items() for name in names
+    ]

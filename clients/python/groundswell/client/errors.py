@@ -6,7 +6,14 @@ from typing import Any, NamedTuple
 
 import grpc
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+from google.protobuf.message import Message
 
+# The contract's limit of one request.
+MAX_REQUEST_BYTES = 4 * 1024 * 1024
+TOO_LARGE = "MESSAGE_TOO_LARGE"
+
+# How gRPC itself, which knows no reasons, words a message that is too large.
+_GRPC_TOO_LARGE = "message larger than max"
 _DETAILS_KEY = "grpc-status-details-bin"
 _FIELD = descriptor_pb2.FieldDescriptorProto
 
@@ -50,7 +57,8 @@ class GroundswellError(Exception):
     """A call that failed.
 
     `status` is the canonical status. `reason` is the contract's stable UPPER_SNAKE reason, such as
-    ITEM_NOT_FOUND; empty when nobody of the suite answered (no connection, a deadline).
+    ITEM_NOT_FOUND; empty when nobody of the suite answered (no connection, a deadline). A message
+    that is too large has MESSAGE_TOO_LARGE, whoever refused it: gRPC, a server, or this client.
     `violations` name the fields that are wrong; `retry_after_s` says when trying again may help,
     None when the server did not say.
     """
@@ -90,6 +98,8 @@ def from_call(
             case "google.rpc.RetryInfo":
                 delay = _message("RetryInfo").FromString(detail.value).retry_delay
                 retry_after_s = delay.seconds + delay.nanos / 1e9
+    if not packed and _GRPC_TOO_LARGE in (message or ""):
+        reason = TOO_LARGE
     return GroundswellError(
         status,
         message or "",
@@ -102,6 +112,18 @@ def from_call(
 def from_rpc_error(error: grpc.RpcError) -> GroundswellError:
     """The error of a call that raised, sync or aio."""
     return from_call(error.code(), error.details(), error.trailing_metadata())
+
+
+def check_size(request: Message) -> None:
+    """Raise GroundswellError (MESSAGE_TOO_LARGE) when a request is larger than servers take."""
+    size = request.ByteSize()
+    if size > MAX_REQUEST_BYTES:
+        raise GroundswellError(
+            grpc.StatusCode.INVALID_ARGUMENT,
+            f"the request is {size:,} bytes long; at most {MAX_REQUEST_BYTES:,} are taken: send "
+            "less at once",
+            reason=TOO_LARGE,
+        )
 
 
 def _message(name: str) -> Any:

@@ -3,6 +3,10 @@
 import random
 import time
 
+import grpc
+
+from groundswell.client.errors import GroundswellError
+
 FIRST_WAIT_S = 0.1
 LONGEST_WAIT_S = 5.0
 
@@ -20,8 +24,11 @@ class Backoff:
         self._failing_since = None
         self._wait_s = FIRST_WAIT_S
 
-    def next_wait_s(self) -> float | None:
-        """How long to wait after a failure; None when it is time to give up."""
+    def next_wait_s(self, at_least_s: float | None = None) -> float | None:
+        """How long to wait after a failure; None when it is time to give up.
+
+        `at_least_s` is what the server asked for, None when it did not.
+        """
         now = time.monotonic()
         if self._failing_since is None:
             self._failing_since = now
@@ -29,4 +36,9 @@ class Backoff:
             return None
         wait_s = self._wait_s * random.uniform(0.5, 1.0)
         self._wait_s = min(LONGEST_WAIT_S, 2 * self._wait_s)
-        return wait_s
+        return wait_s if at_least_s is None else max(at_least_s, wait_s)
+
+
+def may_resume(error: GroundswellError) -> bool:
+    """Whether a watch that ended so can be taken up again: nobody answered, or all are busy."""
+    return error.status is grpc.StatusCode.UNAVAILABLE or error.retry_after_s is not None

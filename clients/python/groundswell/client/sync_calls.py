@@ -4,12 +4,13 @@ from collections.abc import Callable, Generator, Iterator
 from typing import Protocol, TypeVar
 
 import grpc
+from google.protobuf.message import Message
 
-from groundswell.client.errors import from_rpc_error
+from groundswell.client.errors import check_size, from_rpc_error
 from groundswell.client.requests import Events, event_batches
 from groundswell.profile.v1 import event_service_pb2 as events_pb2
 
-Request = TypeVar("Request")
+Request = TypeVar("Request", bound=Message)
 Response = TypeVar("Response")
 Answer = TypeVar("Answer", covariant=True)
 
@@ -29,6 +30,7 @@ def call(
     default_s: float,
 ) -> Response:
     """The answer of a call. Raises GroundswellError."""
+    check_size(request)
     try:
         return method(request, timeout=default_s if timeout is None else timeout)
     except grpc.RpcError as error:

@@ -10,7 +10,7 @@ import grpc
 from groundswell.client import requests
 from groundswell.client.channels import Deadlines
 from groundswell.client.errors import GroundswellError
-from groundswell.client.retries import Backoff
+from groundswell.client.retries import Backoff, may_resume
 from groundswell.client.sync_calls import RequestBatches, call, stream
 from groundswell.common.v1 import event_pb2, item_pb2
 from groundswell.profile.v1 import catalogue_service_pb2 as catalogue_pb2
@@ -134,8 +134,8 @@ class ProfileCalls:
                         backoff.worked()
                         yield changes
             except GroundswellError as error:
-                wait_s = backoff.next_wait_s()
-                if error.status is not grpc.StatusCode.UNAVAILABLE or wait_s is None:
+                wait_s = backoff.next_wait_s(error.retry_after_s)
+                if not may_resume(error) or wait_s is None:
                     raise
                 time.sleep(wait_s)
 
