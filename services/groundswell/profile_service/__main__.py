@@ -72,7 +72,9 @@ async def main(settings: ProfileSettings) -> None:
         catalogue_service_pb2_grpc.add_CatalogueServiceServicer_to_server(
             CatalogueServicer(catalogue, bundles), server
         )
-        text_service_pb2_grpc.add_TextServiceServicer_to_server(TextServicer(bundles), server)
+        text_service_pb2_grpc.add_TextServiceServicer_to_server(
+            TextServicer(bundles, settings), server
+        )
         model_service_pb2_grpc.add_ModelServiceServicer_to_server(
             ModelServicer(bundles.served, bundles.loaded_ids), server
         )

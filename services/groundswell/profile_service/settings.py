@@ -46,6 +46,10 @@ class ProfileSettings(ServingSettings):
     """How many profiles one run of the head computes at most."""
     max_queue: Annotated[int, Field(ge=1)] = 1024
     """How many may wait for a model before calls are refused."""
+    encode_texts_timeout_s: Annotated[float, Field(gt=0, le=3600)] = 30.0
+    """How long EncodeTexts may take whose client set no deadline: 64 long texts take seconds."""
+    predict_interests_timeout_s: Annotated[float, Field(gt=0, le=3600)] = 2.0
+    """The same for PredictInterests, which reads one text."""
 
     @property
     def is_sqlite(self) -> bool:

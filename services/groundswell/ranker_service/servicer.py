@@ -29,6 +29,7 @@ from groundswell.ranker_service.fusion import AlphaSource
 from groundswell.ranker_service.recommender import Answer, Ask, Recommender
 from groundswell.ranker_service.requests import DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE, RequestReader
 from groundswell.ranker_service.settings import RankerSettings
+from groundswell.serving.deadlines import call_timeout, time_left_s
 from groundswell.serving.errors import FailedPrecondition, NotFound
 from groundswell.serving.validation import check_item_id, check_page_size
 
@@ -97,7 +98,7 @@ class RankerServicer(RankerServiceServicer):
     async def SimilarItems(
         self,
         request: SimilarItemsRequest,
-        context: grpc.aio.ServicerContext[SimilarItemsRequest, SimilarItemsResponse],  # noqa: ARG002 - gRPC's signature
+        context: grpc.aio.ServicerContext[SimilarItemsRequest, SimilarItemsResponse],
     ) -> SimilarItemsResponse:
         """Find an item's neighbours."""
         check_item_id(request.item_id)
@@ -108,7 +109,8 @@ class RankerServicer(RankerServiceServicer):
             raise NotFound(
                 "ITEM_NOT_FOUND", "item_id names no item of the catalogue", field="item_id"
             )
-        hits = await engine.similar(item_no, k, request.filter)
+        async with call_timeout(context, self._settings.recommend_timeout_s):
+            hits = await engine.similar(item_no, k, request.filter)
         found = zip(hits.ids.tolist(), hits.scores.tolist(), strict=True)
         items = [_similar_item(engine, number, cosine) for number, cosine in found]
         return SimilarItemsResponse(
@@ -124,8 +126,7 @@ class RankerServicer(RankerServiceServicer):
     ) -> list[Answer]:
         """Answer within the caller's deadline, of which the services get their share."""
         engine = self._bundles.current()
-        remaining_s = context.time_remaining()
-        timeout_s = default_timeout_s if remaining_s is None else max(remaining_s, 0.0)
+        timeout_s = time_left_s(context, default_timeout_s)
         gather_s = min(self._settings.upstream_timeout_s, self._settings.upstream_share * timeout_s)
         async with asyncio.timeout(timeout_s):
             return await self._recommender.answer(engine, asks, gather_s)

@@ -9,6 +9,8 @@ from groundswell.common.v1.item_pb2 import Interest
 from groundswell.profile.v1 import text_service_pb2 as pb
 from groundswell.profile.v1.text_service_pb2_grpc import TextServiceServicer
 from groundswell.profile_service.bundles import LoadedBundles
+from groundswell.profile_service.settings import ProfileSettings
+from groundswell.serving.deadlines import call_timeout
 from groundswell.serving.errors import InvalidArgument
 from groundswell.serving.validation import id_problem
 from groundswell.serving.vectors import vector_to_proto
@@ -21,13 +23,14 @@ MAX_UNKNOWN_SHARE = 0.5
 class TextServicer(TextServiceServicer):
     """The contract is in text_service.proto."""
 
-    def __init__(self, bundles: LoadedBundles) -> None:
+    def __init__(self, bundles: LoadedBundles, settings: ProfileSettings) -> None:
         self._bundles = bundles
+        self._settings = settings
 
     async def EncodeTexts(
         self,
         request: pb.EncodeTextsRequest,
-        context: grpc.aio.ServicerContext[pb.EncodeTextsRequest, pb.EncodeTextsResponse],  # noqa: ARG002 - gRPC's signature
+        context: grpc.aio.ServicerContext[pb.EncodeTextsRequest, pb.EncodeTextsResponse],
     ) -> pb.EncodeTextsResponse:
         """Encode texts into the item space."""
         texts = request.texts
@@ -37,10 +40,11 @@ class TextServicer(TextServiceServicer):
         for index, text in enumerate(texts):
             _check_text(text, f"texts[{index}]", "TEXTS_INVALID")
         models = self._bundles.get(request.bundle_id)
-        encoded = await asyncio.gather(*(models.encode_text(text) for text in texts))
-        vectors = await models.item_vectors(
-            np.stack([e.vector for e in encoded]), np.full(len(encoded), -1, np.int64)
-        )
+        async with call_timeout(context, self._settings.encode_texts_timeout_s):
+            encoded = await asyncio.gather(*(models.encode_text(text) for text in texts))
+            vectors = await models.item_vectors(
+                np.stack([e.vector for e in encoded]), np.full(len(encoded), -1, np.int64)
+            )
         return pb.EncodeTextsResponse(
             vectors=[vector_to_proto(vector, models.id) for vector in vectors],
             unknown_shares=[e.unknown_share for e in encoded],
@@ -49,17 +53,18 @@ class TextServicer(TextServiceServicer):
     async def PredictInterests(
         self,
         request: pb.PredictInterestsRequest,
-        context: grpc.aio.ServicerContext[pb.PredictInterestsRequest, pb.PredictInterestsResponse],  # noqa: ARG002
+        context: grpc.aio.ServicerContext[pb.PredictInterestsRequest, pb.PredictInterestsResponse],
     ) -> pb.PredictInterestsResponse:
         """Say what a text is about."""
         _check_text(request.text, "text", "TEXT_INVALID")
         models = self._bundles.get("")
-        encoded = await models.encode_text(request.text)
+        async with call_timeout(context, self._settings.predict_interests_timeout_s):
+            encoded = await models.encode_text(request.text)
+            probabilities = await models.interests(encoded.vector)
         if encoded.unknown_share > MAX_UNKNOWN_SHARE:
             share = f"{encoded.unknown_share:.0%}"
             message = f"text: the encoder does not know {share} of its tokens"
             raise InvalidArgument("TEXT_UNKNOWN", message, field="text")
-        probabilities = await models.interests(encoded.vector)
         order = np.argsort(-probabilities, kind="stable")
         categories = models.manifest.categories
         return pb.PredictInterestsResponse(
