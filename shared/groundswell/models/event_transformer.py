@@ -103,7 +103,10 @@ class _Block(nn.Module):
         B, T, w = x_BTw.shape
         qkv = self.qkv(x_BTw).reshape(B, T, 3, self.num_heads, w // self.num_heads)
         q_BHTK, k_BHTK, v_BHTK = qkv.permute(2, 0, 3, 1, 4).unbind(0)
-        bias_HTT = self.distance(distance_TT.clamp(min=0)).permute(2, 0, 1)
+        # A longer window than the model was made for, such as an exporter's example, reads what is
+        # far away as the farthest that it knows.
+        farthest = self.distance.num_embeddings - 1
+        bias_HTT = self.distance(distance_TT.clamp(0, farthest)).permute(2, 0, 1)
         bias_HTT = bias_HTT.masked_fill(distance_TT < 0, float("-inf"))
         scores_BHTT = q_BHTK @ k_BHTK.transpose(-1, -2) * (w // self.num_heads) ** -0.5
         weights_BHTT = F.softmax(scores_BHTT + bias_HTT, -1)

@@ -8,10 +8,11 @@ from functools import partial
 import grpc
 
 from groundswell.client import requests
-from groundswell.client.aio_calls import AnyEvents, call, import_batches, stream
+from groundswell.client.aio_calls import call, stream
+from groundswell.client.aio_import import AnyEvents, import_batches
 from groundswell.client.channels import Deadlines
 from groundswell.client.errors import GroundswellError
-from groundswell.client.retries import Backoff, may_resume
+from groundswell.client.retries import Reopening
 from groundswell.common.v1 import event_pb2, item_pb2
 from groundswell.profile.v1 import catalogue_service_pb2 as catalogue_pb2
 from groundswell.profile.v1 import event_service_pb2 as events_pb2
@@ -62,15 +63,24 @@ class AsyncProfileCalls:
         *,
         batch_size: int = requests.MAX_EVENTS,
         timeout: float | None = None,
+        give_up_s: float = requests.STREAM_GIVE_UP_S,
     ) -> AsyncIterator[events_pb2.ImportEventsResponse]:
         """Store a whole log: one answer per batch of `batch_size` events, once it is committed.
 
-        After a failure go on from the first event that was not answered; sending some again does
-        no harm. `timeout` is for the whole log.
+        A connection that breaks on the way is opened again, and the import goes on from the first
+        batch that was not answered; that one may have been stored, and counts as duplicate then.
+        After `give_up_s` without an answer it raises. After a failure go on from the first event
+        that was not answered; sending some again does no harm. `timeout` is for the whole log.
         """
         seconds = self._deadlines.stream_s if timeout is None else timeout
-        started = self._events.ImportEvents(timeout=seconds)
-        async with aclosing(import_batches(started, events, batch_size)) as answers:
+        answers = import_batches(
+            lambda left_s: self._events.ImportEvents(timeout=left_s),
+            events,
+            batch_size,
+            seconds,
+            give_up_s,
+        )
+        async with aclosing(answers):
             async for answer in answers:
                 yield answer
 
@@ -115,14 +125,14 @@ class AsyncProfileCalls:
         *,
         bundle_id: str = "",
         with_content: bool = True,
-        give_up_s: float = requests.WATCH_GIVE_UP_S,
+        give_up_s: float = requests.STREAM_GIVE_UP_S,
     ) -> AsyncIterator[catalogue_pb2.WatchItemsResponse]:
         """Follow the catalogue from a revision on, without end; nothing is missed.
 
         When the connection breaks the watch goes on from the last revision; after `give_up_s`
         without an answer it raises.
         """
-        backoff = Backoff(give_up_s)
+        reopening = Reopening(give_up_s, from_first=True)
         revision = since_revision
         while True:
             request = requests.watch_request(revision, bundle_id, with_content)
@@ -131,13 +141,10 @@ class AsyncProfileCalls:
                 async with aclosing(watched) as answers:
                     async for changes in answers:
                         revision = changes.revision
-                        backoff.worked()
+                        reopening.answered()
                         yield changes
             except GroundswellError as error:
-                wait_s = backoff.next_wait_s(error.retry_after_s)
-                if not may_resume(error) or wait_s is None:
-                    raise
-                await asyncio.sleep(wait_s)
+                await asyncio.sleep(reopening.wait_s(error))
 
     # --- profiles
 
@@ -172,14 +179,21 @@ class AsyncProfileCalls:
         """Wait until the encoder has covered all that is stored now, with its progress.
 
         Without users: everyone and every item that waits. It ends when nothing is left to do.
+        When the connection breaks it goes on with what is left by then.
         """
         request = profile_pb2.RefreshProfilesRequest(user_ids=user_ids)
         seconds = self._deadlines.stream_s if timeout is None else timeout
-        async with aclosing(
-            stream(lambda: self._profiles.RefreshProfiles(request, timeout=seconds))
-        ) as answers:
-            async for answer in answers:
-                yield answer
+        reopening = Reopening(requests.STREAM_GIVE_UP_S, seconds)
+        while True:
+            start = partial(self._profiles.RefreshProfiles, request, timeout=reopening.left_s)
+            try:
+                async with aclosing(stream(start)) as answers:
+                    async for answer in answers:
+                        reopening.answered()
+                        yield answer
+                return
+            except GroundswellError as error:
+                await asyncio.sleep(reopening.wait_s(error))
 
     # --- texts
 

@@ -22,8 +22,8 @@ OfSubject = TypeVar(
 
 # The contract's limit of one batch.
 MAX_EVENTS = 1_000
-# A watch that nobody answered for so long raises.
-WATCH_GIVE_UP_S = 60.0
+# A stream that broke, and that nobody answered again for so long, raises.
+STREAM_GIVE_UP_S = 60.0
 
 
 class RecommendOptions(TypedDict, total=False):

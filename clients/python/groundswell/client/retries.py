@@ -1,5 +1,6 @@
-"""When a watch that was cut off is taken up again."""
+"""When a stream that was cut off is opened again."""
 
+import math
 import random
 import time
 
@@ -40,5 +41,40 @@ class Backoff:
 
 
 def may_resume(error: GroundswellError) -> bool:
-    """Whether a watch that ended so can be taken up again: nobody answered, or all are busy."""
+    """Whether a stream that ended so can be opened again: nobody answered, or all are busy."""
     return error.status is grpc.StatusCode.UNAVAILABLE or error.retry_after_s is not None
+
+
+class Reopening:
+    """Says whether, and when, a stream that ended with an error is opened again.
+
+    It is when `may_resume` says so: mostly the server closed the connection because it was old.
+    What never gave an answer is not, unless `from_first` says so: a wrong address must be told at
+    once. `timeout_s` is for all streams together.
+    """
+
+    def __init__(
+        self, give_up_s: float, timeout_s: float = math.inf, *, from_first: bool = False
+    ) -> None:
+        self._backoff = Backoff(give_up_s)
+        self._deadline = time.monotonic() + timeout_s
+        self._may_reopen = from_first
+
+    @property
+    def left_s(self) -> float:
+        """What is left of the timeout."""
+        return self._deadline - time.monotonic()
+
+    def answered(self) -> None:
+        """There was an answer."""
+        self._may_reopen = True
+        self._backoff.worked()
+
+    def wait_s(self, error: GroundswellError) -> float:
+        """How long to wait before the next stream. Raises the error when there is to be none."""
+        wait_s = None
+        if self._may_reopen and may_resume(error):
+            wait_s = self._backoff.next_wait_s(error.retry_after_s)
+        if wait_s is None or wait_s >= self.left_s:
+            raise error
+        return wait_s

@@ -7,8 +7,6 @@ import grpc
 from google.protobuf.message import Message
 
 from groundswell.client.errors import check_size, from_rpc_error
-from groundswell.client.requests import Events, event_batches
-from groundswell.profile.v1 import event_service_pb2 as events_pb2
 
 Request = TypeVar("Request", bound=Message)
 Response = TypeVar("Response")
@@ -46,21 +44,3 @@ def stream(start: Callable[[], StreamOfAnswers[Response]]) -> Generator[Response
         raise from_rpc_error(error) from error
     finally:
         answers.cancel()
-
-
-class RequestBatches:
-    """The requests of an import; remembers what the caller's own events raised.
-
-    gRPC reads them in a thread of its own and would only cancel the call.
-    """
-
-    def __init__(self, events: Events, size: int) -> None:
-        self.error: Exception | None = None
-        self._batches = event_batches(events, size)
-
-    def __iter__(self) -> Iterator[events_pb2.ImportEventsRequest]:
-        try:
-            yield from self._batches
-        except Exception as error:
-            self.error = error
-            raise
