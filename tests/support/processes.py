@@ -125,7 +125,8 @@ def wait_serving(address: str, service: str = "", timeout: float = 30.0) -> None
     last = "no answer"
     # A channel of its own per try: a refused connection would make one channel wait longer.
     while time.monotonic() < deadline:
-        with grpc.insecure_channel(address) as channel:
+        direct = (("grpc.enable_http_proxy", 0),)
+        with grpc.insecure_channel(address, options=direct) as channel:
             try:
                 answer = health_pb2_grpc.HealthStub(channel).Check(
                     health_pb2.HealthCheckRequest(service=service), timeout=1.0

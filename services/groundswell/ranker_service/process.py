@@ -26,8 +26,8 @@ _log = structlog.get_logger(__name__)
 
 async def main(settings: RankerSettings) -> None:
     """Serve until the process is told to end."""
-    profile = open_channel(settings.profile_address)
-    session = open_channel(settings.session_address)
+    profile = open_channel(settings.profile_address, http_proxy=settings.http_proxy)
+    session = open_channel(settings.session_address, http_proxy=settings.http_proxy)
     seen = SeenCache(settings.seen_mask, settings.max_seen_items)
     upstreams = Upstreams(profile, session, seen, max_calls=settings.max_upstream_calls)
     bundles = LoadedBundles(profile, upstreams, settings)

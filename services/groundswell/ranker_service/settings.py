@@ -19,6 +19,9 @@ class RankerSettings(ServingSettings):
     """Where the profile service listens, as a gRPC target."""
     session_address: str = "127.0.0.1:50052"
     """Where the session service listens, as a gRPC target."""
+    http_proxy: bool = False
+    """Whether calls to the other services go by the proxy that `http_proxy` of the environment
+    names; not by default, since they mostly stay in one network."""
     recommend_timeout_s: Seconds = 1.0
     """How long a call may take whose client set no deadline."""
     batch_timeout_s: Seconds = 10.0

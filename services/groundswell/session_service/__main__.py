@@ -26,7 +26,7 @@ _log = structlog.get_logger(__name__)
 
 async def main(settings: SessionSettings) -> None:
     """Serve until the process is told to end."""
-    profile = open_channel(settings.profile_address)
+    profile = open_channel(settings.profile_address, http_proxy=settings.http_proxy)
     bundles = LoadedBundles(profile, settings)
     store = BundleStore(settings.bundles)
     follower = BundleFollower(store, settings.bundle_poll_s, bundles.take, _refused)

@@ -25,14 +25,14 @@ class Linear(nn.Linear):
 
 
 class Dropout(nn.Dropout):
-    """`nn.Dropout` that draws a byte a value: `p` is rounded to a 256th.
+    """`nn.Dropout` that draws a byte a value: `p` is rounded to a 256th, below 1.
 
     Drawing the mask with `bernoulli_` takes longer on a CPU than the layer that it belongs to.
     """
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - nn.Dropout's own name
         """Any shape → the same, scaled so that the mean stays."""
-        dropped = round(self.p * _LEVELS)
+        dropped = min(round(self.p * _LEVELS), _LEVELS - 1)
         if not self.training or dropped == 0:
             return input
         words = torch.empty(-(-input.numel() // 8), dtype=torch.int64, device=input.device)

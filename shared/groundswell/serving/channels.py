@@ -21,6 +21,11 @@ _OPTIONS = (
 )
 
 
-def open_channel(target: str) -> grpc.aio.Channel:
-    """A channel to `target`, such as "127.0.0.1:50051" or "dns:///profile:50051"."""
-    return grpc.aio.insecure_channel(target, options=_OPTIONS)
+def open_channel(target: str, *, http_proxy: bool = False) -> grpc.aio.Channel:
+    """A channel to `target`, such as "127.0.0.1:50051" or "dns:///profile:50051".
+
+    With `http_proxy` it goes by the proxy that `http_proxy` of the environment names, if any. By
+    default it does not: gRPC itself would ask the proxy even for the loopback address.
+    """
+    options = (*_OPTIONS, ("grpc.enable_http_proxy", int(http_proxy)))
+    return grpc.aio.insecure_channel(target, options=options)

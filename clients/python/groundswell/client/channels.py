@@ -65,9 +65,11 @@ class Deadlines:
     stream_s: float = 3600.0
 
 
-def channel_options() -> list[tuple[str, int | str]]:
+def channel_options(*, http_proxy: bool = False) -> list[tuple[str, int | str]]:
     """The options of every channel of the client."""
     return [
+        # gRPC itself would ask the proxy of the environment even for the loopback address.
+        ("grpc.enable_http_proxy", int(http_proxy)),
         ("grpc.service_config", _service_config()),
         ("grpc.primary_user_agent", "groundswell-python"),
         # Not faster than the servers permit, which is every 10 s.

@@ -25,13 +25,18 @@ class GroundswellClient(ProfileCalls):
     Safe to use from many threads. Every call has a deadline, `timeout` in seconds where it is
     given, and raises GroundswellError. Calls that reach nobody are tried again within their
     deadline. The messages are those of the contracts in `protos/`.
+    With `http_proxy` calls go by the proxy that `http_proxy` of the environment names, if any.
     """
 
     def __init__(
-        self, targets: Targets | None = None, *, deadlines: Deadlines | None = None
+        self,
+        targets: Targets | None = None,
+        *,
+        deadlines: Deadlines | None = None,
+        http_proxy: bool = False,
     ) -> None:
         targets = targets or Targets()
-        options = channel_options()
+        options = channel_options(http_proxy=http_proxy)
         self._channels = {
             "ranker": grpc.insecure_channel(targets.ranker, options=options),
             "session": grpc.insecure_channel(targets.session, options=options),
