@@ -74,32 +74,42 @@ class EventLog:
     async def append(self, new: Sequence[NewEvent]) -> list[Outcome]:
         """Store events in one transaction and say what became of each, in their order.
 
-        Every user who got one is marked stale in the same transaction. Raises Unavailable.
+        Every user who got one is marked stale in the same transaction. Raises Unavailable
+        and ResourceExhausted.
         """
         if not new:
             return []
         keys = [self._pseudonyms.user_key(event.user_id) for event in new]
-        async with self._database.write() as connection:
-            numbers = await statements.item_numbers(connection, {e.content.item_id for e in new})
-            batch = _Batch(numbers)
-            await batch.load(connection, keys, new)
-            outcomes = [batch.take(key, event) for key, event in zip(keys, new, strict=True)]
-            await statements.insert_events(connection, batch.rows)
-            await self._stale.mark(connection, batch.marks())
-        if batch.rows:
+        outcomes = await self._database.write(lambda c: self._append(c, keys, new))
+        if any(outcome.status is Status.ACCEPTED for outcome in outcomes):
             self._signals.work.notify()
+        return outcomes
+
+    async def _append(
+        self, connection: DatabaseConnection, keys: Sequence[bytes], new: Sequence[NewEvent]
+    ) -> list[Outcome]:
+        numbers = await statements.item_numbers(connection, {e.content.item_id for e in new})
+        batch = _Batch(numbers)
+        await batch.load(connection, keys, new)
+        outcomes = [batch.take(key, event) for key, event in zip(keys, new, strict=True)]
+        await statements.insert_events(connection, batch.rows)
+        await self._stale.mark(connection, batch.marks())
         return outcomes
 
     async def list(self, user_id: str, before: OrderKey | None, limit: int) -> Page:
         """Return a user's events, newest first; none of a user who is not known."""
         key = self._pseudonyms.user_key(user_id)
-        async with self._database.read() as connection:
-            found = await statements.find_users(connection, [key])
-            if key not in found:
-                return Page([], 0)
-            user_no, last_sequence = found[key]
-            events = await statements.list_events(connection, user_no, before, limit)
-        return Page(events, last_sequence)
+        return await self._database.read(lambda c: _page(c, key, before, limit))
+
+
+async def _page(
+    connection: DatabaseConnection, key: bytes, before: OrderKey | None, limit: int
+) -> Page:
+    found = await statements.find_users(connection, [key])
+    if key not in found:
+        return Page([], 0)
+    user_no, last_sequence = found[key]
+    return Page(await statements.list_events(connection, user_no, before, limit), last_sequence)
 
 
 class _Batch:

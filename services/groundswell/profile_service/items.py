@@ -2,11 +2,13 @@
 
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import NamedTuple
 
 from groundswell.features.text import item_text
 from groundswell.profile_service.signals import Signals
 from groundswell.profile_service.store import items as statements
-from groundswell.profile_service.store.database import Database
+from groundswell.profile_service.store.database import Database, DatabaseConnection
 from groundswell.profile_service.store.items import Attribute, ItemContent, KnownItem
 from groundswell.profile_service.store.work import WorkList
 from groundswell.profile_service.tables import stale_items
@@ -40,54 +42,23 @@ class Catalogue:
         vector and waits for the encoder. Raises InvalidArgument (ATTRIBUTES_INVALID) for an
         attribute of another kind than before.
         """
-        async with self._database.write() as connection:
-            revision = await statements.lock_revision(connection)
-            await statements.add_attribute_kinds(
-                connection,
-                _new_kinds(contents, await statements.attribute_kind_table(connection)),
-            )
-            ids = [content.item_id for content in contents]
-            known = await statements.find_items(connection, ids)
-            new = [c for c in contents if c.item_id not in known]
-            changed = [c for c in contents if c.item_id in known and _differs(c, known[c.item_id])]
-            new_revisions = range(revision + 1, revision + 1 + len(new))
-            revision += len(new) + len(changed)
-            changed_revisions = range(revision + 1 - len(changed), revision + 1)
-            numbers = {item_id: item.item_no for item_id, item in known.items()}
-            numbers |= await statements.insert_items(connection, new, new_revisions)
-            await statements.update_items(connection, changed, changed_revisions)
-            rewritten = {
-                numbers[c.item_id]: r
-                for c, r in zip(changed, changed_revisions, strict=True)
-                if _text(c) != _text(known[c.item_id].content)
-            }
-            await statements.drop_texts(connection, rewritten.keys())
-            fresh = {numbers[c.item_id]: r for c, r in zip(new, new_revisions, strict=True)}
-            await self._stale.mark(connection, fresh | rewritten)
-            await statements.set_revision(connection, revision)
-        if new or changed:
+        written = await self._database.write(lambda c: self._upsert(c, contents))
+        if written.num_changed:
             self._signals.work.notify()
             self._signals.catalogue.notify()
-        return [numbers[item_id] for item_id in ids], revision
+        numbers = [written.numbers[content.item_id] for content in contents]
+        return numbers, written.revision
 
     async def delete(self, item_ids: Sequence[str]) -> tuple[int, int]:
         """Delete items; return how many were there, and the revision after."""
-        async with self._database.write() as connection:
-            revision = await statements.lock_revision(connection)
-            known = await statements.find_items(connection, item_ids)
-            numbers = [item.item_no for item in known.values() if not item.deleted]
-            revisions = {number: revision + 1 + n for n, number in enumerate(numbers)}
-            await statements.touch_items(connection, revisions, deleted=True)
-            revision += len(numbers)
-            await statements.set_revision(connection, revision)
-        if numbers:
+        num_deleted, revision = await self._database.write(lambda c: _delete(c, item_ids))
+        if num_deleted:
             self._signals.catalogue.notify()
-        return len(numbers), revision
+        return num_deleted, revision
 
     async def get(self, item_id: str) -> KnownItem:
         """Return one item. Raises NotFound (ITEM_NOT_FOUND)."""
-        async with self._database.read() as connection:
-            found = await statements.find_items(connection, [item_id])
+        found = await self._database.read(lambda c: statements.find_items(c, [item_id]))
         item = found.get(item_id)
         if item is None or item.deleted:
             raise NotFound(
@@ -97,8 +68,7 @@ class Catalogue:
 
     async def list(self, after_no: int, limit: int) -> list[KnownItem]:
         """Return items that are not deleted, by number, from just after one."""
-        async with self._database.read() as connection:
-            return await statements.list_items(connection, after_no, limit)
+        return await self._database.read(lambda c: statements.list_items(c, after_no, limit))
 
     async def watch(self, since: int, fingerprint: str) -> AsyncIterator[Changes]:
         """Yield every change after a revision, for ever; the first answer comes at once.
@@ -108,10 +78,10 @@ class Catalogue:
         first = True
         while True:
             mark = self._signals.catalogue.mark
-            async with self._database.read() as connection:
-                found = await statements.changes_since(
-                    connection, since, fingerprint, WATCH_PAGE + 1
-                )
+            look = partial(
+                statements.changes_since, since=since, fingerprint=fingerprint, limit=WATCH_PAGE + 1
+            )
+            found = await self._database.read(look)
             page = found[:WATCH_PAGE]
             caught_up = len(found) <= WATCH_PAGE
             if page or first:
@@ -120,6 +90,52 @@ class Catalogue:
             first = False
             if caught_up:
                 await self._signals.catalogue.wait(mark, self._idle_poll_s)
+
+    async def _upsert(
+        self, connection: DatabaseConnection, contents: Sequence[ItemContent]
+    ) -> "_Written":
+        revision = await statements.lock_revision(connection)
+        kinds = _new_kinds(contents, await statements.attribute_kind_table(connection))
+        await statements.add_attribute_kinds(connection, kinds)
+        known = await statements.find_items(connection, [c.item_id for c in contents])
+        new = [c for c in contents if c.item_id not in known]
+        changed = [c for c in contents if c.item_id in known and _differs(c, known[c.item_id])]
+        new_revisions = range(revision + 1, revision + 1 + len(new))
+        revision += len(new) + len(changed)
+        changed_revisions = range(revision + 1 - len(changed), revision + 1)
+        numbers = {item_id: item.item_no for item_id, item in known.items()}
+        numbers |= await statements.insert_items(connection, new, new_revisions)
+        await statements.update_items(connection, changed, changed_revisions)
+        rewritten = {
+            numbers[c.item_id]: r
+            for c, r in zip(changed, changed_revisions, strict=True)
+            if _text(c) != _text(known[c.item_id].content)
+        }
+        await statements.drop_texts(connection, rewritten.keys())
+        fresh = {numbers[c.item_id]: r for c, r in zip(new, new_revisions, strict=True)}
+        await self._stale.mark(connection, fresh | rewritten)
+        await statements.set_revision(connection, revision)
+        return _Written(numbers, len(new) + len(changed), revision)
+
+
+class _Written(NamedTuple):
+    """What became of an upsert."""
+
+    numbers: dict[str, int]
+    """Every item's number, by id."""
+    num_changed: int
+    revision: int
+
+
+async def _delete(connection: DatabaseConnection, item_ids: Sequence[str]) -> tuple[int, int]:
+    revision = await statements.lock_revision(connection)
+    known = await statements.find_items(connection, item_ids)
+    numbers = [item.item_no for item in known.values() if not item.deleted]
+    revisions = {number: revision + 1 + n for n, number in enumerate(numbers)}
+    await statements.touch_items(connection, revisions, deleted=True)
+    revision += len(numbers)
+    await statements.set_revision(connection, revision)
+    return len(numbers), revision
 
 
 def attribute_kind(value: Attribute) -> str:

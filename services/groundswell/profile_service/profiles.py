@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from groundswell.profile_service.encoder import ProfileModels
-from groundswell.profile_service.head_inputs import histories, load_histories
+from groundswell.profile_service.head_inputs import StoredHistories, histories, load_histories
 from groundswell.profile_service.store import events as event_statements
 from groundswell.profile_service.store import profiles as statements
 from groundswell.profile_service.store.database import Database, DatabaseConnection, now_us
@@ -75,6 +75,21 @@ class _Held:
     """By bundle."""
 
 
+class _Found(NamedTuple):
+    """What one look into the database finds of the users of a call."""
+
+    users: dict[bytes, tuple[int, int]]
+    """(user_no, last_sequence) by key."""
+    rows: dict[int, Any]
+    """What their profiles cover."""
+    held: dict[int, _Held]
+    vectors: dict[int, NDArray[np.float32]]
+    """The held vectors that are right."""
+    stored: StoredHistories
+    """What the others are computed from."""
+    revision: int
+
+
 class Profiles:
     """Reads profiles. The head runs at read time, on what the worker stored."""
 
@@ -90,29 +105,21 @@ class Profiles:
         Raises Unavailable, and ResourceExhausted when too many wait for the head.
         """
         keys = [self._pseudonyms.user_key(user_id) for user_id in user_ids]
-        async with self._database.read() as connection:
-            users = await event_statements.find_users(connection, keys)
-            numbers = {number for number, _ in users.values()}
-            rows = await statements.covered_profiles(connection, numbers, models.spec)
-            held = {number: self._hold(number) for number in numbers}
-            await self._load_seen(connection, dict(users.values()), held)
-            revision = max((row.catalogue_revision for row in rows.values()), default=0)
-            await models.contexts.follow(connection, revision)
-            vectors, outdated = _held_vectors(rows, held, models)
-            stored = await load_histories(connection, outdated, models)
-        read = await histories(stored, models, revision)
+        found = await self._database.read(lambda c: self._find(c, keys, models))
+        read = await histories(found.stored, models, found.revision)
         computed = await asyncio.gather(*(models.long_vector(history) for history in read.values()))
+        rows, held, vectors = found.rows, found.held, found.vectors
         for number, vector in zip(read, computed, strict=True):
             vectors[number] = vector
-            item_nos = np.unique(stored.by_user[number].recent["item_no"])
+            item_nos = np.unique(found.stored.by_user[number].recent["item_no"])
             held[number].vectors[models.id] = _HeldVector(
-                rows[number].covered_us, revision, item_nos, vector
+                rows[number].covered_us, found.revision, item_nos, vector
             )
-        found = {
+        profiles = {
             key: _profile(last, rows.get(number), held[number].seen, vectors.get(number))
-            for key, (number, last) in users.items()
+            for key, (number, last) in found.users.items()
         }
-        return [found.get(key, _UNKNOWN) for key in keys]
+        return [profiles.get(key, _UNKNOWN) for key in keys]
 
     def forget(self, bundle_id: str) -> None:
         """Drop the vectors of a bundle that is not loaded any more."""
@@ -129,24 +136,43 @@ class Profiles:
         """
         users, items = WorkList(stale_users), WorkList(stale_items)
         keys = [self._pseudonyms.user_key(user_id) for user_id in user_ids]
-        async with self._database.read() as connection:
+
+        async def begin(connection: DatabaseConnection) -> tuple[list[int] | None, int]:
             known = await event_statements.find_users(connection, keys)
-            numbers = [number for number, _ in known.values()] if keys else None
             # The clock of the process that marked them may be ahead of this one's.
             marks = [await work.newest_mark(connection) for work in (users, items)]
-        until_us = max(now_us(), *marks)
+            return [number for number, _ in known.values()] if keys else None, max(marks)
+
+        async def look(connection: DatabaseConnection) -> Progress:
+            return Progress(
+                await users.count(connection, until_us, numbers, max_attempts),
+                0 if keys else await items.count(connection, until_us, None, max_attempts),
+            )
+
+        numbers, newest_us = await self._database.read(begin)
+        until_us = max(now_us(), newest_us)
         last: Progress | None = None
         while last is None or any(last):
-            async with self._database.read() as connection:
-                left = Progress(
-                    await users.count(connection, until_us, numbers, max_attempts),
-                    0 if keys else await items.count(connection, until_us, None, max_attempts),
-                )
+            left = await self._database.read(look)
             if left != last:
                 yield left
             last = left
             if any(left):
                 await asyncio.sleep(_REFRESH_POLL_S)
+
+    async def _find(
+        self, connection: DatabaseConnection, keys: Sequence[bytes], models: ProfileModels
+    ) -> "_Found":
+        users = await event_statements.find_users(connection, keys)
+        numbers = {number for number, _ in users.values()}
+        rows = await statements.covered_profiles(connection, numbers, models.spec)
+        held = {number: self._hold(number) for number in numbers}
+        await self._load_seen(connection, dict(users.values()), held)
+        revision = max((row.catalogue_revision for row in rows.values()), default=0)
+        await models.contexts.follow(connection, revision)
+        vectors, outdated = _held_vectors(rows, held, models)
+        stored = await load_histories(connection, outdated, models)
+        return _Found(users, rows, held, vectors, stored, revision)
 
     def _hold(self, number: int) -> _Held:
         held = self._held.setdefault(number, _Held())

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -26,6 +27,7 @@ from groundswell.profile_service.store import items as item_statements
 from groundswell.profile_service.store import profiles as profile_statements
 from groundswell.profile_service.store.database import Database, DatabaseConnection
 from groundswell.profile_service.store.events import OrderKey
+from groundswell.profile_service.store.items import KnownItem
 from groundswell.profile_service.store.profiles import Spec
 from groundswell.profile_service.store.work import Claim, WorkList
 from groundswell.profile_service.tables import stale_items, stale_users
@@ -96,8 +98,9 @@ class Worker:
             (self._items, settings.worker_items, self._encode_items),
             (self._users, settings.worker_users, self._encode_users),
         ):
-            async with self._database.write() as connection:
-                claim = await work.claim(connection, limit, settings.lease_s)
+            claim = await self._database.write(
+                partial(work.claim, limit=limit, lease_s=settings.lease_s)
+            )
             if claim.versions:
                 async with self._renewed(work, claim):
                     await self._attempt(work, claim, encode)
@@ -106,16 +109,18 @@ class Worker:
 
     async def mark_uncovered(self) -> None:
         """Put everything on the lists that this encoder has never read or does not cover."""
-        async with self._database.write_long() as connection:
-            for work, uncovered in (
-                (self._items, item_statements.items_without_text(self.spec.fingerprint)),
-                (self._users, profile_statements.uncovered_users(self.spec)),
-            ):
-                if self._settings.is_sqlite:
-                    # This process is the only one, so whoever holds a claim is dead.
-                    await work.free(connection)
-                await work.mark_all(connection, uncovered)
+        await self._database.write(self._mark_uncovered)
         self._signals.work.notify()
+
+    async def _mark_uncovered(self, connection: DatabaseConnection) -> None:
+        for work, uncovered in (
+            (self._items, item_statements.items_without_text(self.spec.fingerprint)),
+            (self._users, profile_statements.uncovered_users(self.spec)),
+        ):
+            if self._settings.is_sqlite:
+                # This process is the only one, so whoever holds a claim is dead.
+                await work.free(connection)
+            await work.mark_all(connection, uncovered)
 
     async def _attempt(self, work: WorkList, claim: Claim, encode: Any) -> None:
         try:
@@ -155,12 +160,11 @@ class Worker:
         while True:
             await asyncio.sleep(self._settings.lease_s / 3)
             with suppress(Unavailable):
-                async with self._database.write() as connection:
-                    await work.renew(connection, claim, self._settings.lease_s)
+                renew = partial(work.renew, claim=claim, lease_s=self._settings.lease_s)
+                await self._database.write(renew)
 
     async def _release(self, work: WorkList, claim: Claim, delay_s: float) -> None:
-        async with self._database.write() as connection:
-            await work.release(connection, claim, claim.versions, delay_s)
+        await self._database.write(lambda c: work.release(c, claim, claim.versions, delay_s))
 
     async def _encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
         loop = asyncio.get_running_loop()
@@ -175,9 +179,16 @@ class Worker:
 
     async def _encode_items(self, claim: Claim, item_nos: list[int]) -> None:
         fingerprint = self.spec.fingerprint
-        async with self._database.read() as connection:
-            items = await item_statements.items_by_number(connection, item_nos)
-            hashes = await item_statements.text_hashes(connection, item_nos, fingerprint)
+
+        async def look(
+            connection: DatabaseConnection,
+        ) -> tuple[dict[int, KnownItem], dict[int, bytes]]:
+            return (
+                await item_statements.items_by_number(connection, item_nos),
+                await item_statements.text_hashes(connection, item_nos, fingerprint),
+            )
+
+        items, hashes = await self._database.read(look)
         texts = {
             number: item_text(c.title, c.categories, c.description)
             for number, c in ((number, item.content) for number, item in items.items())
@@ -185,32 +196,36 @@ class Worker:
         digests = {number: content_hash(text, fingerprint) for number, text in texts.items()}
         new = [number for number in texts if hashes.get(number) != digests[number]]
         vectors = await self._encode([texts[number] for number in new])
-        async with self._database.write() as connection:
-            revision = await item_statements.lock_revision(connection)
-            held = await self._items.still_held(connection, claim, item_nos)
-            # One that changed meanwhile has another text by now.
-            same = {n for n, version in held.items() if version == claim.versions[n]}
-            rows = [
-                {
-                    "item_no": number,
-                    "fingerprint": fingerprint,
-                    "content_hash": digests[number],
-                    "vector": vector.astype("<f4").tobytes(),
-                }
-                for number, vector in zip(new, vectors, strict=True)
-                if number in same
-            ]
-            await item_statements.put_texts(connection, rows)
-            revisions = {row["item_no"]: revision + 1 + n for n, row in enumerate(rows)}
-            await item_statements.touch_items(connection, revisions)
-            await item_statements.set_revision(connection, revision + len(rows))
-            await self._items.finish(connection, claim, {n: claim.versions[n] for n in held})
+        rows = [
+            {
+                "item_no": number,
+                "fingerprint": fingerprint,
+                "content_hash": digests[number],
+                "vector": vector.astype("<f4").tobytes(),
+            }
+            for number, vector in zip(new, vectors, strict=True)
+        ]
+        num_stored = await self._database.write(lambda c: self._store_items(c, claim, rows))
         self._signals.catalogue.notify()
-        count("items_encoded", amount=len(rows))
+        count("items_encoded", amount=num_stored)
+
+    async def _store_items(
+        self, connection: DatabaseConnection, claim: Claim, rows: list[dict[str, Any]]
+    ) -> int:
+        revision = await item_statements.lock_revision(connection)
+        held = await self._items.still_held(connection, claim, claim.versions)
+        # One that changed meanwhile has another text by now.
+        same = {n for n, version in held.items() if version == claim.versions[n]}
+        rows = [row for row in rows if row["item_no"] in same]
+        await item_statements.put_texts(connection, rows)
+        revisions = {row["item_no"]: revision + 1 + n for n, row in enumerate(rows)}
+        await item_statements.touch_items(connection, revisions)
+        await item_statements.set_revision(connection, revision + len(rows))
+        await self._items.finish(connection, claim, {n: claim.versions[n] for n in held})
+        return len(rows)
 
     async def _encode_users(self, claim: Claim, user_nos: list[int]) -> None:
-        async with self._database.read() as connection:
-            histories, stored = await self._cut_histories(connection, user_nos)
+        histories, stored = await self._database.read(lambda c: self._cut_histories(c, user_nos))
         new = [
             (history.user_no, chunk)
             for history in histories
@@ -222,7 +237,7 @@ class Worker:
             chunk_row(user_no, self.spec, chunk, vector)
             for (user_no, chunk), vector in zip(new, encoded, strict=True)
         ]
-        await self._store_users(claim, histories, chunk_rows)
+        await self._database.write(lambda c: self._store_users(c, claim, histories, chunk_rows))
         count("chunks_encoded", amount=len(chunk_rows))
 
     async def _cut_histories(
@@ -252,17 +267,15 @@ class Worker:
 
     async def _store_users(
         self,
+        connection: DatabaseConnection,
         claim: Claim,
         histories: list[CutHistory],
         chunk_rows: list[dict[str, Any]],
     ) -> None:
-        async with self._database.write() as connection:
-            held = await self._users.still_held(connection, claim, [h.user_no for h in histories])
-            own = [h for h in histories if h.user_no in held]
-            rows = [r for r in chunk_rows if r["user_no"] in held]
-            await profile_statements.put_chunks(connection, rows)
-            profiles = [profile_row(history, self.spec) for history in own]
-            await profile_statements.put_profiles(connection, profiles)
-            await self._users.finish(
-                connection, claim, {h.user_no: h.covered_sequence for h in own}
-            )
+        held = await self._users.still_held(connection, claim, [h.user_no for h in histories])
+        own = [h for h in histories if h.user_no in held]
+        rows = [r for r in chunk_rows if r["user_no"] in held]
+        await profile_statements.put_chunks(connection, rows)
+        profiles = [profile_row(history, self.spec) for history in own]
+        await profile_statements.put_profiles(connection, profiles)
+        await self._users.finish(connection, claim, {h.user_no: h.covered_sequence for h in own})

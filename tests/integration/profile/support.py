@@ -1,10 +1,12 @@
 """What the tests of the profile service share: its use cases in this process, and as a process."""
 
+import asyncio
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +16,7 @@ from groundswell.profile_service.events import EventLog, NewEvent, Outcome
 from groundswell.profile_service.items import Catalogue
 from groundswell.profile_service.settings import ProfileSettings
 from groundswell.profile_service.signals import Signals
-from groundswell.profile_service.store.database import Database
+from groundswell.profile_service.store.database import Database, DatabaseConnection
 from groundswell.profile_service.store.events import EventContent
 from groundswell.profile_service.store.items import Attribute, ItemContent
 from groundswell.profile_service.store.profiles import Spec
@@ -72,6 +74,42 @@ async def open_memory(url: str, bundles: Path) -> Memory:
         {"secret": SECRET, "bundles": bundles, "database_url": url}
     )
     return Memory(database, log, catalogue, signals, settings)
+
+
+def reading(database: Database) -> AbstractAsyncContextManager[DatabaseConnection]:
+    """A reading transaction that stays open for the body of `async with`."""
+    return _opened(database.read)
+
+
+def writing(database: Database) -> AbstractAsyncContextManager[DatabaseConnection]:
+    """A writing transaction that stays open for the body of `async with`."""
+    return _opened(database.write)
+
+
+@asynccontextmanager
+async def _opened(
+    run: Callable[[Callable[[DatabaseConnection], Awaitable[None]]], Awaitable[None]],
+) -> AsyncIterator[DatabaseConnection]:
+    begun: asyncio.Future[DatabaseConnection] = asyncio.get_running_loop().create_future()
+    ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    async def body(connection: DatabaseConnection) -> None:
+        begun.set_result(connection)
+        await ended
+
+    transaction = asyncio.ensure_future(run(body))
+    watched: list[asyncio.Future[Any]] = [transaction, begun]
+    await asyncio.wait(watched, return_when=asyncio.FIRST_COMPLETED)
+    if transaction.done():
+        transaction.result()
+    try:
+        yield begun.result()
+    except BaseException as error:
+        ended.set_exception(error)
+        await asyncio.gather(transaction, return_exceptions=True)
+        raise
+    ended.set_result(None)
+    await transaction
 
 
 @asynccontextmanager

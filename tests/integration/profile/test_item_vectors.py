@@ -14,7 +14,11 @@ from groundswell.profile_service import item_vectors
 from groundswell.profile_service.encoder import ProfileModels
 from groundswell.profile_service.item_vectors import ItemVectors
 from groundswell.profile_service.store.items import ItemContent, ItemText, catalogue_revision
-from tests.integration.profile.support import CountingEncoder, Memory
+from tests.integration.profile.support import (
+    CountingEncoder,
+    Memory,
+    reading,
+)
 from tests.support.bundles import CONTEXT_DIMENSION, DIMENSION, ITEMS, TEXT_DIMENSION
 
 NEW = ItemContent("new", "A Silent Lighthouse")
@@ -73,7 +77,7 @@ async def read_texts(memory: Memory, models: ProfileModels) -> None:
 
 async def ask(memory: Memory, items: ItemVectors, item_nos: Set[int]) -> Vectors:
     """Look into the database once, as a request does."""
-    async with memory.database.read() as connection:
+    async with reading(memory.database) as connection:
         revision = (await connection.execute(select(catalogue_revision()))).scalar_one()
         await items.follow(connection, revision)
         held, texts = await items.load(connection, item_nos)
@@ -128,7 +132,7 @@ async def test_only_what_changed_is_computed_again_and_said_to_have_changed(
     items = models.told
     everything = set(range(1, len(CONTENTS) + 1))
     before = await ask(filled, items, everything)
-    async with filled.database.read() as connection:
+    async with reading(filled.database) as connection:
         revision = (await connection.execute(select(catalogue_revision()))).scalar_one()
     assert items.unchanged(everything, revision)
     models.computed.clear()
@@ -150,7 +154,7 @@ async def test_more_changes_than_are_remembered_count_as_a_change_of_everything(
     monkeypatch.setattr(item_vectors, "_MAX_CHANGES", 3)
     items = models.told
     await ask(filled, items, {1, 2})
-    async with filled.database.read() as connection:
+    async with reading(filled.database) as connection:
         revision = (await connection.execute(select(catalogue_revision()))).scalar_one()
     await filled.catalogue.delete(["item-5", "item-6", "item-7", "item-8"])
     models.computed.clear()
@@ -192,7 +196,7 @@ async def test_what_was_loaded_before_a_change_is_not_held_after_it(
     filled: Memory, models: CountedModels
 ) -> None:
     items = models.told
-    async with filled.database.read() as connection:
+    async with reading(filled.database) as connection:
         revision = (await connection.execute(select(catalogue_revision()))).scalar_one()
         await items.follow(connection, revision)
         _, texts = await items.load(connection, {5})

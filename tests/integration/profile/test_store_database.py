@@ -9,11 +9,17 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import Connection, text
 
-from groundswell.profile_service.store.database import Database
+from groundswell.profile_service.store.database import Database, DatabaseConnection
 from groundswell.profile_service.tables import metadata
-from groundswell.serving.errors import Unavailable
+from groundswell.serving.errors import ResourceExhausted, Unavailable
 from groundswell.serving.server import StartError
-from tests.integration.profile.support import Memory, an_event, an_item
+from tests.integration.profile.support import (
+    Memory,
+    an_event,
+    an_item,
+    reading,
+    writing,
+)
 from tests.support.postgres import Postgres
 
 
@@ -23,7 +29,7 @@ def _differences(connection: Connection) -> list[Any]:
 
 
 async def test_migrations_make_exactly_the_tables_that_the_code_knows(memory: Memory) -> None:
-    async with memory.database.write() as connection:
+    async with writing(memory.database) as connection:
         assert await connection.run_sync(_differences) == []
 
 
@@ -35,7 +41,7 @@ async def test_what_was_stored_is_there_when_the_database_is_opened_again(
     await memory.database.close()
     again = Database(database_url)
     await again.open()
-    async with again.read() as connection:
+    async with reading(again) as connection:
         assert (await connection.execute(text("SELECT count(*) FROM events"))).scalar_one() == 1
     await again.close()
 
@@ -47,7 +53,7 @@ async def test_replicas_that_start_together_migrate_one_after_the_other(
     replicas = [Database(url) for _ in range(3)]
     await asyncio.gather(*(replica.open() for replica in replicas))
     for replica in replicas:
-        async with replica.read() as connection:
+        async with reading(replica) as connection:
             assert (
                 await connection.execute(text("SELECT value FROM counters"))
             ).scalars().all() == [0]
@@ -56,37 +62,78 @@ async def test_replicas_that_start_together_migrate_one_after_the_other(
 
 async def test_an_error_in_a_transaction_leaves_nothing_behind(memory: Memory) -> None:
     with pytest.raises(RuntimeError):
-        async with memory.database.write() as connection:
+        async with writing(memory.database) as connection:
             await connection.execute(text("DELETE FROM counters"))
             raise RuntimeError
     assert (await memory.catalogue.upsert([an_item("a")]))[1] == 1
 
 
-async def test_a_call_that_is_given_up_halfway_leaves_nothing_behind(memory: Memory) -> None:
-    await memory.catalogue.upsert([an_item("a")])
-    written = asyncio.Event()
+async def test_a_transaction_runs_to_its_end_though_its_caller_leaves(memory: Memory) -> None:
+    begun, go_on = asyncio.Event(), asyncio.Event()
 
-    async def write() -> None:
-        async with memory.database.write() as connection:
-            await connection.execute(text("DELETE FROM counters"))
-            written.set()
-            await asyncio.sleep(60)
+    async def write(connection: DatabaseConnection) -> None:
+        await connection.execute(text("UPDATE counters SET value = 7"))
+        begun.set()
+        await go_on.wait()
 
-    writer = asyncio.create_task(write())
-    await written.wait()
-    writer.cancel()
-    await asyncio.gather(writer, return_exceptions=True)
-    assert (await memory.catalogue.upsert([an_item("b")]))[1] == 2
+    caller = asyncio.create_task(memory.database.write(write))
+    await begun.wait()
+    caller.cancel()
+    await asyncio.gather(caller, return_exceptions=True)
+    assert caller.cancelled()
+    go_on.set()
+    assert (await memory.catalogue.upsert([an_item("b")]))[1] == 8
+
+
+async def test_a_caller_who_leaves_before_its_turn_starts_nothing(database_url: str) -> None:
+    database = Database(database_url, pool_size=1)
+    await database.open()
+    started: list[str] = []
+
+    async def write(connection: DatabaseConnection) -> None:
+        started.append("write")
+        await connection.execute(text("UPDATE counters SET value = 7"))
+
+    async with reading(database):
+        leaving = [asyncio.create_task(database.write(write)) for _ in range(20)]
+        await asyncio.sleep(0.05)
+        for task in leaving:
+            task.cancel()
+        await asyncio.gather(*leaving, return_exceptions=True)
+    async with reading(database) as connection:
+        assert (await connection.execute(text("SELECT value FROM counters"))).scalar_one() == 0
+    assert started == []
+    await database.close()
+
+
+async def test_closing_waits_for_a_transaction_whose_caller_left(database_url: str) -> None:
+    database = Database(database_url)
+    await database.open()
+    begun = asyncio.Event()
+
+    async def write(connection: DatabaseConnection) -> None:
+        begun.set()
+        await asyncio.sleep(0.1)
+        await connection.execute(text("UPDATE counters SET value = 7"))
+
+    caller = asyncio.create_task(database.write(write))
+    await begun.wait()
+    caller.cancel()
+    await database.close()
+    await database.open()
+    async with reading(database) as connection:
+        assert (await connection.execute(text("SELECT value FROM counters"))).scalar_one() == 7
+    await database.close()
 
 
 async def test_a_read_sees_one_state_however_often_it_looks(memory: Memory) -> None:
     await memory.catalogue.upsert([an_item("a")])
     count = text("SELECT count(*) FROM events")
-    async with memory.database.read() as connection:
+    async with reading(memory.database) as connection:
         assert (await connection.execute(count)).scalar_one() == 0
         await memory.log.append([an_event(1)])
         assert (await connection.execute(count)).scalar_one() == 0
-    async with memory.database.read() as connection:
+    async with reading(memory.database) as connection:
         assert (await connection.execute(count)).scalar_one() == 1
 
 
@@ -100,11 +147,12 @@ async def test_a_database_that_cannot_be_reached_is_said_to_be_unavailable() -> 
 async def test_a_pool_that_is_used_up_refuses_and_recovers(database_url: str) -> None:
     database = Database(database_url, pool_size=1, pool_timeout_s=0.1)
     await database.open()
-    async with database.read():
-        with pytest.raises(Unavailable):
-            async with database.read():
+    async with reading(database):
+        with pytest.raises(ResourceExhausted) as caught:
+            async with reading(database):
                 pass
-    async with database.read() as connection:
+    assert (caught.value.reason, caught.value.retry_after_s) == ("OVERLOADED", 0.1)
+    async with reading(database) as connection:
         assert (await connection.execute(text("SELECT 1"))).scalar_one() == 1
     await database.close()
 
@@ -113,15 +161,15 @@ async def test_a_restart_of_the_database_is_survived(server: Postgres) -> None:
     database = Database(server.new_database())
     await database.open()
     # Several connections, all of which the restart breaks.
-    async with database.read(), database.read():
+    async with reading(database), reading(database):
         pass
     server.stop()
     with pytest.raises(Unavailable):
-        async with database.write():
+        async with writing(database):
             pass
     server.start()
     for _ in range(3):
-        async with database.write() as connection:
+        async with writing(database) as connection:
             assert (await connection.execute(text("SELECT 1"))).scalar_one() == 1
     await database.close()
 

@@ -19,6 +19,7 @@ from tests.integration.profile.support import (
     an_event,
     an_item,
     fill,
+    reading,
     work_all,
 )
 
@@ -51,7 +52,7 @@ async def test_a_profile_covers_everything_that_was_stored(memory: Memory) -> No
     encoder = CountingEncoder()
     await fill(memory, 10)
     await work_all(memory, encoder)
-    async with memory.database.read() as connection:
+    async with reading(memory.database) as connection:
         (row,) = (await find_profiles(connection, [1], SPEC)).values()
         chunks = await stored_chunks(connection, [1], SPEC)
     assert (row.covered_sequence, row.num_chunks, row.last_event_us) == (10, 2, 9)
@@ -80,7 +81,7 @@ async def test_refreshes_in_any_order_end_where_one_reading_of_the_whole_history
         batch = [waiting.pop() for _ in range(min(len(waiting), rng.randrange(1, 9)))]
         await memory.log.append(batch)
         await work_all(memory, encoder)
-    async with memory.database.read() as connection:
+    async with reading(memory.database) as connection:
         (profile,) = (await find_profiles(connection, [1], SPEC)).values()
         stored = (await stored_chunks(connection, [1], SPEC))[1]
         start = start_of([], NOTHING_COVERED, (0, 40), SPEC.chunk_length)
@@ -100,7 +101,7 @@ async def test_a_value_too_large_for_float16_is_stored_as_the_largest(memory: Me
 
     await fill(memory, 4)
     await work_all(memory, Large())
-    async with memory.database.read() as connection:
+    async with reading(memory.database) as connection:
         ((chunk,),) = (await newest_chunks(connection, {1: 0}, SPEC)).values()
     values = np.frombuffer(chunk.vector, "<f2")
     assert np.isfinite(values).all()

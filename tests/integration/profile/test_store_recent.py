@@ -22,7 +22,9 @@ from tests.integration.profile.support import (
     an_event,
     fill,
     open_memory,
+    reading,
     work_all,
+    writing,
 )
 
 LONG = MAX_RECENT + 47
@@ -30,7 +32,7 @@ LONG = MAX_RECENT + 47
 
 async def profiles_of(memory: Memory) -> list[Any]:
     """Everyone's, in the order in which they came."""
-    async with memory.database.read() as connection:
+    async with reading(memory.database) as connection:
         found = await find_profiles(connection, range(1, 10), SPEC)
     return [found[user_no] for user_no in sorted(found)]
 
@@ -80,7 +82,7 @@ async def test_a_database_of_the_release_before_is_covered_again_without_encodin
     before = await profiles_of(memory)
     user_nos = [row.user_no for row in before]
     blob = "BLOB" if memory.settings.is_sqlite else "BYTEA"
-    async with memory.database.write() as connection:
+    async with writing(memory.database) as connection:
         chunks = await stored_chunks(connection, user_nos, SPEC)
         for statement in (
             "ALTER TABLE profiles DROP COLUMN recent",
@@ -96,12 +98,12 @@ async def test_a_database_of_the_release_before_is_covered_again_without_encodin
     assert [row.recent for row in await profiles_of(opened)] == [None, None]
     worker = opened.worker(encoder)
     await worker.mark_uncovered()
-    async with opened.database.read() as connection:
+    async with reading(opened.database) as connection:
         assert await WorkList(stale_users).count(connection, 2**62) == 2
     while await worker.step():
         pass
     await worker.mark_uncovered()
-    async with opened.database.read() as connection:
+    async with reading(opened.database) as connection:
         assert await WorkList(stale_users).count(connection, 2**62) == 0
         assert await stored_chunks(connection, user_nos, SPEC) == chunks
     after = await profiles_of(opened)

@@ -14,8 +14,10 @@ from tests.integration.profile.support import (
     an_event,
     an_item,
     fill,
+    reading,
     second_process,
     work_all,
+    writing,
 )
 
 
@@ -24,12 +26,12 @@ async def test_the_lease_of_a_dead_worker_runs_out_and_its_late_finish_is_void(
 ) -> None:
     await fill(memory, 3)
     work = WorkList(stale_users)
-    async with memory.database.write() as connection:
+    async with writing(memory.database) as connection:
         dead = await work.claim(connection, 10, lease_s=0.05)
         assert len(dead.versions) == 1
         assert not (await work.claim(connection, 10, lease_s=60)).versions
     await asyncio.sleep(0.1)
-    async with memory.database.write() as connection:
+    async with writing(memory.database) as connection:
         alive = await work.claim(connection, 10, lease_s=60)
         assert alive.versions == dead.versions
         assert alive.attempts == {1: 2}
@@ -41,10 +43,10 @@ async def test_the_lease_of_a_dead_worker_runs_out_and_its_late_finish_is_void(
 async def test_what_is_written_while_a_claim_is_worked_off_stays_stale(memory: Memory) -> None:
     await fill(memory, 3)
     work = WorkList(stale_users)
-    async with memory.database.write() as connection:
+    async with writing(memory.database) as connection:
         claim = await work.claim(connection, 10, lease_s=60)
     await memory.log.append([an_event(7)])
-    async with memory.database.write() as connection:
+    async with writing(memory.database) as connection:
         await work.finish(connection, claim, claim.versions)
         again = await work.claim(connection, 10, lease_s=60)
     assert again.versions == {1: 4}
@@ -62,7 +64,7 @@ async def test_two_workers_share_the_work_and_finish_each_user_once(memory: Memo
     async with second_process(memory) as other:
         other.settings = memory.settings
         await asyncio.gather(work_all(memory, encoder), work_all(other, encoder))
-    async with memory.database.read() as connection:
+    async with reading(memory.database) as connection:
         rows = (await connection.execute(text("SELECT count(*) FROM profiles"))).scalar_one()
     chunk = chunk_text(["The a", "The b", "The c", "The d"])
     assert (await num_stale_users(memory), rows, encoder.texts.count(chunk)) == (0, 60, 60)
@@ -108,7 +110,7 @@ async def test_one_item_that_cannot_be_encoded_does_not_block_the_others(memory:
     await worker.step()
     await worker.close()
     assert sorted(encoder.texts) == ["The a. drama", "The b. drama", "The d. drama"]
-    async with memory.database.read() as connection:
+    async with reading(memory.database) as connection:
         assert await WorkList(stale_items).count(connection, 2**62) == 1
 
 
@@ -118,7 +120,7 @@ async def test_another_encoder_puts_everything_on_the_lists_again(memory: Memory
     await work_all(memory, encoder)
     worker = memory.worker(encoder, spec=SPEC._replace(fingerprint="another:fp32:1"))
     await worker.mark_uncovered()
-    async with memory.database.read() as connection:
+    async with reading(memory.database) as connection:
         assert await WorkList(stale_items).count(connection, 2**62) == 4
         assert await WorkList(stale_users).count(connection, 2**62) == 1
     await worker.close()
@@ -132,16 +134,16 @@ async def test_a_user_that_cannot_be_encoded_waits_longer_each_time_and_blocks_n
     await fill(memory, 4, user="bob", items="dcba")
     encoder.poison = "The a; The b"
     await work_all(memory, encoder)
-    async with memory.database.read() as connection:
+    async with reading(memory.database) as connection:
         statement = text("SELECT user_no, attempt, owner, due_us - marked_us FROM stale_users")
         ((user_no, attempt, owner, delay_us),) = (await connection.execute(statement)).all()
     assert (user_no, attempt, owner) == (1, 1, "")
     assert delay_us > 1_500_000
-    async with memory.database.write() as connection:
+    async with writing(memory.database) as connection:
         await connection.execute(text("UPDATE stale_users SET due_us = 0, attempt = 2000"))
     await work_all(memory, encoder)
     encoder.poison = None
-    async with memory.database.write() as connection:
+    async with writing(memory.database) as connection:
         await connection.execute(text("UPDATE stale_users SET due_us = 0"))
     await work_all(memory, encoder)
     assert await num_stale_users(memory) == 0
@@ -173,5 +175,5 @@ async def test_another_encoder_reads_deleted_items_too_for_the_users_who_had_the
 
 
 async def num_stale_users(memory: Memory) -> int:
-    async with memory.database.read() as connection:
+    async with reading(memory.database) as connection:
         return await WorkList(stale_users).count(connection, 2**62)

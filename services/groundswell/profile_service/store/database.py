@@ -2,10 +2,13 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import ExitStack, asynccontextmanager, contextmanager, nullcontext
+import traceback
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from functools import partial
+from math import inf
 from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
 
 import structlog
 from sqlalchemy import Connection, event
@@ -18,20 +21,38 @@ from sqlalchemy.pool import ConnectionPoolEntry
 
 from groundswell.profile_service.migrations import upgrade
 from groundswell.profile_service.store.file_lock import lock_file
-from groundswell.serving.errors import Unavailable
+from groundswell.profile_service.store.gates import Gate, enter
+from groundswell.serving.errors import ServiceError, Unavailable
 
 DatabaseConnection = AsyncConnection
 """What statements run on; use cases hand it on and never run SQL of their own."""
 
+T = TypeVar("T")
+Work = Callable[[AsyncConnection], Awaitable[T]]
+"""The body of a transaction."""
+
 _log = structlog.get_logger(__name__)
 _RETRY_AFTER_S = 1.0
-_CONNECT_TIMEOUT_S = 5
+_CONNECT = {
+    "connect_timeout": 5,
+    # A server that vanished without a word is noticed within the time of a call.
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 25_000,
+}
 _CALL_TIMEOUT_S = 30.0
 """No call waits longer for the database, whatever deadline its client has."""
+_CLOSE_TIMEOUT_S = 5.0
 
 
 class Database:
     """One engine for the life of the process; it connects again by itself after an outage.
+
+    A transaction is a function that runs in a task of its own. A caller who leaves (its deadline
+    passed, its client hung up) ends its wait alone: the transaction runs to its end. A driver that
+    is interrupted in a statement would leave a transaction open, and its locks held. There are at
+    most `pool_size` such tasks; a caller who leaves before its turn starts none.
 
     SQLite has one writing process, which `open` makes sure of, and one writer in it: writing
     transactions wait for each other.
@@ -40,9 +61,13 @@ class Database:
     def __init__(self, url: str, *, pool_size: int = 8, pool_timeout_s: float = 2.0) -> None:
         self._url = make_url(url)
         self._is_sqlite = self._url.get_backend_name() == "sqlite"
-        self._writer = asyncio.Lock() if self._is_sqlite else nullcontext()
         self._engine = _make_engine(url, self._is_sqlite, pool_size, pool_timeout_s)
-        self._reading, self._writing = _modes(self._engine, self._is_sqlite)
+        reading, writing = _modes(self._engine, self._is_sqlite)
+        gates = [Gate(asyncio.Semaphore(pool_size), pool_timeout_s)]
+        writer = [Gate(asyncio.Semaphore(1), _CALL_TIMEOUT_S)] if self._is_sqlite else []
+        self._reading = _Mode(reading, gates)
+        self._writing = _Mode(writing, [*writer, *gates])
+        self._running: set[asyncio.Task[Any]] = set()
         self._held = ExitStack()
 
     async def open(self) -> None:
@@ -53,49 +78,69 @@ class Database:
         """
         if self._is_sqlite:
             self._held.enter_context(lock_file(Path(f"{self._url.database}.lock")))
-        async with self._transaction(None) as connection:
-            await connection.run_sync(upgrade)
+        await self._run(self._writing, lambda c: c.run_sync(upgrade), None)
 
-    @asynccontextmanager
-    async def read(self) -> AsyncIterator[AsyncConnection]:
-        """Give a connection that sees one state of the database, however often it reads.
+    async def read(self, work: Work[T]) -> T:
+        """Return what `work` finds. It sees one state of the database, however often it reads.
 
-        Raises Unavailable (STORE_UNAVAILABLE).
+        Raises Unavailable (STORE_UNAVAILABLE) and ResourceExhausted (OVERLOADED).
         """
-        with _failures():
-            async with asyncio.timeout(_CALL_TIMEOUT_S), self._reading.connect() as connection:
-                yield connection
+        return await self._run(self._reading, work, _CALL_TIMEOUT_S)
 
-    @asynccontextmanager
-    async def write(self) -> AsyncIterator[AsyncConnection]:
-        """Give a connection in a transaction: committed at the end, rolled back by an error.
+    async def write(self, work: Work[T]) -> T:
+        """Run `work` in a transaction: committed when it returns, rolled back when it raises.
 
         Raises Unavailable (STORE_UNAVAILABLE): nothing was written, unless the connection broke
-        in the very commit.
+        in the very commit. Raises ResourceExhausted (OVERLOADED): nothing was written.
         """
-        async with self._transaction(_CALL_TIMEOUT_S) as connection:
-            yield connection
-
-    @asynccontextmanager
-    async def write_long(self) -> AsyncIterator[AsyncConnection]:
-        """As `write`, for work over whole tables that may take as long as it needs."""
-        async with self._transaction(None) as connection:
-            yield connection
+        return await self._run(self._writing, work, _CALL_TIMEOUT_S)
 
     async def close(self) -> None:
-        """Close all connections, and let another process have the file."""
+        """Let every transaction end, close all connections, let another process have the file."""
+        if self._running:
+            _, hanging = await asyncio.wait(self._running, timeout=_CLOSE_TIMEOUT_S)
+            for task in hanging:
+                task.cancel()
+            await asyncio.gather(*hanging, return_exceptions=True)
         await self._engine.dispose()
         self._held.close()
 
-    @asynccontextmanager
-    async def _transaction(self, timeout_s: float | None) -> AsyncIterator[AsyncConnection]:
+    async def _run(self, mode: "_Mode", work: Work[T], timeout_s: float | None) -> T:
+        """Wait for the transaction's turn, run it in a task of its own, and wait for its end."""
+        places = await enter(mode.gates)
+        # Nothing can interrupt from here to the next await, so the places are always given back.
+        task = asyncio.create_task(self._transaction(mode.engine, work, timeout_s))
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+        task.add_done_callback(lambda _: places.close())
+        try:
+            with _failures():
+                async with asyncio.timeout(timeout_s):
+                    return await asyncio.shield(task)
+        except BaseException:
+            if not task.done():
+                task.add_done_callback(_report)
+            raise
+
+    async def _transaction(self, engine: AsyncEngine, work: Work[T], timeout_s: float | None) -> T:
+        # PostgreSQL's driver closes a connection that is interrupted. SQLite's does not; there
+        # each statement ends by itself, and a transaction that took too long is not committed.
+        loop = asyncio.get_running_loop()
+        end_s = inf if timeout_s is None else loop.time() + timeout_s
+        interrupted_s = None if self._is_sqlite or timeout_s is None else end_s
         with _failures():
-            async with (
-                asyncio.timeout(timeout_s),
-                self._writer,
-                self._writing.begin() as connection,
-            ):
-                yield connection
+            async with asyncio.timeout_at(interrupted_s), engine.begin() as connection:
+                result = await work(connection)
+                if loop.time() > end_s:
+                    raise TimeoutError
+                return result
+
+
+class _Mode(NamedTuple):
+    """How a kind of transaction begins."""
+
+    engine: AsyncEngine
+    gates: list[Gate]
 
 
 def now_us() -> int:
@@ -126,6 +171,14 @@ def _unavailable(error: Exception) -> Unavailable:
     )
 
 
+def _report(task: "asyncio.Task[Any]") -> None:
+    """Log the failure of a transaction whose caller had left, unless it is one that is expected."""
+    error = None if task.cancelled() else task.exception()
+    if error is not None and not isinstance(error, ServiceError):
+        frames = "".join(traceback.format_tb(error.__traceback__))
+        _log.error("transaction_failed", kind=type(error).__name__, frames=frames)
+
+
 def _make_engine(url: str, is_sqlite: bool, pool_size: int, pool_timeout_s: float) -> AsyncEngine:
     # Ids and texts of statements belong into no log.
     bounded = partial(
@@ -141,7 +194,7 @@ def _make_engine(url: str, is_sqlite: bool, pool_size: int, pool_timeout_s: floa
         event.listen(engine.sync_engine, "begin", _begin_sqlite)
         return engine
     # A connection that died with a restarted database is noticed before it is used.
-    return bounded(url, pool_pre_ping=True, connect_args={"connect_timeout": _CONNECT_TIMEOUT_S})
+    return bounded(url, pool_pre_ping=True, connect_args=_CONNECT)
 
 
 def _modes(engine: AsyncEngine, is_sqlite: bool) -> tuple[AsyncEngine, AsyncEngine]:
