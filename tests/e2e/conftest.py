@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from groundswell.artifacts.store import BundleStore
 from tests.support.cli import groundswell
 from tests.support.worlds import World, synthetic_world
 
@@ -38,5 +39,5 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     run("prepare", *files, "--out", str(data))
     settings = [part for setting in SETTINGS for part in ("--set", setting)]
     bundle_id = run("train", "--data", str(data), "--bundles", str(bundles), *settings).strip()
-    assert (bundles / "current").resolve().name == bundle_id
+    assert BundleStore(bundles).current() == bundle_id
     return Trained(world, data, bundles)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from groundswell.artifacts.store import BundleStore
 from groundswell.cli.deployment import free_ports, taken_ports
 from groundswell.client import GroundswellClient, GroundswellError, event, item
 from groundswell.common.v1.event_pb2 import EVENT_STATUS_ACCEPTED, EVENT_STATUS_DUPLICATE
@@ -79,7 +80,7 @@ def test_the_bundle_is_better_than_popularity(suite: Suite, tmp_path: Path) -> N
 
 def test_every_process_serves_the_bundle(suite: Suite) -> None:
     served = {suite.client.model(name).model.bundle_id for name in ("ranker", "session", "profile")}
-    assert served == {(suite.trained.bundles / "current").resolve().name}
+    assert served == {BundleStore(suite.trained.bundles).current()}
 
 
 def test_the_command_recommends_what_the_user_has_not_had(suite: Suite) -> None:

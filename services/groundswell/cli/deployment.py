@@ -62,12 +62,17 @@ def check_ports(ports: Ports) -> None:
 
 
 def check_bundles(bundles: Path) -> str:
-    """The id of the folder's current bundle. Raises CommandError without one."""
+    """The id of the folder's current bundle, which looks whole.
+
+    Raises CommandError without one, and BundleError when it cannot be served.
+    """
     from groundswell.artifacts.store import BundleStore
 
-    current = BundleStore(bundles).current() if bundles.is_dir() else None
+    store = BundleStore(bundles)
+    current = store.current() if bundles.is_dir() else None
     if current is None:
         raise CommandError(f"{bundles} has no current bundle; `groundswell train` makes one")
+    store.check(current)
     return current
 
 

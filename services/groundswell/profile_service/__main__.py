@@ -5,10 +5,8 @@ import os
 from collections.abc import Sequence
 
 import grpc
-import structlog
 
 from groundswell.artifacts.bundle import TEXT_ENCODER, Bundle
-from groundswell.artifacts.errors import BundleError
 from groundswell.artifacts.follower import BundleFollower
 from groundswell.artifacts.store import BundleStore
 from groundswell.artifacts.text_cache import TextCache
@@ -37,9 +35,6 @@ from groundswell.serving.model_servicer import ModelServicer
 from groundswell.serving.pseudonym import Pseudonymizer
 from groundswell.serving.server import StartError, run, serve
 from groundswell.serving.settings import load_settings
-from groundswell.serving.telemetry import count
-
-_log = structlog.get_logger(__name__)
 
 SERVICES = (
     "groundswell.profile.v1.EventService",
@@ -60,7 +55,7 @@ async def main(settings: ProfileSettings) -> None:
     workers = Workers(database, settings, signals, lambda bundle: _onnx_encoder(bundle, settings))
     bundles = LoadedBundles(settings, workers, profiles)
     store = BundleStore(settings.bundles)
-    follower = BundleFollower(store, settings.bundle_poll_s, bundles.take, _refused)
+    follower = BundleFollower(store, settings.bundle_poll_s, bundles.take)
 
     def register(server: grpc.aio.Server) -> Sequence[str]:
         event_service_pb2_grpc.add_EventServiceServicer_to_server(
@@ -103,7 +98,7 @@ async def encode(settings: WorkerSettings) -> None:
         await workers.follow(bundle, Spec(text.fingerprint, bundle.manifest.chunk_length))
 
     store = BundleStore(settings.bundles)
-    follower = BundleFollower(store, settings.bundle_poll_s, take, _refused)
+    follower = BundleFollower(store, settings.bundle_poll_s, take)
 
     async def ready() -> None:
         await database.open()
@@ -146,11 +141,6 @@ def _encoder(bundle: Bundle, settings: WorkerSettings) -> TextEncoder:
         raise StartError("DEVICE_UNAVAILABLE", f"torch finds no GPU for {settings.device}")
     text_encoder = bundle.path / TEXT_ENCODER
     return load_torch_encoder(text_encoder, bundle.manifest.text.max_tokens, settings.device)
-
-
-def _refused(bundle_id: str, error: BundleError) -> None:
-    count("bundles_refused", reason=error.reason)
-    _log.error("bundle_refused", bundle_id=bundle_id, reason=error.reason, problem=str(error))
 
 
 def _arguments() -> argparse.Namespace:

@@ -1,9 +1,7 @@
 """Builds the ranker service's parts and serves them."""
 
 import grpc
-import structlog
 
-from groundswell.artifacts.errors import BundleError
 from groundswell.artifacts.follower import BundleFollower
 from groundswell.artifacts.store import BundleStore
 from groundswell.common.v1 import model_service_pb2_grpc
@@ -19,9 +17,6 @@ from groundswell.serving.channels import open_channel
 from groundswell.serving.model_servicer import ModelServicer
 from groundswell.serving.pseudonym import Pseudonymizer
 from groundswell.serving.server import serve
-from groundswell.serving.telemetry import count
-
-_log = structlog.get_logger(__name__)
 
 
 async def main(settings: RankerSettings) -> None:
@@ -32,7 +27,7 @@ async def main(settings: RankerSettings) -> None:
     upstreams = Upstreams(profile, session, seen, max_calls=settings.max_upstream_calls)
     bundles = LoadedBundles(profile, upstreams, settings)
     store = BundleStore(settings.bundles)
-    follower = BundleFollower(store, settings.bundle_poll_s, bundles.take, _refused)
+    follower = BundleFollower(store, settings.bundle_poll_s, bundles.take)
     reader = RequestReader(Pseudonymizer(settings.secret.get_secret_value()))
     recommender = Recommender(upstreams, settings.seen_mask)
     servicer = RankerServicer(recommender, bundles, reader, settings)
@@ -51,8 +46,3 @@ async def main(settings: RankerSettings) -> None:
         await session.close()
 
     await serve(settings, register, ready=follower.start, close=close)
-
-
-def _refused(bundle_id: str, error: BundleError) -> None:
-    count("bundles_refused", reason=error.reason)
-    _log.error("bundle_refused", bundle_id=bundle_id, reason=error.reason, problem=str(error))

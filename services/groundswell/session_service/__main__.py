@@ -1,9 +1,7 @@
 """`python -m groundswell.session_service`: builds the session service's parts and serves them."""
 
 import grpc
-import structlog
 
-from groundswell.artifacts.errors import BundleError
 from groundswell.artifacts.follower import BundleFollower
 from groundswell.artifacts.store import BundleStore
 from groundswell.common.v1 import model_service_pb2_grpc
@@ -12,7 +10,6 @@ from groundswell.serving.model_servicer import ModelServicer
 from groundswell.serving.pseudonym import Pseudonymizer
 from groundswell.serving.server import run, serve
 from groundswell.serving.settings import load_settings
-from groundswell.serving.telemetry import count
 from groundswell.session.v1 import session_service_pb2_grpc
 from groundswell.session_service.bundles import LoadedBundles
 from groundswell.session_service.profile_client import EventLogClient
@@ -21,15 +18,13 @@ from groundswell.session_service.sessions import Sessions
 from groundswell.session_service.settings import SessionSettings
 from groundswell.session_service.windows import MemoryWindows
 
-_log = structlog.get_logger(__name__)
-
 
 async def main(settings: SessionSettings) -> None:
     """Serve until the process is told to end."""
     profile = open_channel(settings.profile_address, http_proxy=settings.http_proxy)
     bundles = LoadedBundles(profile, settings)
     store = BundleStore(settings.bundles)
-    follower = BundleFollower(store, settings.bundle_poll_s, bundles.take, _refused)
+    follower = BundleFollower(store, settings.bundle_poll_s, bundles.take)
     servicer = SessionServicer(_sessions(profile, bundles, settings), bundles)
 
     def register(server: grpc.aio.Server) -> tuple[str, ...]:
@@ -58,11 +53,6 @@ def _sessions(
     pseudonyms = Pseudonymizer(settings.secret.get_secret_value())
     windows = MemoryWindows(settings.max_windows)
     return Sessions(log, windows, pseudonyms, changed=bundles.refresh, ttl_s=settings.window_ttl_s)
-
-
-def _refused(bundle_id: str, error: BundleError) -> None:
-    count("bundles_refused", reason=error.reason)
-    _log.error("bundle_refused", bundle_id=bundle_id, reason=error.reason, problem=str(error))
 
 
 if __name__ == "__main__":

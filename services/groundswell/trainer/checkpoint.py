@@ -19,7 +19,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
-from groundswell.artifacts.store import fsync
+from groundswell.artifacts.pointer import fsync
 from groundswell.trainer.errors import TrainError
 from groundswell.trainer.run import Run
 from groundswell.trainer.updates import Updates

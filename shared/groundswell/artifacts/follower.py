@@ -1,23 +1,59 @@
-"""Keeps a server on the current bundle: loads a new one beside the old and hands it over."""
+"""Keeps a server on the current bundle: takes a new one beside the old, over every failure."""
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 
 import structlog
 
 from groundswell.artifacts.bundle import Bundle
 from groundswell.artifacts.errors import BundleError
-from groundswell.artifacts.store import BundleStore
+from groundswell.artifacts.store import BundleStore, Signature
+from groundswell.serving.telemetry import count
 
 _log = structlog.get_logger(__name__)
+
+_LONGEST_POLL_S = 5.0
+"""While the pointer cannot be read it is read less often, but never less often than this."""
+_FAILED_DELAYS_S = (1.0, 30.0)
+"""The first and the longest wait before a bundle is tried again that failed to be taken."""
+_REFUSED_DELAYS_S = (60.0, 3600.0)
+"""The same for one that was refused. A file of it that changes ends the wait."""
+
+
+@dataclass
+class _Taking:
+    """A bundle on its way to being served."""
+
+    bundle_id: str
+    task: asyncio.Task[None]
+    signature: Signature | None
+
+
+@dataclass
+class _Failure:
+    """Why the bundle that the pointer names is not served, and when it is tried again."""
+
+    bundle_id: str
+    problem: str
+    signature: Signature | None
+    """Of a bundle that was refused: other files may be better. None when it just failed."""
+    delay_s: float
+    again_at: float
 
 
 class BundleFollower:
     """Polls the `current` pointer of a store and calls `on_bundle` with every new bundle.
 
-    A bundle that cannot be loaded, or that `on_bundle` refuses with a BundleError, is reported to
-    `on_refused` and not tried again until the pointer moves; the old one serves on. Any other
-    error of `on_bundle` is logged and tried again at the next poll.
+    `on_bundle` may take as long as it likes: the pointer is polled meanwhile, and when it moves
+    the call is cancelled, which must leave what was served before. A bundle that cannot be loaded,
+    or that `on_bundle` refuses with a BundleError, is tried again when its files change, and now
+    and then; after any other error it is tried again soon. No error ends the follower, and each is
+    logged once until something else happens.
+
+    `first` says which bundle to begin with while another one is current: one that can be served
+    now. The current one is then taken as every later one.
     """
 
     def __init__(
@@ -25,13 +61,21 @@ class BundleFollower:
         store: BundleStore,
         poll_s: float,
         on_bundle: Callable[[Bundle], Awaitable[None]],
-        on_refused: Callable[[str, BundleError], None],
+        *,
+        first: Callable[[str], Awaitable[str]] | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._store = store
         self._poll_s = poll_s
         self._on_bundle = on_bundle
-        self._on_refused = on_refused
+        self._first = first
+        self._clock = clock
         self._settled: str | None = None
+        """The bundle that `on_bundle` took last."""
+        self._taking: _Taking | None = None
+        self._failure: _Failure | None = None
+        self._num_unread = 0
+        """How often in a row the pointer could not be read."""
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -39,33 +83,114 @@ class BundleFollower:
 
         Raises BundleError when there is none or when it is refused: a server cannot start without.
         """
-        current = self._store.current()
-        if current is None:
-            raise BundleError("NO_CURRENT", f"{self._store.root} has no current bundle")
-        await self._hand_over(current)
+        try:
+            current = await asyncio.to_thread(self._store.current)
+            if current is None:
+                raise BundleError("NO_CURRENT", f"{self._store.root} has no current bundle")
+            chosen = current if self._first is None else await self._first(current)
+            await self._take(chosen)
+        except OSError as error:
+            where = error.filename or self._store.root
+            raise BundleError("BUNDLES_UNREADABLE", f"{where}: {error.strerror}") from error
+        self._settled = chosen
         self._task = asyncio.create_task(self._follow())
 
     async def close(self) -> None:
-        """Stop following."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        """Stop following, and give up a bundle that is being taken."""
+        tasks = [self._task, None if self._taking is None else self._taking.task]
+        running = [task for task in tasks if task is not None]
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
 
-    async def _hand_over(self, bundle_id: str) -> None:
+    async def _take(self, bundle_id: str) -> None:
         bundle = await asyncio.to_thread(self._store.load, bundle_id)
         await self._on_bundle(bundle)
-        self._settled = bundle_id
 
     async def _follow(self) -> None:
         while True:
-            await asyncio.sleep(self._poll_s)
-            current = self._store.current()
-            if current is None or current == self._settled:
-                continue
+            slower = self._poll_s * 2 ** min(self._num_unread, 8)
+            await asyncio.sleep(min(slower, max(self._poll_s, _LONGEST_POLL_S)))
             try:
-                await self._hand_over(current)
-            except BundleError as error:
-                self._settled = current
-                self._on_refused(current, error)
-            except Exception:  # noqa: BLE001 - a server must outlive a swap that fails
-                _log.exception("bundle_not_taken_yet", bundle_id=current)
+                current = await asyncio.to_thread(self._store.current)
+            except (OSError, BundleError) as error:
+                self._not_read(error)
+                continue
+            self._num_unread = 0
+            try:
+                await self._follow_to(current)
+            except Exception:  # noqa: BLE001 - a follower that ends would leave a server behind
+                count("bundle_follow_failures", what="follower")
+                _log.exception("bundle_follower_failed", bundle_id=current)
+
+    async def _follow_to(self, current: str | None) -> None:
+        """Do the next step towards the bundle that the pointer names."""
+        if self._taking is not None:
+            is_wanted = current is None or current == self._taking.bundle_id
+            if is_wanted and not self._taking.task.done():
+                return
+            await self._finish(self._taking)
+            self._taking = None
+        if self._failure is not None and self._failure.bundle_id != current:
+            self._failure = None
+        if current is None or current == self._settled:
+            return
+        signature = await self._signature(current)
+        if self._failure is None or self._is_due(self._failure, signature):
+            task = asyncio.create_task(self._take(current))
+            self._taking = _Taking(current, task, signature)
+
+    async def _finish(self, taking: _Taking) -> None:
+        """Note how a taking ended; one that goes on is given up."""
+        if not taking.task.done():
+            _log.info("candidate_given_up", bundle_id=taking.bundle_id)
+            taking.task.cancel()
+        (result,) = await asyncio.gather(taking.task, return_exceptions=True)
+        if result is None:
+            self._settled, self._failure = taking.bundle_id, None
+        elif not isinstance(result, asyncio.CancelledError):
+            self._failed(taking, result)
+
+    def _failed(self, taking: _Taking, error: BaseException) -> None:
+        is_refusal = isinstance(error, BundleError)
+        first_s, longest_s = _REFUSED_DELAYS_S if is_refusal else _FAILED_DELAYS_S
+        before = self._failure
+        problem = f"{type(error).__name__}: {error}"
+        delay_s = first_s if before is None else min(2 * before.delay_s, longest_s)
+        self._failure = _Failure(
+            taking.bundle_id,
+            problem,
+            taking.signature if is_refusal else None,
+            max(delay_s, first_s),
+            self._clock() + max(delay_s, first_s),
+        )
+        is_news = before is None or before.problem != problem
+        if isinstance(error, BundleError):
+            count("bundles_refused", reason=error.reason)
+            if is_news:
+                _log.error(
+                    "bundle_refused",
+                    bundle_id=taking.bundle_id,
+                    reason=error.reason,
+                    problem=str(error),
+                )
+        else:
+            count("bundle_follow_failures", what="taking")
+            if is_news:
+                _log.error("bundle_not_taken_yet", bundle_id=taking.bundle_id, exc_info=error)
+
+    def _not_read(self, error: OSError | BundleError) -> None:
+        count("bundle_follow_failures", what="pointer")
+        if self._num_unread == 0:
+            _log.error("bundle_pointer_not_read", problem=str(error))
+        self._num_unread += 1
+
+    def _is_due(self, failure: _Failure, signature: Signature | None) -> bool:
+        has_changed = failure.signature is not None and signature not in (None, failure.signature)
+        return has_changed or self._clock() >= failure.again_at
+
+    async def _signature(self, bundle_id: str) -> Signature | None:
+        try:
+            return await asyncio.to_thread(self._store.signature, bundle_id)
+        except OSError:
+            return None

@@ -1,9 +1,6 @@
 """The folder of bundles: atomic publishing, the `current` pointer, verified loading."""
 
 import hashlib
-import os
-import shutil
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,28 +17,40 @@ from groundswell.artifacts.manifest import (
     Manifest,
     NeighbourSpec,
 )
+from groundswell.artifacts.pointer import (
+    CURRENT,
+    MANIFEST,
+    bundle_id_of,
+    check_pointer,
+    fsync,
+    read_pointer,
+    write_pointer,
+)
+from groundswell.artifacts.workspaces import LOCK, open_workspace
 
-_MANIFEST = "manifest.json"
-_CURRENT = "current"
-_ID_LENGTH = 16
+_LITTER = ("Thumbs.db", "desktop.ini", "lost+found", "@eaDir", "__MACOSX")
+"""What systems leave in folders besides hidden files."""
+
+Signature = tuple[tuple[str, int, int], ...]
+"""(name, size, time of change) of the files of a bundle."""
 
 
 class BundleStore:
-    """A folder that holds bundles by id, and a link `current` to the one to serve."""
+    """A folder that holds bundles by id, and a pointer `current` to the one to serve."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
 
     @contextmanager
     def workspace(self) -> Iterator[Path]:
-        """Give an empty folder to build a bundle in; what is left of it is removed at the end."""
-        self.root.mkdir(parents=True, exist_ok=True)
-        folder = self.root / f".building-{uuid.uuid4().hex}"
-        folder.mkdir()
-        try:
+        """Give an empty folder to build a bundle in; what is left of it is removed at the end.
+
+        Raises BundleError (CURRENT_INVALID) when the bundle could not be made current: before the
+        work rather than after it.
+        """
+        check_pointer(self.root)
+        with open_workspace(self.root) as folder:
             yield folder
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
 
     def publish(self, folder: Path, manifest: Manifest) -> str:
         """Turn a workspace into a bundle and return its id; `current` does not change.
@@ -50,14 +59,16 @@ class BundleStore:
         that a crash leaves the old state or the new one. Raises BundleError (BUNDLE_CORRUPT)
         when the result would not load.
         """
+        (folder / LOCK).unlink(missing_ok=True)
         paths = sorted(path for path in folder.rglob("*") if path.is_file())
         entries = {path.relative_to(folder).as_posix(): _entry(path) for path in paths}
         complete = manifest.model_copy(update={"files": entries})
         content = complete.model_dump_json(indent=2).encode()
-        (folder / _MANIFEST).write_bytes(content)
-        bundle_id = _bundle_id(content)
-        _verify(folder, complete)
-        for path in [*paths, folder / _MANIFEST]:
+        (folder / MANIFEST).write_bytes(content)
+        bundle_id = bundle_id_of(content)
+        _check_names(folder, complete)
+        _verify(Bundle(bundle_id, folder, complete))
+        for path in [*paths, folder / MANIFEST]:
             fsync(path)
         for directory in {folder, *(path.parent for path in paths)}:
             fsync(directory)
@@ -70,21 +81,19 @@ class BundleStore:
     def set_current(self, bundle_id: str) -> None:
         """Point `current` at a published bundle, in one step.
 
-        Raises BundleError (BUNDLE_MISSING) when there is no such bundle.
+        Raises BundleError: BUNDLE_MISSING when there is no such bundle, CURRENT_INVALID when
+        something else lies in the pointer's place.
         """
         if not self.path(bundle_id).is_dir():
             raise BundleError("BUNDLE_MISSING", f"{self.root} holds no bundle {bundle_id}")
-        link = self.root / f".current-{uuid.uuid4().hex}"
-        link.symlink_to(bundle_id)
-        link.replace(self.root / _CURRENT)
-        fsync(self.root)
+        write_pointer(self.root, bundle_id)
 
     def current(self) -> str | None:
-        """Return the id of the bundle to serve; None when none was set yet."""
-        try:
-            return (self.root / _CURRENT).readlink().name
-        except FileNotFoundError:
-            return None
+        """Return the id of the bundle to serve; None when none was set yet.
+
+        Raises BundleError (CURRENT_INVALID) when the pointer names no bundle, and OSError.
+        """
+        return read_pointer(self.root)
 
     def path(self, bundle_id: str) -> Path:
         """Return where a bundle lies, whether it exists or not."""
@@ -94,57 +103,123 @@ class BundleStore:
         """Load a bundle by id; as `load_bundle`."""
         return load_bundle(self.path(bundle_id))
 
+    def check(self, bundle_id: str) -> None:
+        """Raise BundleError for what can be seen of a bundle without reading its files."""
+        path = self.path(bundle_id)
+        _, manifest = _read_manifest(path)
+        _check_names(path, manifest)
+        for name, entry in manifest.files.items():
+            if (path / name).stat().st_size != entry.size:
+                raise BundleError("BUNDLE_CORRUPT", f"{name} of {path.name} was changed")
+
+    def manifests(self) -> dict[str, Manifest]:
+        """Return the manifests of all bundles that have a readable one, by id.
+
+        Raises OSError when the folder cannot be read.
+        """
+        found = {}
+        for path in sorted(self.root.iterdir()):
+            if not path.name.startswith(".") and path.name != CURRENT and path.is_dir():
+                try:
+                    bundle_id, found_manifest = _read_manifest(path)
+                except BundleError:
+                    continue
+                found[bundle_id] = found_manifest
+        return found
+
+    def signature(self, bundle_id: str) -> Signature:
+        """Say what the file system knows of a bundle's files; another one when they change.
+
+        Raises OSError when the bundle cannot be read.
+        """
+        path = self.path(bundle_id)
+        found = [(p, p.stat()) for p in sorted(path.rglob("*"))]
+        return tuple((p.name, state.st_size, state.st_mtime_ns) for p, state in found)
+
 
 def load_bundle(path: Path) -> Bundle:
     """Open a bundle after checking every file against the manifest, and the manifest itself.
 
-    `path` may also be a folder of bundles: its current one is loaded. Raises BundleError
-    (BUNDLE_MISSING, NO_CURRENT, BUNDLE_FORMAT, BUNDLE_CORRUPT). No code of the bundle runs.
+    `path` may also be a folder of bundles, or the pointer in it: its current one is loaded. Raises
+    BundleError (BUNDLE_MISSING, NO_CURRENT, CURRENT_INVALID, BUNDLE_FORMAT, BUNDLE_CORRUPT), and
+    OSError when the file system fails. No code of the bundle runs.
     """
+    if path.name == CURRENT and path.is_file():
+        path = path.parent
     if not path.is_dir():
         raise BundleError("BUNDLE_MISSING", f"there is no bundle at {path}")
     path = path.resolve()
-    if not (path / _MANIFEST).exists():
-        current = BundleStore(path).current()
+    if not (path / MANIFEST).exists():
+        current = read_pointer(path)
         if current is None:
-            message = f"{path} is no bundle (no {_MANIFEST}) and has no current one"
+            message = f"{path} is no bundle (no {MANIFEST}) and has no current one"
             raise BundleError("NO_CURRENT", message)
+        if not (path / current / MANIFEST).exists():
+            message = f"{path / CURRENT} names {current}, and there is no such bundle"
+            raise BundleError("BUNDLE_MISSING", message)
         return load_bundle(path / current)
-    content = (path / _MANIFEST).read_bytes()
-    bundle_id = _bundle_id(content)
-    if bundle_id != path.name:
-        raise BundleError("BUNDLE_CORRUPT", f"{_MANIFEST} of {path.name} was changed")
-    try:
-        manifest = Manifest.model_validate_json(content)
-    except ValidationError as error:
-        message = f"{_MANIFEST} of {path.name} is not of format {FORMAT_VERSION}: {error}"
-        raise BundleError("BUNDLE_FORMAT", message) from error
+    bundle_id, manifest = _read_manifest(path)
+    _check_names(path, manifest)
     for name, entry in manifest.files.items():
         if _entry(path / name) != entry:
             raise BundleError("BUNDLE_CORRUPT", f"{name} of {path.name} was changed")
-    return _verify(path, manifest, bundle_id)
+    return _verify(Bundle(bundle_id, path, manifest))
 
 
-def _verify(path: Path, manifest: Manifest, bundle_id: str = "") -> Bundle:
-    """Check what hashes cannot: the set of files, and that tables and vectors fit each other."""
+def _read_manifest(path: Path) -> tuple[str, Manifest]:
+    """Return the id and the manifest of the bundle in a folder that bears this id."""
+    try:
+        content = (path / MANIFEST).read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        raise BundleError("BUNDLE_MISSING", f"there is no bundle at {path}") from None
+    bundle_id = bundle_id_of(content)
+    if bundle_id != path.name:
+        message = (
+            f"the folder {path.name} does not bear the id that its {MANIFEST} gives, {bundle_id}: "
+            f"rename it back if it was renamed, else {MANIFEST} was changed"
+        )
+        raise BundleError("BUNDLE_CORRUPT", message)
+    try:
+        return bundle_id, Manifest.model_validate_json(content)
+    except ValidationError as error:
+        message = f"{MANIFEST} of {path.name} is not of format {FORMAT_VERSION}: {error}"
+        raise BundleError("BUNDLE_FORMAT", message) from error
+
+
+def _check_names(path: Path, manifest: Manifest) -> None:
+    """Check that a bundle has the files that it must have, and no other ones."""
     required = {*files.REQUIRED, *([files.INTEREST_HEAD] if manifest.categories else [])}
     required |= {*files.NEIGHBOURS} if manifest.neighbours else set()
-    present = {p.relative_to(path).as_posix() for p in path.rglob("*") if not p.is_dir()}
-    listed = {*manifest.files, _MANIFEST}
+    present = {p.relative_to(path) for p in path.rglob("*") if not p.is_dir()}
+    names = {p.as_posix() for p in present}
+    listed = {*manifest.files, MANIFEST}
+    # What a system left beside the files is never read.
+    stray = {p.as_posix() for p in present if not any(_is_litter(part) for part in p.parts)}
     undescribed = set() if manifest.neighbours else listed & {*files.NEIGHBOURS}
-    for problem, names in (
-        ("lacks", required - listed),
-        ("lacks", listed - present),
-        ("has a file that its manifest does not list:", present - listed),
-        ("lists neighbours that its manifest does not describe:", undescribed),
+    for problem, wrong, step in (
+        ("lacks", required - listed, ""),
+        ("lacks", listed - names, ""),
+        ("has a file that its manifest does not list:", stray - listed, "; remove it"),
+        ("lists neighbours that its manifest does not describe:", undescribed, ""),
     ):
-        if names:
-            raise BundleError("BUNDLE_CORRUPT", f"the bundle {problem} {sorted(names)[0]}")
-    bundle = Bundle(bundle_id, path, manifest)
+        if wrong:
+            message = f"the bundle {path.name} {problem} {sorted(wrong)[0]}{step}"
+            raise BundleError("BUNDLE_CORRUPT", message)
+
+
+def _is_litter(name: str) -> bool:
+    return name.startswith(".") or name in _LITTER
+
+
+def _verify(bundle: Bundle) -> Bundle:
+    """Check what hashes and names cannot: that tables and vectors fit each other."""
+    manifest = bundle.manifest
     try:
         num_items, vectors = len(bundle.rows), bundle.item_vectors
         popularity = bundle.popularity
     except (OSError, ValueError, KeyError, TypeError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise  # the file system failed, which says nothing of the bundle
         raise BundleError("BUNDLE_CORRUPT", f"a table of the bundle: {error}") from error
     if num_items != len(bundle.item_ids):
         raise BundleError("BUNDLE_CORRUPT", f"{files.ITEMS} has an item twice")
@@ -168,6 +243,8 @@ def _verify_neighbours(bundle: Bundle, spec: NeighbourSpec) -> None:
     try:
         rows, similarities = bundle.neighbour_rows, bundle.neighbour_similarities
     except (OSError, ValueError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
         raise BundleError("BUNDLE_CORRUPT", f"the bundle's neighbours: {error}") from error
     for name, array, dtype in (
         (files.NEIGHBOUR_ROWS, rows, np.dtype(np.int32)),
@@ -193,16 +270,3 @@ def _entry(path: Path) -> FileEntry | None:
         return FileEntry(sha256=digest, size=path.stat().st_size)
     except (FileNotFoundError, IsADirectoryError):
         return None
-
-
-def _bundle_id(manifest: bytes) -> str:
-    return hashlib.sha256(manifest).hexdigest()[:_ID_LENGTH]
-
-
-def fsync(path: Path) -> None:
-    """Wait until a file, or the entries of a folder, are on the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

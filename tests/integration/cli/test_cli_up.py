@@ -1,5 +1,6 @@
 """`groundswell up`: everything runs, everything ends, and what goes wrong is named."""
 
+import os
 import re
 import shutil
 import signal
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from groundswell.artifacts.store import load_bundle
 from groundswell.cli.deployment import free_ports, taken_ports
 from tests.support.cli import Up, groundswell
 
@@ -98,9 +100,8 @@ def test_a_folder_without_a_bundle_is_named(tmp_path: Path) -> None:
 
 
 def test_a_corrupt_bundle_is_named_and_nothing_is_left(bundles: Path, tmp_path: Path) -> None:
-    copy = tmp_path / "bundles"
-    shutil.copytree(bundles, copy, symlinks=True)
-    with (copy / "current/session.onnx").open("r+b") as file:
+    copy = Path(shutil.copytree(bundles, tmp_path / "bundles"))
+    with (load_bundle(copy).path / "session.onnx").open("r+b") as file:
         file.seek(100)
         file.write(b"\xff\xff")
     with Up(copy, tmp_path, free_ports()) as up:
@@ -110,6 +111,24 @@ def test_a_corrupt_bundle_is_named_and_nothing_is_left(bundles: Path, tmp_path: 
     assert "BUNDLE_CORRUPT" in last_line
     assert "session.onnx" in last_line
     assert taken_ports(up.ports) == {}
+
+
+@pytest.mark.parametrize("name", ["fusion.onnx", "notes.txt"])
+def test_a_bundle_that_lacks_a_file_or_has_one_more_is_named_before_anything_starts(
+    bundles: Path, tmp_path: Path, name: str
+) -> None:
+    copy = Path(shutil.copytree(bundles, tmp_path / "bundles", copy_function=os.link))
+    file = load_bundle(copy).path / name
+    if file.exists():
+        file.unlink()
+    else:
+        file.write_text("mine")
+    done = groundswell("up", "--bundles", str(copy), "--state", str(tmp_path / "state"))
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"groundswell: the bundle {file.parent.name} ")
+    assert name in line
+    assert not (tmp_path / "state").exists()
 
 
 def command_line(pid: int) -> str:

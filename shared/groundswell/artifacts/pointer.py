@@ -1,0 +1,108 @@
+"""The `current` pointer of a folder of bundles: a small text file that names one bundle.
+
+A file survives every kind of copying; a link does not: object stores and `cp -rL` turn it into a
+folder. The link that earlier versions wrote is still read.
+"""
+
+import hashlib
+import os
+import uuid
+from pathlib import Path
+
+from groundswell.artifacts.errors import BundleError
+
+CURRENT = "current"
+MANIFEST = "manifest.json"
+_ID_LENGTH = 16
+_MAX_BYTES = 4096
+"""A file name has at most 255 bytes on every file system that is in use."""
+
+
+def bundle_id_of(manifest: bytes) -> str:
+    """Return the id of the bundle with this manifest: the hash of its bytes."""
+    return hashlib.sha256(manifest).hexdigest()[:_ID_LENGTH]
+
+
+def read_pointer(root: Path) -> str | None:
+    """Return the name that the pointer of a folder of bundles holds; None without a pointer.
+
+    Raises BundleError (CURRENT_INVALID) when it names no bundle, and OSError when the file system
+    fails.
+    """
+    path = root / CURRENT
+    if path.is_symlink():
+        return path.readlink().name
+    if path.is_dir():
+        return _copied(path)
+    try:
+        with path.open("rb") as file:
+            content = file.read(_MAX_BYTES + 1)
+    except FileNotFoundError:
+        return None
+    return _name(path, content)
+
+
+def check_pointer(root: Path) -> None:
+    """Raise BundleError (CURRENT_INVALID) when the pointer of a folder cannot be replaced."""
+    path = root / CURRENT
+    if path.is_dir() and not path.is_symlink():
+        message = (
+            f"{path} is a folder, the copy of a bundle, and must be a file that names one; "
+            f"remove or rename it"
+        )
+        raise BundleError("CURRENT_INVALID", message)
+
+
+def write_pointer(root: Path, bundle_id: str) -> None:
+    """Let the pointer name a bundle, in one step that outlives a crash.
+
+    Raises BundleError (CURRENT_INVALID) as `check_pointer`, and OSError.
+    """
+    check_pointer(root)
+    building = root / f".{CURRENT}-{uuid.uuid4().hex}"
+    try:
+        building.write_text(f"{bundle_id}\n", encoding="ascii")
+        fsync(building)
+        building.replace(root / CURRENT)
+    except BaseException:
+        building.unlink(missing_ok=True)
+        raise
+    fsync(root)
+
+
+def _copied(path: Path) -> str:
+    """Return the id of a bundle that was copied to the pointer's place, if it lies beside it."""
+    try:
+        bundle_id = bundle_id_of((path / MANIFEST).read_bytes())
+    except FileNotFoundError:
+        bundle_id = ""
+    if bundle_id and (path.parent / bundle_id).is_dir():
+        return bundle_id
+    message = (
+        f"{path} is a folder, and must be a file that names a bundle beside it; "
+        + (f"rename it to {bundle_id} and write this name" if bundle_id else "write a bundle's id")
+        + f" into a file {CURRENT}"
+    )
+    raise BundleError("CURRENT_INVALID", message)
+
+
+def _name(path: Path, content: bytes) -> str:
+    """Read a name out of the file's bytes; an editor may have added an end of line or a mark."""
+    try:
+        name = content.decode("utf-8-sig").strip()
+    except UnicodeDecodeError:
+        name = ""
+    is_name = name.isprintable() and name not in ("", ".", "..") and not {"/", "\\"} & set(name)
+    if not is_name or len(content) > _MAX_BYTES:
+        message = f"{path} names no bundle; write the id of a bundle in {path.parent} into it"
+        raise BundleError("CURRENT_INVALID", message)
+    return name
+
+
+def fsync(path: Path) -> None:
+    """Wait until a file, or the entries of a folder, are on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
