@@ -24,7 +24,7 @@ class ProbeSettings(ServingSettings):
 
 
 class Probe(pb_grpc.CatalogueServiceServicer):
-    """GetItem does as the item's id says; WatchItems never ends."""
+    """GetItem does as the item's id says; WatchItems never ends, and of "flood" never pauses."""
 
     async def GetItem(self, request: pb.GetItemRequest, context: Any) -> pb.GetItemResponse:
         kind, _, argument = request.item_id.partition(":")
@@ -68,6 +68,8 @@ class Probe(pb_grpc.CatalogueServiceServicer):
         request: pb.ListItemsRequest,
         context: Any,  # noqa: ARG002 - gRPC's signature
     ) -> pb.ListItemsResponse:
+        if request.page_token == "large":
+            return pb.ListItemsResponse(items=[change.item for change in _large().changes])
         page = int(request.page_token or "0")
         response = pb.ListItemsResponse(next_page_token=str(page + 1) if page < 2 else "")
         response.items.add(item_id=f"item {page}", item_no=page + 1)
@@ -83,7 +85,16 @@ class Probe(pb_grpc.CatalogueServiceServicer):
                 "REVISION_INVALID", "since_revision is negative", field="since_revision"
             )
         yield pb.WatchItemsResponse(revision=request.since_revision, caught_up=True)
+        while request.bundle_id == "flood":
+            yield _large()
         await asyncio.Event().wait()
+
+
+def _large() -> pb.WatchItemsResponse:
+    """A message that does not fit into what a connection sends ahead of its reader."""
+    message = pb.WatchItemsResponse(revision=1)
+    message.changes.add().item.description = "x" * 1_000_000
+    return message
 
 
 async def main() -> None:

@@ -1,6 +1,6 @@
 """Use cases of the catalogue: write, delete, list and follow items."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
@@ -70,7 +70,7 @@ class Catalogue:
         """Return items that are not deleted, by number, from just after one."""
         return await self._database.read(lambda c: statements.list_items(c, after_no, limit))
 
-    async def watch(self, since: int, fingerprint: str) -> AsyncIterator[Changes]:
+    async def watch(self, since: int, fingerprint: str) -> AsyncGenerator[Changes, None]:
         """Yield every change after a revision, for ever; the first answer comes at once.
 
         A local write wakes the watcher; another process's is seen at the next poll.

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -128,7 +128,7 @@ class Profiles:
 
     async def refresh(
         self, user_ids: Sequence[str], *, max_attempts: int | None = None
-    ) -> AsyncIterator[Progress]:
+    ) -> AsyncGenerator[Progress, None]:
         """Yield what is left of the work that waits now, until nothing is.
 
         Of `user_ids` alone when there are any; otherwise of everyone, and of all items. With

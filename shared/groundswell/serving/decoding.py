@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import aclosing
 from typing import Any, TypeAlias
 
 import grpc
@@ -56,8 +57,9 @@ def _decoding(handler: Handler) -> Handler:
         return await behaviour(read(sent, deserialize), context)
 
     async def stream(sent: Any, context: Context) -> AsyncIterator[Any]:
-        async for response in behaviour(read(sent, deserialize), context):
-            yield response
+        async with aclosing(behaviour(read(sent, deserialize), context)) as responses:
+            async for response in responses:
+                yield response
 
     make = _MAKERS[handler.request_streaming, handler.response_streaming]
     wrapped = stream if inspect.isasyncgenfunction(behaviour) else answer

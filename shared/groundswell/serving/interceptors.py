@@ -1,87 +1,29 @@
 """What happens around every call: metrics, errors to statuses, drain, admission."""
 
 import asyncio
-import inspect
 import time
 import traceback
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from functools import partial
-from typing import Any, TypeAlias
+from typing import Any
 
 import grpc
 import structlog
 
 from groundswell.serving import telemetry
+from groundswell.serving.around import Around, CallInterceptor, Context, Handler
 from groundswell.serving.errors import ResourceExhausted, Unavailable, end_call, is_expected
 
 RETRY_AFTER_S = 0.1
 
 _log = structlog.get_logger(__name__)
 
-Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
-Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
-Around: TypeAlias = Callable[["Context"], AbstractAsyncContextManager[None]]
-
 # Health and reflection must answer when nothing else does.
 _ALWAYS_ADMITTED = ("/grpc.health.", "/grpc.reflection.")
 
 
-class _Interceptor(grpc.aio.ServerInterceptor):
-    """Enters an async context manager around the calls of every method."""
-
-    def __init__(self) -> None:
-        # A handler is looked up at every call; wrapping it once per method keeps that cheap.
-        self._wrapped: dict[str, Handler] = {}
-
-    def around(self, method: str, handler: Handler) -> Around | None:
-        """What to enter around the calls of a method; None leaves it alone."""
-        raise NotImplementedError
-
-    async def intercept_service(
-        self,
-        continuation: Callable[[grpc.HandlerCallDetails], Awaitable["Handler | None"]],
-        handler_call_details: grpc.HandlerCallDetails,
-    ) -> "Handler | None":
-        method = handler_call_details.method
-        if method in self._wrapped:
-            return self._wrapped[method]
-        handler = await continuation(handler_call_details)
-        if handler is None:
-            # Nobody serves the method. Not kept: callers could fill the memory with names.
-            return None
-        around = self.around(method, handler)
-        self._wrapped[method] = handler if around is None else _wrap(handler, around)
-        return self._wrapped[method]
-
-
-def _wrap(handler: Handler, around: Around) -> Handler:
-    behaviour: Any = (
-        handler.unary_unary or handler.unary_stream or handler.stream_unary or handler.stream_stream
-    )
-
-    async def answer(request: Any, context: Context) -> Any:
-        async with around(context):
-            return await behaviour(request, context)
-
-    async def stream(request: Any, context: Context) -> AsyncIterator[Any]:
-        async with around(context):
-            async for response in behaviour(request, context):
-                yield response
-
-    make: Any = {
-        (False, False): grpc.unary_unary_rpc_method_handler,
-        (False, True): grpc.unary_stream_rpc_method_handler,
-        (True, False): grpc.stream_unary_rpc_method_handler,
-        (True, True): grpc.stream_stream_rpc_method_handler,
-    }[handler.request_streaming, handler.response_streaming]
-    # A coroutine may also answer with a stream, by context.write: it is wrapped as one answer.
-    wrapped = stream if inspect.isasyncgenfunction(behaviour) else answer
-    made: Handler = make(wrapped, handler.request_deserializer, handler.response_serializer)
-    return made
-
-
-class ErrorInterceptor(_Interceptor):
+class ErrorInterceptor(CallInterceptor):
     """Ends a call that raised with the status of its exception, through the one table."""
 
     def around(self, method: str, handler: Handler) -> Around:  # noqa: ARG002 - the same for all
@@ -99,10 +41,14 @@ class ErrorInterceptor(_Interceptor):
                 frames = "".join(traceback.format_tb(error.__traceback__))
                 _log.error("call_failed", method=method, kind=type(error).__name__, frames=frames)
                 _log.debug("call_failed_because", method=method, exc_info=error)
-            await end_call(context, error)
+            try:
+                await end_call(context, error)
+            except grpc.aio.InternalError:
+                # Nobody is there to be told.
+                raise asyncio.CancelledError from None
 
 
-class DrainInterceptor(_Interceptor):
+class DrainInterceptor(CallInterceptor):
     """Ends the answers that would never end (a watch) when the process shuts down.
 
     They would use up the time that the calls in flight are given. Their clients get UNAVAILABLE
@@ -145,7 +91,7 @@ def _shutting_down() -> Unavailable:
     return Unavailable("DRAINING", "the process is shutting down", retry_after_s=RETRY_AFTER_S)
 
 
-class AdmissionInterceptor(_Interceptor):
+class AdmissionInterceptor(CallInterceptor):
     """Refuses calls at once while as many as the process can take are in flight."""
 
     def __init__(self, max_concurrent_rpcs: int) -> None:
@@ -172,7 +118,7 @@ class AdmissionInterceptor(_Interceptor):
             self._num_in_flight -= 1
 
 
-class TelemetryInterceptor(_Interceptor):
+class TelemetryInterceptor(CallInterceptor):
     """Counts and times every call, and logs it at the level DEBUG."""
 
     def around(self, method: str, handler: Handler) -> Around:

@@ -64,8 +64,18 @@ def set_up_logging(
             foreign_pre_chain=shared,
         )
     )
+    handler.addFilter(_is_no_hang_up)
     # A library's INFO is nobody's: only what it warns of is worth a line.
     logging.basicConfig(handlers=[handler], level=max(number, logging.WARNING), force=True)
+
+
+def _is_no_hang_up(record: logging.LogRecord) -> bool:
+    """Whether a library's line is more than gRPC's complaint that a client left its call.
+
+    A client may leave at any moment. The call itself is counted and logged as CANCELLED.
+    """
+    error = record.exc_info[1] if record.exc_info else None
+    return not isinstance(error, grpc.aio.InternalError)
 
 
 def _hiding(secrets: tuple[str, ...]) -> structlog.types.Processor:

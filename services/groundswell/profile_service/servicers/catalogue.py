@@ -1,6 +1,7 @@
 """Serves CatalogueService."""
 
 from collections.abc import AsyncIterator, Sequence
+from contextlib import aclosing
 
 import grpc
 import numpy as np
@@ -92,22 +93,25 @@ class CatalogueServicer(CatalogueServiceServicer):
         models = self._bundles.get(request.bundle_id)
         with_content = request.with_content if request.HasField("with_content") else True
         fingerprint = models.spec.fingerprint
-        async for changes in self._catalogue.watch(request.since_revision, fingerprint):
-            vectors = await models.vectors_of_items(
-                [
-                    ItemText(item.item_no, item.content.item_id, item.text_vector)
-                    for item in changes.items
-                    if item.text_vector is not None and not item.deleted
-                ]
-            )
-            yield pb.WatchItemsResponse(
-                changes=[
-                    _change(item, vectors.get(item.item_no), models.id, with_content=with_content)
-                    for item in changes.items
-                ],
-                revision=changes.revision,
-                caught_up=changes.caught_up,
-            )
+        async with aclosing(self._catalogue.watch(request.since_revision, fingerprint)) as watched:
+            async for changes in watched:
+                vectors = await models.vectors_of_items(
+                    [
+                        ItemText(item.item_no, item.content.item_id, item.text_vector)
+                        for item in changes.items
+                        if item.text_vector is not None and not item.deleted
+                    ]
+                )
+                yield pb.WatchItemsResponse(
+                    changes=[
+                        _change(
+                            item, vectors.get(item.item_no), models.id, with_content=with_content
+                        )
+                        for item in changes.items
+                    ],
+                    revision=changes.revision,
+                    caught_up=changes.caught_up,
+                )
 
 
 def _check_count(values: Sequence[object], field: str) -> None:

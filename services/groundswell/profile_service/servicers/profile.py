@@ -1,6 +1,7 @@
 """Serves ProfileService."""
 
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 
 import grpc
 
@@ -70,10 +71,11 @@ class ProfileServicer(ProfileServiceServicer):
             )
         for index, user_id in enumerate(request.user_ids):
             check_user_id(user_id, f"user_ids[{index}]")
-        async for progress in self._profiles.refresh(request.user_ids):
-            yield pb.RefreshProfilesResponse(
-                num_users_left=progress.num_users_left, num_items_left=progress.num_items_left
-            )
+        async with aclosing(self._profiles.refresh(request.user_ids)) as refreshed:
+            async for progress in refreshed:
+                yield pb.RefreshProfilesResponse(
+                    num_users_left=progress.num_users_left, num_items_left=progress.num_items_left
+                )
 
 
 def _users_invalid(message: str) -> InvalidArgument:
