@@ -105,7 +105,7 @@ def test_a_message_over_the_limit_is_refused(suite: Deployment) -> None:
         pytest.raises(grpc.RpcError) as caught,
     ):
         SessionServiceStub(channel).RecordEvents(RecordEventsRequest(events=[event]), timeout=10)
-    assert caught.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert caught.value.code() == grpc.StatusCode.INVALID_ARGUMENT
 
 
 def test_a_user_without_events_has_the_vector_of_an_empty_window(suite: Deployment) -> None:
