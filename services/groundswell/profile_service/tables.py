@@ -59,10 +59,15 @@ items = Table(
     Column("attributes", JSON, nullable=False),
     Column("available", Boolean, nullable=False),
     Column("deleted", Boolean, nullable=False),
-    Column("revision", BigInteger, nullable=False, unique=True),
+    Column("revision", BigInteger, nullable=False),
+    Index(None, "revision"),
     sqlite_autoincrement=True,
 )
-"""The truth about which items exist; a deleted one keeps its row, and so its number."""
+"""The truth about which items exist; a deleted one keeps its row, and so its number.
+
+`revision` is unique, but not declared so: an update of a column that a foreign key could name takes
+a lock that conflicts with every check of a foreign key, here that of `events`.
+"""
 
 attribute_kinds = Table(
     "attribute_kinds",
@@ -112,11 +117,14 @@ profiles = Table(
     Column("last_event_us", BigInteger, nullable=False),
     Column("num_chunks", Integer, nullable=False),
     Column("recent", LargeBinary, nullable=True),
+    Column("tail_length", Integer, nullable=True),
+    Column("tail_vector", LargeBinary, nullable=True),
 )
 """What the profile head reads of each user besides the chunks.
 
 `recent` are the newest events, laid out as in the module `recent`; null where a release wrote the
-row that knew none: the worker covers such a row again.
+row that knew none: the worker covers such a row again. That release writes `tail_length` and
+`tail_vector`, and leaves `recent` as it is; this one writes null there. A later one drops the two.
 """
 
 profile_chunks = Table(
@@ -145,6 +153,7 @@ def _work(name: str, subject: str, target: str) -> Table:
         Column("due_us", BigInteger, nullable=False),
         Column("owner", Text, nullable=False),
         Column("attempt", Integer, nullable=False),
+        Column("lost_claims", Integer, nullable=False, server_default="0"),
         Index(None, "due_us"),
     )
 
@@ -152,7 +161,9 @@ def _work(name: str, subject: str, target: str) -> Table:
 stale_users = _work("stale_users", "user_no", "users.user_no")
 """Users with events that their profile does not cover; `version` is their newest sequence.
 
-A row is claimed by moving `due_us` to the end of the lease and writing the claim into `owner`.
+A row is claimed by moving `due_us` to the end of the lease and writing the worker into `owner`.
+`attempt` counts claims since the last success; `lost_claims` those whose worker ended without a
+word.
 """
 
 stale_items = _work("stale_items", "item_no", "items.item_no")

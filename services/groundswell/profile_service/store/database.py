@@ -78,7 +78,13 @@ class Database:
         """
         if self._is_sqlite:
             self._held.enter_context(lock_file(Path(f"{self._url.database}.lock")))
-        await self._run(self._writing, lambda c: c.run_sync(upgrade), None)
+        migrating = self._writing.engine.execution_options(foreign_keys="OFF")
+        try:
+            mode = self._writing._replace(engine=migrating)
+            await self._run(mode, lambda c: c.run_sync(upgrade), None)
+        finally:
+            # The connections of SQLite that are made from here on check foreign keys.
+            await self._engine.dispose()
 
     async def read(self, work: Work[T]) -> T:
         """Return what `work` finds. It sees one state of the database, however often it reads.
@@ -222,4 +228,8 @@ def _prepare_sqlite(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None
 
 
 def _begin_sqlite(connection: Connection) -> None:
-    connection.exec_driver_sql(connection.get_execution_options().get("begin", "BEGIN"))
+    options = connection.get_execution_options()
+    if "foreign_keys" in options:
+        # It cannot be changed inside a transaction.
+        connection.exec_driver_sql(f"PRAGMA foreign_keys={options['foreign_keys']}")
+    connection.exec_driver_sql(options.get("begin", "BEGIN"))

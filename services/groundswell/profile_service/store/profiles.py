@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import Select, select
+from sqlalchemy import Select, case, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from groundswell.profile_service.store.items import catalogue_revision
@@ -22,7 +22,11 @@ async def find_profiles(
     connection: AsyncConnection, user_nos: Collection[int], spec: Spec
 ) -> dict[int, Any]:
     """Return the profiles of users that have one, by number."""
-    statement = select(profiles).where(profiles.c.user_no.in_(user_nos), *_of(profiles, spec))
+    c = profiles.c
+    # A release that knew no recent events wrote the row over, and left those of before.
+    recent = case((c.tail_vector.is_(None), c.recent)).label("recent")
+    columns = (c.user_no, c.covered_sequence, c.covered_us, c.last_event_us, c.num_chunks, recent)
+    statement = select(*columns).where(c.user_no.in_(user_nos), *_of(profiles, spec))
     return {row.user_no: row for row in await connection.execute(statement)}
 
 
@@ -89,7 +93,9 @@ def uncovered_users(spec: Spec) -> Select[tuple[int, int]]:
     statement = select(users.c.user_no, users.c.last_sequence).select_from(joined)
     return statement.where(
         users.c.last_sequence > 0,
-        profiles.c.recent.is_(None) | (covered < users.c.last_sequence),
+        profiles.c.recent.is_(None)
+        | profiles.c.tail_vector.is_not(None)
+        | (covered < users.c.last_sequence),
     )
 
 
