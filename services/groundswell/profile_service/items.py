@@ -9,7 +9,7 @@ from groundswell.features.text import item_text
 from groundswell.profile_service.signals import Signals
 from groundswell.profile_service.store import items as statements
 from groundswell.profile_service.store.database import Database, DatabaseConnection
-from groundswell.profile_service.store.items import Attribute, ItemContent, KnownItem
+from groundswell.profile_service.store.items import Attribute, ItemContent, ItemPage, KnownItem
 from groundswell.profile_service.store.work import WorkList
 from groundswell.profile_service.tables import stale_items
 from groundswell.serving.errors import InvalidArgument, NotFound
@@ -66,7 +66,7 @@ class Catalogue:
             )
         return item
 
-    async def list(self, after_no: int, limit: int) -> list[KnownItem]:
+    async def list(self, after_no: int, limit: int) -> ItemPage:
         """Return items that are not deleted, by number, from just after one."""
         return await self._database.read(lambda c: statements.list_items(c, after_no, limit))
 
@@ -79,16 +79,14 @@ class Catalogue:
         while True:
             mark = self._signals.catalogue.mark
             look = partial(
-                statements.changes_since, since=since, fingerprint=fingerprint, limit=WATCH_PAGE + 1
+                statements.changes_since, since=since, fingerprint=fingerprint, limit=WATCH_PAGE
             )
-            found = await self._database.read(look)
-            page = found[:WATCH_PAGE]
-            caught_up = len(found) <= WATCH_PAGE
-            if page or first:
-                since = page[-1].revision if page else since
-                yield Changes(page, since, caught_up)
+            page = await self._database.read(look)
+            if page.items or first:
+                since = page.items[-1].revision if page.items else since
+                yield Changes(page.items, since, caught_up=not page.more)
             first = False
-            if caught_up:
+            if not page.more:
                 await self._signals.catalogue.wait(mark, self._idle_poll_s)
 
     async def _upsert(

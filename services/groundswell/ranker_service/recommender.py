@@ -152,7 +152,8 @@ def _degradations(ask: Ask, views: Views, *, has_neighbours: bool) -> list[Degra
         missing.append(Degradation.DEGRADATION_SESSION_UNAVAILABLE)
     if profile is not None and profile.vector is not None and profile.stale:
         missing.append(Degradation.DEGRADATION_PROFILE_STALE)
-    knows_seen = inline is not None or (profile is not None and profile.seen is not None)
+    seen = None if profile is None else profile.seen
+    knows_seen = inline is not None or (seen is not None and seen.is_complete)
     # What was seen is left out, and its neighbours are looked up.
     needs_seen = ask.exclude_seen or (has_neighbours and profile is not None)
     if ask.k and needs_seen and not knows_seen:

@@ -22,6 +22,8 @@ class Seen(NamedTuple):
     history: NDArray[np.int64]
     """[m] the items that the user did anything with but dislike them: what speaks for others. By
     their newest events, oldest first."""
+    is_complete: bool = True
+    """False when only the newest of very many items are known."""
 
 
 class Packed(NamedTuple):
@@ -89,12 +91,14 @@ class SeenCache:
             seen = named
         else:
             count("seen_items", source="given")
-            seen = self._seen(answer.version, unpacked(answer.item_nos, answer.action_masks))
+            packed = unpacked(answer.item_nos, answer.action_masks)
+            seen = self._seen(answer.version, packed, is_complete=not answer.truncated)
         self._keep(user_key, seen)
         return seen
 
-    def _seen(self, version: int, packed: Packed) -> Seen:
-        return Seen(version, self.counting(packed), packed.item_nos[~packed.is_only_disliked])
+    def _seen(self, version: int, packed: Packed, *, is_complete: bool) -> Seen:
+        history = packed.item_nos[~packed.is_only_disliked]
+        return Seen(version, self.counting(packed), history, is_complete)
 
     def _keep(self, user_key: bytes, seen: Seen) -> None:
         held = self._users.pop(user_key, None)

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeVar
 
 import grpc
@@ -14,12 +15,9 @@ from groundswell.common.v1.event_pb2 import InlineEvents
 from groundswell.common.v1.item_pb2 import Vector
 from groundswell.common.v1.model_service_pb2 import GetModelRequest
 from groundswell.common.v1.model_service_pb2_grpc import ModelServiceStub
-from groundswell.profile.v1.profile_service_pb2 import (
-    BatchGetProfilesRequest,
-    GetProfileRequest,
-    Profile,
-)
+from groundswell.profile.v1.profile_service_pb2 import GetProfileRequest, Profile
 from groundswell.profile.v1.profile_service_pb2_grpc import ProfileServiceStub
+from groundswell.ranker_service.profile_calls import ask_profiles
 from groundswell.ranker_service.seen import Seen, SeenCache, unpacked
 from groundswell.serving.errors import ServiceError, from_rpc_error
 from groundswell.serving.telemetry import count
@@ -172,14 +170,7 @@ class Upstreams:
     def _ask_profiles(
         self, requests: list[GetProfileRequest]
     ) -> Callable[[float], Awaitable[Sequence[Profile]]]:
-        async def ask(timeout_s: float) -> Sequence[Profile]:
-            if len(requests) == 1:
-                return [(await self._profiles.GetProfile(requests[0], timeout=timeout_s)).profile]
-            batch = BatchGetProfilesRequest(requests=requests)
-            answer = await self._profiles.BatchGetProfiles(batch, timeout=timeout_s)
-            return answer.profiles
-
-        return ask
+        return partial(ask_profiles, self._profiles, requests)
 
     async def _gather_sessions(
         self, subjects: Sequence[Subject], space: BundleSpace, deadline: float

@@ -12,6 +12,8 @@ MAX_TEXTS = 64
 """Texts in one attribute."""
 MAX_TEXT_BYTES = 1_024
 MAX_NAME_LENGTH = 63
+MAX_ITEM_BYTES = 256 * 1024
+"""Of the whole message of an item."""
 
 ATTRIBUTE_NAME = re.compile(rf"[a-z_][a-z0-9_]{{0,{MAX_NAME_LENGTH - 1}}}")
 RESERVED_NAMES = frozenset({"item_id", "title", "description", "categories", "available"})

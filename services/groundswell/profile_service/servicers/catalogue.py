@@ -14,6 +14,7 @@ from groundswell.profile_service.bundles import LoadedBundles
 from groundswell.profile_service.items import Catalogue
 from groundswell.profile_service.servicers.item_messages import item_content, item_message
 from groundswell.profile_service.servicers.pages import decode_token, encode_token
+from groundswell.profile_service.servicers.sizes import fitting_runs
 from groundswell.profile_service.store.items import ItemText, KnownItem
 from groundswell.serving.errors import InvalidArgument
 from groundswell.serving.validation import check_item_id, check_page_size
@@ -76,10 +77,11 @@ class CatalogueServicer(CatalogueServiceServicer):
         """List the items by number."""
         limit = check_page_size(request, DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE)
         place = decode_token(request.page_token, (int,))
-        found = await self._catalogue.list(int(place[0]) if place else 0, limit + 1)
-        shown = found[:limit]
-        token = encode_token(shown[-1].item_no) if len(found) > limit else ""
-        return pb.ListItemsResponse(items=map(item_message, shown), next_page_token=token)
+        found = await self._catalogue.list(int(place[0]) if place else 0, limit)
+        shown = next(fitting_runs(map(item_message, found.items)), [])
+        is_last = not found.more and len(shown) == len(found.items)
+        token = "" if is_last else encode_token(shown[-1].item_no)
+        return pb.ListItemsResponse(items=shown, next_page_token=token)
 
     async def WatchItems(
         self,
@@ -102,16 +104,17 @@ class CatalogueServicer(CatalogueServiceServicer):
                         if item.text_vector is not None and not item.deleted
                     ]
                 )
-                yield pb.WatchItemsResponse(
-                    changes=[
-                        _change(
-                            item, vectors.get(item.item_no), models.id, with_content=with_content
-                        )
-                        for item in changes.items
-                    ],
-                    revision=changes.revision,
-                    caught_up=changes.caught_up,
+                messages = (
+                    _change(item, vectors.get(item.item_no), models.id, with_content=with_content)
+                    for item in changes.items
                 )
+                for run in fitting_runs(messages) if changes.items else [[]]:
+                    revision = run[-1].item.revision if run else changes.revision
+                    yield pb.WatchItemsResponse(
+                        changes=run,
+                        revision=revision,
+                        caught_up=changes.caught_up and revision == changes.revision,
+                    )
 
 
 def _check_count(values: Sequence[object], field: str) -> None:

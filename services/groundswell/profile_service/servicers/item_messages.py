@@ -2,6 +2,8 @@
 
 import math
 
+import structlog
+
 from groundswell.common.v1 import item_pb2
 from groundswell.contract.items import (
     ATTRIBUTE_NAME,
@@ -9,6 +11,7 @@ from groundswell.contract.items import (
     MAX_CATEGORIES,
     MAX_CATEGORY_BYTES,
     MAX_DESCRIPTION_BYTES,
+    MAX_ITEM_BYTES,
     MAX_TEXT_BYTES,
     MAX_TEXTS,
     MAX_TITLE_BYTES,
@@ -16,11 +19,21 @@ from groundswell.contract.items import (
 )
 from groundswell.profile_service.store.items import Attribute, ItemContent, KnownItem
 from groundswell.serving.errors import InvalidArgument
+from groundswell.serving.telemetry import count
 from groundswell.serving.validation import check_item_id, id_problem
+
+# Number and revision, which an answer has besides what was written.
+_OUTPUT_BYTES = 64
+
+_log = structlog.get_logger(__name__)
 
 
 def item_content(item: item_pb2.Item, field: str) -> ItemContent:
     """Read an item. Raises InvalidArgument, naming what is wrong below `field`."""
+    size = item.ByteSize()
+    if size > MAX_ITEM_BYTES:
+        message = f"{field} is {size:,} bytes long; at most {MAX_ITEM_BYTES:,} are taken"
+        raise InvalidArgument("ITEM_TOO_LARGE", message, field=field)
     check_item_id(item.item_id, f"{field}.item_id")
     _check(item.title, f"{field}.title", "TITLE_INVALID", MAX_TITLE_BYTES)
     _check(item.description, f"{field}.description", "DESCRIPTION_INVALID", MAX_DESCRIPTION_BYTES)
@@ -36,9 +49,12 @@ def item_content(item: item_pb2.Item, field: str) -> ItemContent:
 
 
 def item_message(known: KnownItem) -> item_pb2.Item:
-    """Write a stored item as a message."""
+    """Write a stored item as a message, of which a page can hold ten.
+
+    An item that an earlier release took may be larger: then its largest attributes are left out.
+    """
     content = known.content
-    return item_pb2.Item(
+    message = item_pb2.Item(
         item_id=content.item_id,
         item_no=known.item_no,
         title=content.title,
@@ -48,6 +64,23 @@ def item_message(known: KnownItem) -> item_pb2.Item:
         available=content.available,
         revision=known.revision,
     )
+    if message.ByteSize() > MAX_ITEM_BYTES + _OUTPUT_BYTES:
+        _drop_largest_attributes(message)
+    return message
+
+
+def _drop_largest_attributes(message: item_pb2.Item) -> None:
+    excess = message.ByteSize() - MAX_ITEM_BYTES
+    sizes = {name: value.ByteSize() for name, value in message.attributes.items()}
+    dropped = []
+    for name in sorted(sizes, key=sizes.__getitem__, reverse=True):
+        if excess <= 0:
+            break
+        del message.attributes[name]
+        excess -= sizes[name]
+        dropped.append(name)
+    count("items_cut")
+    _log.warning("item_cut", item_no=message.item_no, left_out=dropped)
 
 
 def _check(text: str, field: str, reason: str, max_bytes: int, *, needed: bool = False) -> None:

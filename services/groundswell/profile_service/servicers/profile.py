@@ -10,12 +10,15 @@ from groundswell.profile.v1 import profile_service_pb2 as pb
 from groundswell.profile.v1.profile_service_pb2_grpc import ProfileServiceServicer
 from groundswell.profile_service.bundles import LoadedBundles
 from groundswell.profile_service.profiles import Profile, Profiles
+from groundswell.profile_service.servicers.sizes import REST_BYTES
 from groundswell.serving.errors import InvalidArgument
+from groundswell.serving.limits import MAX_ANSWER_BYTES
 from groundswell.serving.validation import check_user_id, to_timestamp
 from groundswell.serving.vectors import pack_int64, pack_uint32, vector_to_proto
 
 MAX_USERS = 256
 MAX_REFRESHED_USERS = 10_000
+MAX_SEEN_ITEMS = 200_000
 
 
 class ProfileServicer(ProfileServiceServicer):
@@ -51,11 +54,13 @@ class ProfileServicer(ProfileServiceServicer):
                 raise _users_invalid(f"requests[{index}] names another bundle than the first")
         models = self._bundles.get(requests[0].bundle_id)
         profiles = await self._profiles.get([one.user_id for one in requests], models)
-        return pb.BatchGetProfilesResponse(
+        answer = pb.BatchGetProfilesResponse(
             profiles=[
                 _profile(p, one, models.id) for p, one in zip(profiles, requests, strict=True)
             ]
         )
+        _leave_out_what_does_not_fit(answer)
+        return answer
 
     async def RefreshProfiles(
         self,
@@ -82,6 +87,20 @@ def _users_invalid(message: str) -> InvalidArgument:
     return InvalidArgument("USERS_INVALID", message, field="requests")
 
 
+def _leave_out_what_does_not_fit(answer: pb.BatchGetProfilesResponse) -> None:
+    """Drop the seen items of users, the last ones of a batch first, until the answer fits."""
+    excess = answer.ByteSize() - (MAX_ANSWER_BYTES - REST_BYTES)
+    for profile in reversed(answer.profiles):
+        if excess <= 0:
+            return
+        seen = profile.seen
+        if not seen.included:
+            continue
+        excess -= len(seen.item_nos) + len(seen.action_masks)
+        seen.included = seen.truncated = False
+        seen.item_nos = seen.action_masks = b""
+
+
 def _profile(profile: Profile, request: pb.GetProfileRequest, bundle_id: str) -> pb.Profile:
     version = profile.num_events
     included = not (
@@ -89,8 +108,9 @@ def _profile(profile: Profile, request: pb.GetProfileRequest, bundle_id: str) ->
     )
     seen = pb.SeenItems(version=version, included=included)
     if included:
-        seen.item_nos = pack_int64(profile.seen.item_nos)
-        seen.action_masks = pack_uint32(profile.seen.action_masks)
+        seen.item_nos = pack_int64(profile.seen.item_nos[-MAX_SEEN_ITEMS:])
+        seen.action_masks = pack_uint32(profile.seen.action_masks[-MAX_SEEN_ITEMS:])
+        seen.truncated = len(profile.seen.item_nos) > MAX_SEEN_ITEMS
     message = pb.Profile(
         num_covered_events=profile.num_covered_events,
         num_events=profile.num_events,

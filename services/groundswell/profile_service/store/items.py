@@ -14,6 +14,11 @@ Attribute = str | float | bool | list[str]
 
 _REVISION = "catalogue_revision"
 
+# How many items of a page are read before their size is known, and how many bytes of texts, about,
+# a page holds: one message can carry no more.
+_FIRST_READ = 32
+_PAGE_BYTES = 3 * 1024 * 1024
+
 
 @dataclass(frozen=True, slots=True)
 class ItemContent:
@@ -37,6 +42,13 @@ class KnownItem:
     deleted: bool
     text_vector: bytes | None = None
     """float32, of the encoder that was asked for; None while it has not read the text."""
+
+
+class ItemPage(NamedTuple):
+    """Items that follow each other, and whether there are more after them."""
+
+    items: list[KnownItem]
+    more: bool
 
 
 class ItemText(NamedTuple):
@@ -126,18 +138,35 @@ async def touch_items(
 
 async def changes_since(
     connection: AsyncConnection, since: int, fingerprint: str, limit: int
-) -> list[KnownItem]:
+) -> ItemPage:
     """Return items that changed after a revision, deleted ones too, by revision."""
     statement = _with_text(fingerprint).where(items.c.revision > since)
-    statement = statement.order_by(items.c.revision).limit(limit)
-    return [_known(row) for row in await connection.execute(statement)]
+    return await _page(connection, statement, items.c.revision, limit)
 
 
-async def list_items(connection: AsyncConnection, after_no: int, limit: int) -> list[KnownItem]:
-    """Return items that are not deleted, by number."""
+async def list_items(connection: AsyncConnection, after_no: int, limit: int) -> ItemPage:
+    """Return items that are not deleted, by number, from just after one."""
     statement = select(items).where(items.c.item_no > after_no, ~items.c.deleted)
-    statement = statement.order_by(items.c.item_no).limit(limit)
-    return [_known(row) for row in await connection.execute(statement)]
+    return await _page(connection, statement, items.c.item_no, limit)
+
+
+async def _page(connection: AsyncConnection, statement: Any, key: Any, limit: int) -> ItemPage:
+    """Read up to `limit` items in the order of a unique key, fewer where they are large.
+
+    The first read shows how large they are; the next takes what fits into the rest of a page.
+    """
+    found: list[KnownItem] = []
+    num_bytes, wanted = 0, min(limit, _FIRST_READ)
+    while True:
+        after = [] if not found else [key > getattr(found[-1], key.name)]
+        rows = await connection.execute(statement.where(*after).order_by(key).limit(wanted + 1))
+        read = [_known(row) for row in rows]
+        found += read[:wanted]
+        num_bytes += sum(_text_bytes(item.content) for item in read[:wanted])
+        room = min(limit - len(found), (_PAGE_BYTES - num_bytes) * len(found) // (num_bytes + 1))
+        if len(read) <= wanted or room <= 0:
+            return ItemPage(found, more=len(read) > wanted)
+        wanted = room
 
 
 async def items_by_number(
@@ -227,6 +256,15 @@ async def add_attribute_kinds(connection: AsyncConnection, kinds: Mapping[str, s
 def _with_text(fingerprint: str) -> Any:
     on = and_(item_texts.c.item_no == items.c.item_no, item_texts.c.fingerprint == fingerprint)
     return select(items, item_texts.c.vector).join(item_texts, on, isouter=True)
+
+
+def _text_bytes(content: ItemContent) -> int:
+    """About how much memory the texts of an item take, and at least 1."""
+    texts = [content.item_id, content.title, content.description, *content.categories]
+    for name, value in content.attributes.items():
+        texts.append(name)
+        texts += value if isinstance(value, list) else [value] if isinstance(value, str) else []
+    return 1 + sum(map(len, texts))
 
 
 def _row(content: ItemContent, revision: int) -> dict[str, Any]:

@@ -83,7 +83,9 @@ class _EventStatusEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_EventStat
     EVENT_STATUS_ACCEPTED: _EventStatus.ValueType  # 1
     """Stored durably by this call."""
     EVENT_STATUS_DUPLICATE: _EventStatus.ValueType  # 2
-    """An event of this user with this id was stored before; nothing changed."""
+    """This very event of this user was stored before: one with this id and the same content.
+    Nothing changed.
+    """
     EVENT_STATUS_REJECTED: _EventStatus.ValueType  # 3
     """Not stored; `reason` says why. Sending it again unchanged gives the same answer."""
 
@@ -95,14 +97,19 @@ EVENT_STATUS_UNSPECIFIED: EventStatus.ValueType  # 0
 EVENT_STATUS_ACCEPTED: EventStatus.ValueType  # 1
 """Stored durably by this call."""
 EVENT_STATUS_DUPLICATE: EventStatus.ValueType  # 2
-"""An event of this user with this id was stored before; nothing changed."""
+"""This very event of this user was stored before: one with this id and the same content.
+Nothing changed.
+"""
 EVENT_STATUS_REJECTED: EventStatus.ValueType  # 3
 """Not stored; `reason` says why. Sending it again unchanged gives the same answer."""
 Global___EventStatus: _TypeAlias = EventStatus  # noqa: Y015
 
 @_typing.final
 class Event(_message.Message):
-    """One thing that a user did with one item. Immutable once stored."""
+    """One thing that a user did with one item. Immutable once stored: its id, its time and all else
+    are fixed when the event is made, and a retry sends the same bytes again. A retry that stamps
+    its time anew is another event under an id that is taken, and is rejected (EVENT_ID_CONFLICT).
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -118,6 +125,8 @@ class Event(_message.Message):
     event_id: _builtins.str
     """The client's id of this event; what makes a write idempotent. Unique per user.
     Required, 1 to 128 bytes of UTF-8 without NUL; else INVALID_ARGUMENT (EVENT_ID_INVALID).
+    An event that differs in anything from the stored one of its id is rejected
+    (EVENT_ID_CONFLICT), and the stored one stays.
     """
     user_id: _builtins.str
     """The client's id of the user. Stored only as a keyed hash; answers never carry it.
@@ -148,7 +157,9 @@ class Event(_message.Message):
     """
     @_builtins.property
     def time(self) -> _timestamp_pb2.Timestamp:
-        """When it happened (not when it was sent). Required, from 1900 to 2200 (TIME_INVALID)."""
+        """When it happened, not when it was sent: the same in every retry. Required, from 1900 to 2200
+        (TIME_INVALID).
+        """
 
     def __init__(
         self,
@@ -222,7 +233,9 @@ class EventResult(_message.Message):
     Also set for a duplicate; 0 for a rejected event.
     """
     reason: _builtins.str
-    """For a rejected event the stable reason, such as EVENT_ID_INVALID or ITEM_NOT_FOUND; else empty."""
+    """For a rejected event the stable reason: one of those that Event names, ITEM_NOT_FOUND, or
+    EVENT_ID_CONFLICT (the user has another event of this id, which stays); else empty.
+    """
     detail: _builtins.str
     """For a rejected event a sentence for a person, naming the field; else empty."""
     item_no: _builtins.int

@@ -82,7 +82,10 @@ Global___TextList: _TypeAlias = TextList  # noqa: Y015
 
 @_typing.final
 class Item(_message.Message):
-    """One thing that can be recommended."""
+    """One thing that can be recommended. The message has at most 262,144 bytes when it is written
+    (ITEM_TOO_LARGE). In answers an item that was stored before there was this limit comes without
+    its largest attributes, so that what is left fits.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 

@@ -53,6 +53,7 @@ class ModelInfo(_message.Message):
     WINDOW_LENGTH_FIELD_NUMBER: _builtins.int
     CHUNK_LENGTH_FIELD_NUMBER: _builtins.int
     METRICS_FIELD_NUMBER: _builtins.int
+    NUM_CATEGORIES_FIELD_NUMBER: _builtins.int
     bundle_id: _builtins.str
     """The bundle's id: the hash of its manifest."""
     dimension: _builtins.int
@@ -63,9 +64,13 @@ class ModelInfo(_message.Message):
     """The number of events in the window that the session encoder reads."""
     chunk_length: _builtins.int
     """The number of events in one chunk of the profile encoder."""
+    num_categories: _builtins.int
+    """How many categories the interest head has in all."""
     @_builtins.property
     def categories(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """The categories of the interest head, in its order; empty when it has none."""
+        """The first categories of the interest head, in its order, as many as the request asks for;
+        empty when it has none.
+        """
 
     @_builtins.property
     def created_at(self) -> _timestamp_pb2.Timestamp:
@@ -86,10 +91,11 @@ class ModelInfo(_message.Message):
         window_length: _builtins.int = ...,
         chunk_length: _builtins.int = ...,
         metrics: _abc.Mapping[_builtins.str, _builtins.float] | None = ...,
+        num_categories: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bundle_id", b"bundle_id", "categories", b"categories", "chunk_length", b"chunk_length", "created_at", b"created_at", "dimension", b"dimension", "encoder_fingerprint", b"encoder_fingerprint", "metrics", b"metrics", "window_length", b"window_length"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bundle_id", b"bundle_id", "categories", b"categories", "chunk_length", b"chunk_length", "created_at", b"created_at", "dimension", b"dimension", "encoder_fingerprint", b"encoder_fingerprint", "metrics", b"metrics", "num_categories", b"num_categories", "window_length", b"window_length"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -97,18 +103,25 @@ Global___ModelInfo: _TypeAlias = ModelInfo  # noqa: Y015
 
 @_typing.final
 class GetModelRequest(_message.Message):
-    """Asks for nothing in particular."""
+    """How much to tell of the bundle."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    NUM_CATEGORIES_FIELD_NUMBER: _builtins.int
+    num_categories: _builtins.int
+    """How many categories to name at most: 0 to 10,000 (NUM_CATEGORIES_INVALID). Unset: 20."""
     def __init__(
         self,
+        *,
+        num_categories: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_num_categories", b"_num_categories", "num_categories", b"num_categories"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_num_categories", b"_num_categories", "num_categories", b"num_categories"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__num_categories: _TypeAlias = _typing.Literal["num_categories"]  # noqa: Y015
+    _WhichOneofArgType__num_categories: _TypeAlias = _typing.Literal["_num_categories", b"_num_categories"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__num_categories) -> _WhichOneofReturnType__num_categories | None: ...
 
 Global___GetModelRequest: _TypeAlias = GetModelRequest  # noqa: Y015
 

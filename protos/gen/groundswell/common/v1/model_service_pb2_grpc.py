@@ -48,7 +48,8 @@ class ModelServiceServicer:
 
     def GetModel(self, request, context):
         """Which bundle this process serves with now.
-        Statuses: OK; UNAVAILABLE (NO_BUNDLE) before the first bundle is loaded. Safe to retry.
+        Statuses: OK; INVALID_ARGUMENT (NUM_CATEGORIES_INVALID); UNAVAILABLE (NO_BUNDLE) before the
+        first bundle is loaded. Safe to retry.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

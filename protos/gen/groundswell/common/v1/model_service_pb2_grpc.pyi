@@ -35,7 +35,8 @@ class ModelServiceStub:
     def __new__(cls, channel: _aio.Channel) -> ModelServiceAsyncStub: ...
     GetModel: _grpc.UnaryUnaryMultiCallable[_model_service_pb2.GetModelRequest, _model_service_pb2.GetModelResponse]
     """Which bundle this process serves with now.
-    Statuses: OK; UNAVAILABLE (NO_BUNDLE) before the first bundle is loaded. Safe to retry.
+    Statuses: OK; INVALID_ARGUMENT (NUM_CATEGORIES_INVALID); UNAVAILABLE (NO_BUNDLE) before the
+    first bundle is loaded. Safe to retry.
     """
 
 @_typing.type_check_only
@@ -45,7 +46,8 @@ class ModelServiceAsyncStub(ModelServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     GetModel: _aio.UnaryUnaryMultiCallable[_model_service_pb2.GetModelRequest, _model_service_pb2.GetModelResponse]  # type: ignore[assignment]
     """Which bundle this process serves with now.
-    Statuses: OK; UNAVAILABLE (NO_BUNDLE) before the first bundle is loaded. Safe to retry.
+    Statuses: OK; INVALID_ARGUMENT (NUM_CATEGORIES_INVALID); UNAVAILABLE (NO_BUNDLE) before the
+    first bundle is loaded. Safe to retry.
     """
 
 class ModelServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -58,7 +60,8 @@ class ModelServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_model_service_pb2.GetModelResponse, _abc.Awaitable[_model_service_pb2.GetModelResponse]]:
         """Which bundle this process serves with now.
-        Statuses: OK; UNAVAILABLE (NO_BUNDLE) before the first bundle is loaded. Safe to retry.
+        Statuses: OK; INVALID_ARGUMENT (NUM_CATEGORIES_INVALID); UNAVAILABLE (NO_BUNDLE) before the
+        first bundle is loaded. Safe to retry.
         """
 
 def add_ModelServiceServicer_to_server(servicer: ModelServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -28,7 +28,9 @@ class UpsertItemsRequest(_message.Message):
     ITEMS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def items(self) -> _containers.RepeatedCompositeFieldContainer[_item_pb2.Item]:
-        """1 to 1,000 items, each id once; else INVALID_ARGUMENT (ITEMS_INVALID)."""
+        """1 to 1,000 items, each id once; else INVALID_ARGUMENT (ITEMS_INVALID). The request has at most
+        4 MiB (MESSAGE_TOO_LARGE): 1,000 items of 4 kB fit, and of the largest ones 15.
+        """
 
     def __init__(
         self,
@@ -176,7 +178,9 @@ class ListItemsRequest(_message.Message):
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
-    """How many items at most: 1 to 1,000 (PAGE_SIZE_INVALID). Unset: 100."""
+    """How many items at most: 1 to 1,000 (PAGE_SIZE_INVALID). Unset: 100. A page of long items holds
+    fewer, at least one, so that the answer stays below 3 MiB.
+    """
     page_token: _builtins.str
     """Where to go on: the previous answer's `next_page_token`. Empty: from the start.
     Anything else is INVALID_ARGUMENT (PAGE_TOKEN_INVALID).
@@ -206,7 +210,7 @@ class ListItemsResponse(_message.Message):
     ITEMS_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
-    """The token of the next page; empty when this is the last."""
+    """The token of the next page; empty when this is the last, however many items it holds."""
     @_builtins.property
     def items(self) -> _containers.RepeatedCompositeFieldContainer[_item_pb2.Item]:
         """The items, by number."""
@@ -276,7 +280,9 @@ class WatchItemsResponse(_message.Message):
     """
     @_builtins.property
     def changes(self) -> _containers.RepeatedCompositeFieldContainer[Global___ItemChange]:
-        """At most 500 changes, by revision."""
+        """At most 500 changes, by revision; fewer where items are long, so that the message stays below
+        3 MiB.
+        """
 
     def __init__(
         self,

@@ -35,8 +35,9 @@ class CatalogueServiceStub:
     def __new__(cls, channel: _aio.Channel) -> CatalogueServiceAsyncStub: ...
     UpsertItems: _grpc.UnaryUnaryMultiCallable[_catalogue_service_pb2.UpsertItemsRequest, _catalogue_service_pb2.UpsertItemsResponse]
     """Writes items: new ones get a number, known ones are replaced whole. All or none.
-    Statuses: OK; INVALID_ARGUMENT (ITEMS_INVALID: none, more than 1,000, or one id twice; and
-    the reasons that Item names, with the index); UNAVAILABLE. Safe to retry.
+    Statuses: OK; INVALID_ARGUMENT (ITEMS_INVALID: none, more than 1,000, or one id twice;
+    MESSAGE_TOO_LARGE: more than 4 MiB together; and the reasons that Item names, with the
+    index); UNAVAILABLE. Safe to retry.
     """
     DeleteItems: _grpc.UnaryUnaryMultiCallable[_catalogue_service_pb2.DeleteItemsRequest, _catalogue_service_pb2.DeleteItemsResponse]
     """Deletes items. Their events stay; their numbers are not given out again.
@@ -66,8 +67,9 @@ class CatalogueServiceAsyncStub(CatalogueServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     UpsertItems: _aio.UnaryUnaryMultiCallable[_catalogue_service_pb2.UpsertItemsRequest, _catalogue_service_pb2.UpsertItemsResponse]  # type: ignore[assignment]
     """Writes items: new ones get a number, known ones are replaced whole. All or none.
-    Statuses: OK; INVALID_ARGUMENT (ITEMS_INVALID: none, more than 1,000, or one id twice; and
-    the reasons that Item names, with the index); UNAVAILABLE. Safe to retry.
+    Statuses: OK; INVALID_ARGUMENT (ITEMS_INVALID: none, more than 1,000, or one id twice;
+    MESSAGE_TOO_LARGE: more than 4 MiB together; and the reasons that Item names, with the
+    index); UNAVAILABLE. Safe to retry.
     """
     DeleteItems: _aio.UnaryUnaryMultiCallable[_catalogue_service_pb2.DeleteItemsRequest, _catalogue_service_pb2.DeleteItemsResponse]  # type: ignore[assignment]
     """Deletes items. Their events stay; their numbers are not given out again.
@@ -100,8 +102,9 @@ class CatalogueServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_catalogue_service_pb2.UpsertItemsResponse, _abc.Awaitable[_catalogue_service_pb2.UpsertItemsResponse]]:
         """Writes items: new ones get a number, known ones are replaced whole. All or none.
-        Statuses: OK; INVALID_ARGUMENT (ITEMS_INVALID: none, more than 1,000, or one id twice; and
-        the reasons that Item names, with the index); UNAVAILABLE. Safe to retry.
+        Statuses: OK; INVALID_ARGUMENT (ITEMS_INVALID: none, more than 1,000, or one id twice;
+        MESSAGE_TOO_LARGE: more than 4 MiB together; and the reasons that Item names, with the
+        index); UNAVAILABLE. Safe to retry.
         """
 
     @_abc_1.abstractmethod

@@ -68,10 +68,14 @@ class SeenItems(_message.Message):
     INCLUDED_FIELD_NUMBER: _builtins.int
     ITEM_NOS_FIELD_NUMBER: _builtins.int
     ACTION_MASKS_FIELD_NUMBER: _builtins.int
+    TRUNCATED_FIELD_NUMBER: _builtins.int
     version: _builtins.int
     """Grows with every event of the user; 0 for a user without events."""
     included: _builtins.bool
-    """Whether the two lists are given. False when the caller holds this version already."""
+    """Whether the two lists are given. False when the caller holds this version already, and in an
+    answer to BatchGetProfiles where they would have made it larger than 3 MiB: GetProfile gives
+    them then. Lists of the first users of a batch go before those of later ones.
+    """
     item_nos: _builtins.bytes
     """Little-endian int64 item numbers, each once, in the order in which the items' newest events
     were recorded, oldest first.
@@ -80,6 +84,8 @@ class SeenItems(_message.Message):
     """One little-endian uint32 per item number: bit n is set when the user did the action whose
     enum number is n with the item.
     """
+    truncated: _builtins.bool
+    """Whether older items were left out: the lists hold the newest 200,000 items at most."""
     def __init__(
         self,
         *,
@@ -87,10 +93,11 @@ class SeenItems(_message.Message):
         included: _builtins.bool = ...,
         item_nos: _builtins.bytes = ...,
         action_masks: _builtins.bytes = ...,
+        truncated: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["action_masks", b"action_masks", "included", b"included", "item_nos", b"item_nos", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action_masks", b"action_masks", "included", b"included", "item_nos", b"item_nos", "truncated", b"truncated", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -67,7 +67,8 @@ class ProfileServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def BatchGetProfiles(self, request, context):
-        """The profiles of up to 256 users, in the order of the request.
+        """The profiles of up to 256 users, in the order of the request. Seen items that do not fit into
+        3 MiB are left out, which `seen.included` says.
         Statuses: OK; INVALID_ARGUMENT (USER_ID_INVALID, USERS_INVALID: none, or more than 256);
         FAILED_PRECONDITION (BUNDLE_NOT_LOADED); UNAVAILABLE. Safe to retry.
         """

@@ -40,7 +40,8 @@ class ProfileServiceStub:
     UNAVAILABLE. Safe to retry.
     """
     BatchGetProfiles: _grpc.UnaryUnaryMultiCallable[_profile_service_pb2.BatchGetProfilesRequest, _profile_service_pb2.BatchGetProfilesResponse]
-    """The profiles of up to 256 users, in the order of the request.
+    """The profiles of up to 256 users, in the order of the request. Seen items that do not fit into
+    3 MiB are left out, which `seen.included` says.
     Statuses: OK; INVALID_ARGUMENT (USER_ID_INVALID, USERS_INVALID: none, or more than 256);
     FAILED_PRECONDITION (BUNDLE_NOT_LOADED); UNAVAILABLE. Safe to retry.
     """
@@ -63,7 +64,8 @@ class ProfileServiceAsyncStub(ProfileServiceStub):
     UNAVAILABLE. Safe to retry.
     """
     BatchGetProfiles: _aio.UnaryUnaryMultiCallable[_profile_service_pb2.BatchGetProfilesRequest, _profile_service_pb2.BatchGetProfilesResponse]  # type: ignore[assignment]
-    """The profiles of up to 256 users, in the order of the request.
+    """The profiles of up to 256 users, in the order of the request. Seen items that do not fit into
+    3 MiB are left out, which `seen.included` says.
     Statuses: OK; INVALID_ARGUMENT (USER_ID_INVALID, USERS_INVALID: none, or more than 256);
     FAILED_PRECONDITION (BUNDLE_NOT_LOADED); UNAVAILABLE. Safe to retry.
     """
@@ -95,7 +97,8 @@ class ProfileServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _profile_service_pb2.BatchGetProfilesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_profile_service_pb2.BatchGetProfilesResponse, _abc.Awaitable[_profile_service_pb2.BatchGetProfilesResponse]]:
-        """The profiles of up to 256 users, in the order of the request.
+        """The profiles of up to 256 users, in the order of the request. Seen items that do not fit into
+        3 MiB are left out, which `seen.included` says.
         Statuses: OK; INVALID_ARGUMENT (USER_ID_INVALID, USERS_INVALID: none, or more than 256);
         FAILED_PRECONDITION (BUNDLE_NOT_LOADED); UNAVAILABLE. Safe to retry.
         """

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from groundswell.common.v1 import item_pb2 as groundswell_dot_common_dot_v1_dot_item__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)groundswell/profile/v1/text_service.proto\x12\x16groundswell.profile.v1\x1a groundswell/common/v1/item.proto\"6\n\x12\x45ncodeTextsRequest\x12\r\n\x05texts\x18\x01 \x03(\t\x12\x11\n\tbundle_id\x18\x02 \x01(\t\"]\n\x13\x45ncodeTextsResponse\x12.\n\x07vectors\x18\x01 \x03(\x0b\x32\x1d.groundswell.common.v1.Vector\x12\x16\n\x0eunknown_shares\x18\x02 \x03(\x01\"\'\n\x17PredictInterestsRequest\x12\x0c\n\x04text\x18\x01 \x01(\t\"x\n\x18PredictInterestsResponse\x12\x32\n\tinterests\x18\x01 \x03(\x0b\x32\x1f.groundswell.common.v1.Interest\x12\x15\n\runknown_share\x18\x02 \x01(\x01\x12\x11\n\tbundle_id\x18\x03 \x01(\t2\xec\x01\n\x0bTextService\x12\x66\n\x0b\x45ncodeTexts\x12*.groundswell.profile.v1.EncodeTextsRequest\x1a+.groundswell.profile.v1.EncodeTextsResponse\x12u\n\x10PredictInterests\x12/.groundswell.profile.v1.PredictInterestsRequest\x1a\x30.groundswell.profile.v1.PredictInterestsResponseBi\n\x19io.groundswell.profile.v1P\x01ZJgithub.com/groundswell/groundswell/gen/go/groundswell/profile/v1;profilev1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)groundswell/profile/v1/text_service.proto\x12\x16groundswell.profile.v1\x1a groundswell/common/v1/item.proto\"6\n\x12\x45ncodeTextsRequest\x12\r\n\x05texts\x18\x01 \x03(\t\x12\x11\n\tbundle_id\x18\x02 \x01(\t\"]\n\x13\x45ncodeTextsResponse\x12.\n\x07vectors\x18\x01 \x03(\x0b\x32\x1d.groundswell.common.v1.Vector\x12\x16\n\x0eunknown_shares\x18\x02 \x03(\x01\"U\n\x17PredictInterestsRequest\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\x1a\n\rnum_interests\x18\x02 \x01(\x05H\x00\x88\x01\x01\x42\x10\n\x0e_num_interests\"x\n\x18PredictInterestsResponse\x12\x32\n\tinterests\x18\x01 \x03(\x0b\x32\x1f.groundswell.common.v1.Interest\x12\x15\n\runknown_share\x18\x02 \x01(\x01\x12\x11\n\tbundle_id\x18\x03 \x01(\t2\xec\x01\n\x0bTextService\x12\x66\n\x0b\x45ncodeTexts\x12*.groundswell.profile.v1.EncodeTextsRequest\x1a+.groundswell.profile.v1.EncodeTextsResponse\x12u\n\x10PredictInterests\x12/.groundswell.profile.v1.PredictInterestsRequest\x1a\x30.groundswell.profile.v1.PredictInterestsResponseBi\n\x19io.groundswell.profile.v1P\x01ZJgithub.com/groundswell/groundswell/gen/go/groundswell/profile/v1;profilev1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -38,9 +38,9 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ENCODETEXTSRESPONSE']._serialized_start=159
   _globals['_ENCODETEXTSRESPONSE']._serialized_end=252
   _globals['_PREDICTINTERESTSREQUEST']._serialized_start=254
-  _globals['_PREDICTINTERESTSREQUEST']._serialized_end=293
-  _globals['_PREDICTINTERESTSRESPONSE']._serialized_start=295
-  _globals['_PREDICTINTERESTSRESPONSE']._serialized_end=415
-  _globals['_TEXTSERVICE']._serialized_start=418
-  _globals['_TEXTSERVICE']._serialized_end=654
+  _globals['_PREDICTINTERESTSREQUEST']._serialized_end=339
+  _globals['_PREDICTINTERESTSRESPONSE']._serialized_start=341
+  _globals['_PREDICTINTERESTSRESPONSE']._serialized_end=461
+  _globals['_TEXTSERVICE']._serialized_start=464
+  _globals['_TEXTSERVICE']._serialized_end=700
 # @@protoc_insertion_point(module_scope)

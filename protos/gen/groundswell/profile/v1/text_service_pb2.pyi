@@ -86,18 +86,26 @@ class PredictInterestsRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     TEXT_FIELD_NUMBER: _builtins.int
+    NUM_INTERESTS_FIELD_NUMBER: _builtins.int
     text: _builtins.str
     """1 to 20,000 bytes without NUL (TEXT_INVALID)."""
+    num_interests: _builtins.int
+    """How many categories to answer with, most probable first: 1 to 10,000 (NUM_INTERESTS_INVALID).
+    Unset: 20.
+    """
     def __init__(
         self,
         *,
         text: _builtins.str = ...,
+        num_interests: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_num_interests", b"_num_interests", "num_interests", b"num_interests"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["text", b"text"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_num_interests", b"_num_interests", "num_interests", b"num_interests", "text", b"text"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__num_interests: _TypeAlias = _typing.Literal["num_interests"]  # noqa: Y015
+    _WhichOneofArgType__num_interests: _TypeAlias = _typing.Literal["_num_interests", b"_num_interests"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__num_interests) -> _WhichOneofReturnType__num_interests | None: ...
 
 Global___PredictInterestsRequest: _TypeAlias = PredictInterestsRequest  # noqa: Y015
 
@@ -116,7 +124,9 @@ class PredictInterestsResponse(_message.Message):
     """The bundle that read it."""
     @_builtins.property
     def interests(self) -> _containers.RepeatedCompositeFieldContainer[_item_pb2.Interest]:
-        """The categories, most probable first; the probabilities add up to 1."""
+        """The most probable categories, as many as the request asks for, most probable first. The
+        probabilities of all categories of the bundle add up to 1.
+        """
 
     def __init__(
         self,

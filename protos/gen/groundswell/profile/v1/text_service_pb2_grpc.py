@@ -55,7 +55,8 @@ class TextServiceServicer:
         """The vectors of texts, in the item space. Statuses: OK; INVALID_ARGUMENT (TEXTS_INVALID: none,
         more than 64, or one that is empty, has a NUL, or is over 20,000 bytes);
         FAILED_PRECONDITION (BUNDLE_NOT_LOADED); RESOURCE_EXHAUSTED (OVERLOADED, with RetryInfo);
-        UNAVAILABLE. Safe to retry.
+        UNAVAILABLE. Safe to retry, but as costly as many other calls. A call without a deadline ends
+        after 30 s (a setting).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -63,8 +64,9 @@ class TextServiceServicer:
 
     def PredictInterests(self, request, context):
         """What a text is about: a distribution over the catalogue's categories.
-        Statuses: as EncodeTexts (TEXT_INVALID); INVALID_ARGUMENT (TEXT_UNKNOWN: the encoder knows
-        less than half of the text's tokens); FAILED_PRECONDITION (NO_CATEGORIES). Safe to retry.
+        Statuses: as EncodeTexts (TEXT_INVALID); INVALID_ARGUMENT (NUM_INTERESTS_INVALID;
+        TEXT_UNKNOWN: the encoder knows less than half of the text's tokens); FAILED_PRECONDITION
+        (NO_CATEGORIES). Safe to retry. A call without a deadline ends after 2 s (a setting).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

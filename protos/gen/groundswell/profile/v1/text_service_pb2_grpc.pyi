@@ -37,12 +37,14 @@ class TextServiceStub:
     """The vectors of texts, in the item space. Statuses: OK; INVALID_ARGUMENT (TEXTS_INVALID: none,
     more than 64, or one that is empty, has a NUL, or is over 20,000 bytes);
     FAILED_PRECONDITION (BUNDLE_NOT_LOADED); RESOURCE_EXHAUSTED (OVERLOADED, with RetryInfo);
-    UNAVAILABLE. Safe to retry.
+    UNAVAILABLE. Safe to retry, but as costly as many other calls. A call without a deadline ends
+    after 30 s (a setting).
     """
     PredictInterests: _grpc.UnaryUnaryMultiCallable[_text_service_pb2.PredictInterestsRequest, _text_service_pb2.PredictInterestsResponse]
     """What a text is about: a distribution over the catalogue's categories.
-    Statuses: as EncodeTexts (TEXT_INVALID); INVALID_ARGUMENT (TEXT_UNKNOWN: the encoder knows
-    less than half of the text's tokens); FAILED_PRECONDITION (NO_CATEGORIES). Safe to retry.
+    Statuses: as EncodeTexts (TEXT_INVALID); INVALID_ARGUMENT (NUM_INTERESTS_INVALID;
+    TEXT_UNKNOWN: the encoder knows less than half of the text's tokens); FAILED_PRECONDITION
+    (NO_CATEGORIES). Safe to retry. A call without a deadline ends after 2 s (a setting).
     """
 
 @_typing.type_check_only
@@ -54,12 +56,14 @@ class TextServiceAsyncStub(TextServiceStub):
     """The vectors of texts, in the item space. Statuses: OK; INVALID_ARGUMENT (TEXTS_INVALID: none,
     more than 64, or one that is empty, has a NUL, or is over 20,000 bytes);
     FAILED_PRECONDITION (BUNDLE_NOT_LOADED); RESOURCE_EXHAUSTED (OVERLOADED, with RetryInfo);
-    UNAVAILABLE. Safe to retry.
+    UNAVAILABLE. Safe to retry, but as costly as many other calls. A call without a deadline ends
+    after 30 s (a setting).
     """
     PredictInterests: _aio.UnaryUnaryMultiCallable[_text_service_pb2.PredictInterestsRequest, _text_service_pb2.PredictInterestsResponse]  # type: ignore[assignment]
     """What a text is about: a distribution over the catalogue's categories.
-    Statuses: as EncodeTexts (TEXT_INVALID); INVALID_ARGUMENT (TEXT_UNKNOWN: the encoder knows
-    less than half of the text's tokens); FAILED_PRECONDITION (NO_CATEGORIES). Safe to retry.
+    Statuses: as EncodeTexts (TEXT_INVALID); INVALID_ARGUMENT (NUM_INTERESTS_INVALID;
+    TEXT_UNKNOWN: the encoder knows less than half of the text's tokens); FAILED_PRECONDITION
+    (NO_CATEGORIES). Safe to retry. A call without a deadline ends after 2 s (a setting).
     """
 
 class TextServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -74,7 +78,8 @@ class TextServiceServicer(metaclass=_abc_1.ABCMeta):
         """The vectors of texts, in the item space. Statuses: OK; INVALID_ARGUMENT (TEXTS_INVALID: none,
         more than 64, or one that is empty, has a NUL, or is over 20,000 bytes);
         FAILED_PRECONDITION (BUNDLE_NOT_LOADED); RESOURCE_EXHAUSTED (OVERLOADED, with RetryInfo);
-        UNAVAILABLE. Safe to retry.
+        UNAVAILABLE. Safe to retry, but as costly as many other calls. A call without a deadline ends
+        after 30 s (a setting).
         """
 
     @_abc_1.abstractmethod
@@ -84,8 +89,9 @@ class TextServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_text_service_pb2.PredictInterestsResponse, _abc.Awaitable[_text_service_pb2.PredictInterestsResponse]]:
         """What a text is about: a distribution over the catalogue's categories.
-        Statuses: as EncodeTexts (TEXT_INVALID); INVALID_ARGUMENT (TEXT_UNKNOWN: the encoder knows
-        less than half of the text's tokens); FAILED_PRECONDITION (NO_CATEGORIES). Safe to retry.
+        Statuses: as EncodeTexts (TEXT_INVALID); INVALID_ARGUMENT (NUM_INTERESTS_INVALID;
+        TEXT_UNKNOWN: the encoder knows less than half of the text's tokens); FAILED_PRECONDITION
+        (NO_CATEGORIES). Safe to retry. A call without a deadline ends after 2 s (a setting).
         """
 
 def add_TextServiceServicer_to_server(servicer: TextServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

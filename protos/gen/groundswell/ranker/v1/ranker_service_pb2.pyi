@@ -121,6 +121,7 @@ class RecommendRequest(_message.Message):
     EXCLUDE_SEEN_FIELD_NUMBER: _builtins.int
     FUSION_WEIGHT_FIELD_NUMBER: _builtins.int
     AS_OF_FIELD_NUMBER: _builtins.int
+    NUM_INTERESTS_FIELD_NUMBER: _builtins.int
     user_id: _builtins.str
     """The client's id of a user, 1 to 256 bytes without NUL (USER_ID_INVALID)."""
     page_size: _builtins.int
@@ -138,6 +139,10 @@ class RecommendRequest(_message.Message):
     fusion_weight: _builtins.float
     """Forces the fusion weight α, the share of the short-term vector, in [0, 1] and finite
     (FUSION_WEIGHT_INVALID). Unset: the bundle decides.
+    """
+    num_interests: _builtins.int
+    """How many interests to answer with, most probable first: 0 to 1,000 (NUM_INTERESTS_INVALID).
+    Unset: 20.
     """
     @_builtins.property
     def inline_events(self) -> _event_pb2.InlineEvents:
@@ -164,15 +169,18 @@ class RecommendRequest(_message.Message):
         exclude_seen: _builtins.bool | None = ...,
         fusion_weight: _builtins.float | None = ...,
         as_of: _timestamp_pb2.Timestamp | None = ...,
+        num_interests: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_exclude_seen", b"_exclude_seen", "_fusion_weight", b"_fusion_weight", "_page_size", b"_page_size", "as_of", b"as_of", "exclude_seen", b"exclude_seen", "fusion_weight", b"fusion_weight", "inline_events", b"inline_events", "page_size", b"page_size", "subject", b"subject", "user_id", b"user_id"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_exclude_seen", b"_exclude_seen", "_fusion_weight", b"_fusion_weight", "_num_interests", b"_num_interests", "_page_size", b"_page_size", "as_of", b"as_of", "exclude_seen", b"exclude_seen", "fusion_weight", b"fusion_weight", "inline_events", b"inline_events", "num_interests", b"num_interests", "page_size", b"page_size", "subject", b"subject", "user_id", b"user_id"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_exclude_seen", b"_exclude_seen", "_fusion_weight", b"_fusion_weight", "_page_size", b"_page_size", "as_of", b"as_of", "deny_item_ids", b"deny_item_ids", "exclude_seen", b"exclude_seen", "filter", b"filter", "fusion_weight", b"fusion_weight", "inline_events", b"inline_events", "page_size", b"page_size", "subject", b"subject", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_exclude_seen", b"_exclude_seen", "_fusion_weight", b"_fusion_weight", "_num_interests", b"_num_interests", "_page_size", b"_page_size", "as_of", b"as_of", "deny_item_ids", b"deny_item_ids", "exclude_seen", b"exclude_seen", "filter", b"filter", "fusion_weight", b"fusion_weight", "inline_events", b"inline_events", "num_interests", b"num_interests", "page_size", b"page_size", "subject", b"subject", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__exclude_seen: _TypeAlias = _typing.Literal["exclude_seen"]  # noqa: Y015
     _WhichOneofArgType__exclude_seen: _TypeAlias = _typing.Literal["_exclude_seen", b"_exclude_seen"]  # noqa: Y015
     _WhichOneofReturnType__fusion_weight: _TypeAlias = _typing.Literal["fusion_weight"]  # noqa: Y015
     _WhichOneofArgType__fusion_weight: _TypeAlias = _typing.Literal["_fusion_weight", b"_fusion_weight"]  # noqa: Y015
+    _WhichOneofReturnType__num_interests: _TypeAlias = _typing.Literal["num_interests"]  # noqa: Y015
+    _WhichOneofArgType__num_interests: _TypeAlias = _typing.Literal["_num_interests", b"_num_interests"]  # noqa: Y015
     _WhichOneofReturnType__page_size: _TypeAlias = _typing.Literal["page_size"]  # noqa: Y015
     _WhichOneofArgType__page_size: _TypeAlias = _typing.Literal["_page_size", b"_page_size"]  # noqa: Y015
     _WhichOneofReturnType_subject: _TypeAlias = _typing.Literal["user_id", "inline_events"]  # noqa: Y015
@@ -181,6 +189,8 @@ class RecommendRequest(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__exclude_seen) -> _WhichOneofReturnType__exclude_seen | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__fusion_weight) -> _WhichOneofReturnType__fusion_weight | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__num_interests) -> _WhichOneofReturnType__num_interests | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__page_size) -> _WhichOneofReturnType__page_size | None: ...
     @_typing.overload
@@ -255,6 +265,7 @@ class RecommendResponse(_message.Message):
     SESSION_AGE_FIELD_NUMBER: _builtins.int
     RECOMMENDATION_ID_FIELD_NUMBER: _builtins.int
     ATTRIBUTION_TOKEN_FIELD_NUMBER: _builtins.int
+    DETAILS_OMITTED_FIELD_NUMBER: _builtins.int
     fusion_weight: _builtins.float
     """The fusion weight α that was used, the share of the short-term vector: its mean over the
     dimensions. 0 when `fusion_weight_source` is unspecified.
@@ -267,14 +278,18 @@ class RecommendResponse(_message.Message):
     """A fresh id of this answer."""
     attribution_token: _builtins.str
     """To be sent back in the `attribution_token` of events that this answer leads to."""
+    details_omitted: _builtins.bool
+    """Whether titles, categories and interests were left out of this answer, because the message
+    would have had more than 3 MiB with them. Long texts of very many items do that.
+    """
     @_builtins.property
     def recommendations(self) -> _containers.RepeatedCompositeFieldContainer[Global___Recommendation]:
         """The items, best first; at most `page_size`."""
 
     @_builtins.property
     def interests(self) -> _containers.RepeatedCompositeFieldContainer[_item_pb2.Interest]:
-        """The interests of the fused view, most probable first; empty when the bundle has no categories
-        or the answer is not personalised.
+        """The interests of the fused view, most probable first, as many as the request asks for; empty
+        when the bundle has no categories or the answer is not personalised.
         """
 
     @_builtins.property
@@ -302,10 +317,11 @@ class RecommendResponse(_message.Message):
         session_age: _duration_pb2.Duration | None = ...,
         recommendation_id: _builtins.str = ...,
         attribution_token: _builtins.str = ...,
+        details_omitted: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["profile_age", b"profile_age", "session_age", b"session_age"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attribution_token", b"attribution_token", "bundle_id", b"bundle_id", "degradations", b"degradations", "fusion_weight", b"fusion_weight", "fusion_weight_source", b"fusion_weight_source", "interests", b"interests", "profile_age", b"profile_age", "recommendation_id", b"recommendation_id", "recommendations", b"recommendations", "session_age", b"session_age"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attribution_token", b"attribution_token", "bundle_id", b"bundle_id", "degradations", b"degradations", "details_omitted", b"details_omitted", "fusion_weight", b"fusion_weight", "fusion_weight_source", b"fusion_weight_source", "interests", b"interests", "profile_age", b"profile_age", "recommendation_id", b"recommendation_id", "recommendations", b"recommendations", "session_age", b"session_age"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -320,7 +336,9 @@ class BatchRecommendRequest(_message.Message):
     REQUESTS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def requests(self) -> _containers.RepeatedCompositeFieldContainer[Global___RecommendRequest]:
-        """1 to 256 requests (REQUESTS_INVALID)."""
+        """1 to 256 requests that ask for at most 10,000 items and 10,000 interests together
+        (REQUESTS_INVALID): 256 × 39, or 50 × 200 items.
+        """
 
     def __init__(
         self,
@@ -344,7 +362,9 @@ class BatchRecommendResponse(_message.Message):
     RESPONSES_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def responses(self) -> _containers.RepeatedCompositeFieldContainer[Global___RecommendResponse]:
-        """One answer per request, in the order of the requests."""
+        """One answer per request, in the order of the requests. Where the message would exceed 3 MiB,
+        later answers come without their details, which `details_omitted` says.
+        """
 
     def __init__(
         self,
@@ -435,8 +455,11 @@ class SimilarItemsResponse(_message.Message):
 
     ITEMS_FIELD_NUMBER: _builtins.int
     BUNDLE_ID_FIELD_NUMBER: _builtins.int
+    DETAILS_OMITTED_FIELD_NUMBER: _builtins.int
     bundle_id: _builtins.str
     """The bundle whose vectors were compared."""
+    details_omitted: _builtins.bool
+    """Whether titles and categories were left out, as in RecommendResponse."""
     @_builtins.property
     def items(self) -> _containers.RepeatedCompositeFieldContainer[Global___SimilarItem]:
         """The items, nearest first, without the item itself."""
@@ -446,10 +469,11 @@ class SimilarItemsResponse(_message.Message):
         *,
         items: _abc.Iterable[Global___SimilarItem] | None = ...,
         bundle_id: _builtins.str = ...,
+        details_omitted: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bundle_id", b"bundle_id", "items", b"items"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bundle_id", b"bundle_id", "details_omitted", b"details_omitted", "items", b"items"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -465,10 +489,15 @@ class GetInterestsRequest(_message.Message):
     INLINE_EVENTS_FIELD_NUMBER: _builtins.int
     FUSION_WEIGHT_FIELD_NUMBER: _builtins.int
     AS_OF_FIELD_NUMBER: _builtins.int
+    NUM_INTERESTS_FIELD_NUMBER: _builtins.int
     user_id: _builtins.str
     """The client's id of a user, 1 to 256 bytes without NUL (USER_ID_INVALID)."""
     fusion_weight: _builtins.float
     """As in RecommendRequest."""
+    num_interests: _builtins.int
+    """How many categories to answer with, most probable first: 1 to 10,000 (NUM_INTERESTS_INVALID).
+    Unset: 20.
+    """
     @_builtins.property
     def inline_events(self) -> _event_pb2.InlineEvents:
         """The events of an anonymous visitor. Nothing of them is stored."""
@@ -484,17 +513,22 @@ class GetInterestsRequest(_message.Message):
         inline_events: _event_pb2.InlineEvents | None = ...,
         fusion_weight: _builtins.float | None = ...,
         as_of: _timestamp_pb2.Timestamp | None = ...,
+        num_interests: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_fusion_weight", b"_fusion_weight", "as_of", b"as_of", "fusion_weight", b"fusion_weight", "inline_events", b"inline_events", "subject", b"subject", "user_id", b"user_id"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_fusion_weight", b"_fusion_weight", "_num_interests", b"_num_interests", "as_of", b"as_of", "fusion_weight", b"fusion_weight", "inline_events", b"inline_events", "num_interests", b"num_interests", "subject", b"subject", "user_id", b"user_id"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_fusion_weight", b"_fusion_weight", "as_of", b"as_of", "fusion_weight", b"fusion_weight", "inline_events", b"inline_events", "subject", b"subject", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_fusion_weight", b"_fusion_weight", "_num_interests", b"_num_interests", "as_of", b"as_of", "fusion_weight", b"fusion_weight", "inline_events", b"inline_events", "num_interests", b"num_interests", "subject", b"subject", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__fusion_weight: _TypeAlias = _typing.Literal["fusion_weight"]  # noqa: Y015
     _WhichOneofArgType__fusion_weight: _TypeAlias = _typing.Literal["_fusion_weight", b"_fusion_weight"]  # noqa: Y015
+    _WhichOneofReturnType__num_interests: _TypeAlias = _typing.Literal["num_interests"]  # noqa: Y015
+    _WhichOneofArgType__num_interests: _TypeAlias = _typing.Literal["_num_interests", b"_num_interests"]  # noqa: Y015
     _WhichOneofReturnType_subject: _TypeAlias = _typing.Literal["user_id", "inline_events"]  # noqa: Y015
     _WhichOneofArgType_subject: _TypeAlias = _typing.Literal["subject", b"subject"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__fusion_weight) -> _WhichOneofReturnType__fusion_weight | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__num_interests) -> _WhichOneofReturnType__num_interests | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType_subject) -> _WhichOneofReturnType_subject | None: ...
 
@@ -519,8 +553,9 @@ class GetInterestsResponse(_message.Message):
     """The bundle that predicted."""
     @_builtins.property
     def interests(self) -> _containers.RepeatedCompositeFieldContainer[_item_pb2.Interest]:
-        """The categories, most probable first; the probabilities add up to 1. Empty when nothing is
-        known of the user, which `degradations` says.
+        """The most probable categories, as many as the request asks for, most probable first; the
+        probabilities of all categories of the bundle add up to 1. Empty when nothing is known of the
+        user, which `degradations` says.
         """
 
     @_builtins.property

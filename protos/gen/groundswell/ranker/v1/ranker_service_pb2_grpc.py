@@ -65,9 +65,9 @@ class RankerServiceServicer:
         """The items for a user, or for the inline events of an anonymous visitor, best first.
         An unknown user gets the popular items, and `degradations` says so.
         Statuses: OK; INVALID_ARGUMENT (SUBJECT_INVALID, USER_ID_INVALID, PAGE_SIZE_INVALID,
-        FILTER_INVALID, FUSION_WEIGHT_INVALID, DENY_LIST_INVALID, EVENTS_INVALID, TIME_INVALID, and the
-        reasons that Event names); NOT_FOUND (ITEM_NOT_FOUND, an inline event's item);
-        RESOURCE_EXHAUSTED (OVERLOADED, with RetryInfo); UNAVAILABLE (NO_BUNDLE);
+        FILTER_INVALID, FUSION_WEIGHT_INVALID, DENY_LIST_INVALID, EVENTS_INVALID, TIME_INVALID,
+        NUM_INTERESTS_INVALID, and the reasons that Event names); NOT_FOUND (ITEM_NOT_FOUND, an inline
+        event's item); RESOURCE_EXHAUSTED (OVERLOADED, with RetryInfo); UNAVAILABLE (NO_BUNDLE);
         DEADLINE_EXCEEDED. Safe to retry.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -75,9 +75,12 @@ class RankerServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def BatchRecommend(self, request, context):
-        """Recommends to up to 256 users in one call; each is answered for itself.
-        Statuses: OK; INVALID_ARGUMENT (REQUESTS_INVALID: none, or more than 256; and those of
-        Recommend, with the index in the request). Safe to retry.
+        """Recommends to up to 256 users in one call. Each answer is what Recommend would give, but one
+        request that is wrong fails the whole call: the error names it, as in `requests[3].filter`, and
+        nobody is answered.
+        Statuses: OK; INVALID_ARGUMENT (REQUESTS_INVALID: none, more than 256, or too much asked for
+        together); and those of Recommend, with the index in the request. Safe to retry, but as costly
+        as many other calls.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -87,7 +90,8 @@ class RankerServiceServicer:
         """The items whose vectors are nearest to an item's own (popularity left out), nearest first.
         Statuses: OK; INVALID_ARGUMENT (ITEM_ID_INVALID, PAGE_SIZE_INVALID, FILTER_INVALID);
         NOT_FOUND (ITEM_NOT_FOUND); FAILED_PRECONDITION (ITEM_NOT_ENCODED: the encoder has not read
-        it yet); UNAVAILABLE (NO_BUNDLE). Safe to retry.
+        it yet); RESOURCE_EXHAUSTED (OVERLOADED, with RetryInfo); UNAVAILABLE (NO_BUNDLE);
+        DEADLINE_EXCEEDED. Safe to retry.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

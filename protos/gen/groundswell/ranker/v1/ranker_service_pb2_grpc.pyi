@@ -37,21 +37,25 @@ class RankerServiceStub:
     """The items for a user, or for the inline events of an anonymous visitor, best first.
     An unknown user gets the popular items, and `degradations` says so.
     Statuses: OK; INVALID_ARGUMENT (SUBJECT_INVALID, USER_ID_INVALID, PAGE_SIZE_INVALID,
-    FILTER_INVALID, FUSION_WEIGHT_INVALID, DENY_LIST_INVALID, EVENTS_INVALID, TIME_INVALID, and the
-    reasons that Event names); NOT_FOUND (ITEM_NOT_FOUND, an inline event's item);
-    RESOURCE_EXHAUSTED (OVERLOADED, with RetryInfo); UNAVAILABLE (NO_BUNDLE);
+    FILTER_INVALID, FUSION_WEIGHT_INVALID, DENY_LIST_INVALID, EVENTS_INVALID, TIME_INVALID,
+    NUM_INTERESTS_INVALID, and the reasons that Event names); NOT_FOUND (ITEM_NOT_FOUND, an inline
+    event's item); RESOURCE_EXHAUSTED (OVERLOADED, with RetryInfo); UNAVAILABLE (NO_BUNDLE);
     DEADLINE_EXCEEDED. Safe to retry.
     """
     BatchRecommend: _grpc.UnaryUnaryMultiCallable[_ranker_service_pb2.BatchRecommendRequest, _ranker_service_pb2.BatchRecommendResponse]
-    """Recommends to up to 256 users in one call; each is answered for itself.
-    Statuses: OK; INVALID_ARGUMENT (REQUESTS_INVALID: none, or more than 256; and those of
-    Recommend, with the index in the request). Safe to retry.
+    """Recommends to up to 256 users in one call. Each answer is what Recommend would give, but one
+    request that is wrong fails the whole call: the error names it, as in `requests[3].filter`, and
+    nobody is answered.
+    Statuses: OK; INVALID_ARGUMENT (REQUESTS_INVALID: none, more than 256, or too much asked for
+    together); and those of Recommend, with the index in the request. Safe to retry, but as costly
+    as many other calls.
     """
     SimilarItems: _grpc.UnaryUnaryMultiCallable[_ranker_service_pb2.SimilarItemsRequest, _ranker_service_pb2.SimilarItemsResponse]
     """The items whose vectors are nearest to an item's own (popularity left out), nearest first.
     Statuses: OK; INVALID_ARGUMENT (ITEM_ID_INVALID, PAGE_SIZE_INVALID, FILTER_INVALID);
     NOT_FOUND (ITEM_NOT_FOUND); FAILED_PRECONDITION (ITEM_NOT_ENCODED: the encoder has not read
-    it yet); UNAVAILABLE (NO_BUNDLE). Safe to retry.
+    it yet); RESOURCE_EXHAUSTED (OVERLOADED, with RetryInfo); UNAVAILABLE (NO_BUNDLE);
+    DEADLINE_EXCEEDED. Safe to retry.
     """
     GetInterests: _grpc.UnaryUnaryMultiCallable[_ranker_service_pb2.GetInterestsRequest, _ranker_service_pb2.GetInterestsResponse]
     """What a user is interested in now: a distribution over the catalogue's categories.
@@ -67,21 +71,25 @@ class RankerServiceAsyncStub(RankerServiceStub):
     """The items for a user, or for the inline events of an anonymous visitor, best first.
     An unknown user gets the popular items, and `degradations` says so.
     Statuses: OK; INVALID_ARGUMENT (SUBJECT_INVALID, USER_ID_INVALID, PAGE_SIZE_INVALID,
-    FILTER_INVALID, FUSION_WEIGHT_INVALID, DENY_LIST_INVALID, EVENTS_INVALID, TIME_INVALID, and the
-    reasons that Event names); NOT_FOUND (ITEM_NOT_FOUND, an inline event's item);
-    RESOURCE_EXHAUSTED (OVERLOADED, with RetryInfo); UNAVAILABLE (NO_BUNDLE);
+    FILTER_INVALID, FUSION_WEIGHT_INVALID, DENY_LIST_INVALID, EVENTS_INVALID, TIME_INVALID,
+    NUM_INTERESTS_INVALID, and the reasons that Event names); NOT_FOUND (ITEM_NOT_FOUND, an inline
+    event's item); RESOURCE_EXHAUSTED (OVERLOADED, with RetryInfo); UNAVAILABLE (NO_BUNDLE);
     DEADLINE_EXCEEDED. Safe to retry.
     """
     BatchRecommend: _aio.UnaryUnaryMultiCallable[_ranker_service_pb2.BatchRecommendRequest, _ranker_service_pb2.BatchRecommendResponse]  # type: ignore[assignment]
-    """Recommends to up to 256 users in one call; each is answered for itself.
-    Statuses: OK; INVALID_ARGUMENT (REQUESTS_INVALID: none, or more than 256; and those of
-    Recommend, with the index in the request). Safe to retry.
+    """Recommends to up to 256 users in one call. Each answer is what Recommend would give, but one
+    request that is wrong fails the whole call: the error names it, as in `requests[3].filter`, and
+    nobody is answered.
+    Statuses: OK; INVALID_ARGUMENT (REQUESTS_INVALID: none, more than 256, or too much asked for
+    together); and those of Recommend, with the index in the request. Safe to retry, but as costly
+    as many other calls.
     """
     SimilarItems: _aio.UnaryUnaryMultiCallable[_ranker_service_pb2.SimilarItemsRequest, _ranker_service_pb2.SimilarItemsResponse]  # type: ignore[assignment]
     """The items whose vectors are nearest to an item's own (popularity left out), nearest first.
     Statuses: OK; INVALID_ARGUMENT (ITEM_ID_INVALID, PAGE_SIZE_INVALID, FILTER_INVALID);
     NOT_FOUND (ITEM_NOT_FOUND); FAILED_PRECONDITION (ITEM_NOT_ENCODED: the encoder has not read
-    it yet); UNAVAILABLE (NO_BUNDLE). Safe to retry.
+    it yet); RESOURCE_EXHAUSTED (OVERLOADED, with RetryInfo); UNAVAILABLE (NO_BUNDLE);
+    DEADLINE_EXCEEDED. Safe to retry.
     """
     GetInterests: _aio.UnaryUnaryMultiCallable[_ranker_service_pb2.GetInterestsRequest, _ranker_service_pb2.GetInterestsResponse]  # type: ignore[assignment]
     """What a user is interested in now: a distribution over the catalogue's categories.
@@ -100,9 +108,9 @@ class RankerServiceServicer(metaclass=_abc_1.ABCMeta):
         """The items for a user, or for the inline events of an anonymous visitor, best first.
         An unknown user gets the popular items, and `degradations` says so.
         Statuses: OK; INVALID_ARGUMENT (SUBJECT_INVALID, USER_ID_INVALID, PAGE_SIZE_INVALID,
-        FILTER_INVALID, FUSION_WEIGHT_INVALID, DENY_LIST_INVALID, EVENTS_INVALID, TIME_INVALID, and the
-        reasons that Event names); NOT_FOUND (ITEM_NOT_FOUND, an inline event's item);
-        RESOURCE_EXHAUSTED (OVERLOADED, with RetryInfo); UNAVAILABLE (NO_BUNDLE);
+        FILTER_INVALID, FUSION_WEIGHT_INVALID, DENY_LIST_INVALID, EVENTS_INVALID, TIME_INVALID,
+        NUM_INTERESTS_INVALID, and the reasons that Event names); NOT_FOUND (ITEM_NOT_FOUND, an inline
+        event's item); RESOURCE_EXHAUSTED (OVERLOADED, with RetryInfo); UNAVAILABLE (NO_BUNDLE);
         DEADLINE_EXCEEDED. Safe to retry.
         """
 
@@ -112,9 +120,12 @@ class RankerServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _ranker_service_pb2.BatchRecommendRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_ranker_service_pb2.BatchRecommendResponse, _abc.Awaitable[_ranker_service_pb2.BatchRecommendResponse]]:
-        """Recommends to up to 256 users in one call; each is answered for itself.
-        Statuses: OK; INVALID_ARGUMENT (REQUESTS_INVALID: none, or more than 256; and those of
-        Recommend, with the index in the request). Safe to retry.
+        """Recommends to up to 256 users in one call. Each answer is what Recommend would give, but one
+        request that is wrong fails the whole call: the error names it, as in `requests[3].filter`, and
+        nobody is answered.
+        Statuses: OK; INVALID_ARGUMENT (REQUESTS_INVALID: none, more than 256, or too much asked for
+        together); and those of Recommend, with the index in the request. Safe to retry, but as costly
+        as many other calls.
         """
 
     @_abc_1.abstractmethod
@@ -126,7 +137,8 @@ class RankerServiceServicer(metaclass=_abc_1.ABCMeta):
         """The items whose vectors are nearest to an item's own (popularity left out), nearest first.
         Statuses: OK; INVALID_ARGUMENT (ITEM_ID_INVALID, PAGE_SIZE_INVALID, FILTER_INVALID);
         NOT_FOUND (ITEM_NOT_FOUND); FAILED_PRECONDITION (ITEM_NOT_ENCODED: the encoder has not read
-        it yet); UNAVAILABLE (NO_BUNDLE). Safe to retry.
+        it yet); RESOURCE_EXHAUSTED (OVERLOADED, with RetryInfo); UNAVAILABLE (NO_BUNDLE);
+        DEADLINE_EXCEEDED. Safe to retry.
         """
 
     @_abc_1.abstractmethod

@@ -1,0 +1,87 @@
+"""Lists are cut so that each answer can be received, and nothing gets lost on the way."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from groundswell.common.v1.item_pb2 import Item
+from groundswell.profile.v1 import profile_service_pb2 as pb
+from groundswell.profile_service.profiles import Profile, Seen
+from groundswell.profile_service.servicers.profile import MAX_SEEN_ITEMS, ProfileServicer
+from groundswell.profile_service.servicers.sizes import FRAME_BYTES, fitting_runs
+from groundswell.serving.limits import MAX_ANSWER_BYTES
+from groundswell.serving.vectors import unpack_int64, unpack_uint32
+
+
+@given(st.lists(st.integers(0, 400), max_size=60), st.integers(1, 1_000))
+def test_runs_hold_everything_in_order_and_fit(lengths: list[int], max_bytes: int) -> None:
+    messages = [Item(title="x" * length) for length in lengths]
+    runs = list(fitting_runs(messages, max_bytes))
+    assert [message for run in runs for message in run] == messages
+    for run in runs:
+        size = sum(message.ByteSize() + FRAME_BYTES for message in run)
+        assert len(run) == 1 or size <= max_bytes
+
+
+class ManySeen:
+    """Profiles of users who have seen as many items as their names say, and a bundle."""
+
+    id = "b" * 64
+
+    def get(self, names: Any, *_: Any) -> Any:
+        return self if isinstance(names, str) else self._profiles(names)
+
+    async def _profiles(self, names: list[str]) -> list[Profile]:
+        return [self._profile(int(name)) for name in names]
+
+    def _profile(self, num_items: int) -> Profile:
+        seen = Seen(np.arange(num_items), np.arange(num_items, dtype=np.uint32))
+        return Profile(np.ones(768, np.float32), 1, max(num_items, 1), 1, 1, seen)
+
+
+@pytest.fixture
+def servicer() -> ProfileServicer:
+    many: Any = ManySeen()
+    return ProfileServicer(many, many)
+
+
+async def profiles_of(servicer: ProfileServicer, *numbers: int) -> pb.BatchGetProfilesResponse:
+    requests = [pb.GetProfileRequest(user_id=str(number)) for number in numbers]
+    context: Any = None
+    return await servicer.BatchGetProfiles(pb.BatchGetProfilesRequest(requests=requests), context)
+
+
+@pytest.mark.parametrize("num_items", [0, MAX_SEEN_ITEMS, MAX_SEEN_ITEMS + 1, 1_000_000])
+async def test_of_very_many_seen_items_the_newest_are_given(
+    servicer: ProfileServicer, num_items: int
+) -> None:
+    context: Any = None
+    request = pb.GetProfileRequest(user_id=str(num_items))
+    answer = await servicer.GetProfile(request, context)
+    seen = answer.profile.seen
+    assert answer.ByteSize() < MAX_ANSWER_BYTES
+    assert seen.truncated == (num_items > MAX_SEEN_ITEMS)
+    newest = np.arange(num_items)[-MAX_SEEN_ITEMS:]
+    assert unpack_int64(seen.item_nos).tolist() == newest.tolist()
+    assert unpack_uint32(seen.action_masks).tolist() == newest.tolist()
+
+
+async def test_a_batch_gives_the_seen_items_of_its_first_users_and_says_whose_lack(
+    servicer: ProfileServicer,
+) -> None:
+    answer = await profiles_of(servicer, *[2_000] * 256)
+    assert MAX_ANSWER_BYTES - 60_000 < answer.ByteSize() < MAX_ANSWER_BYTES
+    given_lists = [profile.seen.included for profile in answer.profiles]
+    assert given_lists == sorted(given_lists, reverse=True)
+    assert 0 < sum(given_lists) < 256
+    for profile in answer.profiles:
+        assert (profile.seen.version, len(profile.vector.values)) == (2_000, 768 * 4)
+        assert len(profile.seen.item_nos) == (16_000 if profile.seen.included else 0)
+
+
+async def test_a_batch_that_fits_leaves_nothing_out(servicer: ProfileServicer) -> None:
+    answer = await profiles_of(servicer, *[100] * 256)
+    assert all(profile.seen.included for profile in answer.profiles)
