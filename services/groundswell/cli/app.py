@@ -12,6 +12,7 @@ from groundswell.cli import (
     text_commands,
 )
 from groundswell.cli.failures import one_line
+from groundswell.cli.ids import IdCommand
 
 EXIT_FAILED = 1
 
@@ -36,8 +37,8 @@ app.command(rich_help_panel=_MODEL)(text_commands.text_probe)
 app.command(rich_help_panel=_SERVICES)(serve_commands.up)
 app.add_typer(call_commands.items_app, name="items", rich_help_panel=_SERVICES)
 app.add_typer(call_commands.events_app, name="events", rich_help_panel=_SERVICES)
-app.command(rich_help_panel=_SERVICES)(call_commands.recommend)
-app.command(rich_help_panel=_SERVICES)(call_commands.similar)
+app.command(cls=IdCommand, rich_help_panel=_SERVICES)(call_commands.recommend)
+app.command(cls=IdCommand, rich_help_panel=_SERVICES)(call_commands.similar)
 
 
 def run() -> None:

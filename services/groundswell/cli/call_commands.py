@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
+from groundswell.cli.ids import IdCommand
 from groundswell.cli.options import PROFILE_TARGET, RANKER_TARGET, ProfileTarget, RankerTarget
 
 events_app = typer.Typer(no_args_is_help=True, help="The log of what users did.")
@@ -125,17 +126,52 @@ def import_items(
     file: Annotated[
         Path, typer.Argument(metavar="FILE", help="CSV or Parquet, as `prepare` reads it.")
     ],
+    replace: Annotated[
+        bool,
+        typer.Option(
+            "--replace",
+            help="The file is the whole catalogue: items that it lacks are deleted, once all of "
+            "it is written. None is when a row of it was left out or refused.",
+        ),
+    ] = False,
     profile: ProfileTarget = PROFILE_TARGET,
 ) -> None:
     """Write a catalogue into the running services; known items are replaced whole."""
     from rich.console import Console
 
     from groundswell.cli.connection import connected
+    from groundswell.cli.item_deletion import delete_what_is_not_in, held_ids
     from groundswell.cli.item_import import import_catalogue
     from groundswell.client import Targets
 
+    console = Console()
     with connected(Targets(profile=profile), "profile") as client:
-        import_catalogue(client, Console(), file)
+        held = held_ids(client, console) if replace else []
+        import_catalogue(client, console, file)
+        if replace:
+            delete_what_is_not_in(client, console, file, held)
+
+
+@items_app.command("delete", cls=IdCommand)
+def delete_items(
+    ids: Annotated[
+        list[str] | None, typer.Argument(metavar="ID…", help="Ids, as your catalogue names them.")
+    ] = None,
+    file: Annotated[
+        Path | None, typer.Option(help="CSV or Parquet with a column item_id: these as well.")
+    ] = None,
+    profile: ProfileTarget = PROFILE_TARGET,
+) -> None:
+    """Delete items: they are recommended no longer; what users did with them stays."""
+    from rich.console import Console
+
+    from groundswell.cli.connection import connected
+    from groundswell.cli.item_deletion import delete, ids_of_file
+    from groundswell.client import Targets
+
+    named = [*(ids or []), *([] if file is None else ids_of_file(file))]
+    with connected(Targets(profile=profile), "profile") as client:
+        delete(client, Console(), named)
 
 
 def _seconds(text: str) -> float:

@@ -10,6 +10,9 @@ import signal
 import sys
 import threading
 
+from groundswell.cli import EXIT_NOT_INSTALLED
+from groundswell.cli.extras import which_extra_of_service
+
 _STDIN = 0
 
 
@@ -22,4 +25,11 @@ def _end_with_the_launcher() -> None:
 if __name__ == "__main__":
     module = sys.argv.pop(1)
     threading.Thread(target=_end_with_the_launcher, daemon=True).start()
-    runpy.run_module(module, run_name="__main__", alter_sys=True)
+    try:
+        runpy.run_module(module, run_name="__main__", alter_sys=True)
+    except ModuleNotFoundError as error:
+        line = which_extra_of_service(error, module)
+        if line is None:
+            raise
+        sys.stderr.write(f"{line}\n")
+        sys.exit(EXIT_NOT_INSTALLED)

@@ -8,6 +8,7 @@ from typing import Literal
 import grpc
 
 from groundswell.cli.failures import CommandError
+from groundswell.cli.who_answers import who_answers
 from groundswell.client import GroundswellClient, GroundswellError, Targets
 
 ServiceName = Literal["profile", "session", "ranker"]
@@ -18,16 +19,29 @@ _HTTP_PROXY = "GROUNDSWELL_HTTP_PROXY"
 
 @contextmanager
 def connected(targets: Targets, service: ServiceName) -> Iterator[GroundswellClient]:
-    """A client that calls `service`. Raises CommandError when nobody answers there."""
+    """A client that calls `service`. Raises CommandError when another or nobody answers there."""
     with GroundswellClient(targets, http_proxy=os.environ.get(_HTTP_PROXY) == "1") as client:
         try:
             yield client
         except GroundswellError as error:
+            address = getattr(targets, service)
             # A service of the suite always gives a reason.
             if error.status is grpc.StatusCode.UNAVAILABLE and not error.reason:
-                address = getattr(targets, service)
                 raise CommandError(
                     f"the {service} service does not answer at {address}; `groundswell up` starts "
                     f"it, --{service} says where else it is ({error.message})"
                 ) from error
+            if error.status is grpc.StatusCode.UNIMPLEMENTED:
+                raise CommandError(_another_answers(address, service, error)) from error
             raise
+
+
+def _another_answers(address: str, service: ServiceName, error: GroundswellError) -> str:
+    who = who_answers(address)
+    if who == service:
+        return f"the {service} service at {address} is of another release: {error.message}"
+    found = "no service of the suite" if who is None else f"the {who} service"
+    return (
+        f"--{service} {address}: there {found} answers, not the {service} service, which "
+        f"`groundswell up` starts at {getattr(Targets(), service)}"
+    )

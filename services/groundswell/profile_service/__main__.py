@@ -90,6 +90,7 @@ async def main(settings: ProfileSettings) -> None:
 
 async def encode(settings: WorkerSettings) -> None:
     """Work off the lists of stale users and items until the process is told to end."""
+    _check_device(settings.device)
     database = _database(settings)
     workers = Workers(database, settings, Signals(), lambda bundle: _encoder(bundle, settings))
 
@@ -129,16 +130,29 @@ def _onnx_encoder(bundle: Bundle, settings: ProfileSettings) -> TextEncoder:
     return TextCache(settings.text_vectors, encoder, fingerprint, keep=False)
 
 
+def _check_device(device: str) -> None:
+    """Raise StartError when the worker cannot run there: before anything is opened."""
+    if device == "cpu":
+        return
+    try:
+        from groundswell.models.devices import device_problem
+    except ModuleNotFoundError as error:
+        raise StartError(
+            "DEVICE_UNAVAILABLE",
+            f"GROUNDSWELL_DEVICE: {device} needs the package {error.name}; run: "
+            "pip install 'groundswell[worker]', or use cpu",
+        ) from error
+    problem = device_problem(device)
+    if problem is not None:
+        raise StartError("DEVICE_UNAVAILABLE", f"GROUNDSWELL_DEVICE: {problem}; or use cpu")
+
+
 def _encoder(bundle: Bundle, settings: WorkerSettings) -> TextEncoder:
     if settings.device == "cpu":
         return _onnx_encoder(bundle, settings)
-    # torch comes in here alone, so that the service never needs it.
-    import torch
-
+    # torch comes in here and above alone, so that the service never needs it.
     from groundswell.models.text_encoder import load_torch_encoder
 
-    if not torch.cuda.is_available():
-        raise StartError("DEVICE_UNAVAILABLE", f"torch finds no GPU for {settings.device}")
     text_encoder = bundle.path / TEXT_ENCODER
     return load_torch_encoder(text_encoder, bundle.manifest.text.max_tokens, settings.device)
 

@@ -41,11 +41,14 @@ def train_interests(
         for epoch in range(1, _EPOCHS + 1):
             losses = []
             for batch in torch.randperm(len(users_nd)).split(_BATCH):
-                loss = F.cross_entropy(head.logits(users_nd[batch]), categories_n[batch])
                 text = torch.randint(len(item_vectors_Id), (min(_BATCH, len(item_vectors_Id)),))
                 text_logits = head.logits(item_vectors_Id[text])
                 text_loss = F.cross_entropy(text_logits, item_categories_I[text])
-                loss = loss + _TEXT_WEIGHT * text_loss
+                loss = _TEXT_WEIGHT * text_loss
+                # Nobody may have an event that is predicted: then the texts alone teach.
+                if len(batch):
+                    user_logits = head.logits(users_nd[batch])
+                    loss = loss + F.cross_entropy(user_logits, categories_n[batch])
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()

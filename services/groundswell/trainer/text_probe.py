@@ -19,6 +19,7 @@ from groundswell.features.text import item_text
 from groundswell.logs.items import read_items
 from groundswell.models.text_encoder import load_torch_encoder
 from groundswell.trainer.config import TrainConfig
+from groundswell.trainer.devices import check_device
 from groundswell.trainer.errors import DataError
 from groundswell.trainer.evaluation.classification import class_scores
 from groundswell.trainer.run import open_run
@@ -89,6 +90,7 @@ def probe(
     pre-training too, which reads no categories. `folder` keeps what was trained and encoded.
     Raises DataError when there is nothing to tell apart, or the encoder cannot be had.
     """
+    check_device(device)
     if config.text_encoder_finetune != "none":
         raise DataError("text_encoder.finetune learns from events, and a probe has none")
     labelled = read_labelled(items, seed)

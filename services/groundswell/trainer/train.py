@@ -20,6 +20,7 @@ from groundswell.trainer import views_stage
 from groundswell.trainer.checkpoint import Checkpoints, versions
 from groundswell.trainer.config import TrainConfig
 from groundswell.trainer.data import TEXT_VECTORS, TRAIN, Prepared
+from groundswell.trainer.devices import check_device
 from groundswell.trainer.errors import DataError
 from groundswell.trainer.export import Trained, export_models, write_tables
 from groundswell.trainer.fusing import Views
@@ -76,6 +77,7 @@ def train(
     write a trace of some steps to. Processes that torchrun started train the views together, each
     on its share of the windows of every step; all else is the first one's, and the others wait.
     """
+    check_device(device)
     check_leakage(prepared)
     prepared = prepared.for_training()
     store = BundleStore(bundles)

@@ -66,3 +66,23 @@ def test_the_torch_encoder_and_the_exported_one_say_the_same(bundles: Path) -> N
     texts = ["Quiet River", "A much longer text " * 30, "", "Winter; Wedding; Frontier"]
     torch_vectors = load_torch_encoder(bundle.path / TEXT_ENCODER, MAX_TOKENS, "cpu").encode(texts)
     assert np.abs(torch_vectors - bundle.text_encoder().encode(texts)).max() < 1e-4
+
+
+def test_a_worker_whose_device_is_missing_says_so_before_it_opens_anything(
+    bundles: Path, tmp_path: Path
+) -> None:
+    nobody = "postgresql+psycopg://nobody:secret@127.0.0.1:1/none"
+    worker = service_process(
+        "groundswell.profile_service",
+        free_port(),
+        bundles,
+        tmp_path / "log",
+        {"GROUNDSWELL_DATABASE_URL": nobody, "CUDA_VISIBLE_DEVICES": ""},
+        ["encode", "--device", "cuda:99"],
+    )
+    with worker:
+        assert worker.wait(60) == 1
+    (line,) = worker.log().splitlines()
+    assert "DEVICE_UNAVAILABLE" in line
+    assert "GROUNDSWELL_DEVICE: cuda:99: " in line
+    assert "Traceback" not in line

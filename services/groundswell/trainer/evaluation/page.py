@@ -68,7 +68,8 @@ def _plots(
     compared = list(figures["compared"])
     names = [name for name in (*_LINES[:-1], *compared, "fused") if name in figures["models"]]
     yield "models", plots.models_plot(figures)
-    yield "slices", plots.slices_plot(figures, names)
+    if any(len(parts) > 1 for parts in figures["models"]["fused"]["slices"].values()):
+        yield "slices", plots.slices_plot(figures, names)
     yield "paired", plots.paired_plot(figures)
     if figures["alpha"] is not None:
         yield "alpha", plots.alpha_plot(figures["alpha"])

@@ -1,0 +1,49 @@
+"""Says which extra of the package brings a module that a command misses."""
+
+import sys
+
+_TRAINS = "train"
+_SERVES = "cli,profile,session,ranker"
+_CALLS = "cli"
+_EXTRAS = {
+    "data": _TRAINS,
+    "prepare": _TRAINS,
+    "train": _TRAINS,
+    "evaluate": _TRAINS,
+    "grid": _TRAINS,
+    "text-probe": _TRAINS,
+    "demo": _TRAINS,
+    "up": _SERVES,
+    "db": "cli,profile",
+}
+_SERVICE_EXTRAS = ("profile", "session", "ranker")
+_OWN = "groundswell"
+
+
+def which_extra(error: ModuleNotFoundError, arguments: list[str]) -> str | None:
+    """The line for a command that cannot run because a package is not installed.
+
+    None when the module is the suite's own: that is a fault of the suite.
+    """
+    module = (error.name or "").partition(".")[0]
+    if module in ("", _OWN) or module in sys.stdlib_module_names:
+        return None
+    command = next((a for a in arguments if a in _EXTRAS), "")
+    return _line(f"groundswell {command}".strip(), module, _EXTRAS.get(command, _CALLS))
+
+
+def which_extra_of_service(error: ModuleNotFoundError, module: str) -> str | None:
+    """The same for `python -m groundswell.NAME_service`."""
+    missing = (error.name or "").partition(".")[0]
+    if missing in ("", _OWN) or missing in sys.stdlib_module_names:
+        return None
+    name = module.rpartition(".")[2].removesuffix("_service")
+    extra = name if name in _SERVICE_EXTRAS else _SERVES
+    return _line(f"the {name} service", missing, extra)
+
+
+def _line(what: str, module: str, extra: str) -> str:
+    return (
+        f"{what} needs the package {module}, which is not installed; run: "
+        f"pip install 'groundswell[{extra}]'"
+    )

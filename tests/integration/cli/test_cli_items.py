@@ -1,0 +1,74 @@
+"""Deleting items by their ids, and making the services' catalogue the file's."""
+
+from pathlib import Path
+
+import pytest
+
+from groundswell.client import GroundswellClient, item
+from tests.support.cli import Up, groundswell
+
+
+@pytest.fixture(autouse=True)
+def catalogue(up: Up) -> None:
+    with GroundswellClient(up.ports.targets) as client:
+        client.upsert_items(item(name, f"Title of {name}") for name in ("a", "b", "-5", "c"))
+
+
+def held(up: Up) -> list[str]:
+    with GroundswellClient(up.ports.targets) as client:
+        return sorted(one.item_id for one in client.list_items())
+
+
+def test_items_are_deleted_by_their_ids_and_by_a_file(up: Up, tmp_path: Path) -> None:
+    (tmp_path / "gone.csv").write_text("item_id,title\nb,Any\nnever,Any\n")
+    done = up.call("items", "delete", "-5", "a", "--file", str(tmp_path / "gone.csv"))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines()[-1] == "3 items deleted, 1 were not there"
+    assert held(up) == ["c"]
+
+
+def test_replace_deletes_what_the_file_lacks(up: Up, tmp_path: Path) -> None:
+    (tmp_path / "items.csv").write_text("item_id,title\nb,New title\nd,Another\n")
+    done = up.call("items", "import", str(tmp_path / "items.csv"), "--replace")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines()[-1].startswith("3 items deleted that are not in ")
+    assert held(up) == ["b", "d"]
+
+
+def test_replace_deletes_nothing_when_a_row_was_left_out(up: Up, tmp_path: Path) -> None:
+    (tmp_path / "items.csv").write_text("item_id,title\nb,New title\n,Whose?\n")
+    done = up.call("items", "import", str(tmp_path / "items.csv"), "--replace")
+    assert done.returncode == 1
+    assert "no item was deleted: 1 rows" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert set(held(up)) >= {"-5", "a", "b", "c"}
+
+
+def test_an_id_may_begin_with_a_dash(up: Up) -> None:
+    recommended = up.call("recommend", "-5", "--k", "2")
+    assert recommended.returncode == 0
+    similar = up.call("similar", "-5")
+    assert "ITEM_NOT_FOUND" in similar.stderr or similar.returncode == 0
+    wrong = up.call("recommend", "--jsn")
+    assert wrong.returncode == 2
+    assert "No such option: --jsn" in wrong.stderr
+
+
+@pytest.mark.parametrize(
+    ("command", "option", "there", "default"),
+    [
+        (["recommend", "anna"], "ranker", "profile", "127.0.0.1:50053"),
+        (["similar", "a"], "ranker", "session", "127.0.0.1:50053"),
+        (["items", "delete", "a"], "profile", "ranker", "127.0.0.1:50051"),
+    ],
+)
+def test_another_service_at_the_address_is_named(
+    up: Up, command: list[str], option: str, there: str, default: str
+) -> None:
+    address = getattr(up.ports.targets, there)
+    done = groundswell(*command, f"--{option}", address)
+    assert done.returncode == 1
+    assert done.stderr.splitlines() == [
+        f"groundswell: --{option} {address}: there the {there} service answers, not the {option} "
+        f"service, which `groundswell up` starts at {default}"
+    ]
