@@ -6,6 +6,7 @@ from functools import partial
 from typing import NamedTuple
 
 from groundswell.features.text import item_text
+from groundswell.profile_service.polling import SharedPoll
 from groundswell.profile_service.signals import Signals
 from groundswell.profile_service.store import items as statements
 from groundswell.profile_service.store.database import Database, DatabaseConnection
@@ -32,7 +33,9 @@ class Catalogue:
     def __init__(self, database: Database, signals: Signals, idle_poll_s: float) -> None:
         self._database = database
         self._signals = signals
-        self._idle_poll_s = idle_poll_s
+        self._poll = SharedPoll(
+            lambda: database.read(statements.newest_revision), signals.catalogue, idle_poll_s
+        )
         self._stale = WorkList(stale_items)
 
     async def upsert(self, contents: Sequence[ItemContent]) -> tuple[list[int], int]:
@@ -73,21 +76,21 @@ class Catalogue:
     async def watch(self, since: int, fingerprint: str) -> AsyncGenerator[Changes, None]:
         """Yield every change after a revision, for ever; the first answer comes at once.
 
-        A local write wakes the watcher; another process's is seen at the next poll.
+        A local write wakes the watcher; another process's is seen at the next poll, which all
+        watchers share: one that waits costs nothing.
         """
         first = True
-        while True:
-            mark = self._signals.catalogue.mark
-            look = partial(
-                statements.changes_since, since=since, fingerprint=fingerprint, limit=WATCH_PAGE
-            )
-            page = await self._database.read(look)
-            if page.items or first:
-                since = page.items[-1].revision if page.items else since
-                yield Changes(page.items, since, caught_up=not page.more)
-            first = False
-            if not page.more:
-                await self._signals.catalogue.wait(mark, self._idle_poll_s)
+        look = partial(statements.changes_since, fingerprint=fingerprint, limit=WATCH_PAGE)
+        with self._poll.waiting():
+            while True:
+                mark = self._signals.catalogue.mark
+                page = await self._database.read(partial(look, since=since))
+                if page.items or first:
+                    since = page.items[-1].revision if page.items else since
+                    yield Changes(page.items, since, caught_up=not page.more)
+                first = False
+                if not page.more:
+                    await mark.wait()
 
     async def _upsert(
         self, connection: DatabaseConnection, contents: Sequence[ItemContent]

@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 
 from groundswell.profile_service.encoder import ProfileModels
 from groundswell.profile_service.head_inputs import StoredHistories, histories, load_histories
+from groundswell.profile_service.polling import SharedPoll
+from groundswell.profile_service.signals import Signal
 from groundswell.profile_service.store import events as event_statements
 from groundswell.profile_service.store import profiles as statements
 from groundswell.profile_service.store.database import Database, DatabaseConnection, now_us
@@ -19,6 +21,9 @@ from groundswell.profile_service.tables import stale_items, stale_users
 from groundswell.serving.pseudonym import Pseudonymizer
 
 _REFRESH_POLL_S = 0.1
+
+
+_WORK = (WorkList(stale_users), WorkList(stale_items))
 
 
 class Seen(NamedTuple):
@@ -98,6 +103,10 @@ class Profiles:
         self._pseudonyms = pseudonyms
         self._max_cached = max_cached
         self._held: OrderedDict[int, _Held] = OrderedDict()
+        self._progress = Signal()
+        self._poll = SharedPoll(
+            lambda: database.read(_state_of_work), self._progress, _REFRESH_POLL_S
+        )
 
     async def get(self, user_ids: Sequence[str], models: ProfileModels) -> list[Profile]:
         """Return the profiles of users, in their order; an unknown user's is empty.
@@ -134,13 +143,13 @@ class Profiles:
         Of `user_ids` alone when there are any; otherwise of everyone, and of all items. With
         `max_attempts`, what was tried as often without success is not waited for.
         """
-        users, items = WorkList(stale_users), WorkList(stale_items)
+        users, items = _WORK
         keys = [self._pseudonyms.user_key(user_id) for user_id in user_ids]
 
         async def begin(connection: DatabaseConnection) -> tuple[list[int] | None, int]:
             known = await event_statements.find_users(connection, keys)
             # The clock of the process that marked them may be ahead of this one's.
-            marks = [await work.newest_mark(connection) for work in (users, items)]
+            marks = [await work.newest_mark(connection) for work in _WORK]
             return [number for number, _ in known.values()] if keys else None, max(marks)
 
         async def look(connection: DatabaseConnection) -> Progress:
@@ -152,13 +161,15 @@ class Profiles:
         numbers, newest_us = await self._database.read(begin)
         until_us = max(now_us(), newest_us)
         last: Progress | None = None
-        while last is None or any(last):
-            left = await self._database.read(look)
-            if left != last:
-                yield left
-            last = left
-            if any(left):
-                await asyncio.sleep(_REFRESH_POLL_S)
+        with self._poll.waiting():
+            while last is None or any(last):
+                mark = self._progress.mark
+                left = await self._database.read(look)
+                if left != last:
+                    yield left
+                last = left
+                if any(left):
+                    await mark.wait()
 
     async def _find(
         self, connection: DatabaseConnection, keys: Sequence[bytes], models: ProfileModels
@@ -225,6 +236,10 @@ def _profile(num_events: int, row: Any, seen: Seen, vector: NDArray[np.float32] 
     return Profile(
         vector, row.covered_sequence, num_events, row.last_event_us, row.covered_us, seen
     )
+
+
+async def _state_of_work(connection: DatabaseConnection) -> list[tuple[int, ...]]:
+    return [await work.state(connection) for work in _WORK]
 
 
 def with_actions(seen: Seen, actions: Sequence[tuple[int, int]]) -> Seen:

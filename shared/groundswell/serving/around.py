@@ -41,6 +41,11 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         return self._wrapped[method]
 
 
+def is_stream(handler: Handler) -> bool:
+    """Whether a call of the method lasts for as long as its client likes."""
+    return bool(handler.request_streaming or handler.response_streaming)
+
+
 def _wrap(handler: Handler, around: Around) -> Handler:
     behaviour: Any = (
         handler.unary_unary or handler.unary_stream or handler.stream_unary or handler.stream_stream

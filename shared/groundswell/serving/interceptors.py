@@ -12,7 +12,7 @@ import grpc
 import structlog
 
 from groundswell.serving import telemetry
-from groundswell.serving.around import Around, CallInterceptor, Context, Handler
+from groundswell.serving.around import Around, CallInterceptor, Context, Handler, is_stream
 from groundswell.serving.errors import ResourceExhausted, Unavailable, end_call, is_expected
 
 RETRY_AFTER_S = 0.1
@@ -99,8 +99,10 @@ class AdmissionInterceptor(CallInterceptor):
         self._max = max_concurrent_rpcs
         self._num_in_flight = 0
 
-    def around(self, method: str, handler: Handler) -> Around | None:  # noqa: ARG002
-        return None if method.startswith(_ALWAYS_ADMITTED) else self._admitted
+    def around(self, method: str, handler: Handler) -> Around | None:
+        # Streams have places of their own.
+        is_free = is_stream(handler) or method.startswith(_ALWAYS_ADMITTED)
+        return None if is_free else self._admitted
 
     @asynccontextmanager
     async def _admitted(self, _context: Context) -> AsyncIterator[None]:

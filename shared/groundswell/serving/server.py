@@ -22,6 +22,7 @@ from groundswell.serving.interceptors import (
 from groundswell.serving.limits import TRANSPORT_REQUEST_BYTES
 from groundswell.serving.redaction import printable
 from groundswell.serving.settings import ServingSettings
+from groundswell.serving.stream_limits import StreamAdmissionInterceptor
 from groundswell.serving.telemetry import configure_logging, set_up_logging, start_metrics
 from groundswell.serving.unknown_methods import UnknownMethodInterceptor
 
@@ -168,6 +169,7 @@ def _make_server(
             TelemetryInterceptor(),
             ErrorInterceptor(),
             drain,
+            StreamAdmissionInterceptor(settings.max_streams, settings.max_streams_per_peer),
             AdmissionInterceptor(settings.max_concurrent_rpcs),
             DecodingInterceptor(),
         ),

@@ -36,6 +36,11 @@ class ServingSettings(BaseSettings):
     )
     drain_s: float = Field(default=5.0, ge=0, description="given to calls in flight at the end")
     max_concurrent_rpcs: int = Field(default=256, ge=1, description="more are refused")
+    max_streams: int = Field(default=1024, ge=1)
+    """Streams that are open at once; more are refused. They do not count as concurrent calls, since
+    most of them wait. Health and reflection have as many places of their own."""
+    max_streams_per_peer: int = Field(default=256, ge=1)
+    """The same of one host, so that one client cannot take the places of all."""
     max_connection_age_s: float = Field(
         default=600.0, gt=0, description="then clients connect anew and find new replicas"
     )

@@ -22,7 +22,8 @@ class Server:
 def start(folder: Path, **environment: str) -> tuple[Process, int]:
     """The probe server as a process that is not started yet, and its port."""
     port = free_port()
-    settings = {"GROUNDSWELL_MAX_CONCURRENT_RPCS": "8", **environment}
+    limits = {"GROUNDSWELL_MAX_CONCURRENT_RPCS": "8", "GROUNDSWELL_MAX_STREAMS_PER_PEER": "8"}
+    settings = {**limits, **environment}
     process = service_process(
         "tests.support.probe_server", port, folder, folder / "server.log", settings
     )

@@ -194,12 +194,10 @@ def test_a_call_too_many_is_refused_early_and_health_still_answers(server: Serve
 
 def test_a_caller_that_leaves_frees_its_place(server: Server) -> None:
     stub = CatalogueServiceStub(server.channel)
-    watches = [stub.WatchItems(pb.WatchItemsRequest()) for _ in range(8)]
-    for watch in watches:
-        next(iter(watch))
-    assert refused(server, "x").code() is grpc.StatusCode.RESOURCE_EXHAUSTED
-    for watch in watches:
-        watch.cancel()
+    slow = [stub.GetItem.future(pb.GetItemRequest(item_id="slow:60")) for _ in range(8)]
+    assert refused_when_full(server).code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    for call in slow:
+        call.cancel()
     deadline = time.monotonic() + 5
     while time.monotonic() < deadline:
         try:
@@ -208,3 +206,39 @@ def test_a_caller_that_leaves_frees_its_place(server: Server) -> None:
             continue
         return
     pytest.fail("the places of cancelled calls were not freed")
+
+
+def test_streams_have_places_of_their_own_and_health_has_others(server: Server) -> None:
+    stub = CatalogueServiceStub(server.channel)
+    watches = [stub.WatchItems(pb.WatchItemsRequest()) for _ in range(8)]
+    for watch in watches:
+        next(iter(watch))
+    assert get_item(server, "x").item.item_id == "x"
+    one_too_many = next_error(stub.WatchItems(pb.WatchItemsRequest()))
+    assert one_too_many.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert reason(one_too_many) == "TOO_MANY_STREAMS"
+    health = health_pb2_grpc.HealthStub(server.channel)
+    checks = [health.Watch(health_pb2.HealthCheckRequest()) for _ in range(8)]
+    for check in checks:
+        assert next(iter(check)).status == health_pb2.HealthCheckResponse.SERVING
+    assert reason(next_error(health.Watch(health_pb2.HealthCheckRequest()))) == "TOO_MANY_STREAMS"
+    assert health.Check(health_pb2.HealthCheckRequest(), timeout=TIMEOUT_S).status == 1
+    for stream in (*watches, *checks):
+        stream.cancel()
+    deadline = time.monotonic() + 5
+    while time.monotonic() < deadline:
+        watch = stub.WatchItems(pb.WatchItemsRequest())
+        try:
+            assert next(iter(watch)).caught_up
+        except grpc.RpcError:
+            continue
+        watch.cancel()
+        return
+    pytest.fail("the places of cancelled streams were not freed")
+
+
+def next_error(stream: Any) -> grpc.Call:
+    with pytest.raises(grpc.RpcError) as caught:
+        next(iter(stream))
+    assert isinstance(caught.value, grpc.Call)
+    return caught.value

@@ -149,6 +149,18 @@ class WorkList:
         newest = await connection.execute(select(func.max(self._table.c.marked_us)))
         return newest.scalar_one() or 0
 
+    async def state(self, connection: AsyncConnection) -> tuple[int, ...]:
+        """Return numbers of which one changes whenever a `count` may change."""
+        columns = self._table.c
+        statement = select(
+            func.count(),
+            # A sum of the times themselves would not fit.
+            func.coalesce(func.sum(columns.marked_us % 1_000_003), 0),
+            func.coalesce(func.sum(columns.attempt), 0),
+        )
+        row = (await connection.execute(statement.select_from(self._table))).one()
+        return tuple(int(value) for value in row)
+
     async def count(
         self,
         connection: AsyncConnection,
