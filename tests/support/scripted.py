@@ -60,6 +60,7 @@ class Scripted:
         self.vectors: dict[str, dict[int, NDArray[np.float32]]] = {}
         """Per bundle the vectors of item numbers."""
         self.holds_back_catalogue = False
+        self.batches_leave_out_seen = False
         self._changes: dict[int, ItemChange] = {}
         self._revision = 0
         self._streams = 0
@@ -163,7 +164,12 @@ class _Profiles(ProfileServiceServicer):
 
     def BatchGetProfiles(self, request: Any, context: Any) -> Any:
         self._scripted.enter("profile", request, context)
-        return BatchGetProfilesResponse(profiles=[self._profile(r) for r in request.requests])
+        profiles = [self._profile(r) for r in request.requests]
+        if self._scripted.batches_leave_out_seen:
+            for profile in profiles:
+                profile.seen.included = False
+                profile.seen.item_nos = profile.seen.action_masks = b""
+        return BatchGetProfilesResponse(profiles=profiles)
 
     def _profile(self, request: Any) -> Profile:
         profile = Profile()

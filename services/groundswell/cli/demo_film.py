@@ -18,7 +18,7 @@ FILM = item(
     categories=["Sci-Fi", "Adventure"],
 )
 
-_BATCH = 64
+_BATCH = 50
 _DEPTH = 200
 _NEIGHBOURS = 5
 _SHOWN = 5

@@ -15,6 +15,7 @@ from groundswell.ranker_service.fusion import AlphaSource
 from groundswell.ranker_service.pipeline import Ranked, RankInput
 from groundswell.ranker_service.upstreams import Subject, Upstreams, Views, located
 from groundswell.serving.errors import ServiceError
+from groundswell.serving.interests import DEFAULT_INTERESTS, top_interests
 from groundswell.serving.telemetry import count
 
 _NO_ITEMS: NDArray[np.int64] = np.empty(0, np.int64)
@@ -32,6 +33,8 @@ class Ask:
     deny_item_ids: Sequence[str] = ()
     exclude_seen: bool = True
     fusion_weight: float | None = None
+    num_interests: int = DEFAULT_INTERESTS
+    """How many categories at most."""
 
 
 @dataclass(frozen=True)
@@ -183,7 +186,7 @@ def _explained(engine: Engine, case: _Case, outcome: Outcome) -> Answer:
     return Answer(
         bundle_id=engine.space.bundle_id,
         items=items,
-        interests=_interests(engine, outcome),
+        interests=_interests(engine, ask, outcome),
         fusion_weight=0.0 if ranked.alpha is None else float(ranked.alpha.mean(dtype=np.float64)),
         source=ranked.source,
         degradations=degradations,
@@ -204,11 +207,10 @@ def _items(engine: Engine, ranked: Ranked) -> list[RankedItem]:
     return items
 
 
-def _interests(engine: Engine, outcome: Outcome) -> list[tuple[str, float]]:
+def _interests(engine: Engine, ask: Ask, outcome: Outcome) -> list[tuple[str, float]]:
     if outcome.interests is None:
         return []
-    pairs = zip(engine.manifest.categories, outcome.interests.tolist(), strict=True)
-    return sorted(pairs, key=lambda pair: (-pair[1], pair[0]))
+    return top_interests(outcome.interests, engine.manifest.categories, ask.num_interests)
 
 
 def _age_us(ask: Ask, last_event_us: int | None) -> int | None:

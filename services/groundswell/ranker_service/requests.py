@@ -11,8 +11,10 @@ from groundswell.ranker.v1.ranker_service_pb2 import (
 from groundswell.ranker_service.recommender import Ask
 from groundswell.ranker_service.upstreams import Subject, located
 from groundswell.serving.errors import InvalidArgument, ServiceError
+from groundswell.serving.interests import MAX_INTERESTS
 from groundswell.serving.pseudonym import Pseudonymizer
 from groundswell.serving.validation import (
+    check_num_interests,
     check_page_size,
     check_time,
     check_user_id,
@@ -25,6 +27,9 @@ MAX_PAGE_SIZE = 200
 MAX_DENY_ITEMS = 10_000
 MAX_REQUESTS = 256
 MAX_INLINE_EVENTS = 200
+MAX_NUM_INTERESTS = 1_000
+MAX_TOTAL = 10_000
+"""Of a batch: as many items of the longest ids fit into one answer."""
 
 
 class RequestReader:
@@ -51,6 +56,7 @@ class RequestReader:
             deny_item_ids=tuple(request.deny_item_ids),
             exclude_seen=request.exclude_seen if request.HasField("exclude_seen") else True,
             fusion_weight=_fusion_weight(request),
+            num_interests=check_num_interests(request, 0, MAX_NUM_INTERESTS),
         )
 
     def batch(self, request: BatchRecommendRequest) -> list[Ask]:
@@ -68,6 +74,8 @@ class RequestReader:
                 asks.append(self.recommend(one, where))
             except ServiceError as error:
                 raise located(error, where) from error
+        _check_total(sum(ask.k for ask in asks), "items")
+        _check_total(sum(ask.num_interests for ask in asks), "interests")
         return asks
 
     def interests(self, request: GetInterestsRequest) -> Ask:
@@ -77,6 +85,7 @@ class RequestReader:
             as_of_us=_as_of_us(request),
             k=0,
             fusion_weight=_fusion_weight(request),
+            num_interests=check_num_interests(request, 1, MAX_INTERESTS),
         )
 
     def _subject(self, request: RecommendRequest | GetInterestsRequest, where: str) -> Subject:
@@ -104,6 +113,15 @@ class RequestReader:
                 field = f"{path}.{detail.split(' ', 1)[0]}"
                 raise InvalidArgument(reason, f"{path}.{detail}", field=field)
         return Subject(inline_events=request.inline_events, where=where)
+
+
+def _check_total(number: int, what: str) -> None:
+    if number > MAX_TOTAL:
+        raise InvalidArgument(
+            "REQUESTS_INVALID",
+            f"requests ask for {number:,} {what} together; at most {MAX_TOTAL:,} are given",
+            field="requests",
+        )
 
 
 def _as_of_us(request: RecommendRequest | GetInterestsRequest) -> int:

@@ -9,6 +9,10 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from groundswell.common.v1.model_service_pb2 import GetModelRequest, GetModelResponse, ModelInfo
 from groundswell.common.v1.model_service_pb2_grpc import ModelServiceServicer
+from groundswell.serving.validation import check_number
+
+DEFAULT_CATEGORIES = 20
+MAX_CATEGORIES = 10_000
 
 
 class _Text(Protocol):
@@ -52,22 +56,31 @@ class ModelServicer(ModelServiceServicer):
 
     async def GetModel(
         self,
-        request: GetModelRequest,  # noqa: ARG002 - gRPC's signature
-        context: grpc.aio.ServicerContext[GetModelRequest, GetModelResponse],  # noqa: ARG002
+        request: GetModelRequest,
+        context: grpc.aio.ServicerContext[GetModelRequest, GetModelResponse],  # noqa: ARG002 - gRPC's signature
     ) -> GetModelResponse:
         """Describe the served bundle and name the loaded ones."""
+        num_categories = DEFAULT_CATEGORIES
+        if request.HasField("num_categories"):
+            reason = "NUM_CATEGORIES_INVALID"
+            num_categories = check_number(
+                request.num_categories, "num_categories", reason, 0, MAX_CATEGORIES
+            )
+        bundle_id, manifest = self._served()
         return GetModelResponse(
-            model=_model_info(*self._served()), loaded_bundle_ids=self._loaded_ids()
+            model=_model_info(bundle_id, manifest, num_categories),
+            loaded_bundle_ids=self._loaded_ids(),
         )
 
 
-def _model_info(bundle_id: str, manifest: ServedManifest) -> ModelInfo:
+def _model_info(bundle_id: str, manifest: ServedManifest, num_categories: int) -> ModelInfo:
     created_at = Timestamp()
     created_at.FromDatetime(manifest.created_at)
     return ModelInfo(
         bundle_id=bundle_id,
         dimension=manifest.dimension,
-        categories=manifest.categories,
+        categories=manifest.categories[:num_categories],
+        num_categories=len(manifest.categories),
         encoder_fingerprint=manifest.text.fingerprint,
         created_at=created_at,
         window_length=manifest.window_length,

@@ -7,6 +7,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from groundswell.common.v1 import event_pb2
 from groundswell.serving.errors import InvalidArgument
+from groundswell.serving.interests import DEFAULT_INTERESTS
 
 MAX_ID_BYTES = 256
 MAX_EVENT_ID_BYTES = 128
@@ -56,17 +57,36 @@ def check_item_id(value: str, field: str = "item_id") -> None:
     check_id(value, field, "ITEM_ID_INVALID", MAX_ID_BYTES)
 
 
+class InterestsRequest(Protocol):
+    """A request with an optional `num_interests`."""
+
+    @property
+    def num_interests(self) -> int: ...
+
+    def HasField(self, field_name: Literal["num_interests"], /) -> bool: ...
+
+
 def check_page_size(request: PagedRequest, default: int, maximum: int) -> int:
     """The page size that a request asks for. Raises InvalidArgument (PAGE_SIZE_INVALID)."""
     if not request.HasField("page_size"):
         return default
-    if not 1 <= request.page_size <= maximum:
-        raise InvalidArgument(
-            "PAGE_SIZE_INVALID",
-            f"page_size is {request.page_size}; it must be from 1 to {maximum}",
-            field="page_size",
-        )
-    return request.page_size
+    return check_number(request.page_size, "page_size", "PAGE_SIZE_INVALID", 1, maximum)
+
+
+def check_num_interests(request: InterestsRequest, minimum: int, maximum: int) -> int:
+    """How many interests a request asks for. Raises InvalidArgument (NUM_INTERESTS_INVALID)."""
+    if not request.HasField("num_interests"):
+        return DEFAULT_INTERESTS
+    reason = "NUM_INTERESTS_INVALID"
+    return check_number(request.num_interests, "num_interests", reason, minimum, maximum)
+
+
+def check_number(value: int, field: str, reason: str, minimum: int, maximum: int) -> int:
+    """A number from `minimum` to `maximum`. Raises InvalidArgument with `reason`."""
+    if not minimum <= value <= maximum:
+        message = f"{field} is {value}; it must be from {minimum} to {maximum}"
+        raise InvalidArgument(reason, message, field=field)
+    return value
 
 
 def check_time(time: Timestamp, field: str) -> None:

@@ -78,6 +78,8 @@ def test_interests_of_a_text_are_a_distribution(client: GroundswellClient) -> No
     assert sorted(i.category for i in answer.interests) == sorted(CATEGORIES)
     assert sum(i.probability for i in answer.interests) == pytest.approx(1)
     assert answer.unknown_share == 0
+    fewer = client.predict_interests("soldiers in a burning war", num_interests=2)
+    assert list(fewer.interests) == list(answer.interests[:2])
 
 
 def test_no_file_of_the_service_holds_a_user_id(

@@ -62,6 +62,8 @@ def test_what_is_set_is_taken() -> None:
         ({"deny_item_ids": ["x"] * 10_001}, "DENY_LIST_INVALID", "deny_item_ids"),
         ({"as_of": Timestamp(seconds=10**11)}, "TIME_INVALID", "as_of"),
         ({"as_of": Timestamp(nanos=-1)}, "TIME_INVALID", "as_of"),
+        ({"num_interests": -1}, "NUM_INTERESTS_INVALID", "num_interests"),
+        ({"num_interests": 1_001}, "NUM_INTERESTS_INVALID", "num_interests"),
     ],
 )
 def test_a_wrong_field_is_named(changed: dict[str, Any], reason: str, field: str) -> None:
@@ -101,6 +103,33 @@ def test_a_visitors_event_that_is_wrong_is_named(
     with pytest.raises(InvalidArgument) as caught:
         READER.recommend(request)
     assert (caught.value.reason, caught.value.field) == (reason, field)
+
+
+def test_interests_are_20_unless_another_number_is_asked_for() -> None:
+    assert READER.recommend(RecommendRequest(user_id="u")).num_interests == 20
+    assert READER.recommend(RecommendRequest(user_id="u", num_interests=0)).num_interests == 0
+    assert READER.interests(GetInterestsRequest(user_id="u")).num_interests == 20
+    asked = GetInterestsRequest(user_id="u", num_interests=10_000)
+    assert READER.interests(asked).num_interests == 10_000
+    for wrong in (0, 10_001):
+        with pytest.raises(InvalidArgument, match="from 1 to 10000") as caught:
+            READER.interests(GetInterestsRequest(user_id="u", num_interests=wrong))
+        assert caught.value.reason == "NUM_INTERESTS_INVALID"
+
+
+@pytest.mark.parametrize(
+    ("asked", "named"),
+    [({"page_size": 200}, "10,200 items"), ({"num_interests": 200}, "10,200 interests")],
+)
+def test_a_batch_asks_for_at_most_10000_items_and_interests(
+    asked: dict[str, int], named: str
+) -> None:
+    one: Any = {"user_id": "u", "page_size": 1, "num_interests": 1, **asked}
+    requests = [RecommendRequest(**one)] * 50
+    assert len(READER.batch(BatchRecommendRequest(requests=requests))) == 50
+    with pytest.raises(InvalidArgument, match=named) as caught:
+        READER.batch(BatchRecommendRequest(requests=[*requests, requests[0]]))
+    assert (caught.value.reason, caught.value.field) == ("REQUESTS_INVALID", "requests")
 
 
 @pytest.mark.parametrize("num", [0, 257])

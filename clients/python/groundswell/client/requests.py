@@ -41,6 +41,8 @@ class RecommendOptions(TypedDict, total=False):
     fusion_weight: float
     # The request's own time, the clock of recency; now when it is not given.
     as_of: TimeLike
+    # How many interests the answer has, most probable first; 20 when it is not given.
+    num_interests: int
 
 
 class InterestOptions(TypedDict, total=False):
@@ -50,6 +52,8 @@ class InterestOptions(TypedDict, total=False):
     fusion_weight: float
     # The request's own time, the clock of recency; now when it is not given.
     as_of: TimeLike
+    # How many categories the answer has, most probable first; 20 when it is not given.
+    num_interests: int
 
 
 class SimilarOptions(TypedDict, total=False):
@@ -80,6 +84,7 @@ def recommend_request(
         exclude_seen=options.get("exclude_seen"),
         fusion_weight=options.get("fusion_weight"),
         as_of=None if as_of is None else timestamp(as_of),
+        num_interests=options.get("num_interests"),
     )
     return _with_subject(request, user_id, events)
 
@@ -92,6 +97,7 @@ def interests_request(
     request = ranker_pb2.GetInterestsRequest(
         fusion_weight=options.get("fusion_weight"),
         as_of=None if as_of is None else timestamp(as_of),
+        num_interests=options.get("num_interests"),
     )
     return _with_subject(request, user_id, events)
 

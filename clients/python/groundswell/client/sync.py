@@ -108,7 +108,7 @@ class GroundswellClient(ProfileCalls):
         timeout: float | None = None,
         **options: Unpack[requests.InterestOptions],
     ) -> ranker_pb2.GetInterestsResponse:
-        """A user's distribution over the categories; the options are `InterestOptions`."""
+        """A user's most probable categories; the options are `InterestOptions`."""
         request = requests.interests_request(user_id, events, options)
         return call(self._ranker.GetInterests, request, timeout, self._deadlines.read_s)
 
@@ -143,8 +143,12 @@ class GroundswellClient(ProfileCalls):
         self,
         service: Literal["ranker", "session", "profile"] = "ranker",
         *,
+        num_categories: int | None = None,
         timeout: float | None = None,
     ) -> model_pb2.GetModelResponse:
-        """The bundle that a service serves with now, and those that it can answer for."""
-        request = model_pb2.GetModelRequest()
+        """The bundle that a service serves with now, and those that it can answer for.
+
+        `num_categories` of its categories are named, 20 when it is not given.
+        """
+        request = model_pb2.GetModelRequest(num_categories=num_categories)
         return call(self._models[service].GetModel, request, timeout, self._deadlines.read_s)

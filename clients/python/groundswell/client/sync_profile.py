@@ -197,8 +197,8 @@ class ProfileCalls:
         return call(self._texts.EncodeTexts, request, timeout, self._deadlines.bulk_s)
 
     def predict_interests(
-        self, text: str, *, timeout: float | None = None
+        self, text: str, *, num_interests: int | None = None, timeout: float | None = None
     ) -> text_pb2.PredictInterestsResponse:
-        """What a text is about: a distribution over the catalogue's categories."""
-        request = text_pb2.PredictInterestsRequest(text=text)
+        """What a text is about: its most probable categories, 20 when no number is given."""
+        request = text_pb2.PredictInterestsRequest(text=text, num_interests=num_interests)
         return call(self._texts.PredictInterests, request, timeout, self._deadlines.read_s)

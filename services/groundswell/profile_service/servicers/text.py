@@ -5,14 +5,14 @@ import asyncio
 import grpc
 import numpy as np
 
-from groundswell.common.v1.item_pb2 import Interest
 from groundswell.profile.v1 import text_service_pb2 as pb
 from groundswell.profile.v1.text_service_pb2_grpc import TextServiceServicer
 from groundswell.profile_service.bundles import LoadedBundles
 from groundswell.profile_service.settings import ProfileSettings
 from groundswell.serving.deadlines import call_timeout
 from groundswell.serving.errors import InvalidArgument
-from groundswell.serving.validation import id_problem
+from groundswell.serving.interests import MAX_INTERESTS, interest_messages, top_interests
+from groundswell.serving.validation import check_num_interests, id_problem
 from groundswell.serving.vectors import vector_to_proto
 
 MAX_TEXTS = 64
@@ -57,6 +57,7 @@ class TextServicer(TextServiceServicer):
     ) -> pb.PredictInterestsResponse:
         """Say what a text is about."""
         _check_text(request.text, "text", "TEXT_INVALID")
+        num_interests = check_num_interests(request, 1, MAX_INTERESTS)
         models = self._bundles.get("")
         async with call_timeout(context, self._settings.predict_interests_timeout_s):
             encoded = await models.encode_text(request.text)
@@ -65,12 +66,9 @@ class TextServicer(TextServiceServicer):
             share = f"{encoded.unknown_share:.0%}"
             message = f"text: the encoder does not know {share} of its tokens"
             raise InvalidArgument("TEXT_UNKNOWN", message, field="text")
-        order = np.argsort(-probabilities, kind="stable")
-        categories = models.manifest.categories
+        found = top_interests(probabilities, models.manifest.categories, num_interests)
         return pb.PredictInterestsResponse(
-            interests=[
-                Interest(category=categories[c], probability=float(probabilities[c])) for c in order
-            ],
+            interests=interest_messages(found),
             unknown_share=encoded.unknown_share,
             bundle_id=models.id,
         )

@@ -1,0 +1,133 @@
+"""Answers → messages of the contract, each of a size that every client can receive."""
+
+import uuid
+from collections.abc import Sequence
+
+from google.protobuf.duration_pb2 import Duration
+
+from groundswell.artifacts.item_index import Hits
+from groundswell.ranker.v1.ranker_service_pb2 import (
+    FusionWeightSource,
+    GetInterestsResponse,
+    Recommendation,
+    RecommendResponse,
+    SimilarItem,
+    SimilarItemsResponse,
+)
+from groundswell.ranker_service.engine import Engine
+from groundswell.ranker_service.fusion import AlphaSource
+from groundswell.ranker_service.recommender import Answer
+from groundswell.serving.interests import interest_messages
+from groundswell.serving.limits import MAX_ANSWER_BYTES
+
+_SOURCES = {
+    AlphaSource.LEARNED: FusionWeightSource.FUSION_WEIGHT_SOURCE_LEARNED,
+    AlphaSource.CONSTANT: FusionWeightSource.FUSION_WEIGHT_SOURCE_CONSTANT,
+    AlphaSource.FORCED: FusionWeightSource.FUSION_WEIGHT_SOURCE_FORCED,
+    AlphaSource.ONE_VIEW: FusionWeightSource.FUSION_WEIGHT_SOURCE_ONE_VIEW,
+    AlphaSource.NONE: FusionWeightSource.FUSION_WEIGHT_SOURCE_UNSPECIFIED,
+}
+# The tag and the length of one answer among those of a batch.
+_FRAME_BYTES = 8
+
+
+def recommend_responses(
+    answers: Sequence[Answer], max_bytes: int = MAX_ANSWER_BYTES
+) -> list[RecommendResponse]:
+    """The messages of a call's answers, less than `max_bytes` together.
+
+    Where they would be more, the last ones lose what they say besides ids and scores. What is left
+    always fits: the contract bounds how many items one call asks for.
+    """
+    responses: list[RecommendResponse] = []
+    size = 0
+    for answer in answers:
+        response = _recommended(answer, with_details=size < max_bytes)
+        size += response.ByteSize() + _FRAME_BYTES
+        responses.append(response)
+    for response in reversed(responses):
+        if size < max_bytes:
+            break
+        size -= response.ByteSize()
+        _omit_details(response)
+        size += response.ByteSize()
+    return responses
+
+
+def interests_response(answer: Answer) -> GetInterestsResponse:
+    """The message of an answer that was asked for interests alone."""
+    return GetInterestsResponse(
+        interests=interest_messages(answer.interests),
+        fusion_weight=answer.fusion_weight,
+        fusion_weight_source=_SOURCES[answer.source],
+        bundle_id=answer.bundle_id,
+        degradations=answer.degradations,
+    )
+
+
+def similar_response(
+    engine: Engine, hits: Hits, max_bytes: int = MAX_ANSWER_BYTES
+) -> SimilarItemsResponse:
+    """The message of an item's neighbours; without their titles where it would be too large."""
+    response = SimilarItemsResponse(bundle_id=engine.space.bundle_id)
+    for number, cosine in zip(hits.ids.tolist(), hits.scores.tolist(), strict=True):
+        item = engine.catalogue.get(number)
+        if item is not None:  # else it was deleted since the search
+            response.items.append(
+                SimilarItem(
+                    item_id=item.item_id,
+                    similarity=cosine,
+                    title=item.title,
+                    categories=item.categories,
+                )
+            )
+    if response.ByteSize() >= max_bytes:
+        response.details_omitted = True
+        for one in response.items:
+            one.ClearField("title")
+            one.ClearField("categories")
+    return response
+
+
+def _recommended(answer: Answer, *, with_details: bool) -> RecommendResponse:
+    recommendation_id = uuid.uuid4().hex
+    return RecommendResponse(
+        recommendations=[
+            Recommendation(
+                item_id=ranked.item.item_id,
+                score=ranked.score,
+                short_score=ranked.short_score,
+                long_score=ranked.long_score,
+                title=ranked.item.title if with_details else "",
+                categories=ranked.item.categories if with_details else (),
+            )
+            for ranked in answer.items
+        ],
+        interests=interest_messages(answer.interests) if with_details else (),
+        fusion_weight=answer.fusion_weight,
+        fusion_weight_source=_SOURCES[answer.source],
+        bundle_id=answer.bundle_id,
+        degradations=answer.degradations,
+        profile_age=_duration(answer.profile_age_us),
+        session_age=_duration(answer.session_age_us),
+        recommendation_id=recommendation_id,
+        # Events that carry it can be counted for the answer, and for the bundle that gave it.
+        attribution_token=f"{recommendation_id}.{answer.bundle_id}",
+        details_omitted=not with_details,
+    )
+
+
+def _omit_details(response: RecommendResponse) -> None:
+    response.details_omitted = True
+    response.ClearField("interests")
+    for one in response.recommendations:
+        one.ClearField("title")
+        one.ClearField("categories")
+
+
+def _duration(microseconds: int | None) -> Duration | None:
+    if microseconds is None:
+        return None
+    duration = Duration()
+    duration.FromMicroseconds(microseconds)
+    return duration
