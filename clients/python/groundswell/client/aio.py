@@ -24,7 +24,8 @@ class AsyncGroundswellClient(AsyncProfileCalls):
 
     Make it inside the event loop that uses it. Every call has a deadline, `timeout` in seconds
     where it is given, and raises GroundswellError. Calls that reach nobody are tried again within
-    their deadline. The messages are those of the contracts in `protos/`.
+    their deadline, and those that a busy server refuses when it said; while most calls fail, none
+    is. The messages are those of the contracts in `protos/`.
     With `http_proxy` calls go by the proxy that `http_proxy` of the environment names, if any.
     """
 
@@ -84,7 +85,10 @@ class AsyncGroundswellClient(AsyncProfileCalls):
     async def batch_recommend(
         self, asked: Iterable[ranker_pb2.RecommendRequest], *, timeout: float | None = None
     ) -> list[ranker_pb2.RecommendResponse]:
-        """The answers to up to 256 requests of `recommend_request`, in their order."""
+        """The answers to up to 256 requests of `recommend_request`, in their order.
+
+        They may ask for 10,000 items together. One that is wrong fails all.
+        """
         request = ranker_pb2.BatchRecommendRequest(requests=asked)
         answer = await call(self._ranker.BatchRecommend, request, timeout, self._deadlines.bulk_s)
         return list(answer.responses)

@@ -89,7 +89,7 @@ class AsyncProfileCalls:
     async def upsert_items(
         self, items: Iterable[item_pb2.Item], *, timeout: float | None = None
     ) -> catalogue_pb2.UpsertItemsResponse:
-        """Write up to 1,000 items, all or none; known ones are replaced whole."""
+        """Write up to 1,000 items of 4 MiB together, all or none; known ones are replaced whole."""
         request = catalogue_pb2.UpsertItemsRequest(items=items)
         return await call(self._catalogue.UpsertItems, request, timeout, self._deadlines.bulk_s)
 
