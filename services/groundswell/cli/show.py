@@ -21,6 +21,7 @@ _SOURCES = {
 _DEGRADATIONS = {
     pb.DEGRADATION_PROFILE_UNAVAILABLE: "the profile service did not answer: no long-term view",
     pb.DEGRADATION_SESSION_UNAVAILABLE: "the session service did not answer: no short-term view",
+    pb.DEGRADATION_SESSION_STALE: "the newest events could not be asked for and may be missing",
     pb.DEGRADATION_PROFILE_STALE: "the long-term view does not cover the newest events yet",
     pb.DEGRADATION_SEEN_INCOMPLETE: "seen items may be among these",
     pb.DEGRADATION_POPULARITY_FALLBACK: "not personalised: these are popular items",

@@ -153,6 +153,8 @@ def _degradations(ask: Ask, views: Views, *, has_neighbours: bool) -> list[Degra
         missing.append(Degradation.DEGRADATION_PROFILE_UNAVAILABLE)
     if session is None:
         missing.append(Degradation.DEGRADATION_SESSION_UNAVAILABLE)
+    elif session.stale:
+        missing.append(Degradation.DEGRADATION_SESSION_STALE)
     if profile is not None and profile.vector is not None and profile.stale:
         missing.append(Degradation.DEGRADATION_PROFILE_STALE)
     seen = None if profile is None else profile.seen

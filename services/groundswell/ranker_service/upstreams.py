@@ -89,6 +89,8 @@ class SessionView:
     """[n] the items of the window's events, oldest first; -1 for a dislike."""
     seen: NDArray[np.int64]
     """Those of them that count as seen."""
+    stale: bool
+    """Whether the newest events may be missing."""
 
 
 @dataclass(frozen=True)
@@ -211,6 +213,7 @@ class Upstreams:
                 last_event_us=_last_event_us(answer),
                 window=packed.window(),
                 seen=self._seen.counting(packed),
+                stale=answer.stale,
             )
         except ServiceError as error:
             _refused("session", error)

@@ -7,7 +7,7 @@ import grpc
 from groundswell.common.v1.event_pb2 import Event, EventResult
 from groundswell.profile.v1.event_service_pb2 import AppendEventsRequest, ListEventsRequest
 from groundswell.profile.v1.event_service_pb2_grpc import EventServiceStub
-from groundswell.serving.errors import Unavailable, from_rpc_error
+from groundswell.serving.errors import ServiceError, Unavailable, from_rpc_error
 from groundswell.serving.validation import to_us
 from groundswell.session_service.windows import Listing, WindowEvent
 
@@ -43,13 +43,16 @@ class EventLogClient:
     async def newest(self, user_id: str, count: int) -> Listing:
         """Return the newest events of a user, at most `count` ≤ 1,000.
 
-        Raises Unavailable (PROFILE_UNAVAILABLE).
+        Raises Unavailable (PROFILE_UNAVAILABLE), and another ServiceError where the profile
+        service gives a reason.
         """
         request = ListEventsRequest(user_id=user_id, page_size=count)
         try:
             page = await self._stub.ListEvents(request, timeout=self._list_timeout_s)
         except grpc.aio.AioRpcError as error:
-            raise _as_service_error(error) from error
+            problem = _as_service_error(error)
+            # Whatever failed there: what is held here can still be answered with.
+            raise (problem if isinstance(problem, ServiceError) else _not_answered()) from error
         events = [window_event(s.event, s.sequence, s.item_no) for s in page.events]
         return Listing(events, page.last_sequence)
 
@@ -70,5 +73,9 @@ def window_event(event: Event, sequence: int, item_no: int) -> WindowEvent:
 def _as_service_error(error: grpc.aio.AioRpcError) -> Exception:
     """Say to the caller what a failure of the profile service means here."""
     if error.code() in _OUTAGE:
-        return Unavailable("PROFILE_UNAVAILABLE", "the profile service does not answer")
+        return _not_answered()
     return from_rpc_error(error) or error
+
+
+def _not_answered() -> Unavailable:
+    return Unavailable("PROFILE_UNAVAILABLE", "the profile service does not answer")

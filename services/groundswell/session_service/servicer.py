@@ -65,9 +65,13 @@ class SessionServicer(SessionServiceServicer):
         check_user_id(request.user_id)
         bundle = self._bundles.get(request.bundle_id)
         user_key = self._sessions.user_key(request.user_id)
-        window = await self._sessions.window(request.user_id, user_key, self._bundles.capacity)
-        view = await bundle.views.view(user_key, window)
-        return _response(view, window.last_sequence)
+        found = await self._sessions.window(request.user_id, user_key, self._bundles.capacity)
+        view = await bundle.views.view(user_key, found.window)
+        response = _response(view, found.window.last_sequence)
+        if found.stale_s is not None:
+            response.stale = True
+            response.window_age.FromMicroseconds(round(found.stale_s * 1e6))
+        return response
 
 
 async def _encode_inline(

@@ -5,7 +5,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from groundswell.common.v1.event_pb2 import (
     EVENT_STATUS_DUPLICATE,
@@ -13,10 +13,11 @@ from groundswell.common.v1.event_pb2 import (
     Event,
     EventResult,
 )
-from groundswell.serving.errors import ResourceExhausted, Unavailable
+from groundswell.serving.errors import ServiceError, Unavailable
 from groundswell.serving.pseudonym import Pseudonymizer
 from groundswell.serving.telemetry import count
 from groundswell.serving.validation import event_problem
+from groundswell.session_service.outages import LogGate
 from groundswell.session_service.profile_client import window_event
 from groundswell.session_service.windows import Listing, Window, WindowEvent, WindowStore
 
@@ -31,6 +32,14 @@ class EventLog(Protocol):
 
     async def newest(self, user_id: str, count: int) -> Listing:
         """Return the newest events of a user."""
+
+
+class Found(NamedTuple):
+    """The window of a user, and whether it is current."""
+
+    window: Window
+    stale_s: float | None
+    """How long ago the log was asked for a window that is not current; None for one that is."""
 
 
 class Sessions:
@@ -56,7 +65,7 @@ class Sessions:
         self._ttl_s = ttl_s
         self._clock = clock
         self._listings: dict[bytes, asyncio.Task[Window]] = {}
-        self._log_is_down = False
+        self._gate = LogGate(clock)
 
     def user_key(self, user_id: str) -> bytes:
         """Return the key that stands for a user."""
@@ -77,32 +86,41 @@ class Sessions:
             for problem in problems
         ]
 
-    async def window(self, user_id: str, user_key: bytes, capacity: int) -> Window:
+    async def window(self, user_id: str, user_key: bytes, capacity: int) -> Found:
         """Return the window of a user, from the log when the one that is held is not current.
 
-        `user_key` is the user's own. Raises Unavailable (PROFILE_UNAVAILABLE) when the log does
-        not answer and no window is held.
+        While the log does not answer for this user, what is held from before is returned as stale.
+        `user_key` is the user's own. Raises Unavailable (PROFILE_UNAVAILABLE) when no window is
+        held either.
         """
         held = await self._windows.get(user_key)
         if held is not None and held.is_current(capacity, self._clock() - self._ttl_s):
-            return held
+            return Found(held, None)
+        doubtful = self._gate.expects_failure(user_key)
         listing = self._listing(user_id, user_key, capacity)
-        if self._log_is_down and held is not None and held.was_listed:
-            # Waiting could only cost time; the listing goes on and finds when the log is back.
-            return _not_current(held)
+        if doubtful and held is not None and held.was_listed:
+            # Waiting could only cost time; a listing goes on and finds when the log is back.
+            return self._stale(held)
+        if listing is None:
+            raise Unavailable(
+                "PROFILE_UNAVAILABLE",
+                "the profile service does not answer",
+                retry_after_s=self._gate.wait_s(user_key),
+            )
         try:
             # Shielded: others may wait for the same listing when this caller is gone.
-            return await asyncio.shield(listing)
-        except (Unavailable, ResourceExhausted):
+            return Found(await asyncio.shield(listing), None)
+        except ServiceError:
             held = await self._windows.get(user_key)
             if held is None or not held.was_listed:
                 raise
-            return _not_current(held)
+            return self._stale(held)
 
-    def _listing(self, user_id: str, user_key: bytes, capacity: int) -> asyncio.Task[Window]:
-        """Start reading the log for a user, or join those who wait for it already."""
+    def _listing(self, user_id: str, user_key: bytes, capacity: int) -> asyncio.Task[Window] | None:
+        """Start reading the log for a user, or join those who wait for it; None: not now."""
         task = self._listings.get(user_key)
-        if task is None:
+        if task is None and self._gate.wait_s(user_key) == 0:
+            self._gate.asks()
             task = asyncio.create_task(self._relist(user_id, user_key, capacity))
             self._listings[user_key] = task
             task.add_done_callback(partial(self._listed, user_key))
@@ -110,7 +128,14 @@ class Sessions:
 
     def _listed(self, user_key: bytes, task: asyncio.Task[Window]) -> None:
         del self._listings[user_key]
-        self._log_is_down = task.cancelled() or task.exception() is not None
+        if task.cancelled() or task.exception() is not None:
+            self._gate.failed(user_key)
+        else:
+            self._gate.answered(user_key)
+
+    def _stale(self, window: Window) -> Found:
+        count("degradations", kind="SESSION_STALE")
+        return Found(window, max(self._clock() - window.listed_at, 0.0))
 
     async def _append(
         self, events: Sequence[Event], remaining_s: float | None
@@ -123,7 +148,7 @@ class Sessions:
             for user_key in keys.values():
                 await self._windows.update(user_key, Window.doubted)
             raise
-        self._log_is_down = False
+        self._gate.reached()
         accepted: dict[bytes, list[WindowEvent]] = defaultdict(list)
         duplicate: dict[bytes, list[WindowEvent]] = defaultdict(list)
         for event, result in zip(events, results, strict=True):
@@ -153,11 +178,6 @@ class Sessions:
 
         window = await self._windows.update(user_key, change)
         return change(Window(capacity)) if window is None else window
-
-
-def _not_current(window: Window) -> Window:
-    count("degradations", kind="SESSION_WINDOW_NOT_CURRENT")
-    return window
 
 
 def _merge(

@@ -47,7 +47,9 @@ class Window:
     ahead: frozenset[int] = frozenset()
     """Sequences above `complete_to` that were taken into account too."""
     listed_at: float = _NEVER
-    """The clock's seconds when the log was last asked; -inf when it must be asked again."""
+    """The clock's seconds when the log was last asked; -inf before that."""
+    in_doubt: bool = False
+    """Whether the log may hold a write that is not here, so that it must be asked again."""
 
     @property
     def was_listed(self) -> bool:
@@ -67,7 +69,7 @@ class Window:
     def is_current(self, capacity: int, since: float) -> bool:
         """Whether it holds `capacity` events without a gap, and was listed at `since` or later."""
         holds = self.capacity >= capacity or len(self.events) < self.capacity
-        return self.is_whole and holds and self.listed_at >= since
+        return self.is_whole and holds and not self.in_doubt and self.listed_at >= since
 
     def merged(self, events: Iterable[WindowEvent], *, duplicates: bool = False) -> "Window":
         """Take committed writes into account.
@@ -86,12 +88,12 @@ class Window:
             complete_to=complete_to,
             # Behind a gap the log will be asked anyway: no need to remember every write until then.
             ahead=frozenset(sorted(ahead)[-self.capacity :]),
-            listed_at=_NEVER if duplicates else self.listed_at,
+            in_doubt=self.in_doubt or duplicates,
         )
 
     def doubted(self) -> "Window":
         """Say that a write may have been stored of which the outcome is not known."""
-        return replace(self, listed_at=_NEVER)
+        return replace(self, in_doubt=True)
 
     def relisted(self, listing: Listing, *, capacity: int, known: int, now: float) -> "Window":
         """Take what the log held as the truth, and keep the writes that came while it was read.

@@ -51,6 +51,14 @@ def test_without_the_profile_the_session_ranks_alone(ann: Ranker) -> None:
     assert not answer.HasField("profile_age")
 
 
+def test_a_stale_window_is_ranked_with_and_said(ann: Ranker) -> None:
+    fresh = ann.client.recommend("ann")
+    ann.scripted.sessions["ann"].stale = True
+    answer = ann.client.recommend("ann")
+    assert degradations(answer) - degradations(fresh) == {"SESSION_STALE"}
+    assert ids(answer) == ids(fresh)
+
+
 def test_without_the_session_the_profile_ranks_alone(ann: Ranker) -> None:
     due = alone(ann, 0.0)
     ann.scripted.failures["session"] = grpc.StatusCode.INTERNAL

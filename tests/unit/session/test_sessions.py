@@ -17,7 +17,7 @@ from groundswell.serving.errors import Unavailable
 from groundswell.serving.pseudonym import Pseudonymizer
 from groundswell.serving.validation import to_timestamp
 from groundswell.session_service.profile_client import window_event
-from groundswell.session_service.sessions import Sessions
+from groundswell.session_service.sessions import Found, Sessions
 from groundswell.session_service.windows import Listing, MemoryWindows, Window, WindowEvent
 
 _DAY_US = 86_400_000_000
@@ -30,6 +30,7 @@ class MemoryLog:
         self.stored: dict[str, dict[str, WindowEvent]] = {}
         self.num_listings = 0
         self.down = False
+        self.failing: set[str] = set()
         self.answers = asyncio.Event()
         self.answers.set()
 
@@ -46,7 +47,7 @@ class MemoryLog:
 
     async def newest(self, user_id: str, count: int) -> Listing:
         self.num_listings += 1
-        if self.down:
+        if self.down or user_id in self.failing:
             raise Unavailable("PROFILE_UNAVAILABLE", "down")
         stored = sorted(self.stored.get(user_id, {}).values())
         await self.answers.wait()
@@ -112,8 +113,12 @@ def sessions(log: MemoryLog, clock: Clock, changed: list[Window]) -> Sessions:
     )
 
 
-async def window_of(sessions: Sessions, user_id: str, capacity: int) -> Window:
+async def found_for(sessions: Sessions, user_id: str, capacity: int = 5) -> Found:
     return await sessions.window(user_id, sessions.user_key(user_id), capacity)
+
+
+async def window_of(sessions: Sessions, user_id: str, capacity: int) -> Window:
+    return (await found_for(sessions, user_id, capacity)).window
 
 
 def ids(window: Window) -> list[str]:
@@ -277,8 +282,10 @@ async def test_a_log_that_is_back_is_found_without_a_write(
     await window_of(sessions, "ann", 5)
     log.down = False
     await log.append([event("a")], None)
+    clock.now += 0.6
     await window_of(sessions, "ann", 5)
     await asyncio.sleep(0.01)
+    assert await found_for(sessions, "ann") == (await window_of(sessions, "ann", 5), None)
     assert ids(await window_of(sessions, "ann", 5)) == ["a"]
 
 
@@ -305,3 +312,99 @@ async def test_a_held_window_that_a_write_changed_is_announced_when_it_is_whole(
     await log.append([event("imported")], None)
     await sessions.record([event("c", day=2)], None)
     assert len(changed) == 1
+
+
+async def test_a_stale_window_is_flagged_with_its_age(
+    sessions: Sessions, log: MemoryLog, clock: Clock
+) -> None:
+    assert (await found_for(sessions, "ann")).stale_s is None
+    log.down = True
+    clock.now += 60
+    assert (await found_for(sessions, "ann")).stale_s == 60
+    clock.now += 3600
+    assert (await found_for(sessions, "ann")).stale_s == 3660
+
+
+async def test_a_window_after_a_write_of_unknown_outcome_is_stale_until_the_log_was_asked(
+    sessions: Sessions, log: MemoryLog, clock: Clock
+) -> None:
+    await found_for(sessions, "ann")
+    log.down = True
+    clock.now += 2
+    with pytest.raises(Unavailable):
+        await sessions.record([event("a")], None)
+    assert (await found_for(sessions, "ann")).stale_s == 2
+    log.down = False
+    clock.now += 1
+    await found_for(sessions, "ann")
+    await asyncio.sleep(0.01)
+    assert (await found_for(sessions, "ann")).stale_s is None
+
+
+async def test_one_users_failed_listing_makes_no_other_users_window_stale(
+    sessions: Sessions, log: MemoryLog, clock: Clock
+) -> None:
+    for user_id in ("ann", "bob"):
+        await found_for(sessions, user_id)
+    log.failing.add("ann")
+    await log.append([event("b", user_id="bob")], None)
+    clock.now += 60
+    for _ in range(20):
+        assert (await found_for(sessions, "ann")).stale_s is not None
+        clock.now += 1
+    found = await found_for(sessions, "bob")
+    assert (ids(found.window), found.stale_s) == (["b"], None)
+
+
+async def test_in_an_outage_the_load_on_the_log_does_not_rise_with_the_reads(
+    sessions: Sessions, log: MemoryLog, clock: Clock
+) -> None:
+    users = [f"user-{n}" for n in range(8)]
+    for user_id in users:
+        await found_for(sessions, user_id)
+    log.down = True
+    log.num_listings = 0
+    clock.now += 60
+    for _ in range(300):  # 30 seconds
+        for user_id in users:
+            assert (await found_for(sessions, user_id)).stale_s is not None
+        await asyncio.sleep(0)
+        clock.now += 0.1
+    assert log.num_listings <= len(users) + 31
+    log.down = False
+    clock.now += 1
+    for _ in range(3):
+        for user_id in users:
+            await found_for(sessions, user_id)
+        await asyncio.sleep(0.01)
+    assert [(await found_for(sessions, user_id)).stale_s for user_id in users] == [None] * 8
+
+
+async def test_in_an_outage_a_user_without_a_window_is_refused_at_once_and_told_when_to_retry(
+    sessions: Sessions, log: MemoryLog
+) -> None:
+    log.down = True
+    for n in range(3):
+        with pytest.raises(Unavailable):
+            await found_for(sessions, f"user-{n}")
+    asked = log.num_listings
+    with pytest.raises(Unavailable) as caught:
+        await found_for(sessions, "another")
+    assert caught.value.reason == "PROFILE_UNAVAILABLE"
+    assert caught.value.retry_after_s is not None and 0 < caught.value.retry_after_s <= 1
+    assert log.num_listings == asked
+
+
+async def test_a_write_that_is_stored_ends_an_outage(
+    sessions: Sessions, log: MemoryLog, clock: Clock
+) -> None:
+    users = ["ann", "bob", "eve"]
+    for user_id in users:
+        await found_for(sessions, user_id)
+    log.down = True
+    clock.now += 60
+    for user_id in users:
+        await found_for(sessions, user_id)
+    log.down = False
+    await sessions.record([event("a", user_id="dan")], None)
+    assert [(await found_for(sessions, user_id)).stale_s for user_id in users] == [None] * 3

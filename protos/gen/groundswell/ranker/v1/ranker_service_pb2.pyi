@@ -49,6 +49,10 @@ class _DegradationEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Degradati
     """The user has no long-term vector yet: the encoder has not covered an event of theirs."""
     DEGRADATION_PAGE_NOT_FILLED: _Degradation.ValueType  # 8
     """Fewer items than asked for passed the filter and the exclusions."""
+    DEGRADATION_SESSION_STALE: _Degradation.ValueType  # 9
+    """The session service could not ask for the user's newest events: the short-term view, and what
+    is left out as seen, may lack them.
+    """
 
 class Degradation(_Degradation, metaclass=_DegradationEnumTypeWrapper):
     """How an answer falls short of the full one."""
@@ -73,6 +77,10 @@ DEGRADATION_NO_PROFILE: Degradation.ValueType  # 7
 """The user has no long-term vector yet: the encoder has not covered an event of theirs."""
 DEGRADATION_PAGE_NOT_FILLED: Degradation.ValueType  # 8
 """Fewer items than asked for passed the filter and the exclusions."""
+DEGRADATION_SESSION_STALE: Degradation.ValueType  # 9
+"""The session service could not ask for the user's newest events: the short-term view, and what
+is left out as seen, may lack them.
+"""
 Global___Degradation: _TypeAlias = Degradation  # noqa: Y015
 
 class _FusionWeightSource:

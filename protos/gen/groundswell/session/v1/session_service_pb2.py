@@ -22,12 +22,13 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from groundswell.common.v1 import event_pb2 as groundswell_dot_common_dot_v1_dot_event__pb2
 from groundswell.common.v1 import item_pb2 as groundswell_dot_common_dot_v1_dot_item__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n,groundswell/session/v1/session_service.proto\x12\x16groundswell.session.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a!groundswell/common/v1/event.proto\x1a groundswell/common/v1/item.proto\"C\n\x13RecordEventsRequest\x12,\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x1c.groundswell.common.v1.Event\"K\n\x14RecordEventsResponse\x12\x33\n\x07results\x18\x01 \x03(\x0b\x32\".groundswell.common.v1.EventResult\"\x85\x01\n\x14\x45ncodeSessionRequest\x12\x11\n\x07user_id\x18\x01 \x01(\tH\x00\x12<\n\rinline_events\x18\x02 \x01(\x0b\x32#.groundswell.common.v1.InlineEventsH\x00\x12\x11\n\tbundle_id\x18\x03 \x01(\tB\t\n\x07subject\"\xf1\x01\n\x15\x45ncodeSessionResponse\x12-\n\x06vector\x18\x01 \x01(\x0b\x32\x1d.groundswell.common.v1.Vector\x12\x19\n\x11num_window_events\x18\x02 \x01(\x05\x12\x1a\n\x12num_session_events\x18\x03 \x01(\x05\x12\x33\n\x0flast_event_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x15\n\rlast_sequence\x18\x05 \x01(\x03\x12\x10\n\x08item_nos\x18\x06 \x01(\x0c\x12\x14\n\x0c\x61\x63tion_masks\x18\x07 \x01(\x0c\x32\xe9\x01\n\x0eSessionService\x12i\n\x0cRecordEvents\x12+.groundswell.session.v1.RecordEventsRequest\x1a,.groundswell.session.v1.RecordEventsResponse\x12l\n\rEncodeSession\x12,.groundswell.session.v1.EncodeSessionRequest\x1a-.groundswell.session.v1.EncodeSessionResponseBi\n\x19io.groundswell.session.v1P\x01ZJgithub.com/groundswell/groundswell/gen/go/groundswell/session/v1;sessionv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n,groundswell/session/v1/session_service.proto\x12\x16groundswell.session.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a!groundswell/common/v1/event.proto\x1a groundswell/common/v1/item.proto\"C\n\x13RecordEventsRequest\x12,\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x1c.groundswell.common.v1.Event\"K\n\x14RecordEventsResponse\x12\x33\n\x07results\x18\x01 \x03(\x0b\x32\".groundswell.common.v1.EventResult\"\x85\x01\n\x14\x45ncodeSessionRequest\x12\x11\n\x07user_id\x18\x01 \x01(\tH\x00\x12<\n\rinline_events\x18\x02 \x01(\x0b\x32#.groundswell.common.v1.InlineEventsH\x00\x12\x11\n\tbundle_id\x18\x03 \x01(\tB\t\n\x07subject\"\xaf\x02\n\x15\x45ncodeSessionResponse\x12-\n\x06vector\x18\x01 \x01(\x0b\x32\x1d.groundswell.common.v1.Vector\x12\x19\n\x11num_window_events\x18\x02 \x01(\x05\x12\x1a\n\x12num_session_events\x18\x03 \x01(\x05\x12\x33\n\x0flast_event_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x15\n\rlast_sequence\x18\x05 \x01(\x03\x12\x10\n\x08item_nos\x18\x06 \x01(\x0c\x12\x14\n\x0c\x61\x63tion_masks\x18\x07 \x01(\x0c\x12\r\n\x05stale\x18\x08 \x01(\x08\x12-\n\nwindow_age\x18\t \x01(\x0b\x32\x19.google.protobuf.Duration2\xe9\x01\n\x0eSessionService\x12i\n\x0cRecordEvents\x12+.groundswell.session.v1.RecordEventsRequest\x1a,.groundswell.session.v1.RecordEventsResponse\x12l\n\rEncodeSession\x12,.groundswell.session.v1.EncodeSessionRequest\x1a-.groundswell.session.v1.EncodeSessionResponseBi\n\x19io.groundswell.session.v1P\x01ZJgithub.com/groundswell/groundswell/gen/go/groundswell/session/v1;sessionv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,14 +36,14 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'groundswell.session.v1.sess
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\031io.groundswell.session.v1P\001ZJgithub.com/groundswell/groundswell/gen/go/groundswell/session/v1;sessionv1'
-  _globals['_RECORDEVENTSREQUEST']._serialized_start=174
-  _globals['_RECORDEVENTSREQUEST']._serialized_end=241
-  _globals['_RECORDEVENTSRESPONSE']._serialized_start=243
-  _globals['_RECORDEVENTSRESPONSE']._serialized_end=318
-  _globals['_ENCODESESSIONREQUEST']._serialized_start=321
-  _globals['_ENCODESESSIONREQUEST']._serialized_end=454
-  _globals['_ENCODESESSIONRESPONSE']._serialized_start=457
-  _globals['_ENCODESESSIONRESPONSE']._serialized_end=698
-  _globals['_SESSIONSERVICE']._serialized_start=701
-  _globals['_SESSIONSERVICE']._serialized_end=934
+  _globals['_RECORDEVENTSREQUEST']._serialized_start=206
+  _globals['_RECORDEVENTSREQUEST']._serialized_end=273
+  _globals['_RECORDEVENTSRESPONSE']._serialized_start=275
+  _globals['_RECORDEVENTSRESPONSE']._serialized_end=350
+  _globals['_ENCODESESSIONREQUEST']._serialized_start=353
+  _globals['_ENCODESESSIONREQUEST']._serialized_end=486
+  _globals['_ENCODESESSIONRESPONSE']._serialized_start=489
+  _globals['_ENCODESESSIONRESPONSE']._serialized_end=792
+  _globals['_SESSIONSERVICE']._serialized_start=795
+  _globals['_SESSIONSERVICE']._serialized_end=1028
 # @@protoc_insertion_point(module_scope)

@@ -5,6 +5,7 @@ The short-term view of users: what they are doing now."""
 
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
+from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
@@ -118,6 +119,8 @@ class EncodeSessionResponse(_message.Message):
     LAST_SEQUENCE_FIELD_NUMBER: _builtins.int
     ITEM_NOS_FIELD_NUMBER: _builtins.int
     ACTION_MASKS_FIELD_NUMBER: _builtins.int
+    STALE_FIELD_NUMBER: _builtins.int
+    WINDOW_AGE_FIELD_NUMBER: _builtins.int
     num_window_events: _builtins.int
     """How many events the window holds."""
     num_session_events: _builtins.int
@@ -128,6 +131,11 @@ class EncodeSessionResponse(_message.Message):
     """The window's items as little-endian int64 item numbers, oldest event first."""
     action_masks: _builtins.bytes
     """One little-endian uint32 per item number: 1 << the action's enum number."""
+    stale: _builtins.bool
+    """Whether the newest events may be missing: the profile service did not answer when it was asked
+    for them, or was not asked because it has just failed, and a window from before was read.
+    Never true for inline events.
+    """
     @_builtins.property
     def vector(self) -> _item_pb2.Vector:
         """The short-term vector u_s."""
@@ -135,6 +143,10 @@ class EncodeSessionResponse(_message.Message):
     @_builtins.property
     def last_event_time(self) -> _timestamp_pb2.Timestamp:
         """When the window's last event happened. Unset when it is empty."""
+
+    @_builtins.property
+    def window_age(self) -> _duration_pb2.Duration:
+        """How long ago the window that was read was known to be whole. Set when `stale` is true."""
 
     def __init__(
         self,
@@ -146,10 +158,12 @@ class EncodeSessionResponse(_message.Message):
         last_sequence: _builtins.int = ...,
         item_nos: _builtins.bytes = ...,
         action_masks: _builtins.bytes = ...,
+        stale: _builtins.bool = ...,
+        window_age: _duration_pb2.Duration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["last_event_time", b"last_event_time", "vector", b"vector"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["last_event_time", b"last_event_time", "vector", b"vector", "window_age", b"window_age"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["action_masks", b"action_masks", "item_nos", b"item_nos", "last_event_time", b"last_event_time", "last_sequence", b"last_sequence", "num_session_events", b"num_session_events", "num_window_events", b"num_window_events", "vector", b"vector"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action_masks", b"action_masks", "item_nos", b"item_nos", "last_event_time", b"last_event_time", "last_sequence", b"last_sequence", "num_session_events", b"num_session_events", "num_window_events", b"num_window_events", "stale", b"stale", "vector", b"vector", "window_age", b"window_age"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

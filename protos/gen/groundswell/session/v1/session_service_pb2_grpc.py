@@ -63,11 +63,13 @@ class SessionServiceServicer:
 
     def EncodeSession(self, request, context):
         """The short-term vector of a user's hot window, or of the inline events of an anonymous visitor.
-        A user without events gets the vector of an empty window.
+        A user without events gets the vector of an empty window. While the profile service does not
+        answer, a window that is held from before is read, and `stale` says so.
         Statuses: OK; INVALID_ARGUMENT (SUBJECT_INVALID: neither or both of user and events;
         USER_ID_INVALID; EVENTS_INVALID; and the reasons that Event names); NOT_FOUND
         (ITEM_NOT_FOUND, an inline event's item); FAILED_PRECONDITION (BUNDLE_NOT_LOADED);
-        RESOURCE_EXHAUSTED (OVERLOADED, with RetryInfo); UNAVAILABLE. Safe to retry.
+        RESOURCE_EXHAUSTED (OVERLOADED, with RetryInfo); UNAVAILABLE (NO_BUNDLE; PROFILE_UNAVAILABLE:
+        no window of the user is held either). Safe to retry.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
