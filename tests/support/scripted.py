@@ -8,6 +8,7 @@ from typing import Any
 
 import grpc
 import numpy as np
+from grpc_status import rpc_status
 from numpy.typing import NDArray
 
 from groundswell.common.v1.item_pb2 import Item, Vector
@@ -34,6 +35,7 @@ from groundswell.profile.v1.profile_service_pb2_grpc import (
     ProfileServiceServicer,
     add_ProfileServiceServicer_to_server,
 )
+from groundswell.serving.errors import FailedPrecondition, to_status
 from groundswell.session.v1.session_service_pb2 import EncodeSessionResponse
 from groundswell.session.v1.session_service_pb2_grpc import (
     SessionServiceServicer,
@@ -61,6 +63,9 @@ class Scripted:
         """Per bundle the vectors of item numbers."""
         self.holds_back_catalogue = False
         self.batches_leave_out_seen = False
+        self.checks_bundles = False
+        """Whether a bundle that a service does not hold is refused, as the real services do, and
+        every vector said to be of the bundle that is asked for."""
         self._changes: dict[int, ItemChange] = {}
         self._revision = 0
         self._streams = 0
@@ -116,6 +121,17 @@ class Scripted:
         if service in self.failures:
             context.abort(self.failures[service], "as the test wants it")
 
+    def check_bundle(self, service: str, bundle_id: str, context: grpc.ServicerContext) -> None:
+        """Refuse a bundle that a service does not hold, if bundles are checked."""
+        if self.checks_bundles and bundle_id not in self.loaded[service]:
+            error = FailedPrecondition("BUNDLE_NOT_LOADED", "as the test wants it")
+            context.abort_with_status(rpc_status.to_status(to_status(error)))
+
+    def of_bundle(self, vector: Vector, bundle_id: str) -> None:
+        """Say that a vector is of the bundle that was asked for, if bundles are checked."""
+        if self.checks_bundles and vector.values:
+            vector.bundle_id = bundle_id
+
     def watch(
         self, request: WatchItemsRequest, context: grpc.ServicerContext
     ) -> Iterator[WatchItemsResponse]:
@@ -160,10 +176,12 @@ class _Profiles(ProfileServiceServicer):
 
     def GetProfile(self, request: Any, context: Any) -> Any:
         self._scripted.enter("profile", request, context)
+        self._scripted.check_bundle("profile", request.bundle_id, context)
         return GetProfileResponse(profile=self._profile(request))
 
     def BatchGetProfiles(self, request: Any, context: Any) -> Any:
         self._scripted.enter("profile", request, context)
+        self._scripted.check_bundle("profile", request.requests[0].bundle_id, context)
         profiles = [self._profile(r) for r in request.requests]
         if self._scripted.batches_leave_out_seen:
             for profile in profiles:
@@ -174,6 +192,7 @@ class _Profiles(ProfileServiceServicer):
     def _profile(self, request: Any) -> Profile:
         profile = Profile()
         profile.CopyFrom(self._scripted.profiles.get(request.user_id, Profile()))
+        self._scripted.of_bundle(profile.vector, request.bundle_id)
         held = request.HasField("known_seen_version")
         if held and request.known_seen_version == profile.seen.version:
             profile.seen.included = False
@@ -189,9 +208,13 @@ class _Sessions(SessionServiceServicer):
 
     def EncodeSession(self, request: Any, context: Any) -> Any:
         self._scripted.enter("session", request, context)
+        self._scripted.check_bundle("session", request.bundle_id, context)
         subject = request.WhichOneof("subject")
         name = request.user_id if subject == "user_id" else "inline"
-        return self._scripted.sessions.get(name, EncodeSessionResponse())
+        answer = EncodeSessionResponse()
+        answer.CopyFrom(self._scripted.sessions.get(name, EncodeSessionResponse()))
+        self._scripted.of_bundle(answer.vector, request.bundle_id)
+        return answer
 
 
 class _Models(ModelServiceServicer):

@@ -12,12 +12,16 @@ from groundswell.ranker_service.engine import Engine
 from groundswell.ranker_service.follower import CatalogueFollower
 from groundswell.ranker_service.settings import RankerSettings
 from groundswell.ranker_service.upstreams import Upstreams
-from groundswell.serving.errors import Unavailable
+from groundswell.serving.bundles import HeldBundles
 
 _log = structlog.get_logger(__name__)
 
-_ASK_EVERY_S = 0.2
+_ASK_EVERY_S, _ASK_AT_LEAST_EVERY_S = 0.2, 1.0
 _ASK_TIMEOUT_S = 1.0
+_SURE = 5
+"""So many times in a row both encoders must say that they hold a bundle."""
+_MAX_HELD = 2
+"""Only the encoders are asked for earlier bundles."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +43,7 @@ class LoadedBundle:
 
 
 class LoadedBundles:
-    """Holds the bundle that ranks and the one before it, for a swap back at once."""
+    """Holds the bundle that ranks, the one before it, and the one that is to rank next."""
 
     def __init__(
         self, profile: grpc.aio.Channel, upstreams: Upstreams, settings: RankerSettings
@@ -47,14 +51,24 @@ class LoadedBundles:
         self._profile = profile
         self._upstreams = upstreams
         self._settings = settings
-        self._current: LoadedBundle | None = None
-        self._previous: LoadedBundle | None = None
+        self._held: HeldBundles[LoadedBundle] = HeldBundles(
+            keep_s=settings.bundle_keep_s, max_held=_MAX_HELD
+        )
+        self._candidate: LoadedBundle | None = None
+        """It is warm, and not yet known to be held by all encoders."""
 
     def current(self) -> Engine:
         """Return what ranks now. Raises Unavailable (NO_BUNDLE) before the first bundle."""
-        if self._current is None:
-            raise Unavailable("NO_BUNDLE", "no bundle is loaded yet")
-        return self._current.engine
+        return self._held.get("").engine
+
+    def engines(self) -> list[Engine]:
+        """Return what ranks now, and then what ranks where an encoder does not hold its bundle.
+
+        Raises Unavailable (NO_BUNDLE) before the first bundle.
+        """
+        current = self.current()
+        others = [self._candidate, *self._held.all()[1:]]
+        return [current, *(bundle.engine for bundle in others if bundle is not None)]
 
     def served(self) -> tuple[str, Manifest]:
         """Return the id and the manifest of what ranks now. Raises Unavailable (NO_BUNDLE)."""
@@ -63,55 +77,80 @@ class LoadedBundles:
 
     def loaded_ids(self) -> list[str]:
         """Name the bundles that are loaded, the one that ranks first."""
-        held = (self._current, self._previous)
-        return [bundle.id for bundle in held if bundle is not None]
+        return self._held.ids()
+
+    async def first(self, current: str) -> str:
+        """Return the bundle to begin with: the current one, as soon as both encoders hold it.
+
+        While they still prepare it they hold another one in common: then that one, if it lies in
+        the folder. After a while the current one in any case: its answers then lack a view, and say
+        so.
+        """
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + self._settings.start_wait_s
+        while True:
+            held = await self._upstreams.held_ids(_ASK_TIMEOUT_S)
+            common = [one for one in held["profile"] if one in held["session"]]
+            if current in common:
+                return current
+            for other in common:
+                if (self._settings.bundles / other).is_dir():
+                    _log.warning("begins_with_another", bundle_id=other, current=current)
+                    return other
+            if loop.time() >= deadline:
+                lacking = [name for name, ids in held.items() if current not in ids]
+                _log.warning("served_without", bundle_id=current, services=lacking)
+                return current
+            await asyncio.sleep(_ASK_EVERY_S)
 
     async def take(self, bundle: Bundle) -> None:
         """Rank with a bundle from now on, once it is warm and both encoders hold it.
 
-        The first bundle is served after a while even when an encoder does not hold it: its answers
-        then lack that view, and say so. Raises BundleError when the bundle cannot be served, and
-        TimeoutError when the encoders or the items do not come in time: the old one ranks on.
+        That may take long, and the bundle is loaded once; a call that is cancelled meanwhile
+        changes nothing. Raises BundleError when the bundle cannot be served.
         """
-        if self._previous is not None and self._previous.id == bundle.id:
+        loaded = self._held.find(bundle.id)
+        if loaded is not None:
             await self._until_encoded(bundle.id)
-            self._current, self._previous = self._previous, self._current
         else:
             loaded = await self._load(bundle)
-            dropped, self._previous, self._current = self._previous, self._current, loaded
-            if dropped is not None:
-                await dropped.close()
-        _log.info("bundle_ranks", bundle_id=bundle.id, items=self.current().index.num_items)
+        self._candidate = None
+        self._held.serve(loaded)
+        _log.info("bundle_ranks", bundle_id=bundle.id, items=loaded.engine.index.num_items)
 
     async def close(self) -> None:
         """Close what is loaded."""
-        for bundle in (self._current, self._previous):
-            if bundle is not None:
-                await bundle.close()
+        await self._held.close()
 
     async def _load(self, bundle: Bundle) -> LoadedBundle:
         engine = await asyncio.to_thread(Engine, bundle, self._settings)
         loaded = LoadedBundle(engine, CatalogueFollower(self._profile, engine))
-        is_first = self._current is None
         try:
             await engine.warm_up()
-            await self._until_encoded(bundle.id)
-            await loaded.follower.start(None if is_first else self._settings.swap_wait_s)
+            await loaded.follower.start()
             await engine.warm_up()
+            if self._held.served is not None:
+                self._candidate = loaded
+                await self._until_encoded(bundle.id)
         except BaseException:
+            self._candidate = None
             await loaded.close()
             raise
         return loaded
 
     async def _until_encoded(self, bundle_id: str) -> None:
-        """Wait until both encoders hold a bundle: vectors of two bundles are never mixed."""
-        is_first = self._current is None
-        wait_s = self._settings.start_wait_s if is_first else self._settings.swap_wait_s
-        deadline = asyncio.get_running_loop().time() + wait_s
-        while lacking := await self._upstreams.lacking(bundle_id, _ASK_TIMEOUT_S):
-            if asyncio.get_running_loop().time() >= deadline:
-                if not is_first:
-                    raise TimeoutError(f"{lacking} did not load the bundle in {wait_s} s")
-                _log.warning("served_without", bundle_id=bundle_id, services=lacking)
-                return
-            await asyncio.sleep(_ASK_EVERY_S)
+        """Wait until both encoders hold a bundle, as far as their answers tell.
+
+        Of several replicas another one answers each time, so they are asked several times. One that
+        lacks the bundle all the same costs nothing but time: see `engines`.
+        """
+        delay_s = _ASK_EVERY_S
+        num_sure = 0
+        while num_sure < _SURE:
+            held = await self._upstreams.held_ids(_ASK_TIMEOUT_S)
+            if all(bundle_id in ids for ids in held.values()):
+                num_sure += 1
+                continue
+            num_sure = 0
+            await asyncio.sleep(delay_s)
+            delay_s = min(1.2 * delay_s, _ASK_AT_LEAST_EVERY_S)

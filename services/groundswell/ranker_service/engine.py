@@ -18,8 +18,8 @@ from groundswell.ranker_service.bundle_rows import BundleRows
 from groundswell.ranker_service.catalogue import Catalogue, CatalogueItem
 from groundswell.ranker_service.fusion import Fusion
 from groundswell.ranker_service.pipeline import Pipeline, Ranked, RankInput
+from groundswell.ranker_service.replicas import BundleSpace
 from groundswell.ranker_service.settings import RankerSettings
-from groundswell.ranker_service.upstreams import BundleSpace
 from groundswell.serving.batching import MicroBatcher
 from groundswell.serving.errors import FailedPrecondition, ResourceExhausted
 

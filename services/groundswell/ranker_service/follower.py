@@ -18,7 +18,7 @@ from groundswell.profile.v1.catalogue_service_pb2_grpc import CatalogueServiceSt
 from groundswell.ranker_service.catalogue import CatalogueItem, Value
 from groundswell.ranker_service.engine import Engine, ItemChanges
 from groundswell.ranker_service.filters import Kind
-from groundswell.ranker_service.upstreams import BundleSpace
+from groundswell.ranker_service.replicas import BundleSpace
 from groundswell.serving.errors import ServiceError
 from groundswell.serving.telemetry import count
 from groundswell.serving.vectors import vector_from_proto
@@ -42,13 +42,10 @@ class CatalogueFollower:
         self._caught_up = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
-    async def start(self, timeout_s: float | None) -> None:
-        """Follow in the background; return when the engine has caught up with the catalogue.
-
-        Raises TimeoutError after `timeout_s`, None for never, and keeps following: close it.
-        """
+    async def start(self) -> None:
+        """Follow in the background; return when the engine has caught up with the catalogue."""
         self._task = asyncio.create_task(self._follow())
-        await asyncio.wait_for(self._caught_up.wait(), timeout_s)
+        await self._caught_up.wait()
 
     async def close(self) -> None:
         """Stop following."""

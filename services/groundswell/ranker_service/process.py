@@ -27,7 +27,7 @@ async def main(settings: RankerSettings) -> None:
     upstreams = Upstreams(profile, session, seen, max_calls=settings.max_upstream_calls)
     bundles = LoadedBundles(profile, upstreams, settings)
     store = BundleStore(settings.bundles)
-    follower = BundleFollower(store, settings.bundle_poll_s, bundles.take)
+    follower = BundleFollower(store, settings.bundle_poll_s, bundles.take, first=bundles.first)
     reader = RequestReader(Pseudonymizer(settings.secret.get_secret_value()))
     recommender = Recommender(upstreams, settings.seen_mask)
     servicer = RankerServicer(recommender, bundles, reader, settings)

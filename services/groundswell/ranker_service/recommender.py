@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,7 @@ from groundswell.ranker_service.catalogue import CatalogueItem
 from groundswell.ranker_service.engine import Engine, Outcome, Reading
 from groundswell.ranker_service.fusion import AlphaSource
 from groundswell.ranker_service.pipeline import Ranked, RankInput
+from groundswell.ranker_service.replicas import BundleNotHeldError, BundleSpace
 from groundswell.ranker_service.upstreams import Subject, Upstreams, Views, located
 from groundswell.serving.errors import ServiceError
 from groundswell.serving.interests import DEFAULT_INTERESTS, top_interests
@@ -73,19 +74,40 @@ class _Case:
 
 
 class Recommender:
-    """Answers with whatever bundle the caller hands it, for one user or for many."""
+    """Answers with whatever bundles the caller hands it, for one user or for many."""
 
     def __init__(self, upstreams: Upstreams, seen_mask: int) -> None:
         self._upstreams = upstreams
         self._seen_mask = seen_mask
 
-    async def answer(self, engine: Engine, asks: Sequence[Ask], gather_s: float) -> list[Answer]:
+    async def answer(
+        self, engines: Sequence[Engine], asks: Sequence[Ask], gather_s: float
+    ) -> list[Answer]:
         """Answer each ask for itself, in their order; the services are waited for `gather_s`.
+
+        The first engine ranks; each later one only where a service does not hold the bundle of
+        those before it, as happens around a swap. One engine alone ranks for all asks: vectors of
+        two bundles are never mixed.
 
         Raises InvalidArgument (FILTER_INVALID, and what is wrong with inline events), NotFound
         (ITEM_NOT_FOUND) and ResourceExhausted (OVERLOADED).
         """
-        gathering = self._upstreams.gather([ask.subject for ask in asks], engine.space, gather_s)
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + gather_s
+        for engine in engines if len(engines) > 1 else ():
+            space = replace(engine.space, has_substitute=True)
+            try:
+                return await self._answer(engine, space, asks, deadline - loop.time())
+            except BundleNotHeldError:
+                count("bundles_substituted")
+        # No bundle is held by both services: what can be had of the first one.
+        engine = engines[0]
+        return await self._answer(engine, engine.space, asks, max(deadline - loop.time(), 0.0))
+
+    async def _answer(
+        self, engine: Engine, space: BundleSpace, asks: Sequence[Ask], gather_s: float
+    ) -> list[Answer]:
+        gathering = self._upstreams.gather([ask.subject for ask in asks], space, gather_s)
         views, allowed = await asyncio.gather(gathering, _filtered(engine, asks))
         cases = [_Case(*each) for each in zip(asks, views, allowed, strict=True)]
         outcomes = await engine.rank([self._reading(engine, case) for case in cases])

@@ -104,8 +104,8 @@ class RankerServicer(RankerServiceServicer):
         default_timeout_s: float,
     ) -> list[Answer]:
         """Answer within the caller's deadline, of which the services get their share."""
-        engine = self._bundles.current()
+        engines = self._bundles.engines()
         timeout_s = time_left_s(context, default_timeout_s)
         gather_s = min(self._settings.upstream_timeout_s, self._settings.upstream_share * timeout_s)
         async with asyncio.timeout(timeout_s):
-            return await self._recommender.answer(engine, asks, gather_s)
+            return await self._recommender.answer(engines, asks, gather_s)

@@ -47,8 +47,6 @@ class RankerSettings(ServingSettings):
     """How many calls to one upstream a BatchRecommend makes at once."""
     start_wait_s: Annotated[float, Field(ge=0)] = 10.0
     """How long the first bundle waits for the encoders to hold it, before it is served alone."""
-    swap_wait_s: Seconds = 60.0
-    """How long a new bundle waits for them, and then for its items, before it is tried anew."""
 
     @field_validator("seen_actions", mode="before")
     @classmethod

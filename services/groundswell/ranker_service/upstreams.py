@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import grpc
 import numpy as np
@@ -18,6 +18,7 @@ from groundswell.common.v1.model_service_pb2_grpc import ModelServiceStub
 from groundswell.profile.v1.profile_service_pb2 import GetProfileRequest, Profile
 from groundswell.profile.v1.profile_service_pb2_grpc import ProfileServiceStub
 from groundswell.ranker_service.profile_calls import ask_profiles
+from groundswell.ranker_service.replicas import BundleSpace, of_any_replica
 from groundswell.ranker_service.seen import Seen, SeenCache, unpacked
 from groundswell.serving.errors import ServiceError, from_rpc_error
 from groundswell.serving.telemetry import count
@@ -25,6 +26,10 @@ from groundswell.serving.validation import to_us
 from groundswell.serving.vectors import vector_from_proto
 from groundswell.session.v1.session_service_pb2 import EncodeSessionRequest, EncodeSessionResponse
 from groundswell.session.v1.session_service_pb2_grpc import SessionServiceStub
+
+if TYPE_CHECKING:
+    # What a stub over an aio channel is; it exists for type checkers alone.
+    from groundswell.common.v1.model_service_pb2_grpc import ModelServiceAsyncStub
 
 _log = structlog.get_logger(__name__)
 
@@ -53,14 +58,6 @@ class Subject:
     inline_events: InlineEvents | None = None
     where: str = ""
     """The path of the request that this is the subject of; empty for a call of one request."""
-
-
-@dataclass(frozen=True)
-class BundleSpace:
-    """The space that the vectors must be of."""
-
-    bundle_id: str
-    dimension: int
 
 
 @dataclass(frozen=True)
@@ -123,7 +120,8 @@ class Upstreams:
     ) -> list[Views]:
         """Return the views of each subject, in their order.
 
-        Raises InvalidArgument or NotFound for what is wrong with a visitor's events.
+        Raises InvalidArgument or NotFound for what is wrong with a visitor's events, and
+        BundleNotHeldError when a service lacks a bundle that has a substitute.
         """
         deadline = asyncio.get_running_loop().time() + timeout_s
         profiles, sessions = await asyncio.gather(
@@ -132,18 +130,10 @@ class Upstreams:
         )
         return [Views(p, s) for p, s in zip(profiles, sessions, strict=True)]
 
-    async def lacking(self, bundle_id: str, timeout_s: float) -> list[str]:
-        """Name the services that do not hold a bundle, or do not say so."""
-        names = list(self._models)
-        held = await asyncio.gather(*(self._holds(name, bundle_id, timeout_s) for name in names))
-        return [name for name, holds in zip(names, held, strict=True) if not holds]
-
-    async def _holds(self, name: str, bundle_id: str, timeout_s: float) -> bool:
-        try:
-            answer = await self._models[name].GetModel(GetModelRequest(), timeout=timeout_s)
-        except grpc.aio.AioRpcError:
-            return False
-        return bundle_id in answer.loaded_bundle_ids
+    async def held_ids(self, timeout_s: float) -> dict[str, list[str]]:
+        """Return by service which bundles it holds; nothing for one that does not answer."""
+        held = await asyncio.gather(*(_held_ids(m, timeout_s) for m in self._models.values()))
+        return dict(zip(self._models, held, strict=True))
 
     async def _gather_profiles(
         self, subjects: Sequence[Subject], space: BundleSpace, deadline: float
@@ -160,7 +150,9 @@ class Upstreams:
             )
             for user, held in zip(users, named, strict=True)
         ]
-        profiles = await _answered("profile", self._ask_profiles(requests), deadline)
+        profiles = await _answered(
+            "profile", of_any_replica(self._ask_profiles(requests), space), deadline
+        )
         if profiles is None:
             return [None] * len(subjects)
         views = iter(
@@ -200,7 +192,7 @@ class Upstreams:
 
         faults = () if inline is None else _CALLERS_FAULT
         try:
-            answer = await _answered("session", ask, deadline, faults)
+            answer = await _answered("session", of_any_replica(ask, space), deadline, faults)
         except ServiceError as error:
             raise located(error, subject.where) from error
         if answer is None:
@@ -253,6 +245,14 @@ async def _answered(
             raise from_rpc_error(error) or error from error
         count("upstream_failures", upstream=upstream, code=error.code().name)
         return None
+
+
+async def _held_ids(model: "ModelServiceAsyncStub", timeout_s: float) -> list[str]:
+    try:
+        answer = await model.GetModel(GetModelRequest(), timeout=timeout_s)
+    except grpc.aio.AioRpcError:
+        return []
+    return list(answer.loaded_bundle_ids)
 
 
 def _vector(vector: Vector, space: BundleSpace) -> NDArray[np.float32]:

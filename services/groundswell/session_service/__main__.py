@@ -24,7 +24,7 @@ async def main(settings: SessionSettings) -> None:
     profile = open_channel(settings.profile_address, http_proxy=settings.http_proxy)
     bundles = LoadedBundles(profile, settings)
     store = BundleStore(settings.bundles)
-    follower = BundleFollower(store, settings.bundle_poll_s, bundles.take)
+    follower = BundleFollower(store, settings.bundle_poll_s, bundles.take, first=bundles.first)
     servicer = SessionServicer(_sessions(profile, bundles, settings), bundles)
 
     def register(server: grpc.aio.Server) -> tuple[str, ...]:

@@ -9,7 +9,9 @@ import structlog
 from groundswell.artifacts.bundle import Bundle
 from groundswell.artifacts.errors import BundleError
 from groundswell.artifacts.manifest import Manifest
-from groundswell.serving.errors import FailedPrecondition, Unavailable
+from groundswell.common.v1.model_service_pb2 import GetModelRequest
+from groundswell.common.v1.model_service_pb2_grpc import ModelServiceStub
+from groundswell.serving.bundles import HeldBundles
 from groundswell.session_service.answers import StoredViews
 from groundswell.session_service.catalogue import CatalogueFollower
 from groundswell.session_service.encoder import SessionEncoder
@@ -18,10 +20,11 @@ from groundswell.session_service.windows import Window
 
 _log = structlog.get_logger(__name__)
 
+_ASK_EVERY_S = 0.2
+_ASK_TIMEOUT_S = 1.0
+
 MAX_WINDOW_LENGTH = 999
 """A window and the event before it are listed in one page of at most 1,000."""
-
-_SWAP_TIMEOUT_S = 120.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,66 +53,70 @@ class LoadedBundles:
     def __init__(self, profile: grpc.aio.Channel, settings: SessionSettings) -> None:
         self._profile = profile
         self._settings = settings
-        self._current: LoadedBundle | None = None
-        self._previous: LoadedBundle | None = None
+        self._held: HeldBundles[LoadedBundle] = HeldBundles(
+            keep_s=settings.bundle_keep_s, max_held=settings.max_bundles
+        )
 
     def get(self, bundle_id: str) -> LoadedBundle:
         """Return a loaded bundle, the served one for an empty id.
 
         Raises FailedPrecondition (BUNDLE_NOT_LOADED), and Unavailable (NO_BUNDLE) before the first.
         """
-        if self._current is None:
-            raise Unavailable("NO_BUNDLE", "no bundle is loaded yet")
-        if bundle_id in ("", self._current.id):
-            return self._current
-        if self._previous is not None and bundle_id == self._previous.id:
-            return self._previous
-        raise FailedPrecondition(
-            "BUNDLE_NOT_LOADED", f"bundle {bundle_id!r} is not loaded", field="bundle_id"
-        )
+        return self._held.get(bundle_id)
 
     def served(self) -> tuple[str, Manifest]:
         """Return the id and the manifest of the served bundle. Raises Unavailable (NO_BUNDLE)."""
-        bundle = self.get("")
+        bundle = self._held.get("")
         return bundle.id, bundle.manifest
 
     def loaded_ids(self) -> list[str]:
         """Name the bundles that are loaded, the served one first."""
-        return [bundle.id for bundle in self.loaded()]
-
-    def loaded(self) -> list[LoadedBundle]:
-        """Return the bundles that are loaded, the served one first."""
-        return [bundle for bundle in (self._current, self._previous) if bundle is not None]
+        return self._held.ids()
 
     @property
     def capacity(self) -> int:
         """How many events a window must hold: the longest window, and the event before it."""
-        return 1 + max(bundle.encoder.window_length for bundle in self.loaded())
+        return 1 + max(bundle.encoder.window_length for bundle in self._held.all())
 
     def refresh(self, user_key: bytes, window: Window) -> None:
         """Let the served bundle begin to encode a window that a write changed."""
-        if self._current is not None:
-            self._current.views.refresh(user_key, window)
+        if self._held.served is not None:
+            self._held.served.views.refresh(user_key, window)
+
+    async def first(self, current: str) -> str:
+        """Return the bundle to begin with: the current one, if the profile service holds it.
+
+        While that service still prepares the current one it serves another: then that one, if it
+        lies in the folder. Waits for the profile service without end.
+        """
+        model = ModelServiceStub(self._profile)
+        while True:
+            try:
+                answer = await model.GetModel(GetModelRequest(), timeout=_ASK_TIMEOUT_S)
+            except grpc.aio.AioRpcError:
+                await asyncio.sleep(_ASK_EVERY_S)
+                continue
+            served = answer.model.bundle_id
+            if current in answer.loaded_bundle_ids or not self._lies_in_folder(served):
+                return current
+            _log.warning("begins_with_another", bundle_id=served, current=current)
+            return served
 
     async def take(self, bundle: Bundle) -> None:
         """Load a bundle, wait until its items have come, serve it; the one before stays loaded.
 
-        Raises BundleError when it cannot be served, and TimeoutError when the profile service does
-        not give its items in time; the first bundle is waited for without end.
+        The items come once the profile service holds the bundle, which may take long. A call that
+        is cancelled meanwhile changes nothing. Raises BundleError when it cannot be served.
         """
-        if self._previous is not None and self._previous.id == bundle.id:
-            self._current, self._previous = self._previous, self._current
-        else:
-            loaded = await self._load(bundle)
-            dropped, self._previous, self._current = self._previous, self._current, loaded
-            if dropped is not None:
-                await dropped.close()
+        self._held.serve(self._held.find(bundle.id) or await self._load(bundle))
         _log.info("bundle_served", bundle_id=bundle.id)
 
     async def close(self) -> None:
         """Close what is loaded."""
-        for bundle in self.loaded():
-            await bundle.close()
+        await self._held.close()
+
+    def _lies_in_folder(self, bundle_id: str) -> bool:
+        return bool(bundle_id) and (self._settings.bundles / bundle_id).is_dir()
 
     async def _load(self, bundle: Bundle) -> LoadedBundle:
         manifest, settings = bundle.manifest, self._settings
@@ -130,7 +137,7 @@ class LoadedBundles:
         views = StoredViews(encoder, settings.max_windows)
         loaded = LoadedBundle(bundle.id, manifest, follower, views)
         try:
-            await follower.start(None if self._current is None else _SWAP_TIMEOUT_S)
+            await follower.start()
             await encoder.warm_up()
         except BaseException:
             await loaded.close()

@@ -38,13 +38,10 @@ class CatalogueFollower:
         self._caught_up = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
-    async def start(self, timeout_s: float | None) -> None:
-        """Follow in the background; return when the table has caught up with the catalogue.
-
-        Raises TimeoutError after `timeout_s`, None for never, and keeps following: close it.
-        """
+    async def start(self) -> None:
+        """Follow in the background; return when the table has caught up with the catalogue."""
         self._task = asyncio.create_task(self._follow())
-        await asyncio.wait_for(self._caught_up.wait(), timeout_s)
+        await self._caught_up.wait()
 
     async def close(self) -> None:
         """Stop following."""

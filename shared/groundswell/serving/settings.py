@@ -27,6 +27,15 @@ class ServingSettings(BaseSettings):
     secret: SecretStr = Field(min_length=16, description="the deployment's one secret")
     bundles: Path = Field(description="the folder of bundles, with its `current` pointer")
     bundle_poll_s: float = Field(default=2.0, gt=0)
+    bundle_keep_s: float = Field(
+        default=300.0,
+        gt=0,
+        description="how long an earlier bundle is answered for after the last call that asked for "
+        "it; longer than a ranker needs to load a bundle",
+    )
+    max_bundles: int = Field(
+        default=4, ge=2, description="served bundles that are held; one that is loading is one more"
+    )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     log_format: Literal["json", "console"] = "json"
     reflection: bool = True

@@ -71,10 +71,10 @@ def test_a_new_bundle_ranks_once_both_encoders_hold_it_and_its_items(
     add(made[1], ranker.bundles)
     time.sleep(1.0)
     assert ranks_with(ranker) == old.id
+    ranker.scripted.vectors[new.id] = vectors_of(new)
     ranker.scripted.loaded["profile"].append(new.id)
     time.sleep(1.0)
     assert ranks_with(ranker) == old.id, "the session service does not hold it yet"
-    ranker.scripted.vectors[new.id] = vectors_of(new)
     ranker.scripted.loaded["session"].append(new.id)
     eventually(lambda: ranks_with(ranker) == new.id)
     assert list(ranker.client.model("ranker").loaded_bundle_ids) == [new.id, old.id]

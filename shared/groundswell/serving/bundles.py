@@ -1,0 +1,119 @@
+"""The bundles that a server answers for: the served one, and earlier ones while they are needed."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Generic, Protocol, TypeVar
+
+from groundswell.serving.errors import FailedPrecondition, Unavailable
+from groundswell.serving.telemetry import gauge
+
+_SWEEP_EVERY_S = 5.0
+
+
+class LoadedBundle(Protocol):
+    """A bundle whose models are loaded and warm."""
+
+    @property
+    def id(self) -> str: ...
+
+    async def close(self) -> None: ...
+
+
+B = TypeVar("B", bound=LoadedBundle)
+
+
+class HeldBundles(Generic[B]):
+    """Holds the served bundle, the one before it for a swap back at once, and earlier ones.
+
+    An earlier one stays until nobody has asked for it for `keep_s`, since a ranker may rank with
+    it until everything else has the new one. At most `max_held` bundles stay: the one that nobody
+    has asked for longest leaves first.
+    """
+
+    def __init__(
+        self, *, keep_s: float, max_held: int, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._keep_s = keep_s
+        self._max_held = max_held
+        self._clock = clock
+        self._held: list[B] = []
+        """The served one first, then by when they were served last."""
+        self._asked_at: dict[str, float] = {}
+        self._sweeping: asyncio.Task[None] | None = None
+
+    @property
+    def served(self) -> B | None:
+        """The bundle that is served; None before the first."""
+        return self._held[0] if self._held else None
+
+    def all(self) -> list[B]:
+        """Return what is held, the served one first."""
+        return list(self._held)
+
+    def ids(self) -> list[str]:
+        """Name what is held, the served one first."""
+        return [bundle.id for bundle in self._held]
+
+    def find(self, bundle_id: str) -> B | None:
+        """Return a bundle if it is held; this is not asking for it."""
+        return next((bundle for bundle in self._held if bundle.id == bundle_id), None)
+
+    def get(self, bundle_id: str) -> B:
+        """Return a bundle that a call asks for, the served one for an empty id.
+
+        Raises FailedPrecondition (BUNDLE_NOT_LOADED), and Unavailable (NO_BUNDLE) before the first.
+        """
+        if not self._held:
+            raise Unavailable("NO_BUNDLE", "no bundle is loaded yet")
+        found = self.find(bundle_id) if bundle_id else self._held[0]
+        if found is None:
+            raise FailedPrecondition(
+                "BUNDLE_NOT_LOADED", f"bundle {bundle_id!r} is not loaded", field="bundle_id"
+            )
+        self._asked_at[found.id] = self._clock()
+        return found
+
+    def is_asked_for(self, bundle: B) -> bool:
+        """Whether a bundle is served, or was asked for within `keep_s`."""
+        age_s = self._clock() - self._asked_at.get(bundle.id, -float("inf"))
+        return bundle is self.served or age_s < self._keep_s
+
+    def serve(self, bundle: B) -> None:
+        """Serve a bundle from now on, in one step; what nobody needs any more is closed later."""
+        if self._held:
+            # Whoever ranks with it has as long as if it had been asked for now.
+            self._asked_at[self._held[0].id] = self._clock()
+        self._held = [bundle, *(one for one in self._held if one.id != bundle.id)]
+        self._asked_at[bundle.id] = self._clock()
+        gauge("bundles_held", len(self._held))
+        if len(self._held) > 2 and (self._sweeping is None or self._sweeping.done()):
+            self._sweeping = asyncio.create_task(self._sweep())
+
+    def take_out_unused(self) -> list[B]:
+        """Stop holding what is not needed any more, and return it to be closed."""
+        earlier = sorted(self._held[2:], key=lambda one: -self._asked_at.get(one.id, 0.0))
+        kept = [one for one in earlier if self.is_asked_for(one)][: max(self._max_held - 2, 0)]
+        unused = [one for one in self._held[2:] if one not in kept]
+        self._held = [one for one in self._held if one not in unused]
+        for one in unused:
+            self._asked_at.pop(one.id, None)
+        gauge("bundles_held", len(self._held))
+        return unused
+
+    async def close(self) -> None:
+        """Close what is held."""
+        if self._sweeping is not None:
+            self._sweeping.cancel()
+            await asyncio.gather(self._sweeping, return_exceptions=True)
+        for bundle in self._held:
+            await bundle.close()
+        self._held = []
+
+    async def _sweep(self) -> None:
+        while True:
+            for bundle in self.take_out_unused():
+                await bundle.close()
+            if len(self._held) <= 2:
+                return
+            await asyncio.sleep(min(_SWEEP_EVERY_S, self._keep_s))

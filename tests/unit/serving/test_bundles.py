@@ -1,0 +1,114 @@
+"""Which bundles a server holds: earlier ones for as long as somebody asks for them, and no more."""
+
+import asyncio
+
+import pytest
+
+from groundswell.serving.bundles import HeldBundles
+from groundswell.serving.errors import FailedPrecondition, Unavailable
+
+
+class Loaded:
+    def __init__(self, bundle_id: str) -> None:
+        self.id = bundle_id
+        self.is_closed = False
+
+    async def close(self) -> None:
+        self.is_closed = True
+
+
+class Clock:
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def held(clock: Clock) -> HeldBundles[Loaded]:
+    return HeldBundles(keep_s=60.0, max_held=4, clock=clock)
+
+
+async def test_nothing_is_answered_before_the_first_bundle(held: HeldBundles[Loaded]) -> None:
+    with pytest.raises(Unavailable) as caught:
+        held.get("")
+    assert caught.value.reason == "NO_BUNDLE"
+
+
+async def test_the_served_bundle_and_the_one_before_it_stay_however_long(
+    held: HeldBundles[Loaded], clock: Clock
+) -> None:
+    held.serve(Loaded("a"))
+    held.serve(Loaded("b"))
+    clock.now += 1e6
+    assert held.take_out_unused() == []
+    assert held.ids() == ["b", "a"]
+    assert held.get("").id == "b"
+    assert held.get("a").id == "a"
+
+
+async def test_an_earlier_bundle_stays_while_it_is_asked_for_and_leaves_after_that(
+    held: HeldBundles[Loaded], clock: Clock
+) -> None:
+    bundles = [Loaded(name) for name in "abc"]
+    for bundle in bundles:
+        held.serve(bundle)
+    for _ in range(100):
+        clock.now += 59
+        held.get("a")
+        assert held.take_out_unused() == []
+    clock.now += 61
+    assert held.take_out_unused() == [bundles[0]]
+    with pytest.raises(FailedPrecondition) as caught:
+        held.get("a")
+    assert caught.value.reason == "BUNDLE_NOT_LOADED"
+
+
+async def test_a_bundle_before_the_last_has_its_time_even_if_nobody_asked_before_the_swap(
+    held: HeldBundles[Loaded], clock: Clock
+) -> None:
+    held.serve(Loaded("a"))
+    clock.now += 1e6
+    held.serve(Loaded("b"))
+    held.serve(Loaded("c"))
+    assert held.take_out_unused() == []
+    assert held.ids() == ["c", "b", "a"]
+
+
+async def test_a_rollback_to_a_held_bundle_keeps_all_of_them(held: HeldBundles[Loaded]) -> None:
+    a, b = Loaded("a"), Loaded("b")
+    held.serve(a)
+    held.serve(b)
+    found = held.find("a")
+    assert found is a
+    held.serve(found)
+    assert held.ids() == ["a", "b"]
+
+
+async def test_of_too_many_the_one_that_was_not_asked_for_longest_leaves(
+    held: HeldBundles[Loaded], clock: Clock
+) -> None:
+    for name in "abcde":
+        held.serve(Loaded(name))
+        clock.now += 1
+    held.get("a")
+    assert [one.id for one in held.take_out_unused()] == ["b"]
+    assert held.ids() == ["e", "d", "c", "a"]
+
+
+async def test_what_is_not_needed_is_closed_without_being_told() -> None:
+    held: HeldBundles[Loaded] = HeldBundles(keep_s=0.02, max_held=4)
+    bundles = [Loaded(name) for name in "abc"]
+    for bundle in bundles:
+        held.serve(bundle)
+    async with asyncio.timeout(5):
+        while not bundles[0].is_closed:  # noqa: ASYNC110 - nothing announces it
+            await asyncio.sleep(0.01)
+    assert held.ids() == ["c", "b"]
+    await held.close()
+    assert all(bundle.is_closed for bundle in bundles)
