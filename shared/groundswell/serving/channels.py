@@ -2,7 +2,7 @@
 
 import grpc
 
-# Requests are bounded by each server; answers may be larger (a page of 1,000 long items).
+# Servers answer with less than 3 MiB; those of an earlier release may give larger pages.
 MAX_ANSWER_BYTES = 64 * 1024 * 1024
 
 # Pings stay slower than what the servers of the suite permit (see server.py).

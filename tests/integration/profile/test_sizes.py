@@ -15,9 +15,11 @@ from groundswell.common.v1 import event_pb2, item_pb2
 from groundswell.contract.items import MAX_ITEM_BYTES, MAX_TEXT_BYTES
 from groundswell.profile.v1 import catalogue_service_pb2 as catalogue_pb2
 from groundswell.profile.v1 import event_service_pb2 as events_pb2
+from groundswell.profile.v1 import profile_service_pb2 as profile_pb2
 from groundswell.profile.v1 import text_service_pb2 as text_pb2
 from groundswell.profile.v1.catalogue_service_pb2_grpc import CatalogueServiceStub
 from groundswell.profile.v1.event_service_pb2_grpc import EventServiceStub
+from groundswell.profile.v1.profile_service_pb2_grpc import ProfileServiceStub
 from groundswell.profile.v1.text_service_pb2_grpc import TextServiceStub
 from groundswell.profile_service.store.items import ItemContent
 from tests.integration.profile.support import open_memory, profile_service
@@ -174,6 +176,23 @@ def test_a_thousand_of_the_longest_events_are_taken_and_listed_at_once(
     assert len(stub.AppendEvents(request, timeout=TIMEOUT_S).results) == 1_000
     asked = events_pb2.ListEventsRequest(user_id="u" * 256, page_size=1_000)
     assert len(stub.ListEvents(asked, timeout=TIMEOUT_S).events) == 1_000
+
+
+def test_an_import_of_nothing_but_refused_events_is_answered_whole(channel: grpc.Channel) -> None:
+    refused = [longest_event(n) for n in range(1_000)]
+    for one in refused:
+        one.attribution_token += "t"
+    batches = [events_pb2.ImportEventsRequest(events=refused)] * 2
+    answers = list(EventServiceStub(channel).ImportEvents(iter(batches), timeout=TIMEOUT_S))
+    assert [len(answer.rejected) for answer in answers] == [1_000, 1_000]
+    reasons = {one.result.reason for answer in answers for one in answer.rejected}
+    assert reasons == {"ATTRIBUTION_TOKEN_INVALID"}
+
+
+def test_ten_thousand_of_the_longest_users_are_waited_for(channel: grpc.Channel) -> None:
+    request = profile_pb2.RefreshProfilesRequest(user_ids=[f"{n:0256}" for n in range(10_000)])
+    answers = list(ProfileServiceStub(channel).RefreshProfiles(request, timeout=TIMEOUT_S))
+    assert answers[-1].num_users_left == 0
 
 
 def test_texts_are_read_until_a_default_deadline_where_a_client_set_none(
