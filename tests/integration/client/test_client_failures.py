@@ -61,6 +61,16 @@ def test_an_overload_is_tried_again_when_the_server_said_and_not_before(
     assert min(later - before for before, later in pairwise(times)) >= 0.24
 
 
+def test_a_wait_past_the_deadline_is_not_begun(client: Any, suite: Suite) -> None:
+    times = asking_times(suite, ResourceExhausted("OVERLOADED", "busy", retry_after_s=30))
+    begin = time.monotonic()
+    with pytest.raises(GroundswellError) as caught:
+        client.recommend("anna", timeout=10)
+    assert time.monotonic() - begin < 5
+    assert (caught.value.reason, caught.value.retry_after_s) == ("OVERLOADED", 30)
+    assert len(times) == 1
+
+
 def test_work_that_does_not_fit_is_not_tried_again(client: Any, suite: Suite) -> None:
     times = asking_times(suite, ResourceExhausted("STORE_FULL", "the disk is full"))
     with pytest.raises(GroundswellError) as caught:
