@@ -112,6 +112,15 @@ class Blocking:
             self._loop.run_until_complete(answers.aclose())
 
 
+def failing(error: Exception) -> Any:
+    """An answer that is always this error."""
+
+    def answer(*_: Any) -> Any:
+        raise error
+
+    return answer
+
+
 class Suite:
     """One recording server in the place of each service."""
 
