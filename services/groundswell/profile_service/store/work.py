@@ -212,6 +212,7 @@ class WorkList:
             # A sum of the times themselves would not fit.
             func.coalesce(func.sum(columns.marked_us % 1_000_003), 0),
             func.coalesce(func.sum(columns.attempt), 0),
+            func.coalesce(func.sum(columns.lost_claims), 0),
         )
         row = (await connection.execute(statement.select_from(self._table))).one()
         return tuple(int(value) for value in row)
