@@ -92,7 +92,6 @@ class _RandomEncoder:
 
 
 def _prepare(folder: Path) -> None:
-    from rich.console import Console
 
     from groundswell.artifacts.text_cache import TextCache
     from groundswell.trainer.config import TrainConfig
@@ -104,9 +103,7 @@ def _prepare(folder: Path) -> None:
 
     events, items = write_log(folder, ITEMS, USERS, EVENTS)
     out = folder / "prepared"
-    prepare(
-        events, items, out, split=Split.LEAVE_ONE_OUT, order_only=False, console=Console(quiet=True)
-    )
+    prepare(events, items, out, split=Split.LEAVE_ONE_OUT, order_only=False)
     config = TrainConfig()
     encoder = resolve_text_encoder(config.text_encoder, config.max_tokens)
     dimension = json.loads((encoder.folder / "config.json").read_text())["hidden_size"]

@@ -28,14 +28,12 @@ _NOISE = 0.015
 def movielens(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
     folder = tmp_path_factory.mktemp("ml-100k")
     files = get_movielens(folder / "data")
-    console = Console(quiet=True)
     prepare(
         files.events,
         files.items,
         folder / "prepared",
         split=Split.LEAVE_ONE_OUT,
         order_only=False,
-        console=console,
     )
     return load_prepared(folder / "prepared")
 

@@ -20,6 +20,8 @@ from groundswell.trainer.data import Prepared, load_prepared
 from groundswell.trainer.evaluation.evaluate import evaluate
 from groundswell.trainer.movielens import LICENCE, Files, get_movielens
 from groundswell.trainer.prepare import prepare
+from groundswell.trainer.progress import working
+from groundswell.trainer.report import print_report
 from groundswell.trainer.train import train
 
 _VIEW = action_number("view")
@@ -75,9 +77,12 @@ def make_model(story: Story, folder: Path, seed: int) -> Model:
     """Get the data (once), prepare it, train (each time) and evaluate."""
     prepared_folder, bundles = folder / "prepared", folder / "bundles"
     story.chapter("MovieLens-100k")
-    files = get_movielens(folder / "data")
+    with working(story.console, "getting it"):
+        files = get_movielens(folder / "data")
     story.console.print(f"{files.events} ({files.source}). {LICENCE}.", soft_wrap=True)
-    prepare(files.events, files.items, prepared_folder, console=story.console)
+    with working(story.console, "preparing"):
+        report = prepare(files.events, files.items, prepared_folder)
+    print_report(report, story.console)
     prepared = load_prepared(prepared_folder)
     story.chapter("Training")
     bundle_id = train(prepared, bundles, TrainConfig(), "cpu", seed, story.console)
@@ -85,7 +90,8 @@ def make_model(story: Story, folder: Path, seed: int) -> Model:
     check(store.current() == bundle_id, "the new bundle is not the current one")
     _forget_earlier(bundles, bundle_id)
     story.chapter("How good it is")
-    figures = evaluate(load_bundle(store.path(bundle_id)), prepared)
+    with working(story.console, "evaluating"):
+        figures = evaluate(load_bundle(store.path(bundle_id)), prepared)
     (folder / "evaluation.json").write_text(json.dumps(figures, indent=2) + "\n")
     story.console.print(show_metrics.table(figures))
     models = figures["models"]

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from groundswell.cli.event_rows import EventRows
 from groundswell.cli.failures import CommandError
-from groundswell.cli.journal import Journal, Progress
+from groundswell.cli.journal import Journal, Progress, check_journal
 from groundswell.cli.progress import progress_bar
 from groundswell.client import GroundswellClient
 from groundswell.common.v1.event_pb2 import EVENT_STATUS_DUPLICATE
@@ -29,21 +29,28 @@ def import_log(
 
     Raises CommandError when the services took none of them.
     """
+    check_journal(journal_path)
     rows = EventRows(file)
     journal = Journal(journal_path, file, target)
     with progress_bar(console, "events") as update:
         imported = EventImport(client, rows, journal).run(lambda done: update(done, len(rows)))
-    _report(console, rows, imported)
+    report(console, rows, imported)
     progress = imported.progress
     if progress.accepted + progress.duplicate == 0:
         raise CommandError(f"no row of {file} was taken; the items must be imported before")
     return imported
 
 
-def _report(console: Console, rows: EventRows, imported: "Imported") -> None:
+def report(console: Console, rows: EventRows, imported: "Imported") -> None:
     progress = imported.progress
     if imported.resumed_at:
         console.print(f"went on after {imported.resumed_at:,} rows of an earlier run")
+    if imported.journal_problem:
+        console.print(
+            f"warning: the journal could not be kept up to date ({imported.journal_problem}); the "
+            "rows are stored all the same",
+            soft_wrap=True,
+        )
     console.print(f"{progress.accepted:,} events accepted, {progress.duplicate:,} duplicate")
     for reason, number in progress.rejected.most_common():
         console.print(f"{number:,} rejected: {reason}")
@@ -61,6 +68,8 @@ class Imported:
     resumed_at: int = 0
     examples: list[str] = field(default_factory=list)
     """Some of the rows that this run saw rejected, in words."""
+    journal_problem: str = ""
+    """Why the journal could not be kept; empty when it could."""
 
 
 class EventImport:
@@ -86,13 +95,21 @@ class EventImport:
                 self._add(imported, answer)
                 on_progress(progress.next_row)
                 if time.monotonic() - saved > _SAVE_EVERY_S:
-                    self._journal.save(progress)
+                    self._keep(imported, lambda: self._journal.save(progress))
                     saved = time.monotonic()
         except BaseException:
-            self._journal.save(progress)
+            self._keep(imported, lambda: self._journal.save(progress))
             raise
-        self._journal.finish()
+        self._keep(imported, self._journal.finish)
         return imported
+
+    @staticmethod
+    def _keep(imported: Imported, write: Callable[[], None]) -> None:
+        """Write the journal; what is stored counts even where that fails."""
+        try:
+            write()
+        except OSError as error:
+            imported.journal_problem = f"{error.filename or 'its file'}: {error.strerror}"
 
     def _resumable(self) -> Progress:
         """The progress that the journal kept, if the services still hold what it says.

@@ -1,5 +1,11 @@
 """What a person did wrong or must know, as one line; everything else is a bug and stays one."""
 
+import errno
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_NO_MEMORY = ("not enough memory", "out of memory")
+"""As PyTorch says it, of processors and of GPUs."""
+
 
 class CommandError(Exception):
     """The command cannot be carried out; the text is one line that says what to do."""
@@ -13,7 +19,12 @@ def one_line(error: Exception) -> str | None:
     from groundswell.trainer.errors import DataError, ExportError, TrainError
 
     told = (CommandError, DataError, TrainError, ExportError, BundleError, GroundswellError)
-    if isinstance(error, OSError) and error.filename is not None and error.strerror:
+    if isinstance(error, MemoryError) or any(words in str(error) for words in _NO_MEMORY):
+        text = f"not enough memory; less data or smaller settings need less ({error})"
+    elif isinstance(error, OSError) and error.errno in _FULL:
+        where = error.filename or "a disk that is written to"
+        text = f"{where}: {error.strerror}; make room and run it again"
+    elif isinstance(error, OSError) and error.filename is not None and error.strerror:
         text = f"{error.filename}: {error.strerror}"
     elif isinstance(error, told):
         text = str(error)

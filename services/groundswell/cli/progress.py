@@ -4,14 +4,16 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+
+from groundswell.trainer.progress import Display
 
 
 @contextmanager
 def progress_bar(console: Console, what: str) -> Iterator[Callable[[int, int], None]]:
-    """Show how far something is; the context gives `update(done, of)`.
+    """Show how far something is; the context gives `update(done, of)`, `of` 0 when unknown.
 
-    Where nobody watches it is one line, at the end.
+    Where nobody watches it is a line every half minute, and one at the end.
     """
     columns = (
         TextColumn("{task.description}"),
@@ -19,10 +21,10 @@ def progress_bar(console: Console, what: str) -> Iterator[Callable[[int, int], N
         MofNCompleteColumn(),
         TimeElapsedColumn(),
     )
-    with Progress(*columns, console=console) as progress:
+    with Display(*columns, console=console, name=what) as progress:
         task = progress.add_task(what, total=None)
 
         def update(done: int, of: int) -> None:
-            progress.update(task, completed=done, total=of)
+            progress.update(task, completed=done, total=of or None)
 
         yield update

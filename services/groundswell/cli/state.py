@@ -26,8 +26,11 @@ class State:
         self._lock: int | None = None
 
     def __enter__(self) -> Self:
-        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._lock = os.open(self.folder / LOCK, os.O_CREAT | os.O_RDWR, 0o600)
+        try:
+            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._lock = os.open(self.folder / LOCK, os.O_CREAT | os.O_RDWR, 0o600)
+        except OSError as error:
+            raise self._unusable(error) from error
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
@@ -50,7 +53,10 @@ class State:
         """The deployment's secret, made at the first use."""
         path = self.folder / SECRET
         if not path.exists():
-            _write_private(path, secrets.token_urlsafe(_SECRET_BYTES))
+            try:
+                _write_private(path, secrets.token_urlsafe(_SECRET_BYTES))
+            except OSError as error:
+                raise self._unusable(error) from error
         if path.stat().st_mode & 0o077:
             raise CommandError(f"{path} can be read by others; run: chmod 600 {path}")
         return path.read_text().strip()
@@ -60,6 +66,12 @@ class State:
         for path in self.folder.iterdir():
             if path.name != LOCK and path.is_file():
                 path.unlink()
+
+    def _unusable(self, error: OSError) -> CommandError:
+        return CommandError(
+            f"the state folder {self.folder} cannot be written: {error.strerror}; mend that, or "
+            "choose another --state"
+        )
 
     def _release(self) -> None:
         if self._lock is not None:
@@ -72,8 +84,12 @@ def _write_private(path: Path, text: str) -> None:
     making = path.with_suffix(".new")
     making.unlink(missing_ok=True)
     handle = os.open(making, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
-    with os.fdopen(handle, "w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    making.rename(path)
+    try:
+        with os.fdopen(handle, "w") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        making.rename(path)
+    except OSError:
+        making.unlink(missing_ok=True)
+        raise

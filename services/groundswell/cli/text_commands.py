@@ -46,16 +46,18 @@ def text_probe(
     from rich.console import Console
 
     from groundswell.trainer.config import parse_config
+    from groundswell.trainer.disk import check_output
     from groundswell.trainer.text_probe import probe
 
     config = parse_config(settings or [])
+    check_output(json_file)
     with TemporaryDirectory() as temporary:
         folder = keep or Path(temporary)
         rows = probe(items, config, folder, device, seed, splits, Console(stderr=True))
+    Console().print(_table(rows))
     if json_file is not None:
         figures = {row.name: _plain(row) for row in rows}
         json_file.write_text(json.dumps(figures, indent=2) + "\n")
-    Console().print(_table(rows))
 
 
 def _plain(row: "ProbeRow") -> dict[str, object]:

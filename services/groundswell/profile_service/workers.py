@@ -6,12 +6,11 @@ from collections.abc import Callable
 import structlog
 
 from groundswell.artifacts.bundle import Bundle
-from groundswell.profile_service.encoding import TextEncoder
 from groundswell.profile_service.settings import ProfileSettings
 from groundswell.profile_service.signals import Signals
 from groundswell.profile_service.store.database import Database
 from groundswell.profile_service.store.profiles import Spec
-from groundswell.profile_service.worker import Worker
+from groundswell.profile_service.worker import TextEncoder, Worker
 
 _log = structlog.get_logger(__name__)
 
@@ -42,8 +41,6 @@ class Workers:
             return
         encoder = await asyncio.to_thread(self._load_encoder, bundle)
         worker = Worker(self._database, encoder, spec, self._settings, self._signals)
-        if self._worker is None:
-            await worker.take_over()
         await worker.mark_uncovered()
         await self.close()
         self._worker = worker

@@ -162,9 +162,11 @@ class Checkpoints:
         building = self._file.with_suffix(".building")
         try:
             save_file(tensors, building, {_STATE: state, _DIGEST: _digest(tensors, state)})
-        except SafetensorError as error:
+            fsync(building)
+        except (SafetensorError, OSError) as error:
+            # Half a file would only take the room that is missing.
+            building.unlink(missing_ok=True)
             raise TrainError(f"{building} cannot be written: {error}") from error
-        fsync(building)
         building.replace(self._file)
         fsync(self._file.parent)
 

@@ -36,6 +36,28 @@ _AT_LEAST = {
     "max_positions": 1,
 }
 
+_AT_MOST = {
+    "text_encoder_layers": 48,
+    "text_encoder_width": 4_096,
+    "text_encoder_vocabulary": 1_000_000,
+    "text_encoder_rank": 1_024,
+    "max_tokens": 65_536,
+    "dimension": 4_096,
+    "window_length": 10_000,
+    "chunk_length": 10_000,
+    "max_chunks": 10_000,
+    "width": 4_096,
+    "num_blocks": 64,
+    "num_heads": 256,
+    "negatives": 1_000_000,
+    "profile_blocks": 64,
+    "recent_length": MAX_RECENT,
+    "gate_width": 4_096,
+    "max_positions": 10_000_000,
+    "learning_rate": 1.0,
+}
+"""Beyond these a slip of the finger is likelier than a machine with so much memory."""
+
 GATES = ("best", "scalar", "per-dimension", "constant")
 PRECISIONS = ("auto", "float32", "bfloat16")
 _SHARES = (
@@ -135,6 +157,10 @@ class TrainConfig:
         for name in _SHARES:
             if not 0 <= getattr(self, name) < 1:
                 raise DataError(f"{name} must be from 0 to below 1, not {getattr(self, name)}")
+        for name, high in _AT_MOST.items():
+            if getattr(self, name) > high:
+                found = getattr(self, name)
+                raise DataError(f"{_spoken(name)} must be at most {high}, not {found}")
         if not 0 < self.learning_rate < math.inf:
             raise DataError(f"learning_rate must be above 0, not {self.learning_rate}")
         if self.width % self.num_heads:
@@ -144,8 +170,6 @@ class TrainConfig:
             raise DataError(f"precision must be one of {names}, not {self.precision!r}")
         if self.gate not in GATES:
             raise DataError(f"gate must be one of {', '.join(GATES)}, not {self.gate!r}")
-        if self.recent_length > MAX_RECENT:
-            raise DataError(f"recent_length must be at most {MAX_RECENT}, not {self.recent_length}")
         self._check_text_encoder()
 
     def _check_text_encoder(self) -> None:

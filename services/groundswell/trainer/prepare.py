@@ -13,16 +13,16 @@ from typing import Any
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
-from rich.console import Console
 
 from groundswell.logs.events import Events, read_events
 from groundswell.logs.items import COLUMNS, Items, read_items, without_file
 from groundswell.trainer import data
 from groundswell.trainer.anomalies import find_anomalies
 from groundswell.trainer.cold import cold_items
+from groundswell.trainer.disk import check_writable, told_when_full
 from groundswell.trainer.errors import DataError
 from groundswell.trainer.filters import Filters, apply_filters
-from groundswell.trainer.report import Source, data_report, print_report
+from groundswell.trainer.report import Source, data_report
 from groundswell.trainer.sessions import DEFAULT_GAP, by_session
 from groundswell.trainer.splits import Log, Split, assign, hold_out_cold
 from groundswell.trainer.values import Scales, action_weights, normalised, value_scales
@@ -71,15 +71,15 @@ def prepare(
     split: Split = Split.LEAVE_ONE_OUT,
     order_only: bool = False,
     options: Options | None = None,
-    console: Console | None = None,
 ) -> dict[str, Any]:
-    """Write the prepared folder `out` and return the data report, which `console` also shows.
+    """Write the prepared folder `out` and return the data report.
 
     An earlier prepared folder at `out` is replaced in one step; its cached text vectors stay.
     Raises DataError, and writes nothing, when a file, a column or an option cannot be used.
     """
     options = options or Options()
     _check_target(out)
+    check_writable(out.parent)
     weights = action_weights(options.action_weights)
     log = read_events(events, force_order_only=order_only, impute_times=options.impute_times)
     _check_split(split, log, events)
@@ -94,14 +94,13 @@ def prepare(
     source = Source(log, catalogue, anomalies.found, options.filters)
     report = data_report(source, ordered, item_table, split)
     meta = _meta(report, ordered, item_table, len(user_ids), options, scales)
-    with _replacing(out) as folder:
+    kept = "what was there before is unchanged; make room, or choose another --out"
+    with told_when_full([out], kept), _replacing(out) as folder:
         ordered.select(_EVENT_COLUMNS).write_parquet(folder / data.EVENTS)
         item_table.write_parquet(folder / data.ITEMS)
         pl.DataFrame({"user_id": user_ids}).write_parquet(folder / data.USERS)
         _left_out(log, catalogue).write_csv(folder / data.LEFT_OUT)
         (folder / data.META).write_text(json.dumps(meta, indent=2, ensure_ascii=False))
-    if console is not None:
-        print_report(report, console)
     return report
 
 

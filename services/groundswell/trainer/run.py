@@ -19,6 +19,7 @@ from groundswell.trainer.config import TrainConfig
 from groundswell.trainer.errors import TrainError
 from groundswell.trainer.parallel import ALONE, Workers
 from groundswell.trainer.precision import bfloat16_is_faster
+from groundswell.trainer.progress import Display
 
 _COMPILED_SHAPES = 16
 """PyTorch keeps what it compiled for the newest shapes of bfloat16 products, by default for so many
@@ -77,7 +78,11 @@ class Stage:
     def report(self, epoch: int, loss: float, ndcg: float | None) -> None:
         """Show an epoch, from 1. Raises TrainError when the loss is not finite."""
         if not np.isfinite(loss):
-            raise TrainError(f"the loss of the {self.name} stage became {loss} in epoch {epoch}")
+            rate = self.run.config.learning_rate
+            raise TrainError(
+                f"the loss of the {self.name} stage became {loss} in epoch {epoch}; a lower "
+                f"learning_rate may help (--set learning_rate={rate / 10:g}, it was {rate:g})"
+            )
         note = f"loss {loss:.3f}"
         curve = self.run.curves.setdefault(self.name, {"loss": [], "ndcg": [], "seconds": []})
         curve["loss"].append(round(loss, 4))
@@ -115,7 +120,7 @@ def open_run(
     )
     is_shown = workers.is_first
     with (
-        Progress(*columns, console=console, disable=not is_shown) as progress,
+        Display(*columns, console=console, name="training", disable=not is_shown) as progress,
         SummaryWriter(str(logs)) if is_shown else nullcontext() as writer,
     ):
         yield Run(

@@ -22,6 +22,7 @@ from groundswell.trainer.config import TrainConfig
 from groundswell.trainer.devices import check_device
 from groundswell.trainer.errors import DataError
 from groundswell.trainer.evaluation.classification import class_scores
+from groundswell.trainer.progress import working
 from groundswell.trainer.run import open_run
 from groundswell.trainer.text_training.own_encoder import pretrained_encoder
 from groundswell.trainer.texts import fingerprint_of
@@ -107,7 +108,8 @@ def probe(
             vectors = _vectors(
                 labelled.texts, known, settings, folder, device, seed + number, console
             )
-            predicted[name] = _told(vectors, labelled.categories, known, held_out)
+            with working(console, f"{name}: split {number + 1} of {splits}"):
+                predicted[name] = _told(vectors, labelled.categories, known, held_out)
         parts.append(_Answers(held_out, labelled.categories[held_out], predicted))
     return _rows(_together(parts), seed)
 

@@ -21,6 +21,7 @@ from groundswell.trainer.checkpoint import Checkpoints, versions
 from groundswell.trainer.config import TrainConfig
 from groundswell.trainer.data import TEXT_VECTORS, TRAIN, Prepared
 from groundswell.trainer.devices import check_device
+from groundswell.trainer.disk import check_writable, told_when_full
 from groundswell.trainer.errors import DataError
 from groundswell.trainer.export import Trained, export_models, write_tables
 from groundswell.trainer.fusing import Views
@@ -41,6 +42,10 @@ from groundswell.trainer.validation import Ranking, Validation, most_targets
 from groundswell.trainer.views_stage import ViewsStage
 
 _RUNS = "tensorboard"
+_KEPT = (
+    "nothing was published; make room, and where an epoch was done the same command with --resume "
+    "goes on from it"
+)
 _EPOCHS_WITHOUT_ANYTHING = 20
 _MOST_WHILE_TRAINING = 4_000
 """Validation targets that an epoch is judged by."""
@@ -84,8 +89,12 @@ def train(
     log = TrainingLog(prepared)
     if log.num_targets < 2:
         raise DataError(f"{prepared.folder} has fewer than two events to learn from")
+    written = (bundles, prepared.folder)
+    for one in written:
+        check_writable(one)
     logs = prepared.folder / _RUNS / datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
     with (
+        told_when_full(written, _KEPT),
         open_workers(device) as workers,
         store.workspace() if workers.is_first else nullcontext(bundles) as folder,
         open_run(config, device, seed, logs, console, workers) as run,

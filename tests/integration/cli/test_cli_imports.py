@@ -1,12 +1,16 @@
 """Importing a catalogue and a log into running services: nothing lost, nothing twice."""
 
+import errno
 import json
 import subprocess
 import time
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
+from groundswell.cli.event_import import EventImport, report
+from groundswell.cli.event_rows import EventRows
 from groundswell.cli.journal import Journal, Progress
 from groundswell.client import GroundswellClient
 from tests.support.bundles import ITEMS
@@ -137,3 +141,33 @@ def test_a_file_that_is_no_journal_is_left_alone(up: Up, tmp_path: Path) -> None
     assert "not the journal" in done.stderr
     assert other.read_text() == "my notes"
     assert stored(up, "notes-0") == []
+
+
+def test_nothing_is_stored_when_the_journal_cannot_be_kept(up: Up, tmp_path: Path) -> None:
+    log, journal = tmp_path / "events.csv", tmp_path / "none/journal"
+    write_log(log, "unkept", users=1, events=2)
+    done = up.call("events", "import", str(log), "--resume-file", str(journal))
+    assert done.returncode == 1
+    assert f"the journal {journal} cannot be written" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert stored(up, "unkept-0") == []
+
+
+def test_an_import_whose_journal_fails_on_the_way_counts_as_done(up: Up, tmp_path: Path) -> None:
+    log = tmp_path / "events.csv"
+    write_log(log, "odd", users=1, events=2)
+
+    class Failing(Journal):
+        def finish(self) -> None:
+            raise OSError(errno.EROFS, "Read-only file system", "journal")
+
+    output = Console(record=True, width=200, file=(tmp_path / "shown").open("w"))
+    with GroundswellClient(up.ports.targets) as client:
+        rows = EventRows(log)
+        journal = Failing(tmp_path / "journal", log, "here")
+        imported = EventImport(client, rows, journal).run(lambda _: None)
+    report(output, rows, imported)
+    shown = output.export_text()
+    assert "2 events accepted" in shown
+    assert "warning: the journal could not be kept up to date (journal: Read-only file" in shown
+    assert len(stored(up, "odd-0")) == 2

@@ -131,5 +131,17 @@ def test_a_bundle_that_lacks_a_file_or_has_one_more_is_named_before_anything_sta
     assert not (tmp_path / "state").exists()
 
 
+def test_a_damaged_database_is_named_with_what_to_do(bundles: Path, tmp_path: Path) -> None:
+    (tmp_path / "state").mkdir(mode=0o700)
+    database = tmp_path / "state/groundswell.db"
+    database.write_bytes(b"this was a database once" * 1_000)
+    with Up(bundles, tmp_path, free_ports()) as up:
+        assert up.process.wait(60) == 1
+    last_line = up.err().splitlines()[-1]
+    assert last_line.startswith("groundswell: the profile service ended with status 1")
+    assert f"{database}: file is not a database; it is damaged: restore it" in last_line
+    assert "Traceback" not in up.err()
+
+
 def command_line(pid: int) -> str:
     return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()

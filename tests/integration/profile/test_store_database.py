@@ -191,3 +191,14 @@ async def test_a_file_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     with pytest.raises(StartError, match="no folder") as caught:
         await database.open()
     assert caught.value.reason == "DATABASE_UNUSABLE"
+
+
+async def test_a_damaged_file_is_named_with_what_to_do(tmp_path: Path) -> None:
+    file = tmp_path / "groundswell.db"
+    file.write_bytes(b"this was a database once" * 1_000)
+    database = Database(f"sqlite+aiosqlite:///{file}")
+    with pytest.raises(StartError) as refused:
+        await database.open()
+    await database.close()
+    assert refused.value.reason == "DATABASE_UNUSABLE"
+    assert str(refused.value).startswith(f"{file}: file is not a database; it is damaged: restore")

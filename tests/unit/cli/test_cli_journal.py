@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from groundswell.cli.failures import CommandError
-from groundswell.cli.journal import Journal, Progress
+from groundswell.cli.journal import Journal, Progress, check_journal
 
 TARGET = "127.0.0.1:50051"
 
@@ -61,3 +61,12 @@ def test_a_file_that_is_no_journal_is_refused_and_kept(
     with pytest.raises(CommandError, match="not the journal"):
         Journal(path, source, TARGET).load()
     assert path.read_text() == text
+
+
+def test_a_place_where_no_journal_can_be_kept_is_refused_before_the_import(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    check_journal(tmp_path / "journal")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+    for place in (tmp_path, tmp_path / "file/journal", tmp_path / "none/journal"):
+        with pytest.raises(CommandError, match=r"cannot be written.*--resume-file"):
+            check_journal(place)

@@ -1,5 +1,7 @@
 """The state folder: one secret, one user at a time."""
 
+import errno
+import os
 import stat
 from pathlib import Path
 
@@ -52,3 +54,28 @@ def test_a_cleared_state_is_new(tmp_path: Path) -> None:
         assert state.secret() != first
         with pytest.raises(CommandError, match="in use by another"), State(tmp_path):
             pass
+
+
+def test_a_file_in_the_folders_place_is_named_with_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    for folder in (tmp_path / "file", tmp_path / "file/state"):
+        with (
+            pytest.raises(CommandError, match=r"the state folder .* cannot be written.*--state"),
+            State(folder),
+        ):
+            pass
+
+
+def test_a_full_disk_is_named_and_leaves_no_half_secret(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with State(tmp_path) as state:
+        with monkeypatch.context() as patched:
+            patched.setattr(os, "fsync", full)
+            with pytest.raises(CommandError, match=f"{tmp_path} cannot be written: No space left"):
+                state.secret()
+        assert [path.name for path in tmp_path.iterdir()] == ["lock"]
+        assert state.secret()

@@ -9,6 +9,7 @@ from rich.console import Console
 
 from groundswell.trainer import data
 from groundswell.trainer.prepare import prepare
+from groundswell.trainer.report import print_report
 from groundswell.trainer.splits import Split
 from tests.unit.trainer.logs import CATALOGUE, HEADER, log, prepared, write
 
@@ -83,7 +84,8 @@ def test_the_report_is_shown_to_a_person_with_names_in_brackets_as_they_are(
 ) -> None:
     events = write(tmp_path / "e.csv", log(f"u,a,view,{T}", f"u,a,[red]gaze,{T}"))
     console = Console(record=True, width=120, quiet=False, file=(tmp_path / "shown").open("w"))
-    prepare(events, write(tmp_path / "i.csv", CATALOGUE), tmp_path / "out", console=console)
+    report = prepare(events, write(tmp_path / "i.csv", CATALOGUE), tmp_path / "out")
+    print_report(report, console)
     shown = console.export_text()
     assert "3 (1 with events)" in shown
     assert "left out: 1 event rows: action is unknown" in shown

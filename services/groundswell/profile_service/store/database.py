@@ -4,7 +4,7 @@ import asyncio
 import time
 import traceback
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from functools import partial
 from math import inf
 from pathlib import Path
@@ -20,7 +20,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from groundswell.profile_service.migrations import upgrade
-from groundswell.profile_service.store.file_lock import lock_file
+from groundswell.profile_service.store.file_lock import lock_file, naming_file
 from groundswell.profile_service.store.gates import Gate, enter
 from groundswell.serving.errors import ServiceError, Unavailable
 
@@ -74,24 +74,27 @@ class Database:
         """Bring the tables to this release's form, from empty or from an older one.
 
         Raises StartError (DATABASE_IN_USE, DATABASE_UNUSABLE) for a file of SQLite that
-        another process holds or that cannot be written, and Unavailable.
+        another process holds, that is damaged or cannot be written, and Unavailable.
         """
+        named: AbstractContextManager[None] = nullcontext()
         if self._is_sqlite:
             self._held.enter_context(lock_file(Path(f"{self._url.database}.lock")))
+            named = naming_file(Path(str(self._url.database)))
         migrating = self._writing.engine.execution_options(foreign_keys="OFF")
         try:
             mode = self._writing._replace(engine=migrating)
-            await self._run(mode, lambda c: c.run_sync(upgrade), None)
+            with named:
+                await self._run(mode, lambda c: c.run_sync(upgrade), None)
         finally:
             # The connections of SQLite that are made from here on check foreign keys.
             await self._engine.dispose()
 
-    async def read(self, work: Work[T], *, timeout_s: float = _CALL_TIMEOUT_S) -> T:
+    async def read(self, work: Work[T]) -> T:
         """Return what `work` finds. It sees one state of the database, however often it reads.
 
         Raises Unavailable (STORE_UNAVAILABLE) and ResourceExhausted (OVERLOADED).
         """
-        return await self._run(self._reading, work, timeout_s)
+        return await self._run(self._reading, work, _CALL_TIMEOUT_S)
 
     async def write(self, work: Work[T]) -> T:
         """Run `work` in a transaction: committed when it returns, rolled back when it raises.
@@ -217,13 +220,18 @@ def _prepare_sqlite(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None
     # The driver's own transactions begin too late for a consistent read; ours begin explicitly.
     connection.isolation_level = None
     cursor = connection.cursor()
-    for pragma in (
-        "journal_mode=WAL",
-        "synchronous=FULL",
-        "busy_timeout=5000",
-        "foreign_keys=ON",
-    ):
-        cursor.execute(f"PRAGMA {pragma}")
+    try:
+        for pragma in (
+            "journal_mode=WAL",
+            "synchronous=FULL",
+            "busy_timeout=5000",
+            "foreign_keys=ON",
+        ):
+            cursor.execute(f"PRAGMA {pragma}")
+    except Exception:
+        # Its thread would outlive it: nobody else knows of this connection yet.
+        connection.close()
+        raise
     cursor.close()
 
 

@@ -1,11 +1,16 @@
-"""Holds a file for one process, so that a second over the same SQLite database is refused."""
+"""Holds a file of SQLite for one process, and says what is wrong with it at the start."""
 
 import fcntl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from sqlalchemy.exc import DBAPIError
+
+from groundswell.serving.errors import ServiceError
 from groundswell.serving.server import StartError
+
+_DAMAGED = ("not a database", "malformed")
 
 
 @contextmanager
@@ -29,3 +34,24 @@ def lock_file(path: Path) -> Iterator[None]:
             )
             raise StartError("DATABASE_IN_USE", message) from error
         yield
+
+
+@contextmanager
+def naming_file(path: Path) -> Iterator[None]:
+    """Raise StartError (DATABASE_UNUSABLE) with the file and the next step for what opening says.
+
+    It has no caller's values in its text: only tables are made here.
+    """
+    try:
+        yield
+    except (DBAPIError, ServiceError) as error:
+        found = error if isinstance(error, DBAPIError) else error.__cause__
+        problem = str(getattr(found, "orig", None) or found or error)
+        if any(words in problem for words in _DAMAGED):
+            step = (
+                f"it is damaged: restore it from a backup, or move {path.name} and what begins "
+                "with this name away to start with nothing stored"
+            )
+        else:
+            step = "see to the disk and the rights of its folder, then start again"
+        raise StartError("DATABASE_UNUSABLE", f"{path}: {problem}; {step}") from error
