@@ -3,6 +3,7 @@
 import argparse
 import os
 from collections.abc import Sequence
+from functools import partial
 
 import grpc
 
@@ -31,6 +32,7 @@ from groundswell.profile_service.store.database import Database
 from groundswell.profile_service.store.profiles import Spec
 from groundswell.profile_service.worker import TextEncoder
 from groundswell.profile_service.workers import Workers
+from groundswell.serving.health import OVERALL, Health
 from groundswell.serving.model_servicer import ModelServicer
 from groundswell.serving.pseudonym import Pseudonymizer
 from groundswell.serving.server import StartError, run, serve
@@ -44,6 +46,10 @@ SERVICES = (
     "groundswell.common.v1.ModelService",
 )
 
+WORKER = "groundswell.profile.v1.EncoderWorker"
+"""The name under which health speaks of the encoder worker, which serves no calls. A service whose
+worker fails still answers, so its other names stay SERVING."""
+
 
 async def main(settings: ProfileSettings) -> None:
     """Serve until the process is told to end."""
@@ -52,7 +58,16 @@ async def main(settings: ProfileSettings) -> None:
     signals = Signals()
     profiles = Profiles(database, pseudonyms, settings.max_cached_profiles)
     catalogue = Catalogue(database, signals, settings.idle_poll_s)
-    workers = Workers(database, settings, signals, lambda bundle: _onnx_encoder(bundle, settings))
+    health = Health()
+    names = (WORKER,) if settings.worker else ()
+    await health.add(names)
+    workers = Workers(
+        database,
+        settings,
+        signals,
+        lambda bundle: _onnx_encoder(bundle, settings),
+        partial(health.report, names),
+    )
     bundles = LoadedBundles(settings, workers, profiles)
     store = BundleStore(settings.bundles)
     follower = BundleFollower(store, settings.bundle_poll_s, bundles.take)
@@ -85,14 +100,23 @@ async def main(settings: ProfileSettings) -> None:
         await bundles.close()
         await database.close()
 
-    await serve(settings, register, ready=ready, close=close)
+    await serve(settings, register, ready=ready, close=close, health=health)
 
 
 async def encode(settings: WorkerSettings) -> None:
     """Work off the lists of stale users and items until the process is told to end."""
     _check_device(settings.device)
     database = _database(settings)
-    workers = Workers(database, settings, Signals(), lambda bundle: _encoder(bundle, settings))
+    health = Health()
+    names = (OVERALL, WORKER)
+    await health.add(names)
+    workers = Workers(
+        database,
+        settings,
+        Signals(),
+        lambda bundle: _encoder(bundle, settings),
+        partial(health.report, names),
+    )
 
     async def take(bundle: Bundle) -> None:
         text = bundle.manifest.text
@@ -110,8 +134,8 @@ async def encode(settings: WorkerSettings) -> None:
         await workers.close()
         await database.close()
 
-    # It serves health alone, so that whoever runs it can see that it lives.
-    await serve(settings, lambda _: (), ready=ready, close=close)
+    # It serves health alone, so that whoever runs it can see that it lives and gets on.
+    await serve(settings, lambda _: (), ready=ready, close=close, health=health)
 
 
 def _database(settings: ProfileSettings) -> Database:

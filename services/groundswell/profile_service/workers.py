@@ -2,23 +2,22 @@
 
 import asyncio
 from collections.abc import Callable
-
-import structlog
+from functools import partial
 
 from groundswell.artifacts.bundle import Bundle
 from groundswell.profile_service.settings import ProfileSettings
 from groundswell.profile_service.signals import Signals
 from groundswell.profile_service.store.database import Database
 from groundswell.profile_service.store.profiles import Spec
+from groundswell.profile_service.supervision import Report, Supervisor
 from groundswell.profile_service.worker import TextEncoder, Worker
-
-_log = structlog.get_logger(__name__)
 
 
 class Workers:
     """Starts the worker, and starts another when a bundle brings another encoder.
 
     With `settings.worker` off it only puts what a new encoder has not read on the work lists.
+    `report` hears when the worker fails for longer, and when it works again.
     """
 
     def __init__(
@@ -27,11 +26,13 @@ class Workers:
         settings: ProfileSettings,
         signals: Signals,
         load_encoder: Callable[[Bundle], TextEncoder],
+        report: Report,
     ) -> None:
         self._database = database
         self._settings = settings
         self._signals = signals
         self._load_encoder = load_encoder
+        self._supervisor = Supervisor(report)
         self._worker: Worker | None = None
         self._task: asyncio.Task[None] | None = None
 
@@ -45,8 +46,7 @@ class Workers:
         await self.close()
         self._worker = worker
         if self._settings.worker:
-            self._task = asyncio.create_task(worker.run())
-            self._task.add_done_callback(_report)
+            self._task = asyncio.create_task(self._supervisor.run(partial(self._turn, worker)))
 
     async def close(self) -> None:
         """Stop working; what was claimed is claimed again when its lease is over."""
@@ -58,7 +58,8 @@ class Workers:
             await self._worker.close()
             self._worker = None
 
-
-def _report(task: "asyncio.Task[None]") -> None:
-    if not task.cancelled() and task.exception() is not None:
-        _log.critical("worker_ended", exc_info=task.exception())
+    async def _turn(self, worker: Worker) -> None:
+        """Do what is there to do, or wait for it."""
+        mark = self._signals.work.mark
+        if not await worker.step():
+            await self._signals.work.wait(mark, self._settings.idle_poll_s)

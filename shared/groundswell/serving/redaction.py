@@ -56,7 +56,9 @@ def masked(text: str) -> str:
     user, _ = _user_and_password(rest)
     if user is None and "@" in rest:
         return f"{scheme}://{HIDDEN}"
-    return f"{scheme}://{user or ''}{_masked_place(rest.rpartition('@')[2])}"
+    part, _, place = rest.rpartition("@")
+    # An @ after a question mark is the password's, or one in a parameter.
+    return f"{scheme}://{user or ''}{HIDDEN if '?' in part else _masked_place(place)}"
 
 
 def scheme_of(text: str) -> str:

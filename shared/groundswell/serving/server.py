@@ -9,10 +9,12 @@ from typing import Any
 
 import grpc
 import structlog
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_health.v1 import health_pb2_grpc
+from grpc_health.v1.health import SERVICE_NAME
 from grpc_reflection.v1alpha import reflection
 
 from groundswell.serving.decoding import DecodingInterceptor
+from groundswell.serving.health import Health
 from groundswell.serving.interceptors import (
     AdmissionInterceptor,
     DrainInterceptor,
@@ -57,11 +59,13 @@ async def serve(
     *,
     ready: Callable[[], Awaitable[None]],
     close: Callable[[], Awaitable[None]],
+    health: Health | None = None,
 ) -> None:
     """Serve until SIGTERM or SIGINT.
 
     `register` adds the servicers and returns their full service names. Health says NOT_SERVING
-    for each of them and for "" until `ready` has returned. At the end: NOT_SERVING, a short wait
+    for each of them and for "" until `ready` has returned; who hands `health` in can say so of a
+    part that fails later. At the end: NOT_SERVING, a short wait
     for balancers to see it, no new calls, `drain_s` for those in flight, then `close`, which is
     called in any case. Raises StartError when the port is taken, and what `ready` raises.
     """
@@ -74,7 +78,7 @@ async def serve(
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
     try:
-        await _serve(settings, register, ready, stopping)
+        await _serve(settings, register, ready, health or Health(), stopping)
     finally:
         await close()
     _log.info("closed")
@@ -84,29 +88,27 @@ async def _serve(
     settings: ServingSettings,
     register: Callable[[grpc.aio.Server], Sequence[str]],
     ready: Callable[[], Awaitable[None]],
+    health: Health,
     stopping: asyncio.Event,
 ) -> None:
     drain = DrainInterceptor()
     unknown = UnknownMethodInterceptor()
     server = _make_server(settings, unknown, drain)
     names = unknown.services = register(server)
-    health_servicer = health.aio.HealthServicer()
-    health_pb2_grpc.add_HealthServicer_to_server(health_servicer, server)
-    await _set_health(health_servicer, names, health_pb2.HealthCheckResponse.NOT_SERVING)
+    health_pb2_grpc.add_HealthServicer_to_server(health.servicer, server)
+    await health.add(names)
     if settings.reflection:
-        reflection.enable_server_reflection(
-            (*names, health.SERVICE_NAME, reflection.SERVICE_NAME), server
-        )
+        reflection.enable_server_reflection((*names, SERVICE_NAME, reflection.SERVICE_NAME), server)
     port = _bind(server, settings)
     stop_metrics = _start_metrics(settings)
     await server.start()
     try:
         if await _until_ready(ready, stopping):
-            await _set_health(health_servicer, names, health_pb2.HealthCheckResponse.SERVING)
+            await health.ready()
             _log.info("serving", address=settings.address_of(port), services=list(names))
             await stopping.wait()
         _log.info("draining")
-        await health_servicer.enter_graceful_shutdown()
+        await health.shut_down()
         await asyncio.sleep(settings.drain_wait_s)
         drain.drain()
         await server.stop(settings.drain_s)
@@ -130,13 +132,6 @@ async def _until_ready(ready: Callable[[], Awaitable[None]], stopping: asyncio.E
     gc.collect()
     gc.freeze()
     return True
-
-
-async def _set_health(
-    servicer: health.aio.HealthServicer, names: Sequence[str], status: int
-) -> None:
-    for name in (health.OVERALL_HEALTH, *names):
-        await servicer.set(name, status)
 
 
 def server_options(max_connection_age_s: float) -> tuple[tuple[str, int], ...]:

@@ -120,6 +120,8 @@ def test_every_setting_of_every_process_is_masked(password: str, url: str) -> No
         ("postgresql+psycopg://gs@db/gs?host=b&password=x&y", "postgresql+psycopg://gs@db/gs?host=b&password=…"),
         ("postgresql+psycopg://db/gs?unknown=1", "postgresql+psycopg://db/gs?…"),
         ("postgresql+psycopg://a/b:c@db/gs", "postgresql+psycopg://…"),
+        ("postgresql+psycopg://gs:a?b@db/gs", "postgresql+psycopg://gs:…@…"),
+        ("postgresql+psycopg://gs:a@db/gs?sslpassword=b@c", "postgresql+psycopg://gs:…@…"),
         ("sqlite+aiosqlite:////srv/a@b/x.db", "sqlite+aiosqlite:////srv/a@b/x.db"),
         ("dns:///profile:50051", "dns:///profile:50051"),
         ("127.0.0.1:50051", "127.0.0.1:50051"),

@@ -1,0 +1,90 @@
+"""Keeps the encoder worker going over every failure, and says whether it gets on."""
+
+import random
+import time
+import traceback
+from asyncio import sleep
+from collections.abc import Awaitable, Callable
+from typing import Protocol
+
+import structlog
+
+from groundswell.serving import telemetry
+from groundswell.serving.errors import ServiceError
+
+_log = structlog.get_logger(__name__)
+
+_FIRST_DELAY_S = 0.25
+_LAST_DELAY_S = 4.0
+"""No failure is waited out longer than this once its cause is gone."""
+FAILING_AFTER_S = 5.0
+"""Failures in a row that last as long are reported; a shorter streak heals unseen."""
+
+
+class Report(Protocol):
+    """Takes the word of a part of the process about itself."""
+
+    async def __call__(self, *, failing: bool) -> None: ...
+
+
+class Supervisor:
+    """Runs turns of work until it is cancelled, whatever they raise.
+
+    A turn that fails is tried again with a growing delay. A streak of failures is logged once per
+    kind of error, and reported when it lasts. The metrics `worker_failing`,
+    `worker_failures_in_a_row` and `worker_last_success_timestamp_seconds` say the same.
+    """
+
+    def __init__(self, report: Report, *, failing_after_s: float = FAILING_AFTER_S) -> None:
+        self._report = report
+        self._failing_after_s = failing_after_s
+        self._num_failures = 0
+        self._failing_since: float | None = None
+        self._is_reported = False
+        self._kinds: set[str] = set()
+
+    async def run(self, turn: Callable[[], Awaitable[None]]) -> None:
+        """Take turns for ever."""
+        self._measure()
+        while True:
+            try:
+                await turn()
+            except Exception as error:  # noqa: BLE001 - nothing else would start the worker again
+                await self._failed(error)
+                delay_s = min(_FIRST_DELAY_S * 2.0 ** min(self._num_failures, 10), _LAST_DELAY_S)
+                await sleep(delay_s * random.uniform(0.5, 1.0))
+            else:
+                await self._succeeded()
+
+    async def _failed(self, error: Exception) -> None:
+        now = time.monotonic()
+        self._num_failures += 1
+        self._failing_since = now if self._failing_since is None else self._failing_since
+        kind = error.reason if isinstance(error, ServiceError) else type(error).__name__
+        if kind not in self._kinds:
+            self._kinds.add(kind)
+            # The text of an error that nobody expected may hold texts of users.
+            frames = "".join(traceback.format_tb(error.__traceback__))
+            is_known = isinstance(error, ServiceError)
+            log = _log.warning if is_known else _log.error
+            log("worker_fails", kind=kind, **({} if is_known else {"frames": frames}))
+        if not self._is_reported and now - self._failing_since >= self._failing_after_s:
+            self._is_reported = True
+            await self._report(failing=True)
+        self._measure()
+
+    async def _succeeded(self) -> None:
+        telemetry.gauge("worker_last_success_timestamp_seconds", time.time())
+        if not self._num_failures:
+            return
+        _log.info("worker_works_again", num_failures=self._num_failures)
+        self._num_failures, self._failing_since = 0, None
+        self._kinds.clear()
+        if self._is_reported:
+            self._is_reported = False
+            await self._report(failing=False)
+        self._measure()
+
+    def _measure(self) -> None:
+        telemetry.gauge("worker_failing", bool(self._num_failures))
+        telemetry.gauge("worker_failures_in_a_row", self._num_failures)

@@ -1,0 +1,48 @@
+"""What the health service says of the process, its services, and parts of it that may fail."""
+
+import asyncio
+from collections.abc import Iterable
+
+from grpc_health.v1 import health, health_pb2
+
+OVERALL: str = health.OVERALL_HEALTH
+
+_SERVING = health_pb2.HealthCheckResponse.SERVING
+_NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
+
+
+class Health:
+    """Holds the answers. A name is SERVING when the process is ready and its part does not fail."""
+
+    def __init__(self) -> None:
+        self.servicer = health.aio.HealthServicer()
+        self._names: set[str] = {OVERALL}
+        self._failing: set[str] = set()
+        self._is_ready = False
+        self._telling = asyncio.Lock()
+
+    async def add(self, names: Iterable[str]) -> None:
+        """Answer for these names too; NOT_SERVING until the process is ready."""
+        self._names.update(names)
+        await self._tell()
+
+    async def ready(self) -> None:
+        """The process can serve."""
+        self._is_ready = True
+        await self._tell()
+
+    async def report(self, names: Iterable[str], *, failing: bool) -> None:
+        """Say whether the part of the process that these names stand for fails."""
+        self._names.update(names)
+        self._failing = self._failing | set(names) if failing else self._failing - set(names)
+        await self._tell()
+
+    async def shut_down(self) -> None:
+        """Answer NOT_SERVING to every name from now on."""
+        await self.servicer.enter_graceful_shutdown()
+
+    async def _tell(self) -> None:
+        async with self._telling:
+            for name in sorted(self._names):
+                is_well = self._is_ready and name not in self._failing
+                await self.servicer.set(name, _SERVING if is_well else _NOT_SERVING)
