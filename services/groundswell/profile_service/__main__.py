@@ -72,10 +72,10 @@ async def main(settings: ProfileSettings) -> None:
     store = BundleStore(settings.bundles)
     follower = BundleFollower(store, settings.bundle_poll_s, bundles.take)
 
+    log = EventLog(database, pseudonyms, signals, max_future_s=settings.max_event_future_s)
+
     def register(server: grpc.aio.Server) -> Sequence[str]:
-        event_service_pb2_grpc.add_EventServiceServicer_to_server(
-            EventServicer(EventLog(database, pseudonyms, signals)), server
-        )
+        event_service_pb2_grpc.add_EventServiceServicer_to_server(EventServicer(log), server)
         profile_service_pb2_grpc.add_ProfileServiceServicer_to_server(
             ProfileServicer(profiles, bundles), server
         )

@@ -47,6 +47,11 @@ _NO_ITEM = Outcome(
     reason="ITEM_NOT_FOUND",
     detail="item_id names no item of the catalogue",
 )
+_FUTURE = Outcome(
+    Status.REJECTED,
+    reason="TIME_IN_FUTURE",
+    detail="time lies too far in the future; check the clock of the device",
+)
 _CONFLICT = Outcome(
     Status.REJECTED,
     reason="EVENT_ID_CONFLICT",
@@ -63,9 +68,21 @@ class Page:
 
 
 class EventLog:
-    """The durable log of all users' events."""
+    """The durable log of all users' events.
 
-    def __init__(self, database: Database, pseudonyms: Pseudonymizer, signals: Signals) -> None:
+    An event that lies more than `max_future_s` in the future is rejected: it would stay the newest
+    one until its time has come.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        pseudonyms: Pseudonymizer,
+        signals: Signals,
+        *,
+        max_future_s: float,
+    ) -> None:
+        self._max_future_us = int(max_future_s * 1e6)
         self._database = database
         self._pseudonyms = pseudonyms
         self._signals = signals
@@ -89,7 +106,7 @@ class EventLog:
         self, connection: DatabaseConnection, keys: Sequence[bytes], new: Sequence[NewEvent]
     ) -> list[Outcome]:
         numbers = await statements.item_numbers(connection, {e.content.item_id for e in new})
-        batch = _Batch(numbers)
+        batch = _Batch(numbers, now_us(), self._max_future_us)
         await batch.load(connection, keys, new)
         outcomes = [batch.take(key, event) for key, event in zip(keys, new, strict=True)]
         await statements.insert_events(connection, batch.rows)
@@ -115,12 +132,15 @@ async def _page(
 class _Batch:
     """One append: decides about each event and gathers the rows to write."""
 
-    def __init__(self, item_numbers: dict[str, tuple[int, bool]]) -> None:
+    def __init__(
+        self, item_numbers: dict[str, tuple[int, bool]], stored_us: int, max_future_us: int
+    ) -> None:
         self._item_numbers = item_numbers
         self._users: dict[bytes, tuple[int, int]] = {}
         self.rows: list[dict[str, Any]] = []
         self._known: dict[tuple[int, str], tuple[EventContent, int, int]] = {}
-        self._stored_us = now_us()
+        self._stored_us = stored_us
+        self._latest_us = stored_us + max_future_us
 
     async def load(
         self, connection: DatabaseConnection, keys: Sequence[bytes], new: Sequence[NewEvent]
@@ -152,6 +172,8 @@ class _Batch:
         item_no, is_deleted = self._item_numbers.get(content.item_id, (0, True))
         if is_deleted:
             return _NO_ITEM
+        if content.time_us > self._latest_us:
+            return _FUTURE
         sequence = last_sequence + 1
         self._users[key] = (user_no, sequence)
         self._known[user_no, event.event_id] = (content, sequence, item_no)

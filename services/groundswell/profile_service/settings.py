@@ -23,6 +23,9 @@ class ProfileSettings(ServingSettings):
     """Connections to the database that are held at most."""
     pool_timeout_s: Annotated[float, Field(gt=0)] = 2.0
     """How long a call waits for a connection before it is refused."""
+    max_event_future_s: Annotated[float, Field(ge=0, le=3_155_760_000)] = 86_400.0
+    """How far in the future an event may lie, in seconds; one that lies further is rejected
+    (TIME_IN_FUTURE). A day allows for every time zone, but for no device with a wrong year."""
     worker: bool = True
     """Whether the encoder worker runs inside this process. Off: `… encode` runs elsewhere."""
     worker_threads: Annotated[int, Field(ge=1)] = 1

@@ -49,6 +49,7 @@ def _sessions(
         profile,
         append_timeout_s=settings.append_timeout_s,
         list_timeout_s=settings.list_timeout_s,
+        max_future_s=settings.max_event_future_s,
     )
     pseudonyms = Pseudonymizer(settings.secret.get_secret_value())
     windows = MemoryWindows(settings.max_windows)

@@ -1,5 +1,6 @@
 """The session service's calls to the profile service's log of events."""
 
+import time
 from collections.abc import Sequence
 
 import grpc
@@ -8,7 +9,7 @@ from groundswell.common.v1.event_pb2 import Event, EventResult
 from groundswell.profile.v1.event_service_pb2 import AppendEventsRequest, ListEventsRequest
 from groundswell.profile.v1.event_service_pb2_grpc import EventServiceStub
 from groundswell.serving.errors import ServiceError, Unavailable, from_rpc_error
-from groundswell.serving.validation import to_us
+from groundswell.serving.validation import to_timestamp, to_us
 from groundswell.session_service.windows import Listing, WindowEvent
 
 _OUTAGE = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
@@ -18,11 +19,17 @@ class EventLogClient:
     """The durable log, as far as this service needs it. Every call has a deadline."""
 
     def __init__(
-        self, channel: grpc.aio.Channel, *, append_timeout_s: float, list_timeout_s: float
+        self,
+        channel: grpc.aio.Channel,
+        *,
+        append_timeout_s: float,
+        list_timeout_s: float,
+        max_future_s: float,
     ) -> None:
         self._stub = EventServiceStub(channel)
         self._append_timeout_s = append_timeout_s
         self._list_timeout_s = list_timeout_s
+        self._max_future_s = max_future_s
 
     async def append(
         self, events: Sequence[Event], remaining_s: float | None
@@ -43,10 +50,14 @@ class EventLogClient:
     async def newest(self, user_id: str, count: int) -> Listing:
         """Return the newest events of a user, at most `count` ≤ 1,000.
 
+        Without those that lie too far in the future: they would be the newest until their time has
+        come, and nothing of today would be among them.
+
         Raises Unavailable (PROFILE_UNAVAILABLE), and another ServiceError where the profile
         service gives a reason.
         """
-        request = ListEventsRequest(user_id=user_id, page_size=count)
+        before = to_timestamp(int((time.time() + self._max_future_s) * 1e6))
+        request = ListEventsRequest(user_id=user_id, page_size=count, before=before)
         try:
             page = await self._stub.ListEvents(request, timeout=self._list_timeout_s)
         except grpc.aio.AioRpcError as error:

@@ -27,6 +27,9 @@ class SessionSettings(ServingSettings):
     window_ttl_s: Seconds = 10.0
     """How long a window counts as current without asking the log: what another service wrote there
     (an import) is seen after that at the latest."""
+    max_event_future_s: Annotated[float, Field(ge=0, le=3_155_760_000)] = 86_400.0
+    """How far in the future an event may lie, in seconds, to be in a window; the same as the
+    profile service's. Only events that were stored before there was this bound lie further."""
     max_batch: Annotated[int, Field(ge=1, le=1024)] = 32
     """How many windows one run of the model encodes at most."""
     max_queue: Annotated[int, Field(ge=1)] = 1024

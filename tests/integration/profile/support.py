@@ -68,7 +68,7 @@ async def open_memory(url: str, bundles: Path) -> Memory:
     database = Database(url)
     await database.open()
     signals = Signals()
-    log = EventLog(database, Pseudonymizer(SECRET), signals)
+    log = EventLog(database, Pseudonymizer(SECRET), signals, max_future_s=86_400.0)
     catalogue = Catalogue(database, signals, 0.05)
     settings = ProfileSettings.model_validate(
         {"secret": SECRET, "bundles": bundles, "database_url": url}

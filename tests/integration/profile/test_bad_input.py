@@ -4,6 +4,7 @@ import base64
 import json
 import math
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 
 import grpc
 import pytest
@@ -278,3 +279,22 @@ def test_texts_of_every_kind_are_encoded(client: GroundswellClient) -> None:
     client.upsert_items(item(f"odd {n}", text[:400]) for n, text in enumerate(texts))
     for _ in client.refresh_profiles(timeout=30):
         pass
+
+
+def test_a_listing_before_a_time_is_that_on_every_page_and_refuses_another_time(
+    client: GroundswellClient, channel: grpc.Channel
+) -> None:
+    times = [datetime(2026, 5, 4, hour, tzinfo=UTC) for hour in range(5)]
+    client.append_events(
+        [event("hourly", "item-1", time=time, event_id=f"{n}") for n, time in enumerate(times)]
+    )
+    stub = event_service_pb2_grpc.EventServiceStub(channel)
+    request = event_service_pb2.ListEventsRequest(user_id="hourly", page_size=2)
+    request.before.FromDatetime(times[3])
+    first = stub.ListEvents(request)
+    request.page_token = first.next_page_token
+    found = [*first.events, *stub.ListEvents(request).events]
+    assert [stored.event.event_id for stored in found] == ["2", "1", "0"]
+    request.before.seconds = 2**40
+    with pytest.raises(grpc.RpcError, match="before does not lie"):
+        stub.ListEvents(request)

@@ -4,9 +4,12 @@ import asyncio
 import random
 from dataclasses import replace
 
-from groundswell.profile_service.events import NewEvent, Status
+from groundswell.profile_service.events import EventLog, NewEvent, Status
+from groundswell.profile_service.store.database import now_us
 from groundswell.profile_service.store.events import EventContent
+from groundswell.serving.pseudonym import Pseudonymizer
 from tests.integration.profile.support import Memory, an_event, an_item, second_process
+from tests.support.processes import SECRET
 
 
 async def test_sequences_count_each_users_events_without_gaps(memory: Memory) -> None:
@@ -139,3 +142,19 @@ async def test_an_event_comes_back_as_it_was_written(memory: Memory) -> None:
     await memory.log.append([NewEvent("ann", "'; DROP TABLE events; --", content)])
     (stored,) = (await memory.log.list("ann", None, 10)).events
     assert (stored.event_id, stored.content) == ("'; DROP TABLE events; --", content)
+
+
+async def test_an_event_of_the_far_future_is_rejected_but_known_again_when_it_is_stored(
+    memory: Memory,
+) -> None:
+    await memory.catalogue.upsert([an_item("a")])
+    day_us = 86_400 * 10**6
+    far = an_event(1, time=now_us() + 2 * day_us)
+    (rejected,) = await memory.log.append([far])
+    assert (rejected.status, rejected.reason) == (Status.REJECTED, "TIME_IN_FUTURE")
+    without_bound = EventLog(
+        memory.database, Pseudonymizer(SECRET), memory.signals, max_future_s=3e9
+    )
+    await without_bound.append([far, an_event(2, time=now_us() + day_us // 2)])
+    again = await memory.log.append([far])
+    assert [(o.status, o.sequence) for o in again] == [(Status.DUPLICATE, 1)]

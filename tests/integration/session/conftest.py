@@ -1,6 +1,6 @@
 """A profile service and a session service as processes of their own, over one tiny bundle."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,7 +35,9 @@ class Deployment:
         self.session.wait_serving(self.targets.session)
 
 
-def make_deployment(folder: Path, bundles: Path) -> Deployment:
+def make_deployment(
+    folder: Path, bundles: Path, profile_environment: Mapping[str, str] | None = None
+) -> Deployment:
     """Neither service is started yet."""
     profile_port, session_port = free_port(), free_port()
     targets = Targets(
@@ -48,7 +50,10 @@ def make_deployment(folder: Path, bundles: Path) -> Deployment:
         profile_port,
         bundles,
         folder / "profile.log",
-        {"GROUNDSWELL_DATABASE_URL": f"sqlite+aiosqlite:///{folder / 'groundswell.db'}"},
+        {
+            "GROUNDSWELL_DATABASE_URL": f"sqlite+aiosqlite:///{folder / 'groundswell.db'}",
+            **(profile_environment or {}),
+        },
     )
     session = service_process(
         "groundswell.session_service",

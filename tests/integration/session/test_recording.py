@@ -2,16 +2,19 @@
 
 import random
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import numpy as np
 
+from groundswell.client import event, item
 from groundswell.common.v1.event_pb2 import (
     EVENT_STATUS_ACCEPTED,
     EVENT_STATUS_DUPLICATE,
     EVENT_STATUS_REJECTED,
 )
-from tests.integration.session.conftest import Deployment
-from tests.integration.session.support import at, item_nos, vector
+from tests.integration.session.conftest import Deployment, make_deployment
+from tests.integration.session.support import NOON, at, item_nos, vector
 
 WINDOW_LENGTH = 8
 
@@ -164,3 +167,36 @@ def test_one_bad_event_does_not_fail_its_neighbours(suite: Deployment) -> None:
     assert [r.reason for r in results] == ["", "ITEM_NOT_FOUND", "USER_ID_INVALID", ""]
     assert stored_ids(suite, "nora") == ["0-1", "3-2"]
     assert item_nos(suite.client.encode_session("nora")) == numbers(suite, [1, 2])
+
+
+def test_events_of_a_device_with_a_wrong_clock_do_not_freeze_the_window(suite: Deployment) -> None:
+    future = timedelta(days=365 * 74)
+    wrong = [event("fred", "item-5", time=NOON + future, event_id=f"2100 {n}") for n in range(51)]
+    results = suite.client.record_events(wrong)
+    assert {(r.status, r.reason) for r in results} == {(EVENT_STATUS_REJECTED, "TIME_IN_FUTURE")}
+    assert {r.reason for r in suite.client.append_events(wrong)} == {"TIME_IN_FUTURE"}
+    (imported,) = suite.client.import_events(wrong)
+    assert {r.result.reason for r in imported.rejected} == {"TIME_IN_FUTURE"}
+    tomorrow = datetime.now(UTC) + timedelta(hours=23)
+    right = [at("fred", 0, row=3), event("fred", "item-4", time=tomorrow, event_id="zone")]
+    assert {r.status for r in suite.client.record_events(right)} == {EVENT_STATUS_ACCEPTED}
+    assert item_nos(suite.client.encode_session("fred")) == numbers(suite, [3, 4])
+
+
+def test_a_window_leaves_out_what_was_stored_of_the_far_future_before_there_was_a_bound(
+    tmp_path: Path, bundles: Path
+) -> None:
+    no_bound = {"GROUNDSWELL_MAX_EVENT_FUTURE_S": str(86_400 * 365 * 80)}
+    suite = make_deployment(tmp_path, bundles, no_bound)
+    with suite.client, suite.profile, suite.session:
+        suite.profile.wait_serving(suite.targets.profile)
+        suite.session.wait_serving(suite.targets.session)
+        suite.client.upsert_items([item(f"item-{n}", f"Item {n}") for n in range(6)])
+        future = timedelta(days=365 * 74)
+        wrong = [event("fred", "item-5", time=NOON + future, event_id=f"{n}") for n in range(51)]
+        suite.client.append_events([*wrong, at("fred", 0, row=3)])
+        answer = suite.client.encode_session("fred")
+        assert item_nos(answer) == numbers(suite, [3])
+        suite.client.record_events([at("fred", 1, row=4)])
+        assert item_nos(suite.client.encode_session("fred")) == numbers(suite, [3, 4])
+        assert len(stored_ids(suite, "fred")) == 53

@@ -13,6 +13,7 @@ from groundswell.profile_service.store.events import EventContent, KnownEvent
 from groundswell.serving.errors import InvalidArgument
 from groundswell.serving.validation import (
     check_page_size,
+    check_time,
     check_user_id,
     event_problem,
     to_timestamp,
@@ -54,6 +55,11 @@ class EventServicer(EventServiceServicer):
         limit = check_page_size(request, DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE)
         place = decode_token(request.page_token, (int, int, str))
         before = None if place is None else (int(place[0]), int(place[1]), str(place[2]))
+        if request.HasField("before"):
+            check_time(request.before, "before")
+            # No event comes before this place at that time.
+            end = (to_us(request.before), -1, "")
+            before = end if before is None else min(before, end)
         page = await self._log.list(request.user_id, before, limit + 1)
         shown = page.events[:limit]
         token = ""

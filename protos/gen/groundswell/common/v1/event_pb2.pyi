@@ -158,7 +158,10 @@ class Event(_message.Message):
     @_builtins.property
     def time(self) -> _timestamp_pb2.Timestamp:
         """When it happened, not when it was sent: the same in every retry. Required, from 1900 to 2200
-        (TIME_INVALID).
+        (TIME_INVALID). One that is written may lie at most a day in the future, or what the
+        setting `max_event_future_s` of the profile service says (TIME_IN_FUTURE): the event of a
+        device with a wrong clock would stay the newest one. Inline events are not stored, and may
+        lie anywhere.
         """
 
     def __init__(

@@ -69,7 +69,7 @@ class EventServiceServicer:
     def ListEvents(self, request, context):
         """Lists one user's events, newest first, in the one order (time, ordinal, event_id).
         Statuses: OK (an unknown user has none); INVALID_ARGUMENT (USER_ID_INVALID,
-        PAGE_SIZE_INVALID, PAGE_TOKEN_INVALID); UNAVAILABLE. Safe to retry.
+        PAGE_SIZE_INVALID, PAGE_TOKEN_INVALID, TIME_INVALID); UNAVAILABLE. Safe to retry.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

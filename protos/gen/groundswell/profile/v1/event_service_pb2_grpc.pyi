@@ -42,7 +42,7 @@ class EventServiceStub:
     ListEvents: _grpc.UnaryUnaryMultiCallable[_event_service_pb2.ListEventsRequest, _event_service_pb2.ListEventsResponse]
     """Lists one user's events, newest first, in the one order (time, ordinal, event_id).
     Statuses: OK (an unknown user has none); INVALID_ARGUMENT (USER_ID_INVALID,
-    PAGE_SIZE_INVALID, PAGE_TOKEN_INVALID); UNAVAILABLE. Safe to retry.
+    PAGE_SIZE_INVALID, PAGE_TOKEN_INVALID, TIME_INVALID); UNAVAILABLE. Safe to retry.
     """
     ImportEvents: _grpc.StreamStreamMultiCallable[_event_service_pb2.ImportEventsRequest, _event_service_pb2.ImportEventsResponse]
     """Stores a whole log. The client streams batches; the answer to each tells what became of it
@@ -65,7 +65,7 @@ class EventServiceAsyncStub(EventServiceStub):
     ListEvents: _aio.UnaryUnaryMultiCallable[_event_service_pb2.ListEventsRequest, _event_service_pb2.ListEventsResponse]  # type: ignore[assignment]
     """Lists one user's events, newest first, in the one order (time, ordinal, event_id).
     Statuses: OK (an unknown user has none); INVALID_ARGUMENT (USER_ID_INVALID,
-    PAGE_SIZE_INVALID, PAGE_TOKEN_INVALID); UNAVAILABLE. Safe to retry.
+    PAGE_SIZE_INVALID, PAGE_TOKEN_INVALID, TIME_INVALID); UNAVAILABLE. Safe to retry.
     """
     ImportEvents: _aio.StreamStreamMultiCallable[_event_service_pb2.ImportEventsRequest, _event_service_pb2.ImportEventsResponse]  # type: ignore[assignment]
     """Stores a whole log. The client streams batches; the answer to each tells what became of it
@@ -97,7 +97,7 @@ class EventServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_event_service_pb2.ListEventsResponse, _abc.Awaitable[_event_service_pb2.ListEventsResponse]]:
         """Lists one user's events, newest first, in the one order (time, ordinal, event_id).
         Statuses: OK (an unknown user has none); INVALID_ARGUMENT (USER_ID_INVALID,
-        PAGE_SIZE_INVALID, PAGE_TOKEN_INVALID); UNAVAILABLE. Safe to retry.
+        PAGE_SIZE_INVALID, PAGE_TOKEN_INVALID, TIME_INVALID); UNAVAILABLE. Safe to retry.
         """
 
     @_abc_1.abstractmethod
