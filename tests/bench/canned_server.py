@@ -18,6 +18,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from groundswell.serving.server import server_options
 
 _MAX_CONNECTION_AGE_S = 600.0
+_MAX_PENDING_RPCS = 1_000
 
 Answers = Mapping[str, Message | Sequence[Message]]
 """By method, such as "/package.Service/Method": the answer, or those of a stream that then stays
@@ -67,7 +68,7 @@ def _stream(answers: list[bytes]) -> Any:
 
 
 async def _main(port: int, path: Path) -> None:
-    server = grpc.aio.server(options=server_options(_MAX_CONNECTION_AGE_S))
+    server = grpc.aio.server(options=server_options(_MAX_CONNECTION_AGE_S, _MAX_PENDING_RPCS))
     server.add_generic_rpc_handlers((_Canned(path),))
     healthy = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(healthy, server)

@@ -21,6 +21,7 @@ from groundswell.session.v1.session_service_pb2_grpc import SessionServiceStub
 
 _TIMEOUT_S = 0.5
 _MAX_CONNECTION_AGE_S = 600.0
+_MAX_PENDING_RPCS = 1_000
 
 
 async def _main(port: int, profile: str, session: str, answer: bytes) -> None:
@@ -38,7 +39,7 @@ async def _main(port: int, profile: str, session: str, answer: bytes) -> None:
     method: grpc.RpcMethodHandler[RecommendRequest, bytes] = grpc.unary_unary_rpc_method_handler(
         recommend, RecommendRequest.FromString
     )
-    server = grpc.aio.server(options=server_options(_MAX_CONNECTION_AGE_S))
+    server = grpc.aio.server(options=server_options(_MAX_CONNECTION_AGE_S, _MAX_PENDING_RPCS))
     server.add_registered_method_handlers(
         "groundswell.ranker.v1.RankerService", {"Recommend": method}
     )

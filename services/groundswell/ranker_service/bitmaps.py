@@ -1,24 +1,30 @@
 """Which items pass a filter: evaluated beside the event loop, kept, and kept up with changes."""
 
 import asyncio
-from collections import OrderedDict
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import polars as pl
 from numpy.typing import NDArray
 
 from groundswell.ranker_service.catalogue import ITEM_NO, Catalogue, Segment
-from groundswell.ranker_service.filters import DTYPES, Filter, parse_filter
-from groundswell.serving.errors import ResourceExhausted
+from groundswell.ranker_service.filters import Filter, parse_filter, passing_rows
+from groundswell.serving.batching import MicroBatcher
+from groundswell.serving.bounded import BoundedCache
+from groundswell.serving.errors import ServiceError
 from groundswell.serving.telemetry import count
 
-RETRY_AFTER_S = 0.1
+# What a held filter takes besides its text and its bitmap: the expression of up to 64 nodes, its
+# literals, the objects around them. Measured as up to 12 kB.
+_FILTER_BYTES = 12_000
+_BYTES_PER_CHARACTER = 8
+"""A filter's text is held as the key and as literals of the expression."""
 
 
 @dataclass(frozen=True)
-class _Bitmap:
+class Bitmap:
+    """A filter, evaluated."""
+
     filter: Filter
     version: int
     """The catalogue's version that it covers."""
@@ -29,18 +35,23 @@ class _Bitmap:
 class FilterBitmaps:
     """The bitmaps of the filters that were used last, over one catalogue.
 
-    A filter that was used before is evaluated only over the rows that changed since. At most
-    `max_bytes` of bitmaps are kept, and at most `max_queue` evaluations wait.
+    A filter that was used before is evaluated only over the rows that changed since. A filter is
+    evaluated once for a version of the catalogue, however many wait for it. At most `max_bytes` and
+    `max_filters` are kept. At most `max_queue` evaluations wait for single calls, and as many for
+    batches; single calls go first.
     """
 
-    def __init__(self, catalogue: Catalogue, *, max_bytes: int, max_queue: int) -> None:
+    def __init__(
+        self, catalogue: Catalogue, *, max_bytes: int, max_filters: int, max_queue: int
+    ) -> None:
         self._catalogue = catalogue
-        self._max_bytes = max_bytes
-        self._max_queue = max_queue
-        self._num_waiting = 0
-        self._num_bytes = 0
-        self._bitmaps: OrderedDict[str, _Bitmap] = OrderedDict()
-        self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="filter")
+        self._held: BoundedCache[str, Bitmap] = BoundedCache(
+            max_bytes=max_bytes, max_entries=max_filters, size=_num_bytes
+        )
+        self._evaluating: MicroBatcher[str, Bitmap | ServiceError] = MicroBatcher(
+            self._evaluate, max_batch=1, max_queue=max_queue
+        )
+        self._running: dict[str, asyncio.Task[Bitmap | ServiceError]] = {}
 
     async def allowed(self, text: str) -> NDArray[np.bool_] | None:
         """Return True by item number where an item passes the filter; None for an empty one.
@@ -49,64 +60,93 @@ class FilterBitmaps:
         """
         if not text:
             return None
-        held = self._bitmaps.get(text)
-        if held is not None and held.version == self._catalogue.version:
-            count("filter_bitmaps", source="held")
-            self._bitmaps.move_to_end(text)
-            return held.allowed
-        if self._num_waiting >= self._max_queue:
-            message = "too many filters wait to be evaluated"
-            raise ResourceExhausted("OVERLOADED", message, retry_after_s=RETRY_AFTER_S)
-        self._num_waiting += 1
-        try:
-            loop = asyncio.get_running_loop()
-            bitmap = await loop.run_in_executor(self._executor, self._evaluate, text, held)
-        finally:
-            self._num_waiting -= 1
-        self._keep(text, bitmap)
-        return bitmap.allowed
+        since = self._catalogue.version
+        held = self._current(text)
+        while held is None:
+            found = await self._joined(text)
+            if isinstance(found, ServiceError):
+                raise found
+            # One that began before this call may not cover what changed until now.
+            held = found if found.version >= since else None
+        return held.allowed
+
+    async def allowed_by_all(
+        self, texts: Sequence[str]
+    ) -> list[NDArray[np.bool_] | ServiceError | None]:
+        """As `allowed` for the filters of a batch; the error of a wrong filter takes its place.
+
+        The batch is admitted as one: raises ResourceExhausted (OVERLOADED) for all of it.
+        """
+        found: dict[str, Bitmap | ServiceError] = {}
+        missing = []
+        for text in dict.fromkeys(text for text in texts if text):
+            held = self._current(text)
+            if held is None:
+                missing.append(text)
+            else:
+                found[text] = held
+        if missing:
+            evaluated = await self._evaluating.submit_all(missing)
+            found.update(zip(missing, evaluated, strict=True))
+        return [_bitmap(found.get(text)) for text in texts]
 
     async def close(self) -> None:
         """Free the thread."""
-        await asyncio.to_thread(self._executor.shutdown)
+        await self._evaluating.close()
 
-    def _evaluate(self, text: str, held: _Bitmap | None) -> _Bitmap:
+    def _current(self, text: str) -> Bitmap | None:
+        held = self._held.get(text)
+        if held is None or held.version != self._catalogue.version:
+            return None
+        count("filter_bitmaps", source="held")
+        return held
+
+    async def _joined(self, text: str) -> Bitmap | ServiceError:
+        """Evaluate a filter, or wait for the single call that does."""
+        task = self._running.get(text)
+        if task is None:
+            task = asyncio.create_task(self._evaluating.submit(text))
+            self._running[text] = task
+            task.add_done_callback(lambda _: self._running.pop(text))
+        # Shielded: others may wait for it when this caller is gone.
+        return await asyncio.shield(task)
+
+    def _evaluate(self, texts: list[str]) -> list[Bitmap | ServiceError]:
+        return [self._one(text) for text in texts]
+
+    def _one(self, text: str) -> Bitmap | ServiceError:
         # In this order: rows that come in between are then evaluated again, not missed.
         version, segments = self._catalogue.version, self._catalogue.segments
+        held = self._held.get(text)
+        if held is not None and held.version == version:
+            return held  # Another lane's call for the same filter was evaluated first.
         count("filter_bitmaps", source="evaluated" if held is None else "brought_up")
-        if held is None:
-            parsed = parse_filter(text, self._catalogue.kinds)
-            held = _Bitmap(parsed, 0, np.zeros(0, dtype=bool))
-        newer = [segment for segment in segments if segment.version > held.version]
-        return _Bitmap(held.filter, version, _updated(held, newer))
-
-    def _keep(self, text: str, bitmap: _Bitmap) -> None:
-        before = self._bitmaps.pop(text, None)
-        self._num_bytes += bitmap.allowed.nbytes - (before.allowed.nbytes if before else 0)
-        self._bitmaps[text] = bitmap
-        while self._num_bytes > self._max_bytes and len(self._bitmaps) > 1:
-            _, dropped = self._bitmaps.popitem(last=False)
-            self._num_bytes -= dropped.allowed.nbytes
+        try:
+            if held is None:
+                parsed = parse_filter(text, self._catalogue.kinds)
+                held = Bitmap(parsed, 0, np.zeros(0, dtype=bool))
+            newer = [segment for segment in segments if segment.version > held.version]
+            bitmap = Bitmap(held.filter, version, _updated(held, newer))
+        except ServiceError as error:
+            return error
+        self._held.put(text, bitmap)
+        return bitmap
 
 
-def _updated(held: _Bitmap, newer: list[Segment]) -> NDArray[np.bool_]:
+def _bitmap(found: Bitmap | ServiceError | None) -> NDArray[np.bool_] | ServiceError | None:
+    return found.allowed if isinstance(found, Bitmap) else found
+
+
+def _num_bytes(text: str, bitmap: Bitmap) -> int:
+    return _FILTER_BYTES + _BYTES_PER_CHARACTER * len(text) + bitmap.allowed.nbytes
+
+
+def _updated(held: Bitmap, newer: list[Segment]) -> NDArray[np.bool_]:
     """Return a bitmap that covers newer segments too; searches may still read the old one."""
     numbers = [segment.frame[ITEM_NO].to_numpy() for segment in newer]
     size = max([len(held.allowed), *(int(some.max()) + 1 for some in numbers)])
     allowed = np.zeros(size, dtype=bool)
     allowed[: len(held.allowed)] = held.allowed
     for segment, item_nos in zip(newer, numbers, strict=True):
-        allowed[item_nos] = _passing(segment.frame, held.filter)
+        allowed[item_nos] = passing_rows(segment.frame, held.filter)
     return allowed
-
-
-def _passing(frame: pl.DataFrame, parsed: Filter) -> NDArray[np.bool_]:
-    # An attribute that none of these rows has is null in all of them.
-    frame = frame.with_columns(
-        pl.lit(None, dtype=DTYPES[kind]).alias(name)
-        for name, kind in parsed.kinds.items()
-        if name not in frame.columns
-    )
-    passing = frame.select(parsed.expression.fill_null(False).alias("passing"))["passing"]
-    result: NDArray[np.bool_] = passing.to_numpy()
-    return result

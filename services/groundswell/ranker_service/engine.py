@@ -80,6 +80,7 @@ class Engine:
         self.filters = FilterBitmaps(
             self.catalogue,
             max_bytes=settings.max_filter_bytes,
+            max_filters=settings.max_filters,
             max_queue=settings.max_filter_queue,
         )
         self._interests = bundle.interest_head(settings.threads)
@@ -116,10 +117,13 @@ class Engine:
         return num_refused
 
     async def rank(self, readings: Sequence[Reading]) -> list[Outcome]:
-        """Rank for each user. Raises ResourceExhausted (OVERLOADED)."""
+        """Rank for each user; several are admitted as one, and give way to single ones.
+
+        Raises ResourceExhausted (OVERLOADED).
+        """
         if len(readings) == 1:
             return [await self._ranking.submit(readings[0])]
-        return await asyncio.gather(*(self._ranking.submit(one) for one in readings))
+        return await self._ranking.submit_all(readings)
 
     async def similar(self, item_no: int, k: int, filter_text: str) -> Hits:
         """Return the items nearest to one.

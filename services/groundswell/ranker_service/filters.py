@@ -8,7 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 
+import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 from sqlglot import Dialect, exp
 from sqlglot.errors import ParseError, TokenError
 
@@ -61,9 +63,32 @@ def parse_filter(text: str, kinds: Mapping[str, Kind]) -> Filter:
     compiler = _Compiler(kinds)
     try:
         expression = compiler.condition(_parse(text))
+    except InvalidArgument:
+        raise
     except RecursionError as error:
         raise _invalid("is nested too deeply") from error
+    except Exception as error:  # sqlglot fails on some texts with any exception
+        raise _invalid("cannot be read") from error
     return Filter(expression, compiler.read)
+
+
+def passing_rows(frame: pl.DataFrame, parsed: Filter) -> NDArray[np.bool_]:
+    """Return [n] True where a row of a frame passes; null does not pass.
+
+    Raises InvalidArgument (FILTER_INVALID) when polars cannot evaluate the filter.
+    """
+    # An attribute that none of these rows has is null in all of them.
+    frame = frame.with_columns(
+        pl.lit(None, dtype=DTYPES[kind]).alias(name)
+        for name, kind in parsed.kinds.items()
+        if name not in frame.columns
+    )
+    try:
+        passing = frame.select(parsed.expression.fill_null(False).alias("passing"))["passing"]
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
+        raise _invalid("cannot be evaluated on the catalogue") from error
+    result: NDArray[np.bool_] = passing.to_numpy()
+    return result
 
 
 def _parse(text: str) -> exp.Expr:
@@ -234,7 +259,10 @@ def _literal(node: exp.Expr, kind: Kind, where: exp.Expr) -> str | float | bool:
     elif isinstance(node, exp.Literal) and node.is_string and kind is Kind.TEXT and not negative:
         value = str(node.this)
     elif isinstance(node, exp.Literal) and not node.is_string and kind is Kind.NUMBER:
-        value = -float(node.this) if negative else float(node.this)
+        try:
+            value = -float(node.this) if negative else float(node.this)
+        except ValueError as error:
+            raise _invalid(f"has {_sql(node)}, which is no number") from error
         if not math.isfinite(value):
             raise _invalid(f"has {_sql(node)}, which is too large a number")
     if value is None:

@@ -13,10 +13,14 @@ from groundswell.ranker_service.seen import SeenCache
 from groundswell.ranker_service.servicer import RankerServicer
 from groundswell.ranker_service.settings import RankerSettings
 from groundswell.ranker_service.upstreams import Upstreams
+from groundswell.serving.admission import DeadlineAdmission
 from groundswell.serving.channels import open_channel
 from groundswell.serving.model_servicer import ModelServicer
+from groundswell.serving.overload import Admissions
 from groundswell.serving.pseudonym import Pseudonymizer
 from groundswell.serving.server import serve
+
+_SERVICE = "groundswell.ranker.v1.RankerService"
 
 
 async def main(settings: RankerSettings) -> None:
@@ -24,7 +28,7 @@ async def main(settings: RankerSettings) -> None:
     profile = open_channel(settings.profile_address, http_proxy=settings.http_proxy)
     session = open_channel(settings.session_address, http_proxy=settings.http_proxy)
     seen = SeenCache(settings.seen_mask, settings.max_seen_items)
-    upstreams = Upstreams(profile, session, seen, max_calls=settings.max_upstream_calls)
+    upstreams = Upstreams(profile, session, seen, max_bulk_users=settings.max_bulk_users)
     bundles = LoadedBundles(profile, upstreams, settings)
     store = BundleStore(settings.bundles)
     follower = BundleFollower(store, settings.bundle_poll_s, bundles.take, first=bundles.first)
@@ -37,7 +41,7 @@ async def main(settings: RankerSettings) -> None:
         model_service_pb2_grpc.add_ModelServiceServicer_to_server(
             ModelServicer(bundles.served, bundles.loaded_ids), server
         )
-        return "groundswell.ranker.v1.RankerService", "groundswell.common.v1.ModelService"
+        return _SERVICE, "groundswell.common.v1.ModelService"
 
     async def close() -> None:
         await follower.close()
@@ -45,4 +49,16 @@ async def main(settings: RankerSettings) -> None:
         await profile.close()
         await session.close()
 
-    await serve(settings, register, ready=follower.start, close=close)
+    await serve(
+        settings, register, ready=follower.start, close=close, admissions=_admissions(settings)
+    )
+
+
+def _admissions(settings: RankerSettings) -> Admissions:
+    """Refuse a call when too little of the time for its two views would be left."""
+    admission = DeadlineAdmission(
+        default_s=settings.recommend_timeout_s,
+        share=settings.upstream_share,
+        longest_s=settings.upstream_timeout_s,
+    )
+    return {f"/{_SERVICE}/{method}": admission for method in ("Recommend", "GetInterests")}

@@ -157,13 +157,15 @@ class Recommender:
 
 
 async def _filtered(engine: Engine, asks: Sequence[Ask]) -> list[NDArray[np.bool_] | None]:
-    async def one(ask: Ask) -> NDArray[np.bool_] | None:
-        try:
-            return await engine.filters.allowed(ask.filter)
-        except ServiceError as error:
-            raise located(error, ask.subject.where) from error
-
-    return await asyncio.gather(*(one(ask) for ask in asks))
+    if len(asks) == 1:
+        return [await engine.filters.allowed(asks[0].filter)]
+    found = await engine.filters.allowed_by_all([ask.filter for ask in asks])
+    allowed = []
+    for ask, one in zip(asks, found, strict=True):
+        if isinstance(one, ServiceError):
+            raise located(one, ask.subject.where)
+        allowed.append(one)
+    return allowed
 
 
 def _degradations(ask: Ask, views: Views, *, has_neighbours: bool) -> list[Degradation.ValueType]:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import grpc
 
@@ -30,6 +30,8 @@ from groundswell.serving.deadlines import call_timeout, time_left_s
 from groundswell.serving.errors import FailedPrecondition, NotFound
 from groundswell.serving.validation import check_item_id, check_page_size
 
+Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
+
 
 class RankerServicer(RankerServiceServicer):
     """Serves RankerService. Its contract is in ranker_service.proto."""
@@ -53,8 +55,7 @@ class RankerServicer(RankerServiceServicer):
     ) -> RecommendResponse:
         """Recommend to one user or visitor."""
         ask = self._reader.recommend(request)
-        [answer] = await self._answer([ask], context, self._settings.recommend_timeout_s)
-        [response] = recommend_responses([answer])
+        [response] = recommend_responses([await self._answer_one(ask, context)])
         return response
 
     async def BatchRecommend(
@@ -64,7 +65,8 @@ class RankerServicer(RankerServiceServicer):
     ) -> BatchRecommendResponse:
         """Recommend to many users or visitors."""
         asks = self._reader.batch(request)
-        answers = await self._answer(asks, context, self._settings.batch_timeout_s)
+        timeout_s = time_left_s(context, self._settings.batch_timeout_s)
+        answers = await self._answer(asks, timeout_s, self._settings.upstream_share * timeout_s)
         return BatchRecommendResponse(responses=recommend_responses(answers))
 
     async def GetInterests(
@@ -76,8 +78,7 @@ class RankerServicer(RankerServiceServicer):
         ask = self._reader.interests(request)
         if not self._bundles.current().manifest.categories:
             raise FailedPrecondition("NO_CATEGORIES", "the catalogue that trained has none")
-        [answer] = await self._answer([ask], context, self._settings.recommend_timeout_s)
-        return interests_response(answer)
+        return interests_response(await self._answer_one(ask, context))
 
     async def SimilarItems(
         self,
@@ -97,15 +98,15 @@ class RankerServicer(RankerServiceServicer):
             hits = await engine.similar(item_no, k, request.filter)
         return similar_response(engine, hits)
 
-    async def _answer(
-        self,
-        asks: Sequence[Ask],
-        context: "grpc.aio.ServicerContext[Any, Any]",
-        default_timeout_s: float,
-    ) -> list[Answer]:
-        """Answer within the caller's deadline, of which the services get their share."""
+    async def _answer_one(self, ask: Ask, context: Context) -> Answer:
+        settings = self._settings
+        timeout_s = time_left_s(context, settings.recommend_timeout_s)
+        gather_s = min(settings.upstream_timeout_s, settings.upstream_share * timeout_s)
+        [answer] = await self._answer([ask], timeout_s, gather_s)
+        return answer
+
+    async def _answer(self, asks: Sequence[Ask], timeout_s: float, gather_s: float) -> list[Answer]:
+        """Answer within a time, of which the services get their share."""
         engines = self._bundles.engines()
-        timeout_s = time_left_s(context, default_timeout_s)
-        gather_s = min(self._settings.upstream_timeout_s, self._settings.upstream_share * timeout_s)
         async with asyncio.timeout(timeout_s):
             return await self._recommender.answer(engines, asks, gather_s)

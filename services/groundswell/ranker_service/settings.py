@@ -15,6 +15,10 @@ class RankerSettings(ServingSettings):
     """What the ranker service reads from `GROUNDSWELL_*`."""
 
     port: Annotated[int, Field(ge=0, le=65535)] = 50053
+    max_pending_rpcs: Annotated[int, Field(ge=1)] = 64
+    """Calls of one method that gRPC holds until the process accepts them: about as many as it takes
+    up in a tenth of a second. Of more, gRPC ends some at once with CANCELLED, and of twice as many
+    all; callers had better come back later."""
     profile_address: str = "127.0.0.1:50051"
     """Where the profile service listens, as a gRPC target."""
     session_address: str = "127.0.0.1:50052"
@@ -27,7 +31,8 @@ class RankerSettings(ServingSettings):
     batch_timeout_s: Seconds = 10.0
     """The same for BatchRecommend."""
     upstream_timeout_s: Seconds = 0.5
-    """How long the profile and the session service are waited for at most."""
+    """How long the profile and the session service are waited for at most. BatchRecommend waits for
+    them for `upstream_share` of its own time instead."""
     upstream_share: Annotated[float, Field(gt=0, lt=1)] = 0.7
     """The share of a call's time that they are waited for at most; the rest is for ranking."""
     seen_actions: Annotated[tuple[str, ...], NoDecode] = tuple(a for a in ACTIONS if a != "view")
@@ -36,15 +41,21 @@ class RankerSettings(ServingSettings):
     """How many numbers of items, of 8 bytes, are kept of what users did, over all users: two for an
     item that counts as seen and speaks for others, else one."""
     max_filter_bytes: Annotated[int, Field(ge=0)] = 64 * 1024 * 1024
-    """The memory that the bitmaps of filters may take; one has a byte per item."""
-    max_filter_queue: Annotated[int, Field(ge=1)] = 64
-    """How many filters may wait to be evaluated before calls are refused."""
+    """The bytes that the filters that are kept may take, per loaded bundle: 12 KB a filter, and a
+    byte per item."""
+    max_filters: Annotated[int, Field(ge=1)] = 2_000
+    """How many filters are kept per loaded bundle."""
+    max_filter_queue: Annotated[int, Field(ge=256)] = 1024
+    """How many filters may wait to be evaluated before calls are refused: of single calls, and as
+    many again of BatchRecommend. 256, so that an idle ranker takes any batch."""
     max_batch: Annotated[int, Field(ge=1, le=1024)] = 32
     """How many users are ranked in one run at most."""
     max_queue: Annotated[int, Field(ge=256)] = 1024
-    """How many users may wait to be ranked before calls are refused."""
-    max_upstream_calls: Annotated[int, Field(ge=1)] = 64
-    """How many calls to one upstream a BatchRecommend makes at once."""
+    """How many users may wait to be ranked before calls are refused: of single calls, and as many
+    again of BatchRecommend."""
+    max_bulk_users: Annotated[int, Field(ge=1)] = 64
+    """How many users' views all BatchRecommend calls together ask one upstream for at once. More
+    would let single calls wait behind them."""
     start_wait_s: Annotated[float, Field(ge=0)] = 10.0
     """How long the first bundle waits for the encoders to hold it, before it is served alone."""
 

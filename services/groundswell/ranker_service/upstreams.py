@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from typing import TYPE_CHECKING, TypeVar
 
 import grpc
@@ -37,6 +38,9 @@ _log = structlog.get_logger(__name__)
 _CALLERS_FAULT = (grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.NOT_FOUND)
 
 T = TypeVar("T")
+
+_BULK_PROFILES = 32
+"""How many users' profiles one call asks for at most."""
 
 
 def located(error: ServiceError, where: str) -> ServiceError:
@@ -107,19 +111,23 @@ class Upstreams:
         session: grpc.aio.Channel,
         seen: SeenCache,
         *,
-        max_calls: int,
+        max_bulk_users: int,
     ) -> None:
         self._profiles = ProfileServiceStub(profile)
         self._sessions = SessionServiceStub(session)
         self._models = {"profile": ModelServiceStub(profile), "session": ModelServiceStub(session)}
         self._seen = seen
-        self._max_calls = max_calls
+        # Over all calls of the process: many users at once must not be before single ones.
+        self._bulk_size = min(_BULK_PROFILES, max_bulk_users)
+        self._bulk_profiles = asyncio.Semaphore(max_bulk_users // self._bulk_size)
+        self._bulk_sessions = asyncio.Semaphore(max_bulk_users)
 
     async def gather(
         self, subjects: Sequence[Subject], space: BundleSpace, timeout_s: float
     ) -> list[Views]:
         """Return the views of each subject, in their order.
 
+        Of several, at most `max_bulk_users` are asked for at once, over all calls of the process.
         Raises InvalidArgument or NotFound for what is wrong with a visitor's events, and
         BundleNotHeldError when a service lacks a bundle that has a substitute.
         """
@@ -139,8 +147,24 @@ class Upstreams:
         self, subjects: Sequence[Subject], space: BundleSpace, deadline: float
     ) -> list[ProfileView | None]:
         users = [subject for subject in subjects if subject.inline_events is None]
-        if not users:
-            return [None] * len(subjects)
+        permits = self._bulk_profiles if len(subjects) > 1 else None
+        size = self._bulk_size
+        parts = await asyncio.gather(
+            *(
+                self._profile_views(users[start : start + size], space, deadline, permits)
+                for start in range(0, len(users), size)
+            )
+        )
+        views = chain.from_iterable(parts)
+        return [next(views) if one.inline_events is None else None for one in subjects]
+
+    async def _profile_views(
+        self,
+        users: Sequence[Subject],
+        space: BundleSpace,
+        deadline: float,
+        permits: asyncio.Semaphore | None,
+    ) -> Sequence[ProfileView | None]:
         named = [self._seen.get(user.user_key) for user in users]
         requests = [
             GetProfileRequest(
@@ -150,35 +174,29 @@ class Upstreams:
             )
             for user, held in zip(users, named, strict=True)
         ]
-        profiles = await _answered(
-            "profile", of_any_replica(self._ask_profiles(requests), space), deadline
-        )
+        ask = of_any_replica(partial(ask_profiles, self._profiles, requests), space)
+        profiles = await _answered("profile", ask, deadline, permits=permits)
         if profiles is None:
-            return [None] * len(subjects)
-        views = iter(
+            return [None] * len(users)
+        return [
             self._profile_view(profile, user, held, space)
             for profile, user, held in zip(profiles, users, named, strict=True)
-        )
-        return [next(views) if one.inline_events is None else None for one in subjects]
-
-    def _ask_profiles(
-        self, requests: list[GetProfileRequest]
-    ) -> Callable[[float], Awaitable[Sequence[Profile]]]:
-        return partial(ask_profiles, self._profiles, requests)
+        ]
 
     async def _gather_sessions(
         self, subjects: Sequence[Subject], space: BundleSpace, deadline: float
     ) -> list[SessionView | None]:
-        calls = asyncio.Semaphore(self._max_calls)
-
-        async def one(subject: Subject) -> SessionView | None:
-            async with calls:
-                return await self._session_view(subject, space, deadline)
-
-        return await asyncio.gather(*(one(subject) for subject in subjects))
+        permits = self._bulk_sessions if len(subjects) > 1 else None
+        return await asyncio.gather(
+            *(self._session_view(subject, space, deadline, permits) for subject in subjects)
+        )
 
     async def _session_view(
-        self, subject: Subject, space: BundleSpace, deadline: float
+        self,
+        subject: Subject,
+        space: BundleSpace,
+        deadline: float,
+        permits: asyncio.Semaphore | None,
     ) -> SessionView | None:
         inline = subject.inline_events
         request = EncodeSessionRequest(bundle_id=space.bundle_id)
@@ -192,7 +210,8 @@ class Upstreams:
 
         faults = () if inline is None else _CALLERS_FAULT
         try:
-            answer = await _answered("session", of_any_replica(ask, space), deadline, faults)
+            any_replica = of_any_replica(ask, space)
+            answer = await _answered("session", any_replica, deadline, faults, permits)
         except ServiceError as error:
             raise located(error, subject.where) from error
         if answer is None:
@@ -232,14 +251,21 @@ async def _answered(
     ask: Callable[[float], Awaitable[T]],
     deadline: float,
     faults: Sequence[grpc.StatusCode] = (),
+    permits: asyncio.Semaphore | None = None,
 ) -> T | None:
     """Return an upstream's answer, or None when it has none in time: the caller goes on without.
 
-    A status of `faults` is raised to the caller's own caller.
+    A status of `faults` is raised to the caller's own caller. One of `permits` is waited for first.
     """
-    timeout_s = deadline - asyncio.get_running_loop().time()
+    loop = asyncio.get_running_loop()
     try:
-        return await ask(max(timeout_s, 0.0))
+        if permits is None:
+            return await ask(max(deadline - loop.time(), 0.0))
+        async with asyncio.timeout_at(deadline), permits:
+            return await ask(max(deadline - loop.time(), 0.0))
+    except TimeoutError:
+        count("upstream_failures", upstream=upstream, code="DEADLINE_EXCEEDED")
+        return None
     except grpc.aio.AioRpcError as error:
         if error.code() in faults:
             raise from_rpc_error(error) or error from error

@@ -13,14 +13,19 @@ R = TypeVar("R")
 
 RETRY_AFTER_S = 0.1
 
+_BULK_TURN = 4
+"""While both lanes wait, every fourth place in the batches is a bulk item's."""
+
 
 class MicroBatcher(Generic[T, R]):
     """Collects items while a batch runs and runs them as the next one; it never waits for more.
 
     `run_batch` gets 1 to `max_batch` items and returns one result each, in order; it runs in this
     batcher's only thread. When it fails on several items, each is run alone, so that a bad one
-    fails alone. At most `max_queue` items wait; one more is refused at once. An item whose caller
-    is gone is dropped before a batch forms.
+    fails alone. An item whose caller is gone is dropped before a batch forms.
+
+    There are two lanes: single items, for which someone waits, go before bulk items, which come
+    many at once. At most `max_queue` items wait in each lane; one more is refused at once.
     """
 
     def __init__(
@@ -29,24 +34,29 @@ class MicroBatcher(Generic[T, R]):
         self._run_batch = run_batch
         self._max_batch = max_batch
         self._max_queue = max_queue
-        self._waiting: deque[tuple[T, asyncio.Future[R]]] = deque()
+        self._single: deque[tuple[T, asyncio.Future[R]]] = deque()
+        self._bulk: deque[tuple[T, asyncio.Future[R]]] = deque()
+        self._num_taken = 0
         self._pump: asyncio.Task[None] | None = None
         self._closed = False
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="batch")
 
     async def submit(self, item: T) -> R:
         """The result of one item. Raises ResourceExhausted (OVERLOADED) when too many wait."""
-        if self._closed:
-            raise Unavailable("CLOSING", "the process is shutting down")
-        if len(self._waiting) >= self._max_queue:
-            raise ResourceExhausted(
-                "OVERLOADED", "too many calls wait for a model", retry_after_s=RETRY_AFTER_S
-            )
-        future: asyncio.Future[R] = asyncio.get_running_loop().create_future()
-        self._waiting.append((item, future))
-        if self._pump is None or self._pump.done():
-            self._pump = asyncio.create_task(self._run_all())
-        return await future
+        return await self._enqueue(self._single, [item])[0]
+
+    async def submit_all(self, items: Sequence[T]) -> list[R]:
+        """The results of bulk items, in their order; of all of them, or of none.
+
+        Raises ResourceExhausted (OVERLOADED) when they do not fit into the queue: then none waits.
+        An idle batcher takes `max_queue` of them.
+        """
+        futures = self._enqueue(self._bulk, items)
+        try:
+            return await asyncio.gather(*futures)
+        finally:
+            for future in futures:
+                future.cancel()
 
     async def close(self) -> None:
         """Finish what was submitted, then free the thread."""
@@ -54,6 +64,22 @@ class MicroBatcher(Generic[T, R]):
         if self._pump is not None:
             await self._pump
         await asyncio.to_thread(self._executor.shutdown)
+
+    def _enqueue(
+        self, lane: deque[tuple[T, asyncio.Future[R]]], items: Sequence[T]
+    ) -> list[asyncio.Future[R]]:
+        if self._closed:
+            raise Unavailable("CLOSING", "the process is shutting down")
+        if len(lane) + len(items) > self._max_queue:
+            raise ResourceExhausted(
+                "OVERLOADED", "too many calls wait for a model", retry_after_s=RETRY_AFTER_S
+            )
+        loop = asyncio.get_running_loop()
+        futures: list[asyncio.Future[R]] = [loop.create_future() for _ in items]
+        lane.extend(zip(items, futures, strict=True))
+        if self._pump is None or self._pump.done():
+            self._pump = asyncio.create_task(self._run_all())
+        return futures
 
     async def _run_all(self) -> None:
         while batch := self._take():
@@ -67,11 +93,18 @@ class MicroBatcher(Generic[T, R]):
                     future.set_exception(alone)
 
     def _take(self) -> list[tuple[T, asyncio.Future[R]]]:
+        """Take the next batch; where single items wait, it has at most its turns of bulk ones."""
         batch: list[tuple[T, asyncio.Future[R]]] = []
-        while self._waiting and len(batch) < self._max_batch:
-            item, future = self._waiting.popleft()
+        has_single = bool(self._single)
+        while len(batch) < self._max_batch and (self._single or self._bulk):
+            turn = self._num_taken % _BULK_TURN == _BULK_TURN - 1
+            if has_single and batch and not self._single and not turn:
+                break  # Filling up with bulk items would make the single ones wait for them.
+            lane = self._bulk if self._bulk and (turn or not self._single) else self._single
+            item, future = lane.popleft()
             if not future.done():
                 batch.append((item, future))
+                self._num_taken += 1
         return batch
 
     async def _run(self, items: list[T], futures: list[asyncio.Future[R]]) -> Exception | None:

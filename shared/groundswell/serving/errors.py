@@ -19,6 +19,10 @@ Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 Trailers: TypeAlias = tuple[tuple[str, str | bytes], ...]
 
 
+_SHED_S = 0.5
+"""When to come back to a process that was too busy to accept a call."""
+
+
 class ServiceError(Exception):
     """A call that cannot be answered, for a reason that the caller may know.
 
@@ -167,6 +171,9 @@ def from_rpc_error(error: grpc.aio.AioRpcError) -> ServiceError | None:
     None when the status is not in the table: then the upstream failed, and so does the caller.
     A status without a reason (nobody was reached) gets UPSTREAM_ and the status as its reason.
     """
+    if error.code() is grpc.StatusCode.CANCELLED:
+        # gRPC's core ends calls so that the upstream's process is too busy to accept.
+        return ResourceExhausted("OVERLOADED", "the upstream is too busy", retry_after_s=_SHED_S)
     cls = _ERRORS.get(error.code())
     if cls is None:
         return None

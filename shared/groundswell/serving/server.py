@@ -22,6 +22,7 @@ from groundswell.serving.interceptors import (
     TelemetryInterceptor,
 )
 from groundswell.serving.limits import TRANSPORT_REQUEST_BYTES
+from groundswell.serving.overload import NO_ADMISSIONS, Admissions, OverloadInterceptor
 from groundswell.serving.redaction import printable
 from groundswell.serving.settings import ServingSettings
 from groundswell.serving.stream_limits import StreamAdmissionInterceptor
@@ -60,8 +61,9 @@ async def serve(
     ready: Callable[[], Awaitable[None]],
     close: Callable[[], Awaitable[None]],
     health: Health | None = None,
+    admissions: Admissions = NO_ADMISSIONS,
 ) -> None:
-    """Serve until SIGTERM or SIGINT.
+    """Serve until SIGTERM or SIGINT; `admissions` refuse calls that would wait too long.
 
     `register` adds the servicers and returns their full service names. Health says NOT_SERVING
     for each of them and for "" until `ready` has returned; who hands `health` in can say so of a
@@ -78,7 +80,7 @@ async def serve(
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
     try:
-        await _serve(settings, register, ready, health or Health(), stopping)
+        await _serve(settings, register, ready, health or Health(), stopping, admissions)
     finally:
         await close()
     _log.info("closed")
@@ -90,10 +92,11 @@ async def _serve(
     ready: Callable[[], Awaitable[None]],
     health: Health,
     stopping: asyncio.Event,
+    admissions: Admissions,
 ) -> None:
     drain = DrainInterceptor()
     unknown = UnknownMethodInterceptor()
-    server = _make_server(settings, unknown, drain)
+    server = _make_server(settings, unknown, drain, admissions)
     names = unknown.services = register(server)
     health_pb2_grpc.add_HealthServicer_to_server(health.servicer, server)
     await health.add(names)
@@ -134,7 +137,9 @@ async def _until_ready(ready: Callable[[], Awaitable[None]], stopping: asyncio.E
     return True
 
 
-def server_options(max_connection_age_s: float) -> tuple[tuple[str, int], ...]:
+def server_options(
+    max_connection_age_s: float, max_pending_rpcs: int
+) -> tuple[tuple[str, int], ...]:
     """The gRPC options of every server of the suite."""
     age_ms = int(max_connection_age_s * 1000)
     return (
@@ -142,6 +147,10 @@ def server_options(max_connection_age_s: float) -> tuple[tuple[str, int], ...]:
         ("grpc.max_send_message_length", -1),
         # Without this a second process would silently share the port.
         ("grpc.so_reuseport", 0),
+        # When the process is too busy to accept calls, gRPC itself ends those that are too many.
+        # Without this, hundreds would wait unseen until their time is over.
+        ("grpc.server.max_pending_requests", max_pending_rpcs),
+        ("grpc.server.max_pending_requests_hard_limit", 2 * max_pending_rpcs),
         # Clients connect anew from time to time, so that new replicas get calls. Streams that
         # are open then have as long again to end.
         ("grpc.max_connection_age_ms", age_ms),
@@ -156,10 +165,14 @@ def server_options(max_connection_age_s: float) -> tuple[tuple[str, int], ...]:
 
 
 def _make_server(
-    settings: ServingSettings, unknown: UnknownMethodInterceptor, drain: DrainInterceptor
+    settings: ServingSettings,
+    unknown: UnknownMethodInterceptor,
+    drain: DrainInterceptor,
+    admissions: Admissions,
 ) -> grpc.aio.Server:
     return grpc.aio.server(
         interceptors=(
+            OverloadInterceptor(admissions),
             unknown,
             TelemetryInterceptor(),
             ErrorInterceptor(),
@@ -168,7 +181,7 @@ def _make_server(
             AdmissionInterceptor(settings.max_concurrent_rpcs),
             DecodingInterceptor(),
         ),
-        options=server_options(settings.max_connection_age_s),
+        options=server_options(settings.max_connection_age_s, settings.max_pending_rpcs),
     )
 
 

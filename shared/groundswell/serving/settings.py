@@ -50,6 +50,12 @@ class ServingSettings(BaseSettings):
     most of them wait. Health and reflection have as many places of their own."""
     max_streams_per_peer: int = Field(default=256, ge=1)
     """The same of one host, so that one client cannot take the places of all."""
+    max_pending_rpcs: int = Field(
+        default=256,
+        ge=1,
+        description="calls of one method that gRPC holds until the process accepts them; of more, "
+        "gRPC ends some at once with CANCELLED, and of twice as many all",
+    )
     max_connection_age_s: float = Field(
         default=600.0, gt=0, description="then clients connect anew and find new replicas"
     )

@@ -129,3 +129,69 @@ async def test_closing_finishes_what_was_submitted_and_takes_no_more() -> None:
     gate.open.set()
     assert await asyncio.gather(*tasks) == [10, 20]
     await closing
+
+
+async def test_single_items_go_before_bulk_ones_which_still_get_every_fourth_place() -> None:
+    gate = Gate()
+    batcher = MicroBatcher(gate, max_batch=8, max_queue=64)
+    running = asyncio.create_task(batcher.submit(0))
+    await gate.wait_entered()
+    bulk = asyncio.create_task(batcher.submit_all(range(100, 120)))
+    await asyncio.sleep(0)
+    single = [asyncio.create_task(batcher.submit(n)) for n in (1, 2, 3)]
+    await asyncio.sleep(0)
+    gate.open.set()
+    assert await asyncio.gather(*single) == [10, 20, 30]
+    assert {1, 2, 3} <= set(gate.batches[1]) <= {1, 2, 3, 100}
+    assert await bulk == [10 * n for n in range(100, 120)]
+    assert await running == 0
+    await batcher.close()
+
+
+async def test_bulk_items_are_not_kept_waiting_for_ever_by_single_ones() -> None:
+    gate = Gate()
+    batcher = MicroBatcher(gate, max_batch=1, max_queue=64)
+    running = asyncio.create_task(batcher.submit(0))
+    await gate.wait_entered()
+    bulk = asyncio.create_task(batcher.submit_all([100]))
+    await asyncio.sleep(0)
+    single = [asyncio.create_task(batcher.submit(n)) for n in range(1, 30)]
+    await asyncio.sleep(0)
+    gate.open.set()
+    await asyncio.gather(running, bulk, *single)
+    assert gate.batches.index([100]) <= 4
+    await batcher.close()
+
+
+async def test_bulk_is_admitted_whole_or_not_at_all_and_takes_no_single_items_place() -> None:
+    gate = Gate()
+    batcher = MicroBatcher(gate, max_batch=8, max_queue=4)
+    bulk = asyncio.create_task(batcher.submit_all([1, 2, 3, 4]))
+    await gate.wait_entered()
+    waiting = asyncio.create_task(batcher.submit_all([5, 6]))
+    await asyncio.sleep(0)
+    with pytest.raises(ResourceExhausted):
+        await batcher.submit_all([7, 8, 9])
+    single = [asyncio.create_task(batcher.submit(n)) for n in range(10, 14)]
+    await asyncio.sleep(0)
+    gate.open.set()
+    assert await asyncio.gather(*single) == [100, 110, 120, 130]
+    assert await bulk + await waiting == [10, 20, 30, 40, 50, 60]
+    assert 7 not in {n for batch in gate.batches for n in batch}
+    await batcher.close()
+
+
+async def test_bulk_goes_on_when_every_single_caller_before_it_is_gone() -> None:
+    gate = Gate()
+    batcher = MicroBatcher(gate, max_batch=4, max_queue=64)
+    running = asyncio.create_task(batcher.submit(0))
+    await gate.wait_entered()
+    bulk = asyncio.create_task(batcher.submit_all([1, 2]))
+    gone = [asyncio.create_task(batcher.submit(n)) for n in (7, 8)]
+    await asyncio.sleep(0)
+    for task in gone:
+        task.cancel()
+    gate.open.set()
+    assert await bulk == [10, 20]
+    await running
+    await batcher.close()

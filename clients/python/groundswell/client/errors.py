@@ -11,9 +11,13 @@ from google.protobuf.message import Message
 # The contract's limit of one request.
 MAX_REQUEST_BYTES = 4 * 1024 * 1024
 TOO_LARGE = "MESSAGE_TOO_LARGE"
+OVERLOADED = "OVERLOADED"
 
 # How gRPC itself, which knows no reasons, words a message that is too large.
 _GRPC_TOO_LARGE = "message larger than max"
+# How gRPC ends a call that a server was too busy to accept, and when to come back then.
+_GRPC_SHED = "CANCELLED"
+_SHED_S = 0.5
 _DETAILS_KEY = "grpc-status-details-bin"
 _FIELD = descriptor_pb2.FieldDescriptorProto
 
@@ -58,7 +62,8 @@ class GroundswellError(Exception):
 
     `status` is the canonical status. `reason` is the contract's stable UPPER_SNAKE reason, such as
     ITEM_NOT_FOUND; empty when nobody of the suite answered (no connection, a deadline). A message
-    that is too large has MESSAGE_TOO_LARGE, whoever refused it: gRPC, a server, or this client.
+    that is too large has MESSAGE_TOO_LARGE, whoever refused it: gRPC, a server, or this client. A
+    call that a busy server could not even accept is OVERLOADED too; gRPC ends it with CANCELLED.
     `violations` name the fields that are wrong; `retry_after_s` says when trying again may help,
     None when the server did not say.
     """
@@ -100,6 +105,8 @@ def from_call(
                 retry_after_s = delay.seconds + delay.nanos / 1e9
     if not packed and _GRPC_TOO_LARGE in (message or ""):
         reason = TOO_LARGE
+    if status is grpc.StatusCode.CANCELLED and not packed and message == _GRPC_SHED:
+        reason, retry_after_s = OVERLOADED, _SHED_S
     return GroundswellError(
         status,
         message or "",

@@ -36,6 +36,9 @@ class RankerServiceStub:
     Recommend: _grpc.UnaryUnaryMultiCallable[_ranker_service_pb2.RecommendRequest, _ranker_service_pb2.RecommendResponse]
     """The items for a user, or for the inline events of an anonymous visitor, best first.
     An unknown user gets the popular items, and `degradations` says so.
+    OVERLOADED comes at once when the calls before this one would take up more than a quarter of the
+    time in which the views are gathered: 0.5 s, or less with a deadline below 0.72 s. Without a
+    deadline a call has 1 s. These are settings of the service.
     Statuses: OK; INVALID_ARGUMENT (SUBJECT_INVALID, USER_ID_INVALID, PAGE_SIZE_INVALID,
     FILTER_INVALID, FUSION_WEIGHT_INVALID, DENY_LIST_INVALID, EVENTS_INVALID, TIME_INVALID,
     NUM_INTERESTS_INVALID, and the reasons that Event names); NOT_FOUND (ITEM_NOT_FOUND, an inline
@@ -45,7 +48,8 @@ class RankerServiceStub:
     BatchRecommend: _grpc.UnaryUnaryMultiCallable[_ranker_service_pb2.BatchRecommendRequest, _ranker_service_pb2.BatchRecommendResponse]
     """Recommends to up to 256 users in one call. Each answer is what Recommend would give, but one
     request that is wrong fails the whole call: the error names it, as in `requests[3].filter`, and
-    nobody is answered.
+    nobody is answered. A batch is taken whole, or OVERLOADED. Its requests give way to single
+    calls. Without a deadline a call has 10 s; that is a setting of the service.
     Statuses: OK; INVALID_ARGUMENT (REQUESTS_INVALID: none, more than 256, or too much asked for
     together); and those of Recommend, with the index in the request. Safe to retry, but as costly
     as many other calls.
@@ -70,6 +74,9 @@ class RankerServiceAsyncStub(RankerServiceStub):
     Recommend: _aio.UnaryUnaryMultiCallable[_ranker_service_pb2.RecommendRequest, _ranker_service_pb2.RecommendResponse]  # type: ignore[assignment]
     """The items for a user, or for the inline events of an anonymous visitor, best first.
     An unknown user gets the popular items, and `degradations` says so.
+    OVERLOADED comes at once when the calls before this one would take up more than a quarter of the
+    time in which the views are gathered: 0.5 s, or less with a deadline below 0.72 s. Without a
+    deadline a call has 1 s. These are settings of the service.
     Statuses: OK; INVALID_ARGUMENT (SUBJECT_INVALID, USER_ID_INVALID, PAGE_SIZE_INVALID,
     FILTER_INVALID, FUSION_WEIGHT_INVALID, DENY_LIST_INVALID, EVENTS_INVALID, TIME_INVALID,
     NUM_INTERESTS_INVALID, and the reasons that Event names); NOT_FOUND (ITEM_NOT_FOUND, an inline
@@ -79,7 +86,8 @@ class RankerServiceAsyncStub(RankerServiceStub):
     BatchRecommend: _aio.UnaryUnaryMultiCallable[_ranker_service_pb2.BatchRecommendRequest, _ranker_service_pb2.BatchRecommendResponse]  # type: ignore[assignment]
     """Recommends to up to 256 users in one call. Each answer is what Recommend would give, but one
     request that is wrong fails the whole call: the error names it, as in `requests[3].filter`, and
-    nobody is answered.
+    nobody is answered. A batch is taken whole, or OVERLOADED. Its requests give way to single
+    calls. Without a deadline a call has 10 s; that is a setting of the service.
     Statuses: OK; INVALID_ARGUMENT (REQUESTS_INVALID: none, more than 256, or too much asked for
     together); and those of Recommend, with the index in the request. Safe to retry, but as costly
     as many other calls.
@@ -107,6 +115,9 @@ class RankerServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_ranker_service_pb2.RecommendResponse, _abc.Awaitable[_ranker_service_pb2.RecommendResponse]]:
         """The items for a user, or for the inline events of an anonymous visitor, best first.
         An unknown user gets the popular items, and `degradations` says so.
+        OVERLOADED comes at once when the calls before this one would take up more than a quarter of the
+        time in which the views are gathered: 0.5 s, or less with a deadline below 0.72 s. Without a
+        deadline a call has 1 s. These are settings of the service.
         Statuses: OK; INVALID_ARGUMENT (SUBJECT_INVALID, USER_ID_INVALID, PAGE_SIZE_INVALID,
         FILTER_INVALID, FUSION_WEIGHT_INVALID, DENY_LIST_INVALID, EVENTS_INVALID, TIME_INVALID,
         NUM_INTERESTS_INVALID, and the reasons that Event names); NOT_FOUND (ITEM_NOT_FOUND, an inline
@@ -122,7 +133,8 @@ class RankerServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_ranker_service_pb2.BatchRecommendResponse, _abc.Awaitable[_ranker_service_pb2.BatchRecommendResponse]]:
         """Recommends to up to 256 users in one call. Each answer is what Recommend would give, but one
         request that is wrong fails the whole call: the error names it, as in `requests[3].filter`, and
-        nobody is answered.
+        nobody is answered. A batch is taken whole, or OVERLOADED. Its requests give way to single
+        calls. Without a deadline a call has 10 s; that is a setting of the service.
         Statuses: OK; INVALID_ARGUMENT (REQUESTS_INVALID: none, more than 256, or too much asked for
         together); and those of Recommend, with the index in the request. Safe to retry, but as costly
         as many other calls.

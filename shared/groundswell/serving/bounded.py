@@ -1,0 +1,76 @@
+"""A cache that is bounded by the bytes that its entries take and by their number."""
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+ENTRY_BYTES = 250
+"""What an entry takes besides key and value: its place in the table and in the order of use."""
+ARRAY_BYTES = 120
+"""What a NumPy array takes besides its values."""
+
+
+class BoundedCache(Generic[K, V]):
+    """Keeps what was used last. Thread-safe.
+
+    `size` gives the bytes of a key and its value; the entry's own are added here. A value that
+    alone is over `max_bytes` is not kept.
+    """
+
+    def __init__(self, *, max_bytes: int, max_entries: int, size: Callable[[K, V], int]) -> None:
+        self._max_bytes = max_bytes
+        self._max_entries = max_entries
+        self._size = size
+        self._entries: OrderedDict[K, tuple[V, int]] = OrderedDict()
+        self._num_bytes = 0
+        self._lock = threading.Lock()
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    @property
+    def num_bytes(self) -> int:
+        """The bytes that the entries take."""
+        return self._num_bytes
+
+    def get(self, key: K) -> V | None:
+        """Return a value, which counts as used now; None when it is not kept."""
+        with self._lock:
+            entry = self._entries.get(key)
+            if entry is None:
+                return None
+            self._entries.move_to_end(key)
+            return entry[0]
+
+    def put(self, key: K, value: V) -> None:
+        """Keep a value in place of what was kept under the key; the longest unused leave."""
+        size = self._size(key, value) + ENTRY_BYTES
+        with self._lock:
+            self._drop(key)
+            if size > self._max_bytes:
+                return
+            self._entries[key] = (value, size)
+            self._num_bytes += size
+            while self._num_bytes > self._max_bytes or len(self._entries) > self._max_entries:
+                _, (_, dropped) = self._entries.popitem(last=False)
+                self._num_bytes -= dropped
+
+    def drop(self, key: K) -> None:
+        """Forget a value."""
+        with self._lock:
+            self._drop(key)
+
+    def clear(self) -> None:
+        """Forget everything."""
+        with self._lock:
+            self._entries.clear()
+            self._num_bytes = 0
+
+    def _drop(self, key: K) -> None:
+        entry = self._entries.pop(key, None)
+        if entry is not None:
+            self._num_bytes -= entry[1]

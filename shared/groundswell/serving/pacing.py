@@ -1,0 +1,64 @@
+"""Starts calls one after another while the event loop is behind, so that it can accept new ones."""
+
+import asyncio
+import time
+from collections import deque
+
+# As many calls as keep the loop and what it waits for busy.
+_FEW = 8
+_TICK_S = 0.001
+# A loop that comes back later than this has more to do than it can.
+_MAX_LAG_S = 0.002
+
+
+class Pacer:
+    """Lets calls start in their order.
+
+    gRPC accepts a call in several turns of the event loop. When hundreds of calls run at once,
+    each turn is long, new calls wait unseen, and nobody can refuse them in time. So beyond a few,
+    calls start only while the loop keeps up. Calls that wait for a slow service do not keep the
+    loop from that. It belongs to the event loop.
+    """
+
+    def __init__(self) -> None:
+        self._num_running = 0
+        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._ticking: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Wait for this call's turn. Call `end` after it, and only then."""
+        if self._num_running >= _FEW or self._waiting:
+            turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._waiting.append(turn)
+            if self._ticking is None or self._ticking.done():
+                self._ticking = asyncio.create_task(self._tick())
+            try:
+                await turn
+            except asyncio.CancelledError:
+                if turn.done() and not turn.cancelled():
+                    self.end()
+                raise
+        else:
+            self._num_running += 1
+
+    def end(self) -> None:
+        """A call that was started has ended."""
+        self._num_running -= 1
+        if self._num_running < _FEW:
+            self._start_next()
+
+    async def _tick(self) -> None:
+        while self._waiting:
+            began = time.perf_counter()
+            await asyncio.sleep(_TICK_S)
+            if time.perf_counter() - began - _TICK_S < _MAX_LAG_S:
+                for _ in range(_FEW):
+                    self._start_next()
+
+    def _start_next(self) -> None:
+        while self._waiting:
+            turn = self._waiting.popleft()
+            if not turn.done():
+                self._num_running += 1
+                turn.set_result(None)
+                return

@@ -1,0 +1,93 @@
+"""What a client sees of a call that is refused at once."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import grpc
+import pytest
+
+from groundswell.client import GroundswellError
+from groundswell.client.errors import from_rpc_error
+from groundswell.serving.admission import DeadlineAdmission
+from groundswell.serving.overload import OverloadInterceptor
+from groundswell.serving.server import server_options
+
+METHOD = "/test.Service/Get"
+
+
+class Served:
+    """A server whose calls wait until they are let go."""
+
+    def __init__(self) -> None:
+        self.started = 0
+        self.go = asyncio.Event()
+        self.address = ""
+
+    async def get(self, request: bytes, context: Any) -> bytes:  # noqa: ARG002 - gRPC's signature
+        self.started += 1
+        await self.go.wait()
+        return request
+
+
+@pytest.fixture
+async def served() -> AsyncIterator[Served]:
+    made = Served()
+    admission = DeadlineAdmission(default_s=0.08)
+    server = grpc.aio.server(
+        interceptors=[OverloadInterceptor({METHOD: admission})],
+        options=server_options(60.0, 1_000),
+    )
+    handler: Any = grpc.unary_unary_rpc_method_handler(made.get)
+    server.add_registered_method_handlers("test.Service", {"Get": handler})
+    made.address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
+    await server.start()
+    yield made
+    made.go.set()
+    await server.stop(None)
+
+
+async def test_one_too_many_is_overloaded_with_retry_info_and_never_starts(served: Served) -> None:
+    async with grpc.aio.insecure_channel(served.address) as channel:
+        call: Any = channel.unary_unary(METHOD)
+        tasks = [asyncio.create_task(_sent(call)) for _ in range(40)]
+        done, _ = await asyncio.wait(tasks, timeout=10, return_when=asyncio.FIRST_COMPLETED)
+        refused = [task.result() for task in done]
+        assert refused
+        for error in refused:
+            assert isinstance(error, GroundswellError)
+            assert error.status is grpc.StatusCode.RESOURCE_EXHAUSTED
+            assert error.reason == "OVERLOADED"
+            assert error.retry_after_s is not None
+            assert error.retry_after_s >= 0.1
+        served.go.set()
+        answers = await asyncio.gather(*tasks)
+    assert served.started == sum(answer == b"x" for answer in answers)
+    assert 8 <= served.started < 40
+
+
+async def test_what_a_busy_process_cannot_accept_is_overloaded_for_the_typed_client() -> None:
+    server = grpc.aio.server(options=server_options(60.0, 1))
+
+    async def get(request: bytes, context: Any) -> bytes:  # noqa: ARG001 - gRPC's signature
+        return request
+
+    handler: Any = grpc.unary_unary_rpc_method_handler(get)
+    server.add_registered_method_handlers("test.Service", {"Get": handler})
+    address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
+    await server.start()
+    async with grpc.aio.insecure_channel(address) as channel:
+        call: Any = channel.unary_unary(METHOD)
+        answers = await asyncio.gather(*(_sent(call) for _ in range(300)))
+    await server.stop(None)
+    refused = [answer for answer in answers if isinstance(answer, GroundswellError)]
+    assert refused
+    assert {(one.reason, one.retry_after_s) for one in refused} == {("OVERLOADED", 0.5)}
+
+
+async def _sent(call: Any) -> bytes | GroundswellError:
+    try:
+        answer: bytes = await call(b"x")
+    except grpc.aio.AioRpcError as error:
+        return from_rpc_error(error)
+    return answer
