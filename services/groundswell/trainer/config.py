@@ -54,7 +54,6 @@ _AT_MOST = {
     "recent_length": MAX_RECENT,
     "gate_width": 4_096,
     "max_positions": 10_000_000,
-    "learning_rate": 1.0,
 }
 """Beyond these a slip of the finger is likelier than a machine with so much memory."""
 

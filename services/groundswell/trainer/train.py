@@ -88,7 +88,11 @@ def train(
     store = BundleStore(bundles)
     log = TrainingLog(prepared)
     if log.num_targets < 2:
-        raise DataError(f"{prepared.folder} has fewer than two events to learn from")
+        raise DataError(
+            f"{prepared.folder} has fewer than two events to learn from: none of validation, test "
+            "or cold items counts, no DISLIKE, and no action of weight 0; with more events, "
+            "`prepare --split none` or fewer --cold-items there are more"
+        )
     written = (bundles, prepared.folder)
     for one in written:
         check_writable(one)

@@ -28,6 +28,13 @@ def test_dropout_drops_its_share_and_keeps_the_mean(p: float) -> None:
     assert float((dropped[::8] == 0).float().mean()) == pytest.approx(p, abs=0.01)
 
 
+def test_dropout_near_one_keeps_a_little() -> None:
+    torch.manual_seed(0)
+    dropped = Dropout(0.9999)(torch.ones(400_000))
+    assert float((dropped != 0).float().mean()) == pytest.approx(1 / 256, abs=0.001)
+    assert float(dropped.mean()) == pytest.approx(1, abs=0.1)
+
+
 def test_dropout_gives_gradients_to_what_it_kept_alone() -> None:
     torch.manual_seed(0)
     x = torch.randn(1_000, requires_grad=True)

@@ -38,11 +38,6 @@ QUICK = (*SMALL, "num_blocks=1", "max_epochs=2")
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
-    return load_prepared(prepared_world(tmp_path_factory.mktemp("world"), users=60, items=60))
-
-
-@pytest.fixture(scope="module")
 def large_world(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
     """Large enough that chance finds little."""
     return load_prepared(prepared_world(tmp_path_factory.mktemp("large"), users=200, items=240))

@@ -49,6 +49,7 @@ def test_the_last_of_two_values_counts_and_a_value_may_hold_an_equals_sign() -> 
         ("gate_width=0", "gate_width must be at least 1, not 0"),
         ("precision=half", "precision must be one of auto, float32, bfloat16, not 'half'"),
         ("recent_length=257", "recent_length must be at most 256, not 257"),
+        ("dimension=100000000", "dimension must be at most 4096, not 100000000"),
         ("seed=1", "--set seed: no such setting"),
     ],
 )

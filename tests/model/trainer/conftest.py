@@ -1,0 +1,11 @@
+"""A small prepared world that the tests of training share, and what its texts encode to."""
+
+import pytest
+
+from groundswell.trainer.data import Prepared, load_prepared
+from tests.support.worlds import prepared_world
+
+
+@pytest.fixture(scope="package")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
+    return load_prepared(prepared_world(tmp_path_factory.mktemp("world"), users=60, items=60))
