@@ -70,7 +70,11 @@ def test_every_call_of_the_contracts_is_retried_but_the_two_that_the_client_resu
         {f"{n['service']}/{n['method']}" for n in c["name"]} for c in config["methodConfig"]
     )
     assert not often & once
-    assert {name.partition("/")[2] for name in once} == {"BatchRecommend", "EncodeTexts"}
+    assert {name.partition("/")[2] for name in once} == {
+        "BatchGetProfiles",
+        "BatchRecommend",
+        "EncodeTexts",
+    }
     retried = often | once
     pool = descriptor_pool.Default()
     services = {name.partition("/")[0] for name in retried}

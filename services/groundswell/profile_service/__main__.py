@@ -19,6 +19,7 @@ from groundswell.profile.v1 import (
     text_service_pb2_grpc,
 )
 from groundswell.profile_service.bundles import LoadedBundles
+from groundswell.profile_service.encoding import TextEncoder
 from groundswell.profile_service.events import EventLog
 from groundswell.profile_service.items import Catalogue
 from groundswell.profile_service.profiles import Profiles
@@ -30,7 +31,6 @@ from groundswell.profile_service.settings import ProfileSettings, WorkerSettings
 from groundswell.profile_service.signals import Signals
 from groundswell.profile_service.store.database import Database
 from groundswell.profile_service.store.profiles import Spec
-from groundswell.profile_service.worker import TextEncoder
 from groundswell.profile_service.workers import Workers
 from groundswell.serving.health import OVERALL, Health
 from groundswell.serving.model_servicer import ModelServicer

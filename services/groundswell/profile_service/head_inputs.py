@@ -47,7 +47,7 @@ async def load_histories(
     first = {number: max(0, row.num_chunks - newest) for number, row in profiles.items()}
     chunks = await statements.newest_chunks(connection, first, models.spec)
     by_user = {
-        number: StoredHistory(row, chunks[number][-newest:], _recent(row, length))
+        number: StoredHistory(row, _chunks(row, chunks[number], newest), _recent(row, length))
         for number, row in profiles.items()
     }
     item_nos = {n for user in by_user.values() for n in user.recent["item_no"].tolist()}
@@ -80,6 +80,11 @@ def _history(
 def _tensors(recent: NDArray[np.void], *, use_time: bool) -> WindowTensors:
     starts = recent["starts_session"].astype(bool)
     return window_tensors(recent["time_us"], recent["action"], starts, use_time=use_time)
+
+
+def _chunks(profile: Any, stored: list[Any], newest: int) -> list[Any]:
+    """Return the newest chunks that a profile covers; the worker may be ahead of it by some."""
+    return [chunk for chunk in stored if chunk.chunk_no < profile.num_chunks][-newest:]
 
 
 def _recent(profile: Any, length: int) -> NDArray[np.void]:

@@ -106,15 +106,15 @@ class Catalogue:
         changed_revisions = range(revision + 1 - len(changed), revision + 1)
         numbers = {item_id: item.item_no for item_id, item in known.items()}
         numbers |= await statements.insert_items(connection, new, new_revisions)
-        await statements.update_items(connection, changed, changed_revisions)
         rewritten = {
             numbers[c.item_id]: r
             for c, r in zip(changed, changed_revisions, strict=True)
             if _text(c) != _text(known[c.item_id].content)
         }
-        await statements.drop_texts(connection, rewritten.keys())
         fresh = {numbers[c.item_id]: r for c, r in zip(new, new_revisions, strict=True)}
-        await self._stale.mark(connection, fresh | rewritten)
+        await self._stale.mark(connection, fresh | rewritten, again=True)
+        await statements.update_items(connection, changed, changed_revisions)
+        await statements.drop_texts(connection, rewritten.keys())
         await statements.set_revision(connection, revision)
         return _Written(numbers, len(new) + len(changed), revision)
 

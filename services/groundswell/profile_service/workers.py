@@ -5,12 +5,13 @@ from collections.abc import Callable
 from functools import partial
 
 from groundswell.artifacts.bundle import Bundle
+from groundswell.profile_service.encoding import TextEncoder
 from groundswell.profile_service.settings import ProfileSettings
 from groundswell.profile_service.signals import Signals
 from groundswell.profile_service.store.database import Database
 from groundswell.profile_service.store.profiles import Spec
 from groundswell.profile_service.supervision import Report, Supervisor
-from groundswell.profile_service.worker import TextEncoder, Worker
+from groundswell.profile_service.worker import Worker
 
 
 class Workers:
@@ -42,6 +43,8 @@ class Workers:
             return
         encoder = await asyncio.to_thread(self._load_encoder, bundle)
         worker = Worker(self._database, encoder, spec, self._settings, self._signals)
+        if self._worker is None:
+            await worker.take_over()
         await worker.mark_uncovered()
         await self.close()
         self._worker = worker

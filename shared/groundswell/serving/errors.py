@@ -142,26 +142,33 @@ def _cut(text: str, max_bytes: int) -> str:
 async def end_call(context: Context, error: BaseException) -> None:
     """End a call with the status of an exception."""
     status = to_status(error)
-    await context.abort(_CODES[status.code], status.message, trailers(error, status))
+    ends = trailers(error, status, context.time_remaining())
+    await context.abort(_CODES[status.code], status.message, ends)
 
 
-def trailers(error: BaseException, status: status_pb2.Status) -> Trailers:
+def trailers(
+    error: BaseException, status: status_pb2.Status, remaining_s: float | None
+) -> Trailers:
     """What a call ends with: the rich status, and when a gRPC client may retry by itself."""
     rich = (rpc_status.GRPC_DETAILS_METADATA_KEY, status.SerializeToString())
-    pushback_ms = retry_pushback_ms(error)
+    pushback_ms = retry_pushback_ms(error, remaining_s)
     return (rich,) if pushback_ms is None else (rich, (PUSHBACK_KEY, str(pushback_ms)))
 
 
-def retry_pushback_ms(error: BaseException) -> int | None:
+def retry_pushback_ms(error: BaseException, remaining_s: float | None = None) -> int | None:
     """When a client that retries by itself may do so, in milliseconds; −1: never; None: it decides.
 
     gRPC's clients wait for exactly this long, so it is spread: not all of them come back at once.
-    Work that does not fit, and for which no time was named, does not fit a second later either.
+    They would wait past their deadline too, and lose the reason: so never when what is left of
+    the call, `remaining_s`, is shorter. Work that does not fit, and for which no time was named,
+    does not fit a second later either.
     """
     if not isinstance(error, ServiceError):
         return None
     if error.retry_after_s is not None:
-        return round(error.retry_after_s * 1000 * random.uniform(1.0, 1.5))
+        wait_s = error.retry_after_s * random.uniform(1.0, 1.5)
+        is_late = remaining_s is not None and wait_s >= remaining_s
+        return _NEVER_RETRY_MS if is_late else round(wait_s * 1000)
     return _NEVER_RETRY_MS if isinstance(error, ResourceExhausted) else None
 
 

@@ -80,7 +80,7 @@ class Recorder(grpc.GenericRpcHandler):
 def end(context: grpc.ServicerContext, error: ServiceError) -> None:
     """End a call as the servers of the suite do."""
     status = to_status(error)
-    context.set_trailing_metadata(trailers(error, status))
+    context.set_trailing_metadata(trailers(error, status, context.time_remaining()))
     context.abort(status_code(error), status.message)
 
 
@@ -110,6 +110,15 @@ class Blocking:
                 yield answer
         finally:
             self._loop.run_until_complete(answers.aclose())
+
+
+def failing(error: Exception) -> Any:
+    """An answer that is always this error."""
+
+    def answer(*_: Any) -> Any:
+        raise error
+
+    return answer
 
 
 class Suite:

@@ -2,32 +2,23 @@
 
 import time
 from collections.abc import Iterator
-from itertools import pairwise
 from typing import Any
 
 import grpc
 import pytest
 
-from groundswell.client import Deadlines, GroundswellError, Targets, event, item
+from groundswell.client import Deadlines, GroundswellError, Targets, event
 from groundswell.common.v1 import event_pb2
 from groundswell.profile.v1 import catalogue_service_pb2 as catalogue_pb2
 from groundswell.profile.v1 import event_service_pb2 as events_pb2
-from groundswell.ranker.v1 import ranker_service_pb2 as ranker_pb2
 from groundswell.serving.errors import (
     InvalidArgument,
     NotFound,
     ResourceExhausted,
     Unavailable,
 )
-from tests.integration.client.conftest import Suite, open_client
+from tests.integration.client.conftest import Suite, failing, open_client
 from tests.support.processes import free_port
-
-
-def failing(error: Exception) -> Any:
-    def answer(*_: Any) -> Any:
-        raise error
-
-    return answer
 
 
 def log_of(num_events: int) -> Iterator[event_pb2.Event]:
@@ -48,76 +39,6 @@ def test_an_error_has_its_status_its_reason_and_the_wrong_field(client: Any, sui
     assert violation == ("page_size", "page_size is 0", "PAGE_SIZE_INVALID")
     assert error.retry_after_s is None
     assert str(error) == "INVALID_ARGUMENT (PAGE_SIZE_INVALID): page_size is 0"
-
-
-def test_an_overload_is_tried_again_when_the_server_said_and_not_before(
-    client: Any, suite: Suite
-) -> None:
-    times = asking_times(suite, ResourceExhausted("OVERLOADED", "busy", retry_after_s=0.25))
-    with pytest.raises(GroundswellError) as caught:
-        client.recommend("anna")
-    assert (caught.value.reason, caught.value.retry_after_s) == ("OVERLOADED", 0.25)
-    assert len(times) == 4
-    assert min(later - before for before, later in pairwise(times)) >= 0.24
-
-
-def test_work_that_does_not_fit_is_not_tried_again(client: Any, suite: Suite) -> None:
-    times = asking_times(suite, ResourceExhausted("STORE_FULL", "the disk is full"))
-    with pytest.raises(GroundswellError) as caught:
-        client.recommend("anna")
-    assert (caught.value.reason, caught.value.retry_after_s) == ("STORE_FULL", None)
-    assert len(times) == 1
-
-
-def asking_times(suite: Suite, error: Exception) -> list[float]:
-    """The times at which Recommend is asked; it fails each time."""
-    times: list[float] = []
-
-    def answer(*_: Any) -> Any:
-        times.append(time.monotonic())
-        raise error
-
-    suite.ranker.answers["Recommend"] = answer
-    return times
-
-
-def test_an_outage_gets_hardly_more_calls_than_were_made(client: Any, suite: Suite) -> None:
-    down = Unavailable("NO_BUNDLE", "not yet")
-    times = asking_times(suite, down)
-    num_calls = 60
-    for _ in range(num_calls):
-        with pytest.raises(GroundswellError):
-            client.recommend("anna")
-    assert num_calls < len(times) <= 1.2 * num_calls
-
-
-@pytest.mark.parametrize("method", ["BatchRecommend", "EncodeTexts"])
-def test_a_costly_call_is_tried_again_once(client: Any, suite: Suite, method: str) -> None:
-    recorder = suite.ranker if method == "BatchRecommend" else suite.profile
-    recorder.answers[method] = failing(Unavailable("DRAINING", "going away", retry_after_s=0.01))
-    with pytest.raises(GroundswellError):
-        client.batch_recommend([]) if recorder is suite.ranker else client.encode_texts(["x"])
-    assert len(recorder.asked(method)) == 2
-
-
-def test_a_request_that_is_too_large_is_not_sent(client: Any, suite: Suite) -> None:
-    with pytest.raises(GroundswellError) as caught:
-        client.upsert_items([item(str(n), description="x" * 20_000) for n in range(250)])
-    assert caught.value.reason == "MESSAGE_TOO_LARGE"
-    assert caught.value.status is grpc.StatusCode.INVALID_ARGUMENT
-    assert suite.profile.asked("UpsertItems") == []
-
-
-def test_a_message_that_grpc_refuses_has_a_reason_and_is_not_sent_again(
-    client: Any, suite: Suite
-) -> None:
-    answer = ranker_pb2.RecommendResponse(bundle_id="b" * (65 * 1024 * 1024))
-    suite.ranker.answers["Recommend"] = lambda *_: answer
-    with pytest.raises(GroundswellError) as caught:
-        client.recommend("anna")
-    assert caught.value.reason == "MESSAGE_TOO_LARGE"
-    assert caught.value.status is grpc.StatusCode.RESOURCE_EXHAUSTED
-    assert len(suite.ranker.asked("Recommend")) == 1
 
 
 def test_what_is_not_there_is_not_found(client: Any, suite: Suite) -> None:
@@ -146,6 +67,16 @@ def test_every_call_has_a_deadline_and_a_call_may_set_its_own(client: Any, suite
     assert 11 < suite.profile.remaining_s[0] <= 13.2
 
 
+def test_calls_of_texts_and_neighbours_have_a_deadline_too(client: Any, suite: Suite) -> None:
+    client.similar_items("i1")
+    client.encode_texts(["x"])
+    client.predict_interests("x")
+    [similar], [encode, predict] = suite.ranker.remaining_s, suite.profile.remaining_s
+    assert 3 < similar <= 5.2
+    assert 9 < encode <= 11.2
+    assert 3 < predict <= 5.2
+
+
 def test_a_call_that_takes_longer_than_its_deadline_ends_there(client: Any, suite: Suite) -> None:
     suite.ranker.answers["Recommend"] = lambda *_: time.sleep(1)
     begin = time.monotonic()
@@ -154,29 +85,6 @@ def test_a_call_that_takes_longer_than_its_deadline_ends_there(client: Any, suit
     assert time.monotonic() - begin < 0.9
     assert caught.value.status is grpc.StatusCode.DEADLINE_EXCEEDED
     assert caught.value.reason == ""
-
-
-def test_a_call_that_nobody_could_answer_is_tried_again(client: Any, suite: Suite) -> None:
-    answer = ranker_pb2.RecommendResponse(bundle_id="b")
-
-    def answers(*_: Any) -> ranker_pb2.RecommendResponse:
-        if len(suite.ranker.asked("Recommend")) < 3:
-            raise Unavailable("NO_BUNDLE", "not yet")
-        return answer
-
-    suite.ranker.answers["Recommend"] = answers
-    assert client.recommend("anna") == answer
-    assert len(suite.ranker.asked("Recommend")) == 3
-
-
-def test_a_call_that_stays_unanswered_ends_with_the_last_error(client: Any, suite: Suite) -> None:
-    suite.session.answers["RecordEvents"] = failing(
-        Unavailable("PROFILE_UNAVAILABLE", "the profile service does not answer")
-    )
-    with pytest.raises(GroundswellError) as caught:
-        client.record_events(log_of(1))
-    assert caught.value.reason == "PROFILE_UNAVAILABLE"
-    assert len(suite.session.asked("RecordEvents")) == 4
 
 
 @pytest.mark.parametrize("kind", ["sync", "aio"])

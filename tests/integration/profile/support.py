@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from groundswell.client import GroundswellClient, Targets
+from groundswell.profile_service.encoding import TextEncoder
 from groundswell.profile_service.events import EventLog, NewEvent, Outcome
 from groundswell.profile_service.items import Catalogue
 from groundswell.profile_service.settings import ProfileSettings
@@ -20,7 +21,9 @@ from groundswell.profile_service.store.database import Database, DatabaseConnect
 from groundswell.profile_service.store.events import EventContent
 from groundswell.profile_service.store.items import Attribute, ItemContent
 from groundswell.profile_service.store.profiles import Spec
-from groundswell.profile_service.worker import TextEncoder, Worker
+from groundswell.profile_service.store.work import WorkList
+from groundswell.profile_service.tables import stale_users
+from groundswell.profile_service.worker import Worker
 from groundswell.serving.pseudonym import Pseudonymizer
 from tests.support.processes import SECRET, Process, free_port, service_process
 
@@ -152,6 +155,12 @@ async def work_all(memory: Memory, encoder: CountingEncoder, *, items_only: bool
         if not await worker.step():
             break
     await worker.close()
+
+
+async def num_stale_users(memory: Memory) -> int:
+    """Count the users who wait for the encoder."""
+    async with reading(memory.database) as connection:
+        return await WorkList(stale_users).count(connection, 2**62)
 
 
 @dataclass

@@ -119,6 +119,7 @@ def test_an_item_of_an_earlier_release_comes_without_its_largest_attributes(
     answer = CatalogueServiceStub(channel).GetItem(request, timeout=TIMEOUT_S)
     assert answer.ByteSize() < MAX_ITEM_BYTES + 100
     assert answer.item.title == "T"
+    assert answer.item.attributes_omitted
     assert answer.item.attributes["z"].number == 1.0
     assert 1 < len(answer.item.attributes) < 10
 
@@ -136,6 +137,7 @@ def test_the_largest_request_of_the_largest_items_is_taken_and_they_come_back(
     request = catalogue_pb2.GetItemRequest(item_id="max-14")
     stored = stub.GetItem(request, timeout=TIMEOUT_S).item
     assert dict(stored.attributes) == dict(items[14].attributes)
+    assert not stored.attributes_omitted
     ids = catalogue_pb2.DeleteItemsRequest(item_ids=[f"max-{n}" for n in range(15)])
     assert stub.DeleteItems(ids, timeout=TIMEOUT_S).num_deleted == 15
 

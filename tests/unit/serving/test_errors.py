@@ -122,6 +122,12 @@ def test_a_retry_waits_at_least_as_long_as_was_said_and_not_all_wait_alike() -> 
     assert all(wait is not None and 200 <= wait <= 300 for wait in waits)
 
 
+def test_a_retry_that_would_come_after_the_deadline_is_not_asked_for() -> None:
+    busy = errors.ResourceExhausted("OVERLOADED", "busy", retry_after_s=2.0)
+    assert errors.retry_pushback_ms(busy, remaining_s=1.9) == -1
+    assert errors.retry_pushback_ms(busy, remaining_s=3.1) in range(2_000, 3_001)
+
+
 def test_what_does_not_fit_is_not_to_be_tried_again_and_other_errors_say_nothing() -> None:
     assert errors.retry_pushback_ms(errors.ResourceExhausted("STORE_FULL", "full")) == -1
     assert errors.retry_pushback_ms(errors.Unavailable("STORE_UNAVAILABLE", "down")) is None

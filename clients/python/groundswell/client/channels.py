@@ -17,17 +17,14 @@ _RETRIED = {
         "ListItems",
     ),
     "groundswell.profile.v1.EventService": ("AppendEvents", "ListEvents"),
-    "groundswell.profile.v1.ProfileService": (
-        "GetProfile",
-        "BatchGetProfiles",
-        "RefreshProfiles",
-    ),
+    "groundswell.profile.v1.ProfileService": ("GetProfile", "RefreshProfiles"),
     "groundswell.profile.v1.TextService": ("PredictInterests",),
     "groundswell.ranker.v1.RankerService": ("Recommend", "SimilarItems", "GetInterests"),
     "groundswell.session.v1.SessionService": ("RecordEvents", "EncodeSession"),
 }
 # Calls that each cost as much as hundreds of the others: one more try, after a longer wait.
 _RETRIED_ONCE = {
+    "groundswell.profile.v1.ProfileService": ("BatchGetProfiles",),
     "groundswell.profile.v1.TextService": ("EncodeTexts",),
     "groundswell.ranker.v1.RankerService": ("BatchRecommend",),
 }

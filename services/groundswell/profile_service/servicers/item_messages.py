@@ -79,6 +79,7 @@ def _drop_largest_attributes(message: item_pb2.Item) -> None:
         del message.attributes[name]
         excess -= sizes[name]
         dropped.append(name)
+    message.attributes_omitted = True
     count("items_cut")
     _log.warning("item_cut", item_no=message.item_no, left_out=dropped)
 

@@ -89,12 +89,12 @@ class Database:
             # The connections of SQLite that are made from here on check foreign keys.
             await self._engine.dispose()
 
-    async def read(self, work: Work[T]) -> T:
+    async def read(self, work: Work[T], *, timeout_s: float = _CALL_TIMEOUT_S) -> T:
         """Return what `work` finds. It sees one state of the database, however often it reads.
 
         Raises Unavailable (STORE_UNAVAILABLE) and ResourceExhausted (OVERLOADED).
         """
-        return await self._run(self._reading, work, _CALL_TIMEOUT_S)
+        return await self._run(self._reading, work, timeout_s)
 
     async def write(self, work: Work[T]) -> T:
         """Run `work` in a transaction: committed when it returns, rolled back when it raises.

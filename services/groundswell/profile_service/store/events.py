@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any
 
 from sqlalchemy import BigInteger, Text, and_, bindparam, func, select, tuple_, update
@@ -90,14 +91,14 @@ async def insert_events(connection: AsyncConnection, rows: Sequence[Mapping[str,
     """Store events, and move each user's counter to the highest sequence among them."""
     if not rows:
         return
-    await connection.execute(events.insert(), rows)
+    await connection.execute(events.insert(), sorted(rows, key=itemgetter("user_no", "sequence")))
     highest: dict[int, int] = {}
     for row in rows:
         highest[row["user_no"]] = max(row["sequence"], highest.get(row["user_no"], 0))
     statement = update(users).where(users.c.user_no == bindparam("number"))
     await connection.execute(
         statement.values(last_sequence=bindparam("highest")),
-        [{"number": number, "highest": sequence} for number, sequence in highest.items()],
+        [{"number": number, "highest": sequence} for number, sequence in sorted(highest.items())],
     )
 
 

@@ -2,12 +2,13 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import itemgetter
 from typing import Any, NamedTuple
 
-from sqlalchemy import BigInteger, ScalarSelect, Select, and_, bindparam, select, update
+from sqlalchemy import BigInteger, ScalarSelect, and_, bindparam, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from groundswell.profile_service.store.statements import given_rows, insert
+from groundswell.profile_service.store.statements import Subjects, given_rows, insert
 from groundswell.profile_service.tables import attribute_kinds, counters, item_texts, items
 
 Attribute = str | float | bool | list[str]
@@ -119,6 +120,7 @@ async def update_items(
 ) -> None:
     """Replace items whole; a deleted one is there again."""
     rows = [_row(c, r) | {"id": c.item_id} for c, r in zip(contents, revisions, strict=True)]
+    rows.sort(key=itemgetter("id"))
     if rows:
         names = [name for name in rows[0] if name not in ("id", "item_id")]
         statement = update(items).where(items.c.item_id == bindparam("id"))
@@ -138,7 +140,7 @@ async def touch_items(
     if deleted is not None:
         values["deleted"] = deleted
     statement = update(items).where(items.c.item_no == bindparam("number")).values(values)
-    rows = [{"number": number, "new": new} for number, new in revisions.items()]
+    rows = [{"number": number, "new": new} for number, new in sorted(revisions.items())]
     await connection.execute(statement, rows)
 
 
@@ -228,7 +230,7 @@ async def put_texts(connection: AsyncConnection, rows: Sequence[Mapping[str, Any
             "vector": statement.excluded.vector,
         },
     )
-    await connection.execute(statement, rows)
+    await connection.execute(statement, sorted(rows, key=itemgetter("item_no", "fingerprint")))
 
 
 async def drop_texts(connection: AsyncConnection, item_nos: Collection[int]) -> None:
@@ -237,14 +239,14 @@ async def drop_texts(connection: AsyncConnection, item_nos: Collection[int]) -> 
         await connection.execute(item_texts.delete().where(item_texts.c.item_no.in_(item_nos)))
 
 
-def items_without_text(fingerprint: str) -> Select[tuple[int, int]]:
+def items_without_text(fingerprint: str) -> Subjects:
     """Select (item_no, revision) of all items that lack a vector of this encoder.
 
     Deleted ones too: users' events of them stay, and so their part in a profile.
     """
     on = and_(item_texts.c.item_no == items.c.item_no, item_texts.c.fingerprint == fingerprint)
     statement = select(items.c.item_no, items.c.revision).join(item_texts, on, isouter=True)
-    return statement.where(item_texts.c.item_no.is_(None))
+    return Subjects(items.c.item_no, statement.where(item_texts.c.item_no.is_(None)))
 
 
 async def attribute_kind_table(connection: AsyncConnection) -> dict[str, str]:
@@ -255,7 +257,7 @@ async def attribute_kind_table(connection: AsyncConnection) -> dict[str, str]:
 async def add_attribute_kinds(connection: AsyncConnection, kinds: Mapping[str, str]) -> None:
     """Remember the kinds of new attributes."""
     if kinds:
-        rows = [{"name": name, "kind": kind} for name, kind in kinds.items()]
+        rows = [{"name": name, "kind": kind} for name, kind in sorted(kinds.items())]
         await connection.execute(attribute_kinds.insert(), rows)
 
 

@@ -1,13 +1,14 @@
 """Statements about profiles: the chunks and the newest events that the profile head reads."""
 
 from collections.abc import Collection, Mapping, Sequence
+from operator import itemgetter
 from typing import Any, NamedTuple
 
-from sqlalchemy import Select, case, select
+from sqlalchemy import case, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from groundswell.profile_service.store.items import catalogue_revision
-from groundswell.profile_service.store.statements import insert
+from groundswell.profile_service.store.statements import Subjects, insert
 from groundswell.profile_service.tables import profile_chunks, profiles, users
 
 
@@ -85,18 +86,19 @@ async def put_profiles(connection: AsyncConnection, rows: Sequence[Mapping[str, 
     await _put(connection, profiles, rows)
 
 
-def uncovered_users(spec: Spec) -> Select[tuple[int, int]]:
+def uncovered_users(spec: Spec) -> Subjects:
     """Select (user_no, newest sequence) of every user whose profile lacks events, or the newest."""
     on = (profiles.c.user_no == users.c.user_no, *_of(profiles, spec))
     joined = users.outerjoin(profiles, on[0] & on[1] & on[2])
     covered = profiles.c.covered_sequence
     statement = select(users.c.user_no, users.c.last_sequence).select_from(joined)
-    return statement.where(
+    statement = statement.where(
         users.c.last_sequence > 0,
         profiles.c.recent.is_(None)
         | profiles.c.tail_vector.is_not(None)
         | (covered < users.c.last_sequence),
     )
+    return Subjects(users.c.user_no, statement)
 
 
 def _of(table: Any, spec: Spec) -> tuple[Any, Any]:
@@ -112,4 +114,5 @@ async def _put(connection: AsyncConnection, table: Any, rows: Sequence[Mapping[s
     statement = statement.on_conflict_do_update(
         index_elements=list(table.primary_key.columns), set_=changed
     )
-    await connection.execute(statement, rows)
+    key_of = itemgetter(*(column.name for column in table.primary_key.columns))
+    await connection.execute(statement, sorted(rows, key=key_of))

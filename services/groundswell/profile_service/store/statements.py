@@ -1,13 +1,46 @@
 """What the two databases spell differently, and SQLAlchemy therefore gives per dialect."""
 
 import json
+import time
 from collections.abc import Collection
-from typing import Any
+from typing import Any, NamedTuple
 
-from sqlalchemy import ARRAY, CTE, ColumnElement, Table, column, func, literal, select, type_coerce
+from sqlalchemy import (
+    ARRAY,
+    CTE,
+    BigInteger,
+    ColumnElement,
+    Select,
+    Table,
+    cast,
+    column,
+    extract,
+    func,
+    literal,
+    select,
+    type_coerce,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.types import TypeEngine
+
+
+class Subjects(NamedTuple):
+    """Some subjects of a table, to be looked at page by page, whatever their numbers' gaps."""
+
+    number: ColumnElement[int]
+    """The table's key."""
+    statement: Select[int, int]
+    """Selects (number, version) of those that are meant."""
+
+    def last_of_page(self, after: int, limit: int) -> Select[int | None]:
+        """Select the last of so many numbers of the whole table after one."""
+        page = select(self.number).where(self.number > after).order_by(self.number).limit(limit)
+        return select(func.max(page.subquery().c[0]))
+
+    def between(self, after: int, last: int) -> Select[int, int]:
+        """Select those that are meant, after one number and up to another."""
+        return self.statement.where(self.number > after, self.number <= last)
 
 
 def insert(connection: AsyncConnection, table: Table) -> postgresql.Insert:
@@ -16,6 +49,16 @@ def insert(connection: AsyncConnection, table: Table) -> postgresql.Insert:
         # The two classes have the same methods, but no common type that says so.
         return sqlite.insert(table)  # type: ignore[return-value]
     return postgresql.insert(table)
+
+
+def now(connection: AsyncConnection) -> ColumnElement[int]:
+    """Microseconds since 1970 by the one clock that all who write go by.
+
+    It is the server's; SQLite has one writing process, and that one's clock.
+    """
+    if connection.dialect.name == "sqlite":
+        return literal(time.time_ns() // 1000, BigInteger)
+    return cast(extract("epoch", func.clock_timestamp()) * 1_000_000, BigInteger)
 
 
 def given_rows(

@@ -1,14 +1,38 @@
-"""The work lists: what is stale, claimed under leases that a dead worker cannot hold."""
+"""The work lists: what is stale, claimed under leases that a dead worker cannot hold.
 
-import uuid
+All times are the database's (see `statements.now`). A claim whose lease ran out is lost: its
+worker died, perhaps of the work itself. What was claimed and lost too often is claimed alone, so
+that it harms nothing else; after more losses it is set aside and never claimed again, until its
+subject is marked with `again`.
+"""
+
 from collections.abc import Collection, Iterable, Mapping
 from typing import NamedTuple
 
-from sqlalchemy import Select, Table, bindparam, delete, func, literal, select, update
+from sqlalchemy import (
+    CTE,
+    ColumnElement,
+    Table,
+    Update,
+    and_,
+    bindparam,
+    case,
+    delete,
+    func,
+    select,
+    update,
+)
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from groundswell.profile_service.store.database import now_us
-from groundswell.profile_service.store.statements import insert
+from groundswell.profile_service.store.statements import insert, now
+
+SUSPECT = 2
+"""After so many lost claims a subject is claimed alone."""
+SET_ASIDE = 5
+"""After so many lost claims a subject is not claimed any more."""
+MAX_DELAY_S = 300.0
+"""Nothing is given back for longer than this."""
+_MAX_LEASE_S = 3600.0
 
 _NOBODY = ""
 
@@ -22,6 +46,11 @@ class Claim(NamedTuple):
     attempts: dict[int, int]
     """How often each subject has been claimed, this time included."""
 
+    def only(self, subjects: Iterable[int]) -> "Claim":
+        """The part of the claim that is about some of its subjects."""
+        parts = ({s: numbers[s] for s in subjects} for numbers in (self.versions, self.attempts))
+        return Claim(self.owner, *parts)
+
 
 class WorkList:
     """One table of stale subjects: users or items."""
@@ -30,75 +59,87 @@ class WorkList:
         self._table = table
         self._subject = table.c[table.primary_key.columns.keys()[0]]
 
-    async def mark(self, connection: AsyncConnection, versions: Mapping[int, int]) -> None:
-        """Make subjects stale at a version, in the transaction that changed them."""
+    @property
+    def name(self) -> str:
+        """The name of the table."""
+        return self._table.name
+
+    async def mark(
+        self, connection: AsyncConnection, versions: Mapping[int, int], *, again: bool = False
+    ) -> None:
+        """Make subjects stale at a version, unless they are at a newer one already.
+
+        With `again`, what was set aside is tried again: it is not what it was.
+        """
         if not versions:
             return
-        now = now_us()
+        time_us, known = now(connection), self._table.c
         statement = insert(connection, self._table)
-        statement = statement.on_conflict_do_update(
-            index_elements=[self._subject], set_={"version": statement.excluded.version}
+        newest = case(
+            (statement.excluded.version > known.version, statement.excluded.version),
+            else_=known.version,
         )
-        fresh = {"marked_us": now, "due_us": now, "owner": _NOBODY, "attempt": 0}
-        rows = [
-            {self._subject.name: subject, "version": version, **fresh}
-            for subject, version in sorted(versions.items())
-        ]
+        changed: dict[str, object] = {"version": newest}
+        if again:
+            changed["lost_claims"] = 0
+        statement = statement.values(marked_us=time_us, due_us=time_us, owner=_NOBODY, attempt=0)
+        statement = statement.on_conflict_do_update(index_elements=[self._subject], set_=changed)
+        rows = [{self._subject.name: s, "version": v} for s, v in sorted(versions.items())]
         await connection.execute(statement, rows)
 
-    async def mark_all(self, connection: AsyncConnection, stale: Select[tuple[int, int]]) -> None:
-        """Make every (subject, version) that a statement selects stale."""
-        now = now_us()
-        fresh = (literal(now), literal(now), literal(_NOBODY), literal(0))
-        statement = insert(connection, self._table).from_select(
-            [self._subject.name, "version", "marked_us", "due_us", "owner", "attempt"],
-            stale.add_columns(*fresh),
-        )
-        statement = statement.on_conflict_do_update(
-            index_elements=[self._subject], set_={"version": statement.excluded.version}
-        )
-        await connection.execute(statement)
+    async def claim(
+        self,
+        connection: AsyncConnection,
+        owner: str,
+        limit: int,
+        lease_s: float,
+        *,
+        suspects: bool = False,
+    ) -> Claim:
+        """Claim the subjects that have been due longest; none when there are none.
 
-    async def claim(self, connection: AsyncConnection, limit: int, lease_s: float) -> Claim:
-        """Claim the subjects that have been due longest; none when there are none."""
-        now = now_us()
+        A suspect, one that may have killed its workers, is claimed only with `suspects`.
+        """
+        c, time_us = self._table.c, now(connection)
+        kind = and_(c.lost_claims >= SUSPECT, c.lost_claims < SET_ASIDE)
+        wanted = and_(c.due_us <= time_us, kind if suspects else c.lost_claims < SUSPECT)
         due = (
             select(self._subject)
-            .where(self._table.c.due_us <= now)
-            .order_by(self._table.c.due_us)
+            .where(wanted)
+            .order_by(c.due_us)
             .limit(limit)
             # SQLite has no row locks, and needs none: it has one writer.
             .with_for_update(skip_locked=True)
             # As a plain subquery PostgreSQL may run it more than once, and so claim too much.
             .cte("due")
         )
-        owner = uuid.uuid4().hex
-        statement = (
-            update(self._table)
-            .where(self._subject.in_(select(due.c[self._subject.name])))
-            .values(
-                owner=owner,
-                due_us=now + int(lease_s * 1e6),
-                attempt=self._table.c.attempt + 1,
-            )
-            .returning(self._subject, self._table.c.version, self._table.c.attempt)
-        )
+        values = {"owner": owner, "due_us": _after(time_us, lease_s), "attempt": c.attempt + 1}
+        statement = self._change(due, values).returning(self._subject, c.version, c.attempt)
         rows = (await connection.execute(statement)).all()
         return Claim(owner, {r[0]: r[1] for r in rows}, {r[0]: r[2] for r in rows})
 
-    async def free(self, connection: AsyncConnection) -> None:
-        """End every claim: nobody works."""
-        held = update(self._table).where(self._table.c.owner != _NOBODY)
-        await connection.execute(held.values(owner=_NOBODY, due_us=now_us()))
+    async def recover(
+        self, connection: AsyncConnection, lease_s: float, *, alone: bool = False
+    ) -> list[int]:
+        """End the claims that were lost, and return what is thereby set aside.
+
+        With `alone` every claim was: no other process works. Also make due what would wait longer
+        than anything may: it was written while a clock was wrong.
+        """
+        c, time_us = self._table.c, now(connection)
+        furthest_s = max(lease_s, MAX_DELAY_S, _MAX_LEASE_S)
+        too_far = self._locked(c.due_us > _after(time_us, furthest_s), skip_locked=True)
+        await connection.execute(self._change(too_far, {"due_us": time_us}))
+        over = c.owner != _NOBODY if alone else and_(c.owner != _NOBODY, c.due_us <= time_us)
+        values = {"owner": _NOBODY, "due_us": time_us, "lost_claims": c.lost_claims + 1}
+        lost = self._change(self._locked(over, skip_locked=True), values)
+        rows = await connection.execute(lost.returning(self._subject, c.lost_claims))
+        return [row[0] for row in rows if row[1] == SET_ASIDE]
 
     async def renew(self, connection: AsyncConnection, claim: Claim, lease_s: float) -> None:
         """Begin the lease of what the claim still holds anew."""
-        statement = (
-            update(self._table)
-            .where(self._subject.in_(claim.versions), self._table.c.owner == claim.owner)
-            .values(due_us=now_us() + int(lease_s * 1e6))
-        )
-        await connection.execute(statement)
+        values = {"due_us": _after(now(connection), lease_s)}
+        await connection.execute(self._change(self._locked(self._held_by(claim)), values))
 
     async def still_held(
         self, connection: AsyncConnection, claim: Claim, subjects: Collection[int]
@@ -128,21 +169,35 @@ class WorkList:
         rows = [{"subject": s, "covered": version} for s, version in sorted(covered.items())]
         done = delete(self._table).where(*mine, self._table.c.version <= bindparam("covered"))
         await connection.execute(done, rows)
-        now = now_us()
-        again = update(self._table).where(*mine)
-        again = again.values(owner=_NOBODY, due_us=now, marked_us=now, attempt=0)
+        time_us = now(connection)
+        fresh = {"owner": _NOBODY, "due_us": time_us, "marked_us": time_us}
+        again = update(self._table).where(*mine).values(**fresh, attempt=0, lost_claims=0)
         await connection.execute(again, [{"subject": s} for s in sorted(covered)])
 
     async def release(
-        self, connection: AsyncConnection, claim: Claim, subjects: Iterable[int], delay_s: float
+        self, connection: AsyncConnection, claim: Claim, delay_s: float, *, counts: bool
     ) -> None:
-        """Give subjects back, to be claimed again after a while."""
-        statement = (
-            update(self._table)
-            .where(self._subject.in_(list(subjects)), self._table.c.owner == claim.owner)
-            .values(owner=_NOBODY, due_us=now_us() + int(delay_s * 1e6))
-        )
-        await connection.execute(statement)
+        """Give a claim back, to be claimed again after a while.
+
+        Unless it `counts`, the attempt is as if it had not been made: the work was not at fault.
+        """
+        values: dict[str, object] = {
+            "owner": _NOBODY,
+            "due_us": _after(now(connection), min(delay_s, MAX_DELAY_S)),
+        }
+        if not counts:
+            values["attempt"] = self._table.c.attempt - 1
+        await connection.execute(self._change(self._locked(self._held_by(claim)), values))
+
+    async def release_all(self, connection: AsyncConnection, owner: str) -> None:
+        """Give back all that a worker holds, as if it had claimed nothing."""
+        held = self._locked(self._table.c.owner == owner)
+        values = {
+            "owner": _NOBODY,
+            "due_us": now(connection),
+            "attempt": self._table.c.attempt - 1,
+        }
+        await connection.execute(self._change(held, values))
 
     async def newest_mark(self, connection: AsyncConnection) -> int:
         """Return the latest time at which anything that waits was marked; 0 without any."""
@@ -157,6 +212,7 @@ class WorkList:
             # A sum of the times themselves would not fit.
             func.coalesce(func.sum(columns.marked_us % 1_000_003), 0),
             func.coalesce(func.sum(columns.attempt), 0),
+            func.coalesce(func.sum(columns.lost_claims), 0),
         )
         row = (await connection.execute(statement.select_from(self._table))).one()
         return tuple(int(value) for value in row)
@@ -170,11 +226,29 @@ class WorkList:
     ) -> int:
         """Count what was marked by then and still waits, of `subjects` alone when given.
 
-        With `max_attempts`, without what was tried as often.
+        Without what is set aside; with `max_attempts`, also without what was tried as often.
         """
-        statement = select(func.count()).where(self._table.c.marked_us <= marked_until_us)
+        statement = select(func.count()).where(
+            self._table.c.marked_us <= marked_until_us, self._table.c.lost_claims < SET_ASIDE
+        )
         if subjects is not None:
             statement = statement.where(self._subject.in_(subjects))
         if max_attempts is not None:
             statement = statement.where(self._table.c.attempt < max_attempts)
         return (await connection.execute(statement.select_from(self._table))).scalar_one()
+
+    def _held_by(self, claim: Claim) -> ColumnElement[bool]:
+        return and_(self._subject.in_(claim.versions), self._table.c.owner == claim.owner)
+
+    def _locked(self, which: ColumnElement[bool], *, skip_locked: bool = False) -> CTE:
+        """The subjects of some rows, which are locked in the one order."""
+        statement = select(self._subject).where(which).order_by(self._subject)
+        return statement.with_for_update(skip_locked=skip_locked).cte("locked")
+
+    def _change(self, chosen: CTE, values: Mapping[str, object]) -> Update:
+        subjects = select(chosen.c[self._subject.name])
+        return update(self._table).where(self._subject.in_(subjects)).values(**values)
+
+
+def _after(time_us: ColumnElement[int], seconds: float) -> ColumnElement[int]:
+    return time_us + int(seconds * 1e6)

@@ -118,6 +118,7 @@ class Item(_message.Message):
     ATTRIBUTES_FIELD_NUMBER: _builtins.int
     AVAILABLE_FIELD_NUMBER: _builtins.int
     REVISION_FIELD_NUMBER: _builtins.int
+    ATTRIBUTES_OMITTED_FIELD_NUMBER: _builtins.int
     item_id: _builtins.str
     """The client's id. Required, 1 to 256 bytes without NUL (ITEM_ID_INVALID)."""
     item_no: _builtins.int
@@ -130,6 +131,10 @@ class Item(_message.Message):
     """Whether the item may be recommended. Unset: it may."""
     revision: _builtins.int
     """The catalogue's revision at which the item last changed. Output only."""
+    attributes_omitted: _builtins.bool
+    """Whether attributes were left out, because the stored item is larger than is allowed now.
+    Output only: written back as it is, the item loses them.
+    """
     @_builtins.property
     def categories(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The item's categories, the primary one first. At most 64 of at most 256 bytes, none empty,
@@ -154,10 +159,11 @@ class Item(_message.Message):
         attributes: _abc.Mapping[_builtins.str, Global___AttributeValue] | None = ...,
         available: _builtins.bool | None = ...,
         revision: _builtins.int = ...,
+        attributes_omitted: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_available", b"_available", "available", b"available"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_available", b"_available", "attributes", b"attributes", "available", b"available", "categories", b"categories", "description", b"description", "item_id", b"item_id", "item_no", b"item_no", "revision", b"revision", "title", b"title"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_available", b"_available", "attributes", b"attributes", "attributes_omitted", b"attributes_omitted", "available", b"available", "categories", b"categories", "description", b"description", "item_id", b"item_id", "item_no", b"item_no", "revision", b"revision", "title", b"title"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__available: _TypeAlias = _typing.Literal["available"]  # noqa: Y015
     _WhichOneofArgType__available: _TypeAlias = _typing.Literal["_available", b"_available"]  # noqa: Y015

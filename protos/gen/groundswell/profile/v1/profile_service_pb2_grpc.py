@@ -78,7 +78,9 @@ class ProfileServiceServicer:
 
     def RefreshProfiles(self, request, context):
         """Waits until the encoder has covered everything that was stored when the call began, and
-        reports its progress on the way; the last answer has nothing left to do.
+        reports its progress on the way; the last answer has nothing left to do. It does not wait for
+        work that was set aside, because the encoder's process ended again and again while it was
+        encoded; the metric `groundswell_work_set_aside_total` counts it and the log names it.
         Statuses: OK; INVALID_ARGUMENT (USER_ID_INVALID, USERS_INVALID); DEADLINE_EXCEEDED;
         UNAVAILABLE. Safe to retry.
         """

@@ -47,7 +47,9 @@ class ProfileServiceStub:
     """
     RefreshProfiles: _grpc.UnaryStreamMultiCallable[_profile_service_pb2.RefreshProfilesRequest, _profile_service_pb2.RefreshProfilesResponse]
     """Waits until the encoder has covered everything that was stored when the call began, and
-    reports its progress on the way; the last answer has nothing left to do.
+    reports its progress on the way; the last answer has nothing left to do. It does not wait for
+    work that was set aside, because the encoder's process ended again and again while it was
+    encoded; the metric `groundswell_work_set_aside_total` counts it and the log names it.
     Statuses: OK; INVALID_ARGUMENT (USER_ID_INVALID, USERS_INVALID); DEADLINE_EXCEEDED;
     UNAVAILABLE. Safe to retry.
     """
@@ -71,7 +73,9 @@ class ProfileServiceAsyncStub(ProfileServiceStub):
     """
     RefreshProfiles: _aio.UnaryStreamMultiCallable[_profile_service_pb2.RefreshProfilesRequest, _profile_service_pb2.RefreshProfilesResponse]  # type: ignore[assignment]
     """Waits until the encoder has covered everything that was stored when the call began, and
-    reports its progress on the way; the last answer has nothing left to do.
+    reports its progress on the way; the last answer has nothing left to do. It does not wait for
+    work that was set aside, because the encoder's process ended again and again while it was
+    encoded; the metric `groundswell_work_set_aside_total` counts it and the log names it.
     Statuses: OK; INVALID_ARGUMENT (USER_ID_INVALID, USERS_INVALID); DEADLINE_EXCEEDED;
     UNAVAILABLE. Safe to retry.
     """
@@ -110,7 +114,9 @@ class ProfileServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_profile_service_pb2.RefreshProfilesResponse], _abc.AsyncIterator[_profile_service_pb2.RefreshProfilesResponse]]:
         """Waits until the encoder has covered everything that was stored when the call began, and
-        reports its progress on the way; the last answer has nothing left to do.
+        reports its progress on the way; the last answer has nothing left to do. It does not wait for
+        work that was set aside, because the encoder's process ended again and again while it was
+        encoded; the metric `groundswell_work_set_aside_total` counts it and the log names it.
         Statuses: OK; INVALID_ARGUMENT (USER_ID_INVALID, USERS_INVALID); DEADLINE_EXCEEDED;
         UNAVAILABLE. Safe to retry.
         """

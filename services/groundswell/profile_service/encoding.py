@@ -1,0 +1,59 @@
+"""Runs the text encoder in a thread of its own."""
+
+import asyncio
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Protocol
+
+import numpy as np
+import structlog
+from numpy.typing import NDArray
+
+_log = structlog.get_logger(__name__)
+
+_SLICE = 256
+"""Texts that are encoded between two chances to stop."""
+_PROBE = "a text that every encoder can read"
+
+
+class TextEncoder(Protocol):
+    """Texts → vectors [n, t]; torch and onnxruntime both do it."""
+
+    dimension: int
+
+    def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Encode texts; runs in the worker's own thread."""
+        ...
+
+
+class Encoding:
+    """A text encoder whose calls do not block the event loop."""
+
+    def __init__(self, encoder: TextEncoder) -> None:
+        self._encoder = encoder
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="encoder")
+
+    async def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Texts → vectors [n, t]. Raises what the encoder raises, and ValueError."""
+        loop = asyncio.get_running_loop()
+        vectors = np.empty((len(texts), self._encoder.dimension), np.float32)
+        for start in range(0, len(texts), _SLICE):
+            part = texts[start : start + _SLICE]
+            encoded = await loop.run_in_executor(self._thread, self._encoder.encode, part)
+            vectors[start : start + _SLICE] = encoded
+        if not np.isfinite(vectors).all():
+            raise ValueError("the text encoder gave a value that is not finite")
+        return vectors
+
+    async def works(self) -> bool:
+        """Whether the encoder can read anything: if so, what it failed on is at fault."""
+        try:
+            await self.encode([_PROBE])
+        except Exception as error:  # noqa: BLE001 - whatever it raises, it does not work
+            _log.error("encoder_failed", exc_info=error)
+            return False
+        return True
+
+    async def close(self) -> None:
+        """Free the thread, after what runs in it."""
+        await asyncio.to_thread(self._thread.shutdown)

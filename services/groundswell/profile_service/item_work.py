@@ -1,0 +1,76 @@
+"""The worker's part that encodes the texts of items."""
+
+from typing import Any
+
+from groundswell.features.text import content_hash, item_text
+from groundswell.profile_service.encoding import Encoding
+from groundswell.profile_service.signals import Signals
+from groundswell.profile_service.store import items as statements
+from groundswell.profile_service.store.database import Database, DatabaseConnection
+from groundswell.profile_service.store.items import KnownItem
+from groundswell.profile_service.store.profiles import Spec
+from groundswell.profile_service.store.work import Claim, WorkList
+from groundswell.profile_service.tables import stale_items
+from groundswell.serving.telemetry import count
+
+
+class ItemWork:
+    """Stale items → their text vectors."""
+
+    def __init__(
+        self, database: Database, encoding: Encoding, spec: Spec, signals: Signals, limit: int
+    ) -> None:
+        self.stale = WorkList(stale_items)
+        self.limit = limit
+        self._database = database
+        self._encoding = encoding
+        self._fingerprint = spec.fingerprint
+        self._signals = signals
+
+    async def parts(self, claim: Claim) -> list[Claim]:
+        """Return the claim: items are small, and so are all of it together."""
+        return [claim]
+
+    async def encode(self, claim: Claim) -> None:
+        """Encode the claimed items whose text changed, and store their vectors."""
+        items, hashes = await self._database.read(lambda c: self._look(c, list(claim.versions)))
+        texts = {
+            number: item_text(c.title, c.categories, c.description)
+            for number, c in ((number, item.content) for number, item in items.items())
+        }
+        digests = {n: content_hash(text, self._fingerprint) for n, text in texts.items()}
+        new = [number for number in texts if hashes.get(number) != digests[number]]
+        vectors = await self._encoding.encode([texts[number] for number in new])
+        rows = [
+            {
+                "item_no": number,
+                "fingerprint": self._fingerprint,
+                "content_hash": digests[number],
+                "vector": vector.astype("<f4").tobytes(),
+            }
+            for number, vector in zip(new, vectors, strict=True)
+        ]
+        num_stored = await self._database.write(lambda c: self._store(c, claim, rows))
+        self._signals.catalogue.notify()
+        count("items_encoded", amount=num_stored)
+
+    async def _look(
+        self, connection: DatabaseConnection, item_nos: list[int]
+    ) -> tuple[dict[int, KnownItem], dict[int, bytes]]:
+        items = await statements.items_by_number(connection, item_nos)
+        return items, await statements.text_hashes(connection, item_nos, self._fingerprint)
+
+    async def _store(
+        self, connection: DatabaseConnection, claim: Claim, rows: list[dict[str, Any]]
+    ) -> int:
+        revision = await statements.lock_revision(connection)
+        held = await self.stale.still_held(connection, claim, claim.versions)
+        # One that changed meanwhile has another text by now.
+        same = {n for n, version in held.items() if version == claim.versions[n]}
+        rows = [row for row in rows if row["item_no"] in same]
+        await statements.put_texts(connection, rows)
+        revisions = {row["item_no"]: revision + 1 + n for n, row in enumerate(rows)}
+        await statements.touch_items(connection, revisions)
+        await statements.set_revision(connection, revision + len(rows))
+        await self.stale.finish(connection, claim, {n: claim.versions[n] for n in held})
+        return len(rows)

@@ -1,0 +1,151 @@
+"""The worker's part that encodes the histories of users."""
+
+from functools import partial
+from typing import Any
+
+from groundswell.profile_service.encoding import Encoding
+from groundswell.profile_service.histories import (
+    NOTHING_COVERED,
+    Chunk,
+    Covered,
+    CutHistory,
+    Start,
+    cut,
+    start_of,
+)
+from groundswell.profile_service.profile_rows import chunk_row, profile_row
+from groundswell.profile_service.store import events as event_statements
+from groundswell.profile_service.store import profiles as statements
+from groundswell.profile_service.store.database import Database, DatabaseConnection
+from groundswell.profile_service.store.events import OrderKey
+from groundswell.profile_service.store.profiles import Spec
+from groundswell.profile_service.store.work import Claim, WorkList
+from groundswell.profile_service.tables import stale_users
+from groundswell.serving.telemetry import count
+
+PART_EVENTS = 10_000
+"""Events that are read at once, unless one user alone has more."""
+MAX_CHUNKS = 2_048
+"""Chunks of one user that are encoded before the others have their turn again."""
+_READ_TIMEOUT_S = 600.0
+"""How long one user's history may be read: nobody waits for it but this user."""
+
+Stored = dict[tuple[int, int], tuple[bytes, OrderKey]]
+"""The content and the end of each stored chunk, by user and number."""
+
+
+class UserWork:
+    """Stale users → the chunks and the newest events of their histories."""
+
+    def __init__(self, database: Database, encoding: Encoding, spec: Spec, limit: int) -> None:
+        self.stale = WorkList(stale_users)
+        self.limit = limit
+        self._database = database
+        self._encoding = encoding
+        self._spec = spec
+
+    async def parts(self, claim: Claim) -> list[Claim]:
+        """Part a claim so that little has to be read for each part, the least first.
+
+        Whoever has a long history to read is alone in a part, the last one.
+        """
+        # A user's version is the number of all its events.
+        if sum(claim.versions.values()) <= PART_EVENTS:
+            return [claim]
+        read = self._database.read(
+            lambda c: self._starts(c, list(claim.versions)), timeout_s=_READ_TIMEOUT_S
+        )
+        starts, _ = await read
+        parts: list[list[int]] = [[]]
+        num_events = 0
+        for cost, user_no in sorted((_cost(s, self._spec), user) for user, s in starts.items()):
+            if parts[-1] and num_events + cost > PART_EVENTS:
+                parts.append([])
+                num_events = 0
+            parts[-1].append(user_no)
+            num_events += cost
+        return [claim.only(part) for part in parts]
+
+    async def encode(self, claim: Claim) -> None:
+        """Encode the new chunks of the claimed users' histories, and store the profiles."""
+        histories, stored = await self._database.read(
+            lambda c: self._cut_histories(c, list(claim.versions)), timeout_s=_READ_TIMEOUT_S
+        )
+        new = [
+            (history.user_no, chunk)
+            for history in histories
+            for chunk in history.chunks
+            if stored.get((history.user_no, chunk.number)) != (chunk.content_hash, chunk.last)
+        ]
+        if len(histories) == 1 and len(new) > MAX_CHUNKS:
+            rows = await self._rows(new[:MAX_CHUNKS])
+            await self._database.write(lambda c: self._store_some(c, claim, rows))
+            return
+        rows = await self._rows(new)
+        await self._database.write(partial(self._store, claim=claim, own=histories, rows=rows))
+
+    async def _rows(self, new: list[tuple[int, Chunk]]) -> list[dict[str, Any]]:
+        encoded = await self._encoding.encode([chunk.text for _, chunk in new])
+        count("chunks_encoded", amount=len(new))
+        return [
+            chunk_row(user_no, self._spec, chunk, vector)
+            for (user_no, chunk), vector in zip(new, encoded, strict=True)
+        ]
+
+    async def _starts(
+        self, connection: DatabaseConnection, user_nos: list[int]
+    ) -> tuple[dict[int, Start], Stored]:
+        """Find where each history has to be cut anew, and what is stored of it."""
+        known = await statements.find_profiles(connection, user_nos, self._spec)
+        chunks = await statements.stored_chunks(connection, user_nos, self._spec)
+        covered = dict.fromkeys(user_nos, NOTHING_COVERED) | {
+            n: Covered(row.covered_sequence, row.recent) for n, row in known.items()
+        }
+        newer = await event_statements.newer_events(
+            connection, {n: c.sequence for n, c in covered.items()}
+        )
+        starts = {
+            n: start_of(chunks[n], c, newer.get(n), self._spec.chunk_length)
+            for n, c in covered.items()
+        }
+        stored = {
+            (n, c.chunk_no): (c.content_hash, (c.last_time_us, c.last_ordinal, c.last_event_id))
+            for n, own in chunks.items()
+            for c in own
+        }
+        return starts, stored
+
+    async def _cut_histories(
+        self, connection: DatabaseConnection, user_nos: list[int]
+    ) -> tuple[list[CutHistory], Stored]:
+        """Cut what is new of each history; also return what is stored of it."""
+        starts, stored = await self._starts(connection, user_nos)
+        places = {n: start.place for n, start in starts.items()}
+        rows = await event_statements.events_from(connection, places)
+        return cut(rows, starts, self._spec), stored
+
+    async def _store(
+        self,
+        connection: DatabaseConnection,
+        claim: Claim,
+        own: list[CutHistory],
+        rows: list[dict[str, Any]],
+    ) -> None:
+        held = await self.stale.still_held(connection, claim, claim.versions)
+        own = [history for history in own if history.user_no in held]
+        await statements.put_chunks(connection, [row for row in rows if row["user_no"] in held])
+        profiles = [profile_row(history, self._spec) for history in own]
+        await statements.put_profiles(connection, profiles)
+        await self.stale.finish(connection, claim, {h.user_no: h.covered_sequence for h in own})
+
+    async def _store_some(
+        self, connection: DatabaseConnection, claim: Claim, rows: list[dict[str, Any]]
+    ) -> None:
+        """Store chunks of a long history; the next claim finds them, and goes on after them."""
+        if await self.stale.still_held(connection, claim, claim.versions):
+            await statements.put_chunks(connection, rows)
+            await self.stale.release(connection, claim, 0.0, counts=False)
+
+
+def _cost(start: Start, spec: Spec) -> int:
+    return start.covered_sequence - start.num_chunks * spec.chunk_length
