@@ -33,6 +33,19 @@ class Postgres:
         uri = uri.replace("postgresql://", "postgresql+psycopg://", 1)
         return f"{uri}&options=-csearch_path%3D{name}"
 
+    def set_read_only(self, is_read_only: bool) -> None:
+        """Let the server take no writes, as one that was the leader before a failover."""
+        value = "on" if is_read_only else "off"
+        self._server.psql(f"ALTER SYSTEM SET default_transaction_read_only = {value}")
+        self._server.psql("SELECT pg_reload_conf()")
+
+    def end_connections(self) -> None:
+        """End every connection but the one that says so."""
+        others = "SELECT pid FROM pg_stat_activity WHERE backend_type = 'client backend'"
+        self._server.psql(
+            f"SELECT pg_terminate_backend(pid) FROM ({others} AND pid <> pg_backend_pid()) AS them"
+        )
+
     def stop(self) -> None:
         """Stop the server, which ends every connection; `start` brings it back."""
         self._server.stop()

@@ -91,7 +91,7 @@ async def main(settings: ProfileSettings) -> None:
         return SERVICES
 
     async def ready() -> None:
-        await database.open()
+        await database.open(wait_s=settings.database_wait_s)
         await follower.start()
 
     async def close() -> None:
@@ -126,7 +126,7 @@ async def encode(settings: WorkerSettings) -> None:
     follower = BundleFollower(store, settings.bundle_poll_s, take)
 
     async def ready() -> None:
-        await database.open()
+        await database.open(wait_s=settings.database_wait_s)
         await follower.start()
 
     async def close() -> None:

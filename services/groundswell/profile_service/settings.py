@@ -26,6 +26,9 @@ class ProfileSettings(ServingSettings):
     max_event_future_s: Annotated[float, Field(ge=0, le=3_155_760_000)] = 86_400.0
     """How far in the future an event may lie, in seconds; one that lies further is rejected
     (TIME_IN_FUTURE). A day allows for every time zone, but for no device with a wrong year."""
+    database_wait_s: Annotated[float, Field(ge=0)] = 30.0
+    """How long the start waits for a database that does not answer, before the process ends. Health
+    says NOT_SERVING meanwhile. The default outlasts a failover."""
     worker: bool = True
     """Whether the encoder worker runs inside this process. Off: `… encode` runs elsewhere."""
     worker_threads: Annotated[int, Field(ge=1)] = 1

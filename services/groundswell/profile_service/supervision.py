@@ -17,7 +17,7 @@ _log = structlog.get_logger(__name__)
 _FIRST_DELAY_S = 0.25
 _LAST_DELAY_S = 4.0
 """No failure is waited out longer than this once its cause is gone."""
-FAILING_AFTER_S = 5.0
+FAILING_AFTER_S = 3.0
 """Failures in a row that last as long are reported; a shorter streak heals unseen."""
 
 

@@ -157,23 +157,6 @@ async def test_a_pool_that_is_used_up_refuses_and_recovers(database_url: str) ->
     await database.close()
 
 
-async def test_a_restart_of_the_database_is_survived(server: Postgres) -> None:
-    database = Database(server.new_database())
-    await database.open()
-    # Several connections, all of which the restart breaks.
-    async with reading(database), reading(database):
-        pass
-    server.stop()
-    with pytest.raises(Unavailable):
-        async with writing(database):
-            pass
-    server.start()
-    for _ in range(3):
-        async with writing(database) as connection:
-            assert (await connection.execute(text("SELECT 1"))).scalar_one() == 1
-    await database.close()
-
-
 async def test_a_file_of_sqlite_serves_one_process(tmp_path: Path) -> None:
     url = f"sqlite+aiosqlite:///{tmp_path / 'groundswell.db'}"
     first, second = Database(url), Database(url)

@@ -12,16 +12,16 @@ from typing import Any, NamedTuple, TypeVar
 
 import structlog
 from sqlalchemy import Connection, event
-from sqlalchemy.engine import make_url
+from sqlalchemy.engine import ExceptionContext, make_url
 from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
-from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
-from sqlalchemy.pool import ConnectionPoolEntry
+from sqlalchemy.pool import ConnectionPoolEntry, NullPool
 
 from groundswell.profile_service.migrations import upgrade
+from groundswell.profile_service.store.failures import Cause, cause_of, service_error
 from groundswell.profile_service.store.file_lock import lock_file, naming_file
 from groundswell.profile_service.store.gates import Gate, enter
+from groundswell.profile_service.store.outages import Outages
 from groundswell.serving.errors import ServiceError, Unavailable
 
 DatabaseConnection = AsyncConnection
@@ -32,7 +32,6 @@ Work = Callable[[AsyncConnection], Awaitable[T]]
 """The body of a transaction."""
 
 _log = structlog.get_logger(__name__)
-_RETRY_AFTER_S = 1.0
 _CONNECT = {
     "connect_timeout": 5,
     # A server that vanished without a word is noticed within the time of a call.
@@ -44,6 +43,7 @@ _CONNECT = {
 _CALL_TIMEOUT_S = 30.0
 """No call waits longer for the database, whatever deadline its client has."""
 _CLOSE_TIMEOUT_S = 5.0
+_OPEN_AGAIN_S = 0.5
 
 
 class Database:
@@ -65,13 +65,16 @@ class Database:
         reading, writing = _modes(self._engine, self._is_sqlite)
         gates = [Gate(asyncio.Semaphore(pool_size), pool_timeout_s)]
         writer = [Gate(asyncio.Semaphore(1), _CALL_TIMEOUT_S)] if self._is_sqlite else []
-        self._reading = _Mode(reading, gates)
-        self._writing = _Mode(writing, [*writer, *gates])
+        self._reading = _Mode("read", reading, gates)
+        self._writing = _Mode("write", writing, [*writer, *gates])
+        self._outages = Outages(None if self._is_sqlite else partial(_reach, url))
         self._running: set[asyncio.Task[Any]] = set()
         self._held = ExitStack()
 
-    async def open(self) -> None:
+    async def open(self, *, wait_s: float = 0.0) -> None:
         """Bring the tables to this release's form, from empty or from an older one.
+
+        A database that does not answer is waited for, at most `wait_s`.
 
         Raises StartError (DATABASE_IN_USE, DATABASE_UNUSABLE) for a file of SQLite that
         another process holds, that is damaged or cannot be written, and Unavailable.
@@ -84,10 +87,21 @@ class Database:
         try:
             mode = self._writing._replace(engine=migrating)
             with named:
-                await self._run(mode, lambda c: c.run_sync(upgrade), None)
+                await self._migrate(mode, wait_s)
         finally:
             # The connections of SQLite that are made from here on check foreign keys.
             await self._engine.dispose()
+
+    async def _migrate(self, mode: "_Mode", wait_s: float) -> None:
+        # A file does not come by itself; why it cannot be opened is said at once.
+        end_s = time.monotonic() + (0.0 if self._is_sqlite else wait_s)
+        while True:
+            try:
+                return await self._run(mode, lambda c: c.run_sync(upgrade), None)
+            except Unavailable:
+                if time.monotonic() >= end_s:
+                    raise
+            await asyncio.sleep(_OPEN_AGAIN_S)
 
     async def read(self, work: Work[T], *, timeout_s: float = _CALL_TIMEOUT_S) -> T:
         """Return what `work` finds. It sees one state of the database, however often it reads.
@@ -100,7 +114,8 @@ class Database:
         """Run `work` in a transaction: committed when it returns, rolled back when it raises.
 
         Raises Unavailable (STORE_UNAVAILABLE): nothing was written, unless the connection broke
-        in the very commit. Raises ResourceExhausted (OVERLOADED): nothing was written.
+        in the very commit. Raises ResourceExhausted (OVERLOADED, STORAGE_FULL): nothing was
+        written.
         """
         return await self._run(self._writing, work, _CALL_TIMEOUT_S)
 
@@ -111,19 +126,21 @@ class Database:
             for task in hanging:
                 task.cancel()
             await asyncio.gather(*hanging, return_exceptions=True)
+        await self._outages.close()
         await self._engine.dispose()
         self._held.close()
 
     async def _run(self, mode: "_Mode", work: Work[T], timeout_s: float | None) -> T:
         """Wait for the transaction's turn, run it in a task of its own, and wait for its end."""
+        self._outages.check()
         places = await enter(mode.gates)
         # Nothing can interrupt from here to the next await, so the places are always given back.
-        task = asyncio.create_task(self._transaction(mode.engine, work, timeout_s))
+        task = asyncio.create_task(self._transaction(mode, work, timeout_s))
         self._running.add(task)
         task.add_done_callback(self._running.discard)
         task.add_done_callback(lambda _: places.close())
         try:
-            with _failures():
+            with self._failures(mode):
                 async with asyncio.timeout(timeout_s):
                     return await asyncio.shield(task)
         except BaseException:
@@ -131,23 +148,39 @@ class Database:
                 task.add_done_callback(_report)
             raise
 
-    async def _transaction(self, engine: AsyncEngine, work: Work[T], timeout_s: float | None) -> T:
+    async def _transaction(self, mode: "_Mode", work: Work[T], timeout_s: float | None) -> T:
         # PostgreSQL's driver closes a connection that is interrupted. SQLite's does not; there
         # each statement ends by itself, and a transaction that took too long is not committed.
         loop = asyncio.get_running_loop()
         end_s = inf if timeout_s is None else loop.time() + timeout_s
         interrupted_s = None if self._is_sqlite or timeout_s is None else end_s
-        with _failures():
-            async with asyncio.timeout_at(interrupted_s), engine.begin() as connection:
+        with self._failures(mode):
+            async with asyncio.timeout_at(interrupted_s), mode.engine.begin() as connection:
                 result = await work(connection)
                 if loop.time() > end_s:
                     raise TimeoutError
-                return result
+        self._outages.worked(mode.name)
+        return result
+
+    @contextmanager
+    def _failures(self, mode: "_Mode") -> Iterator[None]:
+        """Turn what is no fault of ours into what the caller is told."""
+        try:
+            yield
+        except ServiceError:
+            raise
+        except Exception as error:
+            cause = cause_of(error)
+            if cause is None:
+                raise
+            self._outages.failed(mode.name, cause, error)
+            raise service_error(cause) from error
 
 
 class _Mode(NamedTuple):
     """How a kind of transaction begins."""
 
+    name: str
     engine: AsyncEngine
     gates: list[Gate]
 
@@ -157,27 +190,11 @@ def now_us() -> int:
     return time.time_ns() // 1000
 
 
-@contextmanager
-def _failures() -> Iterator[None]:
-    """Turn what means "the database cannot be used now" into Unavailable."""
-    try:
-        yield
-    except (OperationalError, InterfaceError, PoolTimeoutError, TimeoutError) as error:
-        raise _unavailable(error) from error
-    except DBAPIError as error:
-        if not error.connection_invalidated:
-            raise
-        raise _unavailable(error) from error
-
-
-def _unavailable(error: Exception) -> Unavailable:
-    # The text may hold values of a statement, so only the kind is logged.
-    _log.warning("store_unavailable", error=type(getattr(error, "orig", error)).__name__)
-    return Unavailable(
-        "STORE_UNAVAILABLE",
-        "the database does not answer; nothing was written",
-        retry_after_s=_RETRY_AFTER_S,
-    )
+async def _reach(url: str) -> None:
+    """Make a connection that no pool holds, and use it."""
+    engine = create_async_engine(url, poolclass=NullPool, connect_args=_CONNECT)
+    async with engine.connect() as connection:
+        await connection.exec_driver_sql("SELECT 1")
 
 
 def _report(task: "asyncio.Task[Any]") -> None:
@@ -203,7 +220,26 @@ def _make_engine(url: str, is_sqlite: bool, pool_size: int, pool_timeout_s: floa
         event.listen(engine.sync_engine, "begin", _begin_sqlite)
         return engine
     # A connection that died with a restarted database is noticed before it is used.
-    return bounded(url, pool_pre_ping=True, connect_args=_CONNECT)
+    engine = bounded(url, pool_pre_ping=True, connect_args=_CONNECT)
+    event.listen(engine.sync_engine, "handle_error", _leave_read_only)
+    event.listen(engine.sync_engine, "checkin", _write_if_the_server_does)
+    return engine
+
+
+def _write_if_the_server_does(connection: Any, _: ConnectionPoolEntry) -> None:
+    """After a reading transaction, let the server decide again whether the next one may write.
+
+    SQLAlchemy would ask for writing, whatever the server's default says.
+    """
+    if connection is not None and connection.read_only is False:
+        connection.set_read_only(None)
+
+
+def _leave_read_only(context: ExceptionContext) -> None:
+    """Drop the connections to a server that became read-only: another one may lead by now."""
+    error = context.sqlalchemy_exception
+    if error is not None and cause_of(error) is Cause.READ_ONLY:
+        context.is_disconnect = True
 
 
 def _modes(engine: AsyncEngine, is_sqlite: bool) -> tuple[AsyncEngine, AsyncEngine]:

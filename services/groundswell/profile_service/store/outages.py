@@ -1,0 +1,90 @@
+"""Notices that the database is gone, so that calls fail at once, and that it is back."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+
+import structlog
+
+from groundswell.profile_service.store.failures import Cause, cause_of, code_of, service_error
+from groundswell.serving.telemetry import count, gauge
+
+_log = structlog.get_logger(__name__)
+
+_PROBE_TIMEOUT_S = 2.0
+_FIRST_PROBE_S = 0.1
+_LAST_PROBE_S = 1.0
+
+
+class Outages:
+    """Knows whether the database can be reached. While it cannot, one probe asks for all.
+
+    A failed connection alone says little: one backend may have been ended. So it is `probe` that
+    decides, a connection of its own. Without one, every call finds out for itself.
+    """
+
+    def __init__(self, probe: Callable[[], Awaitable[None]] | None) -> None:
+        self._probe = probe
+        self._is_down = False
+        self._probing: asyncio.Task[None] | None = None
+        self._failing: dict[str, set[Cause]] = {}
+        """By the kind of transaction: what was logged since the last one that worked."""
+
+    def check(self) -> None:
+        """Raise Unavailable (STORE_UNAVAILABLE) while the database is gone."""
+        if self._is_down:
+            count("store_failures", cause=Cause.GONE.value)
+            raise service_error(Cause.GONE)
+
+    def failed(self, kind: str, cause: Cause, error: BaseException) -> None:
+        """Take note of a transaction that failed; each cause is logged once until one works."""
+        count("store_failures", cause=cause.value)
+        logged = self._failing.setdefault(kind, set())
+        if cause not in logged:
+            logged.add(cause)
+            # The text may hold values of a statement, so only its kind and code are logged.
+            name = type(getattr(error, "orig", error)).__name__
+            code = code_of(error)
+            _log.warning("store_fails", kind=kind, cause=cause.value, error=name, code=code)
+        if cause is Cause.GONE and self._probe is not None and self._probing is None:
+            self._probing = asyncio.create_task(self._probe_until_back(self._probe))
+
+    def worked(self, kind: str) -> None:
+        """Take note of a transaction that worked."""
+        if kind in self._failing:
+            del self._failing[kind]
+            _log.info("store_works_again", kind=kind)
+
+    async def close(self) -> None:
+        """Stop asking."""
+        if self._probing is not None:
+            self._probing.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._probing
+
+    async def _probe_until_back(self, probe: Callable[[], Awaitable[None]]) -> None:
+        delay_s = _FIRST_PROBE_S
+        try:
+            while not await self._is_reached(probe):
+                self._set_down(True)
+                await asyncio.sleep(delay_s)
+                delay_s = min(2 * delay_s, _LAST_PROBE_S)
+        finally:
+            self._set_down(False)
+            self._probing = None
+
+    async def _is_reached(self, probe: Callable[[], Awaitable[None]]) -> bool:
+        try:
+            async with asyncio.timeout(_PROBE_TIMEOUT_S):
+                await probe()
+        except Exception as error:  # noqa: BLE001 - each call then finds out for itself
+            # One that has no room for a connection more serves those that there are.
+            return cause_of(error) is not Cause.GONE
+        return True
+
+    def _set_down(self, is_down: bool) -> None:
+        if is_down is self._is_down:
+            return
+        self._is_down = is_down
+        gauge("store_down", is_down)
+        _log.warning("store_down" if is_down else "store_back")
