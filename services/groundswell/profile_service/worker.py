@@ -30,6 +30,10 @@ HOPELESS = 5
 """After so many attempts nothing waits for an item or a user any more."""
 
 
+class EncoderError(Exception):
+    """The text encoder fails on whatever it is given."""
+
+
 class _Work(Protocol):
     """A kind of work."""
 
@@ -76,16 +80,6 @@ class Worker:
         self._owner = uuid.uuid4().hex
         self._may_hold = False
         """Whether something may be claimed that nobody works on."""
-
-    async def run(self) -> None:
-        """Work until cancelled; outages of the database are waited out."""
-        while True:
-            mark = self._signals.work.mark
-            try:
-                if not await self.step():
-                    await self._signals.work.wait(mark, self._settings.idle_poll_s)
-            except OUTAGES:
-                await asyncio.sleep(_AFTER_OUTAGE_S)
 
     async def close(self) -> None:
         """Free the thread, after what runs in it, and give back what is claimed."""
@@ -166,7 +160,7 @@ class Worker:
             _log.error("encoding_failed", attempt=attempt, exc_info=error)
             if not await self._encoding.works():
                 await self._release(work, claim, _AFTER_OUTAGE_S, counts=False)
-                raise Unavailable("ENCODER_UNAVAILABLE", "the text encoder fails") from error
+                raise EncoderError from error
             await self._release(work, claim, min(2.0 ** min(attempt, 10), MAX_DELAY_S), counts=True)
 
     async def _release(self, work: _Work, claim: Claim, delay_s: float, *, counts: bool) -> None:

@@ -285,9 +285,8 @@ def test_a_listing_before_a_time_is_that_on_every_page_and_refuses_another_time(
     client: GroundswellClient, channel: grpc.Channel
 ) -> None:
     times = [datetime(2026, 5, 4, hour, tzinfo=UTC) for hour in range(5)]
-    client.append_events(
-        [event("hourly", "item-1", time=time, event_id=f"{n}") for n, time in enumerate(times)]
-    )
+    sent = [event("hourly", "item-1", time=t, event_id=f"{n}") for n, t in enumerate(times)]
+    client.append_events(sent)
     stub = event_service_pb2_grpc.EventServiceStub(channel)
     request = event_service_pb2.ListEventsRequest(user_id="hourly", page_size=2)
     request.before.FromDatetime(times[3])

@@ -14,6 +14,7 @@ from groundswell.profile_service.events import Outcome
 from groundswell.profile_service.store.profiles import find_profiles, uncovered_users
 from groundswell.profile_service.store.work import SET_ASIDE, SUSPECT, WorkList
 from groundswell.profile_service.tables import stale_items, stale_users
+from groundswell.profile_service.worker import EncoderError
 from groundswell.serving.errors import Unavailable
 from tests.integration.profile.support import (
     SPEC,
@@ -161,7 +162,7 @@ async def test_an_encoder_that_reads_nothing_uses_up_no_attempts(memory: Memory)
     await memory.catalogue.upsert([an_item("a"), an_item("b")])
     worker = memory.worker(BrokenEncoder())
     for _ in range(2):
-        with pytest.raises(Unavailable):
+        with pytest.raises(EncoderError):
             await worker.step()
     await worker.close()
     assert await _attempts(memory, "stale_items") == [0, 0]

@@ -93,7 +93,7 @@ async def test_a_worker_that_is_told_to_stop_gives_its_claim_back(memory: Memory
     await work_all(memory, encoder, items_only=True)
     encoder.delay_s = 0.3
     worker = memory.worker(encoder, lease_s=600)
-    working = asyncio.create_task(worker.run())
+    working = asyncio.create_task(worker.step())
     await asyncio.sleep(0.15)
     working.cancel()
     await asyncio.gather(working, return_exceptions=True)

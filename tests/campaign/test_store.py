@@ -1,0 +1,158 @@
+"""The store for a minute: calls that are given up beside a calm writer; every writer at once."""
+
+import asyncio
+import random
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import grpc
+import pytest
+
+from groundswell.client import GroundswellClient, Targets, event, item
+from groundswell.profile.v1 import catalogue_service_pb2 as catalogue
+from groundswell.profile.v1 import event_service_pb2 as events
+from groundswell.profile.v1 import profile_service_pb2 as profiles
+from groundswell.profile.v1.catalogue_service_pb2_grpc import CatalogueServiceStub
+from groundswell.profile.v1.event_service_pb2_grpc import EventServiceStub
+from groundswell.profile.v1.profile_service_pb2_grpc import ProfileServiceStub
+from tests.integration.profile.writers import write_at_once
+from tests.support.bundles import ITEMS, tiny_bundle
+from tests.support.postgres import Postgres, postgres
+from tests.support.processes import free_port, service_process
+
+SEED = 17
+HASTY = 88
+SECONDS = 60.0
+MAX_CALM_P99_S = 0.5
+WRITER_SECONDS = 30.0
+MAX_APPEND_P99_S = 0.2
+_PAUSE_S = 0.5
+"""A hasty caller's pause is at most this long: the service is busy, but not overloaded."""
+_CALM_TIMEOUT_S = 10.0
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
+    with postgres(tmp_path_factory.mktemp("postgres")) as running:
+        yield running
+
+
+def _tell(line: str) -> None:
+    sys.stdout.write(f"\n{line}\n")
+
+
+def _p99(seconds: list[float]) -> float:
+    return sorted(seconds)[int(len(seconds) * 0.99)]
+
+
+class Hasty:
+    """Callers with deadlines of 1 to 50 ms."""
+
+    def __init__(self, channel: grpc.aio.Channel) -> None:
+        self._events = EventServiceStub(channel)
+        self._catalogue = CatalogueServiceStub(channel)
+        self._profiles = ProfileServiceStub(channel)
+        self.num_given_up = 0
+        self.num_answered = 0
+
+    async def call(self, name: str, until_s: float) -> None:
+        """Call again and again; what ends a call is counted, and is the deadline or an answer."""
+        rng, number = random.Random(f"{SEED} {name}"), 0
+        while time.monotonic() < until_s:
+            number += 1
+            try:
+                await self._one(rng, name, number, rng.uniform(0.001, 0.05))
+                self.num_answered += 1
+            except grpc.aio.AioRpcError as error:
+                expected = (grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.RESOURCE_EXHAUSTED)
+                assert error.code() in expected, error
+                self.num_given_up += 1
+            await asyncio.sleep(rng.uniform(0, _PAUSE_S))
+
+    async def _one(self, rng: random.Random, name: str, number: int, timeout_s: float) -> None:
+        some = ITEMS[rng.randrange(len(ITEMS))][0]
+        match rng.randrange(6):
+            case 0:
+                request = catalogue.UpsertItemsRequest(items=[item(some, f"{name} {number}")])
+                await self._catalogue.UpsertItems(request, timeout=timeout_s)
+            case 1:
+                listing = events.ListEventsRequest(user_id=name)
+                await self._events.ListEvents(listing, timeout=timeout_s)
+            case 2:
+                watch = catalogue.WatchItemsRequest()
+                async for _ in self._catalogue.WatchItems(watch, timeout=timeout_s):
+                    pass
+            case 3:
+                refresh = profiles.RefreshProfilesRequest(user_ids=[name])
+                async for _ in self._profiles.RefreshProfiles(refresh, timeout=timeout_s):
+                    pass
+            case _:
+                one = event(name, some, event_id=f"{number}")
+                append = events.AppendEventsRequest(events=[one])
+                await self._events.AppendEvents(append, timeout=timeout_s)
+
+
+async def _write_calmly(channel: grpc.aio.Channel, until_s: float) -> list[float]:
+    """Append one event after the other; return how long each took. Raises where one fails."""
+    stub = EventServiceStub(channel)
+    took_s: list[float] = []
+    while time.monotonic() < until_s:
+        one = event("calm", ITEMS[0][0], event_id=f"{len(took_s)}")
+        begun = time.monotonic()
+        answer = await stub.AppendEvents(
+            events.AppendEventsRequest(events=[one]), timeout=_CALM_TIMEOUT_S
+        )
+        took_s.append(time.monotonic() - begun)
+        assert [result.sequence for result in answer.results] == [len(took_s)]
+        await asyncio.sleep(0.05)
+    return took_s
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+async def test_calls_that_are_given_up_leave_a_calm_writer_alone(
+    kind: str, tmp_path: Path, server: Postgres
+) -> None:
+    tiny_bundle(tmp_path / "bundles")
+    port = free_port()
+    address = f"127.0.0.1:{port}"
+    url = f"sqlite+aiosqlite:///{tmp_path / 'g.db'}" if kind == "sqlite" else server.new_database()
+    process = service_process(
+        "groundswell.profile_service",
+        port,
+        tmp_path / "bundles",
+        tmp_path / "log",
+        {"GROUNDSWELL_DATABASE_URL": url},
+    )
+    with process:
+        process.wait_serving(address)
+        with GroundswellClient(Targets(profile=address, session="", ranker="")) as client:
+            client.upsert_items(item(i, title, categories=c) for i, title, c in ITEMS)
+        async with (
+            grpc.aio.insecure_channel(address) as hurried,
+            grpc.aio.insecure_channel(
+                address, options=[("grpc.use_local_subchannel_pool", 1)]
+            ) as calm,
+        ):
+            until_s = time.monotonic() + SECONDS
+            hasty = Hasty(hurried)
+            callers = asyncio.gather(*(hasty.call(f"hasty {n}", until_s) for n in range(HASTY)))
+            took_s, _ = await asyncio.gather(_write_calmly(calm, until_s), callers)
+    _tell(
+        f"{kind}: {hasty.num_given_up} calls given up, {hasty.num_answered} answered; calm "
+        f"writes: {len(took_s)}, p50 {sorted(took_s)[len(took_s) // 2] * 1e3:.0f} ms, "
+        f"p99 {_p99(took_s) * 1e3:.0f} ms, longest {max(took_s) * 1e3:.0f} ms"
+    )
+    assert hasty.num_given_up > HASTY
+    assert _p99(took_s) <= MAX_CALM_P99_S
+
+
+async def test_writers_of_every_kind_wait_for_nobody_long(server: Postgres, tmp_path: Path) -> None:
+    counts = await write_at_once(server, tmp_path, seconds=WRITER_SECONDS, seed=SEED)
+    _tell(
+        f"calls of each writer: {counts.done}; appends: {len(counts.append_s)}, p99 "
+        f"{_p99(counts.append_s) * 1e3:.0f} ms; deadlocks: {counts.num_deadlocks}"
+    )
+    assert counts.num_deadlocks == 0
+    assert _p99(counts.append_s) <= MAX_APPEND_P99_S
