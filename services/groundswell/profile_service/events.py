@@ -1,6 +1,6 @@
 """Use cases of the log: append events idempotently, list them."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
@@ -9,6 +9,8 @@ from groundswell.profile_service.signals import Signals
 from groundswell.profile_service.store import events as statements
 from groundswell.profile_service.store.database import Database, DatabaseConnection, now_us
 from groundswell.profile_service.store.events import EventContent, KnownEvent, OrderKey
+from groundswell.profile_service.store.identity import Witness
+from groundswell.profile_service.store.users import UserKeys, find_users, lock_users
 from groundswell.profile_service.store.work import WorkList
 from groundswell.profile_service.tables import stale_users
 from groundswell.serving.pseudonym import Pseudonymizer
@@ -40,6 +42,8 @@ class Outcome:
     item_no: int = 0
     reason: str = ""
     detail: str = ""
+    lineage: str = ""
+    """The lineage of the database that sequence and number belong to; empty without them."""
 
 
 _NO_ITEM = Outcome(
@@ -65,13 +69,16 @@ class Page:
 
     events: list[KnownEvent]
     last_sequence: int
+    lineage: str
+    """The lineage of the database that they were read from."""
 
 
 class EventLog:
     """The durable log of all users' events.
 
     An event that lies more than `max_future_s` in the future is rejected: it would stay the newest
-    one until its time has come.
+    one until its time has come. `on_stored` hears, after each commit, of one of its events and of
+    the lineage.
     """
 
     def __init__(
@@ -81,52 +88,58 @@ class EventLog:
         signals: Signals,
         *,
         max_future_s: float,
+        on_stored: Callable[[str, Witness], None] | None = None,
     ) -> None:
         self._max_future_us = int(max_future_s * 1e6)
         self._database = database
         self._pseudonyms = pseudonyms
         self._signals = signals
+        self._on_stored = on_stored
         self._stale = WorkList(stale_users)
 
     async def append(self, new: Sequence[NewEvent]) -> list[Outcome]:
         """Store events in one transaction and say what became of each, in their order.
 
-        Every user who got one is marked stale in the same transaction. Raises Unavailable
-        and ResourceExhausted.
+        Every user who got one is marked stale in the same transaction. Raises
+        Unavailable, ResourceExhausted and FailedPrecondition (SECRET_OUTDATED).
         """
         if not new:
             return []
-        keys = [self._pseudonyms.user_key(event.user_id) for event in new]
-        outcomes = await self._database.write(lambda c: self._append(c, keys, new))
-        if any(outcome.status is Status.ACCEPTED for outcome in outcomes):
+        keys = [self._pseudonyms.user_keys(event.user_id) for event in new]
+        outcomes, witness = await self._database.write(lambda c: self._append(c, keys, new))
+        if witness is not None:
             self._signals.work.notify()
+            if self._on_stored is not None:
+                self._on_stored(*witness)
         return outcomes
 
     async def _append(
-        self, connection: DatabaseConnection, keys: Sequence[bytes], new: Sequence[NewEvent]
-    ) -> list[Outcome]:
+        self, connection: DatabaseConnection, keys: Sequence[UserKeys], new: Sequence[NewEvent]
+    ) -> tuple[list[Outcome], tuple[str, Witness] | None]:
+        """Return what became of the events, and one that was stored with its lineage."""
         numbers = await statements.item_numbers(connection, {e.content.item_id for e in new})
         batch = _Batch(numbers, now_us(), self._max_future_us)
         await batch.load(connection, keys, new)
         outcomes = [batch.take(key, event) for key, event in zip(keys, new, strict=True)]
         await statements.insert_events(connection, batch.rows)
         await self._stale.mark(connection, batch.marks())
-        return outcomes
+        return outcomes, batch.witness()
 
     async def list(self, user_id: str, before: OrderKey | None, limit: int) -> Page:
         """Return a user's events, newest first; none of a user who is not known."""
-        key = self._pseudonyms.user_key(user_id)
-        return await self._database.read(lambda c: _page(c, key, before, limit))
+        keys = self._pseudonyms.user_keys(user_id)
+        return await self._database.read(lambda c: _page(c, keys, before, limit))
 
 
 async def _page(
-    connection: DatabaseConnection, key: bytes, before: OrderKey | None, limit: int
+    connection: DatabaseConnection, keys: UserKeys, before: OrderKey | None, limit: int
 ) -> Page:
-    found = await statements.find_users(connection, [key])
-    if key not in found:
-        return Page([], 0)
-    user_no, last_sequence = found[key]
-    return Page(await statements.list_events(connection, user_no, before, limit), last_sequence)
+    found, identity = await find_users(connection, [keys])
+    if not found:
+        return Page([], 0, identity.lineage)
+    ((user_no, last_sequence),) = found.values()
+    events = await statements.list_events(connection, user_no, before, limit)
+    return Page(events, last_sequence, identity.lineage)
 
 
 class _Batch:
@@ -141,34 +154,39 @@ class _Batch:
         self._known: dict[tuple[int, str], tuple[EventContent, int, int]] = {}
         self._stored_us = stored_us
         self._latest_us = stored_us + max_future_us
+        self.lineage = ""
 
     async def load(
-        self, connection: DatabaseConnection, keys: Sequence[bytes], new: Sequence[NewEvent]
+        self, connection: DatabaseConnection, keys: Sequence[UserKeys], new: Sequence[NewEvent]
     ) -> None:
         """Lock the users, and look up which of the events are stored already."""
         items = [self._item_numbers.get(event.content.item_id) for event in new]
         there = {key for key, item in zip(keys, items, strict=True) if item and not item[1]}
         # An event of a deleted item may be stored already, but cannot make a user.
         deleted = {key for key, item in zip(keys, items, strict=True) if item} - there
-        if there:
-            self._users |= await statements.lock_users(connection, there)
-        if deleted:
-            self._users |= await statements.find_users(connection, deleted)
+        for some, load in ((there, lock_users), (deleted, find_users)):
+            if some:
+                found, identity = await load(connection, some)
+                self._users |= found
+                self.lineage = identity.lineage
         wanted = {
-            (self._users[key][0], event.event_id)
+            (self._users[key[-1]][0], event.event_id)
             for key, event in zip(keys, new, strict=True)
-            if key in self._users
+            if key[-1] in self._users
         }
         known = await statements.known_events(connection, wanted)
         self._known = {k: (e.content, e.sequence, e.item_no) for k, e in known.items()}
 
-    def take(self, key: bytes, event: NewEvent) -> Outcome:
+    def take(self, keys: UserKeys, event: NewEvent) -> Outcome:
         """Decide about one event; an accepted one gets its user's next sequence."""
         content = event.content
+        key = keys[-1]
         user_no, last_sequence = self._users.get(key, (0, 0))
         known = self._known.get((user_no, event.event_id))
         if known is not None:
-            return Outcome(Status.DUPLICATE, *known[1:]) if known[0] == content else _CONFLICT
+            if known[0] != content:
+                return _CONFLICT
+            return Outcome(Status.DUPLICATE, *known[1:], lineage=self.lineage)
         item_no, is_deleted = self._item_numbers.get(content.item_id, (0, True))
         if is_deleted:
             return _NO_ITEM
@@ -192,7 +210,14 @@ class _Batch:
                 "stored_us": self._stored_us,
             }
         )
-        return Outcome(Status.ACCEPTED, sequence, item_no)
+        return Outcome(Status.ACCEPTED, sequence, item_no, lineage=self.lineage)
+
+    def witness(self) -> tuple[str, Witness] | None:
+        """Return one of the events that are stored, with the lineage; None without any."""
+        if not self.rows:
+            return None
+        row = self.rows[-1]
+        return self.lineage, Witness(row["user_no"], row["sequence"], row["stored_us"])
 
     def marks(self) -> dict[int, int]:
         """Return the newest sequence of every user who got an event."""

@@ -38,8 +38,9 @@ async def load_histories(
     connection: DatabaseConnection,
     user_nos: Collection[int],
     models: ProfileModels,
+    lineage: str,
 ) -> StoredHistories:
-    """Load what the head reads of users who have a profile."""
+    """Load what the head reads of users who have a profile, from a database of a lineage."""
     if not user_nos:
         return StoredHistories({}, {}, [])
     profiles = await statements.find_profiles(connection, user_nos, models.spec)
@@ -51,14 +52,16 @@ async def load_histories(
         for number, row in profiles.items()
     }
     item_nos = {n for user in by_user.values() for n in user.recent["item_no"].tolist()}
-    return StoredHistories(by_user, *await models.contexts.load(connection, item_nos))
+    return StoredHistories(by_user, *await models.contexts.load(connection, item_nos, lineage))
 
 
 async def histories(
-    stored: StoredHistories, models: ProfileModels, revision: int
+    stored: StoredHistories, models: ProfileModels, revision: int, lineage: str
 ) -> dict[int, History]:
-    """Make of it what the head reads, by user; `revision` is the catalogue's at that look."""
-    vectors = stored.item_vectors | await models.contexts.encode(stored.item_texts, revision)
+    """Make of it what the head reads, by user; at that look the catalogue had the revision, of the
+    lineage."""
+    encoded = await models.contexts.encode(stored.item_texts, revision, lineage)
+    vectors = stored.item_vectors | encoded
     return {number: _history(user, vectors, models) for number, user in stored.by_user.items()}
 
 

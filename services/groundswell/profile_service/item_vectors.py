@@ -29,19 +29,29 @@ class ItemVectors:
         self._fingerprint = fingerprint
         self._max_held = max_held
         self._held: dict[int, NDArray[np.float32]] = {}
+        self._lineage = ""
         self._revision = 0
         self._changed: dict[int, int] = {}
         self._changed_since = 0
         """Changes up to this revision are not remembered."""
 
-    async def follow(self, connection: DatabaseConnection, revision: int) -> None:
-        """Forget the items that changed up to a revision, the one that the connection sees."""
+    async def follow(self, connection: DatabaseConnection, revision: int, lineage: str) -> None:
+        """Forget the items that changed up to a revision, the one that the connection sees.
+
+        Of another lineage everything is forgotten: its numbers can name other items.
+        """
+        if lineage != self._lineage:
+            self._lineage, self._revision, self._changed_since = lineage, 0, revision
+            self._held.clear()
+            self._changed.clear()
         if revision <= self._revision:
             return
         known = self._revision
         changes = (
             await statements.revisions_since(connection, known, _MAX_CHANGES + 1) if known else []
         )
+        if lineage != self._lineage:  # another call went on to it while this one looked
+            return
         if not known or len(changes) > _MAX_CHANGES or len(self._changed) > self._max_held:
             self._held.clear()
             self._changed.clear()
@@ -51,31 +61,34 @@ class ItemVectors:
             self._changed[item_no] = max(changed_at, self._changed.get(item_no, 0))
         self._revision = max(self._revision, revision)
 
-    def unchanged(self, item_nos: Iterable[int], since: int) -> bool:
-        """Whether none of these items changed after a revision, as far as is known for certain."""
-        if since < self._changed_since:
+    def unchanged(self, item_nos: Iterable[int], since: int, lineage: str) -> bool:
+        """Whether none of these items changed after a revision of a lineage, as far as is known for
+        certain."""
+        if lineage != self._lineage or since < self._changed_since:
             return False
         if since >= self._revision:
             return True
         return all(self._changed.get(item_no, 0) <= since for item_no in item_nos)
 
     async def load(
-        self, connection: DatabaseConnection, item_nos: Set[int]
+        self, connection: DatabaseConnection, item_nos: Set[int], lineage: str
     ) -> tuple[dict[int, NDArray[np.float32]], list[ItemText]]:
         """Return the vectors of those that are held, by number, and the texts of the others."""
-        held = {n: self._held[n] for n in item_nos if n in self._held}
+        known = self._held if lineage == self._lineage else {}
+        held = {n: known[n] for n in item_nos if n in known}
         missing = item_nos - held.keys()
         if not missing:
             return held, []
         return held, await statements.item_texts_by_number(connection, missing, self._fingerprint)
 
     async def encode(
-        self, texts: Sequence[ItemText], revision: int
+        self, texts: Sequence[ItemText], revision: int, lineage: str
     ) -> dict[int, NDArray[np.float32]]:
-        """Return the vectors of items that were loaded at a revision, by number, and hold them."""
+        """Return the vectors of items that were loaded at a revision of a lineage, by number, and
+        hold them."""
         vectors = await self._encode(texts)
         # What was loaded before the last look may have changed since.
-        if revision >= self._revision:
+        if lineage == self._lineage and revision >= self._revision:
             self._held |= vectors
             while len(self._held) > self._max_held:
                 del self._held[next(iter(self._held))]

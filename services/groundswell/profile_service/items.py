@@ -6,10 +6,12 @@ from functools import partial
 from typing import NamedTuple
 
 from groundswell.features.text import item_text
+from groundswell.profile_service.lineage import begin_lineage
 from groundswell.profile_service.polling import SharedPoll
 from groundswell.profile_service.signals import Signals
 from groundswell.profile_service.store import items as statements
 from groundswell.profile_service.store.database import Database, DatabaseConnection
+from groundswell.profile_service.store.identity import Standing, read_lineage, read_standing
 from groundswell.profile_service.store.items import Attribute, ItemContent, ItemPage, KnownItem
 from groundswell.profile_service.store.work import WorkList
 from groundswell.profile_service.tables import stale_items
@@ -22,9 +24,13 @@ WATCH_PAGE = 500
 class Changes:
     """A run of changes of the catalogue, by revision."""
 
-    items: list[KnownItem]
+    items: Sequence[KnownItem]
     revision: int
     caught_up: bool
+    lineage: str
+    """The lineage of the database that the revision belongs to."""
+    reset: bool
+    """Whether what the watcher held before does not count any more."""
 
 
 class Catalogue:
@@ -34,7 +40,7 @@ class Catalogue:
         self._database = database
         self._signals = signals
         self._poll = SharedPoll(
-            lambda: database.read(statements.newest_revision), signals.catalogue, idle_poll_s
+            lambda: database.read(read_standing), signals.catalogue, idle_poll_s
         )
         self._stale = WorkList(stale_items)
 
@@ -69,26 +75,44 @@ class Catalogue:
             )
         return item
 
-    async def list(self, after_no: int, limit: int) -> ItemPage:
-        """Return items that are not deleted, by number, from just after one."""
-        return await self._database.read(lambda c: statements.list_items(c, after_no, limit))
+    async def list(self, after_no: int, limit: int) -> tuple[ItemPage, str]:
+        """Return items that are not deleted, by number, from just after one; and the lineage."""
 
-    async def watch(self, since: int, fingerprint: str) -> AsyncGenerator[Changes, None]:
+        async def look(connection: DatabaseConnection) -> tuple[ItemPage, str]:
+            page = await statements.list_items(connection, after_no, limit)
+            return page, await read_lineage(connection)
+
+        return await self._database.read(look)
+
+    async def watch(
+        self, since: int, fingerprint: str, lineage: str = ""
+    ) -> AsyncGenerator[Changes, None]:
         """Yield every change after a revision, for ever; the first answer comes at once.
 
         A local write wakes the watcher; another process's is seen at the next poll, which all
-        watchers share: one that waits costs nothing.
+        watchers share: one that waits costs nothing. When the database turns out not to be the one
+        of `lineage`, or to have gone back, everything comes again. An empty lineage is not known.
         """
-        first = True
-        look = partial(statements.changes_since, fingerprint=fingerprint, limit=WATCH_PAGE)
+        first, reset = True, False
+        look = partial(_newer, fingerprint=fingerprint)
         with self._poll.waiting():
             while True:
                 mark = self._signals.catalogue.mark
-                page = await self._database.read(partial(look, since=since))
-                if page.items or first:
-                    since = page.items[-1].revision if page.items else since
-                    yield Changes(page.items, since, caught_up=not page.more)
-                first = False
+                now, page = await self._database.read(partial(look, since=since))
+                went_back = since > now.catalogue_revision
+                if went_back and lineage == now.lineage:
+                    evidence = f"a watcher has revision {since}, the database has not"
+                    await begin_lineage(self._database, lineage, evidence)
+                    continue
+                if went_back or lineage not in ("", now.lineage):
+                    reset = reset or since > 0
+                    since, lineage = 0, now.lineage
+                    continue
+                since = page.items[-1].revision if page.items else since
+                lineage = now.lineage
+                if page.items or first or reset:
+                    yield Changes(page.items, since, not page.more, lineage, reset)
+                first = reset = False
                 if not page.more:
                     await mark.wait()
 
@@ -126,6 +150,16 @@ class _Written(NamedTuple):
     """Every item's number, by id."""
     num_changed: int
     revision: int
+
+
+async def _newer(
+    connection: DatabaseConnection, since: int, fingerprint: str
+) -> tuple[Standing, ItemPage]:
+    """Return how far the database is, and what changed after a revision."""
+    now = await read_standing(connection)
+    if now.catalogue_revision <= since:  # as most looks find
+        return now, ItemPage([], more=False)
+    return now, await statements.changes_since(connection, since, fingerprint, WATCH_PAGE)
 
 
 async def _delete(connection: DatabaseConnection, item_ids: Sequence[str]) -> tuple[int, int]:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -16,6 +16,7 @@ from groundswell.profile_service.signals import Signal
 from groundswell.profile_service.store import events as event_statements
 from groundswell.profile_service.store import profiles as statements
 from groundswell.profile_service.store.database import Database, DatabaseConnection, now_us
+from groundswell.profile_service.store.users import UserKeys, find_users
 from groundswell.profile_service.store.work import WorkList
 from groundswell.profile_service.tables import stale_items, stale_users
 from groundswell.serving.pseudonym import Pseudonymizer
@@ -45,6 +46,8 @@ class Profile(NamedTuple):
     covered_us: int | None
     seen: Seen
     """Complete up to `num_events`."""
+    lineage: str = ""
+    """The lineage of the database that `num_events` and the seen items belong to."""
 
 
 class Progress(NamedTuple):
@@ -93,6 +96,7 @@ class _Found(NamedTuple):
     stored: StoredHistories
     """What the others are computed from."""
     revision: int
+    lineage: str
 
 
 class Profiles:
@@ -102,7 +106,9 @@ class Profiles:
         self._database = database
         self._pseudonyms = pseudonyms
         self._max_cached = max_cached
-        self._held: OrderedDict[int, _Held] = OrderedDict()
+        self._held: OrderedDict[bytes, _Held] = OrderedDict()
+        """By the user's key: after a restore a number can be another user's."""
+        self._lineage = ""
         self._progress = Signal()
         self._poll = SharedPoll(
             lambda: database.read(_state_of_work), self._progress, _REFRESH_POLL_S
@@ -111,11 +117,12 @@ class Profiles:
     async def get(self, user_ids: Sequence[str], models: ProfileModels) -> list[Profile]:
         """Return the profiles of users, in their order; an unknown user's is empty.
 
-        Raises Unavailable, and ResourceExhausted when too many wait for the head.
+        Raises Unavailable, FailedPrecondition (SECRET_OUTDATED), and ResourceExhausted when too
+        many wait for the head.
         """
-        keys = [self._pseudonyms.user_key(user_id) for user_id in user_ids]
+        keys = [self._pseudonyms.user_keys(user_id) for user_id in user_ids]
         found = await self._database.read(lambda c: self._find(c, keys, models))
-        read = await histories(found.stored, models, found.revision)
+        read = await histories(found.stored, models, found.revision, found.lineage)
         computed = await asyncio.gather(*(models.long_vector(history) for history in read.values()))
         rows, held, vectors = found.rows, found.held, found.vectors
         for number, vector in zip(read, computed, strict=True):
@@ -128,7 +135,7 @@ class Profiles:
             key: _profile(last, rows.get(number), held[number].seen, vectors.get(number))
             for key, (number, last) in found.users.items()
         }
-        return [profiles.get(key, _UNKNOWN) for key in keys]
+        return [profiles.get(key[-1], _UNKNOWN)._replace(lineage=found.lineage) for key in keys]
 
     def forget(self, bundle_id: str) -> None:
         """Drop the vectors of a bundle that is not loaded any more."""
@@ -144,10 +151,10 @@ class Profiles:
         `max_attempts`, what was tried as often without success is not waited for.
         """
         users, items = _WORK
-        keys = [self._pseudonyms.user_key(user_id) for user_id in user_ids]
+        keys = [self._pseudonyms.user_keys(user_id) for user_id in user_ids]
 
         async def begin(connection: DatabaseConnection) -> tuple[list[int] | None, int]:
-            known = await event_statements.find_users(connection, keys)
+            known, _ = await find_users(connection, keys)
             # The clock of the process that marked them may be ahead of this one's.
             marks = [await work.newest_mark(connection) for work in _WORK]
             return [number for number, _ in known.values()] if keys else None, max(marks)
@@ -172,22 +179,30 @@ class Profiles:
                     await mark.wait()
 
     async def _find(
-        self, connection: DatabaseConnection, keys: Sequence[bytes], models: ProfileModels
+        self, connection: DatabaseConnection, keys: Sequence[UserKeys], models: ProfileModels
     ) -> "_Found":
-        users = await event_statements.find_users(connection, keys)
-        numbers = {number for number, _ in users.values()}
-        rows = await statements.covered_profiles(connection, numbers, models.spec)
-        held = {number: self._hold(number) for number in numbers}
+        users, identity = await find_users(connection, keys)
+        lineage = identity.lineage
+        held = self._hold_all(users, lineage)
+        rows = await statements.covered_profiles(connection, held.keys(), models.spec)
         await self._load_seen(connection, dict(users.values()), held)
         revision = max((row.catalogue_revision for row in rows.values()), default=0)
-        await models.contexts.follow(connection, revision)
-        vectors, outdated = _held_vectors(rows, held, models)
-        stored = await load_histories(connection, outdated, models)
-        return _Found(users, rows, held, vectors, stored, revision)
+        await models.contexts.follow(connection, revision, lineage)
+        vectors, outdated = _held_vectors(rows, held, models, lineage)
+        stored = await load_histories(connection, outdated, models, lineage)
+        return _Found(users, rows, held, vectors, stored, revision, lineage)
 
-    def _hold(self, number: int) -> _Held:
-        held = self._held.setdefault(number, _Held())
-        self._held.move_to_end(number)
+    def _hold_all(self, users: Mapping[bytes, tuple[int, int]], lineage: str) -> dict[int, _Held]:
+        """Return what is held of users, by number; nothing of another lineage is."""
+        if lineage != self._lineage:
+            # A read that still runs goes on with what it took out of here: its own lineage's.
+            self._held.clear()
+            self._lineage = lineage
+        return {number: self._hold(key) for key, (number, _) in users.items()}
+
+    def _hold(self, key: bytes) -> _Held:
+        held = self._held.setdefault(key, _Held())
+        self._held.move_to_end(key)
         while len(self._held) > self._max_cached:
             self._held.popitem(last=False)
         return held
@@ -211,7 +226,7 @@ class Profiles:
 
 
 def _held_vectors(
-    rows: dict[int, Any], held: dict[int, _Held], models: ProfileModels
+    rows: dict[int, Any], held: dict[int, _Held], models: ProfileModels, lineage: str
 ) -> tuple[dict[int, NDArray[np.float32]], list[int]]:
     """Part the users with a profile: the held vectors that are right, and the others' numbers."""
     vectors, outdated = {}, []
@@ -220,7 +235,7 @@ def _held_vectors(
         if (
             known is None
             or known.covered_us != row.covered_us
-            or not models.contexts.unchanged(known.item_nos.tolist(), known.revision)
+            or not models.contexts.unchanged(known.item_nos.tolist(), known.revision, lineage)
         ):
             outdated.append(number)
         else:

@@ -4,21 +4,59 @@ from pathlib import Path
 from typing import Annotated, Self
 
 from pydantic import Field, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from groundswell.profile_service.store.urls import url_problem
 from groundswell.serving.redaction import masked, scheme_of
-from groundswell.serving.settings import ServingSettings
+from groundswell.serving.settings import PREFIX, SecretSettings, ServingSettings
 
 _SQLITE = "sqlite+aiosqlite://"
 _POSTGRESQL = "postgresql+psycopg://"
 
 
-class ProfileSettings(ServingSettings):
+class DatabaseSettings(BaseSettings):
+    """Which database; what a command over it alone reads from `GROUNDSWELL_*`."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="ignore")
+
+    database_url: str = f"{_SQLITE}/groundswell.db"
+    """`sqlite+aiosqlite:///FILE` or `postgresql+psycopg://USER:PASSWORD@HOST/DATABASE`."""
+
+    @property
+    def is_sqlite(self) -> bool:
+        """Whether the database is a file of one process alone."""
+        return self.database_url.startswith(_SQLITE)
+
+    @model_validator(mode="after")
+    def _known_database(self) -> Self:
+        if not self.database_url.startswith((_SQLITE, _POSTGRESQL)):
+            raise ValueError(
+                f"GROUNDSWELL_DATABASE_URL: the scheme {scheme_of(self.database_url)!r} is neither "
+                "sqlite+aiosqlite nor postgresql+psycopg"
+            )
+        problem = url_problem(self.database_url)
+        if problem is not None:
+            raise ValueError(f"GROUNDSWELL_DATABASE_URL: {problem}")
+        if self.is_sqlite and self.database_url.removeprefix(_SQLITE) in ("", "/", "/:memory:"):
+            raise ValueError(
+                f"GROUNDSWELL_DATABASE_URL: {masked(self.database_url)} names no file; events must "
+                "outlive the process"
+            )
+        return self
+
+
+class RotationSettings(DatabaseSettings, SecretSettings):
+    """What the rewriting of users' keys reads besides."""
+
+
+class ProfileSettings(DatabaseSettings, ServingSettings):
     """What the profile service reads from `GROUNDSWELL_*`."""
 
     port: Annotated[int, Field(ge=0, le=65535)] = 50051
-    database_url: str = f"{_SQLITE}/groundswell.db"
-    """`sqlite+aiosqlite:///FILE` or `postgresql+psycopg://USER:PASSWORD@HOST/DATABASE`."""
+    high_water_file: Path | None = None
+    """The file outside the database that says how far it was, so that the next start finds out
+    whether it was restored from a backup; each process needs one of its own. Unset: beside the file
+    of SQLite; none for PostgreSQL, and then only a restore under a running process is noticed."""
     pool_size: Annotated[int, Field(ge=1, le=200)] = 8
     """Connections to the database that are held at most."""
     pool_timeout_s: Annotated[float, Field(gt=0)] = 2.0
@@ -58,25 +96,14 @@ class ProfileSettings(ServingSettings):
     """The same for PredictInterests, which reads one text."""
 
     @property
-    def is_sqlite(self) -> bool:
-        """Whether the database is a file of this process alone."""
-        return self.database_url.startswith(_SQLITE)
+    def high_water(self) -> Path | None:
+        """Where it is kept how far the database was; None for nowhere."""
+        if self.high_water_file is not None or not self.is_sqlite:
+            return self.high_water_file
+        return Path(f"{self.database_url.removeprefix(f'{_SQLITE}/')}.high-water")
 
     @model_validator(mode="after")
-    def _known_database(self) -> Self:
-        if not self.database_url.startswith((_SQLITE, _POSTGRESQL)):
-            raise ValueError(
-                f"GROUNDSWELL_DATABASE_URL: the scheme {scheme_of(self.database_url)!r} is neither "
-                "sqlite+aiosqlite nor postgresql+psycopg"
-            )
-        problem = url_problem(self.database_url)
-        if problem is not None:
-            raise ValueError(f"GROUNDSWELL_DATABASE_URL: {problem}")
-        if self.is_sqlite and self.database_url.removeprefix(_SQLITE) in ("", "/", "/:memory:"):
-            raise ValueError(
-                f"GROUNDSWELL_DATABASE_URL: {masked(self.database_url)} names no file; events must "
-                "outlive the process"
-            )
+    def _one_writer(self) -> Self:
         if self.is_sqlite and not self.worker:
             raise ValueError(
                 "GROUNDSWELL_WORKER: with SQLite the worker must run inside the service: a second "

@@ -15,6 +15,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    text,
 )
 
 metadata = MetaData(
@@ -39,14 +40,29 @@ counters = Table(
 )
 """Numbers that are given out in commit order: the row is locked by the writing transaction."""
 
+identity = Table(
+    "identity",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("value", Text, nullable=False),
+)
+"""Which database this is.
+
+`lineage`: 32 hexadecimal digits, new after every restore from a backup. `secret_checks`: what tells
+each secret that users were ever stored under, oldest first, separated by spaces; their number is
+the version of the keys of new users.
+"""
+
 users = Table(
     "users",
     metadata,
     Column("user_no", _Number, primary_key=True, autoincrement=True),
     Column("user_key", LargeBinary, nullable=False, unique=True),
     Column("last_sequence", BigInteger, nullable=False),
+    Column("key_version", Integer, nullable=False, server_default=text("1")),
 )
-"""Users by pseudonym; `last_sequence` is the counter of a user's events."""
+"""Users by pseudonym; `last_sequence` is the counter of a user's events, `key_version` the number
+of secrets that the key was made with."""
 
 items = Table(
     "items",

@@ -32,7 +32,7 @@ async def main(settings: RankerSettings) -> None:
     bundles = LoadedBundles(profile, upstreams, settings)
     store = BundleStore(settings.bundles)
     follower = BundleFollower(store, settings.bundle_poll_s, bundles.take, first=bundles.first)
-    reader = RequestReader(Pseudonymizer(settings.secret.get_secret_value()))
+    reader = RequestReader(Pseudonymizer(*settings.secrets))
     recommender = Recommender(upstreams, settings.seen_mask)
     servicer = RankerServicer(recommender, bundles, reader, settings)
 

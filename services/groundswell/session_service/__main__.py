@@ -51,7 +51,7 @@ def _sessions(
         list_timeout_s=settings.list_timeout_s,
         max_future_s=settings.max_event_future_s,
     )
-    pseudonyms = Pseudonymizer(settings.secret.get_secret_value())
+    pseudonyms = Pseudonymizer(*settings.secrets)
     windows = MemoryWindows(settings.max_windows)
     return Sessions(log, windows, pseudonyms, changed=bundles.refresh, ttl_s=settings.window_ttl_s)
 

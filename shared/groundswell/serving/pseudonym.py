@@ -3,15 +3,47 @@
 import hashlib
 import hmac
 
+_CHECK = b"groundswell secret check"
+
 
 class Pseudonymizer:
-    """HMAC-SHA256 under the deployment's secret: without it, a stored key names nobody."""
+    """HMAC-SHA256 under the deployment's secret: without it, a stored key names nobody.
 
-    def __init__(self, secret: str) -> None:
-        self._mac = hmac.new(secret.encode(), b"user\0", hashlib.sha256)
+    A secret that was replaced stays part of the key. Ids are never stored, so a stored key can only
+    become HMAC(newer secret, stored key), secret by secret, from the oldest to the newest.
+    """
+
+    def __init__(self, secret: str, *newer: str) -> None:
+        """Take the secrets, oldest first; a deployment that never changed its secret has one."""
+        self._first = hmac.new(secret.encode(), b"user\0", hashlib.sha256)
+        self._newer = [s.encode() for s in newer]
+        self.checks = tuple(_check(s) for s in (secret, *newer))
+        """What tells each secret from another, in hexadecimal digits; it does not give it away."""
+
+    @property
+    def num_secrets(self) -> int:
+        """How many secrets there are; also the version of the keys that the newest one makes."""
+        return len(self.checks)
 
     def user_key(self, user_id: str) -> bytes:
-        """The 32 bytes that stand for a user everywhere."""
-        mac = self._mac.copy()
+        """The 32 bytes that stand for a user: the key under the newest secret."""
+        return self.user_keys(user_id)[-1]
+
+    def user_keys(self, user_id: str) -> tuple[bytes, ...]:
+        """All keys that a user was ever stored under, by version: the oldest secret's first."""
+        mac = self._first.copy()
         mac.update(user_id.encode())
-        return mac.digest()
+        keys = [mac.digest()]
+        for secret in self._newer:
+            keys.append(hmac.digest(secret, keys[-1], "sha256"))
+        return tuple(keys)
+
+    def newer_key(self, key: bytes, version: int, wanted: int) -> bytes:
+        """Turn a stored key of a version into the same user's key of a later version, both ≥ 1."""
+        for secret in self._newer[version - 1 : wanted - 1]:
+            key = hmac.digest(secret, key, "sha256")
+        return key
+
+
+def _check(secret: str) -> str:
+    return hmac.digest(secret.encode(), _CHECK, "sha256").hex()

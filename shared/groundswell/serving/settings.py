@@ -12,19 +12,55 @@ from groundswell.serving.redaction import masked
 
 PREFIX = "GROUNDSWELL_"
 EXIT_WRONG_SETTINGS = 2
+MIN_SECRET_LENGTH = 16
 
 
-class ServingSettings(BaseSettings):
-    """What every server needs; each service adds its own and gives `port` a default.
+class SecretSettings(BaseSettings):
+    """The secrets that users' keys are made with.
 
     A field `x` is the variable `GROUNDSWELL_X`.
     """
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="ignore")
 
+    secret: SecretStr = Field(
+        min_length=MIN_SECRET_LENGTH, description="the deployment's newest secret"
+    )
+    previous_secrets: SecretStr = SecretStr("")
+    """The secrets that `secret` replaced, oldest first, separated by commas, or by line breaks
+    where one holds a comma; each of at least 16 characters. They stay part of every user's key, so
+    none may ever be left out. Empty by default: the secret was never changed. `docs/secrets.md`
+    tells how to change it."""
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """All secrets of the deployment, oldest first."""
+        previous = self.previous_secrets.get_secret_value()
+        parts = previous.split("\n" if "\n" in previous else ",")
+        replaced = [secret.strip() for secret in parts if secret.strip()]
+        return (*replaced, self.secret.get_secret_value())
+
+    @model_validator(mode="after")
+    def _secrets_are_long_and_differ(self) -> Self:
+        secrets = self.secrets
+        if any(len(secret) < MIN_SECRET_LENGTH for secret in secrets):
+            raise ValueError(
+                f"{PREFIX}PREVIOUS_SECRETS: each secret must have at least {MIN_SECRET_LENGTH} "
+                "characters; they are separated by commas or line breaks"
+            )
+        if len(set(secrets)) < len(secrets):
+            raise ValueError(
+                f"{PREFIX}PREVIOUS_SECRETS: a secret is named twice; it lists the secrets that "
+                f"were replaced, oldest first, without {PREFIX}SECRET itself"
+            )
+        return self
+
+
+class ServingSettings(SecretSettings):
+    """What every server needs; each service adds its own and gives `port` a default."""
+
     host: str = "127.0.0.1"
     port: int = Field(ge=0, le=65535, description="0 takes any free port; the log names it")
-    secret: SecretStr = Field(min_length=16, description="the deployment's one secret")
     bundles: Path = Field(description="the folder of bundles, with its `current` pointer")
     bundle_poll_s: float = Field(default=2.0, gt=0)
     bundle_keep_s: float = Field(

@@ -106,9 +106,11 @@ INLINE = event_pb2.InlineEvents(events=[EVENT])
         (
             "get_profile",
             ("anna",),
-            {"known_seen_version": 0},
+            {"known_seen_version": 0, "known_seen_lineage": "1f"},
             "profile.GetProfile",
-            profile_pb2.GetProfileRequest(user_id="anna", known_seen_version=0),
+            profile_pb2.GetProfileRequest(
+                user_id="anna", known_seen_version=0, known_seen_lineage="1f"
+            ),
         ),
         (
             "batch_get_profiles",

@@ -54,3 +54,10 @@ def client(service: Service) -> GroundswellClient:
     """A client of the service, with the items of the tiny bundle in the catalogue."""
     service.client.upsert_items(item(i, title, categories=c) for i, title, c in ITEMS)
     return service.client
+
+
+@pytest.fixture
+async def memory_on_postgres(server: Postgres, tmp_path: Path) -> AsyncIterator[Memory]:
+    opened = await open_memory(server.new_database(), tmp_path)
+    yield opened
+    await opened.database.close()

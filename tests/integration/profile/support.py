@@ -27,6 +27,7 @@ from groundswell.profile_service.worker import Worker
 from groundswell.serving.pseudonym import Pseudonymizer
 from tests.support.processes import SECRET, Process, free_port, service_process
 
+DAY_S = 86_400.0
 SPEC = Spec("a text encoder:fp32:1", 4)
 
 
@@ -71,7 +72,7 @@ async def open_memory(url: str, bundles: Path) -> Memory:
     database = Database(url)
     await database.open()
     signals = Signals()
-    log = EventLog(database, Pseudonymizer(SECRET), signals, max_future_s=86_400.0)
+    log = EventLog(database, Pseudonymizer(SECRET), signals, max_future_s=DAY_S)
     catalogue = Catalogue(database, signals, 0.05)
     settings = ProfileSettings.model_validate(
         {"secret": SECRET, "bundles": bundles, "database_url": url}

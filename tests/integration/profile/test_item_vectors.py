@@ -6,19 +6,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from sqlalchemy import select
 
 from groundswell.artifacts.store import load_bundle
 from groundswell.features.text import item_text
 from groundswell.profile_service import item_vectors
 from groundswell.profile_service.encoder import ProfileModels
 from groundswell.profile_service.item_vectors import ItemVectors
-from groundswell.profile_service.store.items import ItemContent, ItemText, catalogue_revision
-from tests.integration.profile.support import (
-    CountingEncoder,
-    Memory,
-    reading,
-)
+from groundswell.profile_service.store.identity import read_standing
+from groundswell.profile_service.store.items import ItemContent, ItemText
+from tests.integration.profile.support import CountingEncoder, Memory, reading
 from tests.support.bundles import CONTEXT_DIMENSION, DIMENSION, ITEMS, TEXT_DIMENSION
 
 NEW = ItemContent("new", "A Silent Lighthouse")
@@ -78,10 +74,10 @@ async def read_texts(memory: Memory, models: ProfileModels) -> None:
 async def ask(memory: Memory, items: ItemVectors, item_nos: Set[int]) -> Vectors:
     """Look into the database once, as a request does."""
     async with reading(memory.database) as connection:
-        revision = (await connection.execute(select(catalogue_revision()))).scalar_one()
-        await items.follow(connection, revision)
-        held, texts = await items.load(connection, item_nos)
-    return held | await items.encode(texts, revision)
+        lineage, revision = await read_standing(connection)
+        await items.follow(connection, revision, lineage)
+        held, texts = await items.load(connection, item_nos, lineage)
+    return held | await items.encode(texts, revision, lineage)
 
 
 async def watched(memory: Memory, models: CountedModels) -> Vectors:
@@ -133,8 +129,8 @@ async def test_only_what_changed_is_computed_again_and_said_to_have_changed(
     everything = set(range(1, len(CONTENTS) + 1))
     before = await ask(filled, items, everything)
     async with reading(filled.database) as connection:
-        revision = (await connection.execute(select(catalogue_revision()))).scalar_one()
-    assert items.unchanged(everything, revision)
+        lineage, revision = await read_standing(connection)
+    assert items.unchanged(everything, revision, lineage)
     models.computed.clear()
     await filled.catalogue.upsert([ItemContent("item-4", "Another Title")])
     await filled.catalogue.delete(["item-7"])
@@ -143,9 +139,10 @@ async def test_only_what_changed_is_computed_again_and_said_to_have_changed(
     assert models.computed == [5, 8]
     assert np.abs(after[5] - before[5]).max() > 0.01
     assert np.array_equal(after[8], before[8])
-    assert not items.unchanged([1, 5], revision)
-    assert not items.unchanged([8], revision)
-    assert items.unchanged(everything - {5, 8}, revision)
+    assert not items.unchanged([1, 5], revision, lineage)
+    assert not items.unchanged([8], revision, lineage)
+    assert items.unchanged(everything - {5, 8}, revision, lineage)
+    assert not items.unchanged(everything - {5, 8}, revision, "another lineage")
 
 
 async def test_more_changes_than_are_remembered_count_as_a_change_of_everything(
@@ -155,12 +152,12 @@ async def test_more_changes_than_are_remembered_count_as_a_change_of_everything(
     items = models.told
     await ask(filled, items, {1, 2})
     async with reading(filled.database) as connection:
-        revision = (await connection.execute(select(catalogue_revision()))).scalar_one()
+        lineage, revision = await read_standing(connection)
     await filled.catalogue.delete(["item-5", "item-6", "item-7", "item-8"])
     models.computed.clear()
     await ask(filled, items, {1, 2})
     assert models.computed == [1, 2]
-    assert not items.unchanged([1], revision)
+    assert not items.unchanged([1], revision, lineage)
 
 
 async def test_no_more_vectors_are_held_than_was_said(
@@ -197,13 +194,13 @@ async def test_what_was_loaded_before_a_change_is_not_held_after_it(
 ) -> None:
     items = models.told
     async with reading(filled.database) as connection:
-        revision = (await connection.execute(select(catalogue_revision()))).scalar_one()
-        await items.follow(connection, revision)
-        _, texts = await items.load(connection, {5})
+        lineage, revision = await read_standing(connection)
+        await items.follow(connection, revision, lineage)
+        _, texts = await items.load(connection, {5}, lineage)
         await filled.catalogue.upsert([ItemContent("item-4", "Another Title")])
         await read_texts(filled, models)
         # A second request sees the change before the first one has computed what it loaded.
         await ask(filled, items, {1})
-        await items.encode(texts, revision)
+        await items.encode(texts, revision, lineage)
     told = await watched(filled, models)
     assert (await ask(filled, items, {5}))[5] == pytest.approx(told[5], abs=1e-6)

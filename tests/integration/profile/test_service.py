@@ -11,6 +11,7 @@ import pytest
 from groundswell.artifacts.store import load_bundle
 from groundswell.client import GroundswellClient, event, item, vector_values
 from groundswell.features.text import item_text
+from groundswell.profile.v1.profile_service_pb2 import SeenItems
 from tests.integration.profile.support import Service
 from tests.support.bundles import CATEGORIES, DIMENSION, ITEMS
 from tests.support.processes import ROOT, SECRET, free_port, service_process
@@ -30,11 +31,19 @@ def test_seen_items_come_with_their_actions_and_not_twice(client: GroundswellCli
         1: 1 << 1 | 1 << 5,
         2: 1 << 2,
     }
-    again = client.get_profile("seen", known_seen_version=seen.version).seen
+
+    def seen_since(version: int, lineage: str) -> SeenItems:
+        held = client.get_profile("seen", known_seen_version=version, known_seen_lineage=lineage)
+        return held.seen
+
+    again = seen_since(seen.version, seen.lineage)
     assert (again.version, again.included, again.item_nos) == (3, False, b"")
     client.append_events([event("seen", "item-3")])
-    newer = client.get_profile("seen", known_seen_version=seen.version).seen
+    newer = seen_since(seen.version, seen.lineage)
     assert (newer.version, newer.included, len(newer.item_nos)) == (4, True, 24)
+    # The same number of another lineage, or of none, is another version.
+    for lineage in ("", "0" * 32):
+        assert seen_since(newer.version, lineage).included
 
 
 def test_an_unknown_user_has_an_empty_profile(client: GroundswellClient) -> None:

@@ -125,7 +125,7 @@ async def test_text_that_changed_is_encoded_again_and_other_changes_are_not(
 
 async def first_changes(memory: Memory) -> list[KnownItem]:
     async for changes in memory.catalogue.watch(0, SPEC.fingerprint):
-        return changes.items
+        return list(changes.items)
     raise AssertionError("the watch ended")
 
 

@@ -1,10 +1,12 @@
 """Page tokens say where the next page starts, and nothing else is taken for one."""
 
+import base64
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from groundswell.profile_service.servicers.pages import decode_token, encode_token
+from groundswell.profile_service.servicers.pages import Place, decode_token, encode_token
 from groundswell.serving.errors import InvalidArgument
 
 KINDS = (int, int, str)
@@ -14,7 +16,7 @@ ids = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"))
 
 @given(numbers, numbers, ids)
 def test_a_token_comes_back_as_the_place_that_it_was_made_of(a: int, b: int, c: str) -> None:
-    assert decode_token(encode_token(a, b, c), KINDS) == [a, b, c]
+    assert decode_token(encode_token("1f", a, b, c), KINDS) == Place("1f", [a, b, c])
 
 
 def test_no_token_is_the_start() -> None:
@@ -34,4 +36,19 @@ def test_another_text_is_refused_and_breaks_nothing(text: str) -> None:
 )
 def test_a_place_of_another_kind_is_refused(place: tuple[int | str, ...]) -> None:
     with pytest.raises(InvalidArgument):
-        decode_token(encode_token(*place), KINDS)
+        decode_token(encode_token("1f", *place), KINDS)
+
+
+def test_a_token_is_good_in_its_own_lineage_alone() -> None:
+    place = decode_token(encode_token("1f", 1, 2, "c"), KINDS)
+    assert place is not None
+    place.check("1f")
+    with pytest.raises(InvalidArgument, match="restored") as caught:
+        place.check("2f")
+    assert (caught.value.reason, caught.value.field) == ("PAGE_TOKEN_INVALID", "page_token")
+
+
+def test_a_token_of_before_lineages_is_refused() -> None:
+    before = base64.urlsafe_b64encode(b'[1, 2, "c"]').decode()
+    with pytest.raises(InvalidArgument):
+        decode_token(before, KINDS)

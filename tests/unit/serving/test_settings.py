@@ -48,11 +48,37 @@ def test_every_wrong_variable_is_named_in_a_line_of_its_own(
     environment.setenv("GROUNDSWELL_THREADS", "0")
     lines = refusal(capsys)
     assert [line.split(":")[0] for line in lines] == [
-        "GROUNDSWELL_PORT",
         "GROUNDSWELL_SECRET",
+        "GROUNDSWELL_PORT",
         "GROUNDSWELL_THREADS",
     ]
     assert "GROUNDSWELL_SECRET: is not set" in lines
+
+
+def test_secrets_that_were_replaced_come_before_the_newest(
+    environment: pytest.MonkeyPatch,
+) -> None:
+    assert load_settings(Settings).secrets == (SECRET,)
+    environment.setenv("GROUNDSWELL_PREVIOUS_SECRETS", f"{'a' * 16}, {'b' * 16}")
+    assert load_settings(Settings).secrets == ("a" * 16, "b" * 16, SECRET)
+    environment.setenv("GROUNDSWELL_PREVIOUS_SECRETS", "one, with a comma\n")
+    assert load_settings(Settings).secrets == ("one, with a comma", SECRET)
+
+
+@pytest.mark.parametrize("replaced", ["short", f"{'a' * 16},short", f"{SECRET},{'a' * 16}"])
+def test_a_list_of_secrets_that_cannot_be_right_is_refused_and_not_repeated(
+    environment: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], replaced: str
+) -> None:
+    environment.setenv("GROUNDSWELL_PREVIOUS_SECRETS", replaced)
+    (line,) = refusal(capsys)
+    assert line.startswith("GROUNDSWELL_PREVIOUS_SECRETS: ")
+    assert "short" not in line
+    assert SECRET not in line
+
+
+def test_no_secret_is_printed(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("GROUNDSWELL_PREVIOUS_SECRETS", "x" * 16)
+    assert not {"secret", "previous_secrets"} & printable(load_settings(Settings)).keys()
 
 
 def test_a_short_secret_is_refused_and_not_repeated(

@@ -81,3 +81,27 @@ def test_another_secret_or_another_user_gives_another_key() -> None:
     keys.add(Pseudonymizer("b secret").user_key("anna"))
     assert len(keys) == 3
     assert pseudonymizer.user_key("anna") in keys
+
+
+def test_a_newer_secret_makes_its_key_of_the_key_before() -> None:
+    keys = Pseudonymizer("old", "new", "newest").user_keys("anna")
+    assert keys[0] == Pseudonymizer("old").user_key("anna")
+    assert keys[1] == hmac.digest(b"new", keys[0], "sha256")
+    assert keys[2] == hmac.digest(b"newest", keys[1], "sha256")
+    assert Pseudonymizer("old", "new", "newest").user_key("anna") == keys[2]
+
+
+def test_a_stored_key_becomes_a_later_one_without_the_id() -> None:
+    pseudonymizer = Pseudonymizer("old", "new", "newest")
+    keys = pseudonymizer.user_keys("anna")
+    for version in (1, 2, 3):
+        for wanted in range(version, 4):
+            key = pseudonymizer.newer_key(keys[version - 1], version, wanted)
+            assert key == keys[wanted - 1]
+
+
+def test_a_check_tells_secrets_apart_and_is_no_users_key() -> None:
+    old, new = Pseudonymizer("old", "new").checks
+    assert Pseudonymizer("old").checks == (old,)
+    assert old != new
+    assert bytes.fromhex(old) != Pseudonymizer("old").user_key("groundswell secret check")

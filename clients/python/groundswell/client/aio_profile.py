@@ -123,11 +123,14 @@ class AsyncProfileCalls:
         self,
         since_revision: int = 0,
         *,
+        lineage: str = "",
         bundle_id: str = "",
         with_content: bool = True,
         give_up_s: float = requests.STREAM_GIVE_UP_S,
     ) -> AsyncIterator[catalogue_pb2.WatchItemsResponse]:
-        """Follow the catalogue from a revision on, without end; nothing is missed.
+        """Follow the catalogue from a revision of a lineage on, without end; nothing is missed.
+
+        An answer that says `reset` comes after a restore: what was held of the items is void.
 
         When the connection breaks the watch goes on from the last revision; after `give_up_s`
         without an answer it raises.
@@ -135,12 +138,12 @@ class AsyncProfileCalls:
         reopening = Reopening(give_up_s, from_first=True)
         revision = since_revision
         while True:
-            request = requests.watch_request(revision, bundle_id, with_content)
+            request = requests.watch_request(revision, bundle_id, with_content, lineage)
             try:
                 watched = stream(partial(self._catalogue.WatchItems, request))
                 async with aclosing(watched) as answers:
                     async for changes in answers:
-                        revision = changes.revision
+                        revision, lineage = changes.revision, changes.lineage
                         reopening.answered()
                         yield changes
             except GroundswellError as error:
@@ -154,11 +157,18 @@ class AsyncProfileCalls:
         *,
         bundle_id: str = "",
         known_seen_version: int | None = None,
+        known_seen_lineage: str = "",
         timeout: float | None = None,
     ) -> profile_pb2.Profile:
-        """A user's long-term view; for an unknown user it has no vector and no events."""
+        """A user's long-term view; for an unknown user it has no vector and no events.
+
+        Seen items that the caller holds, named by their version and lineage, do not come again.
+        """
         request = profile_pb2.GetProfileRequest(
-            user_id=user_id, bundle_id=bundle_id, known_seen_version=known_seen_version
+            user_id=user_id,
+            bundle_id=bundle_id,
+            known_seen_version=known_seen_version,
+            known_seen_lineage=known_seen_lineage,
         )
         answer = await call(self._profiles.GetProfile, request, timeout, self._deadlines.read_s)
         return answer.profile

@@ -132,11 +132,14 @@ def profiles_request(
 
 
 def watch_request(
-    since_revision: int, bundle_id: str, with_content: bool
+    since_revision: int, bundle_id: str, with_content: bool, lineage: str
 ) -> catalogue_pb2.WatchItemsRequest:
     """A request for `watch_items`."""
     return catalogue_pb2.WatchItemsRequest(
-        since_revision=since_revision, bundle_id=bundle_id, with_content=with_content
+        since_revision=since_revision,
+        bundle_id=bundle_id,
+        with_content=with_content,
+        lineage=lineage,
     )
 
 

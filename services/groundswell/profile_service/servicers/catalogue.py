@@ -77,10 +77,13 @@ class CatalogueServicer(CatalogueServiceServicer):
         """List the items by number."""
         limit = check_page_size(request, DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE)
         place = decode_token(request.page_token, (int,))
-        found = await self._catalogue.list(int(place[0]) if place else 0, limit)
+        after_no = int(place.values[0]) if place else 0
+        found, lineage = await self._catalogue.list(after_no, limit)
+        if place is not None:
+            place.check(lineage)
         shown = next(fitting_runs(map(item_message, found.items)), [])
         is_last = not found.more and len(shown) == len(found.items)
-        token = "" if is_last else encode_token(shown[-1].item_no)
+        token = "" if is_last else encode_token(lineage, shown[-1].item_no)
         return pb.ListItemsResponse(items=shown, next_page_token=token)
 
     async def WatchItems(
@@ -95,7 +98,8 @@ class CatalogueServicer(CatalogueServiceServicer):
         models = self._bundles.get(request.bundle_id)
         with_content = request.with_content if request.HasField("with_content") else True
         fingerprint = models.spec.fingerprint
-        async with aclosing(self._catalogue.watch(request.since_revision, fingerprint)) as watched:
+        following = self._catalogue.watch(request.since_revision, fingerprint, request.lineage)
+        async with aclosing(following) as watched:
             async for changes in watched:
                 vectors = await models.vectors_of_items(
                     [
@@ -108,13 +112,17 @@ class CatalogueServicer(CatalogueServiceServicer):
                     _change(item, vectors.get(item.item_no), models.id, with_content=with_content)
                     for item in changes.items
                 )
+                reset = changes.reset
                 for run in fitting_runs(messages) if changes.items else [[]]:
                     revision = run[-1].item.revision if run else changes.revision
                     yield pb.WatchItemsResponse(
                         changes=run,
                         revision=revision,
                         caught_up=changes.caught_up and revision == changes.revision,
+                        lineage=changes.lineage,
+                        reset=reset,
                     )
+                    reset = False
 
 
 def _check_count(values: Sequence[object], field: str) -> None:

@@ -8,8 +8,8 @@ from groundswell.common.v1 import event_pb2
 from groundswell.profile.v1 import event_service_pb2 as pb
 from groundswell.profile.v1.event_service_pb2_grpc import EventServiceServicer
 from groundswell.profile_service.events import EventLog, NewEvent, Outcome, Status
-from groundswell.profile_service.servicers.pages import decode_token, encode_token
-from groundswell.profile_service.store.events import EventContent, KnownEvent
+from groundswell.profile_service.servicers.pages import Place, decode_token, encode_token
+from groundswell.profile_service.store.events import EventContent, KnownEvent, OrderKey
 from groundswell.serving.errors import InvalidArgument
 from groundswell.serving.validation import (
     check_page_size,
@@ -43,7 +43,8 @@ class EventServicer(EventServiceServicer):
         context: grpc.aio.ServicerContext[pb.AppendEventsRequest, pb.AppendEventsResponse],  # noqa: ARG002 - gRPC's signature
     ) -> pb.AppendEventsResponse:
         """Store a batch of events."""
-        return pb.AppendEventsResponse(results=await self._append(request.events))
+        results, lineage = await self._append(request.events)
+        return pb.AppendEventsResponse(results=results, lineage=lineage)
 
     async def ListEvents(
         self,
@@ -54,22 +55,25 @@ class EventServicer(EventServiceServicer):
         check_user_id(request.user_id)
         limit = check_page_size(request, DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE)
         place = decode_token(request.page_token, (int, int, str))
-        before = None if place is None else (int(place[0]), int(place[1]), str(place[2]))
+        before = _order_key(place)
         if request.HasField("before"):
             check_time(request.before, "before")
             # No event comes before this place at that time.
             end = (to_us(request.before), -1, "")
             before = end if before is None else min(before, end)
         page = await self._log.list(request.user_id, before, limit + 1)
+        if place is not None:
+            place.check(page.lineage)
         shown = page.events[:limit]
         token = ""
         if len(page.events) > limit:
-            last = shown[-1]
-            token = encode_token(last.content.time_us, last.content.ordinal, last.event_id)
+            last, content = shown[-1], shown[-1].content
+            token = encode_token(page.lineage, content.time_us, content.ordinal, last.event_id)
         return pb.ListEventsResponse(
             events=[_stored_event(event) for event in shown],
             next_page_token=token,
             last_sequence=page.last_sequence,
+            lineage=page.lineage,
         )
 
     async def ImportEvents(
@@ -79,7 +83,7 @@ class EventServicer(EventServiceServicer):
     ) -> AsyncIterator[pb.ImportEventsResponse]:
         """Store batch after batch, each answered once it is committed."""
         async for request in request_iterator:
-            results = await self._append(request.events)
+            results, _ = await self._append(request.events)
             yield pb.ImportEventsResponse(
                 num_accepted=sum(r.status == event_pb2.EVENT_STATUS_ACCEPTED for r in results),
                 num_duplicate=sum(r.status == event_pb2.EVENT_STATUS_DUPLICATE for r in results),
@@ -90,7 +94,10 @@ class EventServicer(EventServiceServicer):
                 ],
             )
 
-    async def _append(self, events: Sequence[event_pb2.Event]) -> list[event_pb2.EventResult]:
+    async def _append(
+        self, events: Sequence[event_pb2.Event]
+    ) -> tuple[list[event_pb2.EventResult], str]:
+        """Return what became of each event, and the lineage of what was stored."""
         if not 1 <= len(events) <= MAX_EVENTS:
             raise InvalidArgument(
                 "EVENTS_INVALID",
@@ -99,15 +106,24 @@ class EventServicer(EventServiceServicer):
             )
         problems = [event_problem(event) for event in events]
         new = [_new_event(e) for e, problem in zip(events, problems, strict=True) if not problem]
-        outcomes = iter(await self._log.append(new))
+        outcomes = await self._log.append(new)
+        lineage = next((outcome.lineage for outcome in outcomes if outcome.lineage), "")
+        results = iter(outcomes)
         return [
-            _result(next(outcomes))
+            _result(next(results))
             if problem is None
             else event_pb2.EventResult(
                 status=event_pb2.EVENT_STATUS_REJECTED, reason=problem[0], detail=problem[1]
             )
             for problem in problems
-        ]
+        ], lineage
+
+
+def _order_key(place: Place | None) -> OrderKey | None:
+    if place is None:
+        return None
+    time_us, ordinal, event_id = place.values
+    return int(time_us), int(ordinal), str(event_id)
 
 
 def _new_event(event: event_pb2.Event) -> NewEvent:

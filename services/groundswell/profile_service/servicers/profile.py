@@ -104,9 +104,11 @@ def _leave_out_what_does_not_fit(answer: pb.BatchGetProfilesResponse) -> None:
 def _profile(profile: Profile, request: pb.GetProfileRequest, bundle_id: str) -> pb.Profile:
     version = profile.num_events
     included = not (
-        request.HasField("known_seen_version") and request.known_seen_version == version
+        request.HasField("known_seen_version")
+        and request.known_seen_version == version
+        and request.known_seen_lineage == profile.lineage
     )
-    seen = pb.SeenItems(version=version, included=included)
+    seen = pb.SeenItems(version=version, included=included, lineage=profile.lineage)
     if included:
         seen.item_nos = pack_int64(profile.seen.item_nos[-MAX_SEEN_ITEMS:])
         seen.action_masks = pack_uint32(profile.seen.action_masks[-MAX_SEEN_ITEMS:])

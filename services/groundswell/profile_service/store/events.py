@@ -1,4 +1,4 @@
-"""Statements about users and their events."""
+"""Statements about the events of users."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import BigInteger, Text, and_, bindparam, func, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from groundswell.profile_service.store.statements import given_rows, insert
+from groundswell.profile_service.store.statements import given_rows
 from groundswell.profile_service.tables import events, items, users
 
 _NUMBER, _TEXT = BigInteger(), Text()
@@ -39,30 +39,6 @@ class KnownEvent:
     item_no: int
     sequence: int
     stored_us: int
-
-
-async def lock_users(connection: AsyncConnection, keys: Collection[bytes]) -> dict[bytes, Any]:
-    """Return (user_no, last_sequence) by key, making users that are new, locked for this write.
-
-    Keys are taken in one order everywhere, so that two writers never wait for each other.
-    """
-    ordered = sorted(keys)
-    await connection.execute(
-        insert(connection, users).on_conflict_do_nothing(index_elements=[users.c.user_key]),
-        [{"user_key": key, "last_sequence": 0} for key in ordered],
-    )
-    statement = select(users).where(users.c.user_key.in_(ordered)).order_by(users.c.user_key)
-    # The weaker lock: the worker's rows that point at a user must not wait for a writer.
-    rows = await connection.execute(statement.with_for_update(key_share=True))
-    return {row.user_key: (row.user_no, row.last_sequence) for row in rows}
-
-
-async def find_users(
-    connection: AsyncConnection, keys: Collection[bytes]
-) -> dict[bytes, tuple[int, int]]:
-    """Return (user_no, last_sequence) of the users that are known, by key."""
-    rows = await connection.execute(select(users).where(users.c.user_key.in_(keys)))
-    return {row.user_key: (row.user_no, row.last_sequence) for row in rows}
 
 
 async def item_numbers(

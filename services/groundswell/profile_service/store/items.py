@@ -75,12 +75,6 @@ async def lock_revision(connection: AsyncConnection) -> int:
     return int((await connection.execute(statement)).scalar_one())
 
 
-async def newest_revision(connection: AsyncConnection) -> int:
-    """Return the catalogue's revision."""
-    statement = select(counters.c.value).where(counters.c.name == _REVISION)
-    return int((await connection.execute(statement)).scalar_one())
-
-
 async def set_revision(connection: AsyncConnection, revision: int) -> None:
     """Move the catalogue's revision, in the transaction that locked it."""
     statement = update(counters).where(counters.c.name == _REVISION).values(value=revision)

@@ -183,7 +183,8 @@ class ListItemsRequest(_message.Message):
     """
     page_token: _builtins.str
     """Where to go on: the previous answer's `next_page_token`. Empty: from the start.
-    Anything else is INVALID_ARGUMENT (PAGE_TOKEN_INVALID).
+    Anything else is INVALID_ARGUMENT (PAGE_TOKEN_INVALID); so is a token from before the database
+    was restored from a backup: list from the start then.
     """
     def __init__(
         self,
@@ -238,6 +239,7 @@ class WatchItemsRequest(_message.Message):
     SINCE_REVISION_FIELD_NUMBER: _builtins.int
     BUNDLE_ID_FIELD_NUMBER: _builtins.int
     WITH_CONTENT_FIELD_NUMBER: _builtins.int
+    LINEAGE_FIELD_NUMBER: _builtins.int
     since_revision: _builtins.int
     """The last revision that the caller has; 0 from the start. Not negative (REVISION_INVALID)."""
     bundle_id: _builtins.str
@@ -246,16 +248,21 @@ class WatchItemsRequest(_message.Message):
     """Whether titles, descriptions, categories and attributes are wanted.
     Unset: true. A caller that only needs vectors says false.
     """
+    lineage: _builtins.str
+    """The lineage that `since_revision` belongs to: the newest answer's `lineage`.
+    Empty: not known; `since_revision` is then taken to be of the lineage of now.
+    """
     def __init__(
         self,
         *,
         since_revision: _builtins.int = ...,
         bundle_id: _builtins.str = ...,
         with_content: _builtins.bool | None = ...,
+        lineage: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_with_content", b"_with_content", "with_content", b"with_content"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_with_content", b"_with_content", "bundle_id", b"bundle_id", "since_revision", b"since_revision", "with_content", b"with_content"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_with_content", b"_with_content", "bundle_id", b"bundle_id", "lineage", b"lineage", "since_revision", b"since_revision", "with_content", b"with_content"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__with_content: _TypeAlias = _typing.Literal["with_content"]  # noqa: Y015
     _WhichOneofArgType__with_content: _TypeAlias = _typing.Literal["_with_content", b"_with_content"]  # noqa: Y015
@@ -272,11 +279,23 @@ class WatchItemsResponse(_message.Message):
     CHANGES_FIELD_NUMBER: _builtins.int
     REVISION_FIELD_NUMBER: _builtins.int
     CAUGHT_UP_FIELD_NUMBER: _builtins.int
+    LINEAGE_FIELD_NUMBER: _builtins.int
+    RESET_FIELD_NUMBER: _builtins.int
     revision: _builtins.int
     """The revision that the caller has after this message."""
     caught_up: _builtins.bool
     """Whether the caller had caught up with the catalogue when this message was sent.
     A message that says so is sent at the start even when nothing changed.
+    """
+    lineage: _builtins.str
+    """The lineage of the database: 32 hexadecimal digits, new after every restore from a backup.
+    Revisions and item numbers of two lineages have nothing to do with each other.
+    """
+    reset: _builtins.bool
+    """Whether the caller must drop all that it held of the catalogue before it takes this message:
+    the database was restored, and its numbers may name other items. All items of the new lineage
+    follow; they are complete with the next message that says `caught_up`.
+    Only sent where `since_revision` is not 0, or within a stream.
     """
     @_builtins.property
     def changes(self) -> _containers.RepeatedCompositeFieldContainer[Global___ItemChange]:
@@ -290,10 +309,12 @@ class WatchItemsResponse(_message.Message):
         changes: _abc.Iterable[Global___ItemChange] | None = ...,
         revision: _builtins.int = ...,
         caught_up: _builtins.bool = ...,
+        lineage: _builtins.str = ...,
+        reset: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["caught_up", b"caught_up", "changes", b"changes", "revision", b"revision"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["caught_up", b"caught_up", "changes", b"changes", "lineage", b"lineage", "reset", b"reset", "revision", b"revision"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -105,6 +105,7 @@ class CatalogueServiceServicer:
         """Follows the catalogue from a revision on: every later change of an item, of its vector, and
         every deletion, in the order of their revisions. Never ends by itself. An item that changed
         several times may come once, with its newest state; none is missed.
+        When the database was restored from a backup, the stream starts over: see `reset`.
         Statuses: INVALID_ARGUMENT (REVISION_INVALID: negative); FAILED_PRECONDITION
         (BUNDLE_NOT_LOADED); UNAVAILABLE: call again from the last revision that was received.
         """

@@ -51,6 +51,11 @@ class AppendEventsResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     RESULTS_FIELD_NUMBER: _builtins.int
+    LINEAGE_FIELD_NUMBER: _builtins.int
+    lineage: _builtins.str
+    """The lineage of the database that the sequences and item numbers belong to: 32 hexadecimal
+    digits, new after every restore from a backup.
+    """
     @_builtins.property
     def results(self) -> _containers.RepeatedCompositeFieldContainer[_event_pb2.EventResult]:
         """One result per event, in the order of the request."""
@@ -59,10 +64,11 @@ class AppendEventsResponse(_message.Message):
         self,
         *,
         results: _abc.Iterable[_event_pb2.EventResult] | None = ...,
+        lineage: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["results", b"results"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["lineage", b"lineage", "results", b"results"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -84,7 +90,8 @@ class ListEventsRequest(_message.Message):
     """How many events at most: 1 to 1,000 (PAGE_SIZE_INVALID). Unset: 100."""
     page_token: _builtins.str
     """Where to go on: the previous answer's `next_page_token`. Empty: from the newest.
-    Anything else is INVALID_ARGUMENT (PAGE_TOKEN_INVALID).
+    Anything else is INVALID_ARGUMENT (PAGE_TOKEN_INVALID); so is a token from before the database
+    was restored from a backup: list from the newest then.
     """
     @_builtins.property
     def before(self) -> _timestamp_pb2.Timestamp:
@@ -157,10 +164,15 @@ class ListEventsResponse(_message.Message):
     EVENTS_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     LAST_SEQUENCE_FIELD_NUMBER: _builtins.int
+    LINEAGE_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
     """The token of the next page; empty when this is the last."""
     last_sequence: _builtins.int
     """How many events of the user are stored in all: also the highest sequence given out."""
+    lineage: _builtins.str
+    """The lineage of the database that the sequences and item numbers belong to: 32 hexadecimal
+    digits, new after every restore from a backup.
+    """
     @_builtins.property
     def events(self) -> _containers.RepeatedCompositeFieldContainer[Global___StoredEvent]:
         """The events, newest first."""
@@ -171,10 +183,11 @@ class ListEventsResponse(_message.Message):
         events: _abc.Iterable[Global___StoredEvent] | None = ...,
         next_page_token: _builtins.str = ...,
         last_sequence: _builtins.int = ...,
+        lineage: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["events", b"events", "last_sequence", b"last_sequence", "next_page_token", b"next_page_token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["events", b"events", "last_sequence", b"last_sequence", "lineage", b"lineage", "next_page_token", b"next_page_token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -60,7 +60,9 @@ class EventServiceServicer:
         """Stores events durably and idempotently; the answer comes after the commit.
         Each event is accepted, a duplicate, or rejected for itself: one bad event does not fail
         its neighbours. Statuses: OK; INVALID_ARGUMENT (EVENTS_INVALID: none, or more than 1,000);
-        UNAVAILABLE (STORE_UNAVAILABLE, nothing stored). Safe to retry: event ids make it idempotent.
+        FAILED_PRECONDITION (SECRET_OUTDATED: the process lacks the deployment's newest secret, nothing
+        stored); UNAVAILABLE (STORE_UNAVAILABLE, nothing stored).
+        Safe to retry: event ids make it idempotent.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -69,7 +71,8 @@ class EventServiceServicer:
     def ListEvents(self, request, context):
         """Lists one user's events, newest first, in the one order (time, ordinal, event_id).
         Statuses: OK (an unknown user has none); INVALID_ARGUMENT (USER_ID_INVALID,
-        PAGE_SIZE_INVALID, PAGE_TOKEN_INVALID, TIME_INVALID); UNAVAILABLE. Safe to retry.
+        PAGE_SIZE_INVALID, PAGE_TOKEN_INVALID, TIME_INVALID); FAILED_PRECONDITION (SECRET_OUTDATED);
+        UNAVAILABLE. Safe to retry.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -37,12 +37,15 @@ class EventServiceStub:
     """Stores events durably and idempotently; the answer comes after the commit.
     Each event is accepted, a duplicate, or rejected for itself: one bad event does not fail
     its neighbours. Statuses: OK; INVALID_ARGUMENT (EVENTS_INVALID: none, or more than 1,000);
-    UNAVAILABLE (STORE_UNAVAILABLE, nothing stored). Safe to retry: event ids make it idempotent.
+    FAILED_PRECONDITION (SECRET_OUTDATED: the process lacks the deployment's newest secret, nothing
+    stored); UNAVAILABLE (STORE_UNAVAILABLE, nothing stored).
+    Safe to retry: event ids make it idempotent.
     """
     ListEvents: _grpc.UnaryUnaryMultiCallable[_event_service_pb2.ListEventsRequest, _event_service_pb2.ListEventsResponse]
     """Lists one user's events, newest first, in the one order (time, ordinal, event_id).
     Statuses: OK (an unknown user has none); INVALID_ARGUMENT (USER_ID_INVALID,
-    PAGE_SIZE_INVALID, PAGE_TOKEN_INVALID, TIME_INVALID); UNAVAILABLE. Safe to retry.
+    PAGE_SIZE_INVALID, PAGE_TOKEN_INVALID, TIME_INVALID); FAILED_PRECONDITION (SECRET_OUTDATED);
+    UNAVAILABLE. Safe to retry.
     """
     ImportEvents: _grpc.StreamStreamMultiCallable[_event_service_pb2.ImportEventsRequest, _event_service_pb2.ImportEventsResponse]
     """Stores a whole log. The client streams batches; the answer to each tells what became of it
@@ -60,12 +63,15 @@ class EventServiceAsyncStub(EventServiceStub):
     """Stores events durably and idempotently; the answer comes after the commit.
     Each event is accepted, a duplicate, or rejected for itself: one bad event does not fail
     its neighbours. Statuses: OK; INVALID_ARGUMENT (EVENTS_INVALID: none, or more than 1,000);
-    UNAVAILABLE (STORE_UNAVAILABLE, nothing stored). Safe to retry: event ids make it idempotent.
+    FAILED_PRECONDITION (SECRET_OUTDATED: the process lacks the deployment's newest secret, nothing
+    stored); UNAVAILABLE (STORE_UNAVAILABLE, nothing stored).
+    Safe to retry: event ids make it idempotent.
     """
     ListEvents: _aio.UnaryUnaryMultiCallable[_event_service_pb2.ListEventsRequest, _event_service_pb2.ListEventsResponse]  # type: ignore[assignment]
     """Lists one user's events, newest first, in the one order (time, ordinal, event_id).
     Statuses: OK (an unknown user has none); INVALID_ARGUMENT (USER_ID_INVALID,
-    PAGE_SIZE_INVALID, PAGE_TOKEN_INVALID, TIME_INVALID); UNAVAILABLE. Safe to retry.
+    PAGE_SIZE_INVALID, PAGE_TOKEN_INVALID, TIME_INVALID); FAILED_PRECONDITION (SECRET_OUTDATED);
+    UNAVAILABLE. Safe to retry.
     """
     ImportEvents: _aio.StreamStreamMultiCallable[_event_service_pb2.ImportEventsRequest, _event_service_pb2.ImportEventsResponse]  # type: ignore[assignment]
     """Stores a whole log. The client streams batches; the answer to each tells what became of it
@@ -86,7 +92,9 @@ class EventServiceServicer(metaclass=_abc_1.ABCMeta):
         """Stores events durably and idempotently; the answer comes after the commit.
         Each event is accepted, a duplicate, or rejected for itself: one bad event does not fail
         its neighbours. Statuses: OK; INVALID_ARGUMENT (EVENTS_INVALID: none, or more than 1,000);
-        UNAVAILABLE (STORE_UNAVAILABLE, nothing stored). Safe to retry: event ids make it idempotent.
+        FAILED_PRECONDITION (SECRET_OUTDATED: the process lacks the deployment's newest secret, nothing
+        stored); UNAVAILABLE (STORE_UNAVAILABLE, nothing stored).
+        Safe to retry: event ids make it idempotent.
         """
 
     @_abc_1.abstractmethod
@@ -97,7 +105,8 @@ class EventServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_event_service_pb2.ListEventsResponse, _abc.Awaitable[_event_service_pb2.ListEventsResponse]]:
         """Lists one user's events, newest first, in the one order (time, ordinal, event_id).
         Statuses: OK (an unknown user has none); INVALID_ARGUMENT (USER_ID_INVALID,
-        PAGE_SIZE_INVALID, PAGE_TOKEN_INVALID, TIME_INVALID); UNAVAILABLE. Safe to retry.
+        PAGE_SIZE_INVALID, PAGE_TOKEN_INVALID, TIME_INVALID); FAILED_PRECONDITION (SECRET_OUTDATED);
+        UNAVAILABLE. Safe to retry.
         """
 
     @_abc_1.abstractmethod

@@ -29,6 +29,7 @@ class GetProfileRequest(_message.Message):
     USER_ID_FIELD_NUMBER: _builtins.int
     BUNDLE_ID_FIELD_NUMBER: _builtins.int
     KNOWN_SEEN_VERSION_FIELD_NUMBER: _builtins.int
+    KNOWN_SEEN_LINEAGE_FIELD_NUMBER: _builtins.int
     user_id: _builtins.str
     """The client's id of the user. Required, 1 to 256 bytes without NUL (USER_ID_INVALID)."""
     bundle_id: _builtins.str
@@ -37,7 +38,11 @@ class GetProfileRequest(_message.Message):
     """
     known_seen_version: _builtins.int
     """The version of the seen items that the caller holds. Unset: it holds none.
-    When it is still the newest, the answer carries no seen items again.
+    When it is still the newest of its lineage, the answer carries no seen items again.
+    """
+    known_seen_lineage: _builtins.str
+    """The lineage that `known_seen_version` belongs to: `lineage` of the seen items that the caller
+    holds. Empty: none, and the answer carries the seen items.
     """
     def __init__(
         self,
@@ -45,10 +50,11 @@ class GetProfileRequest(_message.Message):
         user_id: _builtins.str = ...,
         bundle_id: _builtins.str = ...,
         known_seen_version: _builtins.int | None = ...,
+        known_seen_lineage: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_known_seen_version", b"_known_seen_version", "known_seen_version", b"known_seen_version"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_known_seen_version", b"_known_seen_version", "bundle_id", b"bundle_id", "known_seen_version", b"known_seen_version", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_known_seen_version", b"_known_seen_version", "bundle_id", b"bundle_id", "known_seen_lineage", b"known_seen_lineage", "known_seen_version", b"known_seen_version", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__known_seen_version: _TypeAlias = _typing.Literal["known_seen_version"]  # noqa: Y015
     _WhichOneofArgType__known_seen_version: _TypeAlias = _typing.Literal["_known_seen_version", b"_known_seen_version"]  # noqa: Y015
@@ -69,8 +75,11 @@ class SeenItems(_message.Message):
     ITEM_NOS_FIELD_NUMBER: _builtins.int
     ACTION_MASKS_FIELD_NUMBER: _builtins.int
     TRUNCATED_FIELD_NUMBER: _builtins.int
+    LINEAGE_FIELD_NUMBER: _builtins.int
     version: _builtins.int
-    """Grows with every event of the user; 0 for a user without events."""
+    """Grows with every event of the user; 0 for a user without events. Versions of two lineages
+    cannot be compared.
+    """
     included: _builtins.bool
     """Whether the two lists are given. False when the caller holds this version already, and in an
     answer to BatchGetProfiles where they would have made it larger than 3 MiB: GetProfile gives
@@ -86,6 +95,10 @@ class SeenItems(_message.Message):
     """
     truncated: _builtins.bool
     """Whether older items were left out: the lists hold the newest 200,000 items at most."""
+    lineage: _builtins.str
+    """The lineage of the database that the version and the item numbers belong to: 32 hexadecimal
+    digits, new after every restore from a backup.
+    """
     def __init__(
         self,
         *,
@@ -94,10 +107,11 @@ class SeenItems(_message.Message):
         item_nos: _builtins.bytes = ...,
         action_masks: _builtins.bytes = ...,
         truncated: _builtins.bool = ...,
+        lineage: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["action_masks", b"action_masks", "included", b"included", "item_nos", b"item_nos", "truncated", b"truncated", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action_masks", b"action_masks", "included", b"included", "item_nos", b"item_nos", "lineage", b"lineage", "truncated", b"truncated", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

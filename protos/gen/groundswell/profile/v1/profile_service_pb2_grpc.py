@@ -59,8 +59,8 @@ class ProfileServiceServicer:
     def GetProfile(self, request, context):
         """One user's profile, as of the last event that the encoder covered.
         An unknown user is not an error: the answer has no vector and `num_events` is 0.
-        Statuses: OK; INVALID_ARGUMENT (USER_ID_INVALID); FAILED_PRECONDITION (BUNDLE_NOT_LOADED);
-        UNAVAILABLE. Safe to retry.
+        Statuses: OK; INVALID_ARGUMENT (USER_ID_INVALID); FAILED_PRECONDITION (BUNDLE_NOT_LOADED;
+        SECRET_OUTDATED: the process lacks the deployment's newest secret); UNAVAILABLE. Safe to retry.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -70,7 +70,7 @@ class ProfileServiceServicer:
         """The profiles of up to 256 users, in the order of the request. Seen items that do not fit into
         3 MiB are left out, which `seen.included` says.
         Statuses: OK; INVALID_ARGUMENT (USER_ID_INVALID, USERS_INVALID: none, or more than 256);
-        FAILED_PRECONDITION (BUNDLE_NOT_LOADED); UNAVAILABLE. Safe to retry.
+        FAILED_PRECONDITION (BUNDLE_NOT_LOADED, SECRET_OUTDATED); UNAVAILABLE. Safe to retry.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -81,8 +81,8 @@ class ProfileServiceServicer:
         reports its progress on the way; the last answer has nothing left to do. It does not wait for
         work that was set aside, because the encoder's process ended again and again while it was
         encoded; the metric `groundswell_work_set_aside_total` counts it and the log names it.
-        Statuses: OK; INVALID_ARGUMENT (USER_ID_INVALID, USERS_INVALID); DEADLINE_EXCEEDED;
-        UNAVAILABLE. Safe to retry.
+        Statuses: OK; INVALID_ARGUMENT (USER_ID_INVALID, USERS_INVALID); FAILED_PRECONDITION
+        (SECRET_OUTDATED); DEADLINE_EXCEEDED; UNAVAILABLE. Safe to retry.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

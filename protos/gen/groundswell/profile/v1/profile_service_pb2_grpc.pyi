@@ -36,22 +36,22 @@ class ProfileServiceStub:
     GetProfile: _grpc.UnaryUnaryMultiCallable[_profile_service_pb2.GetProfileRequest, _profile_service_pb2.GetProfileResponse]
     """One user's profile, as of the last event that the encoder covered.
     An unknown user is not an error: the answer has no vector and `num_events` is 0.
-    Statuses: OK; INVALID_ARGUMENT (USER_ID_INVALID); FAILED_PRECONDITION (BUNDLE_NOT_LOADED);
-    UNAVAILABLE. Safe to retry.
+    Statuses: OK; INVALID_ARGUMENT (USER_ID_INVALID); FAILED_PRECONDITION (BUNDLE_NOT_LOADED;
+    SECRET_OUTDATED: the process lacks the deployment's newest secret); UNAVAILABLE. Safe to retry.
     """
     BatchGetProfiles: _grpc.UnaryUnaryMultiCallable[_profile_service_pb2.BatchGetProfilesRequest, _profile_service_pb2.BatchGetProfilesResponse]
     """The profiles of up to 256 users, in the order of the request. Seen items that do not fit into
     3 MiB are left out, which `seen.included` says.
     Statuses: OK; INVALID_ARGUMENT (USER_ID_INVALID, USERS_INVALID: none, or more than 256);
-    FAILED_PRECONDITION (BUNDLE_NOT_LOADED); UNAVAILABLE. Safe to retry.
+    FAILED_PRECONDITION (BUNDLE_NOT_LOADED, SECRET_OUTDATED); UNAVAILABLE. Safe to retry.
     """
     RefreshProfiles: _grpc.UnaryStreamMultiCallable[_profile_service_pb2.RefreshProfilesRequest, _profile_service_pb2.RefreshProfilesResponse]
     """Waits until the encoder has covered everything that was stored when the call began, and
     reports its progress on the way; the last answer has nothing left to do. It does not wait for
     work that was set aside, because the encoder's process ended again and again while it was
     encoded; the metric `groundswell_work_set_aside_total` counts it and the log names it.
-    Statuses: OK; INVALID_ARGUMENT (USER_ID_INVALID, USERS_INVALID); DEADLINE_EXCEEDED;
-    UNAVAILABLE. Safe to retry.
+    Statuses: OK; INVALID_ARGUMENT (USER_ID_INVALID, USERS_INVALID); FAILED_PRECONDITION
+    (SECRET_OUTDATED); DEADLINE_EXCEEDED; UNAVAILABLE. Safe to retry.
     """
 
 @_typing.type_check_only
@@ -62,22 +62,22 @@ class ProfileServiceAsyncStub(ProfileServiceStub):
     GetProfile: _aio.UnaryUnaryMultiCallable[_profile_service_pb2.GetProfileRequest, _profile_service_pb2.GetProfileResponse]  # type: ignore[assignment]
     """One user's profile, as of the last event that the encoder covered.
     An unknown user is not an error: the answer has no vector and `num_events` is 0.
-    Statuses: OK; INVALID_ARGUMENT (USER_ID_INVALID); FAILED_PRECONDITION (BUNDLE_NOT_LOADED);
-    UNAVAILABLE. Safe to retry.
+    Statuses: OK; INVALID_ARGUMENT (USER_ID_INVALID); FAILED_PRECONDITION (BUNDLE_NOT_LOADED;
+    SECRET_OUTDATED: the process lacks the deployment's newest secret); UNAVAILABLE. Safe to retry.
     """
     BatchGetProfiles: _aio.UnaryUnaryMultiCallable[_profile_service_pb2.BatchGetProfilesRequest, _profile_service_pb2.BatchGetProfilesResponse]  # type: ignore[assignment]
     """The profiles of up to 256 users, in the order of the request. Seen items that do not fit into
     3 MiB are left out, which `seen.included` says.
     Statuses: OK; INVALID_ARGUMENT (USER_ID_INVALID, USERS_INVALID: none, or more than 256);
-    FAILED_PRECONDITION (BUNDLE_NOT_LOADED); UNAVAILABLE. Safe to retry.
+    FAILED_PRECONDITION (BUNDLE_NOT_LOADED, SECRET_OUTDATED); UNAVAILABLE. Safe to retry.
     """
     RefreshProfiles: _aio.UnaryStreamMultiCallable[_profile_service_pb2.RefreshProfilesRequest, _profile_service_pb2.RefreshProfilesResponse]  # type: ignore[assignment]
     """Waits until the encoder has covered everything that was stored when the call began, and
     reports its progress on the way; the last answer has nothing left to do. It does not wait for
     work that was set aside, because the encoder's process ended again and again while it was
     encoded; the metric `groundswell_work_set_aside_total` counts it and the log names it.
-    Statuses: OK; INVALID_ARGUMENT (USER_ID_INVALID, USERS_INVALID); DEADLINE_EXCEEDED;
-    UNAVAILABLE. Safe to retry.
+    Statuses: OK; INVALID_ARGUMENT (USER_ID_INVALID, USERS_INVALID); FAILED_PRECONDITION
+    (SECRET_OUTDATED); DEADLINE_EXCEEDED; UNAVAILABLE. Safe to retry.
     """
 
 class ProfileServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -91,8 +91,8 @@ class ProfileServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_profile_service_pb2.GetProfileResponse, _abc.Awaitable[_profile_service_pb2.GetProfileResponse]]:
         """One user's profile, as of the last event that the encoder covered.
         An unknown user is not an error: the answer has no vector and `num_events` is 0.
-        Statuses: OK; INVALID_ARGUMENT (USER_ID_INVALID); FAILED_PRECONDITION (BUNDLE_NOT_LOADED);
-        UNAVAILABLE. Safe to retry.
+        Statuses: OK; INVALID_ARGUMENT (USER_ID_INVALID); FAILED_PRECONDITION (BUNDLE_NOT_LOADED;
+        SECRET_OUTDATED: the process lacks the deployment's newest secret); UNAVAILABLE. Safe to retry.
         """
 
     @_abc_1.abstractmethod
@@ -104,7 +104,7 @@ class ProfileServiceServicer(metaclass=_abc_1.ABCMeta):
         """The profiles of up to 256 users, in the order of the request. Seen items that do not fit into
         3 MiB are left out, which `seen.included` says.
         Statuses: OK; INVALID_ARGUMENT (USER_ID_INVALID, USERS_INVALID: none, or more than 256);
-        FAILED_PRECONDITION (BUNDLE_NOT_LOADED); UNAVAILABLE. Safe to retry.
+        FAILED_PRECONDITION (BUNDLE_NOT_LOADED, SECRET_OUTDATED); UNAVAILABLE. Safe to retry.
         """
 
     @_abc_1.abstractmethod
@@ -117,8 +117,8 @@ class ProfileServiceServicer(metaclass=_abc_1.ABCMeta):
         reports its progress on the way; the last answer has nothing left to do. It does not wait for
         work that was set aside, because the encoder's process ended again and again while it was
         encoded; the metric `groundswell_work_set_aside_total` counts it and the log names it.
-        Statuses: OK; INVALID_ARGUMENT (USER_ID_INVALID, USERS_INVALID); DEADLINE_EXCEEDED;
-        UNAVAILABLE. Safe to retry.
+        Statuses: OK; INVALID_ARGUMENT (USER_ID_INVALID, USERS_INVALID); FAILED_PRECONDITION
+        (SECRET_OUTDATED); DEADLINE_EXCEEDED; UNAVAILABLE. Safe to retry.
         """
 
 def add_ProfileServiceServicer_to_server(servicer: ProfileServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

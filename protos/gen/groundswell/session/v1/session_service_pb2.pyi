@@ -121,6 +121,7 @@ class EncodeSessionResponse(_message.Message):
     ACTION_MASKS_FIELD_NUMBER: _builtins.int
     STALE_FIELD_NUMBER: _builtins.int
     WINDOW_AGE_FIELD_NUMBER: _builtins.int
+    LINEAGE_FIELD_NUMBER: _builtins.int
     num_window_events: _builtins.int
     """How many events the window holds."""
     num_session_events: _builtins.int
@@ -135,6 +136,10 @@ class EncodeSessionResponse(_message.Message):
     """Whether the newest events may be missing: the profile service did not answer when it was asked
     for them, or was not asked because it has just failed, and a window from before was read.
     Never true for inline events.
+    """
+    lineage: _builtins.str
+    """The lineage of the database that the item numbers belong to: 32 hexadecimal digits, new after
+    every restore from a backup.
     """
     @_builtins.property
     def vector(self) -> _item_pb2.Vector:
@@ -160,10 +165,11 @@ class EncodeSessionResponse(_message.Message):
         action_masks: _builtins.bytes = ...,
         stale: _builtins.bool = ...,
         window_age: _duration_pb2.Duration | None = ...,
+        lineage: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["last_event_time", b"last_event_time", "vector", b"vector", "window_age", b"window_age"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["action_masks", b"action_masks", "item_nos", b"item_nos", "last_event_time", b"last_event_time", "last_sequence", b"last_sequence", "num_session_events", b"num_session_events", "num_window_events", b"num_window_events", "stale", b"stale", "vector", b"vector", "window_age", b"window_age"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action_masks", b"action_masks", "item_nos", b"item_nos", "last_event_time", b"last_event_time", "last_sequence", b"last_sequence", "lineage", b"lineage", "num_session_events", b"num_session_events", "num_window_events", b"num_window_events", "stale", b"stale", "vector", b"vector", "window_age", b"window_age"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,0 +1,123 @@
+"""The commands over a database: it was restored, its secret changes."""
+
+import asyncio
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import typer
+
+from groundswell.cli.failures import CommandError
+
+app = typer.Typer(no_args_is_help=True, help="What is done to a database by hand.")
+
+T = TypeVar("T")
+
+StateFolder = Annotated[
+    Path | None,
+    typer.Option("--state", help="The state folder of `groundswell up`, which must not run."),
+]
+DatabaseUrl = Annotated[
+    str | None,
+    typer.Option(
+        "--database-url",
+        envvar="GROUNDSWELL_DATABASE_URL",
+        metavar="URL",
+        help="Without --state: the database, as the profile service names it.",
+    ),
+]
+
+
+@app.command()
+def restored(state: StateFolder = None, database_url: DatabaseUrl = None) -> None:
+    """Tell a database that it was restored from a backup; needed after every restore.
+
+    Whoever holds something of the database from before starts over: rankers, session services,
+    lists that are being paged through. docs/restore.md says why.
+    """
+    from groundswell.profile_service.upkeep import begin_new_lineage
+
+    with _database(state, database_url) as (url, _):
+        lineage = _run(begin_new_lineage(url))
+    typer.echo(f"The database begins the lineage {lineage}: everyone starts over.")
+
+
+@app.command()
+def rotate_secret(state: StateFolder = None, database_url: DatabaseUrl = None) -> None:
+    """Change the secret that users are stored under: rewrite every user's key.
+
+    With --state it makes the new secret itself. Without, set GROUNDSWELL_SECRET to the new one and
+    GROUNDSWELL_PREVIOUS_SECRETS to those before, oldest first, and restart every process with them
+    before; services go on running meanwhile. It can be ended at any moment and run again.
+    docs/secrets.md says what the old secret still reveals.
+    """
+    from rich.console import Console
+
+    from groundswell.profile_service.upkeep import rotate_secret as rewrite
+
+    with (
+        _database(state, database_url) as (url, secrets),
+        _progress(Console(stderr=True)) as on_progress,
+    ):
+        num_users = _run(rewrite(url, secrets(), on_progress))
+    typer.echo(f"All {num_users:,} users are stored under the newest secret.")
+
+
+@contextmanager
+def _database(
+    state: Path | None, url: str | None
+) -> Iterator[tuple[str, Callable[[], tuple[str, ...]]]]:
+    """Give the database's URL, and what makes or finds the secrets to rewrite it for."""
+    from groundswell.cli.state import State
+
+    if state is not None:
+        if not (state / "groundswell.db").exists():
+            raise CommandError(f"{state} holds no database; `groundswell up` makes one there")
+        with State(state) as opened:
+            yield opened.database_url, lambda: _secrets_of(opened)
+    elif url:
+        yield url, _secrets_of_the_environment
+    else:
+        raise CommandError("name the database: --state FOLDER, or --database-url URL")
+
+
+def _secrets_of(state: Any) -> tuple[str, ...]:
+    """Return the secrets of a state, with a new one unless it has one that is not in use yet."""
+    from groundswell.profile_service.upkeep import needs_new_secret
+
+    if _run(needs_new_secret(state.database_url, state.secrets())):
+        state.add_secret()
+    secrets: tuple[str, ...] = state.secrets()
+    return secrets
+
+
+def _secrets_of_the_environment() -> tuple[str, ...]:
+    from groundswell.serving.settings import SecretSettings, load_settings
+
+    return load_settings(SecretSettings).secrets
+
+
+@contextmanager
+def _progress(console: Any) -> Iterator[Callable[[int, int], None]]:
+    from groundswell.cli.progress import progress_bar
+    from groundswell.profile_service.upkeep import every_half_minute
+
+    if console.is_terminal:
+        with progress_bar(console, "users") as update:
+            yield update
+    else:
+        yield every_half_minute(lambda done, of: console.print(f"{done:,} of {of:,} users"))
+
+
+def _run(work: Coroutine[Any, Any, T]) -> T:
+    """Do it; what goes wrong is told in one line."""
+    from groundswell.serving.errors import ServiceError
+    from groundswell.serving.server import StartError
+    from groundswell.serving.telemetry import set_up_logging
+
+    set_up_logging("ERROR", "console", final=False)
+    try:
+        return asyncio.run(work)
+    except (StartError, ServiceError) as error:
+        raise CommandError(str(error)) from error

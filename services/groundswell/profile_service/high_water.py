@@ -1,0 +1,82 @@
+"""A small file outside the database that says how far the database was."""
+
+import json
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+import structlog
+
+from groundswell.profile_service.store.identity import Witness
+from groundswell.serving.server import StartError
+
+_log = structlog.get_logger(__name__)
+
+_FORMAT = 1
+
+
+class Mark(NamedTuple):
+    """How far a database was. It names no user and no item."""
+
+    lineage: str
+    past: tuple[str, ...]
+    """The lineages before, oldest first: a database that has one of them is an old one."""
+    catalogue_revision: int
+    witness: Witness | None
+    """The newest event that this process is sure of; None before the first."""
+
+
+DAMAGED = Mark("", (), 0, None)
+
+
+class HighWater:
+    """Keeps the newest mark in a file, or nowhere without one."""
+
+    def __init__(self, file: Path | None) -> None:
+        self._file = file
+
+    def load(self) -> Mark | None:
+        """Return the mark, None without one, and DAMAGED for what cannot be read as one.
+
+        Raises StartError (HIGH_WATER_UNUSABLE) when the file cannot be read.
+        """
+        if self._file is None:
+            return None
+        try:
+            return _read(json.loads(self._file.read_text()))
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise StartError("HIGH_WATER_UNUSABLE", _unusable(self._file, error)) from error
+        except (ValueError, TypeError, KeyError):
+            _log.warning("high_water_unreadable", file=str(self._file))
+            return DAMAGED
+
+    def save(self, mark: Mark) -> None:
+        """Keep a mark; whoever reads finds the old one or the new one whole.
+
+        Raises StartError (HIGH_WATER_UNUSABLE).
+        """
+        if self._file is None:
+            return
+        making = self._file.with_name(f"{self._file.name}.new")
+        try:
+            with making.open("w") as file:
+                json.dump({"format": _FORMAT, **mark._asdict()}, file)
+                file.flush()
+                os.fsync(file.fileno())
+            making.replace(self._file)
+        except OSError as error:
+            raise StartError("HIGH_WATER_UNUSABLE", _unusable(self._file, error)) from error
+
+
+def _read(kept: dict[str, object]) -> Mark:
+    if kept.pop("format") != _FORMAT:
+        raise ValueError
+    mark = Mark(**kept)  # type: ignore[arg-type]
+    witness = None if mark.witness is None else Witness(*mark.witness)
+    return mark._replace(past=tuple(mark.past), witness=witness)
+
+
+def _unusable(file: Path, error: OSError) -> str:
+    return f"{file} cannot be used: {error.strerror}; see GROUNDSWELL_HIGH_WATER_FILE"

@@ -1,0 +1,132 @@
+"""Notices that the database was restored from a backup, and begins a new lineage then."""
+
+import asyncio
+from functools import partial
+from pathlib import Path
+
+import structlog
+
+from groundswell.profile_service.high_water import DAMAGED, HighWater, Mark
+from groundswell.profile_service.store.database import Database, DatabaseConnection
+from groundswell.profile_service.store.identity import (
+    Standing,
+    Witness,
+    holds,
+    read_standing,
+    renew_lineage,
+)
+from groundswell.serving.errors import Unavailable
+from groundswell.serving.telemetry import count
+
+_log = structlog.get_logger(__name__)
+
+_LOOK_EVERY_S = 1.0
+_AFTER_FAILURE_S = 10.0
+
+
+class LineageKeeper:
+    """Compares the database with what this process knows that it held, at the start and ever after.
+
+    What it knows is kept in a file, when there is one, for the next start. A database that is
+    behind gets a new lineage, so that everyone starts over who knows of the old one.
+    """
+
+    def __init__(self, database: Database, file: Path | None) -> None:
+        self._database = database
+        self._high_water = HighWater(file)
+        self._mark: Mark | None = None
+        self._witness: tuple[str, Witness] | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Compare once, then go on comparing in the background.
+
+        Raises Unavailable, and StartError (HIGH_WATER_UNUSABLE) when the file cannot be written.
+        """
+        self._mark = await asyncio.to_thread(self._high_water.load)
+        await self.look()
+        self._task = asyncio.create_task(self._keep_looking())
+
+    async def close(self) -> None:
+        """Stop comparing."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    def stored(self, lineage: str, witness: Witness) -> None:
+        """Learn of an event that was committed into the database of a lineage."""
+        self._witness = lineage, witness
+
+    async def look(self) -> None:
+        """Compare the database with what it held, and note how far it is.
+
+        Raises Unavailable, and StartError (HIGH_WATER_UNUSABLE) when that cannot be written.
+        """
+        mark = self._known()
+        witness = None if mark is None else mark.witness
+
+        async def compare(connection: DatabaseConnection) -> tuple[Standing, bool]:
+            there = witness is None or await holds(connection, witness)
+            return await read_standing(connection), there
+
+        now, holds_witness = await self._database.read(compare)
+        if mark is not None and (problem := _problem(mark, now.lineage, now.catalogue_revision)):
+            await begin_lineage(self._database, now.lineage, problem)
+        elif mark is not None and mark.lineage == now.lineage and not holds_witness:
+            await begin_lineage(self._database, now.lineage, "a stored event is not there any more")
+        else:
+            await self._note(_moved(mark, now.lineage, now.catalogue_revision))
+            return
+        now = await self._database.read(read_standing)
+        await self._note(_moved(mark, now.lineage, now.catalogue_revision))
+
+    def _known(self) -> Mark | None:
+        """Return the mark with the newest event that this process stored."""
+        if self._mark is not None and self._witness is not None:
+            lineage, witness = self._witness
+            if lineage == self._mark.lineage:
+                return self._mark._replace(witness=witness)
+        return self._mark
+
+    async def _note(self, mark: Mark) -> None:
+        if mark != self._mark:
+            await asyncio.to_thread(self._high_water.save, mark)
+            self._mark = mark
+
+    async def _keep_looking(self) -> None:
+        while True:
+            await asyncio.sleep(_LOOK_EVERY_S)
+            try:
+                await self.look()
+            except Unavailable:
+                continue
+            except Exception as error:  # noqa: BLE001 - who stops looking notices no restore any more
+                count("lineage_looks_failed")
+                _log.error("lineage_not_compared", problem=str(error), kind=type(error).__name__)
+                await asyncio.sleep(_AFTER_FAILURE_S)
+
+
+async def begin_lineage(database: Database, before: str, evidence: str) -> None:
+    """Give the database a new lineage, unless somebody did since it was `before`."""
+    lineage = await database.write(partial(renew_lineage, before=before))
+    count("lineages_begun")
+    _log.warning("database_was_restored", evidence=evidence, lineage=lineage)
+
+
+def _problem(mark: Mark, lineage: str, revision: int) -> str | None:
+    """Say what shows that the database is not the one that the mark was made of, grown older."""
+    if mark == DAMAGED:
+        return "what is known of it from before is damaged"
+    if lineage in mark.past:
+        return "it has the lineage of before the last restore"
+    if lineage == mark.lineage and revision < mark.catalogue_revision:
+        return f"the catalogue had revision {mark.catalogue_revision}, and has {revision}"
+    return None
+
+
+def _moved(mark: Mark | None, lineage: str, revision: int) -> Mark:
+    if mark is None or mark == DAMAGED:
+        return Mark(lineage, (), revision, None)
+    if mark.lineage == lineage:
+        return mark._replace(catalogue_revision=revision)
+    return Mark(lineage, (*mark.past, mark.lineage), revision, None)

@@ -1,0 +1,27 @@
+"""A database has a lineage, knows the secrets of its users' keys, and each key has a version.
+
+The release before goes on writing users: their keys get version 1, which they are.
+"""
+
+import secrets
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0004"
+down_revision = "0003"
+
+_LINEAGE_BYTES = 16
+
+
+def upgrade() -> None:
+    """Begin a lineage. Which secret the keys are of is noted at the next start of the service."""
+    identity = op.create_table(
+        "identity",
+        sa.Column("name", sa.Text, primary_key=True),
+        sa.Column("value", sa.Text, nullable=False),
+    )
+    rows = {"lineage": secrets.token_hex(_LINEAGE_BYTES), "secret_checks": ""}
+    op.bulk_insert(identity, [{"name": name, "value": value} for name, value in rows.items()])
+    version = sa.Column("key_version", sa.Integer, nullable=False, server_default=sa.text("1"))
+    op.add_column("users", version)

@@ -1,0 +1,119 @@
+"""Statements about which database this is: its lineage, and the secrets of its users' keys."""
+
+import secrets
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from sqlalchemy import ScalarSelect, func, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from groundswell.profile_service.store.items import catalogue_revision
+from groundswell.profile_service.tables import events, identity
+
+_LINEAGE, _CHECKS = "lineage", "secret_checks"
+_LINEAGE_BYTES = 16
+_SECRETS_LOCK = 7_305_402
+"""Held shared by who makes users, and alone by who begins a newer secret."""
+
+
+class Identity(NamedTuple):
+    """Which database a transaction sees."""
+
+    lineage: str
+    """32 hexadecimal digits; another one after every restore from a backup."""
+    secret_checks: tuple[str, ...]
+    """What tells each secret that users' keys were made with, oldest first."""
+
+    @property
+    def key_version(self) -> int:
+        """The version of new users' keys: how many secrets they are made with, from 1."""
+        return max(1, len(self.secret_checks))
+
+
+class Witness(NamedTuple):
+    """One stored event by which a database is known again."""
+
+    user_no: int
+    sequence: int
+    stored_us: int
+
+
+class Standing(NamedTuple):
+    """How far a database is."""
+
+    lineage: str
+    catalogue_revision: int
+
+
+def lineage() -> ScalarSelect[str]:
+    """Select the database's lineage, as a column of another statement."""
+    column: ScalarSelect[str] = _value(_LINEAGE)
+    return column
+
+
+def identity_columns() -> tuple[Any, Any]:
+    """Select what `identity_of` reads, as columns of another statement."""
+    return _value(_LINEAGE).label("lineage"), _value(_CHECKS).label("secret_checks")
+
+
+def identity_of(row: Any) -> Identity:
+    """Read the columns that `identity_columns` selects."""
+    return Identity(row.lineage, tuple(row.secret_checks.split()))
+
+
+async def read_identity(connection: AsyncConnection) -> Identity:
+    """Return which database this is."""
+    return identity_of((await connection.execute(select(*identity_columns()))).one())
+
+
+async def read_lineage(connection: AsyncConnection) -> str:
+    """Return the database's lineage."""
+    return str((await connection.execute(select(lineage()))).scalar_one())
+
+
+async def renew_lineage(connection: AsyncConnection, before: str | None = None) -> str:
+    """Begin a new lineage, unless it is not `before` any more; return the one of now."""
+    statement = update(identity).where(identity.c.name == _LINEAGE)
+    if before is not None:
+        statement = statement.where(identity.c.value == before)
+    await connection.execute(statement.values(value=secrets.token_hex(_LINEAGE_BYTES)))
+    return await read_lineage(connection)
+
+
+async def read_standing(connection: AsyncConnection) -> Standing:
+    """Return how far the database is."""
+    statement = select(lineage(), catalogue_revision())
+    return Standing(*(await connection.execute(statement)).one())
+
+
+async def holds(connection: AsyncConnection, witness: Witness) -> bool:
+    """Whether the database holds an event."""
+    statement = select(events.c.user_no).where(
+        events.c.user_no == witness.user_no,
+        events.c.sequence == witness.sequence,
+        events.c.stored_us == witness.stored_us,
+    )
+    return (await connection.execute(statement)).first() is not None
+
+
+async def lock_secrets(connection: AsyncConnection, *, alone: bool = False) -> Identity:
+    """Return which database this is, and keep its secrets from changing until the end.
+
+    `alone` waits until nobody else keeps them, so that they can be changed.
+    """
+    if connection.dialect.name == "postgresql":
+        # SQLite has one writer anyway.
+        lock = func.pg_advisory_xact_lock if alone else func.pg_advisory_xact_lock_shared
+        await connection.execute(select(lock(_SECRETS_LOCK)))
+    # A statement of its own: what is read must be what was committed before the lock was given.
+    return await read_identity(connection)
+
+
+async def set_secret_checks(connection: AsyncConnection, checks: Sequence[str]) -> None:
+    """Note the secrets of users' keys, oldest first, in the transaction that locked them alone."""
+    statement = update(identity).where(identity.c.name == _CHECKS)
+    await connection.execute(statement.values(value=" ".join(checks)))
+
+
+def _value(name: str) -> Any:
+    return select(identity.c.value).where(identity.c.name == name).scalar_subquery()

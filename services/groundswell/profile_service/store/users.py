@@ -1,0 +1,136 @@
+"""Statements about users, whatever version of their key they are stored under."""
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from sqlalchemy import bindparam, func, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from groundswell.profile_service.store.identity import (
+    Identity,
+    identity_columns,
+    identity_of,
+    lock_secrets,
+    read_identity,
+)
+from groundswell.profile_service.store.statements import insert
+from groundswell.profile_service.tables import users
+from groundswell.serving.errors import FailedPrecondition
+
+UserKeys = tuple[bytes, ...]
+"""All keys that a user was ever stored under, by version; the last one names the user."""
+
+
+class Users(NamedTuple):
+    """Some users, and the database that they were found in."""
+
+    by_key: dict[bytes, tuple[int, int]]
+    """(user_no, last_sequence) by the last of the user's keys."""
+    identity: Identity
+
+
+class StoredKey(NamedTuple):
+    """The key of one user as it is stored."""
+
+    user_no: int
+    key: bytes
+    version: int
+
+
+async def find_users(connection: AsyncConnection, keys: Collection[UserKeys]) -> Users:
+    """Find the users that are known. Raises FailedPrecondition (SECRET_OUTDATED)."""
+    names = _names(keys)
+    statement = select(users, *identity_columns()).where(users.c.user_key.in_(names))
+    rows = (await connection.execute(statement)).all()
+    identity = identity_of(rows[0]) if rows else await read_identity(connection)
+    _check_version(identity, keys)
+    found = {names[row.user_key]: (row.user_no, row.last_sequence) for row in rows}
+    return Users(found, identity)
+
+
+async def lock_users(connection: AsyncConnection, keys: Collection[UserKeys]) -> Users:
+    """Find users, making those that are new, and lock them for this write.
+
+    They are taken in one order everywhere, so that two writers never wait for each other. Raises
+    FailedPrecondition (SECRET_OUTDATED).
+    """
+    known = await find_users(connection, keys)
+    new = [user for user in keys if user[-1] not in known.by_key]
+    identity = await _make_users(connection, new) if new else known.identity
+    names = _names(keys)
+    statement = select(users).where(users.c.user_key.in_(names)).order_by(users.c.user_no)
+    # The weaker lock: the worker's rows that point at a user must not wait for a writer.
+    rows = await connection.execute(statement.with_for_update(key_share=True))
+    locked = {names[row.user_key]: (row.user_no, row.last_sequence) for row in rows}
+    return Users(locked, identity)
+
+
+async def _make_users(connection: AsyncConnection, new: Sequence[UserKeys]) -> Identity:
+    # Two writers that held different secrets for the newest would make one user twice.
+    identity = await lock_secrets(connection)
+    _check_version(identity, new)
+    version = identity.key_version
+    await connection.execute(
+        insert(connection, users).on_conflict_do_nothing(index_elements=[users.c.user_key]),
+        [
+            {"user_key": key, "last_sequence": 0, "key_version": version}
+            for key in sorted(user[version - 1] for user in new)
+        ],
+    )
+    return identity
+
+
+async def has_users(connection: AsyncConnection) -> bool:
+    """Whether there is any user."""
+    return (await connection.execute(select(users.c.user_no).limit(1))).first() is not None
+
+
+async def lock_older_keys(
+    connection: AsyncConnection, version: int, after_no: int, limit: int
+) -> list[StoredKey]:
+    """Return keys of older versions by user, from just after one, locked until the end.
+
+    It never waits: users that someone else has locked are left out.
+    """
+    statement = (
+        select(users.c.user_no, users.c.user_key, users.c.key_version)
+        .where(users.c.user_no > after_no, users.c.key_version < version)
+        .order_by(users.c.user_no)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+    )
+    return [StoredKey(*row) for row in await connection.execute(statement)]
+
+
+async def rewrite_keys(
+    connection: AsyncConnection, keys: Mapping[int, bytes], version: int
+) -> None:
+    """Store other keys of users, by number, and their version."""
+    if not keys:
+        return
+    statement = update(users).where(users.c.user_no == bindparam("number"))
+    await connection.execute(
+        statement.values(user_key=bindparam("key"), key_version=version),
+        [{"number": number, "key": key} for number, key in keys.items()],
+    )
+
+
+async def count_users(connection: AsyncConnection, version: int) -> tuple[int, int]:
+    """Return how many users there are, and how many of them have keys of older versions."""
+    older = func.count().filter(users.c.key_version < version)
+    row = (await connection.execute(select(func.count(), older).select_from(users))).one()
+    return row[0], row[1]
+
+
+def _names(keys: Collection[UserKeys]) -> dict[bytes, bytes]:
+    """Say for each key that a row may have which user it is."""
+    return {key: user[-1] for user in keys for key in user}
+
+
+def _check_version(identity: Identity, keys: Collection[Sequence[Any]]) -> None:
+    if any(len(user) < identity.key_version for user in keys):
+        raise FailedPrecondition(
+            "SECRET_OUTDATED",
+            "the database's users are stored under a newer secret than this process has; start it "
+            "with the newest as GROUNDSWELL_SECRET, the others as GROUNDSWELL_PREVIOUS_SECRETS",
+        )

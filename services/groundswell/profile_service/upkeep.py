@@ -1,0 +1,77 @@
+"""What is done to a database by command: tell it that it was restored, change its secret."""
+
+import time
+from collections.abc import Callable, Sequence
+
+import structlog
+
+from groundswell.profile_service.secret_keys import is_rotated, rotate
+from groundswell.profile_service.store.database import Database
+from groundswell.profile_service.store.identity import renew_lineage
+from groundswell.serving.pseudonym import Pseudonymizer
+
+_log = structlog.get_logger(__name__)
+
+_LINE_EVERY_S = 30.0
+
+
+async def begin_new_lineage(database_url: str) -> str:
+    """Give a database that was restored from a backup a new lineage, and return it.
+
+    Raises StartError for a file of SQLite that is in use, and Unavailable.
+    """
+    database = Database(database_url)
+    try:
+        await database.open()
+        return await database.write(renew_lineage)
+    finally:
+        await database.close()
+
+
+async def rotate_secret(
+    database_url: str, secrets: Sequence[str], on_progress: Callable[[int, int], None]
+) -> int:
+    """Rewrite every user's key for the newest of the secrets; return how many users there are.
+
+    `on_progress(users done, users)` comes now and then. It can be ended at any moment and called
+    again. Raises StartError (SECRET_CHANGED; and for a file of SQLite that is in use), and
+    Unavailable.
+    """
+    database = Database(database_url)
+    try:
+        await database.open()
+        return await rotate(database, Pseudonymizer(*secrets), on_progress)
+    finally:
+        await database.close()
+
+
+async def needs_new_secret(database_url: str, secrets: Sequence[str]) -> bool:
+    """Whether all of these secrets are in use, and every user is stored under the newest.
+
+    Then the next rewriting is for a new one, else an earlier one goes on. Raises as
+    `rotate_secret`.
+    """
+    database = Database(database_url)
+    try:
+        await database.open()
+        return await is_rotated(database, Pseudonymizer(*secrets))
+    finally:
+        await database.close()
+
+
+def every_half_minute(tell: Callable[[int, int], None]) -> Callable[[int, int], None]:
+    """Pass progress on at its start, and then every half minute."""
+    told = -_LINE_EVERY_S
+
+    def on_progress(done: int, of: int) -> None:
+        nonlocal told
+        if time.monotonic() - told >= _LINE_EVERY_S:
+            told = time.monotonic()
+            tell(done, of)
+
+    return on_progress
+
+
+def log_progress(done: int, of: int) -> None:
+    """Log how far the rewriting is."""
+    _log.info("rewriting_keys", users_done=done, users=of)
