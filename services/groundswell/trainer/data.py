@@ -215,7 +215,7 @@ def load_prepared(folder: Path) -> Prepared:
             split_of=events["split"].to_numpy(),
             target=events["target"].to_numpy(),
             cold=items["cold"].to_numpy(),
-            item_table=items.drop("cold"),
+            item_table=items.drop("cold", "available", strict=False),
             user_ids=user_ids,
             categories=tuple(meta["categories"]),
             meta=meta,
@@ -228,7 +228,7 @@ def load_prepared(folder: Path) -> Prepared:
 
 def _meta(path: Path) -> dict[str, Any]:
     try:
-        meta: dict[str, Any] = json.loads(path.read_text())
+        meta: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise DataError(f"{path.parent} is no prepared data: it has no {path.name}") from error
     except ValueError as error:
@@ -241,7 +241,7 @@ def _meta(path: Path) -> dict[str, Any]:
 
 def _table(path: Path) -> pl.DataFrame:
     try:
-        return pl.read_parquet(path)
+        return pl.read_parquet(path.absolute(), glob=False)
     except FileNotFoundError as error:
         raise DataError(f"{path.parent} is no prepared data: it has no {path.name}") from error
     except pl.exceptions.PolarsError as error:

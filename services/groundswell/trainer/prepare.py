@@ -59,6 +59,10 @@ class Options:
     """Decides which items are cold."""
     filters: Filters = field(default_factory=Filters)
     """What is left out though it could be read."""
+    separator: str | None = None
+    """Between the columns of CSV; found by the header without it."""
+    attribute_kinds: Mapping[str, str] = field(default_factory=dict)
+    """By attribute: number, flag, text or texts; told from the whole column without it."""
     impute_times: bool = False
     """A row without a time takes that of its user's row before it, or else of the one after it."""
 
@@ -81,9 +85,14 @@ def prepare(
     _check_target(out)
     check_writable(out.parent)
     weights = action_weights(options.action_weights)
-    log = read_events(events, force_order_only=order_only, impute_times=options.impute_times)
+    log = read_events(
+        events,
+        force_order_only=order_only,
+        impute_times=options.impute_times,
+        separator=options.separator,
+    )
     _check_split(split, log, events)
-    catalogue = read_items(items)
+    catalogue = read_items(items, separator=options.separator, kinds=options.attribute_kinds)
     anomalies = find_anomalies(log, catalogue)
     log, catalogue = apply_filters(log, catalogue, anomalies, options.filters)
     item_table = _item_table(log, catalogue, options)
@@ -100,7 +109,8 @@ def prepare(
         item_table.write_parquet(folder / data.ITEMS)
         pl.DataFrame({"user_id": user_ids}).write_parquet(folder / data.USERS)
         _left_out(log, catalogue).write_csv(folder / data.LEFT_OUT)
-        (folder / data.META).write_text(json.dumps(meta, indent=2, ensure_ascii=False))
+        text = json.dumps(meta, indent=2, ensure_ascii=False)
+        (folder / data.META).write_text(text, encoding="utf-8")
     return report
 
 

@@ -9,19 +9,27 @@ from rich.console import Console
 from rich.table import Table
 
 from groundswell.features.actions import ACTIONS
-from groundswell.logs.events import BAD_ACTION, TIME_RANGE, Events
+from groundswell.logs.alike import alike_users, find_alike
+from groundswell.logs.events import BAD_ACTION, BAD_VALUE, Events
 from groundswell.logs.items import Items
+from groundswell.logs.times import BAD_TIME, OTHER_UNIT, TIME_RANGE
 from groundswell.trainer.data import TEST, TRAIN, VALIDATION
 from groundswell.trainer.filters import Filters
 from groundswell.trainer.splits import MIN_EVENTS, Split
 
-_MILLISECONDS_SHARE = 0.5
+_LINES_NAMED = 3
 _FLOOD_SHARE = 0.05
 _FLOOD_MINIMUM = 1_000
 _SMALL_TRAINING_SHARE = 0.5
 _DUPLICATES = {
     "event_ids": "repeat an event_id of their user: a service takes one of each",
     "rows": "say the same as another: user, item, action, time, value and session",
+}
+_QUOTED = {
+    BAD_ACTION: "unknown actions",
+    BAD_TIME: "times that cannot be read",
+    TIME_RANGE: "times that are not between the years 1900 and 2200",
+    BAD_VALUE: "values that are no finite number",
 }
 _TIMES = {"future": "in the future", "before_1990": "before 1990"}
 
@@ -45,23 +53,18 @@ def data_report(
     lengths = log.group_by("user").len()["len"]
     on_cold = item_table["cold"].gather(log["item"])
     report: dict[str, Any] = {
-        "rows_read": events.num_rows,
-        "item_rows_read": items.num_rows,
-        "left_out": _counts(events.left_out),
-        "items_left_out": _counts(items.left_out),
+        **_about_files(events, items),
         "events": log.height,
         "users": len(lengths),
         "items": num_items,
         "items_with_events": log["item"].n_unique(),
         "items_without_file": num_items - items.frame.height,
-        "items_without_title": int((items.frame["title"].str.strip_chars() == "").sum()),
         "density": _distinct(log, "user", "item") / (len(lengths) * log["item"].n_unique()),
         "events_per_user": _spread(lengths),
         "events_by_action": _by_action(log["action"]),
         "order_only": events.order_only,
         "first_time": None if events.order_only else _iso(log["time_us"].min()),
         "last_time": None if events.order_only else _iso(log["time_us"].max()),
-        "imputed_times": events.num_imputed_times,
         "without_value": log["value"].null_count(),
         "sessions": int(log["session_start"].sum()) if _has_sessions(events) else None,
         "events_per_session": _spread(log.group_by("session").len()["len"]),
@@ -78,6 +81,22 @@ def data_report(
     return report
 
 
+def _about_files(events: Events, items: Items) -> dict[str, Any]:
+    """Describe what was read, and what became of it."""
+    return {
+        "rows_read": events.num_rows,
+        "item_rows_read": items.num_rows,
+        "left_out": _counts(events.left_out),
+        "items_left_out": _counts(items.left_out),
+        "first_lines": {"left_out": _lines_of(events), "items_left_out": _lines_of(items)},
+        "notes": {"event": list(events.notes), "item": list(items.notes)},
+        "attributes": items.attribute_kinds,
+        "items_without_title": int((items.frame["title"].str.strip_chars() == "").sum()),
+        "unavailable_items": int((~items.frame["available"]).sum()),
+        "imputed_times": events.num_imputed_times,
+    }
+
+
 def print_report(report: dict[str, Any], console: Console) -> None:
     """Show the report to a person."""
     table = Table("the data", "", show_header=True, title_justify="left")
@@ -86,9 +105,16 @@ def print_report(report: dict[str, Any], console: Console) -> None:
     console.print(table)
     for kind, title in (("left_out", "event rows"), ("items_left_out", "item rows")):
         for reason, count in report[kind].items():
-            console.print(f"left out: {count:,} {title}: {reason}", style="yellow", markup=False)
+            lines = ", ".join(f"{line:,}" for line in report["first_lines"][kind][reason])
+            where = f"line {lines}" if count == 1 else f"lines {lines}"
+            more = ", …" if count > _LINES_NAMED else ""
+            said = f"left out: {count:,} {title}: {reason} ({where}{more})"
+            console.print(said, style="yellow", markup=False, soft_wrap=True)
+    for file, notes in report["notes"].items():
+        for note in notes:
+            console.print(f"the {file} file: {note}", markup=False, soft_wrap=True)
     for warning in report["warnings"]:
-        console.print(f"look at this: {warning}", style="yellow", markup=False)
+        console.print(f"look at this: {warning}", style="yellow", markup=False, soft_wrap=True)
 
 
 def _lines(report: dict[str, Any]) -> Iterator[tuple[str, str]]:
@@ -117,6 +143,11 @@ def _lines(report: dict[str, Any]) -> Iterator[tuple[str, str]]:
     train, validation, test = report["split_events"]
     yield "split", f"{report['split']}: {train:,} train, {validation:,} validation, {test:,} test"
     yield "targets", "{:,} validation, {:,} test".format(*report["targets"])
+    if report["attributes"]:
+        kinds = report["attributes"].items()
+        yield "attributes", ", ".join(f"{name} {kind}" for name, kind in kinds)
+    if report["unavailable_items"]:
+        yield "unavailable", f"{report['unavailable_items']:,} items: never recommended"
     if report["cold_items"]:
         yield "cold", f"{report['cold_items']:,} items with {report['cold_events']:,} events"
 
@@ -155,19 +186,31 @@ def _anomaly_warnings(found: dict[str, Any], filters: Filters) -> Iterator[str]:
 
 
 def _row_warnings(report: dict[str, Any], events: Events, items: Items) -> Iterator[str]:
-    if events.unknown_actions:
-        names = ", ".join(repr(name) for name in events.unknown_actions)
-        yield f"{report['left_out'][BAD_ACTION]:,} events have unknown actions, such as {names}"
-    if report["left_out"].get(TIME_RANGE, 0) > _MILLISECONDS_SHARE * events.num_rows:
-        yield "most timestamps are out of range: are they milliseconds? Seconds are due"
+    for reason, what in _QUOTED.items():
+        if reason in events.examples:
+            names = ", ".join(repr(name) for name in events.examples[reason])
+            yield f"{report['left_out'][reason]:,} events have {what}, such as {names}"
+    for reason, count in report["left_out"].items():
+        if reason.startswith(OTHER_UNIT):
+            yield f"{count:,} events are left out, since their {reason}"
     for file, columns in (("event", events.ignored_columns), ("item", items.ignored_columns)):
         if columns:
             yield f"columns of the {file} file that nothing reads: {', '.join(columns)}"
     missing = report["items_without_file"]
     if missing:
         yield f"{missing:,} items of the events are not in the item file: they have no title"
+    yield from _alike_warnings(events, items)
     if report["items_without_title"]:
         yield f"{report['items_without_title']:,} items of the item file have no title"
+
+
+def _alike_warnings(events: Events, items: Items) -> Iterator[str]:
+    """Name the ids that only look alike, as those of two exports of one shop do."""
+    named, known = events.frame["item_id"].unique(), items.frame["item_id"]
+    for alike in find_alike(named.filter(~named.is_in(known.implode())).sort(), known):
+        yield f"items of the events are not in the item file, but others like them: {alike}"
+    for alike in alike_users(events.frame["user_id"].unique().sort()):
+        yield f"users of the events look alike and are kept apart: {alike}"
 
 
 def _split_warnings(report: dict[str, Any], log: pl.DataFrame) -> Iterator[str]:
@@ -211,6 +254,12 @@ def _has_sessions(events: Events) -> bool:
 def _counts(left_out: pl.DataFrame) -> dict[str, int]:
     counts = left_out.group_by("reason").len().sort("len", "reason", descending=[True, False])
     return dict(counts.iter_rows())
+
+
+def _lines_of(read: Events | Items) -> dict[str, list[int]]:
+    """By reason, the first lines that were left out for it."""
+    lines = read.left_out.group_by("reason").agg(pl.col("line").sort().head(_LINES_NAMED))
+    return dict(lines.iter_rows())
 
 
 def _iso(time_us: Any) -> str:

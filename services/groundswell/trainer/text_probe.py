@@ -16,7 +16,7 @@ from sklearn.preprocessing import StandardScaler
 
 from groundswell.artifacts.text_cache import TextCache
 from groundswell.features.text import item_text
-from groundswell.logs.items import read_items
+from groundswell.logs.items import Items
 from groundswell.models.text_encoder import load_torch_encoder
 from groundswell.trainer.config import TrainConfig
 from groundswell.trainer.devices import check_device
@@ -77,7 +77,7 @@ class _Answers(NamedTuple):
 
 
 def probe(
-    items: Path,
+    items: Items,
     config: TrainConfig,
     folder: Path,
     device: str,
@@ -94,7 +94,7 @@ def probe(
     check_device(device)
     if config.text_encoder_finetune != "none":
         raise DataError("text_encoder.finetune learns from events, and a probe has none")
-    labelled = read_labelled(items, seed)
+    labelled = labelled_items(items, seed)
     names = {DEFAULT: TrainConfig(max_tokens=config.max_tokens), CHOSEN: config}
     if names[DEFAULT] == config:
         del names[CHOSEN]
@@ -114,9 +114,9 @@ def probe(
     return _rows(_together(parts), seed)
 
 
-def read_labelled(path: Path, seed: int) -> Labelled:
-    """Read the items that have a category; of a large catalogue a sample. Raises DataError."""
-    frame = read_items(path).frame.select("title", "description", "categories")
+def labelled_items(items: Items, seed: int) -> Labelled:
+    """Take the items that have a category; of a large catalogue a sample. Raises DataError."""
+    frame = items.frame.select("title", "description", "categories")
     rows = [row for row in frame.iter_rows() if row[2]]
     if len(rows) > _MOST_ITEMS:
         chosen = np.random.default_rng(seed).choice(len(rows), _MOST_ITEMS, replace=False)
@@ -124,8 +124,8 @@ def read_labelled(path: Path, seed: int) -> Labelled:
     names, numbers = np.unique([categories[0] for _, _, categories in rows], return_inverse=True)
     if len(rows) < _FEWEST_ITEMS or len(names) < 2:
         raise DataError(
-            f"{path} has {len(rows)} items with a category and {len(names)} categories: a probe "
-            f"needs {_FEWEST_ITEMS} and 2"
+            f"the catalogue has {len(rows)} items with a category and {len(names)} categories: a "
+            f"probe needs {_FEWEST_ITEMS} and 2"
         )
     texts = [item_text(title, (), description) for title, description, _ in rows]
     return Labelled(texts, numbers.astype(np.int64))

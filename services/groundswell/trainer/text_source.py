@@ -50,7 +50,9 @@ def resolve_text_encoder(name: str, max_tokens: int) -> EncoderFolder:
     for file in _FILES:
         if not (folder / file).is_file():
             raise DataError(f"the text encoder {name!r} has no {file}")
-    longest = json.loads((folder / "config.json").read_text()).get("max_position_embeddings")
+    longest = json.loads((folder / "config.json").read_text(encoding="utf-8")).get(
+        "max_position_embeddings"
+    )
     if longest is not None and 0 < longest < max_tokens:
         message = f"the text encoder {name!r} reads {longest} tokens at most"
         raise DataError(f"{message}: max_tokens must not be more, and is {max_tokens}")

@@ -128,7 +128,7 @@ def train(
             _write_models(folder, prepared, models, item_texts_It, config)
             training = _training(prepared, config, seed, run)
             manifest = _manifest(prepared, config, texts, models, training)
-            (folder / MODEL_CARD).write_text(model_card(manifest))
+            (folder / MODEL_CARD).write_text(model_card(manifest), encoding="utf-8")
             bundle_id = store.publish(folder, manifest)
             store.set_current(bundle_id)
             checkpoints.remove()

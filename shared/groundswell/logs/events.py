@@ -1,6 +1,6 @@
 """Events as they were read → typed events, and why each row that cannot be used is left out."""
 
-from datetime import UTC, datetime
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -8,22 +8,40 @@ import polars as pl
 
 from groundswell.features.actions import ACTIONS
 from groundswell.logs.errors import DataError
-from groundswell.logs.tables import LINE, ROW, read_table
+from groundswell.logs.raw_table import LINE, ROW, RawTable
+from groundswell.logs.tables import read_table
+from groundswell.logs.texts import (
+    INEXACT,
+    NO_VALUE,
+    NOT_UTF8,
+    as_ids,
+    as_text,
+    has_text,
+    without_words,
+)
+from groundswell.logs.times import (
+    BAD_TIME,
+    EARLIEST_S,
+    LATEST_S,
+    SECONDS,
+    TIME_RANGE,
+    RawTimes,
+    Times,
+    as_they_stand,
+    in_one_unit,
+    raw_times,
+)
 
 REQUIRED = ("user_id", "item_id", "action", "timestamp")
 _VALUE_COLUMNS = ("value", "rating", "rate")
 _OPTIONAL = ("session_id", "event_id")
 _MAX_BYTES = {"user_id": 256, "item_id": 256, "session_id": 128, "event_id": 128}
 """The contract's limits: an event beyond them could never be imported."""
-_EARLIEST_S = datetime(1900, 1, 1, tzinfo=UTC).timestamp()
-_LATEST_S = datetime(2200, 1, 1, tzinfo=UTC).timestamp()
+_MAX_EXAMPLES, _EXAMPLE_LENGTH = 5, 60
 
-BAD_TIME = "timestamp is neither epoch seconds nor ISO-8601"
-TIME_RANGE = "timestamp is not between the years 1900 and 2200"
-MILLISECONDS_HINT = "; are the times milliseconds? Seconds are due"
+NO_TIME = "timestamp is missing"
 BAD_ACTION = "action is unknown"
 BAD_VALUE = "value is not a finite number"
-NOT_UTF8 = "not UTF-8"
 
 
 class Events(NamedTuple):
@@ -37,13 +55,20 @@ class Events(NamedTuple):
     """line, reason."""
     num_rows: int
     ignored_columns: tuple[str, ...]
-    unknown_actions: tuple[str, ...]
-    """The most frequent ones first, at most five."""
+    examples: Mapping[str, tuple[str, ...]]
+    """What stands where an action, a time or a value cannot be read: by the reason, the most
+    frequent ones first, at most five."""
     num_imputed_times: int
+    notes: tuple[str, ...]
+    """What a person should know of how the file was read and what was changed."""
 
 
 def read_events(
-    path: Path, *, force_order_only: bool = False, impute_times: bool = False
+    path: Path,
+    *,
+    force_order_only: bool = False,
+    impute_times: bool = False,
+    separator: str | None = None,
 ) -> Events:
     """Read and clean an event log. Raises DataError when the file cannot be used at all.
 
@@ -53,28 +78,44 @@ def read_events(
     file, or else with the one after it: right for a file in the order of time. A time that is there
     and cannot be read is never replaced.
     """
-    raw = read_table(path, REQUIRED)
-    value = next((name for name in _VALUE_COLUMNS if name in raw.frame.columns), None)
-    known = {ROW, LINE, *REQUIRED, *_OPTIONAL, value}
+    raw = read_table(path, REQUIRED, separator=separator)
+    value = next((name for name in _VALUE_COLUMNS if name in raw.names), None)
     _check_kinds(path, raw.frame, value)
-    frame = _typed(raw.frame, value)
+    stand = raw_times(raw.frame["timestamp"])
+    frame, notes = _typed(raw, stand, value)
     order_only = force_order_only or is_order_only(frame)
+    times = _times(path, stand, order_only=order_only)
+    frame = frame.with_columns(
+        seconds=times.seconds, time_us=times.time_us, time_problem=times.problem
+    )
+    if times.unit != SECONDS:
+        notes.append(f"times are read as {times.unit}")
     if impute_times:
         frame = _with_imputed_times(frame)
     frame = frame.with_columns(reason=_reason(check_range=not order_only))
     good = frame.filter(pl.col("reason").is_null())
     gone = pl.concat([raw.left_out, frame.drop_nulls("reason").select("line", "reason")])
+    examples = _examples(frame)
     if good.height == 0:
-        raise DataError(_nothing_left(path, gone))
+        raise DataError(_nothing_left(path, gone, examples))
+    known = {*REQUIRED, *_OPTIONAL, value}
     return Events(
         frame=_finished(good),
         order_only=order_only,
         left_out=gone.sort("line"),
         num_rows=raw.num_rows,
-        ignored_columns=tuple(name for name in raw.frame.columns if name not in known),
-        unknown_actions=_unknown_actions(frame),
+        ignored_columns=tuple(name for name in raw.names if name not in known),
+        examples=examples,
         num_imputed_times=int((~good["time_given"]).sum()),
+        notes=(*raw.notes, *notes),
     )
+
+
+def _times(path: Path, raw: RawTimes, *, order_only: bool) -> Times:
+    try:
+        return as_they_stand(raw) if order_only else in_one_unit(raw)
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from error
 
 
 def _check_kinds(path: Path, frame: pl.DataFrame, value: str | None) -> None:
@@ -83,16 +124,18 @@ def _check_kinds(path: Path, frame: pl.DataFrame, value: str | None) -> None:
         if name is None or name not in frame.columns:
             continue
         kind = frame[name].dtype
-        no_time = name == "timestamp" and kind in (pl.Time, pl.Duration, pl.Boolean)
+        no_time = name == "timestamp" and kind in (pl.Time, pl.Boolean)
         no_number = name == value and kind.is_temporal()
-        if kind.is_nested() or no_time or no_number:
+        if not has_text(kind) or no_time or no_number:
             raise DataError(f"the column {name!r} of {path} cannot be used: it holds {kind}")
 
 
-def _nothing_left(path: Path, gone: pl.DataFrame) -> str:
-    reasons = gone["reason"].unique().sort().to_list()
-    message = f"{path} has no row that can be used: {', '.join(reasons)}"
-    return message + MILLISECONDS_HINT if TIME_RANGE in reasons else message
+def _nothing_left(path: Path, gone: pl.DataFrame, examples: Mapping[str, tuple[str, ...]]) -> str:
+    reasons = []
+    for reason in gone["reason"].unique().sort():
+        named = f", such as {examples[reason][0]!r}" if reason in examples else ""
+        reasons.append(f"{reason}{named}")
+    return f"{path} has no row that can be used: {'; '.join(reasons)}"
 
 
 def is_order_only(frame: pl.DataFrame) -> bool:
@@ -111,46 +154,44 @@ def is_order_only(frame: pl.DataFrame) -> bool:
     return bool(users.agg(ok=positions)["ok"].all())
 
 
-def as_text(column: pl.Series) -> pl.Series:
-    """Write a column as text: empty where nothing stands, whole floats without their fraction."""
-    if column.dtype == pl.String:
-        return column
-    if column.dtype.is_nested():
-        raise DataError(
-            f"the column {column.name!r} cannot be read as text: it holds {column.dtype}"
-        )
-    if column.dtype.is_float() and (column.drop_nulls() == column.drop_nulls().floor()).all():
-        column = column.cast(pl.Int64, strict=False)
-    try:
-        return column.cast(pl.String).fill_null("")
-    except pl.exceptions.InvalidOperationError as error:
-        raise DataError(f"the column {column.name!r} cannot be read as text: {error}") from error
-
-
-def _typed(raw: pl.DataFrame, value: str | None) -> pl.DataFrame:
-    texts = {name: _text_column(raw, name) for name in ("user_id", "item_id", *_OPTIONAL)}
-    action = as_text(raw["action"]).str.strip_chars().str.to_lowercase()
+def _typed(raw: RawTable, times: RawTimes, value: str | None) -> tuple[pl.DataFrame, list[str]]:
+    """Type every column but the times, and say what was changed."""
+    columns, notes = [], list[str]()
+    for name in ("user_id", "item_id", *_OPTIONAL):
+        columns += _ids(raw, name, notes)
+    action = as_text(raw.frame["action"]).str.strip_chars()
     numbers = {name: number for number, name in enumerate(ACTIONS, start=1)}
-    times = _times(raw["timestamp"])
-    return pl.DataFrame(
-        {
-            "ordinal": raw[ROW],
-            "line": raw[LINE],
-            **texts,
-            "action_name": action,
-            "action": action.replace_strict(numbers, default=None, return_dtype=pl.Int8),
-            "time_given": _given(raw["timestamp"]),
-            **times,
-            **_values(raw, value),
-        }
+    number = action.str.to_lowercase().replace_strict(numbers, default=None, return_dtype=pl.Int8)
+    time_text, _ = without_words(times.text)
+    frame = pl.DataFrame(
+        [
+            raw.frame[ROW].alias("ordinal"),
+            raw.frame[LINE].alias("line"),
+            *columns,
+            action.alias("action_text"),
+            number.alias("action"),
+            time_text.alias("time_text"),
+            (time_text != "").fill_null(True).alias("time_given"),
+            times.seconds.alias("seconds"),
+            *_values(raw, value, notes),
+        ]
     )
+    return frame, notes
 
 
-def _given(column: pl.Series) -> pl.Series:
-    """Say where something stands, readable or not; True where a text is not UTF-8."""
-    if column.dtype == pl.String:
-        return (column.str.strip_chars() != "").fill_null(True)
-    return column.is_not_null()
+def _ids(raw: RawTable, name: str, notes: list[str]) -> list[pl.Series]:
+    """Read a column of ids as `name` and `name problem`; what may be missing loses its words."""
+    if name not in raw.names:
+        nothing = pl.repeat("", raw.frame.height, dtype=pl.String, eager=True)
+        return [nothing.alias(name), nothing.set(nothing == "", None).alias(f"{name} problem")]
+    text, problem, num_stripped = as_ids(raw.frame[name])
+    if num_stripped:
+        notes.append(f"blanks around {num_stripped:,} values of {name} were taken off")
+    words = (problem == NO_VALUE).fill_null(False)
+    if name in _OPTIONAL and words.any():
+        notes.append(f"{name}: {int(words.sum()):,} times {NO_VALUE}, taken as missing")
+        text, problem = text.set(words, ""), problem.set(words, None)
+    return [text.alias(name), problem.alias(f"{name} problem")]
 
 
 def _with_imputed_times(frame: pl.DataFrame) -> pl.DataFrame:
@@ -164,79 +205,43 @@ def _with_imputed_times(frame: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def _text_column(raw: pl.DataFrame, name: str) -> pl.Series:
-    if name not in raw.columns:
-        return pl.repeat("", raw.height, dtype=pl.String, eager=True)
-    return as_text(raw[name])
-
-
-def _values(raw: pl.DataFrame, name: str | None) -> dict[str, pl.Series]:
-    """Read the value column: `value` (null for none) and `value_given`."""
+def _values(raw: RawTable, name: str | None, notes: list[str]) -> list[pl.Series]:
+    """Read the value column: `value` (null for none), `value_text` and `value_given`."""
     if name is None:
-        nothing = pl.repeat(None, raw.height, dtype=pl.Float64, eager=True)
-        return {"value": nothing, "value_given": nothing.is_not_null()}
-    column = raw[name]
-    if column.dtype == pl.String:
-        column = column.str.strip_chars().replace("", None)
-    return {"value": column.cast(pl.Float64, strict=False), "value_given": column.is_not_null()}
-
-
-def _times(column: pl.Series) -> dict[str, pl.Series]:
-    """Read times as `seconds` since 1970 and as `time_us`; null where they cannot be read.
-
-    `time_us` is null too where it lies far outside of what an int64 holds.
-    """
-    if column.dtype.is_temporal():
-        us = column.cast(pl.Datetime("us")).cast(pl.Int64)
-        return {"seconds": us / 1e6, "time_us": us}
-    if column.dtype.is_numeric():
-        iso = pl.repeat(None, len(column), dtype=pl.Int64, eager=True)
-        seconds = column.cast(pl.Float64)
-    else:
-        text = as_text(column).str.strip_chars()
-        seconds = text.cast(pl.Float64, strict=False)
-        others = text.filter(seconds.is_null()).unique().drop_nulls().to_list()
-        iso = text.replace_strict(
-            others, [_iso_us(x) for x in others], default=None, return_dtype=pl.Int64
-        )
-    table = pl.DataFrame({"seconds": seconds, "iso": iso}).select(
-        seconds=pl.when(pl.col("seconds").is_finite()).then("seconds"), iso="iso"
-    )
-    epoch = (pl.col("seconds") * 1e6).round().cast(pl.Int64, strict=False)
-    table = table.select(
-        seconds=pl.coalesce("seconds", pl.col("iso") / 1e6), time_us=pl.coalesce("iso", epoch)
-    )
-    return table.to_dict()
-
-
-def _iso_us(text: str) -> int | None:
-    try:
-        time = datetime.fromisoformat(text)
-    except ValueError:
-        return None
-    time = time if time.tzinfo else time.replace(tzinfo=UTC)
-    since = time - datetime(1970, 1, 1, tzinfo=UTC)
-    return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
+        nothing = pl.repeat(None, raw.frame.height, dtype=pl.Float64, eager=True)
+        given = nothing.is_not_null().alias("value_given")
+        return [nothing.alias("value"), nothing.cast(pl.String).alias("value_text"), given]
+    column = raw.frame[name]
+    text, num_words = without_words(as_text(column).str.strip_chars())
+    if num_words:
+        notes.append(f"{name}: {num_words:,} times {NO_VALUE}, taken as missing")
+    given = (text != "").fill_null(True)
+    numbers = text if column.dtype == pl.String else column
+    value = numbers.cast(pl.Float64, strict=False).set(~given, None)
+    return [value.alias("value"), text.alias("value_text"), given.alias("value_given")]
 
 
 def _reason(*, check_range: bool) -> pl.Expr:
     """Give the first reason to leave a row out; null for a good row."""
     checks: list[tuple[pl.Expr, str]] = []
     for name, limit in _MAX_BYTES.items():
-        column = pl.col(name)
+        column, problem = pl.col(name), pl.col(f"{name} problem")
         checks.append((column.is_null(), f"{name} is {NOT_UTF8}"))
         if name in REQUIRED:
-            checks.append((column.str.strip_chars() == "", f"{name} is missing"))
+            checks.append((column == "", f"{name} is missing"))
+        checks += [(problem == known, f"{name} is {known}") for known in (NO_VALUE, INEXACT)]
         checks.append((column.str.contains("\0", literal=True), f"{name} holds a NUL"))
         checks.append((column.str.len_bytes() > limit, f"{name} is longer than {limit} bytes"))
     checks.append((pl.col("action").is_null(), BAD_ACTION))
+    checks.append((pl.col("seconds").is_null() & ~pl.col("time_given"), NO_TIME))
     checks.append((pl.col("seconds").is_null(), BAD_TIME))
-    if check_range:
-        in_range = pl.col("seconds").is_between(_EARLIEST_S, _LATEST_S, closed="left")
-        checks.append((~in_range, TIME_RANGE))
+    in_range = pl.col("seconds").is_between(EARLIEST_S, LATEST_S, closed="left")
     bad_value = pl.col("value_given") & ~pl.col("value").is_finite().fill_null(False)
-    checks.append((bad_value, BAD_VALUE))
-    return pl.coalesce(pl.when(problem).then(pl.lit(text)) for problem, text in checks)
+    found: list[pl.Expr] = [pl.when(problem).then(pl.lit(text)) for problem, text in checks]
+    found.append(pl.col("time_problem"))
+    if check_range:
+        found.append(pl.when(~in_range).then(pl.lit(TIME_RANGE)))
+    return pl.coalesce(*found, pl.when(bad_value).then(pl.lit(BAD_VALUE)))
 
 
 def _finished(good: pl.DataFrame) -> pl.DataFrame:
@@ -255,7 +260,18 @@ def _finished(good: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def _unknown_actions(frame: pl.DataFrame) -> tuple[str, ...]:
-    unknown = frame.filter(pl.col("action").is_null() & (pl.col("action_name") != ""))
-    counts = unknown["action_name"].value_counts(sort=True)
-    return tuple(counts["action_name"].head(5))
+def _examples(frame: pl.DataFrame) -> dict[str, tuple[str, ...]]:
+    """Quote what stands where a reason names a column that cannot be read."""
+    quoted = {BAD_ACTION: "action_text", BAD_TIME: "time_text", TIME_RANGE: "time_text"}
+    quoted[BAD_VALUE] = "value_text"
+    examples = {}
+    for reason, name in quoted.items():
+        texts = frame.filter((pl.col("reason") == reason) & (pl.col(name) != ""))[name]
+        if len(texts):
+            counts = (
+                texts.str.head(_EXAMPLE_LENGTH)
+                .value_counts()
+                .sort("count", name, descending=[True, False])
+            )
+            examples[reason] = tuple(counts[name].head(_MAX_EXAMPLES))
+    return examples

@@ -1,67 +1,100 @@
 """The item file → the catalogue's table: titles, categories and typed attributes."""
 
 import json
-import math
-import re
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import polars as pl
 
+from groundswell.contract.items import (
+    MAX_ATTRIBUTES,
+    MAX_CATEGORIES,
+    MAX_CATEGORY_BYTES,
+    MAX_DESCRIPTION_BYTES,
+    MAX_ITEM_ID_BYTES,
+    MAX_TITLE_BYTES,
+    RESERVED_NAMES,
+)
+from groundswell.logs.attributes import (
+    LIST_SEPARATOR,
+    Attribute,
+    attribute_names,
+    lists_and_problem,
+    read_attribute,
+    read_flags,
+)
 from groundswell.logs.errors import DataError
-from groundswell.logs.events import NOT_UTF8, as_text
-from groundswell.logs.tables import LINE, ROW, read_table
+from groundswell.logs.item_sizes import TOO_LARGE, too_large
+from groundswell.logs.raw_table import LINE, RawTable
+from groundswell.logs.tables import read_table
+from groundswell.logs.texts import INEXACT, NO_VALUE, NOT_UTF8, Ids, as_ids, as_text, has_text
 
 REQUIRED = ("item_id", "title")
-_OWN = ("item_id", "title", "description", "categories")
-_RESERVED = (*_OWN, "available")
-_ATTRIBUTE = re.compile(r"[a-z_][a-z0-9_]{0,62}")
-_MAX_ID_BYTES = 256
-_LEADING_ZERO = r"^-?0\d"
 SECOND = "item_id was given before"
 
-COLUMNS = ("item_id", "title", "description", "categories", "attributes")
+COLUMNS = ("item_id", "title", "description", "categories", "attributes", "available")
+
+_TEXT_BYTES = {
+    "item_id": MAX_ITEM_ID_BYTES,
+    "title": MAX_TITLE_BYTES,
+    "description": MAX_DESCRIPTION_BYTES,
+}
 
 
 class Items(NamedTuple):
     """The catalogue, in the order of the file."""
 
     frame: pl.DataFrame
-    """line, and `COLUMNS`: item_id, title, description, categories (list), attributes (JSON)."""
+    """line, and `COLUMNS`: item_id, title, description, categories (list), attributes (JSON),
+    available (null where the file does not say)."""
     left_out: pl.DataFrame
-    """line, reason."""
+    """line, reason. What the services would refuse is left out here: the limits are theirs."""
     num_rows: int
     ignored_columns: tuple[str, ...]
-    """Columns whose names can be no attribute's."""
+    """Columns that can be no attribute, each with its reason."""
+    attribute_kinds: dict[str, str]
+    """What each attribute is: number, flag, text or texts."""
+    notes: tuple[str, ...]
+    """What a person should know of how the file was read and what was changed."""
 
 
-def read_items(path: Path) -> Items:
-    """Read and clean an item file. Raises DataError when the file cannot be used at all."""
-    raw = read_table(path, REQUIRED)
-    names = [name for name in raw.frame.columns if name not in (ROW, LINE)]
-    attributes = [n for n in names if n not in _RESERVED and _ATTRIBUTE.fullmatch(n)]
-    texts = [as_text(raw.frame[name]).alias(name) for name in REQUIRED]
-    description = (
-        as_text(raw.frame["description"])
-        if "description" in names
-        else pl.repeat("", raw.frame.height, dtype=pl.String, eager=True)
-    )
-    frame = pl.DataFrame(
-        [
-            raw.frame[LINE].alias("line"),
-            *texts,
-            description.alias("description"),
-            _categories(raw.frame).alias("categories"),
-            _attributes(raw.frame, attributes).alias("attributes"),
-        ]
-    ).with_columns(reason=_reason())
+def read_items(
+    path: Path,
+    *,
+    separator: str | None = None,
+    kinds: Mapping[str, str] | None = None,
+    catalogue_kinds: Mapping[str, str] | None = None,
+) -> Items:
+    """Read and clean an item file. Raises DataError when the file cannot be used at all.
+
+    An attribute's kind is the one in `kinds`, else in `catalogue_kinds`, else it is told from the
+    whole column: text is a number only when every value comes back the same. Raises DataError for
+    a name in `kinds` that the file does not have.
+    """
+    raw = read_table(path, REQUIRED, separator=separator)
+    _check_types(path, raw)
+    attributes, refused, notes = _attributes(path, raw, kinds or {}, catalogue_kinds or {})
+    ids = as_ids(raw.frame["item_id"])
+    if ids.num_stripped:
+        notes.append(f"blanks around {ids.num_stripped:,} values of item_id were taken off")
+    frame = _columns(raw, ids, attributes).with_columns(reason=_reason())
+    large = frame["reason"].is_null() & too_large(frame)
+    frame = frame.with_columns(reason=frame["reason"].set(large, TOO_LARGE))
+    frame = frame.with_columns(reason=_first_or_second())
     gone = pl.concat([raw.left_out, frame.drop_nulls("reason").select("line", "reason")])
     good = frame.filter(pl.col("reason").is_null())
     if good.height == 0:
-        reasons = ", ".join(gone["reason"].unique().sort())
+        reasons = "; ".join(gone["reason"].unique().sort())
         raise DataError(f"{path} has no row that can be used: {reasons}")
-    ignored = tuple(name for name in names if name not in _OWN and name not in attributes)
-    return Items(good.select("line", *COLUMNS), gone.sort("line"), raw.num_rows, ignored)
+    return Items(
+        good.select("line", *COLUMNS),
+        gone.sort("line"),
+        raw.num_rows,
+        tuple(f"{name!r} ({why})" for name, why in refused.items()),
+        {attribute.name: attribute.kind for attribute in attributes},
+        (*raw.notes, *notes),
+    )
 
 
 def without_file(item_ids: pl.Series) -> pl.DataFrame:
@@ -72,75 +105,148 @@ def without_file(item_ids: pl.Series) -> pl.DataFrame:
         description=pl.lit(""),
         categories=pl.lit([], dtype=pl.List(pl.String)),
         attributes=pl.lit("{}"),
+        available=pl.lit(None, dtype=pl.Boolean),
     )
 
 
+def _check_types(path: Path, raw: RawTable) -> None:
+    """Refuse columns of Parquet whose type can never be what is due."""
+    for name in sorted(RESERVED_NAMES.intersection(raw.names)):
+        kind = raw.frame[name].dtype
+        if not has_text(kind) and not (name == "categories" and _is_flat_list(kind)):
+            raise DataError(f"the column {name!r} of {path} cannot be used: it holds {kind}")
+
+
+def _columns(raw: RawTable, ids: Ids, attributes: list[Attribute]) -> pl.DataFrame:
+    """Give each row its `COLUMNS`, and what is wrong with each of them."""
+    categories, categories_problem = _categories(raw)
+    available, available_problem = read_flags(_text(raw, "available"))
+    return pl.DataFrame(
+        [
+            raw.frame[LINE].alias("line"),
+            ids.text.alias("item_id"),
+            _text(raw, "title").alias("title"),
+            _text(raw, "description").alias("description"),
+            categories.alias("categories"),
+            _as_json(raw, attributes).alias("attributes"),
+            available.alias("available"),
+            ids.problem.alias("problem"),
+            _prefixed("categories", categories_problem),
+            _prefixed("available", available_problem),
+            _text(raw, "available").is_null().alias("available_broken"),
+            _attributes_problem(raw, attributes),
+        ]
+    )
+
+
+def _text(raw: RawTable, name: str) -> pl.Series:
+    if name not in raw.names:
+        return pl.repeat("", raw.frame.height, dtype=pl.String, eager=True)
+    return as_text(raw.frame[name])
+
+
+def _attributes(
+    path: Path, raw: RawTable, kinds: Mapping[str, str], catalogue_kinds: Mapping[str, str]
+) -> tuple[list[Attribute], dict[str, str], list[str]]:
+    """Read every column that is no field of an item; and say what was not taken, or renamed."""
+    names, refused = attribute_names([n for n in raw.names if n not in RESERVED_NAMES])
+    unknown = [name for name in kinds if name not in names.values()]
+    if unknown:
+        found = ", ".join(names.values()) or "none"
+        raise DataError(f"{path} has no attribute {unknown[0]!r}; its attributes are {found}")
+    attributes, notes = [], []
+    for column, name in names.items():
+        values = raw.frame[column]
+        kind = values.dtype
+        if not has_text(kind) and not _is_flat_list(kind):
+            refused[column] = f"it holds {kind}"
+            continue
+        if name != column:
+            notes.append(f"the column {column!r} is the attribute {name}")
+        attribute = read_attribute(name, values, kinds.get(name) or catalogue_kinds.get(name))
+        if attribute.why:
+            notes.append(f"the attribute {name} is text: {attribute.why}")
+        attributes.append(attribute)
+    return attributes, refused, notes
+
+
+def _is_flat_list(kind: pl.DataType) -> bool:
+    return isinstance(kind, pl.List) and has_text(pl.Series(dtype=kind.inner).dtype)
+
+
 def _reason() -> pl.Expr:
+    """Give the first reason to leave an item out; null for a good one."""
     checks: list[tuple[pl.Expr, str]] = []
-    for name in ("item_id", "title", "description"):
-        checks.append((pl.col(name).is_null(), f"{name} is {NOT_UTF8}"))
-        checks.append((pl.col(name).str.contains("\0", literal=True), f"{name} holds a NUL"))
-    too_long = pl.col("item_id").str.len_bytes() > _MAX_ID_BYTES
-    checks.append((pl.col("item_id").str.strip_chars() == "", "item_id is missing"))
-    checks.append((too_long, f"item_id is longer than {_MAX_ID_BYTES} bytes"))
-    checks.append((~pl.col("item_id").is_first_distinct(), SECOND))
-    return pl.coalesce(pl.when(problem).then(pl.lit(text)) for problem, text in checks)
+    for name, limit in _TEXT_BYTES.items():
+        column = pl.col(name)
+        checks.append((column.is_null(), f"{name} is {NOT_UTF8}"))
+        checks.append((column.str.contains("\0", literal=True), f"{name} holds a NUL"))
+        checks.append((column.str.len_bytes() > limit, f"{name} is longer than {limit:,} bytes"))
+    checks.append((pl.col("item_id") == "", "item_id is missing"))
+    checks += [(pl.col("problem") == known, f"item_id is {known}") for known in (NO_VALUE, INEXACT)]
+    checks.append((pl.col("available_broken"), f"available is {NOT_UTF8}"))
+    found: list[pl.Expr] = [pl.when(problem).then(pl.lit(text)) for problem, text in checks]
+    return pl.coalesce(*found, "categories_problem", "attributes_problem", "available_problem")
 
 
-def _categories(frame: pl.DataFrame) -> pl.Series:
+def _first_or_second() -> pl.Expr:
+    """Leave out what was given before: among the good items, the first of an id counts."""
+    good = pl.col("reason").is_null()
+    second = good & ~pl.struct("item_id", good).is_first_distinct()
+    return pl.coalesce("reason", pl.when(second).then(pl.lit(SECOND)))
+
+
+def _categories(raw: RawTable) -> tuple[pl.Series, pl.Series]:
     """Split at `|`; blanks around names, empty names and repeats are dropped."""
-    if "categories" not in frame.columns:
-        return pl.repeat([], frame.height, dtype=pl.List(pl.String), eager=True)
-    column = frame["categories"]
-    if isinstance(column.dtype, pl.List) and not column.dtype.inner.is_nested():
-        column = column.cast(pl.List(pl.String))
+    if "categories" not in raw.names:
+        nothing = pl.repeat(None, raw.frame.height, dtype=pl.String, eager=True)
+        return pl.repeat([], raw.frame.height, dtype=pl.List(pl.String), eager=True), nothing
+    column = raw.frame["categories"]
+    if _is_flat_list(column.dtype):
+        lists = column.cast(pl.List(pl.String))
+        broken = lists.is_null() & False
     else:
-        column = as_text(column).str.split("|")
-    name = pl.element().str.replace_all("\0", "", literal=True).str.strip_chars()
-    cleaned = pl.DataFrame({"c": column}).select(
+        text = as_text(column)
+        lists, broken = text.str.split(LIST_SEPARATOR), text.is_null()
+    name = pl.element().str.strip_chars()
+    cleaned = pl.DataFrame({"c": lists}).select(
         pl.col("c")
         .list.eval(name.filter(name != ""))
         .list.unique(maintain_order=True)
         .fill_null(pl.lit([], dtype=pl.List(pl.String)))
     )
-    return cleaned.to_series()
+    no_text = pl.DataFrame({"b": broken}).select(pl.when("b").then(pl.lit(NOT_UTF8)))
+    return lists_and_problem(
+        cleaned.to_series(), MAX_CATEGORIES, MAX_CATEGORY_BYTES, no_text.to_series()
+    )
 
 
-def _attributes(frame: pl.DataFrame, names: list[str]) -> pl.Series:
+def _prefixed(name: str, problem: pl.Series) -> pl.Series:
+    return pl.select(
+        pl.format(f"{name}: {{}}", pl.lit(problem)).alias(f"{name}_problem")
+    ).to_series()
+
+
+def _attributes_problem(raw: RawTable, attributes: list[Attribute]) -> pl.Series:
+    """Say of each row which attribute cannot be taken, or that there are too many."""
+    nothing = pl.repeat(None, raw.frame.height, dtype=pl.String, eager=True)
+    problems = [_prefixed(f"attribute {a.name}", a.problem) for a in attributes]
+    if len(attributes) > MAX_ATTRIBUTES:
+        given = pl.DataFrame([a.values.is_not_null().alias(a.name) for a in attributes])
+        too_many = given.sum_horizontal() > MAX_ATTRIBUTES
+        problems.append(nothing.set(too_many, f"more than {MAX_ATTRIBUTES} attributes"))
+    return pl.select(
+        pl.coalesce(*(pl.lit(p) for p in problems), pl.lit(nothing)).alias("attributes_problem")
+    ).to_series()
+
+
+def _as_json(raw: RawTable, attributes: list[Attribute]) -> pl.Series:
     """Write each row's attributes as a JSON object without those that it does not have."""
-    if not names:
-        return pl.repeat("{}", frame.height, dtype=pl.String, eager=True)
-    typed = frame.select(_typed(frame[name]) for name in names)
+    if not attributes:
+        return pl.repeat("{}", raw.frame.height, dtype=pl.String, eager=True)
+    typed = pl.DataFrame([attribute.values.alias(attribute.name) for attribute in attributes])
     rows = (
-        json.dumps({k: v for k, v in row.items() if _given(v)}, ensure_ascii=False)
+        json.dumps({k: v for k, v in row.items() if v is not None}, ensure_ascii=False)
         for row in typed.iter_rows(named=True)
     )
     return pl.Series(list(rows), dtype=pl.String)
-
-
-def _given(value: Any) -> bool:
-    return value is not None and not (isinstance(value, float) and not math.isfinite(value))
-
-
-def _typed(column: pl.Series) -> pl.Series:
-    """Give a column one kind: a truth value, a number, a list of texts, or text.
-
-    Text becomes numbers only when all of it is numbers that lose nothing (no "007").
-    """
-    if column.dtype == pl.Boolean or column.dtype.is_numeric():
-        return column if column.dtype == pl.Boolean else column.cast(pl.Float64)
-    if isinstance(column.dtype, pl.List) and not column.dtype.inner.is_nested():
-        element = pl.element().str.replace_all("\0", "", literal=True).drop_nulls()
-        texts = pl.DataFrame({"texts": column.cast(pl.List(pl.String))})
-        return texts.select(pl.col("texts").list.eval(element).alias(column.name)).to_series()
-    if column.dtype.is_nested():
-        raise DataError(f"the attribute {column.name!r} is neither text, number, truth nor list")
-    text = as_text(column).str.replace_all("\0", "", literal=True).str.strip_chars()
-    text = text.replace("", None)
-    given = text.drop_nulls()
-    if given.str.to_lowercase().is_in(["true", "false"]).all():
-        return text.str.to_lowercase() == "true"
-    numbers = given.cast(pl.Float64, strict=False)
-    if numbers.is_finite().fill_null(False).all() and not given.str.contains(_LEADING_ZERO).any():
-        return text.cast(pl.Float64)
-    return text

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from groundswell.logs.items import read_items
 from groundswell.trainer.config import parse_config
 from groundswell.trainer.errors import DataError
 from groundswell.trainer.text_probe import (
@@ -12,8 +13,8 @@ from groundswell.trainer.text_probe import (
     DEFAULT,
     MOST_FREQUENT,
     ProbeRow,
+    labelled_items,
     probe,
-    read_labelled,
 )
 from tests.support.texts import caption_world
 
@@ -33,7 +34,7 @@ def items(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def probed(items: Path, folder: Path, *settings: str) -> dict[str, ProbeRow]:
     config = parse_config(settings)
-    rows = probe(items, config, folder, "cpu", 0, 2, Console(quiet=True))
+    rows = probe(read_items(items), config, folder, "cpu", 0, 2, Console(quiet=True))
     return {row.name: row for row in rows}
 
 
@@ -57,7 +58,7 @@ def test_the_default_encoder_is_not_compared_with_itself(items: Path, tmp_path: 
 
 
 def test_categories_are_no_part_of_what_is_read(items: Path) -> None:
-    labelled = read_labelled(items, 0)
+    labelled = labelled_items(read_items(items), 0)
     assert not any("c" in text for text in labelled.texts)
     assert labelled.categories.tolist() == [number % 4 for number in range(120)]
 
@@ -66,10 +67,10 @@ def test_items_without_categories_are_left_out_and_too_few_are_refused(tmp_path:
     file = tmp_path / "items.csv"
     rows = [f"i{x},text {x},{'ab'[x % 2] if x < 12 else ''}" for x in range(20)]
     file.write_text("\n".join(["item_id,title,categories", *rows]) + "\n")
-    assert len(read_labelled(file, 0).texts) == 12
+    assert len(labelled_items(read_items(file), 0).texts) == 12
     file.write_text("\n".join(["item_id,title,categories", *rows[:8]]) + "\n")
     with pytest.raises(DataError, match="8 items with a category and 2 categories"):
-        read_labelled(file, 0)
+        labelled_items(read_items(file), 0)
 
 
 def test_fine_tuning_is_refused_for_want_of_events(items: Path, tmp_path: Path) -> None:

@@ -6,7 +6,8 @@ import polars as pl
 import pytest
 
 from groundswell.logs.errors import DataError
-from groundswell.logs.tables import EMPTY_LINE, LINE, OPEN_QUOTE, ROW, WRONG_FIELDS, read_table
+from groundswell.logs.raw_table import EMPTY_LINE, LINE, OPEN_QUOTE, ROW, WRONG_FIELDS
+from groundswell.logs.tables import read_table
 from tests.unit.trainer.logs import write
 
 

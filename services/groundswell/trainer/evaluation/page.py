@@ -38,7 +38,7 @@ def write_page(
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    text = environment.from_string(_TEMPLATE.read_text()).render(
+    text = environment.from_string(_TEMPLATE.read_text(encoding="utf-8")).render(
         figures=figures,
         models=figures["models"],
         metrics=_METRICS,

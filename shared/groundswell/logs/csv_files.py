@@ -1,0 +1,212 @@
+"""CSV files, of any usual separator → tables of text that remember each row's line."""
+
+import codecs
+import csv
+import io
+import re
+from collections.abc import Callable, Sequence
+
+import polars as pl
+import pyarrow as pa
+from pyarrow import csv as pyarrow_csv
+
+from groundswell.logs.errors import DataError
+from groundswell.logs.raw_table import (
+    EMPTY_LINE,
+    LINE,
+    OPEN_QUOTE,
+    ROW,
+    WRONG_FIELDS,
+    RawTable,
+    check_columns,
+    left_out,
+    stripped_names,
+)
+from groundswell.logs.source import HEAD_BYTES, Source
+
+SEPARATORS = {",": "commas", "\t": "tabs", ";": "semicolons", "|": "bars"}
+_SPOKEN = {"tab": "\t", "\\t": "\t"}
+_FIRST_DATA_RECORD = 2
+# A record may be long (a description), and pyarrow refuses one that is longer than a block.
+_BLOCK_BYTES = 32 << 20
+_NOT_UTF8 = "\ufdd1"
+"""Stands for bytes that are not UTF-8: a code point that Unicode keeps from every text."""
+_ESCAPED = re.compile("[\udc80-\udcff]")
+
+
+def parse_separator(text: str | None) -> str | None:
+    """Read what a user says of the separator. Raises DataError unless it is one character."""
+    if text is None:
+        return None
+    separator = _SPOKEN.get(text, text)
+    if len(separator) != 1 or not separator.isascii() or separator in '"\r\n\0':
+        raise DataError(f"a separator is one character, such as ';', or tab: not {text!r}")
+    return separator
+
+
+def read_csv(source: Source, required: Sequence[str], separator: str | None) -> RawTable:
+    """Read a CSV file. Without a separator it is the one by which the header has `required`.
+
+    Commas come first, then tabs, semicolons and bars.
+    """
+    separator, names = _header(source, required, separator)
+    is_utf8, odd_quotes = _looked_through(source)
+    frame, refused = _rows(source, names, separator, is_utf8)
+    notes = list(source.notes)
+    if separator != ",":
+        notes.append(f"columns parted by {SEPARATORS.get(separator, repr(separator))}")
+    table = _with_lines(frame, refused, tuple(notes))
+    return _without_open_end(table) if odd_quotes else table
+
+
+def _header(
+    source: Source, required: Sequence[str], separator: str | None
+) -> tuple[str, list[str]]:
+    """Find the separator and the names: what a row must have is known before any row is read."""
+    path = source.path
+    if not source.head:
+        raise DataError(f"{path} is empty")
+    text = source.head.decode("utf-8-sig", errors="replace")
+    if text.startswith("sep="):
+        raise DataError(f"{path} begins with {text.splitlines()[0]!r}: remove that line")
+    if not text.split("\n", 1)[0].strip():
+        raise DataError(f"{path} has no header: its first line is empty")
+    tried = {s: _names(text, s) for s in ([separator] if separator else SEPARATORS)}
+    chosen = max(tried, key=lambda s: (_has_all(tried[s], required), len(tried[s])))
+    names = tried[chosen]
+    if len(source.head) < HEAD_BYTES and len(text.splitlines()) == 1:
+        check_columns(path, stripped_names(path, names), required)
+        raise DataError(f"{path} has a header and no rows")
+    if not _has_all(names, required) and any("\n" in name for name in names):
+        raise DataError(f"the header of {path} spans several lines: is a quote never closed?")
+    if any("\ufffd" in name for name in names):
+        raise DataError(f"the header of {path} is not UTF-8: convert it, as by iconv -t UTF-8")
+    return chosen, stripped_names(path, names)
+
+
+def _names(text: str, separator: str) -> list[str]:
+    try:
+        return next(csv.reader(io.StringIO(text, newline=""), delimiter=separator), [""])
+    except csv.Error:  # a field without an end: the quote at its start is never closed
+        return ["\n"]
+
+
+def _has_all(names: Sequence[str], required: Sequence[str]) -> bool:
+    return {name.strip() for name in names}.issuperset(required)
+
+
+def _rows(
+    source: Source, names: list[str], separator: str, is_utf8: bool
+) -> tuple[pl.DataFrame, list[pyarrow_csv.InvalidRow]]:
+    refused: list[pyarrow_csv.InvalidRow] = []
+
+    def refuse(row: pyarrow_csv.InvalidRow) -> str:
+        refused.append(row)
+        return "skip"
+
+    try:
+        with source.open() as file:
+            table = pyarrow_csv.read_csv(
+                file if is_utf8 else pa.BufferReader(_mended(file.read())),
+                # One thread: only then does pyarrow know the numbers of the rows that it refuses.
+                read_options=pyarrow_csv.ReadOptions(
+                    use_threads=False,
+                    block_size=_BLOCK_BYTES,
+                    column_names=names,
+                    skip_rows_after_names=1,
+                ),
+                parse_options=pyarrow_csv.ParseOptions(
+                    delimiter=separator,
+                    newlines_in_values=True,
+                    ignore_empty_lines=False,
+                    invalid_row_handler=refuse,
+                ),
+                convert_options=pyarrow_csv.ConvertOptions(
+                    column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=False
+                ),
+            )
+    except pa.ArrowInvalid as error:
+        raise DataError(f"{source.path} cannot be read as CSV: {error}") from error
+    if refused and refused[0].number < _FIRST_DATA_RECORD:
+        raise DataError(f"the header of {source.path} cannot be read")
+    return pl.DataFrame({name: _text(table.column(name)) for name in names}), refused
+
+
+def _looked_through(source: Source) -> tuple[bool, bool]:
+    """Say whether the file is UTF-8, and whether its number of quotes is odd."""
+    decode = codecs.getincrementaldecoder("utf-8")().decode
+    is_utf8, quotes = True, 0
+    with source.open() as file:
+        while block := file.read(_BLOCK_BYTES):
+            quotes += block.count(b'"')
+            is_utf8 = is_utf8 and _decodes(decode, block, final=False)
+    return is_utf8 and _decodes(decode, b"", final=True), quotes % 2 == 1
+
+
+def _decodes(decode: Callable[[bytes, bool], str], block: bytes, *, final: bool) -> bool:
+    try:
+        decode(block, final)
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _mended(content: bytes) -> bytes:
+    """Return bytes with each byte that is not UTF-8 replaced by `_NOT_UTF8`.
+
+    pyarrow refuses a whole file when a row that is no row is no UTF-8 either.
+    """
+    text = content.decode(errors="surrogateescape")
+    return _ESCAPED.sub(_NOT_UTF8, text).encode()
+
+
+def _text(column: pa.ChunkedArray) -> pl.Series:
+    """Take a column of text; null where the file is not UTF-8."""
+    text = pl.Series(values=column)
+    broken = text.str.contains(_NOT_UTF8, literal=True)
+    return text.set(broken, None) if broken.any() else text
+
+
+def _with_lines(
+    frame: pl.DataFrame, refused: list[pyarrow_csv.InvalidRow], notes: tuple[str, ...]
+) -> RawTable:
+    """Number rows and lines as they are in the file: a record may be refused, or span lines."""
+    numbers = pl.Series([row.number for row in refused], dtype=pl.Int64) - _FIRST_DATA_RECORD
+    num_rows = frame.height + len(refused)
+    rows = pl.int_range(num_rows, dtype=pl.Int64, eager=True)
+    good = rows.filter(~rows.is_in(numbers.implode()))
+    breaks = frame.select(
+        pl.sum_horizontal(pl.all().str.count_matches("\n", literal=True).fill_null(0))
+    ).to_series()
+    spans = pl.concat(
+        [
+            pl.DataFrame({ROW: good, "breaks": breaks.cast(pl.Int64)}),
+            pl.DataFrame(
+                {ROW: numbers, "breaks": [row.text.count("\n") for row in refused]},
+                schema={ROW: pl.Int64, "breaks": pl.Int64},
+            ),
+        ]
+    ).sort(ROW)
+    lines = rows + _FIRST_DATA_RECORD + spans["breaks"].cum_sum().shift(1, fill_value=0)
+    frame = frame.select(good.alias(ROW), lines.gather(good).alias(LINE), pl.all())
+    several = pl.Series(["\n" in row.text for row in refused], dtype=pl.Boolean)
+    empty = pl.all_horizontal(pl.exclude(ROW, LINE) == "").fill_null(False)
+    gone = pl.concat(
+        [
+            left_out(lines.gather(numbers.filter(~several)), WRONG_FIELDS),
+            left_out(lines.gather(numbers.filter(several)), OPEN_QUOTE),
+            left_out(frame.filter(empty)[LINE], EMPTY_LINE),
+        ]
+    )
+    return RawTable(frame.filter(~empty), gone, num_rows, notes)
+
+
+def _without_open_end(table: RawTable) -> RawTable:
+    """Leave the last row out when its quote is open to the end: it would hold all lines below."""
+    last = table.frame.tail(1)
+    if last.height == 0 or last[ROW].item() != table.num_rows - 1:
+        return table
+    if "\n" not in (last[table.names[-1]].item() or ""):
+        return table
+    gone = pl.concat([table.left_out, left_out(last[LINE], OPEN_QUOTE)])
+    return table._replace(frame=table.frame.head(-1), left_out=gone)
