@@ -1,5 +1,6 @@
 """The layout that the four source roots, the stubs and the documents promise."""
 
+import ast
 import re
 import subprocess
 import sys
@@ -73,3 +74,33 @@ def test_every_reason_that_a_service_gives_is_in_the_contracts() -> None:
             used.update(dict.fromkeys(raised.findall(path.read_text()), path.name))
     assert len(used) > 10
     assert {reason: file for reason, file in used.items() if reason not in contracts} == {}
+
+
+def test_every_text_file_is_opened_in_a_named_encoding() -> None:
+    """The locale must not decide what is in a file."""
+    unnamed = []
+    for root in ("shared", "services", "clients/python"):
+        for path in (ROOT / root).rglob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                if isinstance(node, ast.Call) and _opens_text(node):
+                    unnamed.append(f"{path.relative_to(ROOT)}:{node.lineno}")
+    assert unnamed == []
+
+
+def _opens_text(call: ast.Call) -> bool:
+    """Whether a call reads or writes text in the encoding of the locale."""
+    name = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
+    keywords = {keyword.arg: keyword.value for keyword in call.keywords}
+    if "encoding" in keywords:
+        return False
+    texts = [
+        arg.value for arg in (*call.args, keywords.get("mode")) if isinstance(arg, ast.Constant)
+    ]
+    modes = [
+        text for text in texts if isinstance(text, str) and text and set(text) <= set("rwxat+")
+    ]
+    return (
+        name in ("read_text", "write_text")
+        or (name in ("open", "fdopen") and bool(modes))
+        or (name in ("run", "Popen", "check_output") and "text" in keywords)
+    )

@@ -15,7 +15,7 @@ from groundswell.cli import (
 from groundswell.cli.failures import one_line
 from groundswell.cli.ids import IdCommand
 
-EXIT_FAILED = 1
+EXIT_FAILED, EXIT_USAGE = 1, 2
 
 app = typer.Typer(
     name="groundswell",
@@ -45,6 +45,12 @@ app.command(cls=IdCommand, rich_help_panel=_SERVICES)(call_commands.similar)
 
 def run() -> None:
     """Run the command line; what the user can mend is one line, and status 1 or 2."""
+    broken = next((text for text in sys.argv[1:] if not _is_text(text)), None)
+    if broken is not None:
+        shown = broken.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+        sys.stderr.write(f"groundswell: the argument '{shown}' is not UTF-8: rename the file, or ")
+        sys.stderr.write("write the text in UTF-8\n")
+        sys.exit(EXIT_USAGE)
     try:
         app()
     except Exception as error:
@@ -53,3 +59,8 @@ def run() -> None:
             raise
         sys.stderr.write(f"groundswell: {line}\n")
         sys.exit(EXIT_FAILED)
+
+
+def _is_text(argument: str) -> bool:
+    """Whether an argument could be read: Python escapes bytes that are not UTF-8."""
+    return not any("\ud800" <= character <= "\udfff" for character in argument)

@@ -6,7 +6,14 @@ from typing import Annotated, Any
 import typer
 
 from groundswell.cli.ids import IdCommand
-from groundswell.cli.options import PROFILE_TARGET, RANKER_TARGET, ProfileTarget, RankerTarget
+from groundswell.cli.options import (
+    PROFILE_TARGET,
+    RANKER_TARGET,
+    AttributeKinds,
+    ProfileTarget,
+    RankerTarget,
+    Separator,
+)
 
 events_app = typer.Typer(no_args_is_help=True, help="The log of what users did.")
 items_app = typer.Typer(no_args_is_help=True, help="The catalogue of what can be recommended.")
@@ -40,8 +47,8 @@ def recommend(
         str | None,
         typer.Option(
             metavar="TIME",
-            help="The request's own time, ISO-8601 or seconds since 1970; now without it. "
-            "For a log that is old.",
+            help="The request's own time, as `prepare` reads times: ISO-8601 or seconds since "
+            "1970, for instance; now without it. For a log that is old.",
         ),
     ] = None,
     as_json: AsJson = False,
@@ -97,12 +104,16 @@ def similar(
 @events_app.command("import")
 def import_events(
     file: Annotated[
-        Path, typer.Argument(metavar="FILE", help="CSV or Parquet, as `prepare` reads it.")
+        Path,
+        typer.Argument(
+            metavar="FILE", help="CSV or Parquet, or a folder of parts, as `prepare` reads it."
+        ),
     ],
     resume_file: Annotated[
         Path | None,
         typer.Option(help="Where an unfinished import notes its progress. [FILE.import.json]"),
     ] = None,
+    separator: Separator = None,
     profile: ProfileTarget = PROFILE_TARGET,
 ) -> None:
     """Stream an event log into the running services.
@@ -116,15 +127,18 @@ def import_events(
     from groundswell.cli.event_import import import_log
     from groundswell.client import Targets
 
-    journal = resume_file or file.with_name(f"{file.name}.import.json")
+    journal = resume_file or Path(f"{file.absolute()}.import.json")
     with connected(Targets(profile=profile), "profile") as client:
-        import_log(client, Console(), file, journal, profile)
+        import_log(client, Console(), file, journal, profile, separator)
 
 
 @items_app.command("import")
 def import_items(
     file: Annotated[
-        Path, typer.Argument(metavar="FILE", help="CSV or Parquet, as `prepare` reads it.")
+        Path,
+        typer.Argument(
+            metavar="FILE", help="CSV or Parquet, or a folder of parts, as `prepare` reads it."
+        ),
     ],
     replace: Annotated[
         bool,
@@ -134,22 +148,35 @@ def import_items(
             "it is written. None is when a row of it was left out or refused.",
         ),
     ] = False,
+    separator: Separator = None,
+    attribute: AttributeKinds = None,
     profile: ProfileTarget = PROFILE_TARGET,
 ) -> None:
-    """Write a catalogue into the running services; known items are replaced whole."""
+    """Write a catalogue into the running services; known items are replaced whole.
+
+    What the services would refuse is listed with its line, all else is written; the status is 1
+    then. An attribute keeps the kind that the catalogue has it in.
+    """
     from rich.console import Console
 
     from groundswell.cli.connection import connected
+    from groundswell.cli.failures import CommandError
     from groundswell.cli.item_deletion import delete_what_is_not_in, held_ids
     from groundswell.cli.item_import import import_catalogue
     from groundswell.client import Targets
+    from groundswell.logs.attributes import parse_kinds
 
-    console = Console()
+    console, kinds = Console(), parse_kinds(attribute or [])
     with connected(Targets(profile=profile), "profile") as client:
         held = held_ids(client, console) if replace else []
-        import_catalogue(client, console, file)
+        try:
+            written = import_catalogue(client, console, file, separator=separator, kinds=kinds)
+        except CommandError as error:
+            raise CommandError(
+                f"no item was deleted: {error}" if replace else f"{error}"
+            ) from error
         if replace:
-            delete_what_is_not_in(client, console, file, held)
+            delete_what_is_not_in(client, console, written, held)
 
 
 @items_app.command("delete", cls=IdCommand)
@@ -160,6 +187,7 @@ def delete_items(
     file: Annotated[
         Path | None, typer.Option(help="CSV or Parquet with a column item_id: these as well.")
     ] = None,
+    separator: Separator = None,
     profile: ProfileTarget = PROFILE_TARGET,
 ) -> None:
     """Delete items: they are recommended no longer; what users did with them stays."""
@@ -169,25 +197,19 @@ def delete_items(
     from groundswell.cli.item_deletion import delete, ids_of_file
     from groundswell.client import Targets
 
-    named = [*(ids or []), *([] if file is None else ids_of_file(file))]
+    console = Console()
+    named = [*(ids or []), *([] if file is None else ids_of_file(file, console, separator))]
     with connected(Targets(profile=profile), "profile") as client:
-        delete(client, Console(), named)
+        delete(client, console, named)
 
 
 def _seconds(text: str) -> float:
-    from datetime import UTC, datetime
+    from groundswell.logs.times import parse_time
 
     try:
-        return float(text)
-    except ValueError:
-        pass
-    try:
-        time = datetime.fromisoformat(text)
-    except ValueError:
-        raise typer.BadParameter(
-            f"{text!r} is neither ISO-8601 nor seconds since 1970", param_hint="--as-of"
-        ) from None
-    return (time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp()
+        return parse_time(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--as-of") from None
 
 
 def _print_json(message: Any) -> None:

@@ -57,7 +57,7 @@ def _serve(story: Story, state: State, model: Model, ports: deployment.Ports) ->
         text_vectors=model.prepared.folder / TEXT_VECTORS,
     )
     with (
-        (model.folder / "services.log").open("w") as log,
+        (model.folder / "services.log").open("w", encoding="utf-8") as log,
         Suite(services, logs.to_file(log)) as suite,
     ):
         suite.wait_serving()

@@ -92,7 +92,7 @@ def make_model(story: Story, folder: Path, seed: int) -> Model:
     story.chapter("How good it is")
     with working(story.console, "evaluating"):
         figures = evaluate(load_bundle(store.path(bundle_id)), prepared)
-    (folder / "evaluation.json").write_text(json.dumps(figures, indent=2) + "\n")
+    (folder / "evaluation.json").write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
     story.console.print(show_metrics.table(figures))
     models = figures["models"]
     check(

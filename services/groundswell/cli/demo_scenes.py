@@ -48,13 +48,13 @@ class Scenes:
 
     def _fill(self) -> None:
         self._chapter("Catalogue and log go into the services")
-        num_items = import_catalogue(self._client, self._console, self._model.files.items)
+        written = import_catalogue(self._client, self._console, self._model.files.items)
         journal = self._model.folder / "import.json"
         imported = import_log(
             self._client, self._console, self._model.files.events, journal, target="the demo"
         )
         check(not imported.progress.rejected, f"events were rejected: {imported.examples}")
-        check(num_items >= self._model.prepared.num_items, "the catalogue is not complete")
+        check(len(written) >= self._model.prepared.num_items, "the catalogue is not complete")
         self._console.print("Chunks that training has encoded are taken over, not encoded again.")
         wait_encoded(self._client, self._console)
         newest = self._model.prepared.item_ids[-1]

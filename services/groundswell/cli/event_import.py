@@ -3,38 +3,52 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 
+import polars as pl
 from rich.console import Console
 from rich.text import Text
 
 from groundswell.cli.event_rows import EventRows
 from groundswell.cli.failures import CommandError
+from groundswell.cli.file_report import say_how_read, say_left_out
 from groundswell.cli.journal import Journal, Progress, check_journal
 from groundswell.cli.progress import progress_bar
 from groundswell.client import GroundswellClient
 from groundswell.common.v1.event_pb2 import EVENT_STATUS_DUPLICATE
+from groundswell.logs.alike import find_alike
 from groundswell.profile.v1.event_service_pb2 import ImportEventsResponse
 
 BATCH = 1_000
 
 _SAVE_EVERY_S = 0.5
 _EXAMPLES = 5
+_UNKNOWN = "ITEM_NOT_FOUND"
+_MOST_UNKNOWN, _CATALOGUE_READ = 10_000, 1_000_000
+"""How many ids are compared to tell why items are unknown."""
 
 
 def import_log(
-    client: GroundswellClient, console: Console, file: Path, journal_path: Path, target: str
+    client: GroundswellClient,
+    console: Console,
+    file: Path,
+    journal_path: Path,
+    target: str,
+    separator: str | None = None,
 ) -> "Imported":
     """Import a log with a progress bar, and say what became of its rows.
 
     Raises CommandError when the services took none of them.
     """
     check_journal(journal_path)
-    rows = EventRows(file)
+    rows = EventRows(file, separator)
+    say_how_read(console, rows.notes, rows.ignored_columns)
     journal = Journal(journal_path, file, target)
     with progress_bar(console, "events") as update:
         imported = EventImport(client, rows, journal).run(lambda done: update(done, len(rows)))
     report(console, rows, imported)
+    _say_alike(client, console, imported)
     progress = imported.progress
     if progress.accepted + progress.duplicate == 0:
         raise CommandError(f"no row of {file} was taken; the items must be imported before")
@@ -56,8 +70,18 @@ def report(console: Console, rows: EventRows, imported: "Imported") -> None:
         console.print(f"{number:,} rejected: {reason}")
     for example in imported.examples:
         console.print(Text(f"  {example}", style="dim"))
-    for reason, number in rows.left_out["reason"].value_counts(sort=True).iter_rows():
-        console.print(f"{number:,} left out: {reason}")
+    say_left_out(console, rows.left_out)
+
+
+def _say_alike(client: GroundswellClient, console: Console, imported: "Imported") -> None:
+    """Name the items of the catalogue that unknown ids of the log look like."""
+    if not imported.unknown_items:
+        return
+    known = [item.item_id for item in islice(client.list_items(page_size=1_000), _CATALOGUE_READ)]
+    unknown = pl.Series(sorted(imported.unknown_items), dtype=pl.String)
+    for alike in find_alike(unknown, pl.Series(known, dtype=pl.String)):
+        text = f"items that the catalogue lacks are like others of it: {alike}"
+        console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 @dataclass
@@ -70,6 +94,8 @@ class Imported:
     """Some of the rows that this run saw rejected, in words."""
     journal_problem: str = ""
     """Why the journal could not be kept; empty when it could."""
+    unknown_items: set[str] = field(default_factory=set)
+    """Some of the ids that the catalogue does not have."""
 
 
 class EventImport:
@@ -129,6 +155,8 @@ class EventImport:
         rejected = {row.index for row in answer.rejected}
         for row in answer.rejected:
             progress.rejected[row.result.reason] += 1
+            if row.result.reason == _UNKNOWN and len(imported.unknown_items) < _MOST_UNKNOWN:
+                imported.unknown_items.add(self._rows.at(first + row.index).item_id)
             if len(imported.examples) < _EXAMPLES:
                 event = self._rows.at(first + row.index)
                 imported.examples.append(

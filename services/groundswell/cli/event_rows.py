@@ -20,9 +20,14 @@ class EventRows:
     of the file; the row's `ordinal` keeps the file's order among equal times.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, separator: str | None = None) -> None:
         """Read the log. Raises DataError when it cannot be used at all."""
-        events = read_events(path)
+        events = read_events(path, separator=separator)
+        self.ignored_columns: tuple[str, ...] = events.ignored_columns
+        self.notes: tuple[str, ...] = events.notes
+        """How the file was read."""
+        if events.order_only:
+            self.notes += ("the times are only positions: they are taken as seconds since 1970",)
         self._frame = events.frame.sort("user_id", "time_us", "ordinal")
         self.left_out: pl.DataFrame = events.left_out
         """line, reason of each row that cannot be read."""

@@ -70,7 +70,9 @@ def grid(
     Console().print(_table(rows))
     typer.echo(verdict(rows))
     if json_file is not None:
-        json_file.write_text(json.dumps([_plain(row) for row in rows], indent=2) + "\n")
+        json_file.write_text(
+            json.dumps([_plain(row) for row in rows], indent=2) + "\n", encoding="utf-8"
+        )
 
 
 def _plain(row: "Row") -> dict[str, object]:

@@ -4,23 +4,38 @@ from collections.abc import Iterable, Sequence
 from itertools import islice
 from pathlib import Path
 
+import polars as pl
 from rich.console import Console
 
 from groundswell.cli.failures import CommandError
+from groundswell.cli.file_report import say_how_read, say_left_out
 from groundswell.cli.progress import progress_bar
 from groundswell.client import GroundswellClient
-from groundswell.logs.events import as_text
-from groundswell.logs.items import read_items
+from groundswell.logs.raw_table import LINE
 from groundswell.logs.tables import read_table
+from groundswell.logs.texts import NOT_UTF8, as_ids
 
 _BATCH = 1_000
 _PAGE = 1_000
 
 
-def ids_of_file(path: Path) -> list[str]:
-    """The ids of a file's column item_id. Raises DataError."""
-    ids = as_text(read_table(path, ("item_id",)).frame["item_id"])
-    return [one for one in ids.drop_nulls().to_list() if one.strip()]
+def ids_of_file(path: Path, console: Console, separator: str | None = None) -> list[str]:
+    """The ids of a file's column item_id; rows without one are said. Raises DataError."""
+    table = read_table(path, ("item_id",), separator=separator)
+    text, problem, _ = as_ids(table.frame["item_id"])
+    found = pl.DataFrame({"line": table.frame[LINE], "id": text, "problem": problem})
+    found = found.with_columns(
+        reason=pl.when(pl.col("id").is_null())
+        .then(pl.lit(f"item_id is {NOT_UTF8}"))
+        .when(pl.col("id") == "")
+        .then(pl.lit("item_id is missing"))
+        .when(pl.col("problem").is_not_null())
+        .then(pl.format("item_id is {}", "problem"))
+    )
+    say_how_read(console, table.notes, [name for name in table.names if name != "item_id"])
+    gone = found.drop_nulls("reason").select("line", "reason")
+    say_left_out(console, pl.concat([table.left_out, gone]))
+    return found.filter(pl.col("reason").is_null())["id"].to_list()
 
 
 def delete(client: GroundswellClient, console: Console, ids: Iterable[str]) -> None:
@@ -44,23 +59,13 @@ def held_ids(client: GroundswellClient, console: Console) -> list[str]:
 
 
 def delete_what_is_not_in(
-    client: GroundswellClient, console: Console, file: Path, held: Sequence[str]
+    client: GroundswellClient, console: Console, written: Iterable[str], held: Sequence[str]
 ) -> None:
-    """Delete those of the `held` items that the file, which has been imported, lacks.
-
-    Raises CommandError when rows of the file were left out: their items are not told from those
-    that are gone. Nothing is deleted then.
-    """
-    items = read_items(file)
-    if items.left_out.height:
-        raise CommandError(
-            f"no item was deleted: {items.left_out.height:,} rows of {file} were left out, and "
-            "their items would be; mend these rows and run it again (what could be read is written)"
-        )
-    kept = set(items.frame["item_id"].to_list())
+    """Delete those of the `held` items that are not among those `written` from the whole file."""
+    kept = set(written)
     gone = [item_id for item_id in held if item_id not in kept]
     deleted = _delete(client, console, gone) if gone else 0
-    console.print(f"{deleted:,} items deleted that are not in {file}", soft_wrap=True)
+    console.print(f"{deleted:,} items deleted that are not in the file")
 
 
 def _delete(client: GroundswellClient, console: Console, ids: Sequence[str]) -> int:

@@ -2,13 +2,16 @@
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
+from typing import NamedTuple
 
 import polars as pl
 from rich.console import Console
 
 from groundswell.cli.failures import CommandError
+from groundswell.cli.file_report import say_how_read, say_left_out
 from groundswell.cli.progress import progress_bar
 from groundswell.client import GroundswellClient, GroundswellError, item
 from groundswell.common.v1.item_pb2 import Item
@@ -18,31 +21,82 @@ from groundswell.logs.items import read_items
 _BATCH = 1_000
 _BATCH_BYTES = 2 * 1024 * 1024
 
+_CATALOGUE_PAGE, _CATALOGUE_READ = 1_000, 10_000
+"""How much of the catalogue is read to learn the kinds of its attributes."""
+_LISTED = 100
+"""Refused items that are listed one by one; the others are counted."""
 _INDEX = re.compile(r"items\[(\d+)\]")
 
 
-def import_catalogue(client: GroundswellClient, console: Console, file: Path) -> int:
-    """Import a catalogue with a progress bar; returns how many items were written.
+class Refused(NamedTuple):
+    """An item that the services refused."""
 
-    Raises DataError when the file cannot be used, and CommandError naming an item that the
-    services refuse: those before its batch are written then.
+    line: int
+    item_id: str
+    problem: str
+
+
+def import_catalogue(
+    client: GroundswellClient,
+    console: Console,
+    file: Path,
+    *,
+    separator: str | None = None,
+    kinds: Mapping[str, str] | None = None,
+) -> list[str]:
+    """Import a catalogue with a progress bar; returns the ids of the items that were written.
+
+    Raises DataError when the file cannot be used. An item that the services refuse is listed and
+    the others are written; raises CommandError at the end when any row was not.
     """
-    items = read_items(file)
-    done = 0
+    items = read_items(file, separator=separator, kinds=kinds)
+    known = _catalogue_kinds(client, items.attribute_kinds)
+    if any(kind != items.attribute_kinds[name] for name, kind in known.items()):
+        items = read_items(file, separator=separator, kinds=kinds, catalogue_kinds=known)
+    say_how_read(console, items.notes, items.ignored_columns)
+    done, refused = list[str](), list[Refused]()
     with progress_bar(console, "items") as update:
         for batch in item_batches(items.frame):
-            _upsert(client, batch)
-            done += len(batch)
-            update(done, items.frame.height)
-    console.print(f"{done:,} items written")
-    for reason, number in items.left_out["reason"].value_counts(sort=True).iter_rows():
-        console.print(f"{number:,} rows left out: {reason}")
+            done += _upsert(client, batch, refused)
+            update(len(done) + len(refused), items.frame.height)
+    console.print(f"{len(done):,} items written")
+    _say_refused(console, items.left_out, refused)
+    if num_refused := items.left_out.height + len(refused):
+        raise CommandError(
+            f"{num_refused:,} of {items.num_rows:,} rows of {file} were not written: mend what is "
+            "listed above and import again"
+        )
     return done
 
 
-def item_batches(table: pl.DataFrame) -> Iterator[list[Item]]:
-    """The items of a table, as many at once as one call may carry."""
-    batch: list[Item] = []
+def _catalogue_kinds(client: GroundswellClient, names: Collection[str]) -> dict[str, str]:
+    """Learn what the catalogue has these attributes as, from its first items."""
+    kinds: dict[str, str] = {}
+    if not names:
+        return kinds
+    for known in islice(client.list_items(page_size=_CATALOGUE_PAGE), _CATALOGUE_READ):
+        for name, value in known.attributes.items():
+            kind = value.WhichOneof("kind")
+            if name in names and kind is not None:
+                kinds[name] = kind
+        if len(kinds) == len(names):
+            break
+    return kinds
+
+
+def _say_refused(console: Console, left_out: pl.DataFrame, refused: Sequence[Refused]) -> None:
+    rows = [(line, reason) for line, reason in left_out.iter_rows()]
+    rows += [(line, f"{item_id!r}: {problem}") for line, item_id, problem in refused]
+    for line, problem in sorted(rows)[:_LISTED]:
+        console.print(f"line {line}: {problem}", markup=False, highlight=False, soft_wrap=True)
+    if len(rows) > _LISTED:
+        say_left_out(console, left_out)
+        console.print(f"{len(refused):,} refused by the services")
+
+
+def item_batches(table: pl.DataFrame) -> Iterator[list[tuple[int, Item]]]:
+    """The items of a table with their lines, as many at once as one call may carry."""
+    batch: list[tuple[int, Item]] = []
     size = 0
     for row in table.iter_rows(named=True):
         made = item(
@@ -51,21 +105,30 @@ def item_batches(table: pl.DataFrame) -> Iterator[list[Item]]:
             description=row["description"],
             categories=row["categories"],
             attributes=json.loads(row["attributes"]),
+            available=row["available"],
         )
         if batch and (len(batch) == _BATCH or size + made.ByteSize() > _BATCH_BYTES):
             yield batch
             batch, size = [], 0
-        batch.append(made)
+        batch.append((row["line"], made))
         size += made.ByteSize()
     if batch:
         yield batch
 
 
-def _upsert(client: GroundswellClient, batch: list[Item]) -> None:
-    try:
-        client.upsert_items(batch)
-    except GroundswellError as error:
-        named = _INDEX.search(" ".join([error.message, *(v.field for v in error.violations)]))
-        if named is None:
-            raise
-        raise CommandError(f"item {batch[int(named[1])].item_id!r}: {error}") from error
+def _upsert(
+    client: GroundswellClient, batch: list[tuple[int, Item]], refused: list[Refused]
+) -> list[str]:
+    """Write a batch without the items that the services refuse; return the ids of the others."""
+    while batch:
+        try:
+            client.upsert_items([made for _, made in batch])
+        except GroundswellError as error:
+            named = _INDEX.search(" ".join([error.message, *(v.field for v in error.violations)]))
+            if named is None:
+                raise
+            line, made = batch.pop(int(named[1]))
+            refused.append(Refused(line, made.item_id, error.message))
+        else:
+            break
+    return [made.item_id for _, made in batch]

@@ -10,6 +10,7 @@ from tempfile import NamedTemporaryFile
 from typing import Any
 
 from groundswell.cli.failures import CommandError
+from groundswell.logs.source import parts
 
 _FORMAT = 1
 
@@ -40,7 +41,7 @@ class Journal:
         Raises CommandError when the file is no journal.
         """
         try:
-            text = self._path.read_text()
+            text = self._path.read_text(encoding="utf-8")
         except FileNotFoundError:
             return Progress()
         try:
@@ -57,7 +58,7 @@ class Journal:
     def save(self, progress: Progress) -> None:
         """Keep the progress; a reader finds the old or the new, never a mixture."""
         making = self._path.with_name(f"{self._path.name}.new")
-        making.write_text(json.dumps({"about": self._about, **vars(progress)}))
+        making.write_text(json.dumps({"about": self._about, **vars(progress)}), encoding="utf-8")
         making.replace(self._path)
 
     def finish(self) -> None:
@@ -81,5 +82,9 @@ def check_journal(path: Path) -> None:
 
 
 def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    """Name the content of a file, or of the parts of a folder."""
+    digest = hashlib.sha256()
+    for part in parts(path):
+        with part.open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from groundswell.cli.options import Bundles, Prepared
+from groundswell.cli.options import AttributeKinds, Bundles, Prepared, Separator
 
 data_app = typer.Typer(no_args_is_help=True, help="Public data sets to try it with.")
 
@@ -33,15 +33,18 @@ def prepare(
     events: Annotated[
         Path,
         typer.Option(
-            help="CSV or Parquet: user_id, item_id, action, timestamp and, where you have them, "
-            "value, session_id, event_id. Times are seconds since 1970 or ISO-8601."
+            help="CSV or Parquet, or a folder of parts: user_id, item_id, action, timestamp and, "
+            "where you have them, value, session_id, event_id. Times are ISO-8601, YYYYMMDD, or "
+            "seconds, milliseconds, microseconds or nanoseconds since 1970: the size of most "
+            "numbers says which."
         ),
     ],
     items: Annotated[
         Path,
         typer.Option(
-            help="CSV or Parquet: item_id, title and, where you have them, description, "
-            "categories (separated by |); every other column is an attribute."
+            help="CSV or Parquet, or a folder of parts: item_id, title and, where you have them, "
+            "description, categories (separated by |), available; every other column is an "
+            "attribute."
         ),
     ],
     out: Annotated[Path, typer.Option(help="Folder to write to; an earlier one is replaced.")],
@@ -117,14 +120,19 @@ def prepare(
             help="Leave out items without title, categories and description, and their events.",
         ),
     ] = False,
+    separator: Separator = None,
+    attribute: AttributeKinds = None,
 ) -> None:
     """Clean, order and split a behaviour log, and report what it holds and what looks wrong.
 
     Only rows that cannot be read are left out, and what a --drop option names: each is counted and
-    listed in left_out.csv. What looks wrong is reported either way.
+    listed in left_out.csv. What looks wrong is reported either way. Items beyond the limits of the
+    services are left out too. Blanks at the ends of ids are taken off; nan, None, NULL and \\N name
+    nothing.
     """
     from rich.console import Console
 
+    from groundswell.logs.attributes import parse_kinds
     from groundswell.trainer.data import load_prepared
     from groundswell.trainer.disk import told_when_full
     from groundswell.trainer.filters import Filters
@@ -143,6 +151,8 @@ def prepare(
         seed=seed,
         filters=Filters(drop_duplicates, drop_impossible_times, drop_bots, drop_without_text),
         impute_times=impute_times,
+        separator=separator,
+        attribute_kinds=parse_kinds(attribute or []),
     )
     with working(Console(stderr=True), "preparing"):
         report = prepare_log(
@@ -273,6 +283,6 @@ def evaluate(
         )
     Console().print(show_metrics.table(figures))
     if json_file is not None:
-        json_file.write_text(json.dumps(figures, indent=2) + "\n")
+        json_file.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
     if report is not None:
         typer.echo(f"the report as a page: {write_page(report, figures, opened, prepared)}")

@@ -28,5 +28,23 @@ RankerTarget = Annotated[
         help="Where the ranker service listens.",
     ),
 ]
+Separator = Annotated[
+    str | None,
+    typer.Option(
+        metavar="CHARACTER",
+        help="What stands between the columns of CSV, such as ';' or tab. Without it, the comma, "
+        "tab, semicolon or bar by which the header has the required columns.",
+    ),
+]
+AttributeKinds = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--attribute",
+        metavar="NAME=KIND",
+        help="What an attribute is: number, flag, text or texts (a list, separated by |). Without "
+        "it, text is a number only where every value of the column comes back the same. May be "
+        "repeated.",
+    ),
+]
 PROFILE_TARGET = "127.0.0.1:50051"
 RANKER_TARGET = "127.0.0.1:50053"

@@ -6,6 +6,7 @@ import secrets
 from pathlib import Path
 from types import TracebackType
 from typing import Self
+from urllib.parse import quote
 
 from groundswell.cli.failures import CommandError
 
@@ -51,8 +52,8 @@ class State:
 
     @property
     def database_url(self) -> str:
-        """The database, as the profile service names it."""
-        return f"sqlite+aiosqlite:///{self.database.resolve()}"
+        """The database, as the profile service names it, whatever characters its path has."""
+        return f"sqlite+aiosqlite:///{quote(str(self.database.resolve()))}"
 
     def secrets(self) -> tuple[str, ...]:
         """The deployment's secrets, oldest first; one is made at the first use."""
@@ -64,7 +65,7 @@ class State:
                 raise self._unusable(error) from error
         if path.stat().st_mode & 0o077:
             raise CommandError(f"{path} can be read by others; run: chmod 600 {path}")
-        return tuple(path.read_text().split())
+        return tuple(path.read_text(encoding="utf-8").split())
 
     def add_secret(self) -> None:
         """Make a newer secret; those before stay part of users' keys."""
@@ -98,7 +99,7 @@ def _write_private(path: Path, text: str) -> None:
     making.unlink(missing_ok=True)
     handle = os.open(making, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
     try:
-        with os.fdopen(handle, "w") as file:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())

@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from groundswell.cli.options import Separator
+
 if TYPE_CHECKING:
     from rich.table import Table
 
@@ -33,6 +35,7 @@ def text_probe(
     json_file: Annotated[
         Path | None, typer.Option("--json", help="Write the figures to this file as JSON.")
     ] = None,
+    separator: Separator = None,
 ) -> None:
     """Measure how well a text encoder tells the categories of held-out items apart.
 
@@ -45,19 +48,24 @@ def text_probe(
 
     from rich.console import Console
 
+    from groundswell.cli.file_report import say_how_read, say_left_out
+    from groundswell.logs.items import read_items
     from groundswell.trainer.config import parse_config
     from groundswell.trainer.disk import check_output
     from groundswell.trainer.text_probe import probe
 
-    config = parse_config(settings or [])
+    config, console = parse_config(settings or []), Console(stderr=True)
     check_output(json_file)
+    catalogue = read_items(items, separator=separator)
+    say_how_read(console, catalogue.notes, catalogue.ignored_columns)
+    say_left_out(console, catalogue.left_out)
     with TemporaryDirectory() as temporary:
         folder = keep or Path(temporary)
-        rows = probe(items, config, folder, device, seed, splits, Console(stderr=True))
+        rows = probe(catalogue, config, folder, device, seed, splits, console)
     Console().print(_table(rows))
     if json_file is not None:
         figures = {row.name: _plain(row) for row in rows}
-        json_file.write_text(json.dumps(figures, indent=2) + "\n")
+        json_file.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
 
 
 def _plain(row: "ProbeRow") -> dict[str, object]:

@@ -84,6 +84,9 @@ def test_the_commands_load_nothing_heavy_before_they_run() -> None:
         ("recommend", "anna", "--alpha", "much"),
         ("recommend", "anna", "--alpha", "nan"),
         ("recommend", "anna", "--as-of", "yesterday"),
+        ("recommend", "anna", "--as-of", "inf"),
+        ("recommend", "anna", "--as-of", "1e18000"),
+        ("recommend", "anna", "--as-of", "9999999999"),
         ("up",),
         ("up", "--bundles", "x", "--ranker-port", "70000"),
         ("prepare", "--events", "a", "--items", "b", "--out", "c", "--split", "halves"),
@@ -173,10 +176,11 @@ def test_the_whole_answer_comes_as_json(filled: Up) -> None:
 
 def test_a_filter_and_a_time_reach_the_ranker(filled: Up) -> None:
     where = "array_contains(categories, 'war')"
-    arguments = ("--filter", where, "--as-of", "2023-11-14T23:00:00", "--json")
-    answer = json.loads(filled.call("recommend", "anna", *arguments).stdout)
-    assert {tuple(item["categories"]) for item in answer["recommendations"]} == {("war",)}
-    assert float(answer["session_age"].removesuffix("s")) == 2740
+    for time in ("2023-11-14T23:00:00", "1700002800000", "2023-11-14 23:00:00 UTC"):
+        arguments = ("--filter", where, "--as-of", time, "--json")
+        answer = json.loads(filled.call("recommend", "anna", *arguments).stdout)
+        assert {tuple(item["categories"]) for item in answer["recommendations"]} == {("war",)}
+        assert float(answer["session_age"].removesuffix("s")) == 2740
 
 
 def test_an_unknown_user_gets_popular_items_and_is_told_so(filled: Up) -> None:

@@ -13,6 +13,7 @@ from groundswell.cli.event_import import EventImport, report
 from groundswell.cli.event_rows import EventRows
 from groundswell.cli.journal import Journal, Progress
 from groundswell.client import GroundswellClient
+from groundswell.common.v1.item_pb2 import Item
 from tests.support.bundles import ITEMS
 from tests.support.cli import COMMAND, Up
 
@@ -119,17 +120,77 @@ def test_a_log_of_which_nothing_is_taken_fails(up: Up, tmp_path: Path) -> None:
     ]
 
 
-def test_an_item_that_is_refused_is_named_and_its_batch_is_not_written(
+def test_items_that_cannot_be_taken_are_listed_and_all_others_are_written(
     up: Up, tmp_path: Path
 ) -> None:
     catalogue = tmp_path / "items.csv"
-    catalogue.write_text(f"item_id,title\ngood-1,Good\nbad-1,{'x' * 2001}\n")
+    rows = ("good-1,Good,1", f"bad-1,{'x' * 2001},2", "good-2,Good too,3", ",No id,4")
+    catalogue.write_text("item_id,title,size\n" + "\n".join(rows) + "\n")
     done = up.call("items", "import", str(catalogue))
     assert done.returncode == 1
-    assert done.stderr.startswith("groundswell: item 'bad-1': INVALID_ARGUMENT (TITLE_INVALID)")
-    assert len(done.stderr.splitlines()) == 1
-    similar = up.call("similar", "good-1")
-    assert "ITEM_NOT_FOUND" in similar.stderr
+    assert "2 items written" in done.stdout
+    assert "line 3: title is longer than 2,000 bytes" in done.stdout
+    assert "line 5: item_id is missing" in done.stdout
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"groundswell: 2 of 4 rows of {catalogue} were not written")
+    assert [kept.title for kept in items_of(up, "good-1", "good-2")] == ["Good", "Good too"]
+
+
+def test_items_that_the_services_refuse_are_listed_and_the_rest_of_their_batch_is_written(
+    up: Up, tmp_path: Path
+) -> None:
+    catalogue = tmp_path / "items.csv"
+    catalogue.write_text("item_id,title,weight\nw-1,One,1\nw-2,Two,2\n")
+    assert up.call("items", "import", str(catalogue)).returncode == 0
+    catalogue.write_text("item_id,title,weight\nw-3,Three,3\nw-4,Four,\nw-5,Five,5\n")
+    done = up.call("items", "import", str(catalogue), "--attribute", "weight=text")
+    assert done.returncode == 1
+    assert "1 items written" in done.stdout
+    assert "line 2: 'w-3': items[0].attributes.weight is a text, but was first a" in done.stdout
+    assert "line 4: 'w-5': items[" in done.stdout
+    assert items_of(up, "w-4")[0].title == "Four"
+
+
+def test_an_attribute_keeps_the_kind_that_the_catalogue_has(up: Up, tmp_path: Path) -> None:
+    catalogue = tmp_path / "items.csv"
+    for rows in ("z-1,One,01234\n", "z-2,Two,56789\n"):
+        catalogue.write_text("item_id,title,zip\n" + rows)
+        assert up.call("items", "import", str(catalogue)).returncode == 0
+    kept = items_of(up, "z-1", "z-2")
+    assert [item.attributes["zip"].text for item in kept] == ["01234", "56789"]
+
+
+def test_whether_an_item_is_available_is_taken_and_columns_that_are_not_are_named(
+    up: Up, tmp_path: Path
+) -> None:
+    catalogue = tmp_path / "items.csv"
+    header = "item_id,title,available,Price (EUR),日本"
+    catalogue.write_text(f"{header}\na-1,One,false,3,1\na-2,Two,true,4,1\n", encoding="utf-8")
+    done = up.call("items", "import", str(catalogue))
+    assert done.returncode == 0
+    first, second = items_of(up, "a-1", "a-2")
+    assert (first.available, second.available) == (False, True)
+    assert first.attributes["price_eur"].number == 3
+    assert "the column 'Price (EUR)' is the attribute price_eur" in done.stdout
+    assert "columns that are not taken: '日本'" in done.stdout
+
+
+def test_ids_that_look_like_items_of_the_catalogue_are_named(up: Up, tmp_path: Path) -> None:
+    log = tmp_path / "events.tsv"
+    rows = ("u,ITEM-1,view,1700000000000,web", "u,item-1,view,1700000001000,web")
+    text = "\n".join(("user_id,item_id,action,timestamp,channel", *rows)) + "\n"
+    log.write_text(text.replace(",", "\t"))
+    done = up.call("events", "import", str(log))
+    assert done.returncode == 0
+    assert "1, such as 'ITEM-1' for 'item-1': they differ by capital letters" in done.stdout
+    assert "columns that are not taken: channel" in done.stdout
+    assert "columns parted by tabs" in done.stdout
+    assert "times are read as milliseconds" in done.stdout
+
+
+def items_of(up: Up, *item_ids: str) -> list[Item]:
+    with GroundswellClient(up.ports.targets) as client:
+        return [client.get_item(item_id) for item_id in item_ids]
 
 
 def test_a_file_that_is_no_journal_is_left_alone(up: Up, tmp_path: Path) -> None:

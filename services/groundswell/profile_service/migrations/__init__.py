@@ -25,7 +25,8 @@ def upgrade(connection: Connection, revision: str = "head") -> None:
     if connection.dialect.name == "postgresql":
         connection.execute(text("SELECT pg_advisory_xact_lock(:n)"), {"n": _ADVISORY_LOCK})
     config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent))
+    # The option is read as a pattern in which % stands for something.
+    config.set_main_option("script_location", str(Path(__file__).parent).replace("%", "%%"))
     config.attributes["connection"] = connection
     before = _revision(connection)
     command.upgrade(config, revision)

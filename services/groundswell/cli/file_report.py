@@ -1,0 +1,33 @@
+"""Says what became of a file: how it was read, what was not taken, which rows were left out."""
+
+from collections.abc import Sequence
+
+import polars as pl
+from rich.console import Console
+
+LINES_NAMED = 3
+
+
+def say_how_read(console: Console, notes: Sequence[str], ignored_columns: Sequence[str]) -> None:
+    """Print how a file was read, and which of its columns nothing reads."""
+    for note in notes:
+        _say(console, note)
+    if ignored_columns:
+        _say(console, f"columns that are not taken: {', '.join(ignored_columns)}")
+
+
+def say_left_out(console: Console, left_out: pl.DataFrame) -> None:
+    """Print how many rows were left out for each reason, with the first lines.
+
+    `left_out` has line and reason.
+    """
+    reasons = left_out.group_by("reason").agg(pl.len(), pl.col("line").sort().head(LINES_NAMED))
+    for reason, count, lines in reasons.sort("len", "reason", descending=[True, False]).iter_rows():
+        more = ", …" if count > LINES_NAMED else ""
+        where = "line" if count == 1 else "lines"
+        numbers = ", ".join(str(line) for line in lines)
+        _say(console, f"{count:,} left out: {reason} ({where} {numbers}{more})")
+
+
+def _say(console: Console, text: str) -> None:
+    console.print(text, markup=False, highlight=False, soft_wrap=True)
