@@ -160,7 +160,6 @@ def longest_event(number: int) -> event_pb2.Event:
         "rate",
         event_id=f"{number:0128}",
         value=1.0,
-        time=4_000_000_000.5,
         ordinal=2**63 - 1,
         session_id="s" * 128,
         attribution_token="t" * 512,
