@@ -43,7 +43,7 @@ class HighWater:
         if self._file is None:
             return None
         try:
-            return _read(json.loads(self._file.read_text()))
+            return _read(json.loads(self._file.read_text(encoding="utf-8")))
         except FileNotFoundError:
             return None
         except OSError as error:
@@ -61,7 +61,7 @@ class HighWater:
             return
         making = self._file.with_name(f"{self._file.name}.new")
         try:
-            with making.open("w") as file:
+            with making.open("w", encoding="utf-8") as file:
                 json.dump({"format": _FORMAT, **mark._asdict()}, file)
                 file.flush()
                 os.fsync(file.fileno())
