@@ -15,9 +15,9 @@ from groundswell.serving.errors import ServiceError
 _log = structlog.get_logger(__name__)
 
 _FIRST_DELAY_S = 0.25
-_LAST_DELAY_S = 4.0
+_LAST_DELAY_S = 2.0
 """No failure is waited out longer than this once its cause is gone."""
-FAILING_AFTER_S = 3.0
+FAILING_AFTER_S = 2.0
 """Failures in a row that last as long are reported; a shorter streak heals unseen."""
 
 
