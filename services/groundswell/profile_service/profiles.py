@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from groundswell.profile_service.encoder import ProfileModels
 from groundswell.profile_service.head_inputs import StoredHistories, histories, load_histories
+from groundswell.profile_service.last_answers import Answer, LastAnswers
 from groundswell.profile_service.polling import SharedPoll
 from groundswell.profile_service.signals import Signal
 from groundswell.profile_service.store import events as event_statements
@@ -19,7 +20,9 @@ from groundswell.profile_service.store.database import Database, DatabaseConnect
 from groundswell.profile_service.store.users import UserKeys, find_users
 from groundswell.profile_service.store.work import WorkList
 from groundswell.profile_service.tables import stale_items, stale_users
+from groundswell.serving.errors import Unavailable
 from groundswell.serving.pseudonym import Pseudonymizer
+from groundswell.serving.telemetry import count
 
 _REFRESH_POLL_S = 0.1
 
@@ -48,6 +51,8 @@ class Profile(NamedTuple):
     """Complete up to `num_events`."""
     lineage: str = ""
     """The lineage of the database that `num_events` and the seen items belong to."""
+    as_of_us: int | None = None
+    """When this was read, if the database does not answer now; None: just now."""
 
 
 class Progress(NamedTuple):
@@ -109,6 +114,7 @@ class Profiles:
         self._held: OrderedDict[bytes, _Held] = OrderedDict()
         """By the user's key: after a restore a number can be another user's."""
         self._lineage = ""
+        self._last: LastAnswers[Profile] = LastAnswers(max_cached)
         self._progress = Signal()
         self._poll = SharedPoll(
             lambda: database.read(_state_of_work), self._progress, _REFRESH_POLL_S
@@ -117,11 +123,20 @@ class Profiles:
     async def get(self, user_ids: Sequence[str], models: ProfileModels) -> list[Profile]:
         """Return the profiles of users, in their order; an unknown user's is empty.
 
-        Raises Unavailable, FailedPrecondition (SECRET_OUTDATED), and ResourceExhausted when too
-        many wait for the head.
+        While the database does not answer they are the last ones that were read, if there is one
+        of each user. Raises Unavailable, FailedPrecondition (SECRET_OUTDATED), and
+        ResourceExhausted when too many wait for the head.
         """
         keys = [self._pseudonyms.user_keys(user_id) for user_id in user_ids]
-        found = await self._database.read(lambda c: self._find(c, keys, models))
+        read_us = now_us()
+        try:
+            found = await self._database.read(lambda c: self._find(c, keys, models))
+        except Unavailable:
+            last = self._last.of_all([key[-1] for key in keys], models.id)
+            if last is None:
+                raise
+            count("profiles_from_memory", amount=len(last))
+            return [answer.profile._replace(as_of_us=answer.read_us) for answer in last]
         read = await histories(found.stored, models, found.revision, found.lineage)
         computed = await asyncio.gather(*(models.long_vector(history) for history in read.values()))
         rows, held, vectors = found.rows, found.held, found.vectors
@@ -135,12 +150,16 @@ class Profiles:
             key: _profile(last, rows.get(number), held[number].seen, vectors.get(number))
             for key, (number, last) in found.users.items()
         }
-        return [profiles.get(key[-1], _UNKNOWN)._replace(lineage=found.lineage) for key in keys]
+        answers = [profiles.get(key[-1], _UNKNOWN)._replace(lineage=found.lineage) for key in keys]
+        for key, answer in zip(keys, answers, strict=True):
+            self._last.keep(found.lineage, key[-1], models.id, Answer(answer, read_us))
+        return answers
 
     def forget(self, bundle_id: str) -> None:
         """Drop the vectors of a bundle that is not loaded any more."""
         for held in self._held.values():
             held.vectors.pop(bundle_id, None)
+        self._last.forget(bundle_id)
 
     async def refresh(
         self, user_ids: Sequence[str], *, max_attempts: int | None = None

@@ -182,7 +182,8 @@ def _degradations(ask: Ask, views: Views, *, has_neighbours: bool) -> list[Degra
     if profile is not None and profile.vector is not None and profile.stale:
         missing.append(Degradation.DEGRADATION_PROFILE_STALE)
     seen = None if profile is None else profile.seen
-    knows_seen = inline is not None or (seen is not None and seen.is_complete)
+    is_of_now = profile is not None and profile.is_of_now
+    knows_seen = inline is not None or (is_of_now and seen is not None and seen.is_complete)
     # What was seen is left out, and its neighbours are looked up.
     needs_seen = ask.exclude_seen or (has_neighbours and profile is not None)
     if ask.k and needs_seen and not knows_seen:

@@ -76,6 +76,8 @@ class ProfileView:
     stale: bool
     seen: Seen | None
     """None when it is not known."""
+    is_of_now: bool = True
+    """False when the database did not answer, and this is what was read from it before."""
 
 
 @dataclass(frozen=True)
@@ -240,6 +242,7 @@ class Upstreams:
                 last_event_us=_last_event_us(profile),
                 stale=profile.stale,
                 seen=self._seen.take(user.user_key, profile.seen, named),
+                is_of_now=not profile.HasField("as_of"),
             )
         except ServiceError as error:
             _refused("profile", error)

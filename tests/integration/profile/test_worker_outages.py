@@ -107,6 +107,9 @@ def test_the_worker_outlives_a_failover_and_says_when_it_fails(
 def test_nothing_has_to_be_started_again_after_a_restart_of_the_database(
     server: Postgres, service: Service
 ) -> None:
+    worked(service, "ann")
+    before = service.client.get_profile("ann")
+    assert not before.HasField("as_of")
     server.end_connections()
     until(lambda: not refused(service))
     server.stop()
@@ -118,8 +121,18 @@ def test_nothing_has_to_be_started_again_after_a_restart_of_the_database(
         assert failed.value.reason in ("STORE_UNAVAILABLE", "DEADLINE_EXCEEDED")
         assert time.monotonic() - begin < 5
         assert is_serving(service, "")
+        # What was read before is answered, and says so; of others nothing is made up.
+        held = service.client.get_profile("ann")
+        assert held.stale
+        assert 0 < held.as_of.seconds <= time.time()
+        assert (held.vector, held.seen) == (before.vector, before.seen)
+        with pytest.raises(GroundswellError) as failed:
+            service.client.get_profile("nobody asked for", timeout=0.5)
+        assert failed.value.reason in ("STORE_UNAVAILABLE", "DEADLINE_EXCEEDED")
     finally:
         server.start()
     until(lambda: not refused(service), within_s=10)
+    until(lambda: not service.client.get_profile("ann").HasField("as_of"))
+    assert not service.client.get_profile("ann").stale
     worked(service, "after the restart")
     assert "Traceback" not in service.process.log()

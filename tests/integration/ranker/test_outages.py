@@ -51,6 +51,19 @@ def test_without_the_profile_the_session_ranks_alone(ann: Ranker) -> None:
     assert not answer.HasField("profile_age")
 
 
+def test_a_profile_of_before_an_outage_of_its_database_is_ranked_with_and_said(
+    ann: Ranker,
+) -> None:
+    fresh = ann.client.recommend("ann")
+    profile = ann.scripted.profiles["ann"]
+    profile.stale = True
+    profile.as_of.GetCurrentTime()
+    answer = ann.client.recommend("ann")
+    # What was recorded since then may be seen, too.
+    assert degradations(answer) - degradations(fresh) == {"PROFILE_STALE", "SEEN_INCOMPLETE"}
+    assert ids(answer) == ids(fresh)
+
+
 def test_a_stale_window_is_ranked_with_and_said(ann: Ranker) -> None:
     fresh = ann.client.recommend("ann")
     ann.scripted.sessions["ann"].stale = True

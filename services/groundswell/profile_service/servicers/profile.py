@@ -116,7 +116,7 @@ def _profile(profile: Profile, request: pb.GetProfileRequest, bundle_id: str) ->
     message = pb.Profile(
         num_covered_events=profile.num_covered_events,
         num_events=profile.num_events,
-        stale=profile.num_covered_events < profile.num_events,
+        stale=profile.num_covered_events < profile.num_events or profile.as_of_us is not None,
         seen=seen,
         vector=Vector(bundle_id=bundle_id)
         if profile.vector is None
@@ -126,4 +126,6 @@ def _profile(profile: Profile, request: pb.GetProfileRequest, bundle_id: str) ->
         message.last_event_time.CopyFrom(to_timestamp(profile.last_event_us))
     if profile.covered_us is not None:
         message.covered_at.CopyFrom(to_timestamp(profile.covered_us))
+    if profile.as_of_us is not None:
+        message.as_of.CopyFrom(to_timestamp(profile.as_of_us))
     return message

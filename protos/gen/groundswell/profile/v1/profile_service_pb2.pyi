@@ -130,12 +130,13 @@ class Profile(_message.Message):
     COVERED_AT_FIELD_NUMBER: _builtins.int
     STALE_FIELD_NUMBER: _builtins.int
     SEEN_FIELD_NUMBER: _builtins.int
+    AS_OF_FIELD_NUMBER: _builtins.int
     num_covered_events: _builtins.int
     """How many of the user's events the vector covers."""
     num_events: _builtins.int
     """How many events of the user are stored."""
     stale: _builtins.bool
-    """Whether stored events wait for the encoder."""
+    """Whether stored events wait for the encoder, or may: it is always true when `as_of` is set."""
     @_builtins.property
     def vector(self) -> _item_pb2.Vector:
         """The long-term vector u_l; its values are empty when the user has no covered event."""
@@ -150,7 +151,13 @@ class Profile(_message.Message):
 
     @_builtins.property
     def seen(self) -> Global___SeenItems:
-        """The user's seen items."""
+        """The user's seen items. They are as old as `as_of` says, when that is set."""
+
+    @_builtins.property
+    def as_of(self) -> _timestamp_pb2.Timestamp:
+        """When the database was read, if it does not answer now and this is the last profile that the
+        process read. Unset: it was read for this call.
+        """
 
     def __init__(
         self,
@@ -162,10 +169,11 @@ class Profile(_message.Message):
         covered_at: _timestamp_pb2.Timestamp | None = ...,
         stale: _builtins.bool = ...,
         seen: Global___SeenItems | None = ...,
+        as_of: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["covered_at", b"covered_at", "last_event_time", b"last_event_time", "seen", b"seen", "vector", b"vector"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of", "covered_at", b"covered_at", "last_event_time", b"last_event_time", "seen", b"seen", "vector", b"vector"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["covered_at", b"covered_at", "last_event_time", b"last_event_time", "num_covered_events", b"num_covered_events", "num_events", b"num_events", "seen", b"seen", "stale", b"stale", "vector", b"vector"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of", "covered_at", b"covered_at", "last_event_time", b"last_event_time", "num_covered_events", b"num_covered_events", "num_events", b"num_events", "seen", b"seen", "stale", b"stale", "vector", b"vector"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

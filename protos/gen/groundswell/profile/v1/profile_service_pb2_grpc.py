@@ -59,6 +59,8 @@ class ProfileServiceServicer:
     def GetProfile(self, request, context):
         """One user's profile, as of the last event that the encoder covered.
         An unknown user is not an error: the answer has no vector and `num_events` is 0.
+        While the database does not answer, it is the last profile that the process read, and `as_of`
+        says so; a user whom it did not read lately gets UNAVAILABLE (STORE_UNAVAILABLE) at once.
         Statuses: OK; INVALID_ARGUMENT (USER_ID_INVALID); FAILED_PRECONDITION (BUNDLE_NOT_LOADED;
         SECRET_OUTDATED: the process lacks the deployment's newest secret); UNAVAILABLE. Safe to retry.
         """
@@ -68,7 +70,8 @@ class ProfileServiceServicer:
 
     def BatchGetProfiles(self, request, context):
         """The profiles of up to 256 users, in the order of the request. Seen items that do not fit into
-        3 MiB are left out, which `seen.included` says.
+        3 MiB are left out, which `seen.included` says. While the database does not answer, they are
+        the last ones that were read, or UNAVAILABLE unless there is one of each user.
         Statuses: OK; INVALID_ARGUMENT (USER_ID_INVALID, USERS_INVALID: none, or more than 256);
         FAILED_PRECONDITION (BUNDLE_NOT_LOADED, SECRET_OUTDATED); UNAVAILABLE. Safe to retry.
         """

@@ -36,12 +36,15 @@ class ProfileServiceStub:
     GetProfile: _grpc.UnaryUnaryMultiCallable[_profile_service_pb2.GetProfileRequest, _profile_service_pb2.GetProfileResponse]
     """One user's profile, as of the last event that the encoder covered.
     An unknown user is not an error: the answer has no vector and `num_events` is 0.
+    While the database does not answer, it is the last profile that the process read, and `as_of`
+    says so; a user whom it did not read lately gets UNAVAILABLE (STORE_UNAVAILABLE) at once.
     Statuses: OK; INVALID_ARGUMENT (USER_ID_INVALID); FAILED_PRECONDITION (BUNDLE_NOT_LOADED;
     SECRET_OUTDATED: the process lacks the deployment's newest secret); UNAVAILABLE. Safe to retry.
     """
     BatchGetProfiles: _grpc.UnaryUnaryMultiCallable[_profile_service_pb2.BatchGetProfilesRequest, _profile_service_pb2.BatchGetProfilesResponse]
     """The profiles of up to 256 users, in the order of the request. Seen items that do not fit into
-    3 MiB are left out, which `seen.included` says.
+    3 MiB are left out, which `seen.included` says. While the database does not answer, they are
+    the last ones that were read, or UNAVAILABLE unless there is one of each user.
     Statuses: OK; INVALID_ARGUMENT (USER_ID_INVALID, USERS_INVALID: none, or more than 256);
     FAILED_PRECONDITION (BUNDLE_NOT_LOADED, SECRET_OUTDATED); UNAVAILABLE. Safe to retry.
     """
@@ -62,12 +65,15 @@ class ProfileServiceAsyncStub(ProfileServiceStub):
     GetProfile: _aio.UnaryUnaryMultiCallable[_profile_service_pb2.GetProfileRequest, _profile_service_pb2.GetProfileResponse]  # type: ignore[assignment]
     """One user's profile, as of the last event that the encoder covered.
     An unknown user is not an error: the answer has no vector and `num_events` is 0.
+    While the database does not answer, it is the last profile that the process read, and `as_of`
+    says so; a user whom it did not read lately gets UNAVAILABLE (STORE_UNAVAILABLE) at once.
     Statuses: OK; INVALID_ARGUMENT (USER_ID_INVALID); FAILED_PRECONDITION (BUNDLE_NOT_LOADED;
     SECRET_OUTDATED: the process lacks the deployment's newest secret); UNAVAILABLE. Safe to retry.
     """
     BatchGetProfiles: _aio.UnaryUnaryMultiCallable[_profile_service_pb2.BatchGetProfilesRequest, _profile_service_pb2.BatchGetProfilesResponse]  # type: ignore[assignment]
     """The profiles of up to 256 users, in the order of the request. Seen items that do not fit into
-    3 MiB are left out, which `seen.included` says.
+    3 MiB are left out, which `seen.included` says. While the database does not answer, they are
+    the last ones that were read, or UNAVAILABLE unless there is one of each user.
     Statuses: OK; INVALID_ARGUMENT (USER_ID_INVALID, USERS_INVALID: none, or more than 256);
     FAILED_PRECONDITION (BUNDLE_NOT_LOADED, SECRET_OUTDATED); UNAVAILABLE. Safe to retry.
     """
@@ -91,6 +97,8 @@ class ProfileServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_profile_service_pb2.GetProfileResponse, _abc.Awaitable[_profile_service_pb2.GetProfileResponse]]:
         """One user's profile, as of the last event that the encoder covered.
         An unknown user is not an error: the answer has no vector and `num_events` is 0.
+        While the database does not answer, it is the last profile that the process read, and `as_of`
+        says so; a user whom it did not read lately gets UNAVAILABLE (STORE_UNAVAILABLE) at once.
         Statuses: OK; INVALID_ARGUMENT (USER_ID_INVALID); FAILED_PRECONDITION (BUNDLE_NOT_LOADED;
         SECRET_OUTDATED: the process lacks the deployment's newest secret); UNAVAILABLE. Safe to retry.
         """
@@ -102,7 +110,8 @@ class ProfileServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_profile_service_pb2.BatchGetProfilesResponse, _abc.Awaitable[_profile_service_pb2.BatchGetProfilesResponse]]:
         """The profiles of up to 256 users, in the order of the request. Seen items that do not fit into
-        3 MiB are left out, which `seen.included` says.
+        3 MiB are left out, which `seen.included` says. While the database does not answer, they are
+        the last ones that were read, or UNAVAILABLE unless there is one of each user.
         Statuses: OK; INVALID_ARGUMENT (USER_ID_INVALID, USERS_INVALID: none, or more than 256);
         FAILED_PRECONDITION (BUNDLE_NOT_LOADED, SECRET_OUTDATED); UNAVAILABLE. Safe to retry.
         """

@@ -36,7 +36,9 @@ class _DegradationEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Degradati
     DEGRADATION_SESSION_UNAVAILABLE: _Degradation.ValueType  # 2
     """The session service did not answer in time: no short-term view."""
     DEGRADATION_PROFILE_STALE: _Degradation.ValueType  # 3
-    """The long-term vector does not cover the newest stored events."""
+    """The long-term vector does not cover the newest stored events, or may not: the database of the
+    profiles does not answer, and this is the last vector that was read.
+    """
     DEGRADATION_SEEN_INCOMPLETE: _Degradation.ValueType  # 4
     """Not everything that the user has seen is known, so seen items may be among the answer, and
     what goes with them may lack.
@@ -64,7 +66,9 @@ DEGRADATION_PROFILE_UNAVAILABLE: Degradation.ValueType  # 1
 DEGRADATION_SESSION_UNAVAILABLE: Degradation.ValueType  # 2
 """The session service did not answer in time: no short-term view."""
 DEGRADATION_PROFILE_STALE: Degradation.ValueType  # 3
-"""The long-term vector does not cover the newest stored events."""
+"""The long-term vector does not cover the newest stored events, or may not: the database of the
+profiles does not answer, and this is the last vector that was read.
+"""
 DEGRADATION_SEEN_INCOMPLETE: Degradation.ValueType  # 4
 """Not everything that the user has seen is known, so seen items may be among the answer, and
 what goes with them may lack.
