@@ -28,12 +28,14 @@ GIVEN = {
     "GROUNDSWELL_BUNDLES_DIR": "/srv/bundles",
 }
 VARIABLE = re.compile(r"(?<!\$)\$\{(\w+):\?[^}]*\}")
+WITH_DEFAULT = re.compile(r"(?<!\$)\$\{(\w+):-([^}]*)\}")
 
 
 def compose() -> Any:
     """The file with the variables that it asks for filled in, as compose does."""
     text = (ROOT / "deploy/compose.yaml").read_text()
-    return yaml.safe_load(VARIABLE.sub(lambda match: GIVEN[match[1]], text))
+    text = VARIABLE.sub(lambda match: GIVEN[match[1]], text)
+    return yaml.safe_load(WITH_DEFAULT.sub(lambda match: match[2], text))
 
 
 def environment(service: str) -> dict[str, str]:
@@ -123,7 +125,7 @@ def test_the_module_that_an_image_starts_can_be_started(service: str) -> None:
 def test_an_image_installs_an_extra_that_exists(service: str) -> None:
     assert '".[${SERVICE}]"' in dockerfile()
     assert re.search(rf"^{service} = \[", (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
-    assert compose()["services"][service]["build"]["args"] == {"SERVICE": service}
+    assert compose()["services"][service]["build"]["args"]["SERVICE"] == service
 
 
 def test_an_image_copies_what_exists_and_is_not_kept_from_it() -> None:
@@ -138,6 +140,44 @@ def test_an_image_copies_what_exists_and_is_not_kept_from_it() -> None:
     for source in copied:
         assert (ROOT / source).exists(), source
         assert f"!{source}" in ignore
+
+
+def bytes_of(size: str) -> int:
+    number, unit = re.fullmatch(r"(\d+)([mg])", size).groups()  # type: ignore[union-attr]
+    return int(number) * {"m": 2**20, "g": 2**30}[unit]
+
+
+@pytest.mark.parametrize("service", [*SETTINGS, "postgres"])
+def test_every_container_has_a_memory_limit_that_can_be_set(service: str) -> None:
+    """At least twice what was measured, so that a second bundle fits beside the first."""
+    measured_mib = {"profile": 486, "worker": 561, "session": 196, "ranker": 255, "postgres": 256}
+    limit = bytes_of(compose()["services"][service]["mem_limit"])
+    assert limit >= 2 * measured_mib[service] * 2**20
+    text = (ROOT / "deploy/compose.yaml").read_text()
+    assert f"${{GROUNDSWELL_{service.upper()}_MEMORY:-" in text
+
+
+def test_every_image_can_be_pinned_by_digest() -> None:
+    text = (ROOT / "deploy/compose.yaml").read_text()
+    defaults = dict(WITH_DEFAULT.findall(text))
+    python = defaults["GROUNDSWELL_PYTHON_IMAGE"]
+    for service in SETTINGS:
+        assert compose()["services"][service]["build"]["args"]["PYTHON_IMAGE"] == python
+    assert compose()["services"]["postgres"]["image"] == defaults["GROUNDSWELL_POSTGRES_IMAGE"]
+    assert f"ARG PYTHON_IMAGE={python}\n" in dockerfile()
+    assert set(re.findall(r"^FROM (\S+)", dockerfile(), re.MULTILINE)) == {"${PYTHON_IMAGE}"}
+    # Both ways to name a digest are in the comments, for whoever has to do it.
+    for image in (python, defaults["GROUNDSWELL_POSTGRES_IMAGE"]):
+        assert f"{image}@sha256:" in text
+
+
+@pytest.mark.parametrize("service", SETTINGS)
+def test_no_container_tells_strangers_what_can_be_called(
+    service: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in environment(service).items():
+        monkeypatch.setenv(name, value)
+    assert load_settings(SETTINGS[service]).reflection is False
 
 
 def test_an_image_does_not_run_as_root() -> None:
