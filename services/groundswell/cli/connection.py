@@ -15,6 +15,8 @@ ServiceName = Literal["profile", "session", "ranker"]
 
 _HTTP_PROXY = "GROUNDSWELL_HTTP_PROXY"
 """1 where calls go by the proxy of the environment, as for the services."""
+_NO_CHANNEL = "Failed to create channel"
+"""What gRPC says of a target that it cannot read."""
 
 
 @contextmanager
@@ -25,6 +27,10 @@ def connected(targets: Targets, service: ServiceName) -> Iterator[GroundswellCli
             yield client
         except GroundswellError as error:
             address = getattr(targets, service)
+            if _NO_CHANNEL in error.message:
+                raise CommandError(
+                    f"--{service} {address!r} is no address: write HOST:PORT"
+                ) from error
             # A service of the suite always gives a reason.
             if error.status is grpc.StatusCode.UNAVAILABLE and not error.reason:
                 raise CommandError(

@@ -41,14 +41,12 @@ class Journal:
         Raises CommandError when the file is no journal.
         """
         try:
-            text = self._path.read_text(encoding="utf-8")
-        except FileNotFoundError:
-            return Progress()
-        try:
-            kept: dict[str, Any] = json.loads(text)
+            kept: dict[str, Any] = json.loads(self._path.read_bytes())
             if kept.pop("about") != self._about:
                 return Progress()
             return Progress(**{**kept, "rejected": Counter(kept["rejected"])})
+        except FileNotFoundError:
+            return Progress()
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise CommandError(
                 f"{self._path} is not the journal of an import; remove it, or choose another "

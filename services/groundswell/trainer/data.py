@@ -197,8 +197,9 @@ def load_prepared(folder: Path) -> Prepared:
     meta = _meta(folder / META)
     events = _table(folder / EVENTS)
     items = _table(folder / ITEMS)
-    user_ids = _table(folder / USERS)["user_id"].to_list()
+    named = _table(folder / USERS)
     try:
+        user_ids = named["user_id"].to_list()
         users = events["user"].to_numpy()
         prepared = Prepared(
             folder=folder,
@@ -220,9 +221,13 @@ def load_prepared(folder: Path) -> Prepared:
             categories=tuple(meta["categories"]),
             meta=meta,
         )
+        _check(prepared, users)
     except (KeyError, pl.exceptions.ColumnNotFoundError) as error:
         raise DataError(f"{folder} is not complete, prepare it again: no {error}") from error
-    _check(prepared, users)
+    except (TypeError, ValueError, pl.exceptions.PolarsError) as error:
+        raise DataError(
+            f"{folder} holds what `prepare` did not write, prepare it again: {error}"
+        ) from error
     return prepared
 
 

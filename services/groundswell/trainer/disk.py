@@ -18,6 +18,8 @@ _MB = 1e6
 
 def check_writable(folder: Path) -> None:
     """Make a folder, if need be, and write a little into it. Raises DataError with the reason."""
+    if folder.exists() and not folder.is_dir():
+        raise DataError(f"{folder} cannot be written: it is a file, not a folder")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with NamedTemporaryFile(dir=folder, prefix=".probe-") as probe:

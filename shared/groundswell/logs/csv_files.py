@@ -32,6 +32,7 @@ _BLOCK_BYTES = 32 << 20
 _NOT_UTF8 = "\ufdd1"
 """Stands for bytes that are not UTF-8: a code point that Unicode keeps from every text."""
 _ESCAPED = re.compile("[\udc80-\udcff]")
+_LINE_END = re.compile("\r\n|\r|\n")
 
 
 def parse_separator(text: str | None) -> str | None:
@@ -69,7 +70,7 @@ def _header(
     text = source.head.decode("utf-8-sig", errors="replace")
     if text.startswith("sep="):
         raise DataError(f"{path} begins with {text.splitlines()[0]!r}: remove that line")
-    if not text.split("\n", 1)[0].strip():
+    if not _LINE_END.split(text, maxsplit=1)[0].strip():
         raise DataError(f"{path} has no header: its first line is empty")
     tried = {s: _names(text, s) for s in ([separator] if separator else SEPARATORS)}
     chosen = max(tried, key=lambda s: (_has_all(tried[s], required), len(tried[s])))

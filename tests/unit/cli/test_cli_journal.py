@@ -70,3 +70,9 @@ def test_a_place_where_no_journal_can_be_kept_is_refused_before_the_import(tmp_p
     for place in (tmp_path, tmp_path / "file/journal", tmp_path / "none/journal"):
         with pytest.raises(CommandError, match=r"cannot be written.*--resume-file"):
             check_journal(place)
+
+
+def test_a_file_of_any_bytes_is_no_journal(tmp_path: Path, source: Path) -> None:
+    (tmp_path / "log.parquet").write_bytes(b"PAR1\xb5\xff")
+    with pytest.raises(CommandError, match="is not the journal of an import"):
+        Journal(tmp_path / "log.parquet", source, TARGET).load()

@@ -84,6 +84,7 @@ def test_a_separator_is_one_character(tmp_path: Path, separator: str) -> None:
         ("a,b,größe\n1,2,3\n".encode("latin-1"), "is not UTF-8: convert it"),
         (b"sep=;\na;b\n1;2\n", "begins with 'sep=;': remove that line"),
         (b"\na,b\n1,2\n", "its first line is empty"),
+        (b"\ra\n", "its first line is empty"),
         (b"a,b", "a header and no rows"),
         (b"A,b\n1,2\n", "rename 'A' to 'a'"),
         (b"a,b,b\n1,2,3\n", "the column 'b' twice"),

@@ -151,3 +151,12 @@ def test_a_folder_of_an_older_format_is_refused(tmp_path: Path) -> None:
     path.write_text(json.dumps({**json.loads(path.read_text()), "format": data.FORMAT - 1}))
     with pytest.raises(DataError, match="prepare it again"):
         data.load_prepared(tmp_path / "out")
+
+
+@pytest.mark.parametrize("name", [data.EVENTS, data.ITEMS, data.USERS])
+def test_a_table_of_something_else_is_named(tmp_path: Path, name: str) -> None:
+    prepared(tmp_path, SESSIONS)
+    folder = tmp_path / "out"
+    pl.DataFrame({"item_id": ["a"], "user": ["b"], "cold": ["c"]}).write_parquet(folder / name)
+    with pytest.raises(DataError, match="prepare it again"):
+        data.load_prepared(folder)
