@@ -15,7 +15,7 @@ def parse_compared(text: str) -> Compared:
     """
     name, equals, rest = text.partition("=")
     path, colon, model = rest.rpartition(":")
-    if not colon or "/" in model:
+    if not colon or "/" in model or Path(rest).is_dir():
         path, model = rest, "fused"
     if not (name and equals and path):
         raise CommandError(f"--compare {text}: write NAME=BUNDLE or NAME=BUNDLE:MODEL")

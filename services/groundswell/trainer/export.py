@@ -126,8 +126,10 @@ def write_tables(
     np.save(folder / files.ITEM_VECTORS, vectors)
     build_index(vectors, folder / files.INDEX)
     ids = pl.DataFrame({"item_id": list(item_ids)})
-    ids.write_parquet(folder / files.ITEMS)
-    ids.with_columns(popularity=popularity).write_parquet(folder / files.POPULARITY)
+    # polars reads a ~ at the start of a relative path as somebody's home.
+    ids.write_parquet((folder / files.ITEMS).absolute())
+    popular = ids.with_columns(popularity=popularity)
+    popular.write_parquet((folder / files.POPULARITY).absolute())
 
 
 def _vectors(

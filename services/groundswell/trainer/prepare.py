@@ -234,6 +234,8 @@ def _check_target(out: Path) -> None:
 @contextmanager
 def _replacing(out: Path) -> Iterator[Path]:
     """Give an empty folder that becomes `out` once it is complete."""
+    # polars reads a ~ at the start of a relative path as somebody's home.
+    out = out.absolute()
     out.parent.mkdir(parents=True, exist_ok=True)
     mark = uuid.uuid4().hex
     folder, old = (out.parent / f".{out.name}-{kind}-{mark}" for kind in ("new", "old"))

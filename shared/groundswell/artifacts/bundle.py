@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
@@ -68,7 +69,7 @@ class Bundle:
     @cached_property
     def item_ids(self) -> list[str]:
         """The items' ids, in row order."""
-        ids: list[str] = pq.read_table(self.path / ITEMS, columns=["item_id"])[0].to_pylist()
+        ids: list[str] = column_of(self.path / ITEMS, "item_id").to_pylist()
         return ids
 
     @cached_property
@@ -87,7 +88,7 @@ class Bundle:
     @cached_property
     def popularity(self) -> NDArray[np.float64]:
         """[n] how often each item was acted on in training, in row order."""
-        column = pq.read_table(self.path / POPULARITY, columns=["popularity"])[0]
+        column = column_of(self.path / POPULARITY, "popularity")
         values: NDArray[np.float64] = column.to_numpy().astype(np.float64)
         return values
 
@@ -196,3 +197,8 @@ class Bundle:
             )
             raise BundleError("BUNDLE_CORRUPT", message)
         return model
+
+
+def column_of(path: Path, name: str) -> pa.ChunkedArray:
+    """Read a column of exactly this file: pyarrow takes some relative paths for URIs."""
+    return pq.read_table(path.absolute(), columns=[name], partitioning=None)[0]

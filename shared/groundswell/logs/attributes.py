@@ -15,7 +15,7 @@ from groundswell.contract.items import (
     RESERVED_NAMES,
 )
 from groundswell.logs.errors import DataError
-from groundswell.logs.texts import NOT_UTF8, as_text, without_words
+from groundswell.logs.texts import NOT_UTF8, as_text, as_texts, without_words
 
 NUMBER, FLAG, TEXT, TEXTS = "number", "flag", "text", "texts"
 KINDS = (NUMBER, FLAG, TEXT, TEXTS)
@@ -164,7 +164,7 @@ def _texts(column: pl.Series) -> tuple[pl.Series, pl.Series]:
     """Read lists of texts; text is split at `|`. Nothing that is null stays in a list."""
     if isinstance(column.dtype, pl.List):
         broken = _problem(pl.repeat(False, len(column), dtype=pl.Boolean, eager=True), "")
-        lists = column.cast(pl.List(pl.String))
+        lists = as_texts(column)
     else:
         text = as_text(column)
         broken = _problem(text.is_null(), NOT_UTF8)

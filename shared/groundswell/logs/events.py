@@ -6,6 +6,13 @@ from typing import NamedTuple
 
 import polars as pl
 
+from groundswell.contract.events import (
+    EARLIEST_S,
+    LATEST_S,
+    MAX_EVENT_ID_BYTES,
+    MAX_ID_BYTES,
+    MAX_SESSION_ID_BYTES,
+)
 from groundswell.features.actions import ACTIONS
 from groundswell.logs.errors import DataError
 from groundswell.logs.raw_table import LINE, ROW, RawTable
@@ -21,8 +28,6 @@ from groundswell.logs.texts import (
 )
 from groundswell.logs.times import (
     BAD_TIME,
-    EARLIEST_S,
-    LATEST_S,
     SECONDS,
     TIME_RANGE,
     RawTimes,
@@ -35,8 +40,13 @@ from groundswell.logs.times import (
 REQUIRED = ("user_id", "item_id", "action", "timestamp")
 _VALUE_COLUMNS = ("value", "rating", "rate")
 _OPTIONAL = ("session_id", "event_id")
-_MAX_BYTES = {"user_id": 256, "item_id": 256, "session_id": 128, "event_id": 128}
-"""The contract's limits: an event beyond them could never be imported."""
+_MAX_BYTES = {
+    "user_id": MAX_ID_BYTES,
+    "item_id": MAX_ID_BYTES,
+    "session_id": MAX_SESSION_ID_BYTES,
+    "event_id": MAX_EVENT_ID_BYTES,
+}
+"""An event beyond them could never be imported."""
 _MAX_EXAMPLES, _EXAMPLE_LENGTH = 5, 60
 
 NO_TIME = "timestamp is missing"

@@ -7,12 +7,12 @@ from typing import NamedTuple
 
 import polars as pl
 
+from groundswell.contract.events import MAX_ID_BYTES
 from groundswell.contract.items import (
     MAX_ATTRIBUTES,
     MAX_CATEGORIES,
     MAX_CATEGORY_BYTES,
     MAX_DESCRIPTION_BYTES,
-    MAX_ITEM_ID_BYTES,
     MAX_TITLE_BYTES,
     RESERVED_NAMES,
 )
@@ -28,7 +28,16 @@ from groundswell.logs.errors import DataError
 from groundswell.logs.item_sizes import TOO_LARGE, too_large
 from groundswell.logs.raw_table import LINE, RawTable
 from groundswell.logs.tables import read_table
-from groundswell.logs.texts import INEXACT, NO_VALUE, NOT_UTF8, Ids, as_ids, as_text, has_text
+from groundswell.logs.texts import (
+    INEXACT,
+    NO_VALUE,
+    NOT_UTF8,
+    Ids,
+    as_ids,
+    as_text,
+    as_texts,
+    has_text,
+)
 
 REQUIRED = ("item_id", "title")
 SECOND = "item_id was given before"
@@ -36,7 +45,7 @@ SECOND = "item_id was given before"
 COLUMNS = ("item_id", "title", "description", "categories", "attributes", "available")
 
 _TEXT_BYTES = {
-    "item_id": MAX_ITEM_ID_BYTES,
+    "item_id": MAX_ID_BYTES,
     "title": MAX_TITLE_BYTES,
     "description": MAX_DESCRIPTION_BYTES,
 }
@@ -203,7 +212,7 @@ def _categories(raw: RawTable) -> tuple[pl.Series, pl.Series]:
         return pl.repeat([], raw.frame.height, dtype=pl.List(pl.String), eager=True), nothing
     column = raw.frame["categories"]
     if _is_flat_list(column.dtype):
-        lists = column.cast(pl.List(pl.String))
+        lists = as_texts(column)
         broken = lists.is_null() & False
     else:
         text = as_text(column)

@@ -60,6 +60,15 @@ def as_text(column: pl.Series) -> pl.Series:
     return text.fill_null("")
 
 
+def as_texts(column: pl.Series) -> pl.Series:
+    """Write a column of lists as lists of texts, each value as `as_text` does, without nulls."""
+    kind = column.dtype
+    if isinstance(kind, pl.List) and kind.inner in (pl.String, pl.Categorical):
+        return column.cast(pl.List(pl.String))
+    rows = [None if row is None else as_text(row.drop_nulls()).to_list() for row in column]
+    return pl.Series(column.name, rows, dtype=pl.List(pl.String))
+
+
 def as_ids(column: pl.Series) -> Ids:
     """Read a column as ids: blanks at the ends are taken off, and words for no value are none."""
     text = as_text(column)

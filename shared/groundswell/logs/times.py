@@ -7,11 +7,9 @@ from typing import NamedTuple
 
 import polars as pl
 
+from groundswell.contract.events import EARLIEST_S, LATEST_S
 from groundswell.logs.errors import DataError
 from groundswell.logs.texts import as_text
-
-EARLIEST_S = datetime(1900, 1, 1, tzinfo=UTC).timestamp()
-LATEST_S = datetime(2200, 1, 1, tzinfo=UTC).timestamp()
 
 BAD_TIME = "timestamp is neither a number nor ISO-8601"
 TIME_RANGE = "timestamp is not between the years 1900 and 2200"

@@ -1,5 +1,6 @@
 """Logs and metrics: one format, one registry, names in one place."""
 
+import io
 import logging
 import sys
 import threading
@@ -37,6 +38,8 @@ def set_up_logging(
     level: str, log_format: str, *, final: bool, secrets: tuple[str, ...] = ()
 ) -> None:
     """As `configure_logging`, before there are settings; unless `final` it may be set up again."""
+    if isinstance(sys.stderr, io.TextIOWrapper):
+        sys.stderr.reconfigure(encoding="utf-8", errors="backslashreplace")
     # Tracebacks stay without local variables: those hold users' ids and texts.
     renderer: structlog.types.Processor = structlog.processors.JSONRenderer()
     shared: list[structlog.types.Processor] = [

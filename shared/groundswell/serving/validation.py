@@ -6,17 +6,17 @@ from typing import Literal, Protocol
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from groundswell.common.v1 import event_pb2
+from groundswell.contract.events import (
+    EARLIEST_S,
+    LATEST_S,
+    MAX_ATTRIBUTION_TOKEN_BYTES,
+    MAX_EVENT_ID_BYTES,
+    MAX_ID_BYTES,
+    MAX_SESSION_ID_BYTES,
+)
 from groundswell.serving.errors import InvalidArgument
 from groundswell.serving.interests import DEFAULT_INTERESTS
 
-MAX_ID_BYTES = 256
-MAX_EVENT_ID_BYTES = 128
-MAX_SESSION_ID_BYTES = 128
-MAX_ATTRIBUTION_TOKEN_BYTES = 512
-
-# 1900-01-01 and 2200-01-01, in seconds since 1970.
-_MIN_SECONDS = -2_208_988_800
-_MAX_SECONDS = 7_258_118_400
 _NANOS_PER_S = 1_000_000_000
 _US_PER_S = 1_000_000
 
@@ -100,7 +100,7 @@ def time_problem(time: Timestamp) -> str | None:
     """What is wrong with a time, as the rest of a sentence about it; None when it is right."""
     if not 0 <= time.nanos < _NANOS_PER_S:
         return f"has {time.nanos} nanoseconds"
-    if not _MIN_SECONDS <= time.seconds < _MAX_SECONDS:
+    if not EARLIEST_S <= time.seconds < LATEST_S:
         return "does not lie between the years 1900 and 2200"
     return None
 

@@ -6,8 +6,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
+from groundswell.artifacts.bundle import column_of
 from groundswell.artifacts.errors import BundleError
 from groundswell.artifacts.store import BundleStore, load_bundle
 from tests.support.bundles import tiny_bundle
@@ -171,3 +174,13 @@ def test_what_a_killed_run_left_is_removed_and_a_live_runs_folder_is_not(
     assert f"{held} is kept" in caplog.text
     assert f"{unknown} is kept" in caplog.text
     assert sorted(path.name for path in tmp_path.iterdir()) == [unknown.name]
+
+
+@pytest.mark.parametrize("name", ["~", "file:x", "http:x", "a=b", "b [1]*?%20"])
+def test_tables_of_a_bundle_are_read_from_a_folder_of_any_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path(name).mkdir()
+    pq.write_table(pa.table({"item_id": ["x"]}), str(tmp_path / name / "items.parquet"))
+    assert column_of(Path(name) / "items.parquet", "item_id").to_pylist() == ["x"]

@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 from groundswell.cli.app import app
 from groundswell.trainer.data import LEFT_OUT, META, load_prepared
 from groundswell.trainer.errors import DataError
+from groundswell.trainer.prepare import prepare
 from groundswell.trainer.report_picture import PICTURE
 from tests.unit.trainer.logs import log, write
 
@@ -72,3 +73,16 @@ def test_a_wrong_option_is_one_clear_error(
 ) -> None:
     with pytest.raises(DataError, match=said):
         run(tmp_path, *option)
+
+
+@pytest.mark.parametrize("name", ["~", "~root", "log [1]*?", "a%20b", "file:x", "-out", "é"])
+def test_a_folder_may_have_any_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path / "e.csv", EVENTS)
+    write(tmp_path / "i.csv", ITEMS)
+    prepare(Path("e.csv"), Path("i.csv"), Path(name))
+    inside = {path.name for path in (tmp_path / name).iterdir()}
+    assert inside == {"events.parquet", "items.parquet", "users.parquet", LEFT_OUT, META}
+    assert load_prepared(Path(name)).num_users == 3

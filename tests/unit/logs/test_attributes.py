@@ -123,6 +123,8 @@ def test_a_kind_given_twice_must_be_the_same() -> None:
         (pl.Series([Decimal("1234567890123456789")]), "text", ["1234567890123456789"]),
         (pl.Series([True, None]), "flag", [True, None]),
         (pl.Series([["a", None], []]), "texts", [["a"], []]),
+        (pl.Series([[3.0, 3.5], None]), "texts", [["3", "3.5"], None]),
+        (pl.Series([[2**62]], dtype=pl.List(pl.Datetime("ms"))), "texts", [[str(2**62)]]),
         (pl.Series([20_000, 1], dtype=pl.Date), "text", ["2024-10-04", "1970-01-02"]),
     ],
 )

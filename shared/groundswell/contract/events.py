@@ -1,0 +1,12 @@
+"""What the contract takes of an event: the services check it, readers of logs check before."""
+
+MAX_ID_BYTES = 256
+"""Of a user's id and of an item's."""
+MAX_EVENT_ID_BYTES = 128
+MAX_SESSION_ID_BYTES = 128
+MAX_ATTRIBUTION_TOKEN_BYTES = 512
+
+EARLIEST_S = -2_208_988_800
+"""1900-01-01 in seconds since 1970: no time lies before it."""
+LATEST_S = 7_258_118_400
+"""2200-01-01: every time lies before it."""
