@@ -20,6 +20,8 @@ from groundswell.profile.v1 import (
     text_service_pb2_grpc,
 )
 from groundswell.profile_service.bundles import LoadedBundles
+from groundswell.profile_service.coverage import covered_bundle
+from groundswell.profile_service.encode_bundles import EncodedBundles
 from groundswell.profile_service.encoding import TextEncoder
 from groundswell.profile_service.events import EventLog
 from groundswell.profile_service.items import Catalogue
@@ -38,7 +40,6 @@ from groundswell.profile_service.settings import (
 )
 from groundswell.profile_service.signals import Signals
 from groundswell.profile_service.store.database import Database
-from groundswell.profile_service.store.profiles import Spec
 from groundswell.profile_service.upkeep import (
     begin_new_lineage,
     every_half_minute,
@@ -87,7 +88,8 @@ async def main(settings: ProfileSettings) -> None:
     )
     bundles = LoadedBundles(settings, workers, profiles)
     store = BundleStore(settings.bundles)
-    follower = BundleFollower(store, settings.bundle_poll_s, bundles.take)
+    first = partial(covered_bundle, database, store)
+    follower = BundleFollower(store, settings.bundle_poll_s, bundles.take, first=first)
 
     log = EventLog(
         database,
@@ -143,13 +145,10 @@ async def encode(settings: WorkerSettings) -> None:
         lambda bundle: _encoder(bundle, settings),
         partial(health.report, names),
     )
-
-    async def take(bundle: Bundle) -> None:
-        text = bundle.manifest.text
-        await workers.follow(bundle, Spec(text.fingerprint, bundle.manifest.chunk_length))
-
+    bundles = EncodedBundles(workers)
     store = BundleStore(settings.bundles)
-    follower = BundleFollower(store, settings.bundle_poll_s, take)
+    first = partial(covered_bundle, database, store)
+    follower = BundleFollower(store, settings.bundle_poll_s, bundles.take, first=first)
 
     async def ready() -> None:
         await database.open(wait_s=settings.database_wait_s)
@@ -157,6 +156,7 @@ async def encode(settings: WorkerSettings) -> None:
 
     async def close() -> None:
         await follower.close()
+        await bundles.close()
         await workers.close()
         await database.close()
 

@@ -1,4 +1,4 @@
-"""The bundles that the profile service can answer for: the served one and the one before it."""
+"""The bundles that the profile service answers for: candidate, backfilling, current, earlier."""
 
 import asyncio
 
@@ -9,87 +9,107 @@ from groundswell.artifacts.manifest import Manifest
 from groundswell.profile_service.encoder import ProfileModels
 from groundswell.profile_service.profiles import Profiles
 from groundswell.profile_service.settings import ProfileSettings
-from groundswell.profile_service.worker import HOPELESS
+from groundswell.profile_service.store.profiles import Spec
 from groundswell.profile_service.workers import Workers
-from groundswell.serving.errors import FailedPrecondition, Unavailable
+from groundswell.serving.bundles import HeldBundles
 
 _log = structlog.get_logger(__name__)
+
+_TEND_EVERY_S = 5.0
 
 
 class LoadedBundles:
     """Takes new bundles beside the served one, and swaps one reference when they are ready.
 
     A bundle with another text encoder is served only once the worker has read everything with it;
-    until then the old one serves. The first bundle is served at once: there is no older one.
+    until then the old one serves, and the worker reads what comes with both. The first bundle is
+    served at once: there is no older one.
     """
 
     def __init__(self, settings: ProfileSettings, workers: Workers, profiles: Profiles) -> None:
         self._settings = settings
         self._workers = workers
-        self._profiles = profiles
-        self._current: ProfileModels | None = None
-        self._previous: ProfileModels | None = None
+        self._held: HeldBundles[ProfileModels] = HeldBundles(
+            keep_s=settings.bundle_keep_s,
+            max_held=settings.max_bundles,
+            on_dropped=lambda models: profiles.forget(models.id),
+        )
+        self._backfilled: Spec | None = None
+        """What the candidate needs to be read with."""
+        self._tending: asyncio.Task[None] | None = None
 
     def get(self, bundle_id: str) -> ProfileModels:
         """Return a loaded bundle, the served one for an empty id.
 
         Raises FailedPrecondition (BUNDLE_NOT_LOADED), and Unavailable (NO_BUNDLE) before the first.
         """
-        if self._current is None:
-            raise Unavailable("NO_BUNDLE", "no bundle is loaded yet")
-        if bundle_id in ("", self._current.id):
-            return self._current
-        if self._previous is not None and bundle_id == self._previous.id:
-            return self._previous
-        raise FailedPrecondition(
-            "BUNDLE_NOT_LOADED", f"bundle {bundle_id!r} is not loaded", field="bundle_id"
-        )
+        return self._held.get(bundle_id)
 
     def served(self) -> tuple[str, Manifest]:
         """Return the id and the manifest of the served bundle. Raises Unavailable (NO_BUNDLE)."""
-        bundle = self.get("")
+        bundle = self._held.get("")
         return bundle.id, bundle.manifest
 
     def loaded_ids(self) -> list[str]:
         """Name the bundles that are loaded, the served one first."""
-        return [bundle.id for bundle in self.loaded()]
-
-    def loaded(self) -> list[ProfileModels]:
-        """Return the bundles that are loaded, the served one first."""
-        return [models for models in (self._current, self._previous) if models is not None]
+        return self._held.ids()
 
     async def take(self, bundle: Bundle) -> None:
-        """Load a bundle, let the worker follow it, serve it; the one before stays loaded.
+        """Load a bundle, let the worker read everything with its encoder, serve it.
 
-        Raises BundleError when it cannot be served.
+        Those before stay loaded while they are needed, and one of them is served again at once. A
+        call that is cancelled leaves what is served. Raises BundleError when it cannot be served.
         """
-        settings = self._settings
-        if self._previous is not None and self._previous.id == bundle.id:
-            models = self._previous
-            self._previous = None
-        else:
-            models = await asyncio.to_thread(
-                ProfileModels,
-                bundle,
-                settings.threads,
-                max_batch=settings.max_batch,
-                max_queue=settings.max_queue,
-                max_items=settings.max_cached_items,
-            )
-        spec_changed = self._current is not None and self._current.spec != models.spec
-        await self._workers.follow(bundle, models.spec)
-        if spec_changed:
-            # What cannot be encoded at all must not keep the bundle from being served.
-            waiting = self._profiles.refresh((), max_attempts=HOPELESS)
-            async for progress in waiting:
-                _log.info("backfilling", bundle_id=bundle.id, users_left=progress.num_users_left)
-        dropped, self._previous, self._current = self._previous, self._current, models
-        if dropped is not None:
-            self._profiles.forget(dropped.id)
-            await dropped.close()
+        models = self._held.find(bundle.id)
+        if models is None:
+            models = await self._candidate(bundle)
+        await self._workers.serve(bundle, models.spec)
+        self._held.serve(models)
+        self._backfilled = None
+        if self._tending is None:
+            self._tending = asyncio.create_task(self._tend())
         _log.info("bundle_served", bundle_id=bundle.id)
 
     async def close(self) -> None:
         """Close what is loaded."""
-        for models in self.loaded():
+        if self._tending is not None:
+            self._tending.cancel()
+            await asyncio.gather(self._tending, return_exceptions=True)
+        await self._held.close()
+
+    async def _candidate(self, bundle: Bundle) -> ProfileModels:
+        """Load a bundle; return when everything has been read with its encoder."""
+        settings = self._settings
+        models = await asyncio.to_thread(
+            ProfileModels,
+            bundle,
+            settings.threads,
+            max_batch=settings.max_batch,
+            max_queue=settings.max_queue,
+            max_items=settings.max_cached_items,
+        )
+        _log.info("bundle_loaded", bundle_id=bundle.id, fingerprint=models.spec.fingerprint)
+        self._backfilled = models.spec
+        try:
+            if self._held.served is None:
+                await self._workers.begin(bundle, models.spec)
+            else:
+                await self._workers.backfill(bundle, models.spec)
+        except BaseException:
+            self._backfilled = None
             await models.close()
+            await self._keep_needed()
+            raise
+        return models
+
+    async def _tend(self) -> None:
+        """Let the worker stop reading for bundles that nobody asks for any more."""
+        while True:
+            await asyncio.sleep(_TEND_EVERY_S)
+            await self._keep_needed()
+
+    async def _keep_needed(self) -> None:
+        needed = {one.spec for one in self._held.all() if self._held.is_asked_for(one)}
+        await self._workers.keep(
+            needed if self._backfilled is None else needed | {self._backfilled}
+        )

@@ -33,6 +33,17 @@ class ItemWork:
 
     async def encode(self, claim: Claim) -> None:
         """Encode the claimed items whose text changed, and store their vectors."""
+        await self._cover(claim, ends=True)
+
+    async def cover(self, claim: Claim) -> dict[int, int]:
+        """As `encode`, without the end of the claim; return the versions that are covered."""
+        return await self._cover(claim, ends=False)
+
+    async def works(self) -> bool:
+        """Whether the encoder can read anything at all."""
+        return await self._encoding.works()
+
+    async def _cover(self, claim: Claim, *, ends: bool) -> dict[int, int]:
         items, hashes = await self._database.read(lambda c: self._look(c, list(claim.versions)))
         texts = {
             number: item_text(c.title, c.categories, c.description)
@@ -50,9 +61,10 @@ class ItemWork:
             }
             for number, vector in zip(new, vectors, strict=True)
         ]
-        num_stored = await self._database.write(lambda c: self._store(c, claim, rows))
+        covered = await self._database.write(lambda c: self._store(c, claim, rows, ends=ends))
         self._signals.catalogue.notify()
-        count("items_encoded", amount=num_stored)
+        count("items_encoded", amount=len(rows))
+        return covered
 
     async def _look(
         self, connection: DatabaseConnection, item_nos: list[int]
@@ -61,8 +73,13 @@ class ItemWork:
         return items, await statements.text_hashes(connection, item_nos, self._fingerprint)
 
     async def _store(
-        self, connection: DatabaseConnection, claim: Claim, rows: list[dict[str, Any]]
-    ) -> int:
+        self,
+        connection: DatabaseConnection,
+        claim: Claim,
+        rows: list[dict[str, Any]],
+        *,
+        ends: bool,
+    ) -> dict[int, int]:
         revision = await statements.lock_revision(connection)
         held = await self.stale.still_held(connection, claim, claim.versions)
         # One that changed meanwhile has another text by now.
@@ -72,5 +89,7 @@ class ItemWork:
         revisions = {row["item_no"]: revision + 1 + n for n, row in enumerate(rows)}
         await statements.touch_items(connection, revisions)
         await statements.set_revision(connection, revision + len(rows))
-        await self.stale.finish(connection, claim, {n: claim.versions[n] for n in held})
-        return len(rows)
+        covered = {number: claim.versions[number] for number in held}
+        if ends:
+            await self.stale.finish(connection, claim, covered)
+        return covered

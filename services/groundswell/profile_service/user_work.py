@@ -68,6 +68,20 @@ class UserWork:
 
     async def encode(self, claim: Claim) -> None:
         """Encode the new chunks of the claimed users' histories, and store the profiles."""
+        await self._cover(claim, ends=True)
+
+    async def cover(self, claim: Claim) -> dict[int, int] | None:
+        """As `encode`, without the end of the claim; return what is covered of each user.
+
+        None: a part of a long history was encoded, and the claim given back.
+        """
+        return await self._cover(claim, ends=False)
+
+    async def works(self) -> bool:
+        """Whether the encoder can read anything at all."""
+        return await self._encoding.works()
+
+    async def _cover(self, claim: Claim, *, ends: bool) -> dict[int, int] | None:
         histories, stored = await self._database.read(
             lambda c: self._cut_histories(c, list(claim.versions)), timeout_s=_READ_TIMEOUT_S
         )
@@ -80,9 +94,10 @@ class UserWork:
         if len(histories) == 1 and len(new) > MAX_CHUNKS:
             rows = await self._rows(new[:MAX_CHUNKS])
             await self._database.write(lambda c: self._store_some(c, claim, rows))
-            return
+            return None
         rows = await self._rows(new)
-        await self._database.write(partial(self._store, claim=claim, own=histories, rows=rows))
+        store = partial(self._store, claim=claim, own=histories, rows=rows, ends=ends)
+        return await self._database.write(store)
 
     async def _rows(self, new: list[tuple[int, Chunk]]) -> list[dict[str, Any]]:
         encoded = await self._encoding.encode([chunk.text for _, chunk in new])
@@ -130,13 +145,18 @@ class UserWork:
         claim: Claim,
         own: list[CutHistory],
         rows: list[dict[str, Any]],
-    ) -> None:
+        *,
+        ends: bool,
+    ) -> dict[int, int]:
         held = await self.stale.still_held(connection, claim, claim.versions)
         own = [history for history in own if history.user_no in held]
         await statements.put_chunks(connection, [row for row in rows if row["user_no"] in held])
         profiles = [profile_row(history, self._spec) for history in own]
         await statements.put_profiles(connection, profiles)
-        await self.stale.finish(connection, claim, {h.user_no: h.covered_sequence for h in own})
+        covered = {h.user_no: h.covered_sequence for h in own}
+        if ends:
+            await self.stale.finish(connection, claim, covered)
+        return covered
 
     async def _store_some(
         self, connection: DatabaseConnection, claim: Claim, rows: list[dict[str, Any]]

@@ -2,15 +2,16 @@
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager, suppress
 from functools import partial
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import structlog
 
 from groundswell.profile_service.encoding import Encoding, TextEncoder
 from groundswell.profile_service.item_work import ItemWork
+from groundswell.profile_service.joint_work import OUTAGES, JointWork
 from groundswell.profile_service.settings import ProfileSettings
 from groundswell.profile_service.signals import Signals
 from groundswell.profile_service.store.database import Database, DatabaseConnection
@@ -18,13 +19,10 @@ from groundswell.profile_service.store.profiles import Spec
 from groundswell.profile_service.store.work import MAX_DELAY_S, Claim, WorkList
 from groundswell.profile_service.uncovered import mark_uncovered
 from groundswell.profile_service.user_work import UserWork
-from groundswell.serving.errors import ResourceExhausted, Unavailable
 from groundswell.serving.telemetry import count
 
 _log = structlog.get_logger(__name__)
 
-OUTAGES = (Unavailable, ResourceExhausted)
-"""What says that the work could not be done now, whatever it is."""
 _AFTER_OUTAGE_S = 1.0
 HOPELESS = 5
 """After so many attempts nothing waits for an item or a user any more."""
@@ -34,27 +32,15 @@ class EncoderError(Exception):
     """The text encoder fails on whatever it is given."""
 
 
-class _Work(Protocol):
-    """A kind of work."""
-
-    stale: WorkList
-    limit: int
-    """Subjects that are claimed at once."""
-
-    async def parts(self, claim: Claim) -> list[Claim]: ...
-
-    async def encode(self, claim: Claim) -> None: ...
-
-
 class _Turn(NamedTuple):
     """What may be claimed when its turn comes."""
 
-    work: _Work
+    work: JointWork
     suspects: bool
 
 
 class Worker:
-    """Works off the two lists for one encoder. Nothing is held while a model runs.
+    """Works off the two lists for one encoder or several. Nothing is held while a model runs.
 
     Items and users take turns. A subject that fails alone goes back with a growing delay, and
     never blocks the others; one that may have killed its worker is claimed alone.
@@ -68,22 +54,46 @@ class Worker:
         settings: ProfileSettings,
         signals: Signals,
     ) -> None:
-        self.spec = spec
         self._database = database
         self._settings = settings
         self._signals = signals
-        self._encoding = Encoding(encoder)
-        items = ItemWork(database, self._encoding, spec, signals, settings.worker_items)
-        users = UserWork(database, self._encoding, spec, settings.worker_users)
-        self._works: tuple[_Work, ...] = (items, users)
+        self._encodings = {spec: Encoding(encoder)}
+        self._items = JointWork(database, spec, self._item_work(spec))
+        self._users = JointWork(database, spec, self._user_work(spec))
+        self._works = (self._items, self._users)
         self._turns = [_Turn(work, suspects) for suspects in (False, True) for work in self._works]
         self._owner = uuid.uuid4().hex
         self._may_hold = False
         """Whether something may be claimed that nobody works on."""
 
+    @property
+    def specs(self) -> tuple[Spec, ...]:
+        """What it reads with, the served one first."""
+        return tuple(self._encodings)
+
+    def join(self, encoder: TextEncoder, spec: Spec) -> None:
+        """Read what is claimed from now on with another encoder too."""
+        self._encodings[spec] = Encoding(encoder)
+        self._items.join(spec, self._item_work(spec))
+        self._users.join(spec, self._user_work(spec))
+
+    def serve(self, spec: Spec) -> None:
+        """Let an encoder that has joined be the served one: what it fails on is tried again."""
+        self._encodings = {spec: self._encodings[spec], **self._encodings}
+        for work in self._works:
+            work.serve(spec)
+
+    async def keep(self, specs: Collection[Spec]) -> None:
+        """Stop reading with every encoder but these and the served one."""
+        for spec in [one for one in self.specs[1:] if one not in specs]:
+            for work in self._works:
+                work.leave(spec)
+            await self._encodings.pop(spec).close()
+
     async def close(self) -> None:
-        """Free the thread, after what runs in it, and give back what is claimed."""
-        await self._encoding.close()
+        """Free the threads, after what runs in them, and give back what is claimed."""
+        for encoding in self._encodings.values():
+            await encoding.close()
         if self._may_hold:
             with suppress(*OUTAGES):
                 await self._database.write(self._release_all)
@@ -108,13 +118,21 @@ class Worker:
             await self._database.write(partial(self._recover, alone=True))
 
     async def mark_uncovered(self) -> None:
-        """Put everything on the lists that this encoder has never read or does not cover."""
-        await mark_uncovered(self._database, self.spec)
+        """Put everything on the lists that the served encoder has never read or does not cover."""
+        await mark_uncovered(self._database, self.specs[0])
         self._signals.work.notify()
+
+    def _item_work(self, spec: Spec) -> ItemWork:
+        encoding, limit = self._encodings[spec], self._settings.worker_items
+        return ItemWork(self._database, encoding, spec, self._signals, limit)
+
+    def _user_work(self, spec: Spec) -> UserWork:
+        encoding, limit = self._encodings[spec], self._settings.worker_users
+        return UserWork(self._database, encoding, spec, limit)
 
     async def _claim(
         self, connection: DatabaseConnection, *, release_first: bool
-    ) -> tuple[_Work | None, Claim]:
+    ) -> tuple[JointWork | None, Claim]:
         if release_first:
             await self._release_all(connection)
         await self._recover(connection)
@@ -141,7 +159,7 @@ class Worker:
                 count("work_set_aside", list=work.stale.name)
                 _log.error("work_set_aside", list=work.stale.name, number=number)
 
-    async def _attempt(self, work: _Work, claim: Claim) -> None:
+    async def _attempt(self, work: JointWork, claim: Claim) -> None:
         try:
             await work.encode(claim)
         except (asyncio.CancelledError, *OUTAGES) as error:
@@ -158,12 +176,14 @@ class Worker:
             (attempt,) = claim.attempts.values()
             count("encoding_failures")
             _log.error("encoding_failed", attempt=attempt, exc_info=error)
-            if not await self._encoding.works():
+            if not await self._encodings[self.specs[0]].works():
                 await self._release(work, claim, _AFTER_OUTAGE_S, counts=False)
                 raise EncoderError from error
             await self._release(work, claim, min(2.0 ** min(attempt, 10), MAX_DELAY_S), counts=True)
 
-    async def _release(self, work: _Work, claim: Claim, delay_s: float, *, counts: bool) -> None:
+    async def _release(
+        self, work: JointWork, claim: Claim, delay_s: float, *, counts: bool
+    ) -> None:
         await self._database.write(lambda c: work.stale.release(c, claim, delay_s, counts=counts))
 
     @asynccontextmanager

@@ -1,23 +1,29 @@
-"""Keeps one encoder worker running, for the text encoder of the newest bundle."""
+"""Keeps the encoder worker running, for every text encoder that is needed now."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import partial
 
+import structlog
+
 from groundswell.artifacts.bundle import Bundle
+from groundswell.profile_service.backfill import Backfill
 from groundswell.profile_service.encoding import TextEncoder
 from groundswell.profile_service.settings import ProfileSettings
 from groundswell.profile_service.signals import Signals
 from groundswell.profile_service.store.database import Database
 from groundswell.profile_service.store.profiles import Spec
 from groundswell.profile_service.supervision import Report, Supervisor
+from groundswell.profile_service.uncovered import mark_uncovered
 from groundswell.profile_service.worker import Worker
+
+_log = structlog.get_logger(__name__)
 
 
 class Workers:
-    """Starts the worker, and starts another when a bundle brings another encoder.
+    """Runs one worker, which reads with the served text encoder and with those beside it.
 
-    With `settings.worker` off it only puts what a new encoder has not read on the work lists.
+    With `settings.worker` off it only puts what an encoder has not read on the work lists.
     `report` hears when the worker fails for longer, and when it works again.
     """
 
@@ -34,29 +40,55 @@ class Workers:
         self._signals = signals
         self._load_encoder = load_encoder
         self._supervisor = Supervisor(report)
+        self._served: Spec | None = None
         self._worker: Worker | None = None
         self._task: asyncio.Task[None] | None = None
+        self._catching_up: set[asyncio.Task[None]] = set()
 
-    async def follow(self, bundle: Bundle, spec: Spec) -> None:
-        """Work for a bundle's encoder from now on; nothing changes when it is the same one."""
-        if self._worker is not None and self._worker.spec == spec:
-            return
-        encoder = await asyncio.to_thread(self._load_encoder, bundle)
-        worker = Worker(self._database, encoder, spec, self._settings, self._signals)
-        if self._worker is None:
-            await worker.take_over()
-        await worker.mark_uncovered()
-        await self.close()
-        self._worker = worker
+    async def begin(self, bundle: Bundle, spec: Spec) -> None:
+        """Work for the encoder of the first bundle from now on."""
+        await mark_uncovered(self._database, spec)
+        self._served = spec
         if self._settings.worker:
+            encoder = await asyncio.to_thread(self._load_encoder, bundle)
+            worker = Worker(self._database, encoder, spec, self._settings, self._signals)
+            await worker.take_over()
+            self._worker = worker
             self._task = asyncio.create_task(self._supervisor.run(partial(self._turn, worker)))
+
+    async def backfill(self, bundle: Bundle, spec: Spec) -> None:
+        """Read everything with the encoder of a bundle that is to be served, beside what comes.
+
+        What is read stays when this is cancelled; `keep` ends the reading of what comes.
+        """
+        if spec != self._served and await self._join(bundle, spec):
+            await self._backfill(spec).run()
+
+    async def serve(self, bundle: Bundle, spec: Spec) -> None:
+        """Let an encoder be the one whose failures count, whatever it still has to read."""
+        if spec == self._served:
+            return
+        lacks_some = await self._join(bundle, spec)
+        self._served = spec
+        if self._worker is not None:
+            self._worker.serve(spec)
+        if lacks_some:
+            task = asyncio.create_task(self._backfill(spec).run())
+            self._catching_up.add(task)
+            task.add_done_callback(self._catching_up.discard)
+            task.add_done_callback(_report)
+
+    async def keep(self, specs: Collection[Spec]) -> None:
+        """Stop reading with every encoder but these and the served one."""
+        if self._worker is not None:
+            await self._worker.keep(specs)
 
     async def close(self) -> None:
         """Stop working; what was claimed is claimed again when its lease is over."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
-            self._task = None
+        tasks = [task for task in (self._task, *self._catching_up) if task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         if self._worker is not None:
             await self._worker.close()
             self._worker = None
@@ -66,3 +98,28 @@ class Workers:
         mark = self._signals.work.mark
         if not await worker.step():
             await self._signals.work.wait(mark, self._settings.idle_poll_s)
+
+    async def _join(self, bundle: Bundle, spec: Spec) -> bool:
+        """Let the worker read with an encoder too; False when it does so already."""
+        if self._worker is None:
+            return True
+        if spec in self._worker.specs:
+            return False
+        encoder = await asyncio.to_thread(self._load_encoder, bundle)
+        self._worker.join(encoder, spec)
+        return True
+
+    def _backfill(self, spec: Spec) -> Backfill:
+        settings = self._settings
+        return Backfill(
+            self._database,
+            spec,
+            self._signals,
+            users=max(settings.worker_users // 2, 1),
+            items=max(settings.worker_items // 2, 1),
+        )
+
+
+def _report(task: "asyncio.Task[None]") -> None:
+    if not task.cancelled() and task.exception() is not None:
+        _log.error("catching_up_ended", exc_info=task.exception())

@@ -28,14 +28,20 @@ class HeldBundles(Generic[B]):
 
     An earlier one stays until nobody has asked for it for `keep_s`, since a ranker may rank with
     it until everything else has the new one. At most `max_held` bundles stay: the one that nobody
-    has asked for longest leaves first.
+    has asked for longest leaves first, which `on_dropped` hears of.
     """
 
     def __init__(
-        self, *, keep_s: float, max_held: int, clock: Callable[[], float] = time.monotonic
+        self,
+        *,
+        keep_s: float,
+        max_held: int,
+        on_dropped: Callable[[B], None] = lambda _: None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._keep_s = keep_s
         self._max_held = max_held
+        self._on_dropped = on_dropped
         self._clock = clock
         self._held: list[B] = []
         """The served one first, then by when they were served last."""
@@ -113,6 +119,7 @@ class HeldBundles(Generic[B]):
     async def _sweep(self) -> None:
         while True:
             for bundle in self.take_out_unused():
+                self._on_dropped(bundle)
                 await bundle.close()
             if len(self._held) <= 2:
                 return

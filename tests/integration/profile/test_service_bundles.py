@@ -16,6 +16,8 @@ from groundswell.common.v1.model_service_pb2 import GetModelRequest, GetModelRes
 from groundswell.common.v1.model_service_pb2_grpc import ModelServiceStub
 from tests.integration.profile.support import Service, profile_service
 from tests.support.bundles import ITEMS, tiny_bundle
+from tests.support.postgres import Postgres
+from tests.support.processes import free_port, service_process
 
 
 @pytest.fixture(scope="module")
@@ -130,3 +132,57 @@ def test_a_broken_bundle_is_refused_and_the_old_one_serves_on(
     with pytest.raises(GroundswellError) as caught:
         service.client.get_profile("ann", bundle_id=made[1].name)
     assert caught.value.reason == "BUNDLE_NOT_LOADED"
+
+
+def test_a_backfill_without_end_can_be_rolled_back_and_a_restart_serves_what_was_served(
+    tmp_path: Path, made: list[Path], server: Postgres
+) -> None:
+    bundles, url = tmp_path / "bundles", server.new_database()
+    _serve(bundles, made[0])
+    database = {"GROUNDSWELL_DATABASE_URL": url}
+    encoder_port = free_port()
+    encoder = service_process(
+        "groundswell.profile_service",
+        encoder_port,
+        bundles,
+        tmp_path / "encoder.log",
+        database,
+        ["encode"],
+    )
+    alone = database | {"GROUNDSWELL_WORKER": "0"}
+    with profile_service(tmp_path, bundles, alone) as service, encoder:
+        encoder.wait_serving(f"127.0.0.1:{encoder_port}")
+        client = service.client
+        client.upsert_items(item(i, title, categories=c) for i, title, c in ITEMS)
+        client.append_events(event("ann", ITEMS[n][0]) for n in range(6))
+        for _ in client.refresh_profiles(timeout=30):
+            pass
+        encoder.kill()
+        for _ in range(2):
+            _serve(bundles, made[2])
+            _until_logged(service, "bundle_loaded", made[2])
+            assert list(_model(service).loaded_bundle_ids) == [made[0].name]
+            _serve(bundles, made[0])
+            _until_logged(service, "candidate_given_up", made[2])
+            service.process.log_path.write_text("")
+        _serve(bundles, made[2])
+        _until_logged(service, "bundle_loaded", made[2])
+        client.append_events([event("ann", ITEMS[7][0])])
+        assert client.get_profile("ann").stale
+        service.process.kill()
+        service.start()
+        profile = client.get_profile("ann")
+        assert (profile.vector.bundle_id, profile.num_covered_events) == (made[0].name, 6)
+        assert profile.vector.values
+        encoder.start()
+        _wait_for(service, made[2])
+        for bundle in (made[2], made[0]):
+            profile = client.get_profile("ann", bundle_id=bundle.name)
+            assert (profile.vector.bundle_id, profile.num_covered_events) == (bundle.name, 7)
+
+
+def _until_logged(service: Service, what: str, bundle: Path) -> None:
+    deadline = time.monotonic() + 30
+    while not any(what in x and bundle.name in x for x in service.process.log().splitlines()):
+        assert time.monotonic() < deadline, service.process.log()
+        time.sleep(0.05)

@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from operator import itemgetter
 from typing import Any, NamedTuple
 
-from sqlalchemy import case, select
+from sqlalchemy import case, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from groundswell.profile_service.store.items import catalogue_revision
@@ -84,6 +84,13 @@ async def put_chunks(connection: AsyncConnection, rows: Sequence[Mapping[str, An
 async def put_profiles(connection: AsyncConnection, rows: Sequence[Mapping[str, Any]]) -> None:
     """Store profiles whole, over what was there."""
     await _put(connection, profiles, rows)
+
+
+async def covered_users(connection: AsyncConnection) -> dict[Spec, int]:
+    """Count the users that have a profile, by what it was read with."""
+    spec = (profiles.c.fingerprint, profiles.c.chunk_length)
+    statement = select(*spec, func.count()).group_by(*spec)
+    return {Spec(row[0], row[1]): row[2] for row in await connection.execute(statement)}
 
 
 def uncovered_users(spec: Spec) -> Subjects:

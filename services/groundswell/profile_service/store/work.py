@@ -199,6 +199,11 @@ class WorkList:
         }
         await connection.execute(self._change(held, values))
 
+    async def waiting(self, connection: AsyncConnection, subjects: Collection[int]) -> set[int]:
+        """Return those of the subjects that are on the list."""
+        statement = select(self._subject).where(self._subject.in_(subjects))
+        return {row[0] for row in await connection.execute(statement)}
+
     async def newest_mark(self, connection: AsyncConnection) -> int:
         """Return the latest time at which anything that waits was marked; 0 without any."""
         newest = await connection.execute(select(func.max(self._table.c.marked_us)))
