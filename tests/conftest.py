@@ -9,6 +9,9 @@ for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
+# PostgreSQL is started by a fork, while threads of gRPC call: its handlers of forks can crash then.
+os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
+
 # Speed is measured by the bench, never by a test: a slow machine must not fail one.
 settings.register_profile("groundswell", deadline=None)
 settings.load_profile("groundswell")

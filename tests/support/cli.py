@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -16,14 +17,16 @@ END_TIMEOUT_S = 30.0
 COMMAND = [sys.executable, "-c", "from groundswell.cli import main; main()"]
 
 
-def groundswell(*arguments: str, timeout: float = 60.0) -> "subprocess.CompletedProcess[str]":
-    """Run the command to its end."""
+def groundswell(
+    *arguments: str, timeout: float = 60.0, environment: Mapping[str, str] | None = None
+) -> "subprocess.CompletedProcess[str]":
+    """Run the command to its end, with some variables changed."""
     return subprocess.run(
         [*COMMAND, *arguments],
         capture_output=True,
         text=True,
         timeout=timeout,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "160"},
+        env={**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "160", **(environment or {})},
         check=False,
     )
 

@@ -50,6 +50,11 @@ class Postgres:
             f"SELECT pg_terminate_backend(pid) FROM ({others} AND pid <> pg_backend_pid()) AS them"
         )
 
+    def run(self, sql: str) -> str:
+        """Run statements as the superuser, each by itself; returns what psql prints."""
+        printed: str = self._server.psql(sql)
+        return printed
+
     def stop(self) -> None:
         """Stop the server, which ends every connection; `start` brings it back."""
         self._server.stop()

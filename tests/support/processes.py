@@ -56,12 +56,15 @@ class Process:
     ) -> None:
         self.stop()
 
-    def start(self) -> None:
-        """Start it, or start it again after its end; the log goes on."""
+    def start(self, environment: Mapping[str, str] | None = None) -> None:
+        """Start it, or start it again after its end; the log goes on.
+
+        `environment` changes variables for this run alone.
+        """
         with self.log_path.open("ab") as log:
             self._popen = subprocess.Popen(
                 self._arguments,
-                env=self._environment,
+                env={**self._environment, **(environment or {})},
                 cwd=ROOT,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
