@@ -46,5 +46,6 @@ async def ask_profiles(
 def _lacks_seen(request: GetProfileRequest, profile: Profile) -> bool:
     """Whether an answer leaves out seen items that the request did not say are held."""
     seen = profile.seen
-    is_held = request.HasField("known_seen_version") and request.known_seen_version == seen.version
+    held = (request.known_seen_version, request.known_seen_lineage)
+    is_held = request.HasField("known_seen_version") and held == (seen.version, seen.lineage)
     return seen.version > 0 and not seen.included and not is_held
