@@ -1,9 +1,11 @@
 """A real PostgreSQL for the tests, from the wheel that carries one."""
 
+import os
+import signal
 import uuid
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 with warnings.catch_warnings():
@@ -55,6 +57,20 @@ class Postgres:
         printed: str = self._server.psql(sql)
         return printed
 
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Let the server hang inside: connections stay open, and nothing is answered."""
+        first = self._server.get_pid()
+        assert first is not None
+        pids = [first, *_children(first)]
+        for pid in pids:
+            os.kill(pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            for pid in pids:
+                os.kill(pid, signal.SIGCONT)
+
     def stop(self) -> None:
         """Stop the server, which ends every connection; `start` brings it back."""
         self._server.stop()
@@ -62,6 +78,15 @@ class Postgres:
     def start(self) -> None:
         """Start the server again, with what it held."""
         self._server.ensure_postgres_running()
+
+
+def _children(parent: int) -> Iterator[int]:
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        # A process may end while this looks at it.
+        with suppress(OSError):
+            number, _, rest = path.read_text().partition(" ")
+            if int(rest.rpartition(")")[2].split()[1]) == parent:
+                yield int(number)
 
 
 @contextmanager

@@ -148,6 +148,24 @@ async def test_while_the_database_is_down_calls_fail_at_once_and_few_lines_are_l
     assert len(events) <= 8
 
 
+async def test_a_database_that_hangs_is_taken_for_gone_until_it_answers(
+    server: Postgres, memory: Memory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("groundswell.profile_service.store.outages._SUSPECT_S", 0.1)
+    monkeypatch.setattr("groundswell.profile_service.store.outages._PROBE_TIMEOUT_S", 0.2)
+    assert (await memory.catalogue.get("a")).item_no
+    with server.paused():
+        waiting = asyncio.create_task(memory.catalogue.get("a"))
+        await asyncio.sleep(1)
+        begin = time.monotonic()
+        for _ in range(100):
+            with pytest.raises(Unavailable, match="does not answer"):
+                await memory.catalogue.get("a")
+        assert time.monotonic() - begin < 5
+    assert (await asyncio.wait_for(waiting, 10)).item_no
+    assert (await healed(lambda: memory.catalogue.get("a"))).item_no
+
+
 async def test_a_service_that_starts_before_its_database_waits_for_it(server: Postgres) -> None:
     database = Database(server.new_database())
     await asyncio.to_thread(server.stop)

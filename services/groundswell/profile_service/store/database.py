@@ -140,7 +140,7 @@ class Database:
         task.add_done_callback(self._running.discard)
         task.add_done_callback(lambda _: places.close())
         try:
-            with self._failures(mode):
+            with self._failures(mode), self._outages.watching():
                 async with asyncio.timeout(timeout_s):
                     return await asyncio.shield(task)
         except BaseException:

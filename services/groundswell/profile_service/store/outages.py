@@ -1,8 +1,8 @@
 """Notices that the database is gone, so that calls fail at once, and that it is back."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager, suppress
 
 import structlog
 
@@ -11,6 +11,8 @@ from groundswell.serving.telemetry import count, gauge
 
 _log = structlog.get_logger(__name__)
 
+_SUSPECT_S = 1.0
+"""A transaction that takes longer lets the probe ask whether the database answers at all."""
 _PROBE_TIMEOUT_S = 2.0
 _FIRST_PROBE_S = 0.1
 _LAST_PROBE_S = 1.0
@@ -46,8 +48,17 @@ class Outages:
             name = type(getattr(error, "orig", error)).__name__
             code = code_of(error)
             _log.warning("store_fails", kind=kind, cause=cause.value, error=name, code=code)
-        if cause is Cause.GONE and self._probe is not None and self._probing is None:
-            self._probing = asyncio.create_task(self._probe_until_back(self._probe))
+        if cause is Cause.GONE:
+            self._suspect()
+
+    @contextmanager
+    def watching(self) -> Iterator[None]:
+        """Inside, one transaction is waited for: one that takes long may wait for ever."""
+        timer = asyncio.get_running_loop().call_later(_SUSPECT_S, self._suspect)
+        try:
+            yield
+        finally:
+            timer.cancel()
 
     def worked(self, kind: str) -> None:
         """Take note of a transaction that worked."""
@@ -61,6 +72,10 @@ class Outages:
             self._probing.cancel()
             with suppress(asyncio.CancelledError):
                 await self._probing
+
+    def _suspect(self) -> None:
+        if self._probe is not None and self._probing is None:
+            self._probing = asyncio.create_task(self._probe_until_back(self._probe))
 
     async def _probe_until_back(self, probe: Callable[[], Awaitable[None]]) -> None:
         delay_s = _FIRST_PROBE_S
