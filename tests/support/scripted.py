@@ -66,6 +66,7 @@ class Scripted:
         self.checks_bundles = False
         """Whether a bundle that a service does not hold is refused, as the real services do, and
         every vector said to be of the bundle that is asked for."""
+        self.lineage = ""
         self._changes: dict[int, ItemChange] = {}
         self._revision = 0
         self._streams = 0
@@ -108,6 +109,14 @@ class Scripted:
         """Delete an item."""
         self._change(ItemChange(item=item, deleted=True))
 
+    def restore(self, lineage: str) -> None:
+        """Hold an empty catalogue of another lineage, as after the restore of a backup."""
+        with self._changed:
+            self._changes.clear()
+            self._revision = 0
+            self.lineage = lineage
+        self.break_streams()
+
     def break_streams(self) -> None:
         """End every WatchItems stream with UNAVAILABLE."""
         with self._changed:
@@ -138,6 +147,8 @@ class Scripted:
         """Follow the catalogue as the contract says."""
         self.asked.append(request)
         revision, streams = request.since_revision, self._streams
+        reset = revision > 0 and request.lineage != self.lineage
+        revision = 0 if reset else revision
         if request.bundle_id not in self.loaded["profile"]:
             context.abort(grpc.StatusCode.FAILED_PRECONDITION, "BUNDLE_NOT_LOADED")
         first = True
@@ -156,7 +167,14 @@ class Scripted:
                 held = self.vectors.get(request.bundle_id, {}).get(change.item.item_no)
                 if held is not None and not change.deleted:
                     change.vector.CopyFrom(vector(held, request.bundle_id))
-            yield WatchItemsResponse(changes=newer, revision=revision, caught_up=True)
+            yield WatchItemsResponse(
+                changes=newer,
+                revision=revision,
+                caught_up=True,
+                lineage=self.lineage,
+                reset=reset,
+            )
+            reset = False
 
     def _change(self, change: ItemChange) -> None:
         with self._changed:
@@ -194,6 +212,7 @@ class _Profiles(ProfileServiceServicer):
         profile.CopyFrom(self._scripted.profiles.get(request.user_id, Profile()))
         self._scripted.of_bundle(profile.vector, request.bundle_id)
         held = request.HasField("known_seen_version")
+        held = held and request.known_seen_lineage == profile.seen.lineage
         if held and request.known_seen_version == profile.seen.version:
             profile.seen.included = False
             profile.seen.item_nos = profile.seen.action_masks = b""

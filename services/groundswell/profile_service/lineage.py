@@ -15,7 +15,8 @@ from groundswell.profile_service.store.identity import (
     read_standing,
     renew_lineage,
 )
-from groundswell.serving.errors import Unavailable
+from groundswell.serving.errors import ServiceError
+from groundswell.serving.server import StartError
 from groundswell.serving.telemetry import count
 
 _log = structlog.get_logger(__name__)
@@ -48,10 +49,15 @@ class LineageKeeper:
         self._task = asyncio.create_task(self._keep_looking())
 
     async def close(self) -> None:
-        """Stop comparing."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        """Stop comparing; what was stored since the last look is noted for the next start."""
+        if self._task is None:
+            return
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+        try:
+            await self.look()
+        except (ServiceError, StartError) as error:
+            _log.warning("lineage_not_compared", reason=error.reason)
 
     def stored(self, lineage: str, witness: Witness) -> None:
         """Learn of an event that was committed into the database of a lineage."""
@@ -98,7 +104,7 @@ class LineageKeeper:
             await asyncio.sleep(_LOOK_EVERY_S)
             try:
                 await self.look()
-            except Unavailable:
+            except ServiceError:
                 continue
             except Exception as error:  # noqa: BLE001 - who stops looking notices no restore any more
                 count("lineage_looks_failed")

@@ -2,6 +2,7 @@
 
 import asyncio
 from dataclasses import dataclass
+from functools import partial
 
 import grpc
 import structlog
@@ -28,8 +29,12 @@ _MAX_HELD = 2
 class LoadedBundle:
     """One bundle that is warm and follows the catalogue."""
 
-    engine: Engine
     follower: CatalogueFollower
+
+    @property
+    def engine(self) -> Engine:
+        """What ranks with it; another one after the database was restored."""
+        return self.follower.engine
 
     @property
     def id(self) -> str:
@@ -39,7 +44,6 @@ class LoadedBundle:
     async def close(self) -> None:
         """Stop following and ranking."""
         await self.follower.close()
-        await self.engine.close()
 
 
 class LoadedBundles:
@@ -123,12 +127,13 @@ class LoadedBundles:
         await self._held.close()
 
     async def _load(self, bundle: Bundle) -> LoadedBundle:
-        engine = await asyncio.to_thread(Engine, bundle, self._settings)
-        loaded = LoadedBundle(engine, CatalogueFollower(self._profile, engine))
+        make = partial(Engine, bundle, self._settings)
+        engine = await asyncio.to_thread(make)
+        loaded = LoadedBundle(CatalogueFollower(self._profile, engine, make))
         try:
             await engine.warm_up()
             await loaded.follower.start()
-            await engine.warm_up()
+            await loaded.engine.warm_up()
             if self._held.served is not None:
                 self._candidate = loaded
                 await self._until_encoded(bundle.id)

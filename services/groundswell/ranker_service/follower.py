@@ -2,6 +2,8 @@
 
 import asyncio
 import random
+from collections.abc import Callable
+from dataclasses import replace
 
 import grpc
 import numpy as np
@@ -30,15 +32,32 @@ _LAST_DELAY_S = 5.0
 # The stream never ends by itself. Opening it anew costs nothing, since it goes on from the last
 # revision, and bounds how long a stream that died unnoticed can stay.
 _STREAM_TIMEOUT_S = 900.0
+_LONGEST_CALL_S = 60.0
 
 
 class CatalogueFollower:
-    """Keeps an engine at what the catalogue holds, over any number of broken streams."""
+    """Keeps an engine at what the catalogue holds, over any number of broken streams.
 
-    def __init__(self, channel: grpc.aio.Channel, engine: Engine) -> None:
+    After a restore of the database everything comes again, and its numbers may name other items. A
+    second engine takes it, while the first one ranks on; they change places when it is whole.
+    """
+
+    def __init__(
+        self,
+        channel: grpc.aio.Channel,
+        engine: Engine,
+        make_engine: Callable[[], Engine],
+    ) -> None:
+        """`make_engine` makes another engine of the same bundle, without items; it may block."""
+        self.engine = engine
+        """What ranks. Whoever begins with it goes on with it: it works for a while after it was
+        replaced."""
         self._stub = CatalogueServiceStub(channel)
-        self._engine = engine
+        self._make_engine = make_engine
+        self._anew: Engine | None = None
+        self._replaced: set[asyncio.Task[None]] = set()
         self._revision = 0
+        self._lineage = ""
         self._caught_up = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -48,10 +67,16 @@ class CatalogueFollower:
         await self._caught_up.wait()
 
     async def close(self) -> None:
-        """Stop following."""
+        """Stop following and ranking."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
+        for replaced in self._replaced:
+            replaced.cancel()
+        await asyncio.gather(*self._replaced, return_exceptions=True)
+        if self._anew is not None:
+            await self._anew.close()
+        await self.engine.close()
 
     async def _follow(self) -> None:
         delay_s = _FIRST_DELAY_S
@@ -68,13 +93,19 @@ class CatalogueFollower:
     async def _follow_once(self) -> str:
         """Read one stream to its end; return why it ended."""
         request = WatchItemsRequest(
-            since_revision=self._revision, bundle_id=self._engine.space.bundle_id
+            since_revision=self._revision,
+            lineage=self._lineage,
+            bundle_id=self.engine.space.bundle_id,
         )
         try:
             async for message in self._stub.WatchItems(request, timeout=_STREAM_TIMEOUT_S):
-                await asyncio.to_thread(self._take, message)
-                self._revision = message.revision
+                if message.reset:
+                    await self._begin_anew()
+                engine = self.engine if self._anew is None else self._anew
+                await asyncio.to_thread(_take, engine, message)
+                self._revision, self._lineage = message.revision, message.lineage
                 if message.caught_up:
+                    await self._take_place(engine)
                     self._caught_up.set()
         except grpc.aio.AioRpcError as error:
             return error.code().name
@@ -83,11 +114,39 @@ class CatalogueFollower:
             return "a change could not be taken"
         return "the profile service ended it"
 
-    def _take(self, message: WatchItemsResponse) -> None:
-        num_refused = self._engine.change(item_changes(message, self._engine.space))
-        if num_refused:
-            count("attributes_refused", num_refused)
-            _log.error("attributes_refused", num=num_refused, problem="of another kind than before")
+    async def _begin_anew(self) -> None:
+        _log.warning("catalogue_starts_over", bundle_id=self.engine.space.bundle_id)
+        if self._anew is not None:
+            await self._anew.close()
+            self._anew = None
+        self._anew = await asyncio.to_thread(self._make_engine)
+
+    async def _take_place(self, engine: Engine) -> None:
+        """Let an engine that is whole rank."""
+        engine.space = replace(engine.space, lineage=self._lineage)
+        if engine is self.engine:
+            return
+        await engine.warm_up()
+        before, self.engine, self._anew = self.engine, engine, None
+        _log.info("catalogue_is_whole_again", items=engine.index.num_items)
+        closing = asyncio.create_task(_close_later(before))
+        self._replaced.add(closing)
+        closing.add_done_callback(self._replaced.discard)
+
+
+async def _close_later(engine: Engine) -> None:
+    """Close an engine once the calls that began with it have ended."""
+    try:
+        await asyncio.sleep(_LONGEST_CALL_S)
+    finally:
+        await engine.close()
+
+
+def _take(engine: Engine, message: WatchItemsResponse) -> None:
+    num_refused = engine.change(item_changes(message, engine.space))
+    if num_refused:
+        count("attributes_refused", num_refused)
+        _log.error("attributes_refused", num=num_refused, problem="of another kind than before")
 
 
 def item_changes(message: WatchItemsResponse, space: BundleSpace) -> ItemChanges:

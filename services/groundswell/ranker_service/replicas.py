@@ -22,12 +22,21 @@ class BundleNotHeldError(Exception):
 
 @dataclass(frozen=True)
 class BundleSpace:
-    """The space that the vectors must be of."""
+    """The space that the vectors must be of, and the database that item numbers must be of."""
 
     bundle_id: str
     dimension: int
     has_substitute: bool = False
     """Whether another bundle can be ranked with where a service does not hold this one."""
+    lineage: str = ""
+    """The lineage of the catalogue that is ranked; empty before it is known."""
+
+    def has_numbers_of(self, lineage: str) -> bool:
+        """Whether item numbers of a lineage name the same items here.
+
+        A service of the release before names no lineage.
+        """
+        return lineage in ("", self.lineage)
 
 
 def of_any_replica(

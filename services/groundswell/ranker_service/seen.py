@@ -24,6 +24,8 @@ class Seen(NamedTuple):
     their newest events, oldest first."""
     is_complete: bool = True
     """False when only the newest of very many items are known."""
+    lineage: str = ""
+    """The lineage of the database that the version and the item numbers belong to."""
 
 
 class Packed(NamedTuple):
@@ -83,22 +85,23 @@ class SeenCache:
         """
         if answer.version == 0:
             nothing: NDArray[np.int64] = np.empty(0, np.int64)
-            return Seen(0, nothing, nothing)
+            return Seen(0, nothing, nothing, lineage=answer.lineage)
         if not answer.included:
             count("seen_items", source="held")
-            if named is None or named.version != answer.version:
+            if named is None or (named.version, named.lineage) != (answer.version, answer.lineage):
                 return None
             seen = named
         else:
             count("seen_items", source="given")
             packed = unpacked(answer.item_nos, answer.action_masks)
-            seen = self._seen(answer.version, packed, is_complete=not answer.truncated)
+            seen = self._seen(answer, packed)
         self._keep(user_key, seen)
         return seen
 
-    def _seen(self, version: int, packed: Packed, *, is_complete: bool) -> Seen:
+    def _seen(self, answer: SeenItems, packed: Packed) -> Seen:
         history = packed.item_nos[~packed.is_only_disliked]
-        return Seen(version, self.counting(packed), history, is_complete)
+        is_complete = not answer.truncated
+        return Seen(answer.version, self.counting(packed), history, is_complete, answer.lineage)
 
     def _keep(self, user_key: bytes, seen: Seen) -> None:
         held = self._users.pop(user_key, None)

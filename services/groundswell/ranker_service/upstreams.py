@@ -173,6 +173,7 @@ class Upstreams:
                 user_id=user.user_id,
                 bundle_id=space.bundle_id,
                 known_seen_version=None if held is None else held.version,
+                known_seen_lineage="" if held is None else held.lineage,
             )
             for user, held in zip(users, named, strict=True)
         ]
@@ -218,6 +219,10 @@ class Upstreams:
             raise located(error, subject.where) from error
         if answer is None:
             return None
+        if not space.has_numbers_of(answer.lineage):
+            # The database was restored: one of us does not follow its new state yet.
+            count("upstream_answers_refused", upstream="session", reason="LINEAGE_CHANGED")
+            return None
         try:
             packed = unpacked(answer.item_nos, answer.action_masks)
             return SessionView(
@@ -236,12 +241,16 @@ class Upstreams:
         self, profile: Profile, user: Subject, named: Seen | None, space: BundleSpace
     ) -> ProfileView | None:
         try:
+            seen = self._seen.take(user.user_key, profile.seen, named)
+            if not space.has_numbers_of(profile.seen.lineage):
+                count("upstream_answers_refused", upstream="profile", reason="LINEAGE_CHANGED")
+                seen = None
             return ProfileView(
                 vector=_vector(profile.vector, space) if profile.vector.values else None,
                 num_events=profile.num_events,
                 last_event_us=_last_event_us(profile),
                 stale=profile.stale,
-                seen=self._seen.take(user.user_key, profile.seen, named),
+                seen=seen,
                 is_of_now=not profile.HasField("as_of"),
             )
         except ServiceError as error:

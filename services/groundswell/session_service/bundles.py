@@ -80,8 +80,9 @@ class LoadedBundles:
 
     def refresh(self, user_key: bytes, window: Window) -> None:
         """Let the served bundle begin to encode a window that a write changed."""
-        if self._held.served is not None:
-            self._held.served.views.refresh(user_key, window)
+        served = self._held.served
+        if served is not None and served.encoder.items.lineage == window.lineage:
+            served.views.refresh(user_key, window)
 
     async def first(self, current: str) -> str:
         """Return the bundle to begin with: the current one, if the profile service holds it.

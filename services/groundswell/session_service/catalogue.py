@@ -35,6 +35,9 @@ class CatalogueFollower:
         self._bundle_id = bundle_id
         self._dimension = dimension
         self._revision = 0
+        self._lineage = ""
+        self._anew: ItemTable | None = None
+        """Being filled after a restore of the database; until it is whole, `items` stay."""
         self._caught_up = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -64,7 +67,10 @@ class CatalogueFollower:
     async def _follow_once(self) -> str:
         """Read one stream to its end; return why it ended."""
         request = WatchItemsRequest(
-            since_revision=self._revision, bundle_id=self._bundle_id, with_content=False
+            since_revision=self._revision,
+            lineage=self._lineage,
+            bundle_id=self._bundle_id,
+            with_content=False,
         )
         try:
             async for message in self._stub.WatchItems(request, timeout=_STREAM_TIMEOUT_S):
@@ -77,16 +83,25 @@ class CatalogueFollower:
         return "the profile service ended it"
 
     def _take(self, message: WatchItemsResponse) -> None:
+        if message.reset:
+            _log.warning("catalogue_starts_over", bundle_id=self._bundle_id)
+            self._anew = ItemTable(self._dimension)
+        table = self.items if self._anew is None else self._anew
         for change in message.changes:
-            self._take_change(change)
-        self._revision = message.revision
-        if message.caught_up:
-            self._caught_up.set()
+            self._take_change(table, change)
+        self._revision, self._lineage = message.revision, message.lineage
+        if not message.caught_up:
+            return
+        table.lineage = message.lineage
+        if self._anew is not None:
+            self.items.become(self._anew)
+            self._anew = None
+        self._caught_up.set()
 
-    def _take_change(self, change: ItemChange) -> None:
+    def _take_change(self, table: ItemTable, change: ItemChange) -> None:
         item = change.item
         if change.deleted:
-            self.items.delete(item.item_id, item.item_no)
+            table.delete(item.item_id, item.item_no)
             return
         vector = None
         if change.vector.values:
@@ -96,4 +111,4 @@ class CatalogueFollower:
                 # One bad vector must neither end the stream nor reach a model.
                 count("item_vectors_refused")
                 _log.error("item_vector_refused", item_no=item.item_no, problem=str(error))
-        self.items.upsert(item.item_id, item.item_no, vector)
+        table.upsert(item.item_id, item.item_no, vector)

@@ -34,6 +34,8 @@ class SessionView:
     """Little-endian int64, oldest event first."""
     action_masks: bytes
     """Little-endian uint32: 1 << the action's number."""
+    lineage: str = ""
+    """The lineage of the items that the window was read with."""
 
 
 class EncoderInput(NamedTuple):
@@ -80,6 +82,7 @@ class SessionEncoder:
         item_nos = np.array([e.item_no for e in events], np.int64)
         actions = np.array([e.action for e in events], np.int64)
         tensors = window_tensors(times_us, actions, starts, use_time=self._use_time)
+        lineage = self.items.lineage
         vector = await self._batcher.submit(EncoderInput(self.items.vectors(item_nos), tensors))
         return SessionView(
             bundle_id=self.bundle_id,
@@ -89,6 +92,7 @@ class SessionEncoder:
             last_event_us=events[-1].time_us if events else None,
             item_nos=pack_int64(item_nos),
             action_masks=pack_uint32(np.left_shift(1, actions)),
+            lineage=lineage,
         )
 
     async def warm_up(self) -> None:

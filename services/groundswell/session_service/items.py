@@ -16,6 +16,8 @@ class ItemTable:
     def __init__(self, dimension: int) -> None:
         self.version = 0
         """Grows with every vector that changes."""
+        self.lineage = ""
+        """The lineage of the database that the numbers belong to; empty before it is known."""
         self._numbers: dict[str, int] = {}
         # Row 0 is no item's: it stays zero, and stands for every item that is not known.
         self._vectors = np.zeros((_FIRST_ROWS, dimension), np.float32)
@@ -39,6 +41,13 @@ class ItemTable:
         if self._numbers.get(item_id) == item_no:
             del self._numbers[item_id]
         self._set(item_no, None)
+
+    def become(self, other: "ItemTable") -> None:
+        """Take over what another table holds, in place of everything that is here."""
+        self._numbers, self._vectors = other._numbers, other._vectors
+        self.lineage = other.lineage
+        self.version += 1
+        self._changed_at = np.full(len(self._vectors), self.version, np.int64)
 
     def vectors(self, item_nos: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return [n, d] the items' vectors."""

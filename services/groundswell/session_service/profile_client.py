@@ -5,8 +5,12 @@ from collections.abc import Sequence
 
 import grpc
 
-from groundswell.common.v1.event_pb2 import Event, EventResult
-from groundswell.profile.v1.event_service_pb2 import AppendEventsRequest, ListEventsRequest
+from groundswell.common.v1.event_pb2 import Event
+from groundswell.profile.v1.event_service_pb2 import (
+    AppendEventsRequest,
+    AppendEventsResponse,
+    ListEventsRequest,
+)
 from groundswell.profile.v1.event_service_pb2_grpc import EventServiceStub
 from groundswell.serving.errors import ServiceError, Unavailable, from_rpc_error
 from groundswell.serving.validation import to_timestamp, to_us
@@ -33,7 +37,7 @@ class EventLogClient:
 
     async def append(
         self, events: Sequence[Event], remaining_s: float | None
-    ) -> Sequence[EventResult]:
+    ) -> AppendEventsResponse:
         """Store events durably and return what became of each, in their order.
 
         `remaining_s` is what the caller's own deadline leaves. Raises Unavailable
@@ -43,7 +47,7 @@ class EventLogClient:
         timeout_s = min(limit for limit in limits if limit is not None)
         request = AppendEventsRequest(events=events)
         try:
-            return (await self._stub.AppendEvents(request, timeout=timeout_s)).results
+            return await self._stub.AppendEvents(request, timeout=timeout_s)
         except grpc.aio.AioRpcError as error:
             raise _as_service_error(error) from error
 
@@ -65,7 +69,7 @@ class EventLogClient:
             # Whatever failed there: what is held here can still be answered with.
             raise (problem if isinstance(problem, ServiceError) else _not_answered()) from error
         events = [window_event(s.event, s.sequence, s.item_no) for s in page.events]
-        return Listing(events, page.last_sequence)
+        return Listing(events, page.last_sequence, page.lineage)
 
 
 def window_event(event: Event, sequence: int, item_no: int) -> WindowEvent:

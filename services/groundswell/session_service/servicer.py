@@ -18,7 +18,7 @@ from groundswell.session.v1.session_service_pb2_grpc import SessionServiceServic
 from groundswell.session_service.bundles import LoadedBundle, LoadedBundles
 from groundswell.session_service.encoder import SessionView
 from groundswell.session_service.profile_client import window_event
-from groundswell.session_service.sessions import Sessions
+from groundswell.session_service.sessions import Sessions, check_lineage
 
 MAX_EVENTS = 1_000
 MAX_INLINE_EVENTS = 200
@@ -65,8 +65,12 @@ class SessionServicer(SessionServiceServicer):
         check_user_id(request.user_id)
         bundle = self._bundles.get(request.bundle_id)
         user_key = self._sessions.user_key(request.user_id)
-        found = await self._sessions.window(request.user_id, user_key, self._bundles.capacity)
+        found = await self._sessions.window(
+            request.user_id, user_key, self._bundles.capacity, bundle.encoder.items.lineage
+        )
         view = await bundle.views.view(user_key, found.window)
+        if found.window.events:
+            check_lineage(view.lineage, found.window.lineage)
         response = _response(view, found.window.last_sequence)
         if found.stale_s is not None:
             response.stale = True
@@ -118,4 +122,5 @@ def _response(view: SessionView, last_sequence: int) -> EncodeSessionResponse:
         last_sequence=last_sequence,
         item_nos=view.item_nos,
         action_masks=view.action_masks,
+        lineage=view.lineage,
     )

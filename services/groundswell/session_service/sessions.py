@@ -13,6 +13,7 @@ from groundswell.common.v1.event_pb2 import (
     Event,
     EventResult,
 )
+from groundswell.profile.v1.event_service_pb2 import AppendEventsResponse
 from groundswell.serving.errors import ServiceError, Unavailable
 from groundswell.serving.pseudonym import Pseudonymizer
 from groundswell.serving.telemetry import count
@@ -21,13 +22,15 @@ from groundswell.session_service.outages import LogGate
 from groundswell.session_service.profile_client import window_event
 from groundswell.session_service.windows import Listing, Window, WindowEvent, WindowStore
 
+_RETRY_AFTER_S = 0.5
+
 
 class EventLog(Protocol):
     """The durable log of events."""
 
     async def append(
         self, events: Sequence[Event], remaining_s: float | None
-    ) -> Sequence[EventResult]:
+    ) -> AppendEventsResponse:
         """Store events durably and return what became of each, in their order."""
 
     async def newest(self, user_id: str, count: int) -> Listing:
@@ -86,15 +89,24 @@ class Sessions:
             for problem in problems
         ]
 
-    async def window(self, user_id: str, user_key: bytes, capacity: int) -> Found:
+    async def window(
+        self, user_id: str, user_key: bytes, capacity: int, lineage: str = ""
+    ) -> Found:
         """Return the window of a user, from the log when the one that is held is not current.
 
         While the log does not answer for this user, what is held from before is returned as stale.
-        `user_key` is the user's own. Raises Unavailable (PROFILE_UNAVAILABLE) when no window is
-        held either.
+        `user_key` is the user's own; `lineage` is that of the items that the window is to be read
+        with. Raises Unavailable: PROFILE_UNAVAILABLE when no window is held either, and
+        LINEAGE_CHANGED when window and items are not both of the restored database yet.
         """
+        found = await self._find(user_id, user_key, capacity, lineage)
+        check_lineage(found.window.lineage, lineage)
+        return found
+
+    async def _find(self, user_id: str, user_key: bytes, capacity: int, lineage: str) -> Found:
         held = await self._windows.get(user_key)
-        if held is not None and held.is_current(capacity, self._clock() - self._ttl_s):
+        is_current = held is not None and held.is_current(capacity, self._clock() - self._ttl_s)
+        if held is not None and is_current and held.lineage == lineage:
             return Found(held, None)
         doubtful = self._gate.expects_failure(user_key)
         listing = self._listing(user_id, user_key, capacity)
@@ -142,7 +154,7 @@ class Sessions:
     ) -> Sequence[EventResult]:
         keys = {event.user_id: self.user_key(event.user_id) for event in events}
         try:
-            results = await self._log.append(events, remaining_s)
+            answer = await self._log.append(events, remaining_s)
         except BaseException:
             # Also when the caller is gone: the log may have stored the events all the same.
             for user_key in keys.values():
@@ -151,18 +163,23 @@ class Sessions:
         self._gate.reached()
         accepted: dict[bytes, list[WindowEvent]] = defaultdict(list)
         duplicate: dict[bytes, list[WindowEvent]] = defaultdict(list)
-        for event, result in zip(events, results, strict=True):
+        for event, result in zip(events, answer.results, strict=True):
             if result.status == EVENT_STATUS_REJECTED:
                 continue
             target = duplicate if result.status == EVENT_STATUS_DUPLICATE else accepted
             written = window_event(event, result.sequence, result.item_no)
             target[keys[event.user_id]].append(written)
         for user_key in keys.values():
-            change = partial(_merge, accepted=accepted[user_key], duplicate=duplicate[user_key])
+            change = partial(
+                _merge,
+                accepted=accepted[user_key],
+                duplicate=duplicate[user_key],
+                lineage=answer.lineage,
+            )
             window = await self._windows.update(user_key, change)
             if window is not None and window.is_whole:
                 self._changed(user_key, window)
-        return results
+        return answer.results
 
     async def _relist(self, user_id: str, user_key: bytes, capacity: int) -> Window:
         # Held before the log is read: a write that comes while it is read is merged into it.
@@ -180,7 +197,23 @@ class Sessions:
         return change(Window(capacity)) if window is None else window
 
 
+def check_lineage(one: str, other: str) -> None:
+    """Raise Unavailable (LINEAGE_CHANGED) when two things are of two lineages."""
+    if one != other:
+        raise Unavailable(
+            "LINEAGE_CHANGED",
+            "the database was restored from a backup; its items are being read again",
+            retry_after_s=_RETRY_AFTER_S,
+        )
+
+
 def _merge(
-    window: Window, *, accepted: Sequence[WindowEvent], duplicate: Sequence[WindowEvent]
+    window: Window,
+    *,
+    accepted: Sequence[WindowEvent],
+    duplicate: Sequence[WindowEvent],
+    lineage: str,
 ) -> Window:
-    return window.merged(accepted).merged(duplicate, duplicates=True)
+    if not accepted and not duplicate:
+        return window
+    return window.of_lineage(lineage).merged(accepted).merged(duplicate, duplicates=True)

@@ -29,6 +29,8 @@ class Listing(NamedTuple):
     """The newest events, in any order."""
     last_sequence: int
     """The user's highest sequence when the log was read."""
+    lineage: str = ""
+    """The lineage of the database that the sequences and item numbers belong to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +52,8 @@ class Window:
     """The clock's seconds when the log was last asked; -inf before that."""
     in_doubt: bool = False
     """Whether the log may hold a write that is not here, so that it must be asked again."""
+    lineage: str = ""
+    """The lineage of the database that the events were read from; empty before the first."""
 
     @property
     def was_listed(self) -> bool:
@@ -70,6 +74,13 @@ class Window:
         """Whether it holds `capacity` events without a gap, and was listed at `since` or later."""
         holds = self.capacity >= capacity or len(self.events) < self.capacity
         return self.is_whole and holds and not self.in_doubt and self.listed_at >= since
+
+    def of_lineage(self, lineage: str) -> "Window":
+        """Return the window when it is of a lineage, and an empty one of that lineage when not.
+
+        Sequences and item numbers of two lineages have nothing to do with each other.
+        """
+        return self if lineage == self.lineage else Window(self.capacity, lineage=lineage)
 
     def merged(self, events: Iterable[WindowEvent], *, duplicates: bool = False) -> "Window":
         """Take committed writes into account.
@@ -99,10 +110,11 @@ class Window:
         """Take what the log held as the truth, and keep the writes that came while it was read.
 
         `known` is the `last_sequence` of before. A log that has less went back (erased, restored
-        from a backup): then nothing is kept.
+        from a backup), and one of another lineage was restored: then nothing is kept.
         """
-        if listing.last_sequence < known:
-            return Window(capacity).relisted(listing, capacity=capacity, known=0, now=now)
+        if listing.last_sequence < known or listing.lineage != self.lineage:
+            empty = Window(capacity, lineage=listing.lineage)
+            return empty.relisted(listing, capacity=capacity, known=0, now=now)
         newer = [e for e in self.events if e.sequence > listing.last_sequence]
         taken = self.ahead | {e.sequence for e in newer}
         if self.capacity >= capacity:
@@ -115,6 +127,7 @@ class Window:
             complete_to=complete_to,
             ahead=ahead,
             listed_at=now,
+            lineage=listing.lineage,
         )
 
 

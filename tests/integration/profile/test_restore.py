@@ -210,7 +210,6 @@ async def test_a_start_misses_an_event_that_it_knows_though_the_counters_were_pa
     keeper = await keeper_of(memory, file)
     before = await lineage_of(memory)
     await log_of(memory, keeper).append([an_event(1)])
-    await keeper.look()
     await keeper.close()
     assert await restart(memory, file) == before
     memory = await restored(memory, backup)

@@ -39,9 +39,17 @@ class Suite:
             pass
 
 
+def sqlite_url(folder: Path) -> str:
+    """The database of a suite that is given none."""
+    return f"sqlite+aiosqlite:///{folder / 'groundswell.db'}"
+
+
 @contextmanager
-def running_suite(folder: Path, bundles: Path) -> Iterator[Suite]:
-    """A serving suite whose catalogue is the tiny bundle's items, with their row as price."""
+def running_suite(folder: Path, bundles: Path, database_url: str = "") -> Iterator[Suite]:
+    """A serving suite whose catalogue is the tiny bundle's items, with their row as price.
+
+    Over SQLite in the folder, unless another database is named.
+    """
     profile_port, session_port = free_port(), free_port()
     profile_address = f"127.0.0.1:{profile_port}"
     session_address = f"127.0.0.1:{session_port}"
@@ -50,7 +58,7 @@ def running_suite(folder: Path, bundles: Path) -> Iterator[Suite]:
         profile_port,
         bundles,
         folder / "profile.log",
-        {"GROUNDSWELL_DATABASE_URL": f"sqlite+aiosqlite:///{folder / 'groundswell.db'}"},
+        {"GROUNDSWELL_DATABASE_URL": database_url or sqlite_url(folder)},
     )
     session = service_process(
         "groundswell.session_service",

@@ -82,3 +82,18 @@ def test_what_was_given_out_does_not_change_afterwards() -> None:
     got = items.vectors(numbers(1))
     items.upsert("a", 1, vector(2.0))
     assert got.tolist() == [[1.0] * 3]
+
+
+def test_another_table_takes_the_place_of_all_that_was_there() -> None:
+    items, other = ItemTable(dimension=3), ItemTable(dimension=3)
+    items.upsert("a", 1, vector(1.0))
+    items.upsert("b", 2_000, vector(2.0))
+    other.upsert("c", 1, vector(1.0))
+    other.lineage = "after"
+    version = items.version
+    items.become(other)
+    assert (items.number("a"), items.number("c"), items.lineage) == (None, 1, "after")
+    assert items.vectors(numbers(2_000)).tolist() == [[0.0] * 3]
+    # The vector is equal, and belongs to another item.
+    assert not items.unchanged(numbers(1), version)
+    assert items.unchanged(numbers(1), items.version)

@@ -13,6 +13,7 @@ from groundswell.common.v1.event_pb2 import (
     Event,
     EventResult,
 )
+from groundswell.profile.v1.event_service_pb2 import AppendEventsResponse
 from groundswell.serving.errors import Unavailable
 from groundswell.serving.pseudonym import Pseudonymizer
 from groundswell.serving.validation import to_timestamp
@@ -29,6 +30,7 @@ class MemoryLog:
     def __init__(self) -> None:
         self.stored: dict[str, dict[str, WindowEvent]] = {}
         self.num_listings = 0
+        self.lineage = ""
         self.down = False
         self.failing: set[str] = set()
         self.answers = asyncio.Event()
@@ -38,12 +40,12 @@ class MemoryLog:
         self,
         events: Sequence[Event],
         remaining_s: float | None,  # noqa: ARG002 - the seam's
-    ) -> Sequence[EventResult]:
+    ) -> AppendEventsResponse:
         if self.down:
             raise Unavailable("PROFILE_UNAVAILABLE", "down")
         results = [self._store(event) for event in events]
         await self.answers.wait()
-        return results
+        return AppendEventsResponse(results=results, lineage=self.lineage)
 
     async def newest(self, user_id: str, count: int) -> Listing:
         self.num_listings += 1
@@ -51,7 +53,12 @@ class MemoryLog:
             raise Unavailable("PROFILE_UNAVAILABLE", "down")
         stored = sorted(self.stored.get(user_id, {}).values())
         await self.answers.wait()
-        return Listing(stored[-count:][::-1], len(stored))
+        return Listing(stored[-count:][::-1], len(stored), self.lineage)
+
+    def restore(self, lineage: str) -> None:
+        """Hold nothing any more, as a restored backup of the empty log does."""
+        self.stored.clear()
+        self.lineage = lineage
 
     def _store(self, event: Event) -> EventResult:
         if event.item_id == "unknown":
@@ -408,3 +415,58 @@ async def test_a_write_that_is_stored_ends_an_outage(
     log.down = False
     await sessions.record([event("a", user_id="dan")], None)
     assert [(await found_for(sessions, user_id)).stale_s for user_id in users] == [None] * 3
+
+
+async def test_a_window_of_before_a_restore_is_read_anew_for_items_of_after_it(
+    sessions: Sessions, log: MemoryLog
+) -> None:
+    log.lineage = "before"
+    await sessions.record([event("a"), event("b", day=1)], None)
+    key = sessions.user_key("ann")
+    held = await sessions.window("ann", key, 5, "before")
+    assert ids(held.window) == ["a", "b"]
+    log.restore("after")
+    # It is not old yet: with the items of before it is still read.
+    assert (await sessions.window("ann", key, 5, "before")).window is held.window
+    assert ids((await sessions.window("ann", key, 5, "after")).window) == []
+    await sessions.record([event("c")], None)
+    assert ids((await sessions.window("ann", key, 5, "after")).window) == ["c"]
+
+
+async def test_a_write_after_a_restore_ends_the_window_of_before(
+    sessions: Sessions, log: MemoryLog
+) -> None:
+    """Sequences begin anew: the write would look like one that the window has."""
+    log.lineage = "before"
+    await sessions.record([event("a"), event("b", day=1)], None)
+    key = sessions.user_key("ann")
+    await sessions.window("ann", key, 5, "before")
+    log.restore("after")
+    await sessions.record([event("c", item_id="9")], None)
+    assert ids((await sessions.window("ann", key, 5, "after")).window) == ["c"]
+
+
+async def test_a_window_is_not_read_with_the_items_of_another_lineage(
+    sessions: Sessions, log: MemoryLog
+) -> None:
+    log.lineage = "after"
+    await sessions.record([event("a")], None)
+    key = sessions.user_key("ann")
+    for _ in range(2):
+        with pytest.raises(Unavailable) as caught:
+            await sessions.window("ann", key, 5, "before")
+        assert (caught.value.reason, caught.value.retry_after_s) == ("LINEAGE_CHANGED", 0.5)
+    assert ids((await sessions.window("ann", key, 5, "after")).window) == ["a"]
+
+
+async def test_without_the_log_a_window_of_before_is_not_passed_off_as_stale(
+    sessions: Sessions, log: MemoryLog
+) -> None:
+    log.lineage = "before"
+    await sessions.record([event("a")], None)
+    key = sessions.user_key("ann")
+    await sessions.window("ann", key, 5, "before")
+    log.down = True
+    with pytest.raises(Unavailable) as caught:
+        await sessions.window("ann", key, 5, "after")
+    assert caught.value.reason == "LINEAGE_CHANGED"

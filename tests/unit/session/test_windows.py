@@ -136,6 +136,22 @@ def test_writes_behind_a_gap_are_remembered_up_to_the_capacity() -> None:
     assert sequences(window) == [97, 98, 99]
 
 
+def test_a_listing_of_another_lineage_takes_the_place_of_everything() -> None:
+    before = Window(3).relisted(
+        Listing([event(1), event(2)], 2, "before"), capacity=3, known=0, now=0.0
+    )
+    after = before.relisted(Listing([event(1)], 7, "after"), capacity=3, known=2, now=1.0)
+    assert (sequences(after), after.lineage, after.complete_to) == ([1], "after", 7)
+    assert after.is_current(3, since=1.0)
+
+
+def test_a_window_of_another_lineage_is_empty_and_not_listed() -> None:
+    window = listed([event(1)])
+    assert window.of_lineage("") is window
+    other = window.of_lineage("after")
+    assert (other.events, other.was_listed, other.lineage) == ((), False, "after")
+
+
 histories = st.lists(st.tuples(st.integers(1, 5), st.integers(0, 2)), min_size=0, max_size=12).map(
     lambda keys: [event(n, t, o) for n, (t, o) in enumerate(keys, start=1)]
 )

@@ -69,7 +69,8 @@ class SessionServiceServicer:
         USER_ID_INVALID; EVENTS_INVALID; and the reasons that Event names); NOT_FOUND
         (ITEM_NOT_FOUND, an inline event's item); FAILED_PRECONDITION (BUNDLE_NOT_LOADED);
         RESOURCE_EXHAUSTED (OVERLOADED, with RetryInfo); UNAVAILABLE (NO_BUNDLE; PROFILE_UNAVAILABLE:
-        no window of the user is held either). Safe to retry.
+        no window of the user is held either; LINEAGE_CHANGED, with RetryInfo: the database was restored
+        from a backup, and window and items are not both of its new state yet). Safe to retry.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

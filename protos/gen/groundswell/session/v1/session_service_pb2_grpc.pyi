@@ -47,7 +47,8 @@ class SessionServiceStub:
     USER_ID_INVALID; EVENTS_INVALID; and the reasons that Event names); NOT_FOUND
     (ITEM_NOT_FOUND, an inline event's item); FAILED_PRECONDITION (BUNDLE_NOT_LOADED);
     RESOURCE_EXHAUSTED (OVERLOADED, with RetryInfo); UNAVAILABLE (NO_BUNDLE; PROFILE_UNAVAILABLE:
-    no window of the user is held either). Safe to retry.
+    no window of the user is held either; LINEAGE_CHANGED, with RetryInfo: the database was restored
+    from a backup, and window and items are not both of its new state yet). Safe to retry.
     """
 
 @_typing.type_check_only
@@ -69,7 +70,8 @@ class SessionServiceAsyncStub(SessionServiceStub):
     USER_ID_INVALID; EVENTS_INVALID; and the reasons that Event names); NOT_FOUND
     (ITEM_NOT_FOUND, an inline event's item); FAILED_PRECONDITION (BUNDLE_NOT_LOADED);
     RESOURCE_EXHAUSTED (OVERLOADED, with RetryInfo); UNAVAILABLE (NO_BUNDLE; PROFILE_UNAVAILABLE:
-    no window of the user is held either). Safe to retry.
+    no window of the user is held either; LINEAGE_CHANGED, with RetryInfo: the database was restored
+    from a backup, and window and items are not both of its new state yet). Safe to retry.
     """
 
 class SessionServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -100,7 +102,8 @@ class SessionServiceServicer(metaclass=_abc_1.ABCMeta):
         USER_ID_INVALID; EVENTS_INVALID; and the reasons that Event names); NOT_FOUND
         (ITEM_NOT_FOUND, an inline event's item); FAILED_PRECONDITION (BUNDLE_NOT_LOADED);
         RESOURCE_EXHAUSTED (OVERLOADED, with RetryInfo); UNAVAILABLE (NO_BUNDLE; PROFILE_UNAVAILABLE:
-        no window of the user is held either). Safe to retry.
+        no window of the user is held either; LINEAGE_CHANGED, with RetryInfo: the database was restored
+        from a backup, and window and items are not both of its new state yet). Safe to retry.
         """
 
 def add_SessionServiceServicer_to_server(servicer: SessionServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
