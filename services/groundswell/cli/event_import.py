@@ -19,6 +19,7 @@ from groundswell.client import GroundswellClient
 from groundswell.common.v1.event_pb2 import EVENT_STATUS_DUPLICATE
 from groundswell.logs.alike import find_alike
 from groundswell.profile.v1.event_service_pb2 import ImportEventsResponse
+from groundswell.trainer.progress import working
 
 BATCH = 1_000
 
@@ -42,7 +43,8 @@ def import_log(
     Raises CommandError when the services took none of them.
     """
     check_journal(journal_path)
-    rows = EventRows(file, separator)
+    with working(console, f"reading {file.name}"):
+        rows = EventRows(file, separator)
     say_how_read(console, rows.notes, rows.ignored_columns)
     journal = Journal(journal_path, file, target)
     with progress_bar(console, "events") as update:

@@ -16,6 +16,7 @@ from groundswell.cli.progress import progress_bar
 from groundswell.client import GroundswellClient, GroundswellError, item
 from groundswell.common.v1.item_pb2 import Item
 from groundswell.logs.items import read_items
+from groundswell.trainer.progress import working
 
 # The contract's limit, and half of what a message may have.
 _BATCH = 1_000
@@ -49,7 +50,8 @@ def import_catalogue(
     Raises DataError when the file cannot be used. An item that the services refuse is listed and
     the others are written; raises CommandError at the end when any row was not.
     """
-    items = read_items(file, separator=separator, kinds=kinds)
+    with working(console, f"reading {file.name}"):
+        items = read_items(file, separator=separator, kinds=kinds)
     known = _catalogue_kinds(client, items.attribute_kinds)
     if any(kind != items.attribute_kinds[name] for name, kind in known.items()):
         items = read_items(file, separator=separator, kinds=kinds, catalogue_kinds=known)

@@ -23,6 +23,8 @@ STOP_TIMEOUT_S = 20.0
 _POLL_S = 0.1
 _PROBE_TIMEOUT_S = 1.0
 _LAST_WORDS = 4
+_ERROR = "[error"
+"""As a line of the console's log format says that it is one."""
 # With more threads each, processes that share few cores spend their time waiting for each other.
 _ONE_THREAD = {
     "OMP_NUM_THREADS": "1",
@@ -83,7 +85,8 @@ class _Child:
         self._reader.join(timeout=1.0)
         status = self.process.returncode
         how = f"with status {status}" if status >= 0 else f"by {signal.Signals(-status).name}"
-        said = " | ".join(line for line in self._last if line) or "nothing"
+        errors = [line for line in self._last if _ERROR in line]
+        said = " | ".join(errors or [line for line in self._last if line]) or "nothing"
         return f"the {self.service.name} service ended {how}; its last words: {said}"
 
     def close(self) -> None:

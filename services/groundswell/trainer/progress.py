@@ -21,8 +21,17 @@ class Display(Progress):
     `name` is what a line says when no task is under way. A task may have a field `note`.
     """
 
-    def __init__(self, *columns: Any, console: Console, name: str, disable: bool = False) -> None:
-        super().__init__(*columns, console=console, disable=disable)
+    def __init__(
+        self,
+        *columns: Any,
+        console: Console,
+        name: str,
+        disable: bool = False,
+        shows_end: bool = True,
+    ) -> None:
+        """With `shows_end` off a console that is no terminal gets the lines alone."""
+        hidden = disable or not (shows_end or console.is_interactive)
+        super().__init__(*columns, console=console, disable=hidden)
         self._name = name
         self._began = time.monotonic()
         self._ended = threading.Event()
@@ -71,9 +80,9 @@ def _in_words(task: Task) -> str:
 
 @contextmanager
 def working(console: Console, what: str) -> Iterator[None]:
-    """Show that work goes on whose end is not known."""
+    """Show that work goes on whose end is not known; a file that it outruns hears nothing."""
     columns = (TextColumn("{task.description}"), TimeElapsedColumn())
-    with Display(*columns, console=console, name=what) as display:
+    with Display(*columns, console=console, name=what, shows_end=False) as display:
         task = display.add_task(what, total=None)
         yield
         display.update(task, total=1, completed=1)

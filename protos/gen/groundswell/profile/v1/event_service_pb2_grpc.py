@@ -80,7 +80,9 @@ class EventServiceServicer:
 
     def ImportEvents(self, request_iterator, context):
         """Stores a whole log. The client streams batches; the answer to each tells what became of it
-        once it is committed, so that an import can go on from the last one answered.
+        once it is committed, so that an import can go on from the last one answered. A server
+        closes connections of a certain age, and the stream then ends with UNAVAILABLE: open another
+        one, from the first batch that was not answered.
         Statuses: as AppendEvents; a batch that is refused ends the stream, those before it stay.
         Safe to retry: event ids make it idempotent.
         """

@@ -49,7 +49,9 @@ class EventServiceStub:
     """
     ImportEvents: _grpc.StreamStreamMultiCallable[_event_service_pb2.ImportEventsRequest, _event_service_pb2.ImportEventsResponse]
     """Stores a whole log. The client streams batches; the answer to each tells what became of it
-    once it is committed, so that an import can go on from the last one answered.
+    once it is committed, so that an import can go on from the last one answered. A server
+    closes connections of a certain age, and the stream then ends with UNAVAILABLE: open another
+    one, from the first batch that was not answered.
     Statuses: as AppendEvents; a batch that is refused ends the stream, those before it stay.
     Safe to retry: event ids make it idempotent.
     """
@@ -75,7 +77,9 @@ class EventServiceAsyncStub(EventServiceStub):
     """
     ImportEvents: _aio.StreamStreamMultiCallable[_event_service_pb2.ImportEventsRequest, _event_service_pb2.ImportEventsResponse]  # type: ignore[assignment]
     """Stores a whole log. The client streams batches; the answer to each tells what became of it
-    once it is committed, so that an import can go on from the last one answered.
+    once it is committed, so that an import can go on from the last one answered. A server
+    closes connections of a certain age, and the stream then ends with UNAVAILABLE: open another
+    one, from the first batch that was not answered.
     Statuses: as AppendEvents; a batch that is refused ends the stream, those before it stay.
     Safe to retry: event ids make it idempotent.
     """
@@ -116,7 +120,9 @@ class EventServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_event_service_pb2.ImportEventsResponse], _abc.AsyncIterator[_event_service_pb2.ImportEventsResponse]]:
         """Stores a whole log. The client streams batches; the answer to each tells what became of it
-        once it is committed, so that an import can go on from the last one answered.
+        once it is committed, so that an import can go on from the last one answered. A server
+        closes connections of a certain age, and the stream then ends with UNAVAILABLE: open another
+        one, from the first batch that was not answered.
         Statuses: as AppendEvents; a batch that is refused ends the stream, those before it stay.
         Safe to retry: event ids make it idempotent.
         """
