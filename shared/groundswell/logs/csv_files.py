@@ -54,6 +54,8 @@ def read_csv(source: Source, required: Sequence[str], separator: str | None) -> 
     is_utf8, odd_quotes = _looked_through(source)
     frame, refused = _rows(source, names, separator, is_utf8)
     notes = list(source.notes)
+    if not is_utf8:
+        notes.append("not all of it is UTF-8: convert it, as by iconv -f LATIN1 -t UTF-8")
     if separator != ",":
         notes.append(f"columns parted by {SEPARATORS.get(separator, repr(separator))}")
     table = _with_lines(frame, refused, tuple(notes))

@@ -63,7 +63,8 @@ def check_columns(path: Path, names: Sequence[str], required: Sequence[str]) -> 
     missing = [name for name in required if name not in names]
     if not missing:
         return
-    message = f"{path} has no column {missing[0]!r}; its columns are {', '.join(names)}"
+    shown = ", ".join(name if name.isprintable() else repr(name) for name in names)
+    message = f"{path} has no column {missing[0]!r}; its columns are {shown}"
     like = [name for name in names if _letters(name) == _letters(missing[0])]
     raise DataError(f"{message} (rename {like[0]!r} to {missing[0]!r})" if like else message)
 

@@ -117,3 +117,13 @@ def test_line_ends_of_old_macintoshes_and_windows_are_read(tmp_path: Path) -> No
     for end in (b"\r", b"\r\n"):
         table = read(tmp_path, TABLE.replace(b"\n", end))
         assert table.frame.select("a", "b").rows() == [("1", "2")]
+
+
+def test_tabs_are_shown_as_tabs_where_they_are_no_separator(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"its columns are 'a\\tb'"):
+        read(tmp_path, TABLE.replace(b",", b"\t"), ",")
+
+
+def test_a_file_in_another_encoding_is_named_beside_the_rows_that_it_costs(tmp_path: Path) -> None:
+    table = read(tmp_path, "a,b\ncafé,2\n".encode("latin-1"))
+    assert table.notes == ("not all of it is UTF-8: convert it, as by iconv -f LATIN1 -t UTF-8",)
