@@ -77,9 +77,22 @@ def _database(
         with State(state) as opened:
             yield opened.database_url, lambda: _secrets_of(opened)
     elif url:
+        _check_url(url)
         yield url, _secrets_of_the_environment
     else:
         raise CommandError("name the database: --state FOLDER, or --database-url URL")
+
+
+def _check_url(url: str) -> None:
+    from pydantic import ValidationError
+
+    from groundswell.profile_service.settings import DatabaseSettings
+
+    try:
+        DatabaseSettings(database_url=url)
+    except ValidationError as error:
+        (problem,) = error.errors(include_input=False)
+        raise CommandError(str(problem["msg"]).removeprefix("Value error, ")) from None
 
 
 def _secrets_of(state: Any) -> tuple[str, ...]:
