@@ -165,7 +165,8 @@ class Checkpoints:
             fsync(building)
         except (SafetensorError, OSError) as error:
             # Half a file would only take the room that is missing.
-            building.unlink(missing_ok=True)
+            if building.is_file():
+                building.unlink()
             raise TrainError(f"{building} cannot be written: {error}") from error
         building.replace(self._file)
         fsync(self._file.parent)

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors import SafetensorError
 from torch import Tensor
 
-from groundswell.trainer import loss
+from groundswell.trainer import checkpoint, loss
 from groundswell.trainer.checkpoint import FILE
 from groundswell.trainer.data import Prepared, load_prepared
 from groundswell.trainer.errors import TrainError
@@ -164,6 +165,19 @@ def test_a_checkpoint_that_has_no_place_is_an_error(world: Prepared, tmp_path: P
     (tmp_path / FILE).with_suffix(".building").mkdir()
     with pytest.raises(TrainError, match=r"checkpoint\.building cannot be written"):
         train(world, tmp_path)
+
+
+def test_a_full_disk_leaves_no_half_of_a_checkpoint(
+    world: Prepared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def half(_tensors: object, file: Path, _metadata: object) -> None:
+        file.write_bytes(b"half a")
+        raise SafetensorError("I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setattr(checkpoint, "save_file", half)
+    with pytest.raises(TrainError, match=r"checkpoint\.building cannot be written: .*No space"):
+        train(world, tmp_path)
+    assert not list(tmp_path.glob(".checkpoint*"))
 
 
 def test_a_checkpoint_that_could_not_be_written_leaves_the_one_before(
