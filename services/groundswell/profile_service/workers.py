@@ -1,6 +1,7 @@
 """Keeps the encoder worker running, for every text encoder that is needed now."""
 
 import asyncio
+import traceback
 from collections.abc import Callable, Collection
 from functools import partial
 
@@ -16,8 +17,12 @@ from groundswell.profile_service.store.profiles import Spec
 from groundswell.profile_service.supervision import Report, Supervisor
 from groundswell.profile_service.uncovered import mark_uncovered
 from groundswell.profile_service.worker import Worker
+from groundswell.serving.telemetry import count
 
 _log = structlog.get_logger(__name__)
+
+_CATCH_UP_AGAIN_S = 1.0
+_CATCH_UP_LAST_DELAY_S = 60.0
 
 
 class Workers:
@@ -73,10 +78,9 @@ class Workers:
         if self._worker is not None:
             self._worker.serve(spec)
         if lacks_some:
-            task = asyncio.create_task(self._backfill(spec).run())
+            task = asyncio.create_task(self._catch_up(spec))
             self._catching_up.add(task)
             task.add_done_callback(self._catching_up.discard)
-            task.add_done_callback(_report)
 
     async def keep(self, specs: Collection[Spec]) -> None:
         """Stop reading with every encoder but these and the served one."""
@@ -109,6 +113,19 @@ class Workers:
         self._worker.join(encoder, spec)
         return True
 
+    async def _catch_up(self, spec: Spec) -> None:
+        """Backfill for an encoder that is served already, however often that fails."""
+        delay_s = _CATCH_UP_AGAIN_S
+        while True:
+            try:
+                return await self._backfill(spec).run()
+            except Exception as error:  # noqa: BLE001 - what is not read would stay so for good
+                count("catching_up_failures")
+                frames = "".join(traceback.format_tb(error.__traceback__))
+                _log.error("catching_up_failed", kind=type(error).__name__, frames=frames)
+            await asyncio.sleep(delay_s)
+            delay_s = min(2 * delay_s, _CATCH_UP_LAST_DELAY_S)
+
     def _backfill(self, spec: Spec) -> Backfill:
         settings = self._settings
         return Backfill(
@@ -118,8 +135,3 @@ class Workers:
             users=max(settings.worker_users // 2, 1),
             items=max(settings.worker_items // 2, 1),
         )
-
-
-def _report(task: "asyncio.Task[None]") -> None:
-    if not task.cancelled() and task.exception() is not None:
-        _log.error("catching_up_ended", exc_info=task.exception())

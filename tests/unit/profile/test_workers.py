@@ -1,0 +1,48 @@
+"""What the service still has to read with a served encoder is read, however often that fails."""
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+from structlog.testing import capture_logs
+
+from groundswell.profile_service import workers as module
+from groundswell.profile_service.settings import ProfileSettings
+from groundswell.profile_service.signals import Signals
+from groundswell.profile_service.store.profiles import Spec
+from groundswell.profile_service.workers import Workers
+
+
+class Backfill:
+    """Fails twice, then has read everything."""
+
+    def __init__(self) -> None:
+        self.num_runs = 0
+        self.user = "ann"
+        self.is_done = asyncio.Event()
+
+    async def run(self) -> None:
+        self.num_runs += 1
+        if self.num_runs < 3:
+            raise RuntimeError(f"the text of {self.user}")
+        self.is_done.set()
+
+
+async def test_catching_up_goes_on_after_a_failure(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(module, "_CATCH_UP_AGAIN_S", 0.001)
+    settings = ProfileSettings.model_validate({"secret": "s" * 16, "bundles": tmp_path})
+    nothing: Any = None
+    workers = Workers(nothing, settings, Signals(), nothing, nothing)
+    backfill = Backfill()
+    monkeypatch.setattr(workers, "_backfill", lambda _: backfill)
+    with capture_logs() as logged:
+        await workers.serve(nothing, Spec("another encoder", 4))
+        async with asyncio.timeout(5):
+            await backfill.is_done.wait()
+        await workers.close()
+    assert backfill.num_runs == 3
+    assert [line["event"] for line in logged] == ["catching_up_failed"] * 2
+    assert "the text of ann" not in repr(logged)
