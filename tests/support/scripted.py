@@ -12,7 +12,7 @@ from grpc_status import rpc_status
 from numpy.typing import NDArray
 
 from groundswell.common.v1.item_pb2 import Item, Vector
-from groundswell.common.v1.model_service_pb2 import GetModelResponse
+from groundswell.common.v1.model_service_pb2 import GetModelResponse, ModelInfo
 from groundswell.common.v1.model_service_pb2_grpc import (
     ModelServiceServicer,
     add_ModelServiceServicer_to_server,
@@ -242,7 +242,9 @@ class _Models(ModelServiceServicer):
         self._name = name
 
     def GetModel(self, request: Any, context: Any) -> Any:  # noqa: ARG002 - gRPC's signature
-        return GetModelResponse(loaded_bundle_ids=self._scripted.loaded[self._name])
+        loaded = self._scripted.loaded[self._name]
+        served = ModelInfo(bundle_id=loaded[0] if loaded else "")
+        return GetModelResponse(model=served, loaded_bundle_ids=loaded)
 
 
 class _Catalogue(CatalogueServiceServicer):

@@ -14,6 +14,7 @@ import pytest
 
 from groundswell.artifacts.bundle import Bundle
 from groundswell.artifacts.store import BundleStore, load_bundle
+from groundswell.profile.v1.catalogue_service_pb2 import WatchItemsRequest
 from tests.integration.ranker.support import (
     CLICK,
     SERVICE,
@@ -24,6 +25,7 @@ from tests.integration.ranker.support import (
     ids,
     item,
     number,
+    ranker_client,
     ranker_process,
     scripted_ranker,
 )
@@ -215,6 +217,49 @@ def test_a_start_without_the_session_service_serves_and_says_what_lacks(
         answer = alone.client.recommend("ann")
         assert degradations(answer) == {"SESSION_UNAVAILABLE"}
         assert "served_without" in alone.process.log()
+
+
+def test_a_start_while_the_encoders_prepare_the_new_bundle_begins_with_the_one_that_they_hold(
+    own_bundles: Path, made: list[Path], tmp_path: Path
+) -> None:
+    scripted = Scripted()
+    old, new = load_bundle(own_bundles), load_bundle(made[1])
+    for row in range(EVERYTHING):
+        scripted.put(item(row))
+    scripted.hold(old.id, vectors_of(old))
+    add(made[1], own_bundles)
+    process, address = ranker_process(
+        tmp_path, own_bundles, scripted.addresses["profile"], scripted.addresses["session"]
+    )
+    try:
+        with process, ranker_client(address) as client:
+            process.wait_serving(address, SERVICE)
+            assert client.model("ranker").model.bundle_id == old.id
+            scripted.hold(new.id, vectors_of(new))
+            eventually(lambda: client.model("ranker").model.bundle_id == new.id)
+    finally:
+        scripted.stop()
+
+
+def test_a_bundle_is_loaded_once_however_long_the_encoders_take(
+    ranker: Ranker, made: list[Path]
+) -> None:
+    new = load_bundle(made[1])
+    ranker.scripted.vectors[new.id] = vectors_of(new)
+    ranker.scripted.loaded["profile"].append(new.id)
+    add(made[1], ranker.bundles)
+
+    def num_watches() -> int:
+        asked = [one for one in ranker.scripted.asked if isinstance(one, WatchItemsRequest)]
+        return sum(one.bundle_id == new.id for one in asked)
+
+    eventually(lambda: num_watches() == 1)
+    time.sleep(2.0)
+    assert ranks_with(ranker) == ranker.bundle.id
+    ranker.scripted.loaded["session"].append(new.id)
+    eventually(lambda: ranks_with(ranker) == new.id)
+    assert num_watches() == 1
+    assert "bundle_not_taken_yet" not in ranker.process.log()
 
 
 def test_calls_in_flight_are_answered_when_the_process_is_told_to_end(

@@ -1,6 +1,7 @@
 """What the session service does while the profile service is away, slow, or not there yet."""
 
 import os
+import shutil
 import signal
 import time
 from pathlib import Path
@@ -11,7 +12,8 @@ import numpy as np
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from groundswell.client import GroundswellError, item
+from groundswell.artifacts.store import BundleStore
+from groundswell.client import GroundswellClient, GroundswellError, Targets, item
 from groundswell.session.v1.session_service_pb2 import (
     EncodeSessionRequest,
     EncodeSessionResponse,
@@ -26,6 +28,8 @@ from tests.integration.session.conftest import (
 )
 from tests.integration.session.support import at, eventually, item_nos, vector
 from tests.support.bundles import tiny_bundle
+from tests.support.processes import free_port, service_process
+from tests.support.scripted import Scripted
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
@@ -195,6 +199,35 @@ def test_health_waits_for_the_items_and_the_service_for_the_profile_service(
         assert deployment.session.stop() == 0
 
 
+def test_a_start_while_the_profile_service_prepares_the_new_bundle_begins_with_its_own(
+    tmp_path: Path, bundles: Path
+) -> None:
+    root = Path(shutil.copytree(bundles, tmp_path / "bundles", copy_function=os.link))
+    (root / "current").unlink()
+    old = BundleStore(bundles).current()
+    assert old is not None
+    new = tiny_bundle(root, seed=7).name
+    scripted, port = Scripted(), free_port()
+    scripted.hold(old, {})
+    session = service_process(
+        "groundswell.session_service",
+        port,
+        root,
+        tmp_path / "log",
+        {"GROUNDSWELL_PROFILE_ADDRESS": scripted.addresses["profile"]},
+    )
+    targets = Targets(profile="127.0.0.1:1", session=f"127.0.0.1:{port}", ranker="127.0.0.1:1")
+    try:
+        with session, GroundswellClient(targets) as client:
+            session.wait_serving(targets.session)
+            assert client.model("session").model.bundle_id == old
+            scripted.hold(new, {})
+            eventually(lambda: client.model("session").model.bundle_id == new)
+            assert list(client.model("session").loaded_bundle_ids) == [new, old]
+    finally:
+        scripted.stop()
+
+
 @pytest.mark.parametrize(
     ("variable", "value"),
     [
@@ -206,8 +239,6 @@ def test_health_waits_for_the_items_and_the_service_for_the_profile_service(
 def test_a_wrong_setting_is_named_and_nothing_starts(
     tmp_path: Path, bundles: Path, variable: str, value: str
 ) -> None:
-    from tests.support.processes import service_process
-
     process = service_process(
         "groundswell.session_service", 0, bundles, tmp_path / "log", {variable: value}
     )
