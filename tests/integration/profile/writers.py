@@ -1,9 +1,13 @@
-"""Writers of every kind at once over one PostgreSQL."""
+"""Writers of every kind at once over one PostgreSQL.
+
+`python -m tests.integration.profile.writers URL FOLDER SECONDS SEED` runs all but those of events.
+"""
 
 import asyncio
 import random
+import sys
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,25 +28,19 @@ ITEMS = [f"item {n}" for n in range(500)]
 USERS = [f"user {n}" for n in range(40)]
 
 
+Write = Callable[[Memory, random.Random, int], Coroutine[Any, Any, None]]
+
+
 class Counts(NamedTuple):
-    """What was done, and how often the server ended a circle of waiting transactions."""
+    """How often each writer wrote, but the encoder workers, and how long each append took."""
 
     done: list[int]
-    """Calls of each writer but the encoder workers."""
     append_s: list[float]
-    num_deadlocks: int
 
 
-async def write_at_once(server: Postgres, folder: Path, seconds: float, seed: int) -> Counts:
-    """Append, upsert, delete, mark and encode over two processes' worth of connections.
-
-    An error of any of them is raised.
-    """
-    url = server.new_database()
-    num_before = await _num_deadlocks(server)
+async def append_at_once(url: str, folder: Path, seconds: float, seed: int) -> Counts:
+    """Append events of the same users by three writers over two replicas' connections."""
     memories = [await open_memory(url, folder) for _ in range(2)]
-    await memories[0].catalogue.upsert([an_item(name) for name in ITEMS])
-    until_s = time.monotonic() + seconds
     append_s: list[float] = []
 
     async def append(memory: Memory, rng: random.Random, number: int) -> None:
@@ -50,21 +48,48 @@ async def write_at_once(server: Postgres, folder: Path, seconds: float, seed: in
         await _append(memory, rng, number)
         append_s.append(time.monotonic() - begun)
 
-    kinds = [append, append, append, _upsert, _delete, _mark]
-    writers = [
-        _again_and_again(memories[n % 2], kind, random.Random(f"{seed} {n}"), n, until_s)
-        for n, kind in enumerate(kinds)
-    ]
-    workers = [_work(memory, until_s) for memory in memories]
-    done, _ = await asyncio.gather(asyncio.gather(*writers), asyncio.gather(*workers))
+    done = await _write([append] * 3, memories, seconds, seed)
+    await _close(memories)
+    return Counts(done, append_s)
+
+
+async def write_the_rest_at_once(url: str, folder: Path, seconds: float, seed: int) -> Counts:
+    """Upsert, delete, mark and encode, with two encoder workers. An error of any is raised."""
+    memories = [await open_memory(url, folder) for _ in range(2)]
+    workers = asyncio.gather(*(_work(memory, seconds) for memory in memories))
+    writers = _write([_upsert, _delete, _mark], memories, seconds, seed)
+    done, _ = await asyncio.gather(writers, workers)
+    await _close(memories)
+    return Counts(done, [])
+
+
+async def fill_catalogue(url: str, folder: Path) -> None:
+    """Store the items."""
+    memory = await open_memory(url, folder)
+    await memory.catalogue.upsert([an_item(name) for name in ITEMS])
+    await memory.database.close()
+
+
+async def _write(
+    kinds: Sequence[Write], memories: Sequence[Memory], seconds: float, seed: int
+) -> list[int]:
+    until_s = time.monotonic() + seconds
+    return await asyncio.gather(
+        *(
+            _again_and_again(memories[n % 2], kind, random.Random(f"{seed} {n}"), n, until_s)
+            for n, kind in enumerate(kinds)
+        )
+    )
+
+
+async def _close(memories: Sequence[Memory]) -> None:
     for memory in memories:
         await memory.database.close()
-    return Counts(done, append_s, await _num_deadlocks(server) - num_before)
 
 
 async def _again_and_again(
     memory: Memory,
-    what: Callable[[Memory, random.Random, int], Coroutine[Any, Any, None]],
+    what: Write,
     rng: random.Random,
     name: int,
     until_s: float,
@@ -99,7 +124,8 @@ async def _mark(memory: Memory, _rng: random.Random, _number: int) -> None:
     await asyncio.sleep(0.1)
 
 
-async def _work(memory: Memory, until_s: float) -> None:
+async def _work(memory: Memory, seconds: float) -> None:
+    until_s = time.monotonic() + seconds
     # So short a lease is renewed while others work.
     worker = memory.worker(CountingEncoder(), lease_s=0.1)
     while time.monotonic() < until_s:
@@ -107,7 +133,7 @@ async def _work(memory: Memory, until_s: float) -> None:
     await worker.close()
 
 
-async def _num_deadlocks(server: Postgres) -> int:
+async def num_deadlocks(server: Postgres) -> int:
     """Count those of the whole server; a connection reports its own by the time it is closed."""
     database = Database(server.new_database())
     statement = text("SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()")
@@ -115,3 +141,9 @@ async def _num_deadlocks(server: Postgres) -> int:
         number = (await connection.execute(statement)).scalar_one()
     await database.close()
     return int(number)
+
+
+if __name__ == "__main__":
+    url_, folder_, seconds_, seed_ = sys.argv[1:]
+    rest = asyncio.run(write_the_rest_at_once(url_, Path(folder_), float(seconds_), int(seed_)))
+    sys.stdout.write(" ".join(map(str, rest.done)))
