@@ -17,6 +17,7 @@ from groundswell.profile_service.signals import Signal
 from groundswell.profile_service.store import events as event_statements
 from groundswell.profile_service.store import profiles as statements
 from groundswell.profile_service.store.database import Database, DatabaseConnection, now_us
+from groundswell.profile_service.store.statements import clock_us
 from groundswell.profile_service.store.users import UserKeys, find_users
 from groundswell.profile_service.store.work import WorkList
 from groundswell.profile_service.tables import stale_items, stale_users
@@ -174,9 +175,10 @@ class Profiles:
 
         async def begin(connection: DatabaseConnection) -> tuple[list[int] | None, int]:
             known, _ = await find_users(connection, keys)
-            # The clock of the process that marked them may be ahead of this one's.
+            # A clock that was ahead for a while may have marked some later than now.
             marks = [await work.newest_mark(connection) for work in _WORK]
-            return [number for number, _ in known.values()] if keys else None, max(marks)
+            until_us = max(await clock_us(connection), *marks)
+            return [number for number, _ in known.values()] if keys else None, until_us
 
         async def look(connection: DatabaseConnection) -> Progress:
             return Progress(
@@ -184,8 +186,7 @@ class Profiles:
                 0 if keys else await items.count(connection, until_us, None, max_attempts),
             )
 
-        numbers, newest_us = await self._database.read(begin)
-        until_us = max(now_us(), newest_us)
+        numbers, until_us = await self._database.read(begin)
         last: Progress | None = None
         with self._poll.waiting():
             while last is None or any(last):

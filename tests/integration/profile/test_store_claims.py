@@ -11,11 +11,13 @@ from sqlalchemy import text
 
 from groundswell.profile_service import uncovered, user_work
 from groundswell.profile_service.events import Outcome
+from groundswell.profile_service.profiles import Profiles
 from groundswell.profile_service.store.profiles import find_profiles, uncovered_users
 from groundswell.profile_service.store.work import SET_ASIDE, SUSPECT, WorkList
 from groundswell.profile_service.tables import stale_items, stale_users
-from groundswell.profile_service.worker import EncoderError
+from groundswell.profile_service.worker import EncoderError, Worker
 from groundswell.serving.errors import Unavailable
+from groundswell.serving.pseudonym import Pseudonymizer
 from tests.integration.profile.support import (
     SPEC,
     CountingEncoder,
@@ -30,6 +32,7 @@ from tests.integration.profile.support import (
     writing,
 )
 from tests.support.postgres import Postgres
+from tests.support.processes import SECRET
 
 
 class Killed(BaseException):
@@ -64,6 +67,15 @@ async def _attempts(memory: Memory, table: str) -> list[int]:
 
 async def _append(memory: Memory, *users: str) -> list[Outcome]:
     return await memory.log.append([an_event(n, user=u) for u in users for n in range(4)])
+
+
+async def _step_when_it_is_back(worker: Worker) -> bool:
+    async with asyncio.timeout(20):
+        while True:
+            try:
+                return await worker.step()
+            except Unavailable:
+                await asyncio.sleep(0.1)
 
 
 async def _let_leases_end(memory: Memory) -> None:
@@ -152,7 +164,7 @@ async def test_an_outage_in_the_middle_of_work_is_no_attempt(
         await working
     await asyncio.to_thread(server.start)
     encoder.poison = "The a"
-    assert await worker.step()
+    assert await _step_when_it_is_back(worker)
     await worker.close()
     assert await _attempts(memory, "stale_users") == [1]
     await memory.database.close()
@@ -245,3 +257,20 @@ async def test_a_long_history_keeps_nobody_waiting(
     async with reading(memory.database) as connection:
         found = await find_profiles(connection, [1], SPEC)
     assert (found[1].covered_sequence, found[1].num_chunks, len(encoder.texts)) == (22, 5, 7)
+
+
+async def test_a_refresh_waits_for_nothing_newer_though_this_clock_is_ahead_of_the_databases(
+    server: Postgres, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    memory = await open_memory(server.new_database(), tmp_path_factory.mktemp("ahead"))
+    await fill(memory, 1)
+    await work_all(memory, CountingEncoder(), items_only=True)
+    monkeypatch.setattr(time, "time_ns", lambda: 4_073_000_000 * 10**9)
+    progress = Profiles(memory.database, Pseudonymizer(SECRET), 10).refresh(())
+    assert await anext(progress) == (1, 0)
+    await memory.log.append([an_event(1, user="bob")])
+    async with writing(memory.database) as connection:
+        await connection.execute(text("DELETE FROM stale_users WHERE user_no = 1"))
+    async with asyncio.timeout(10):
+        assert [left async for left in progress] == [(0, 0)]
+    await memory.database.close()

@@ -61,6 +61,11 @@ def now(connection: AsyncConnection) -> ColumnElement[int]:
     return cast(extract("epoch", func.clock_timestamp()) * 1_000_000, BigInteger)
 
 
+async def clock_us(connection: AsyncConnection) -> int:
+    """Return what `now` says now."""
+    return int((await connection.execute(select(now(connection)))).scalar_one())
+
+
 def given_rows(
     connection: AsyncConnection,
     columns: dict[str, TypeEngine[Any]],

@@ -129,7 +129,7 @@ class WorkList:
         c, time_us = self._table.c, now(connection)
         furthest_s = max(lease_s, MAX_DELAY_S, _MAX_LEASE_S)
         too_far = self._locked(c.due_us > _after(time_us, furthest_s), skip_locked=True)
-        await connection.execute(self._change(too_far, {"due_us": time_us}))
+        await connection.execute(self._change(too_far, {"due_us": time_us, "marked_us": time_us}))
         over = c.owner != _NOBODY if alone else and_(c.owner != _NOBODY, c.due_us <= time_us)
         values = {"owner": _NOBODY, "due_us": time_us, "lost_claims": c.lost_claims + 1}
         lost = self._change(self._locked(over, skip_locked=True), values)
