@@ -74,7 +74,12 @@ async def main(settings: ProfileSettings) -> None:
     pseudonyms = Pseudonymizer(*settings.secrets)
     signals = Signals()
     lineage = LineageKeeper(database, settings.high_water)
-    profiles = Profiles(database, pseudonyms, settings.max_cached_profiles)
+    profiles = Profiles(
+        database,
+        pseudonyms,
+        max_cached=settings.max_cached_profiles,
+        max_bytes=settings.max_cached_profile_bytes,
+    )
     catalogue = Catalogue(database, signals, settings.idle_poll_s)
     health = Health()
     names = (WORKER,) if settings.worker else ()

@@ -86,7 +86,9 @@ class LoadedBundles:
             settings.threads,
             max_batch=settings.max_batch,
             max_queue=settings.max_queue,
+            max_queue_bytes=settings.max_queue_bytes,
             max_items=settings.max_cached_items,
+            max_item_bytes=settings.max_cached_item_bytes,
         )
         _log.info("bundle_loaded", bundle_id=bundle.id, fingerprint=models.spec.fingerprint)
         self._backfilled = models.spec

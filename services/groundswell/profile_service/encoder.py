@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from sys import getsizeof
 from typing import NamedTuple
 
 import numpy as np
@@ -17,6 +18,8 @@ from groundswell.serving.batching import MicroBatcher
 from groundswell.serving.errors import FailedPrecondition
 
 _TEXTS_PER_BATCH = 32
+_ITEM_BYTES = 350
+"""What a held item vector takes besides its values, with what is remembered of its changes."""
 
 
 class History(NamedTuple):
@@ -44,21 +47,41 @@ class ProfileModels:
     """A loaded, warm bundle. Raises BundleError (BUNDLE_CORRUPT) when it cannot be."""
 
     def __init__(
-        self, bundle: Bundle, threads: int, *, max_batch: int, max_queue: int, max_items: int
+        self,
+        bundle: Bundle,
+        threads: int,
+        *,
+        max_batch: int,
+        max_queue: int,
+        max_queue_bytes: int,
+        max_items: int,
+        max_item_bytes: int,
     ) -> None:
         self.id = bundle.id
         self.manifest = bundle.manifest
         self.spec = Spec(bundle.manifest.text.fingerprint, bundle.manifest.chunk_length)
-        self.contexts = ItemVectors(self._contexts_of_items, self.spec.fingerprint, max_items)
+        item_bytes = _ITEM_BYTES + 4 * bundle.manifest.context_dimension
+        num_items = min(max_items, max_item_bytes // item_bytes)
+        self.contexts = ItemVectors(self._contexts_of_items, self.spec.fingerprint, num_items)
         self._rows = bundle.rows
         self._text_encoder = bundle.text_encoder(threads)
         self._item_head = bundle.item_head(threads)
         self._context_head = bundle.context_head(threads)
         self._profile_head = bundle.profile_head(threads)
         self._interest_head = bundle.interest_head(threads)
-        self._profiles = MicroBatcher(self._run_head, max_batch=max_batch, max_queue=max_queue)
+        self._profiles = MicroBatcher(
+            self._run_head,
+            max_batch=max_batch,
+            max_queue=max_queue,
+            max_bytes=max_queue_bytes,
+            size=_history_bytes,
+        )
         self._texts = MicroBatcher(
-            self._run_encoder, max_batch=_TEXTS_PER_BATCH, max_queue=max_queue
+            self._run_encoder,
+            max_batch=_TEXTS_PER_BATCH,
+            max_queue=max_queue,
+            max_bytes=max_queue_bytes,
+            size=getsizeof,
         )
 
     async def close(self) -> None:
@@ -66,13 +89,25 @@ class ProfileModels:
         await self._profiles.close()
         await self._texts.close()
 
-    async def long_vector(self, history: History) -> NDArray[np.float32]:
-        """Return the long-term vector [d] of one user. Raises ResourceExhausted (OVERLOADED)."""
-        return await self._profiles.submit(history)
+    async def long_vectors(self, histories: Sequence[History]) -> list[NDArray[np.float32]]:
+        """Return the long-term vectors [d] of users; those of several give way to a single one's.
+
+        Raises ResourceExhausted (OVERLOADED).
+        """
+        if len(histories) == 1:
+            return [await self._profiles.submit(histories[0])]
+        return await self._profiles.submit_all(histories)
 
     async def encode_text(self, text: str) -> EncodedText:
         """Encode one text. Raises ResourceExhausted (OVERLOADED)."""
         return await self._texts.submit(text)
+
+    async def encode_texts(self, texts: Sequence[str]) -> list[EncodedText]:
+        """Encode several texts, which give way to single ones.
+
+        Raises ResourceExhausted (OVERLOADED).
+        """
+        return await self._texts.submit_all(texts)
 
     async def item_vectors(
         self, text_vectors: NDArray[np.float32], rows: NDArray[np.int64]
@@ -99,7 +134,8 @@ class ProfileModels:
                 texts[place] = np.frombuffer(item.text_vector, "<f4")
         rows = np.array([self._rows.get(item.item_id, -1) for item in items], np.int64)
         vectors = await asyncio.to_thread(head.run, text_vectors=texts, rows=rows)
-        return {item.item_no: vector for item, vector in zip(items, vectors, strict=True)}
+        # Copies: a row that is kept would keep the array of all rows.
+        return {item.item_no: vector.copy() for item, vector in zip(items, vectors, strict=True)}
 
     async def interests(self, text_vector: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the category distribution [C] of a text.
@@ -119,12 +155,18 @@ class ProfileModels:
     def _run_head(self, histories: list[History]) -> list[NDArray[np.float32]]:
         chunks = _chunk_inputs(histories, self.manifest.text.dimension)
         recent = _recent_inputs(histories, self.manifest.context_dimension)
-        return list(self._profile_head.run(**chunks, **recent))
+        # Copies: a row that is kept would keep the array of all rows.
+        return [row.copy() for row in self._profile_head.run(**chunks, **recent)]
 
     def _run_encoder(self, texts: list[str]) -> list[EncodedText]:
         vectors = self._text_encoder.encode(texts)
         shares = self._text_encoder.unknown_shares(texts)
         return [EncodedText(v, float(s)) for v, s in zip(vectors, shares, strict=True)]
+
+
+def _history_bytes(history: History) -> int:
+    arrays = (*history[:3], *history.recent_tensors)
+    return sum(array.nbytes for array in arrays)
 
 
 def _chunk_inputs(histories: Sequence[History], t: int) -> dict[str, NDArray[np.generic]]:

@@ -1,10 +1,14 @@
 """The last profile that was read of each user: what is answered while the database is away."""
 
-from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Generic, NamedTuple, TypeVar
 
+from groundswell.serving.bounded import BoundedCache
+
 P = TypeVar("P")
+
+_USER_BYTES = 350
+"""What a user takes besides the profiles: the key, and the table of their bundles."""
 
 
 class Answer(NamedTuple, Generic[P]):
@@ -17,12 +21,17 @@ class Answer(NamedTuple, Generic[P]):
 class LastAnswers(Generic[P]):
     """Profiles by user and bundle, of one lineage of the database; who asked longest ago leaves.
 
-    The vectors and seen items are those that are held anyway, so an answer takes little memory.
+    `size` gives the bytes of a profile. Its vector and seen items are mostly those that are held
+    anyway; they are counted all the same, since they may not be held any more.
     """
 
-    def __init__(self, max_users: int) -> None:
-        self._max_users = max_users
-        self._users: OrderedDict[bytes, dict[str, Answer[P]]] = OrderedDict()
+    def __init__(self, max_users: int, max_bytes: int, *, size: Callable[[P], int]) -> None:
+        def user_bytes(key: bytes, answers: dict[str, Answer[P]]) -> int:
+            return len(key) + _USER_BYTES + sum(size(one.profile) for one in answers.values())
+
+        self._users: BoundedCache[bytes, dict[str, Answer[P]]] = BoundedCache(
+            max_bytes=max_bytes, max_entries=max_users, size=user_bytes
+        )
         self._lineage = ""
 
     def keep(self, lineage: str, key: bytes, bundle_id: str, answer: Answer[P]) -> None:
@@ -30,14 +39,12 @@ class LastAnswers(Generic[P]):
         if lineage != self._lineage:
             self._users.clear()
             self._lineage = lineage
-        self._users.setdefault(key, {})[bundle_id] = answer
-        self._users.move_to_end(key)
-        while len(self._users) > self._max_users:
-            self._users.popitem(last=False)
+        answers = self._users.peek(key) or {}
+        self._users.put(key, answers | {bundle_id: answer})
 
     def of_all(self, keys: Sequence[bytes], bundle_id: str) -> list[Answer[P]] | None:
         """The last answers for users, in their order; None unless there is one for each."""
-        found = [self._users.get(key, {}).get(bundle_id) for key in keys]
+        found = [(self._users.peek(key) or {}).get(bundle_id) for key in keys]
         answers = [answer for answer in found if answer is not None]
         return answers if len(answers) == len(keys) else None
 

@@ -1,9 +1,6 @@
 """Use cases of profiles: read users' long-term vectors and seen items, wait for the encoder."""
 
-import asyncio
-from collections import OrderedDict
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,6 +8,16 @@ from numpy.typing import NDArray
 
 from groundswell.profile_service.encoder import ProfileModels
 from groundswell.profile_service.head_inputs import StoredHistories, histories, load_histories
+from groundswell.profile_service.held import (
+    UNKNOWN,
+    Held,
+    HeldVector,
+    Profile,
+    Seen,
+    held_bytes,
+    profile_bytes,
+    with_actions,
+)
 from groundswell.profile_service.last_answers import Answer, LastAnswers
 from groundswell.profile_service.polling import SharedPoll
 from groundswell.profile_service.signals import Signal
@@ -21,6 +28,7 @@ from groundswell.profile_service.store.statements import clock_us
 from groundswell.profile_service.store.users import UserKeys, find_users
 from groundswell.profile_service.store.work import WorkList
 from groundswell.profile_service.tables import stale_items, stale_users
+from groundswell.serving.bounded import BoundedCache
 from groundswell.serving.errors import Unavailable
 from groundswell.serving.pseudonym import Pseudonymizer
 from groundswell.serving.telemetry import count
@@ -31,62 +39,11 @@ _REFRESH_POLL_S = 0.1
 _WORK = (WorkList(stale_users), WorkList(stale_items))
 
 
-class Seen(NamedTuple):
-    """Which items a user acted on, and how."""
-
-    item_nos: NDArray[np.int64]
-    """[n] each once, by its newest event, oldest first."""
-    action_masks: NDArray[np.uint32]
-    """[n] bit k: did the action of number k."""
-
-
-class Profile(NamedTuple):
-    """The long-term view of one user."""
-
-    vector: NDArray[np.float32] | None
-    num_covered_events: int
-    num_events: int
-    last_event_us: int | None
-    covered_us: int | None
-    seen: Seen
-    """Complete up to `num_events`."""
-    lineage: str = ""
-    """The lineage of the database that `num_events` and the seen items belong to."""
-    as_of_us: int | None = None
-    """When this was read, if the database does not answer now; None: just now."""
-
-
 class Progress(NamedTuple):
     """What still waits for the encoder."""
 
     num_users_left: int
     num_items_left: int
-
-
-NOTHING_SEEN = Seen(np.empty(0, np.int64), np.empty(0, np.uint32))
-_UNKNOWN = Profile(None, 0, 0, None, None, NOTHING_SEEN)
-
-
-class _HeldVector(NamedTuple):
-    """A vector, and what it was computed from."""
-
-    covered_us: int
-    """The profile's."""
-    revision: int
-    """The catalogue's."""
-    item_nos: NDArray[np.int64]
-    """The items of the newest events."""
-    vector: NDArray[np.float32]
-
-
-@dataclass(slots=True)
-class _Held:
-    """What is kept of one user between reads."""
-
-    seen_sequence: int = 0
-    seen: Seen = NOTHING_SEEN
-    vectors: dict[str, _HeldVector] = field(default_factory=dict)
-    """By bundle."""
 
 
 class _Found(NamedTuple):
@@ -96,7 +53,7 @@ class _Found(NamedTuple):
     """(user_no, last_sequence) by key."""
     rows: dict[int, Any]
     """What their profiles cover."""
-    held: dict[int, _Held]
+    held: dict[int, Held]
     vectors: dict[int, NDArray[np.float32]]
     """The held vectors that are right."""
     stored: StoredHistories
@@ -108,14 +65,17 @@ class _Found(NamedTuple):
 class Profiles:
     """Reads profiles. The head runs at read time, on what the worker stored."""
 
-    def __init__(self, database: Database, pseudonyms: Pseudonymizer, max_cached: int) -> None:
+    def __init__(
+        self, database: Database, pseudonyms: Pseudonymizer, *, max_cached: int, max_bytes: int
+    ) -> None:
         self._database = database
         self._pseudonyms = pseudonyms
-        self._max_cached = max_cached
-        self._held: OrderedDict[bytes, _Held] = OrderedDict()
+        self._held: BoundedCache[bytes, Held] = BoundedCache(
+            max_bytes=max_bytes, max_entries=max_cached, size=held_bytes
+        )
         """By the user's key: after a restore a number can be another user's."""
         self._lineage = ""
-        self._last: LastAnswers[Profile] = LastAnswers(max_cached)
+        self._last: LastAnswers[Profile] = LastAnswers(max_cached, max_bytes, size=profile_bytes)
         self._progress = Signal()
         self._poll = SharedPoll(
             lambda: database.read(_state_of_work), self._progress, _REFRESH_POLL_S
@@ -139,19 +99,21 @@ class Profiles:
             count("profiles_from_memory", amount=len(last))
             return [answer.profile._replace(as_of_us=answer.read_us) for answer in last]
         read = await histories(found.stored, models, found.revision, found.lineage)
-        computed = await asyncio.gather(*(models.long_vector(history) for history in read.values()))
+        computed = await models.long_vectors(list(read.values()))
         rows, held, vectors = found.rows, found.held, found.vectors
         for number, vector in zip(read, computed, strict=True):
             vectors[number] = vector
             item_nos = np.unique(found.stored.by_user[number].recent["item_no"])
-            held[number].vectors[models.id] = _HeldVector(
+            held[number].vectors[models.id] = HeldVector(
                 rows[number].covered_us, found.revision, item_nos, vector
             )
+        for user_key, (number, _) in found.users.items():
+            self._held.measure(user_key, held[number])
         profiles = {
             key: _profile(last, rows.get(number), held[number].seen, vectors.get(number))
             for key, (number, last) in found.users.items()
         }
-        answers = [profiles.get(key[-1], _UNKNOWN)._replace(lineage=found.lineage) for key in keys]
+        answers = [profiles.get(key[-1], UNKNOWN)._replace(lineage=found.lineage) for key in keys]
         for key, answer in zip(keys, answers, strict=True):
             self._last.keep(found.lineage, key[-1], models.id, Answer(answer, read_us))
         return answers
@@ -212,7 +174,7 @@ class Profiles:
         stored = await load_histories(connection, outdated, models, lineage)
         return _Found(users, rows, held, vectors, stored, revision, lineage)
 
-    def _hold_all(self, users: Mapping[bytes, tuple[int, int]], lineage: str) -> dict[int, _Held]:
+    def _hold_all(self, users: Mapping[bytes, tuple[int, int]], lineage: str) -> dict[int, Held]:
         """Return what is held of users, by number; nothing of another lineage is."""
         if lineage != self._lineage:
             # A read that still runs goes on with what it took out of here: its own lineage's.
@@ -220,15 +182,15 @@ class Profiles:
             self._lineage = lineage
         return {number: self._hold(key) for key, (number, _) in users.items()}
 
-    def _hold(self, key: bytes) -> _Held:
-        held = self._held.setdefault(key, _Held())
-        self._held.move_to_end(key)
-        while len(self._held) > self._max_cached:
-            self._held.popitem(last=False)
+    def _hold(self, key: bytes) -> Held:
+        held = self._held.get(key)
+        if held is None:
+            held = Held()
+            self._held.put(key, held)
         return held
 
     async def _load_seen(
-        self, connection: DatabaseConnection, last_sequences: dict[int, int], held: dict[int, _Held]
+        self, connection: DatabaseConnection, last_sequences: dict[int, int], held: dict[int, Held]
     ) -> None:
         behind = {
             number: held[number].seen_sequence
@@ -246,7 +208,7 @@ class Profiles:
 
 
 def _held_vectors(
-    rows: dict[int, Any], held: dict[int, _Held], models: ProfileModels, lineage: str
+    rows: dict[int, Any], held: dict[int, Held], models: ProfileModels, lineage: str
 ) -> tuple[dict[int, NDArray[np.float32]], list[int]]:
     """Part the users with a profile: the held vectors that are right, and the others' numbers."""
     vectors, outdated = {}, []
@@ -267,7 +229,7 @@ def _held_vectors(
 
 def _profile(num_events: int, row: Any, seen: Seen, vector: NDArray[np.float32] | None) -> Profile:
     if row is None:
-        return _UNKNOWN._replace(num_events=num_events, seen=seen)
+        return UNKNOWN._replace(num_events=num_events, seen=seen)
     return Profile(
         vector, row.covered_sequence, num_events, row.last_event_us, row.covered_us, seen
     )
@@ -275,17 +237,3 @@ def _profile(num_events: int, row: Any, seen: Seen, vector: NDArray[np.float32] 
 
 async def _state_of_work(connection: DatabaseConnection) -> list[tuple[int, ...]]:
     return [await work.state(connection) for work in _WORK]
-
-
-def with_actions(seen: Seen, actions: Sequence[tuple[int, int]]) -> Seen:
-    """Add (item_no, action) pairs to what was seen."""
-    if not actions:
-        return seen
-    added = np.array(actions, np.int64)
-    newest_first = np.concatenate([seen.item_nos, added[:, 0]])[::-1]
-    item_nos, newest, places = np.unique(newest_first, return_index=True, return_inverse=True)
-    masks = np.zeros(len(item_nos), np.uint32)
-    bits = np.left_shift(np.uint32(1), added[:, 1].astype(np.uint32))
-    np.bitwise_or.at(masks, places, np.concatenate([seen.action_masks, bits])[::-1])
-    order = np.argsort(-newest)
-    return Seen(item_nos[order], masks[order])

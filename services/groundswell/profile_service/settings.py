@@ -84,12 +84,20 @@ class ProfileSettings(DatabaseSettings, ServingSettings):
     """How often an idle worker, and a caught-up watcher, look into the database."""
     max_cached_profiles: Annotated[int, Field(ge=1)] = 20_000
     """Users whose vector and seen items are held in memory."""
+    max_cached_profile_bytes: Annotated[int, Field(ge=0)] = 256 * 1024 * 1024
+    """The bytes that they may take: 12 for an item that a user acted on, and up to 4 KB for a user
+    and each loaded bundle."""
     max_cached_items: Annotated[int, Field(ge=1)] = 100_000
     """Item vectors that are held in memory per loaded bundle."""
+    max_cached_item_bytes: Annotated[int, Field(ge=0)] = 128 * 1024 * 1024
+    """The bytes that they may take, per loaded bundle: 4 for a dimension and 350 for an item."""
     max_batch: Annotated[int, Field(ge=1, le=1024)] = 32
     """How many profiles one run of the head computes at most."""
     max_queue: Annotated[int, Field(ge=1)] = 1024
-    """How many may wait for a model before calls are refused."""
+    """How many may wait for a model before calls are refused: of single calls, and as many again of
+    batches."""
+    max_queue_bytes: Annotated[int, Field(ge=1)] = 64 * 1024 * 1024
+    """The bytes that they may take, likewise; an empty queue takes any batch."""
     encode_texts_timeout_s: Annotated[float, Field(gt=0, le=3600)] = 30.0
     """How long EncodeTexts may take whose client set no deadline: 64 long texts take seconds."""
     predict_interests_timeout_s: Annotated[float, Field(gt=0, le=3600)] = 2.0

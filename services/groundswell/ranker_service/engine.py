@@ -26,6 +26,8 @@ from groundswell.serving.errors import FailedPrecondition, ResourceExhausted
 RETRY_AFTER_S = 0.1
 _MAX_SIMILAR_QUEUE = 64
 _MAX_CANARY_ITEMS = 20
+_READING_BYTES = 4_000
+"""What a reading takes besides the items that it names: two vectors, and the objects around."""
 _NO_ITEMS: NDArray[np.int64] = np.empty(0, np.int64)
 
 
@@ -39,6 +41,14 @@ class Reading:
     """[n] item numbers of the window's events, oldest first; -1 speaks for nothing."""
     history: NDArray[np.int64] = field(default_factory=_NO_ITEMS.copy)
     """[m] item numbers of what the profile knows and was not only disliked, each once."""
+    exclude: Sequence[NDArray[np.int64]] = ()
+    """Item numbers never to return, in any number of parts."""
+
+    @property
+    def num_bytes(self) -> int:
+        """What it takes while it waits."""
+        parts = (self.window, self.history, *self.exclude)
+        return _READING_BYTES + sum(part.nbytes for part in parts)
 
 
 @dataclass(frozen=True)
@@ -90,7 +100,11 @@ class Engine:
         self._popularity = np.zeros(0)
         self._pipeline = Pipeline(self._fusion, self.index, self._popularity)
         self._ranking: MicroBatcher[Reading, Outcome] = MicroBatcher(
-            self._rank, max_batch=settings.max_batch, max_queue=settings.max_queue
+            self._rank,
+            max_batch=settings.max_batch,
+            max_queue=settings.max_queue,
+            max_bytes=settings.max_queue_bytes,
+            size=lambda reading: reading.num_bytes,
         )
         self._similar = ThreadPoolExecutor(max_workers=1, thread_name_prefix="similar")
         self._num_similar = 0
@@ -186,12 +200,19 @@ class Engine:
         return [Outcome(one, None if one.user is None else next(probabilities)) for one in ranked]
 
     def _with_sources(self, reading: Reading) -> RankInput:
-        """Look up the neighbours of what the views read; this takes time, so not on the loop."""
-        if self._neighbours is None or reading.rank.k == 0:
+        """Unite what is excluded and look up the neighbours of what the views read.
+
+        This takes time, so not on the loop.
+        """
+        if reading.rank.k == 0:
             return reading.rank
+        parts = [reading.rank.exclude, self.catalogue.unavailable, *reading.exclude]
+        rank = replace(reading.rank, exclude=np.concatenate(parts))
+        if self._neighbours is None:
+            return rank
         rows = self._bundle_rows.rows
         return replace(
-            reading.rank,
+            rank,
             short_source=self._by_number(self._neighbours.short(rows(reading.window))),
             long_source=self._by_number(self._neighbours.long(rows(reading.history))),
         )

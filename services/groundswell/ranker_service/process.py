@@ -27,7 +27,11 @@ async def main(settings: RankerSettings) -> None:
     """Serve until the process is told to end."""
     profile = open_channel(settings.profile_address, http_proxy=settings.http_proxy)
     session = open_channel(settings.session_address, http_proxy=settings.http_proxy)
-    seen = SeenCache(settings.seen_mask, settings.max_seen_items)
+    seen = SeenCache(
+        settings.seen_mask,
+        max_bytes=settings.max_seen_bytes,
+        max_users=settings.max_seen_users,
+    )
     upstreams = Upstreams(profile, session, seen, max_bulk_users=settings.max_bulk_users)
     bundles = LoadedBundles(profile, upstreams, settings)
     store = BundleStore(settings.bundles)

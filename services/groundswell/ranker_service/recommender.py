@@ -130,19 +130,19 @@ class Recommender:
                 use_time=engine.manifest.use_time,
             ),
             fusion_weight=ask.fusion_weight,
-            exclude=self._excluded(engine, case),
             allowed=case.allowed,
         )
         return Reading(
             rank,
             window=_NO_ITEMS if session is None else session.window,
             history=_NO_ITEMS if seen is None else seen.history,
+            exclude=self._excluded(engine, case),
         )
 
-    def _excluded(self, engine: Engine, case: _Case) -> NDArray[np.int64]:
-        """Unite what may not be returned: unavailable, denied, and seen in history and window."""
+    def _excluded(self, engine: Engine, case: _Case) -> list[NDArray[np.int64]]:
+        """Return what may not be returned: denied, and seen in history and window."""
         ask, profile, session = case.ask, case.views.profile, case.views.session
-        excluded = [engine.catalogue.unavailable, engine.catalogue.numbers(ask.deny_item_ids)]
+        excluded = [engine.catalogue.numbers(ask.deny_item_ids)]
         if ask.exclude_seen:
             if profile is not None and profile.seen is not None:
                 excluded.append(profile.seen.item_nos)
@@ -153,7 +153,7 @@ class Recommender:
                 events = ask.subject.inline_events.events
                 seen = [e.item_id for e in events if self._seen_mask >> e.action & 1]
                 excluded.append(engine.catalogue.numbers(seen))
-        return np.concatenate(excluded)
+        return excluded
 
 
 async def _filtered(engine: Engine, asks: Sequence[Ask]) -> list[NDArray[np.bool_] | None]:

@@ -1,6 +1,5 @@
 """The items that users have seen, kept by the version that the profile service gave them."""
 
-from collections import OrderedDict
 from typing import NamedTuple
 
 import numpy as np
@@ -8,9 +7,13 @@ from numpy.typing import NDArray
 
 from groundswell.features.actions import DISLIKE
 from groundswell.profile.v1.profile_service_pb2 import SeenItems
+from groundswell.serving.bounded import ARRAY_BYTES, BoundedCache
 from groundswell.serving.errors import InvalidArgument
 from groundswell.serving.telemetry import count
 from groundswell.serving.vectors import unpack_int64, unpack_uint32
+
+_USER_BYTES = 300
+"""What a user takes besides the arrays: the key, version and lineage, and the object around all."""
 
 
 class Seen(NamedTuple):
@@ -63,11 +66,11 @@ def unpacked(item_nos: bytes, action_masks: bytes) -> Packed:
 class SeenCache:
     """Seen items by the user's pseudonym; the users who asked longest ago leave first."""
 
-    def __init__(self, counting: int, max_items: int) -> None:
+    def __init__(self, counting: int, *, max_bytes: int, max_users: int) -> None:
         self._counting = counting
-        self._max_items = max_items
-        self._num_items = 0
-        self._users: OrderedDict[bytes, Seen] = OrderedDict()
+        self._users: BoundedCache[bytes, Seen] = BoundedCache(
+            max_bytes=max_bytes, max_entries=max_users, size=_num_bytes
+        )
 
     def get(self, user_key: bytes) -> Seen | None:
         """Return what is held of a user."""
@@ -95,7 +98,7 @@ class SeenCache:
             count("seen_items", source="given")
             packed = unpacked(answer.item_nos, answer.action_masks)
             seen = self._seen(answer, packed)
-        self._keep(user_key, seen)
+        self._users.put(user_key, seen)
         return seen
 
     def _seen(self, answer: SeenItems, packed: Packed) -> Seen:
@@ -103,15 +106,8 @@ class SeenCache:
         is_complete = not answer.truncated
         return Seen(answer.version, self.counting(packed), history, is_complete, answer.lineage)
 
-    def _keep(self, user_key: bytes, seen: Seen) -> None:
-        held = self._users.pop(user_key, None)
-        self._num_items += _cost(seen) - (_cost(held) if held is not None else 0)
-        self._users[user_key] = seen
-        while self._num_items > self._max_items:
-            _, dropped = self._users.popitem(last=False)
-            self._num_items -= _cost(dropped)
 
-
-def _cost(seen: Seen) -> int:
-    """Count a user without items too: the entry itself takes memory."""
-    return len(seen.item_nos) + len(seen.history) + 16
+def _num_bytes(user_key: bytes, seen: Seen) -> int:
+    return (
+        _USER_BYTES + len(user_key) + seen.item_nos.nbytes + seen.history.nbytes + 2 * ARRAY_BYTES
+    )

@@ -37,9 +37,11 @@ class RankerSettings(ServingSettings):
     """The share of a call's time that they are waited for at most; the rest is for ranking."""
     seen_actions: Annotated[tuple[str, ...], NoDecode] = tuple(a for a in ACTIONS if a != "view")
     """The actions that make an item count as seen, separated by commas."""
-    max_seen_items: Annotated[int, Field(ge=0)] = 5_000_000
-    """How many numbers of items, of 8 bytes, are kept of what users did, over all users: two for an
-    item that counts as seen and speaks for others, else one."""
+    max_seen_bytes: Annotated[int, Field(ge=0)] = 64 * 1024 * 1024
+    """The bytes that may be kept of what users did, over all users: 16 for an item that counts as
+    seen and speaks for others, else 8, and 750 for a user."""
+    max_seen_users: Annotated[int, Field(ge=1)] = 100_000
+    """Of how many users it is kept."""
     max_filter_bytes: Annotated[int, Field(ge=0)] = 64 * 1024 * 1024
     """The bytes that the filters that are kept may take, per loaded bundle: 12 KB a filter, and a
     byte per item."""
@@ -53,6 +55,9 @@ class RankerSettings(ServingSettings):
     max_queue: Annotated[int, Field(ge=256)] = 1024
     """How many users may wait to be ranked before calls are refused: of single calls, and as many
     again of BatchRecommend."""
+    max_queue_bytes: Annotated[int, Field(ge=1)] = 64 * 1024 * 1024
+    """The bytes that the users who wait to be ranked may take: of single calls, and as many again
+    of BatchRecommend. An empty queue takes any batch."""
     max_bulk_users: Annotated[int, Field(ge=1)] = 64
     """How many users' views all BatchRecommend calls together ask one upstream for at once. More
     would let single calls wait behind them."""

@@ -52,7 +52,7 @@ def _sessions(
         max_future_s=settings.max_event_future_s,
     )
     pseudonyms = Pseudonymizer(*settings.secrets)
-    windows = MemoryWindows(settings.max_windows)
+    windows = MemoryWindows(settings.max_windows, settings.max_window_bytes)
     return Sessions(log, windows, pseudonyms, changed=bundles.refresh, ttl_s=settings.window_ttl_s)
 
 

@@ -1,15 +1,18 @@
 """Views that were encoded before, served again while window and item vectors are unchanged."""
 
 import asyncio
-from collections import OrderedDict
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from groundswell.serving.bounded import BoundedCache
 from groundswell.serving.telemetry import count
 from groundswell.session_service.encoder import SessionEncoder, SessionView
-from groundswell.session_service.windows import Window, WindowEvent
+from groundswell.session_service.windows import Window, WindowEvent, events_bytes
+
+_VIEW_BYTES = 900
+"""What a stored view takes besides its arrays, its packed fields and its events."""
 
 
 @dataclass(slots=True)
@@ -30,10 +33,11 @@ class _Running:
 class StoredViews:
     """One encoder with the newest view of each user who asked; the longest unused leaves first."""
 
-    def __init__(self, encoder: SessionEncoder, max_views: int) -> None:
+    def __init__(self, encoder: SessionEncoder, *, max_views: int, max_bytes: int) -> None:
         self.encoder = encoder
-        self._max_views = max_views
-        self._stored: OrderedDict[bytes, _Stored] = OrderedDict()
+        self._stored: BoundedCache[bytes, _Stored] = BoundedCache(
+            max_bytes=max_bytes, max_entries=max_views, size=_num_bytes
+        )
         self._running: dict[bytes, _Running] = {}
 
     async def view(self, user_key: bytes, window: Window) -> SessionView:
@@ -44,7 +48,6 @@ class StoredViews:
         stored = self._stored.get(user_key)
         # A window that did not change keeps the very tuple of its events.
         if stored is not None and stored.events is window.events and self._holds(stored):
-            self._stored.move_to_end(user_key)
             return stored.view
         # Shielded: others may wait for the same view when this caller is gone.
         return await asyncio.shield(self._encode(user_key, window))
@@ -54,7 +57,7 @@ class StoredViews:
 
         The read that follows a write finds its view done, or under way.
         """
-        if user_key in self._stored:
+        if self._stored.peek(user_key) is not None:
             self._encode(user_key, window)
 
     def _encode(self, user_key: bytes, window: Window) -> asyncio.Task[SessionView]:
@@ -80,10 +83,8 @@ class StoredViews:
             return
         view = task.result()
         item_nos = np.frombuffer(view.item_nos, "<i8").astype(np.int64)
-        self._stored[user_key] = _Stored(running.events, running.items_version, item_nos, view)
-        self._stored.move_to_end(user_key)
-        if len(self._stored) > self._max_views:
-            self._stored.popitem(last=False)
+        stored = _Stored(running.events, running.items_version, item_nos, view)
+        self._stored.put(user_key, stored)
 
     def _holds(self, stored: _Stored) -> bool:
         items = self.encoder.items
@@ -91,3 +92,11 @@ class StoredViews:
             return False
         stored.items_version = items.version
         return True
+
+
+def _num_bytes(user_key: bytes, stored: _Stored) -> int:
+    """Count the events too: the window that had them may have changed, or be gone."""
+    view = stored.view
+    packed = len(view.vector) + len(view.item_nos) + len(view.action_masks)
+    events = events_bytes(stored.events)
+    return _VIEW_BYTES + len(user_key) + packed + stored.item_nos.nbytes + events

@@ -134,8 +134,11 @@ class LoadedBundles:
             use_time=manifest.use_time,
             max_batch=settings.max_batch,
             max_queue=settings.max_queue,
+            max_queue_bytes=settings.max_queue_bytes,
         )
-        views = StoredViews(encoder, settings.max_windows)
+        views = StoredViews(
+            encoder, max_views=settings.max_windows, max_bytes=settings.max_view_bytes
+        )
         loaded = LoadedBundle(bundle.id, manifest, follower, views)
         try:
             await follower.start()

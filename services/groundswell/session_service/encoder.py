@@ -63,13 +63,20 @@ class SessionEncoder:
         use_time: bool,
         max_batch: int,
         max_queue: int,
+        max_queue_bytes: int,
     ) -> None:
         self.bundle_id = bundle_id
         self.items = items
         self.window_length = window_length
         self._model = model
         self._use_time = use_time
-        self._batcher = MicroBatcher(self._run, max_batch=max_batch, max_queue=max_queue)
+        self._batcher = MicroBatcher(
+            self._run,
+            max_batch=max_batch,
+            max_queue=max_queue,
+            max_bytes=max_queue_bytes,
+            size=lambda x: x.item_vectors.nbytes + sum(part.nbytes for part in x.tensors),
+        )
 
     async def encode(self, events: Sequence[WindowEvent]) -> SessionView:
         """Encode ordered events with the item vectors of this moment.

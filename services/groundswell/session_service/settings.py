@@ -23,7 +23,13 @@ class SessionSettings(ServingSettings):
     list_timeout_s: Seconds = 1.0
     """How long rebuilding one window may take at the profile service."""
     max_windows: Annotated[int, Field(ge=1)] = 20_000
-    """How many users' windows are held; one of 50 events takes about 15 KB."""
+    """How many users' windows are held, and how many users' views for each loaded bundle."""
+    max_window_bytes: Annotated[int, Field(ge=0)] = 320 * 1024 * 1024
+    """The bytes that the windows may take; one of 50 events takes 15 to 30 KB, by the length of the
+    ids in it."""
+    max_view_bytes: Annotated[int, Field(ge=0)] = 320 * 1024 * 1024
+    """The bytes that the encoded views may take, per loaded bundle. The events are counted here
+    too, though while nothing changes they are the windows' own."""
     window_ttl_s: Seconds = 10.0
     """How long a window counts as current without asking the log: what another service wrote there
     (an import) is seen after that at the latest."""
@@ -34,3 +40,5 @@ class SessionSettings(ServingSettings):
     """How many windows one run of the model encodes at most."""
     max_queue: Annotated[int, Field(ge=1)] = 1024
     """How many windows may wait for the model before calls are refused."""
+    max_queue_bytes: Annotated[int, Field(ge=1)] = 64 * 1024 * 1024
+    """The bytes that they may take: a window has one vector for each of its events."""

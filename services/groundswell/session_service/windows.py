@@ -1,12 +1,18 @@
 """The hot window of a user: a cache of their newest events that never forgets a newer write."""
 
 import math
-from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from sys import getsizeof
 from typing import NamedTuple, Protocol
 
+from groundswell.serving.bounded import BoundedCache
+
 _NEVER = -math.inf
+# What an event takes besides its ids, a sequence number in a set, and a window besides all of them.
+_EVENT_BYTES = 270
+_SEQUENCE_BYTES = 100
+_WINDOW_BYTES = 500
 
 
 class WindowEvent(NamedTuple):
@@ -147,35 +153,43 @@ class WindowStore(Protocol):
 class MemoryWindows:
     """Windows in this process; the one that was used longest ago leaves first."""
 
-    def __init__(self, max_windows: int) -> None:
-        self._max_windows = max_windows
-        self._windows: OrderedDict[bytes, Window] = OrderedDict()
+    def __init__(self, max_windows: int, max_bytes: int) -> None:
+        self._windows: BoundedCache[bytes, Window] = BoundedCache(
+            max_bytes=max_bytes, max_entries=max_windows, size=_num_bytes
+        )
 
     def __len__(self) -> int:
         return len(self._windows)
 
     async def get(self, user_key: bytes) -> Window | None:
         """Return a user's window; None when it is not held."""
-        window = self._windows.get(user_key)
-        if window is not None:
-            self._windows.move_to_end(user_key)
-        return window
+        return self._windows.get(user_key)
 
     async def hold(self, user_key: bytes, window: Window) -> None:
         """Keep a window unless the user has one already."""
-        self._windows.setdefault(user_key, window)
-        self._windows.move_to_end(user_key)
-        if len(self._windows) > self._max_windows:
-            self._windows.popitem(last=False)
+        if self._windows.get(user_key) is None:
+            self._windows.put(user_key, window)
 
     async def update(self, user_key: bytes, change: Callable[[Window], Window]) -> Window | None:
         """Replace a user's window by its changed form, in one step; None when it is not held."""
-        window = self._windows.get(user_key)
+        window = self._windows.peek(user_key)
         if window is None:
             return None
-        # Not moved to the end: writes alone do not make a window worth keeping.
-        self._windows[user_key] = changed = change(window)
+        changed = change(window)
+        # It does not count as used: writes alone do not make a window worth keeping.
+        self._windows.replace(user_key, changed)
         return changed
+
+
+def events_bytes(events: Sequence[WindowEvent]) -> int:
+    """Return the memory that events take."""
+    ids = sum(getsizeof(event.event_id) + getsizeof(event.session_id) for event in events)
+    return len(events) * _EVENT_BYTES + ids
+
+
+def _num_bytes(user_key: bytes, window: Window) -> int:
+    ahead = len(window.ahead) * _SEQUENCE_BYTES
+    return _WINDOW_BYTES + len(user_key) + events_bytes(window.events) + ahead
 
 
 def _newest(events: list[WindowEvent], capacity: int) -> tuple[WindowEvent, ...]:

@@ -1,6 +1,7 @@
 """Runs what many callers ask for in batches, in one thread beside the event loop."""
 
 import asyncio
+import math
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,6 +18,14 @@ _BULK_TURN = 4
 """While both lanes wait, every fourth place in the batches is a bulk item's."""
 
 
+class _Lane(Generic[T, R]):
+    """What waits, in its order."""
+
+    def __init__(self) -> None:
+        self.waiting: deque[tuple[T, asyncio.Future[R], int]] = deque()
+        self.num_bytes = 0
+
+
 class MicroBatcher(Generic[T, R]):
     """Collects items while a batch runs and runs them as the next one; it never waits for more.
 
@@ -25,17 +34,26 @@ class MicroBatcher(Generic[T, R]):
     fails alone. An item whose caller is gone is dropped before a batch forms.
 
     There are two lanes: single items, for which someone waits, go before bulk items, which come
-    many at once. At most `max_queue` items wait in each lane; one more is refused at once.
+    many at once. At most `max_queue` items wait in each lane, and items of `max_bytes` by `size`;
+    one more is refused at once. What fits by number waits in an empty lane whatever its size.
     """
 
     def __init__(
-        self, run_batch: Callable[[list[T]], Sequence[R]], *, max_batch: int, max_queue: int
+        self,
+        run_batch: Callable[[list[T]], Sequence[R]],
+        *,
+        max_batch: int,
+        max_queue: int,
+        max_bytes: float = math.inf,
+        size: Callable[[T], int] = lambda _: 0,
     ) -> None:
         self._run_batch = run_batch
         self._max_batch = max_batch
         self._max_queue = max_queue
-        self._single: deque[tuple[T, asyncio.Future[R]]] = deque()
-        self._bulk: deque[tuple[T, asyncio.Future[R]]] = deque()
+        self._max_bytes = max_bytes
+        self._size = size
+        self._single: _Lane[T, R] = _Lane()
+        self._bulk: _Lane[T, R] = _Lane()
         self._num_taken = 0
         self._pump: asyncio.Task[None] | None = None
         self._closed = False
@@ -65,18 +83,19 @@ class MicroBatcher(Generic[T, R]):
             await self._pump
         await asyncio.to_thread(self._executor.shutdown)
 
-    def _enqueue(
-        self, lane: deque[tuple[T, asyncio.Future[R]]], items: Sequence[T]
-    ) -> list[asyncio.Future[R]]:
+    def _enqueue(self, lane: "_Lane[T, R]", items: Sequence[T]) -> list[asyncio.Future[R]]:
         if self._closed:
             raise Unavailable("CLOSING", "the process is shutting down")
-        if len(lane) + len(items) > self._max_queue:
+        sizes = [self._size(item) for item in items]
+        too_large = lane.waiting and lane.num_bytes + sum(sizes) > self._max_bytes
+        if len(lane.waiting) + len(items) > self._max_queue or too_large:
             raise ResourceExhausted(
                 "OVERLOADED", "too many calls wait for a model", retry_after_s=RETRY_AFTER_S
             )
         loop = asyncio.get_running_loop()
         futures: list[asyncio.Future[R]] = [loop.create_future() for _ in items]
-        lane.extend(zip(items, futures, strict=True))
+        lane.waiting.extend(zip(items, futures, sizes, strict=True))
+        lane.num_bytes += sum(sizes)
         if self._pump is None or self._pump.done():
             self._pump = asyncio.create_task(self._run_all())
         return futures
@@ -95,13 +114,15 @@ class MicroBatcher(Generic[T, R]):
     def _take(self) -> list[tuple[T, asyncio.Future[R]]]:
         """Take the next batch; where single items wait, it has at most its turns of bulk ones."""
         batch: list[tuple[T, asyncio.Future[R]]] = []
-        has_single = bool(self._single)
-        while len(batch) < self._max_batch and (self._single or self._bulk):
+        single, bulk = self._single.waiting, self._bulk.waiting
+        has_single = bool(single)
+        while len(batch) < self._max_batch and (single or bulk):
             turn = self._num_taken % _BULK_TURN == _BULK_TURN - 1
-            if has_single and batch and not self._single and not turn:
+            if has_single and batch and not single and not turn:
                 break  # Filling up with bulk items would make the single ones wait for them.
-            lane = self._bulk if self._bulk and (turn or not self._single) else self._single
-            item, future = lane.popleft()
+            lane = self._bulk if bulk and (turn or not single) else self._single
+            item, future, size = lane.waiting.popleft()
+            lane.num_bytes -= size
             if not future.done():
                 batch.append((item, future))
                 self._num_taken += 1

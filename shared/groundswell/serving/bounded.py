@@ -46,6 +46,12 @@ class BoundedCache(Generic[K, V]):
             self._entries.move_to_end(key)
             return entry[0]
 
+    def peek(self, key: K) -> V | None:
+        """Return a value, which does not count as used; None when it is not kept."""
+        with self._lock:
+            entry = self._entries.get(key)
+            return None if entry is None else entry[0]
+
     def put(self, key: K, value: V) -> None:
         """Keep a value in place of what was kept under the key; the longest unused leave."""
         size = self._size(key, value) + ENTRY_BYTES
@@ -55,20 +61,41 @@ class BoundedCache(Generic[K, V]):
                 return
             self._entries[key] = (value, size)
             self._num_bytes += size
-            while self._num_bytes > self._max_bytes or len(self._entries) > self._max_entries:
-                _, (_, dropped) = self._entries.popitem(last=False)
-                self._num_bytes -= dropped
+            self._shrink()
 
-    def drop(self, key: K) -> None:
-        """Forget a value."""
+    def replace(self, key: K, value: V) -> None:
+        """Keep a changed value in the place of the old one; it does not count as used now.
+
+        Nothing happens when nothing is kept under the key.
+        """
+        size = self._size(key, value) + ENTRY_BYTES
         with self._lock:
-            self._drop(key)
+            entry = self._entries.get(key)
+            if entry is not None:
+                self._entries[key] = (value, size)
+                self._num_bytes += size - entry[1]
+                self._shrink()
+
+    def measure(self, key: K, value: V) -> None:
+        """Count a value anew that changed inside, if it is still the one that is kept."""
+        if self.peek(key) is value:
+            self.replace(key, value)
+
+    def values(self) -> list[V]:
+        """Return all values."""
+        with self._lock:
+            return [value for value, _ in self._entries.values()]
 
     def clear(self) -> None:
         """Forget everything."""
         with self._lock:
             self._entries.clear()
             self._num_bytes = 0
+
+    def _shrink(self) -> None:
+        while self._num_bytes > self._max_bytes or len(self._entries) > self._max_entries:
+            _, (_, dropped) = self._entries.popitem(last=False)
+            self._num_bytes -= dropped
 
     def _drop(self, key: K) -> None:
         entry = self._entries.pop(key, None)

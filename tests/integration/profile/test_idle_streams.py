@@ -23,7 +23,7 @@ async def test_many_idle_streams_ask_the_database_no_more_than_one_does(
     memory: Memory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await fill(memory, 3)
-    profiles = Profiles(memory.database, Pseudonymizer(SECRET), 100)
+    profiles = Profiles(memory.database, Pseudonymizer(SECRET), max_cached=100, max_bytes=1_000_000)
     num_reads = 0
     read = memory.database.read
 

@@ -40,7 +40,15 @@ class CountedModels(ProfileModels):
     """
 
     def __init__(self, bundles: Path) -> None:
-        super().__init__(load_bundle(bundles), 1, max_batch=32, max_queue=64, max_items=1_000)
+        super().__init__(
+            load_bundle(bundles),
+            1,
+            max_batch=32,
+            max_queue=64,
+            max_queue_bytes=1_000_000,
+            max_items=1_000,
+            max_item_bytes=1_000_000,
+        )
         self.computed: list[int] = []
         self.told = ItemVectors(self.vectors_of_items, self.spec.fingerprint, 1_000)
 

@@ -9,10 +9,11 @@ import pytest
 from groundswell.artifacts.store import load_bundle
 from groundswell.profile_service.encoder import ProfileModels
 from groundswell.profile_service.events import EventLog
+from groundswell.profile_service.held import Profile
 from groundswell.profile_service.high_water import HighWater
 from groundswell.profile_service.items import Changes
 from groundswell.profile_service.lineage import LineageKeeper
-from groundswell.profile_service.profiles import Profile, Profiles
+from groundswell.profile_service.profiles import Profiles
 from groundswell.profile_service.store.database import Database
 from groundswell.profile_service.store.identity import Witness, read_lineage, renew_lineage
 from groundswell.serving.pseudonym import Pseudonymizer
@@ -62,7 +63,15 @@ def names(heard: Sequence[Changes]) -> list[str]:
 
 @pytest.fixture
 async def models(bundles: Path) -> AsyncIterator[ProfileModels]:
-    loaded = ProfileModels(load_bundle(bundles), 1, max_batch=8, max_queue=8, max_items=100)
+    loaded = ProfileModels(
+        load_bundle(bundles),
+        1,
+        max_batch=8,
+        max_queue=8,
+        max_queue_bytes=1_000_000,
+        max_items=100,
+        max_item_bytes=1_000_000,
+    )
     yield loaded
     await loaded.close()
 
@@ -125,19 +134,23 @@ async def test_a_number_that_is_another_users_after_a_restore_shows_nothing_of_t
     await memory.log.append([an_event(1, user="ann", item="a")])
     backup = Backup(memory.settings.database_url, tmp_path)
     await memory.log.append([an_event(n, user="bob", item="b") for n in (1, 2)])
-    profiles = Profiles(memory.database, Pseudonymizer(SECRET), 100)
+    profiles = profiles_of(memory.database)
     (bob,) = await profiles.get(["bob"], models)
     assert bob.num_events == 2
     again = await restored(memory, backup)
     if again is memory:
         await memory.log.append([an_event(n, user="eve", item="c") for n in (1, 2)])
     else:
-        profiles = Profiles(again.database, Pseudonymizer(SECRET), 100)
+        profiles = profiles_of(again.database)
         await again.log.append([an_event(n, user="eve", item="c") for n in (1, 2)])
     eve, bob = await profiles.get(["eve", "bob"], models)
     assert seen(eve) == [3]
     assert seen(bob) == []
     await again.database.close()
+
+
+def profiles_of(database: Database) -> Profiles:
+    return Profiles(database, Pseudonymizer(SECRET), max_cached=100, max_bytes=1_000_000)
 
 
 def seen(profile: Profile) -> list[int]:
@@ -151,7 +164,7 @@ async def test_a_users_history_that_went_back_is_read_anew_in_a_new_lineage(
     """As many events as before, but others: the version alone would not show it."""
     await memory.catalogue.upsert([an_item(name) for name in "abc"])
     await memory.log.append([an_event(1, item="a")])
-    profiles = Profiles(memory.database, Pseudonymizer(SECRET), 100)
+    profiles = profiles_of(memory.database)
     (before,) = await profiles.get(["ann"], models)
     async with writing(memory.database) as connection:
         await connection.exec_driver_sql("UPDATE events SET item_no = 3")

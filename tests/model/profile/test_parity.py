@@ -141,8 +141,16 @@ def event_of(prepared: Prepared, user: int, n: int) -> NewEvent:
 async def test_a_served_vector_is_that_of_training_however_the_events_came(
     bundle: Bundle, prepared: Prepared, memory: Memory
 ) -> None:
-    models = ProfileModels(bundle, 1, max_batch=32, max_queue=64, max_items=100)
-    profiles = Profiles(memory.database, Pseudonymizer(SECRET), 100)
+    models = ProfileModels(
+        bundle,
+        1,
+        max_batch=32,
+        max_queue=64,
+        max_items=100,
+        max_item_bytes=1_000_000,
+        max_queue_bytes=1_000_000,
+    )
+    profiles = Profiles(memory.database, Pseudonymizer(SECRET), max_cached=100, max_bytes=1_000_000)
     worker = memory.worker(bundle.text_encoder(), spec=models.spec)
     last = prepared.offsets[1:] - 1
     rng = np.random.default_rng(7)

@@ -45,6 +45,7 @@ async def encoder(bundle: Bundle, items: ItemTable) -> AsyncIterator[SessionEnco
         use_time=True,
         max_batch=16,
         max_queue=100,
+        max_queue_bytes=10_000_000,
     )
     yield encoder
     await encoder.close()
@@ -112,7 +113,7 @@ async def test_an_empty_window_has_a_vector(encoder: SessionEncoder) -> None:
 
 
 async def test_an_unchanged_window_is_not_encoded_again(encoder: SessionEncoder) -> None:
-    views = StoredViews(encoder, max_views=10)
+    views = StoredViews(encoder, max_views=10, max_bytes=10_000_000)
     held = window([event(1), event(2)])
     first = await views.view(b"ann", held)
     assert await views.view(b"ann", held) is first
@@ -128,7 +129,7 @@ async def test_an_unchanged_window_is_not_encoded_again(encoder: SessionEncoder)
 async def test_a_vector_that_comes_late_replaces_the_stored_view(
     encoder: SessionEncoder, items: ItemTable
 ) -> None:
-    views = StoredViews(encoder, max_views=10)
+    views = StoredViews(encoder, max_views=10, max_bytes=10_000_000)
     held = window([event(1), event(2, item_no=77)])
     before = await views.view(b"ann", held)
     items.upsert("elsewhere", 99, np.ones(16, np.float32))
@@ -142,7 +143,7 @@ async def test_a_vector_that_comes_late_replaces_the_stored_view(
 async def test_a_vector_that_changes_while_the_model_runs_is_read_at_the_next_call(
     encoder: SessionEncoder, items: ItemTable
 ) -> None:
-    views = StoredViews(encoder, max_views=10)
+    views = StoredViews(encoder, max_views=10, max_bytes=10_000_000)
     held = window([event(1, item_no=2)])
     running = asyncio.create_task(views.view(b"ann", held))
     for _ in range(3):  # until the model has its input
@@ -152,7 +153,7 @@ async def test_a_vector_that_changes_while_the_model_runs_is_read_at_the_next_ca
 
 
 async def test_readers_of_one_window_share_one_view(encoder: SessionEncoder) -> None:
-    views = StoredViews(encoder, max_views=10)
+    views = StoredViews(encoder, max_views=10, max_bytes=10_000_000)
     held = window([event(1)])
     got = await asyncio.gather(*(views.view(b"ann", held) for _ in range(5)))
     assert all(view is got[0] for view in got)
@@ -161,7 +162,7 @@ async def test_readers_of_one_window_share_one_view(encoder: SessionEncoder) -> 
 async def test_a_reader_who_leaves_does_not_take_the_view_from_the_others(
     encoder: SessionEncoder,
 ) -> None:
-    views = StoredViews(encoder, max_views=10)
+    views = StoredViews(encoder, max_views=10, max_bytes=10_000_000)
     held = window([event(1)])
     first = asyncio.create_task(views.view(b"ann", held))
     second = asyncio.create_task(views.view(b"ann", held))
@@ -173,7 +174,7 @@ async def test_a_reader_who_leaves_does_not_take_the_view_from_the_others(
 async def test_a_write_of_a_user_who_asks_is_encoded_before_the_next_read(
     encoder: SessionEncoder,
 ) -> None:
-    views = StoredViews(encoder, max_views=10)
+    views = StoredViews(encoder, max_views=10, max_bytes=10_000_000)
     held = window([event(1)])
     await views.view(b"ann", held)
     changed = held.merged([event(2)])
@@ -184,7 +185,7 @@ async def test_a_write_of_a_user_who_asks_is_encoded_before_the_next_read(
 
 
 async def test_a_write_of_a_user_who_never_asks_is_not_encoded(encoder: SessionEncoder) -> None:
-    views = StoredViews(encoder, max_views=10)
+    views = StoredViews(encoder, max_views=10, max_bytes=10_000_000)
     held = window([event(1)])
     views.refresh(b"bob", held)
     await encoder.close()
@@ -195,7 +196,7 @@ async def test_a_write_of_a_user_who_never_asks_is_not_encoded(encoder: SessionE
 async def test_an_older_window_that_is_done_later_does_not_replace_a_newer_view(
     encoder: SessionEncoder,
 ) -> None:
-    views = StoredViews(encoder, max_views=10)
+    views = StoredViews(encoder, max_views=10, max_bytes=10_000_000)
     held = window([event(1)])
     await views.view(b"ann", held)
     newer = held.merged([event(2)])
@@ -208,7 +209,7 @@ async def test_an_older_window_that_is_done_later_does_not_replace_a_newer_view(
 
 
 async def test_the_view_that_was_used_longest_ago_leaves_first(encoder: SessionEncoder) -> None:
-    views = StoredViews(encoder, max_views=1)
+    views = StoredViews(encoder, max_views=1, max_bytes=10_000_000)
     held = window([event(1)])
     first = await views.view(b"ann", held)
     await views.view(b"bob", held)

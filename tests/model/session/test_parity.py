@@ -70,6 +70,7 @@ async def test_a_served_window_is_the_window_of_training(prepared: Prepared) -> 
         use_time=not prepared.order_only,
         max_batch=1,
         max_queue=10,
+        max_queue_bytes=10_000_000,
     )
     num_events = int(prepared.offsets[-1])
     assert num_events > 10 * L

@@ -42,7 +42,15 @@ async def test_a_bundle_with_an_encoder_of_its_own_loads_in_the_profile_service(
     assert bundle.manifest.text.source == "own+mlm+lora"
     assert bundle.manifest.text.dimension == 32
     assert bundle.manifest.training["config"]["text_encoder_pretrain"] == "mlm"
-    models = ProfileModels(bundle, threads=1, max_batch=4, max_queue=8, max_items=8)
+    models = ProfileModels(
+        bundle,
+        threads=1,
+        max_batch=4,
+        max_queue=8,
+        max_items=8,
+        max_item_bytes=1_000_000,
+        max_queue_bytes=1_000_000,
+    )
     try:
         encoded = await models.encode_text(prepared.texts[5])
         rows = np.array([5])

@@ -195,3 +195,21 @@ async def test_bulk_goes_on_when_every_single_caller_before_it_is_gone() -> None
     assert await bulk == [10, 20]
     await running
     await batcher.close()
+
+
+async def test_what_waits_is_bounded_by_bytes_and_an_empty_queue_takes_anything() -> None:
+    gate = Gate()
+    batcher = MicroBatcher(gate, max_batch=1, max_queue=64, max_bytes=100, size=lambda item: item)
+    running = asyncio.create_task(batcher.submit(0))
+    await gate.wait_entered()
+    waiting = [asyncio.create_task(batcher.submit(n)) for n in (60, 40)]
+    bulk = asyncio.create_task(batcher.submit_all([70, 80]))
+    await asyncio.sleep(0)
+    with pytest.raises(ResourceExhausted):
+        await batcher.submit(1)
+    gate.open.set()
+    assert await asyncio.gather(*waiting) == [600, 400]
+    assert await bulk == [700, 800]
+    assert await batcher.submit(99) == 990
+    await running
+    await batcher.close()

@@ -112,7 +112,7 @@ def changed() -> list[Window]:
 def sessions(log: MemoryLog, clock: Clock, changed: list[Window]) -> Sessions:
     return Sessions(
         log,
-        MemoryWindows(10),
+        MemoryWindows(10, 10_000_000),
         Pseudonymizer("a secret of the tests"),
         changed=lambda _, window: changed.append(window),
         ttl_s=10.0,

@@ -1,10 +1,13 @@
 """The hot window holds what the log would give, whatever the order in which it learns of it."""
 
+from functools import partial
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from groundswell.session_service.windows import Listing, MemoryWindows, Window, WindowEvent
+from tests.support.memory import allocations
 
 
 def event(sequence: int, time_us: int = 0, ordinal: int = 0, event_id: str = "") -> WindowEvent:
@@ -194,7 +197,7 @@ def test_a_window_fed_in_the_order_of_writes_is_current_all_the_time(
 
 
 async def test_the_window_that_was_used_longest_ago_leaves_first() -> None:
-    windows = MemoryWindows(max_windows=2)
+    windows = MemoryWindows(max_windows=2, max_bytes=1_000_000)
     await windows.hold(b"a", Window(3))
     await windows.hold(b"b", Window(3))
     await windows.get(b"a")
@@ -205,7 +208,7 @@ async def test_the_window_that_was_used_longest_ago_leaves_first() -> None:
 
 
 async def test_holding_a_window_does_not_replace_the_one_that_is_held() -> None:
-    windows = MemoryWindows(max_windows=2)
+    windows = MemoryWindows(max_windows=2, max_bytes=1_000_000)
     held = listed([event(1)])
     await windows.hold(b"a", held)
     await windows.hold(b"a", Window(3))
@@ -213,7 +216,7 @@ async def test_holding_a_window_does_not_replace_the_one_that_is_held() -> None:
 
 
 async def test_only_a_held_window_takes_writes() -> None:
-    windows = MemoryWindows(max_windows=2)
+    windows = MemoryWindows(max_windows=2, max_bytes=1_000_000)
     assert await windows.update(b"a", Window.doubted) is None
     assert len(windows) == 0
 
@@ -223,3 +226,40 @@ def test_writes_of_one_call_count_together(duplicates: bool) -> None:
     window = listed([event(1)]).merged([event(3), event(2)], duplicates=duplicates)
     assert sequences(window) == [1, 2, 3]
     assert window.complete_to == 3
+
+
+@pytest.mark.parametrize("id_length", [1, 128])
+async def test_windows_take_no_more_memory_than_their_bound(id_length: int) -> None:
+    bound = 3_000_000
+    windows = MemoryWindows(max_windows=100_000, max_bytes=bound)
+    with allocations() as held:
+        for user in range(600 if id_length == 1 else 300):
+            user_key = b"%032d" % user
+            await windows.hold(user_key, Window(51))
+            events = [
+                WindowEvent(
+                    10**15 + user * 1_000 + n,
+                    10**6 + n,
+                    f"{user}-{n}-{'é' * id_length}",
+                    10**6 + n,
+                    10**7 + n,
+                    2,
+                    f"{user}-{n}",
+                )
+                for n in range(51)
+            ]
+            found = Listing(events, 10**6 + 50)
+            change = partial(Window.relisted, listing=found, capacity=51, known=0, now=1.0)
+            await windows.update(user_key, change)
+        del events, found, change
+        assert bound // 3 <= held() <= 1.2 * bound
+    assert await windows.get(b"%032d" % 0) is None
+
+
+async def test_a_window_that_grows_by_writes_makes_room_for_itself() -> None:
+    windows = MemoryWindows(max_windows=10, max_bytes=12_000)
+    for user in (b"ann", b"bob"):
+        await windows.hold(user, listed([], capacity=40))
+    for n in range(1, 35):
+        await windows.update(b"bob", partial(Window.merged, events=[event(n)]))
+    assert await windows.get(b"ann") is None

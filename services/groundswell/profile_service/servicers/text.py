@@ -1,7 +1,5 @@
 """Serves TextService."""
 
-import asyncio
-
 import grpc
 import numpy as np
 
@@ -41,7 +39,7 @@ class TextServicer(TextServiceServicer):
             _check_text(text, f"texts[{index}]", "TEXTS_INVALID")
         models = self._bundles.get(request.bundle_id)
         async with call_timeout(context, self._settings.encode_texts_timeout_s):
-            encoded = await asyncio.gather(*(models.encode_text(text) for text in texts))
+            encoded = await models.encode_texts(texts)
             vectors = await models.item_vectors(
                 np.stack([e.vector for e in encoded]), np.full(len(encoded), -1, np.int64)
             )

@@ -1,0 +1,49 @@
+"""What the profile service keeps of users and items is bounded by what it takes."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+
+from groundswell.profile_service.held import Held, HeldVector, Seen, held_bytes
+from groundswell.profile_service.item_vectors import ItemVectors
+from groundswell.profile_service.store.items import ItemText
+from groundswell.serving.bounded import BoundedCache
+from tests.support.memory import allocations
+
+
+@pytest.mark.parametrize(("num_seen", "num_recent"), [(0, 0), (1, 1), (2_000, 200)])
+def test_profiles_take_no_more_memory_than_their_bound(num_seen: int, num_recent: int) -> None:
+    bound = 3_000_000
+    with allocations() as held:
+        kept: BoundedCache[Any, Held] = BoundedCache(
+            max_bytes=bound, max_entries=10**9, size=held_bytes
+        )
+        for user in range(4_000 if num_seen < 10 else 200):
+            made = Held()
+            kept.put(b"%032d" % user, made)
+            made.seen_sequence = 10**6 + user
+            made.seen = Seen(np.arange(num_seen), np.ones(num_seen, np.uint32))
+            for bundle in ("one", "another"):
+                made.vectors[bundle] = HeldVector(
+                    10**15 + user, 10**6 + user, np.arange(num_recent), np.ones(64, np.float32)
+                )
+            kept.measure(b"%032d" % user, made)
+        assert bound // 3 <= held() <= 1.2 * bound
+
+
+async def test_item_vectors_take_what_is_counted_for_them() -> None:
+    dimension, max_held = 32, 2_000
+
+    async def encode(items: Sequence[ItemText]) -> dict[int, Any]:
+        rows = np.ones((len(items), dimension), np.float32)
+        return {item.item_no: row.copy() for item, row in zip(items, rows, strict=True)}
+
+    with allocations() as held:
+        vectors = ItemVectors(encode, "fingerprint", max_held)
+        for start in range(0, 3 * max_held, 500):
+            texts = [ItemText(n, f"item-{n}", None) for n in range(start, start + 500)]
+            await vectors.encode(texts, 1, "")
+        del texts
+        assert held() <= max_held * (4 * dimension + 350)
