@@ -266,7 +266,9 @@ async def test_a_refresh_waits_for_nothing_newer_though_this_clock_is_ahead_of_t
     await fill(memory, 1)
     await work_all(memory, CountingEncoder(), items_only=True)
     monkeypatch.setattr(time, "time_ns", lambda: 4_073_000_000 * 10**9)
-    progress = Profiles(memory.database, Pseudonymizer(SECRET), 10).refresh(())
+    progress = Profiles(
+        memory.database, Pseudonymizer(SECRET), max_cached=10, max_bytes=1_000_000
+    ).refresh(())
     assert await anext(progress) == (1, 0)
     await memory.log.append([an_event(1, user="bob")])
     async with writing(memory.database) as connection:
