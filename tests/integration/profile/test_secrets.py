@@ -13,7 +13,7 @@ from groundswell.profile_service.events import EventLog, Outcome, Status
 from groundswell.profile_service.secret_keys import check_secrets, is_rotated, rotate
 from groundswell.profile_service.store.database import Database
 from groundswell.profile_service.store.identity import set_secret_checks
-from groundswell.profile_service.store.users import count_users
+from groundswell.profile_service.store.users import count_users, find_users
 from groundswell.profile_service.tables import users
 from groundswell.serving.errors import FailedPrecondition
 from groundswell.serving.pseudonym import Pseudonymizer
@@ -148,6 +148,17 @@ async def test_secrets_can_be_changed_again_while_rows_of_the_first_are_left(
     assert await numbers_of_events(log_with(memory, *chain)) == list(range(1, 26))
     async with reading(memory.database) as connection:
         assert await count_users(connection, 3) == (25, 0)
+
+
+async def test_as_many_users_as_a_call_may_name_are_found_under_any_number_of_secrets(
+    memory: Memory,
+) -> None:
+    await fill(memory)
+    chain = Pseudonymizer(SECRET, NEWER, NEWEST, "a fourth secret of the tests")
+    names = [f"nobody-{n}" for n in range(10_000 - len(USERS))] + USERS
+    async with reading(memory.database) as connection:
+        found, _ = await find_users(connection, [chain.user_keys(name) for name in names])
+    assert len(found) == len(USERS)
 
 
 def _die_at(wanted: int) -> Callable[[int, int], None]:

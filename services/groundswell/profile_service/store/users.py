@@ -17,6 +17,9 @@ from groundswell.profile_service.store.statements import insert
 from groundswell.profile_service.tables import users
 from groundswell.serving.errors import FailedPrecondition
 
+_MAX_KEYS = 10_000
+"""A statement takes so many parameters on either database."""
+
 UserKeys = tuple[bytes, ...]
 """All keys that a user was ever stored under, by version; the last one names the user."""
 
@@ -40,8 +43,11 @@ class StoredKey(NamedTuple):
 async def find_users(connection: AsyncConnection, keys: Collection[UserKeys]) -> Users:
     """Find the users that are known. Raises FailedPrecondition (SECRET_OUTDATED)."""
     names = _names(keys)
-    statement = select(users, *identity_columns()).where(users.c.user_key.in_(names))
-    rows = (await connection.execute(statement)).all()
+    rows: list[Any] = []
+    every = list(names)
+    for start in range(0, len(every), _MAX_KEYS):
+        some = users.c.user_key.in_(every[start : start + _MAX_KEYS])
+        rows += await connection.execute(select(users, *identity_columns()).where(some))
     identity = identity_of(rows[0]) if rows else await read_identity(connection)
     _check_version(identity, keys)
     found = {names[row.user_key]: (row.user_no, row.last_sequence) for row in rows}
