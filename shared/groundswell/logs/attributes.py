@@ -137,12 +137,17 @@ def _kind_of(column: pl.Series) -> tuple[str, str]:
 
 
 def _number_or_text(given: pl.Series) -> tuple[str, str]:
-    """Call texts numbers when each comes back the same: as it stands, or with fixed decimals."""
+    """Call texts numbers when each comes back the same, in one form for the whole column.
+
+    The forms are the shortest one (7, 3.5), that of floats (7.0, 3.5), and a fixed number of
+    decimals (7.00, 3.50).
+    """
     numbers = given.cast(pl.Float64, strict=False)
     finite = numbers.is_finite().fill_null(False)
     back = as_text(numbers)
     same = finite & (back == given)
-    if same.all() or _fixed_decimals(given):
+    same_as_float = finite & (numbers.cast(pl.String) == given)
+    if same.all() or same_as_float.all() or _fixed_decimals(given):
         return NUMBER, ""
     if 2 * int(finite.sum()) < len(given):
         return TEXT, ""
