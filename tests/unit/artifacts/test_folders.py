@@ -13,22 +13,14 @@ import pytest
 from groundswell.artifacts.bundle import column_of
 from groundswell.artifacts.errors import BundleError
 from groundswell.artifacts.store import BundleStore, load_bundle
-from tests.support.bundles import tiny_bundle
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("bundles")
-    tiny_bundle(root)
-    return root
 
 
 @pytest.fixture
-def root(made: Path, tmp_path: Path) -> Path:
+def root(bundles: Path, tmp_path: Path) -> Path:
     """A folder of bundles that a test may change; the files are links to shared ones."""
-    copy = Path(shutil.copytree(made, tmp_path / "bundles", copy_function=os.link))
+    copy = Path(shutil.copytree(bundles, tmp_path / "bundles", copy_function=os.link))
     (copy / "current").unlink()
-    shutil.copy(made / "current", copy / "current")
+    shutil.copy(bundles / "current", copy / "current")
     return copy
 
 

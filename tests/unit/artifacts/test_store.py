@@ -16,13 +16,6 @@ from groundswell.artifacts.store import BundleStore, load_bundle
 from tests.support.bundles import CATEGORIES, DIMENSION, ITEMS, NEIGHBOURS, tiny_bundle
 
 
-@pytest.fixture(scope="module")
-def bundles(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("bundles")
-    tiny_bundle(root)
-    return root
-
-
 @pytest.fixture
 def copy(bundles: Path, tmp_path: Path) -> Path:
     """A bundle that the test may spoil."""
