@@ -25,7 +25,7 @@ from tests.integration.profile.support import (
 from tests.support.postgres import Postgres
 
 ITEMS = [f"item {n}" for n in range(500)]
-USERS = [f"user {n}" for n in range(40)]
+USERS = [f"user {n}" for n in range(400)]
 
 
 Write = Callable[[Memory, random.Random, int], Coroutine[Any, Any, None]]
