@@ -3,6 +3,7 @@
 import json
 import os
 from pathlib import Path
+from threading import Lock
 from typing import NamedTuple
 
 import structlog
@@ -34,6 +35,7 @@ class HighWater:
 
     def __init__(self, file: Path | None) -> None:
         self._file = file
+        self._saving = Lock()
 
     def load(self) -> Mark | None:
         """Return the mark, None without one, and DAMAGED for what cannot be read as one.
@@ -61,11 +63,12 @@ class HighWater:
             return
         making = self._file.with_name(f"{self._file.name}.new")
         try:
-            with making.open("w", encoding="utf-8") as file:
+            # The thread of a look that was given up may still write.
+            with self._saving, making.open("w", encoding="utf-8") as file:
                 json.dump({"format": _FORMAT, **mark._asdict()}, file)
                 file.flush()
                 os.fsync(file.fileno())
-            making.replace(self._file)
+                making.replace(self._file)
         except OSError as error:
             raise StartError("HIGH_WATER_UNUSABLE", _unusable(self._file, error)) from error
 

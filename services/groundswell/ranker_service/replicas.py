@@ -31,12 +31,17 @@ class BundleSpace:
     lineage: str = ""
     """The lineage of the catalogue that is ranked; empty before it is known."""
 
-    def has_numbers_of(self, lineage: str) -> bool:
-        """Whether item numbers of a lineage name the same items here.
 
-        A service of the release before names no lineage.
-        """
-        return lineage in ("", self.lineage)
+def has_numbers_of(space: BundleSpace, lineage: str, upstream: str) -> bool:
+    """Whether the item numbers of an upstream's answer name the same items here.
+
+    They do not when the database was restored and one of us does not follow its new state yet. A
+    service of the release before names no lineage.
+    """
+    if lineage in ("", space.lineage):
+        return True
+    count("upstream_answers_refused", upstream=upstream, reason="LINEAGE_CHANGED")
+    return False
 
 
 def of_any_replica(

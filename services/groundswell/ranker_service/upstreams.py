@@ -19,7 +19,7 @@ from groundswell.common.v1.model_service_pb2_grpc import ModelServiceStub
 from groundswell.profile.v1.profile_service_pb2 import GetProfileRequest, Profile
 from groundswell.profile.v1.profile_service_pb2_grpc import ProfileServiceStub
 from groundswell.ranker_service.profile_calls import ask_profiles
-from groundswell.ranker_service.replicas import BundleSpace, of_any_replica
+from groundswell.ranker_service.replicas import BundleSpace, has_numbers_of, of_any_replica
 from groundswell.ranker_service.seen import Seen, SeenCache, unpacked
 from groundswell.serving.errors import ServiceError, from_rpc_error
 from groundswell.serving.telemetry import count
@@ -217,11 +217,7 @@ class Upstreams:
             answer = await _answered("session", any_replica, deadline, faults, permits)
         except ServiceError as error:
             raise located(error, subject.where) from error
-        if answer is None:
-            return None
-        if not space.has_numbers_of(answer.lineage):
-            # The database was restored: one of us does not follow its new state yet.
-            count("upstream_answers_refused", upstream="session", reason="LINEAGE_CHANGED")
+        if answer is None or not has_numbers_of(space, answer.lineage, "session"):
             return None
         try:
             packed = unpacked(answer.item_nos, answer.action_masks)
@@ -241,16 +237,13 @@ class Upstreams:
         self, profile: Profile, user: Subject, named: Seen | None, space: BundleSpace
     ) -> ProfileView | None:
         try:
-            seen = self._seen.take(user.user_key, profile.seen, named)
-            if not space.has_numbers_of(profile.seen.lineage):
-                count("upstream_answers_refused", upstream="profile", reason="LINEAGE_CHANGED")
-                seen = None
+            fits = has_numbers_of(space, profile.seen.lineage, "profile")
             return ProfileView(
                 vector=_vector(profile.vector, space) if profile.vector.values else None,
                 num_events=profile.num_events,
                 last_event_us=_last_event_us(profile),
                 stale=profile.stale,
-                seen=seen,
+                seen=self._seen.take(user.user_key, profile.seen, named) if fits else None,
                 is_of_now=not profile.HasField("as_of"),
             )
         except ServiceError as error:

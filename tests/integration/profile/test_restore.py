@@ -286,21 +286,3 @@ async def test_a_lineage_that_someone_else_began_is_followed(
     assert await lineage_of(memory) == after
     marks = [HighWater(tmp_path / str(n)).load() for n in range(3)]
     assert [mark.lineage for mark in marks if mark is not None] == [after] * 3
-
-
-async def test_a_new_database_beside_the_file_of_an_older_one_is_taken_as_it_is(
-    memory: Memory, tmp_path: Path
-) -> None:
-    file = tmp_path / "high-water"
-    await memory.catalogue.upsert([an_item("a")])
-    await restart(memory, file)
-    other = Database(f"sqlite+aiosqlite:///{tmp_path / 'other.db'}")
-    await other.open()
-    async with reading(other) as connection:
-        lineage = await read_lineage(connection)
-    keeper = LineageKeeper(other, file)
-    await keeper.start()
-    await keeper.close()
-    async with reading(other) as connection:
-        assert await read_lineage(connection) == lineage
-    await other.close()
