@@ -17,6 +17,7 @@ from groundswell.ranker_service.replicas import BundleNotHeldError, BundleSpace
 from groundswell.ranker_service.upstreams import Subject, Upstreams, Views, located
 from groundswell.serving.errors import ServiceError
 from groundswell.serving.interests import DEFAULT_INTERESTS, top_interests
+from groundswell.serving.slices import Slices
 from groundswell.serving.telemetry import count
 
 _NO_ITEMS: NDArray[np.int64] = np.empty(0, np.int64)
@@ -79,6 +80,7 @@ class Recommender:
     def __init__(self, upstreams: Upstreams, seen_mask: int) -> None:
         self._upstreams = upstreams
         self._seen_mask = seen_mask
+        self._slices = Slices()
 
     async def answer(
         self, engines: Sequence[Engine], asks: Sequence[Ask], gather_s: float
@@ -110,8 +112,13 @@ class Recommender:
         gathering = self._upstreams.gather([ask.subject for ask in asks], space, gather_s)
         views, allowed = await asyncio.gather(gathering, _filtered(engine, asks))
         cases = [_Case(*each) for each in zip(asks, views, allowed, strict=True)]
-        outcomes = await engine.rank([self._reading(engine, case) for case in cases])
-        return [_explained(engine, *each) for each in zip(cases, outcomes, strict=True)]
+        if len(cases) == 1:
+            # It does not wait for the slices of a batch.
+            [outcome] = await engine.rank([self._reading(engine, cases[0])])
+            return [_explained(engine, cases[0], outcome)]
+        readings = await self._slices.map(lambda case: self._reading(engine, case), cases)
+        explained = zip(cases, await engine.rank(readings), strict=True)
+        return await self._slices.map(lambda each: _explained(engine, *each), explained)
 
     def _reading(self, engine: Engine, case: _Case) -> Reading:
         ask, profile, session = case.ask, case.views.profile, case.views.session

@@ -13,6 +13,7 @@ from groundswell.ranker_service.upstreams import Subject, located
 from groundswell.serving.errors import InvalidArgument, ServiceError
 from groundswell.serving.interests import MAX_INTERESTS
 from groundswell.serving.pseudonym import Pseudonymizer
+from groundswell.serving.slices import Slices
 from groundswell.serving.validation import (
     check_num_interests,
     check_page_size,
@@ -37,6 +38,7 @@ class RequestReader:
 
     def __init__(self, pseudonyms: Pseudonymizer) -> None:
         self._pseudonyms = pseudonyms
+        self._slices = Slices()
 
     def recommend(self, request: RecommendRequest, where: str = "") -> Ask:
         """Read one request. Raises InvalidArgument with the reasons of the contract."""
@@ -59,24 +61,25 @@ class RequestReader:
             num_interests=check_num_interests(request, 0, MAX_NUM_INTERESTS),
         )
 
-    def batch(self, request: BatchRecommendRequest) -> list[Ask]:
-        """Read a batch; an error names the request that it is in."""
+    async def batch(self, request: BatchRecommendRequest) -> list[Ask]:
+        """Read a batch, in slices; an error names the request that it is in."""
         if not 1 <= len(request.requests) <= MAX_REQUESTS:
             raise InvalidArgument(
                 "REQUESTS_INVALID",
                 f"requests has {len(request.requests)}; it must have 1 to {MAX_REQUESTS}",
                 field="requests",
             )
-        asks = []
-        for index, one in enumerate(request.requests):
-            where = f"requests[{index}]"
-            try:
-                asks.append(self.recommend(one, where))
-            except ServiceError as error:
-                raise located(error, where) from error
+        asks = await self._slices.map(self._one_of_batch, enumerate(request.requests))
         _check_total(sum(ask.k for ask in asks), "items")
         _check_total(sum(ask.num_interests for ask in asks), "interests")
         return asks
+
+    def _one_of_batch(self, numbered: tuple[int, RecommendRequest]) -> Ask:
+        where = f"requests[{numbered[0]}]"
+        try:
+            return self.recommend(numbered[1], where)
+        except ServiceError as error:
+            raise located(error, where) from error
 
     def interests(self, request: GetInterestsRequest) -> Ask:
         """Read a request for interests alone."""

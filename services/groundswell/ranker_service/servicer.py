@@ -64,7 +64,7 @@ class RankerServicer(RankerServiceServicer):
         context: grpc.aio.ServicerContext[BatchRecommendRequest, BatchRecommendResponse],
     ) -> BatchRecommendResponse:
         """Recommend to many users or visitors."""
-        asks = self._reader.batch(request)
+        asks = await self._reader.batch(request)
         timeout_s = time_left_s(context, self._settings.batch_timeout_s)
         answers = await self._answer(asks, timeout_s, self._settings.upstream_share * timeout_s)
         return BatchRecommendResponse(responses=recommend_responses(answers))

@@ -1,5 +1,6 @@
 """Every rule of the contract is checked before anything is asked or ranked."""
 
+import asyncio
 import math
 from typing import Any
 
@@ -66,13 +67,13 @@ def test_what_is_set_is_taken() -> None:
         ({"num_interests": 1_001}, "NUM_INTERESTS_INVALID", "num_interests"),
     ],
 )
-def test_a_wrong_field_is_named(changed: dict[str, Any], reason: str, field: str) -> None:
+async def test_a_wrong_field_is_named(changed: dict[str, Any], reason: str, field: str) -> None:
     request = RecommendRequest(**{"user_id": "u", **changed})
     with pytest.raises(InvalidArgument) as caught:
         READER.recommend(request)
     assert (caught.value.reason, caught.value.field) == (reason, field)
     with pytest.raises(InvalidArgument) as caught:
-        READER.batch(BatchRecommendRequest(requests=[RecommendRequest(user_id="u"), request]))
+        await READER.batch(BatchRecommendRequest(requests=[RecommendRequest(user_id="u"), request]))
     assert (caught.value.reason, caught.value.field) == (reason, f"requests[1].{field}")
     assert caught.value.message.startswith("requests[1]")
 
@@ -121,20 +122,40 @@ def test_interests_are_20_unless_another_number_is_asked_for() -> None:
     ("asked", "named"),
     [({"page_size": 200}, "10,200 items"), ({"num_interests": 200}, "10,200 interests")],
 )
-def test_a_batch_asks_for_at_most_10000_items_and_interests(
+async def test_a_batch_asks_for_at_most_10000_items_and_interests(
     asked: dict[str, int], named: str
 ) -> None:
     one: Any = {"user_id": "u", "page_size": 1, "num_interests": 1, **asked}
     requests = [RecommendRequest(**one)] * 50
-    assert len(READER.batch(BatchRecommendRequest(requests=requests))) == 50
+    assert len(await READER.batch(BatchRecommendRequest(requests=requests))) == 50
     with pytest.raises(InvalidArgument, match=named) as caught:
-        READER.batch(BatchRecommendRequest(requests=[*requests, requests[0]]))
+        await READER.batch(BatchRecommendRequest(requests=[*requests, requests[0]]))
     assert (caught.value.reason, caught.value.field) == ("REQUESTS_INVALID", "requests")
 
 
 @pytest.mark.parametrize("num", [0, 257])
-def test_a_batch_has_1_to_256_requests(num: int) -> None:
+async def test_a_batch_has_1_to_256_requests(num: int) -> None:
     request = BatchRecommendRequest(requests=[RecommendRequest(user_id="u")] * num)
     with pytest.raises(InvalidArgument) as caught:
-        READER.batch(request)
+        await READER.batch(request)
     assert caught.value.reason == "REQUESTS_INVALID"
+
+
+async def test_other_calls_run_while_the_largest_batch_is_read() -> None:
+    """A batch of 256 visitors with 200 events each takes long to check."""
+    events = [event(item_id=f"item-{n}") for n in range(200)]
+    visitor = RecommendRequest(inline_events=InlineEvents(events=events))
+    request = BatchRecommendRequest(requests=[visitor] * 256)
+    turns = 0
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            await asyncio.sleep(0)
+            turns += 1
+
+    ticking = asyncio.create_task(others())
+    await asyncio.sleep(0)
+    assert len(await READER.batch(request)) == 256
+    ticking.cancel()
+    assert turns >= 10
