@@ -6,8 +6,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from groundswell.profile_service.held import Held, HeldVector, Seen, held_bytes
+from groundswell.profile_service.held import (
+    Held,
+    HeldVector,
+    Profile,
+    Seen,
+    held_bytes,
+    profile_bytes,
+)
 from groundswell.profile_service.item_vectors import ItemVectors
+from groundswell.profile_service.last_answers import Answer, LastAnswers
 from groundswell.profile_service.store.items import ItemText
 from groundswell.serving.bounded import BoundedCache
 from tests.support.memory import allocations
@@ -47,3 +55,16 @@ async def test_item_vectors_take_what_is_counted_for_them() -> None:
             await vectors.encode(texts, 1, "")
         del texts
         assert held() <= max_held * (4 * dimension + 350)
+
+
+@pytest.mark.parametrize("num_seen", [0, 2_000])
+def test_last_answers_take_no_more_memory_than_their_bound(num_seen: int) -> None:
+    bound = 2_000_000
+    with allocations() as held:
+        last: LastAnswers[Profile] = LastAnswers(10**9, bound, size=profile_bytes)
+        for user in range(3_000 if num_seen == 0 else 150):
+            seen = Seen(np.arange(num_seen), np.ones(num_seen, np.uint32))
+            profile = Profile(np.ones(64, np.float32), user, user, 10**15 + user, user, seen)
+            last.keep("lineage", b"%032d" % user, "bundle", Answer(profile, 10**15 + user))
+        del seen, profile
+        assert bound // 3 <= held() <= 1.2 * bound
