@@ -19,6 +19,7 @@ from groundswell.serving.errors import ServiceError
 from groundswell.serving.interests import DEFAULT_INTERESTS, top_interests
 from groundswell.serving.slices import Slices
 from groundswell.serving.telemetry import count
+from groundswell.serving.together import both
 
 _NO_ITEMS: NDArray[np.int64] = np.empty(0, np.int64)
 
@@ -110,7 +111,7 @@ class Recommender:
         self, engine: Engine, space: BundleSpace, asks: Sequence[Ask], gather_s: float
     ) -> list[Answer]:
         gathering = self._upstreams.gather([ask.subject for ask in asks], space, gather_s)
-        views, allowed = await asyncio.gather(gathering, _filtered(engine, asks))
+        views, allowed = await both(gathering, _filtered(engine, asks))
         cases = [_Case(*each) for each in zip(asks, views, allowed, strict=True)]
         if len(cases) == 1:
             # It does not wait for the slices of a batch.

@@ -67,7 +67,10 @@ class RankerServicer(RankerServiceServicer):
         asks = await self._reader.batch(request)
         timeout_s = time_left_s(context, self._settings.batch_timeout_s)
         answers = await self._answer(asks, timeout_s, self._settings.upstream_share * timeout_s)
-        return BatchRecommendResponse(responses=recommend_responses(answers))
+        # Thousands of messages: in a thread, other calls are answered between them.
+        return BatchRecommendResponse(
+            responses=await asyncio.to_thread(recommend_responses, answers)
+        )
 
     async def GetInterests(
         self,

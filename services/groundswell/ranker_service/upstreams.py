@@ -23,6 +23,7 @@ from groundswell.ranker_service.replicas import BundleSpace, has_numbers_of, of_
 from groundswell.ranker_service.seen import Seen, SeenCache, unpacked
 from groundswell.serving.errors import ServiceError, from_rpc_error
 from groundswell.serving.telemetry import count
+from groundswell.serving.together import all_of, both
 from groundswell.serving.validation import to_us
 from groundswell.serving.vectors import vector_from_proto
 from groundswell.session.v1.session_service_pb2 import EncodeSessionRequest, EncodeSessionResponse
@@ -134,7 +135,7 @@ class Upstreams:
         BundleNotHeldError when a service lacks a bundle that has a substitute.
         """
         deadline = asyncio.get_running_loop().time() + timeout_s
-        profiles, sessions = await asyncio.gather(
+        profiles, sessions = await both(
             self._gather_profiles(subjects, space, deadline),
             self._gather_sessions(subjects, space, deadline),
         )
@@ -151,11 +152,9 @@ class Upstreams:
         users = [subject for subject in subjects if subject.inline_events is None]
         permits = self._bulk_profiles if len(subjects) > 1 else None
         size = self._bulk_size
-        parts = await asyncio.gather(
-            *(
-                self._profile_views(users[start : start + size], space, deadline, permits)
-                for start in range(0, len(users), size)
-            )
+        parts = await all_of(
+            self._profile_views(users[start : start + size], space, deadline, permits)
+            for start in range(0, len(users), size)
         )
         views = chain.from_iterable(parts)
         return [next(views) if one.inline_events is None else None for one in subjects]
@@ -190,8 +189,8 @@ class Upstreams:
         self, subjects: Sequence[Subject], space: BundleSpace, deadline: float
     ) -> list[SessionView | None]:
         permits = self._bulk_sessions if len(subjects) > 1 else None
-        return await asyncio.gather(
-            *(self._session_view(subject, space, deadline, permits) for subject in subjects)
+        return await all_of(
+            self._session_view(subject, space, deadline, permits) for subject in subjects
         )
 
     async def _session_view(

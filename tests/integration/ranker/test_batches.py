@@ -1,11 +1,13 @@
 """BatchRecommend is admitted whole, has its own deadline, and leaves room for single calls."""
 
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from groundswell.client import GroundswellError
 from groundswell.client.requests import recommend_request
 from tests.integration.ranker.support import Ranker, degradations, ids, item, scripted_ranker
 
@@ -70,3 +72,17 @@ def test_four_batches_at_once_do_not_starve_single_calls(ann: Ranker) -> None:
     assert len(missing) >= 10
     # A slow machine may lose one; where batches starve single calls, nearly all lose a view.
     assert sum(bool(one) for one in missing) <= len(missing) // 4
+
+
+def test_a_batch_that_is_refused_leaves_no_work_behind(ann: Ranker) -> None:
+    ann.scripted.delays_s.update(profile=0.2, session=0.2)
+    requests = [recommend_request("ann", filter="price < 5")] * (_BATCH - 1)
+    wrong = recommend_request("ann", filter="price <")
+    for _ in range(3):
+        with pytest.raises(GroundswellError, match="FILTER_INVALID"):
+            ann.client.batch_recommend([*requests, wrong])
+    time.sleep(0.5)  # The calls that were under way end.
+    num_asked = len(ann.scripted.asked)
+    time.sleep(1.0)
+    assert len(ann.scripted.asked) == num_asked
+    assert num_asked < _BATCH
