@@ -2,7 +2,6 @@
 
 import random
 import time
-import traceback
 from asyncio import sleep
 from collections.abc import Awaitable, Callable
 from typing import Protocol
@@ -63,11 +62,10 @@ class Supervisor:
         kind = error.reason if isinstance(error, ServiceError) else type(error).__name__
         if kind not in self._kinds:
             self._kinds.add(kind)
-            # The text of an error that nobody expected may hold texts of users.
-            frames = "".join(traceback.format_tb(error.__traceback__))
-            is_known = isinstance(error, ServiceError)
-            log = _log.warning if is_known else _log.error
-            log("worker_fails", kind=kind, **({} if is_known else {"frames": frames}))
+            if isinstance(error, ServiceError):
+                _log.warning("worker_fails", kind=kind)
+            else:
+                _log.error("worker_fails", **telemetry.unexpected(error))
         if not self._is_reported and now - self._failing_since >= self._failing_after_s:
             self._is_reported = True
             await self._report(failing=True)

@@ -1,7 +1,6 @@
 """Keeps the encoder worker running, for every text encoder that is needed now."""
 
 import asyncio
-import traceback
 from collections.abc import Callable, Collection
 from functools import partial
 
@@ -17,7 +16,7 @@ from groundswell.profile_service.store.profiles import Spec
 from groundswell.profile_service.supervision import Report, Supervisor
 from groundswell.profile_service.uncovered import mark_uncovered
 from groundswell.profile_service.worker import Worker
-from groundswell.serving.telemetry import count
+from groundswell.serving.telemetry import count, unexpected
 
 _log = structlog.get_logger(__name__)
 
@@ -121,8 +120,7 @@ class Workers:
                 return await self._backfill(spec).run()
             except Exception as error:  # noqa: BLE001 - what is not read would stay so for good
                 count("catching_up_failures")
-                frames = "".join(traceback.format_tb(error.__traceback__))
-                _log.error("catching_up_failed", kind=type(error).__name__, frames=frames)
+                _log.error("catching_up_failed", **unexpected(error))
             await asyncio.sleep(delay_s)
             delay_s = min(2 * delay_s, _CATCH_UP_LAST_DELAY_S)
 

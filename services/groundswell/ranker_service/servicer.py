@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Sequence
-from typing import Any, TypeAlias
 
 import grpc
 
@@ -26,11 +25,10 @@ from groundswell.ranker_service.bundles import LoadedBundles
 from groundswell.ranker_service.recommender import Answer, Ask, Recommender
 from groundswell.ranker_service.requests import DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE, RequestReader
 from groundswell.ranker_service.settings import RankerSettings
+from groundswell.serving.around import Context
 from groundswell.serving.deadlines import call_timeout, time_left_s
 from groundswell.serving.errors import FailedPrecondition, NotFound
 from groundswell.serving.validation import check_item_id, check_page_size
-
-Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 
 
 class RankerServicer(RankerServiceServicer):

@@ -1,4 +1,4 @@
-"""Puts an async context manager around the calls of every method; interceptors build on it."""
+"""Wraps the handlers of methods, each once; most interceptors of the suite build on it."""
 
 import asyncio
 import inspect
@@ -13,15 +13,17 @@ Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 Around: TypeAlias = Callable[["Context"], AbstractAsyncContextManager[None]]
 
 
-class CallInterceptor(grpc.aio.ServerInterceptor):
-    """Enters an async context manager around the calls of every method."""
+class WrappingInterceptor(grpc.aio.ServerInterceptor):
+    """Puts another handler in the place of each method's handler.
+
+    gRPC looks a handler up at every call; each one is wrapped once and kept.
+    """
 
     def __init__(self) -> None:
-        # A handler is looked up at every call; wrapping it once per method keeps that cheap.
         self._wrapped: dict[str, Handler] = {}
 
-    def around(self, method: str, handler: Handler) -> Around | None:
-        """What to enter around the calls of a method; None leaves it alone."""
+    def wrapped(self, method: str, handler: Handler) -> Handler:
+        """Return the handler to use for a method; it may be the given one."""
         raise NotImplementedError
 
     async def intercept_service(
@@ -30,56 +32,77 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         handler_call_details: grpc.HandlerCallDetails,
     ) -> "Handler | None":
         method = handler_call_details.method
-        if method in self._wrapped:
-            return self._wrapped[method]
-        handler = await continuation(handler_call_details)
-        if handler is None:
-            # Nobody serves the method. Not kept: callers could fill the memory with names.
-            return None
-        around = self.around(method, handler)
-        self._wrapped[method] = handler if around is None else _wrap(handler, around)
+        if method not in self._wrapped:
+            handler = await continuation(handler_call_details)
+            if handler is None:
+                # No servicer has the method. This is not kept: callers could fill the memory.
+                return None
+            self._wrapped[method] = self.wrapped(method, handler)
         return self._wrapped[method]
 
 
-def is_stream(handler: Handler) -> bool:
-    """Whether a call of the method lasts for as long as its client likes."""
-    return bool(handler.request_streaming or handler.response_streaming)
+class CallInterceptor(WrappingInterceptor):
+    """Enters an async context manager around the calls of every method."""
+
+    def around(self, method: str, handler: Handler) -> Around | None:
+        """Return the context manager to enter around calls of a method; None enters none."""
+        raise NotImplementedError
+
+    def wrapped(self, method: str, handler: Handler) -> Handler:
+        """Return a handler that enters what `around` gives."""
+        around = self.around(method, handler)
+        return handler if around is None else _entering(handler, around)
 
 
-def _wrap(handler: Handler, around: Around) -> Handler:
-    behaviour: Any = (
+def behaviour_of(handler: Handler) -> Any:
+    """Return the servicer's method that a handler calls."""
+    return (
         handler.unary_unary or handler.unary_stream or handler.stream_unary or handler.stream_stream
     )
 
-    async def answer(request: Any, context: Context) -> Any:
-        async with around(context):
-            return await behaviour(request, context)
 
-    async def write_all(request: Any, context: Context) -> None:
-        """Answer a stream by writing: only so does the end of a client end the generator at once.
-
-        gRPC would leave a generator suspended where it stands, with all that it holds, until the
-        garbage collector finds it.
-        """
-        async with around(context), aclosing(behaviour(request, context)) as responses:
-            async for response in responses:
-                await _write(context, response)
-
+def with_behaviour(handler: Handler, behaviour: Any, deserializer: Any) -> Handler:
+    """Return a handler of the same kind that reads with a deserializer and calls a function."""
     make: Any = {
         (False, False): grpc.unary_unary_rpc_method_handler,
         (False, True): grpc.unary_stream_rpc_method_handler,
         (True, False): grpc.stream_unary_rpc_method_handler,
         (True, True): grpc.stream_stream_rpc_method_handler,
     }[handler.request_streaming, handler.response_streaming]
-    # A coroutine may also answer with a stream, by context.write: it is wrapped as one answer.
-    wrapped = write_all if inspect.isasyncgenfunction(behaviour) else answer
-    made: Handler = make(wrapped, handler.request_deserializer, handler.response_serializer)
+    made: Handler = make(behaviour, deserializer, handler.response_serializer)
     return made
+
+
+def is_stream(handler: Handler) -> bool:
+    """Whether requests or answers of the method are a stream, which its client may keep open."""
+    return bool(handler.request_streaming or handler.response_streaming)
+
+
+def _entering(handler: Handler, around: Around) -> Handler:
+    behaviour = behaviour_of(handler)
+
+    async def answer(request: Any, context: Context) -> Any:
+        async with around(context):
+            return await behaviour(request, context)
+
+    async def write_all(request: Any, context: Context) -> None:
+        """Answer a stream by writing, so that the generator ends as soon as its client is gone.
+
+        gRPC itself would leave a generator suspended, with all that it holds, until the garbage
+        collector finds it.
+        """
+        async with around(context), aclosing(behaviour(request, context)) as responses:
+            async for response in responses:
+                await _write(context, response)
+
+    # A coroutine may also answer with a stream, by context.write: it is wrapped as one answer.
+    entering = write_all if inspect.isasyncgenfunction(behaviour) else answer
+    return with_behaviour(handler, entering, handler.request_deserializer)
 
 
 async def _write(context: Context, response: Any) -> None:
     try:
         await context.write(response)
     except (grpc.aio.InternalError, grpc.aio.UsageError) as error:
-        # The client is gone, or its time is over. For the call that is the same as being cancelled.
+        # The client is gone, or its deadline is over: to the servicer this is a cancelled call.
         raise asyncio.CancelledError from error

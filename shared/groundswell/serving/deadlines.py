@@ -1,11 +1,8 @@
 """The time that a call may take: its client's deadline, or a default where the client set none."""
 
 import asyncio
-from typing import Any, TypeAlias
 
-import grpc
-
-Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
+from groundswell.serving.around import Context
 
 
 def time_left_s(context: Context, default_s: float) -> float:

@@ -1,11 +1,13 @@
 """The errors that calls end with, and the one table from exception to gRPC status."""
 
 import random
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import grpc
 from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
+
+from groundswell.serving.around import Context
 
 DOMAIN = "groundswell"
 PUSHBACK_KEY = "grpc-retry-pushback-ms"
@@ -15,12 +17,10 @@ _MAX_MESSAGE_BYTES = 800
 _MAX_FIELD_BYTES = 300
 _NEVER_RETRY_MS = -1
 
-Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 Trailers: TypeAlias = tuple[tuple[str, str | bytes], ...]
 
-
 _SHED_S = 0.5
-"""When to come back to a process that was too busy to accept a call."""
+"""When to call a process again that was too busy to accept a call."""
 
 
 class ServiceError(Exception):

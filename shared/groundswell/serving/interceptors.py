@@ -2,7 +2,6 @@
 
 import asyncio
 import time
-import traceback
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
@@ -37,9 +36,8 @@ class ErrorInterceptor(CallInterceptor):
             raise
         except Exception as error:  # noqa: BLE001 - this is where every exception ends
             if not is_expected(error):
-                # An exception's text may hold ids and texts of users: it is for DEBUG alone.
-                frames = "".join(traceback.format_tb(error.__traceback__))
-                _log.error("call_failed", method=method, kind=type(error).__name__, frames=frames)
+                # The text, which may hold ids and texts of users, is for DEBUG alone.
+                _log.error("call_failed", method=method, **telemetry.unexpected(error))
                 _log.debug("call_failed_because", method=method, exc_info=error)
             try:
                 await end_call(context, error)

@@ -10,6 +10,13 @@ from grpc_status import rpc_status
 
 from groundswell.serving import telemetry
 from groundswell.serving.admission import DeadlineAdmission
+from groundswell.serving.around import (
+    Context,
+    Handler,
+    WrappingInterceptor,
+    behaviour_of,
+    with_behaviour,
+)
 from groundswell.serving.errors import (
     PUSHBACK_KEY,
     ResourceExhausted,
@@ -18,48 +25,42 @@ from groundswell.serving.errors import (
 )
 from groundswell.serving.pacing import Pacer
 
-Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
-Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
-
 Admissions: TypeAlias = Mapping[str, DeadlineAdmission]
-"""By method, such as "/package.Service/Method". Methods that share one wait for one another. Only
-methods with one request and one answer are admitted so."""
+"""By method, such as "/package.Service/Method". The calls of methods that share an admission count
+together. Only methods with one request and one answer can have one."""
 
 NO_ADMISSIONS: Admissions = {}
 
 
-class OverloadInterceptor(grpc.aio.ServerInterceptor):
+class OverloadInterceptor(WrappingInterceptor):
     """Ends a call with OVERLOADED and RetryInfo when its admission refuses it.
 
-    It has to be the outermost interceptor, and an exception would have to pass through all others:
-    at five times the load that a process can take, most calls end here.
+    This has to be the outermost interceptor: at five times the load that a process can take, most
+    calls end here, and an exception would have to pass through all other interceptors.
     """
 
     def __init__(self, admissions: Admissions) -> None:
+        super().__init__()
         self._admissions = admissions
         self._pacer = Pacer()
-        self._wrapped: dict[str, Handler] = {}
 
     async def intercept_service(
         self,
         continuation: Callable[[grpc.HandlerCallDetails], Awaitable["Handler | None"]],
         handler_call_details: grpc.HandlerCallDetails,
     ) -> "Handler | None":
-        method = handler_call_details.method
-        if method not in self._admissions:
-            return await continuation(handler_call_details)
-        if method not in self._wrapped:
-            handler = await continuation(handler_call_details)
-            if handler is None:
-                return None
-            self._wrapped[method] = _admitted(
-                handler, method, self._admissions[method], self._pacer
-            )
-        return self._wrapped[method]
+        if handler_call_details.method in self._admissions:
+            return await super().intercept_service(continuation, handler_call_details)
+        # Not kept: the name may be any text that a caller sent.
+        return await continuation(handler_call_details)
+
+    def wrapped(self, method: str, handler: Handler) -> Handler:
+        """Return a handler that asks the method's admission first."""
+        return _admitted(handler, method, self._admissions[method], self._pacer)
 
 
 def _admitted(handler: Handler, method: str, admission: DeadlineAdmission, pacer: Pacer) -> Handler:
-    behaviour: Any = handler.unary_unary
+    behaviour = behaviour_of(handler)
     metrics = telemetry.RpcMetrics("unary", *method.split("/")[1:])
 
     async def answer(request: Any, context: Context) -> Any:
@@ -83,9 +84,7 @@ def _admitted(handler: Handler, method: str, admission: DeadlineAdmission, pacer
             admission.end(call, answered=answered)
         return response
 
-    make: Any = grpc.unary_unary_rpc_method_handler
-    made: Handler = make(answer, handler.request_deserializer, handler.response_serializer)
-    return made
+    return with_behaviour(handler, answer, handler.request_deserializer)
 
 
 def _refuse(context: Context, retry_after_s: float) -> None:
@@ -97,7 +96,7 @@ def _refuse(context: Context, retry_after_s: float) -> None:
     context.set_code(grpc.StatusCode.RESOURCE_EXHAUSTED)
 
 
-@cache  # One for each tenth of a second up to the longest deadline that is refused.
+@cache  # At most one entry for each tenth of a second up to the longest wait.
 def _refusal(retry_after_s: float) -> tuple[ResourceExhausted, bytes]:
     error = ResourceExhausted(
         "OVERLOADED",

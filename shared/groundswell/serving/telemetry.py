@@ -4,6 +4,7 @@ import io
 import logging
 import sys
 import threading
+import traceback
 from collections.abc import Callable, MutableMapping
 from functools import cache
 from typing import Any, TypeVar
@@ -94,6 +95,15 @@ def _hiding(secrets: tuple[str, ...]) -> structlog.types.Processor:
         return event
 
     return hide
+
+
+def unexpected(error: BaseException) -> dict[str, str]:
+    """Return what a log line may say of an error that nobody expected: its kind and its frames.
+
+    Its text is left out: it may hold ids and texts of users.
+    """
+    frames = "".join(traceback.format_tb(error.__traceback__))
+    return {"kind": type(error).__name__, "frames": frames}
 
 
 def start_metrics(settings: ServingSettings) -> Callable[[], None]:

@@ -1,21 +1,18 @@
-"""Refuses methods that no servicer has, with a reason and the names of those that are served."""
+"""Refuses a method that no servicer has, with a reason and the names of the served services."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from typing import Any, TypeAlias
 
 import grpc
 
+from groundswell.serving.around import Context, Handler
 from groundswell.serving.errors import Unimplemented, end_call
-
-Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
-Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 
 
 class UnknownMethodInterceptor(grpc.aio.ServerInterceptor):
-    """Answers in gRPC's place, which would answer UNIMPLEMENTED without a reason.
+    """Answers UNIMPLEMENTED with a reason; gRPC itself would answer it without one.
 
-    This has to be the outermost interceptor. One handler serves every unknown name, so that
-    callers cannot fill the memory, or the metrics, with names.
+    It stands outside of the interceptors that count and keep methods. One handler serves every
+    unknown name, so that callers cannot fill the memory, or the metrics, with names.
     """
 
     def __init__(self) -> None:

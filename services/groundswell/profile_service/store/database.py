@@ -2,7 +2,6 @@
 
 import asyncio
 import time
-import traceback
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from functools import partial
@@ -23,6 +22,7 @@ from groundswell.profile_service.store.file_lock import lock_file, naming_file
 from groundswell.profile_service.store.gates import Gate, enter
 from groundswell.profile_service.store.outages import Outages
 from groundswell.serving.errors import ServiceError, Unavailable
+from groundswell.serving.telemetry import unexpected
 
 DatabaseConnection = AsyncConnection
 """What statements run on; use cases hand it on and never run SQL of their own."""
@@ -201,8 +201,7 @@ def _report(task: "asyncio.Task[Any]") -> None:
     """Log the failure of a transaction whose caller had left, unless it is one that is expected."""
     error = None if task.cancelled() else task.exception()
     if error is not None and not isinstance(error, ServiceError):
-        frames = "".join(traceback.format_tb(error.__traceback__))
-        _log.error("transaction_failed", kind=type(error).__name__, frames=frames)
+        _log.error("transaction_failed", **unexpected(error))
 
 
 def _make_engine(url: str, is_sqlite: bool, pool_size: int, pool_timeout_s: float) -> AsyncEngine:
