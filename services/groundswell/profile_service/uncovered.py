@@ -1,4 +1,4 @@
-"""Puts on the work lists, page by page, what an encoder has never read or does not cover."""
+"""Finds what a text encoder has not read, and puts these items and users on the work lists."""
 
 from functools import partial
 
@@ -9,32 +9,42 @@ from groundswell.profile_service.store.statements import Subjects
 from groundswell.profile_service.store.work import WorkList
 from groundswell.profile_service.tables import stale_items, stale_users
 
-PAGE = 2_000
-"""Items or users that are looked at in one transaction."""
+_PAGE = 2_000
+"""Items or users that one transaction looks at."""
+
+
+def uncovered_work(spec: Spec) -> tuple[tuple[WorkList, Subjects], tuple[WorkList, Subjects]]:
+    """Return the lists of items and of users, each with what the encoder has not read of it."""
+    return (
+        (WorkList(stale_items), items_without_text(spec.fingerprint)),
+        (WorkList(stale_users), uncovered_users(spec)),
+    )
 
 
 async def mark_uncovered(database: Database, spec: Spec) -> None:
     """Mark every item without a vector of this encoder, and every user with events to cover.
 
-    Each page is a short transaction of its own. Marking twice changes nothing, so whoever is
-    interrupted begins again.
+    Each page is a short transaction of its own. Marking twice changes nothing, so an interrupted
+    call can simply be made again.
     """
-    for work, uncovered in (
-        (WorkList(stale_items), items_without_text(spec.fingerprint)),
-        (WorkList(stale_users), uncovered_users(spec)),
-    ):
+    for work, uncovered in uncovered_work(spec):
         last: int | None = 0
         while last is not None:
-            last, versions = await database.read(partial(_look, uncovered=uncovered, after=last))
+            look = partial(page_of_uncovered, uncovered=uncovered, after=last)
+            last, versions = await database.read(look)
             if versions:
                 await database.write(partial(work.mark, versions=versions))
 
 
-async def _look(
+async def page_of_uncovered(
     connection: DatabaseConnection, uncovered: Subjects, after: int
 ) -> tuple[int | None, dict[int, int]]:
-    """Return the last subject of the page after one, None without any, and the uncovered ones."""
-    last = (await connection.execute(uncovered.last_of_page(after, PAGE))).scalar_one()
+    """Look at the page of subjects that follow one.
+
+    Return the last subject of the page, None for an empty page, and the version of each uncovered
+    one.
+    """
+    last = (await connection.execute(uncovered.last_of_page(after, _PAGE))).scalar_one()
     if last is None:
         return None, {}
     rows = await connection.execute(uncovered.between(after, last))

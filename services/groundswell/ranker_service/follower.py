@@ -1,7 +1,6 @@
-"""Follows the catalogue of the profile service into one bundle's engine; never misses a change."""
+"""Keeps one bundle's engine equal to the catalogue of the profile service."""
 
 import asyncio
-import random
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -11,66 +10,48 @@ import structlog
 from numpy.typing import NDArray
 
 from groundswell.common.v1.item_pb2 import AttributeValue, Item
-from groundswell.profile.v1.catalogue_service_pb2 import (
-    ItemChange,
-    WatchItemsRequest,
-    WatchItemsResponse,
-)
-from groundswell.profile.v1.catalogue_service_pb2_grpc import CatalogueServiceStub
+from groundswell.profile.v1.catalogue_service_pb2 import ItemChange, WatchItemsResponse
 from groundswell.ranker_service.catalogue import CatalogueItem, Value
 from groundswell.ranker_service.engine import Engine, ItemChanges
 from groundswell.ranker_service.filters import Kind
 from groundswell.ranker_service.replicas import BundleSpace
+from groundswell.serving.catalogue_stream import CatalogueStream
 from groundswell.serving.errors import ServiceError
 from groundswell.serving.telemetry import count
 from groundswell.serving.vectors import vector_from_proto
 
 _log = structlog.get_logger(__name__)
 
-_FIRST_DELAY_S = 0.1
-_LAST_DELAY_S = 5.0
-# The stream never ends by itself. Opening it anew costs nothing, since it goes on from the last
-# revision, and bounds how long a stream that died unnoticed can stay.
-_STREAM_TIMEOUT_S = 900.0
 _LONGEST_CALL_S = 60.0
 
 
 class CatalogueFollower:
-    """Keeps an engine at what the catalogue holds, over any number of broken streams.
+    """Keeps an engine equal to the catalogue.
 
-    After a restore of the database everything comes again, and its numbers may name other items. A
-    second engine takes it, while the first one ranks on; they change places when it is whole.
+    After a restore of the database all items come again, and their numbers may name other items.
+    They fill a second engine while the first one ranks; the second one ranks once it is complete.
     """
 
     def __init__(
-        self,
-        channel: grpc.aio.Channel,
-        engine: Engine,
-        make_engine: Callable[[], Engine],
+        self, channel: grpc.aio.Channel, engine: Engine, make_engine: Callable[[], Engine]
     ) -> None:
         """`make_engine` makes another engine of the same bundle, without items; it may block."""
         self.engine = engine
-        """What ranks. Whoever begins with it goes on with it: it works for a while after it was
-        replaced."""
-        self._stub = CatalogueServiceStub(channel)
+        """The engine that ranks. A call that began with it may end with it: a replaced engine works
+        for another minute."""
         self._make_engine = make_engine
         self._anew: Engine | None = None
         self._replaced: set[asyncio.Task[None]] = set()
-        self._revision = 0
-        self._lineage = ""
-        self._caught_up = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
+        bundle_id = engine.space.bundle_id
+        self._stream = CatalogueStream(channel, bundle_id, self._take, with_content=True)
 
     async def start(self) -> None:
         """Follow in the background; return when the engine has caught up with the catalogue."""
-        self._task = asyncio.create_task(self._follow())
-        await self._caught_up.wait()
+        await self._stream.start()
 
     async def close(self) -> None:
         """Stop following and ranking."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        await self._stream.close()
         for replaced in self._replaced:
             replaced.cancel()
         await asyncio.gather(*self._replaced, return_exceptions=True)
@@ -78,41 +59,13 @@ class CatalogueFollower:
             await self._anew.close()
         await self.engine.close()
 
-    async def _follow(self) -> None:
-        delay_s = _FIRST_DELAY_S
-        while True:
-            revision = self._revision
-            problem = await self._follow_once()
-            if self._revision != revision:
-                delay_s = _FIRST_DELAY_S
-            wait_s = delay_s * random.uniform(0.5, 1.0)
-            _log.info("catalogue_stream_ended", problem=problem, again_in_s=round(wait_s, 2))
-            await asyncio.sleep(wait_s)
-            delay_s = min(2 * delay_s, _LAST_DELAY_S)
-
-    async def _follow_once(self) -> str:
-        """Read one stream to its end; return why it ended."""
-        request = WatchItemsRequest(
-            since_revision=self._revision,
-            lineage=self._lineage,
-            bundle_id=self.engine.space.bundle_id,
-        )
-        try:
-            async for message in self._stub.WatchItems(request, timeout=_STREAM_TIMEOUT_S):
-                if message.reset:
-                    await self._begin_anew()
-                engine = self.engine if self._anew is None else self._anew
-                await asyncio.to_thread(_take, engine, message)
-                self._revision, self._lineage = message.revision, message.lineage
-                if message.caught_up:
-                    await self._take_place(engine)
-                    self._caught_up.set()
-        except grpc.aio.AioRpcError as error:
-            return error.code().name
-        except Exception:  # noqa: BLE001 - an index that stops following would go stale unseen
-            _log.exception("catalogue_change_not_taken")
-            return "a change could not be taken"
-        return "the profile service ended it"
+    async def _take(self, message: WatchItemsResponse) -> None:
+        if message.reset:
+            await self._begin_anew()
+        engine = self.engine if self._anew is None else self._anew
+        await asyncio.to_thread(_change, engine, message)
+        if message.caught_up:
+            await self._take_place(engine, message.lineage)
 
     async def _begin_anew(self) -> None:
         _log.warning("catalogue_starts_over", bundle_id=self.engine.space.bundle_id)
@@ -121,9 +74,9 @@ class CatalogueFollower:
             self._anew = None
         self._anew = await asyncio.to_thread(self._make_engine)
 
-    async def _take_place(self, engine: Engine) -> None:
-        """Let an engine that is whole rank."""
-        engine.space = replace(engine.space, lineage=self._lineage)
+    async def _take_place(self, engine: Engine, lineage: str) -> None:
+        """Let an engine rank that has caught up with the catalogue."""
+        engine.space = replace(engine.space, lineage=lineage)
         if engine is self.engine:
             return
         await engine.warm_up()
@@ -135,14 +88,14 @@ class CatalogueFollower:
 
 
 async def _close_later(engine: Engine) -> None:
-    """Close an engine once the calls that began with it have ended."""
+    """Close an engine once every call that began with it has ended."""
     try:
         await asyncio.sleep(_LONGEST_CALL_S)
     finally:
         await engine.close()
 
 
-def _take(engine: Engine, message: WatchItemsResponse) -> None:
+def _change(engine: Engine, message: WatchItemsResponse) -> None:
     num_refused = engine.change(item_changes(message, engine.space))
     if num_refused:
         count("attributes_refused", num_refused)

@@ -88,7 +88,9 @@ async def test_marking_never_makes_a_version_older_than_a_concurrent_append_did(
     memory: Memory,
 ) -> None:
     await fill(memory, 3)
-    found = await memory.database.read(lambda c: uncovered._look(c, uncovered_users(SPEC), 0))
+    found = await memory.database.read(
+        lambda c: uncovered.page_of_uncovered(c, uncovered_users(SPEC), 0)
+    )
     await memory.log.append([an_event(7)])
     async with writing(memory.database) as connection:
         await WorkList(stale_users).mark(connection, found[1])
