@@ -14,7 +14,8 @@ from groundswell.ranker_service.engine import Engine, Outcome, Reading
 from groundswell.ranker_service.fusion import AlphaSource
 from groundswell.ranker_service.pipeline import Ranked, RankInput
 from groundswell.ranker_service.replicas import BundleNotHeldError, BundleSpace
-from groundswell.ranker_service.upstreams import Subject, Upstreams, Views, located
+from groundswell.ranker_service.upstreams import Upstreams
+from groundswell.ranker_service.views import Subject, Views, located
 from groundswell.serving.errors import ServiceError
 from groundswell.serving.interests import DEFAULT_INTERESTS, top_interests
 from groundswell.serving.slices import Slices

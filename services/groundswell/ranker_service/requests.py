@@ -9,7 +9,7 @@ from groundswell.ranker.v1.ranker_service_pb2 import (
     RecommendRequest,
 )
 from groundswell.ranker_service.recommender import Ask
-from groundswell.ranker_service.upstreams import Subject, located
+from groundswell.ranker_service.views import Subject, located
 from groundswell.serving.errors import InvalidArgument, ServiceError
 from groundswell.serving.interests import MAX_INTERESTS
 from groundswell.serving.pseudonym import Pseudonymizer

@@ -1,8 +1,7 @@
-"""Asks the profile and the session service for both views of users, at once, under one deadline."""
+"""Asks the profile and the session service for users' views, both at once, under one deadline."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING, TypeVar
@@ -12,7 +11,6 @@ import numpy as np
 import structlog
 from numpy.typing import NDArray
 
-from groundswell.common.v1.event_pb2 import InlineEvents
 from groundswell.common.v1.item_pb2 import Vector
 from groundswell.common.v1.model_service_pb2 import GetModelRequest
 from groundswell.common.v1.model_service_pb2_grpc import ModelServiceStub
@@ -21,6 +19,7 @@ from groundswell.profile.v1.profile_service_pb2_grpc import ProfileServiceStub
 from groundswell.ranker_service.profile_calls import ask_profiles
 from groundswell.ranker_service.replicas import BundleSpace, has_numbers_of, of_any_replica
 from groundswell.ranker_service.seen import Seen, SeenCache, unpacked
+from groundswell.ranker_service.views import ProfileView, SessionView, Subject, Views, located
 from groundswell.serving.errors import ServiceError, from_rpc_error
 from groundswell.serving.telemetry import count
 from groundswell.serving.together import all_of, both
@@ -35,74 +34,13 @@ if TYPE_CHECKING:
 
 _log = structlog.get_logger(__name__)
 
-# What a visitor's own events are refused for is for the visitor's client to know.
+# These statuses say that a visitor's own events are wrong, so the visitor's client gets them.
 _CALLERS_FAULT = (grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.NOT_FOUND)
 
 T = TypeVar("T")
 
 _BULK_PROFILES = 32
 """How many users' profiles one call asks for at most."""
-
-
-def located(error: ServiceError, where: str) -> ServiceError:
-    """Return an error of one request of several with the path to it; the same one without."""
-    if not where:
-        return error
-    field = where if error.field is None else f"{where}.{error.field}"
-    message = f"{where}: {error.message}"
-    return type(error)(error.reason, message, field=field, retry_after_s=error.retry_after_s)
-
-
-@dataclass(frozen=True)
-class Subject:
-    """Of whom the views are asked: a user, or the events of an anonymous visitor."""
-
-    user_id: str = ""
-    user_key: bytes = b""
-    """The user's pseudonym; under it, what was seen is kept."""
-    inline_events: InlineEvents | None = None
-    where: str = ""
-    """The path of the request that this is the subject of; empty for a call of one request."""
-
-
-@dataclass(frozen=True)
-class ProfileView:
-    """The long-term view of a user."""
-
-    vector: NDArray[np.float32] | None
-    """[d] u_l; None while the encoder has covered nothing."""
-    num_events: int
-    last_event_us: int | None
-    """When the vector's last covered event happened."""
-    stale: bool
-    seen: Seen | None
-    """None when it is not known."""
-    is_of_now: bool = True
-    """False when the database did not answer, and this is what was read from it before."""
-
-
-@dataclass(frozen=True)
-class SessionView:
-    """The short-term view of a user or a visitor."""
-
-    vector: NDArray[np.float32] | None
-    """[d] u_s; None for an empty window."""
-    num_session_events: int
-    last_event_us: int | None
-    window: NDArray[np.int64]
-    """[n] the items of the window's events, oldest first; -1 for a dislike."""
-    seen: NDArray[np.int64]
-    """Those of them that count as seen."""
-    stale: bool
-    """Whether the newest events may be missing."""
-
-
-@dataclass(frozen=True)
-class Views:
-    """What was gathered; None where a service did not answer in time."""
-
-    profile: ProfileView | None
-    session: SessionView | None
 
 
 class Upstreams:
@@ -120,7 +58,7 @@ class Upstreams:
         self._sessions = SessionServiceStub(session)
         self._models = {"profile": ModelServiceStub(profile), "session": ModelServiceStub(session)}
         self._seen = seen
-        # Over all calls of the process: many users at once must not be before single ones.
+        # The bounds hold over all calls of the process: a batch must not delay single calls.
         self._bulk_size = min(_BULK_PROFILES, max_bulk_users)
         self._bulk_profiles = asyncio.Semaphore(max_bulk_users // self._bulk_size)
         self._bulk_sessions = asyncio.Semaphore(max_bulk_users)
@@ -142,7 +80,7 @@ class Upstreams:
         return [Views(p, s) for p, s in zip(profiles, sessions, strict=True)]
 
     async def held_ids(self, timeout_s: float) -> dict[str, list[str]]:
-        """Return by service which bundles it holds; nothing for one that does not answer."""
+        """Return the bundles that each service holds; none for a service that does not answer."""
         held = await asyncio.gather(*(_held_ids(m, timeout_s) for m in self._models.values()))
         return dict(zip(self._models, held, strict=True))
 
@@ -181,7 +119,7 @@ class Upstreams:
         if profiles is None:
             return [None] * len(users)
         return [
-            self._profile_view(profile, user, held, space)
+            self._read_profile(profile, user, held, space)
             for profile, user, held in zip(profiles, users, named, strict=True)
         ]
 
@@ -216,7 +154,12 @@ class Upstreams:
             answer = await _answered("session", any_replica, deadline, faults, permits)
         except ServiceError as error:
             raise located(error, subject.where) from error
-        if answer is None or not has_numbers_of(space, answer.lineage, "session"):
+        return None if answer is None else self._read_session(answer, space)
+
+    def _read_session(
+        self, answer: EncodeSessionResponse, space: BundleSpace
+    ) -> SessionView | None:
+        if not has_numbers_of(space, answer.lineage, "session"):
             return None
         try:
             packed = unpacked(answer.item_nos, answer.action_masks)
@@ -232,7 +175,7 @@ class Upstreams:
             _refused("session", error)
             return None
 
-    def _profile_view(
+    def _read_profile(
         self, profile: Profile, user: Subject, named: Seen | None, space: BundleSpace
     ) -> ProfileView | None:
         try:
@@ -257,9 +200,9 @@ async def _answered(
     faults: Sequence[grpc.StatusCode] = (),
     permits: asyncio.Semaphore | None = None,
 ) -> T | None:
-    """Return an upstream's answer, or None when it has none in time: the caller goes on without.
+    """Return an upstream's answer; None when it fails or takes too long.
 
-    A status of `faults` is raised to the caller's own caller. One of `permits` is waited for first.
+    A status of `faults` is raised instead. With `permits`, a permit is waited for first.
     """
     loop = asyncio.get_running_loop()
     try:

@@ -101,7 +101,7 @@ async def test_marking_never_makes_a_version_older_than_a_concurrent_append_did(
 async def test_appends_beside_the_marking_of_what_is_uncovered_are_all_covered(
     memory: Memory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(uncovered, "PAGE", 3)
+    monkeypatch.setattr(uncovered, "_PAGE", 3)
     await fill(memory, 4)
     users = [f"user {n}" for n in range(8)]
     worker = memory.worker(CountingEncoder())
@@ -125,7 +125,7 @@ async def test_appends_beside_the_marking_of_what_is_uncovered_are_all_covered(
 async def test_marking_page_by_page_finds_everything_once(
     memory: Memory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(uncovered, "PAGE", 2)
+    monkeypatch.setattr(uncovered, "_PAGE", 2)
     await memory.catalogue.upsert([an_item(name) for name in "abcdefg"])
     await _append(memory, "ann", "bob", "cat")
     await work_all(memory, CountingEncoder())
