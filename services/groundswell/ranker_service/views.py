@@ -35,7 +35,7 @@ class ProfileView:
     seen: Seen | None
     """None when it is not known."""
     is_of_now: bool = True
-    """False when the database did not answer, so that the profile service gave an earlier answer."""
+    """False when the database did not answer, and the profile service gave an earlier answer."""
 
 
 @dataclass(frozen=True)

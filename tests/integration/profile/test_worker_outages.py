@@ -13,7 +13,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from groundswell.client import GroundswellError, event, item
 from groundswell.profile.v1 import event_service_pb2
 from groundswell.profile.v1.event_service_pb2_grpc import EventServiceStub
-from groundswell.profile_service.__main__ import WORKER
+from groundswell.profile_service.process import WORKER
 from tests.integration.profile.support import Service, profile_service
 from tests.support.bundles import ITEMS
 from tests.support.postgres import Postgres

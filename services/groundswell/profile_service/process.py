@@ -1,0 +1,195 @@
+"""Builds the parts of the profile service, or of an encoder worker alone, and serves them."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import grpc
+
+from groundswell.artifacts.bundle import TEXT_ENCODER, Bundle
+from groundswell.artifacts.follower import BundleFollower
+from groundswell.artifacts.store import BundleStore
+from groundswell.artifacts.text_cache import TextCache
+from groundswell.common.v1 import model_service_pb2_grpc
+from groundswell.profile.v1 import (
+    catalogue_service_pb2_grpc,
+    event_service_pb2_grpc,
+    profile_service_pb2_grpc,
+    text_service_pb2_grpc,
+)
+from groundswell.profile_service.bundles import LoadedBundles
+from groundswell.profile_service.coverage import covered_bundle
+from groundswell.profile_service.encode_bundles import EncodedBundles
+from groundswell.profile_service.encoding import TextEncoder
+from groundswell.profile_service.events import EventLog
+from groundswell.profile_service.items import Catalogue
+from groundswell.profile_service.lineage import LineageKeeper
+from groundswell.profile_service.profiles import Profiles
+from groundswell.profile_service.secret_keys import check_secrets
+from groundswell.profile_service.servicers.catalogue import CatalogueServicer
+from groundswell.profile_service.servicers.event import EventServicer
+from groundswell.profile_service.servicers.profile import ProfileServicer
+from groundswell.profile_service.servicers.text import TextServicer
+from groundswell.profile_service.settings import ProfileSettings, WorkerSettings
+from groundswell.profile_service.signals import Signals
+from groundswell.profile_service.store.database import Database
+from groundswell.profile_service.workers import Workers
+from groundswell.serving.health import OVERALL, Health
+from groundswell.serving.model_servicer import ModelServicer
+from groundswell.serving.pseudonym import Pseudonymizer
+from groundswell.serving.server import StartError, serve
+
+SERVICES = (
+    "groundswell.profile.v1.EventService",
+    "groundswell.profile.v1.ProfileService",
+    "groundswell.profile.v1.CatalogueService",
+    "groundswell.profile.v1.TextService",
+    "groundswell.common.v1.ModelService",
+)
+
+WORKER = "groundswell.profile.v1.EncoderWorker"
+"""The health name of the encoder worker, which serves no calls. A service whose worker fails still
+answers, so its other names stay SERVING."""
+
+
+async def main(settings: ProfileSettings) -> None:
+    """Run the profile service until the process is told to end."""
+    database, signals, health = _database(settings), Signals(), Health()
+    pseudonyms = Pseudonymizer(*settings.secrets)
+    lineage = LineageKeeper(database, settings.high_water)
+    profiles = Profiles(
+        database,
+        pseudonyms,
+        max_cached=settings.max_cached_profiles,
+        max_bytes=settings.max_cached_profile_bytes,
+    )
+    log = EventLog(
+        database,
+        pseudonyms,
+        signals,
+        max_future_s=settings.max_event_future_s,
+        on_stored=lineage.stored,
+    )
+    catalogue = Catalogue(database, signals, settings.idle_poll_s)
+    names = (WORKER,) if settings.worker else ()
+    await health.add(names)
+    report = partial(health.report, names)
+    load = partial(_onnx_encoder, settings=settings)
+    workers = Workers(database, settings, signals, load, report)
+    bundles = LoadedBundles(settings, workers, profiles)
+    follower = _follower(database, settings, bundles)
+
+    async def ready() -> None:
+        await database.open(wait_s=settings.database_wait_s)
+        await check_secrets(database, pseudonyms)
+        await lineage.start()
+        await follower.start()
+
+    async def close() -> None:
+        for part in (follower, workers, bundles, lineage, database):
+            await part.close()
+
+    register = _servicers(settings, log, profiles, catalogue, bundles)
+    await serve(settings, register, ready=ready, close=close, health=health)
+
+
+async def encode(settings: WorkerSettings) -> None:
+    """Work off the lists of stale users and items until the process is told to end."""
+    _check_device(settings.device)
+    database, health = _database(settings), Health()
+    names = (OVERALL, WORKER)
+    await health.add(names)
+    report = partial(health.report, names)
+    load = partial(_encoder, settings=settings)
+    workers = Workers(database, settings, Signals(), load, report)
+    bundles = EncodedBundles(workers)
+    follower = _follower(database, settings, bundles)
+
+    async def ready() -> None:
+        await database.open(wait_s=settings.database_wait_s)
+        await follower.start()
+
+    async def close() -> None:
+        for part in (follower, bundles, workers, database):
+            await part.close()
+
+    # It serves health alone, so that its operator sees whether it runs and makes progress.
+    await serve(settings, lambda _: (), ready=ready, close=close, health=health)
+
+
+def _servicers(
+    settings: ProfileSettings,
+    log: EventLog,
+    profiles: Profiles,
+    catalogue: Catalogue,
+    bundles: LoadedBundles,
+) -> Callable[[grpc.aio.Server], Sequence[str]]:
+    """Return a function that adds the servicers to a server and returns their names."""
+
+    def register(server: grpc.aio.Server) -> Sequence[str]:
+        event_service_pb2_grpc.add_EventServiceServicer_to_server(EventServicer(log), server)
+        profile_service_pb2_grpc.add_ProfileServiceServicer_to_server(
+            ProfileServicer(profiles, bundles), server
+        )
+        catalogue_service_pb2_grpc.add_CatalogueServiceServicer_to_server(
+            CatalogueServicer(catalogue, bundles), server
+        )
+        text_service_pb2_grpc.add_TextServiceServicer_to_server(
+            TextServicer(bundles, settings), server
+        )
+        model_service_pb2_grpc.add_ModelServiceServicer_to_server(
+            ModelServicer(bundles.served, bundles.loaded_ids), server
+        )
+        return SERVICES
+
+    return register
+
+
+def _follower(
+    database: Database, settings: ProfileSettings, bundles: LoadedBundles | EncodedBundles
+) -> BundleFollower:
+    store = BundleStore(settings.bundles)
+    first = partial(covered_bundle, database, store)
+    return BundleFollower(store, settings.bundle_poll_s, bundles.take, first=first)
+
+
+def _database(settings: ProfileSettings) -> Database:
+    return Database(
+        settings.database_url,
+        pool_size=settings.pool_size,
+        pool_timeout_s=settings.pool_timeout_s,
+    )
+
+
+def _onnx_encoder(bundle: Bundle, settings: ProfileSettings) -> TextEncoder:
+    encoder = bundle.text_encoder(settings.worker_threads)
+    if settings.text_vectors is None:
+        return encoder
+    fingerprint = bundle.manifest.text.fingerprint
+    return TextCache(settings.text_vectors, encoder, fingerprint, keep=False)
+
+
+def _check_device(device: str) -> None:
+    """Raise StartError when the worker cannot run there: before anything is opened."""
+    if device == "cpu":
+        return
+    try:
+        from groundswell.models.devices import device_problem
+    except ModuleNotFoundError as error:
+        raise StartError(
+            "DEVICE_UNAVAILABLE",
+            f"GROUNDSWELL_DEVICE: {device} needs the package {error.name}; run: "
+            "pip install 'groundswell[worker]', or use cpu",
+        ) from error
+    problem = device_problem(device)
+    if problem is not None:
+        raise StartError("DEVICE_UNAVAILABLE", f"GROUNDSWELL_DEVICE: {problem}; or use cpu")
+
+
+def _encoder(bundle: Bundle, settings: WorkerSettings) -> TextEncoder:
+    if settings.device == "cpu":
+        return _onnx_encoder(bundle, settings)
+    # Only the two imports in this module load torch, so the service does not need it.
+    from groundswell.models.text_encoder import load_torch_encoder
+
+    text_encoder = bundle.path / TEXT_ENCODER
+    return load_torch_encoder(text_encoder, bundle.manifest.text.max_tokens, settings.device)
