@@ -1,4 +1,4 @@
-"""Keeps a server on the current bundle: takes a new one beside the old, over every failure."""
+"""Polls the pointer of a folder of bundles, and hands each new current bundle to a server."""
 
 import asyncio
 import time
@@ -15,11 +15,11 @@ from groundswell.serving.telemetry import count
 _log = structlog.get_logger(__name__)
 
 _LONGEST_POLL_S = 5.0
-"""While the pointer cannot be read it is read less often, but never less often than this."""
+"""The longest wait between two reads of a pointer that cannot be read."""
 _FAILED_DELAYS_S = (1.0, 30.0)
-"""The first and the longest wait before a bundle is tried again that failed to be taken."""
+"""The first and the longest wait before a bundle is tried again after an error."""
 _REFUSED_DELAYS_S = (60.0, 3600.0)
-"""The same for one that was refused. A file of it that changes ends the wait."""
+"""The same after a refusal (a BundleError). A change of the bundle's files ends the wait."""
 
 
 @dataclass
@@ -33,12 +33,12 @@ class _Taking:
 
 @dataclass
 class _Failure:
-    """Why the bundle that the pointer names is not served, and when it is tried again."""
+    """Why the current bundle is not served, and when it is tried again."""
 
     bundle_id: str
     problem: str
     signature: Signature | None
-    """Of a bundle that was refused: other files may be better. None when it just failed."""
+    """The files of a refused bundle, which is tried again when they change; else None."""
     delay_s: float
     again_at: float
 
@@ -47,13 +47,13 @@ class BundleFollower:
     """Polls the `current` pointer of a store and calls `on_bundle` with every new bundle.
 
     `on_bundle` may take as long as it likes: the pointer is polled meanwhile, and when it moves
-    the call is cancelled, which must leave what was served before. A bundle that cannot be loaded,
-    or that `on_bundle` refuses with a BundleError, is tried again when its files change, and now
-    and then; after any other error it is tried again soon. No error ends the follower, and each is
-    logged once until something else happens.
+    the call is cancelled. A cancelled call must leave the earlier bundle served. A bundle that
+    cannot be loaded, or that `on_bundle` refuses with a BundleError, is tried again when its files
+    change, or after a minute and then ever more rarely; after any other error it is tried again
+    within seconds. No error ends the follower. The same error is logged once in a row.
 
-    `first` says which bundle to begin with while another one is current: one that can be served
-    now. The current one is then taken as every later one.
+    `first` gets the current bundle's id and returns the id of the bundle to begin with, which may
+    be another one that can be served at once. The current one is then taken like any later one.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class BundleFollower:
         self._first = first
         self._clock = clock
         self._settled: str | None = None
-        """The bundle that `on_bundle` took last."""
+        """The id of the bundle that `on_bundle` took last."""
         self._taking: _Taking | None = None
         self._failure: _Failure | None = None
         self._num_unread = 0
@@ -81,7 +81,7 @@ class BundleFollower:
     async def start(self) -> None:
         """Hand over the current bundle, then follow in the background.
 
-        Raises BundleError when there is none or when it is refused: a server cannot start without.
+        Raises BundleError when there is none or when it is refused.
         """
         try:
             current = await asyncio.to_thread(self._store.current)
@@ -119,12 +119,12 @@ class BundleFollower:
             self._num_unread = 0
             try:
                 await self._follow_to(current)
-            except Exception:  # noqa: BLE001 - a follower that ends would leave a server behind
+            except Exception:  # noqa: BLE001 - a server must follow later bundles
                 count("bundle_follow_failures", what="follower")
                 _log.exception("bundle_follower_failed", bundle_id=current)
 
     async def _follow_to(self, current: str | None) -> None:
-        """Do the next step towards the bundle that the pointer names."""
+        """Make one step towards serving the bundle that the pointer names."""
         if self._taking is not None:
             is_wanted = current is None or current == self._taking.bundle_id
             if is_wanted and not self._taking.task.done():
@@ -141,7 +141,7 @@ class BundleFollower:
             self._taking = _Taking(current, task, signature)
 
     async def _finish(self, taking: _Taking) -> None:
-        """Note how a taking ended; one that goes on is given up."""
+        """Note how a taking ended; cancel it when it still runs."""
         if not taking.task.done():
             _log.info("candidate_given_up", bundle_id=taking.bundle_id)
             taking.task.cancel()

@@ -1,7 +1,7 @@
 """The `current` pointer of a folder of bundles: a small text file that names one bundle.
 
-A file survives every kind of copying; a link does not: object stores and `cp -rL` turn it into a
-folder. The link that earlier versions wrote is still read.
+It is a file, since object stores and `cp -rL` turn a link into a folder. The link that earlier
+versions wrote is still read.
 """
 
 import hashlib
@@ -54,7 +54,7 @@ def check_pointer(root: Path) -> None:
 
 
 def write_pointer(root: Path, bundle_id: str) -> None:
-    """Let the pointer name a bundle, in one step that outlives a crash.
+    """Let the pointer name a bundle, in one atomic step.
 
     Raises BundleError (CURRENT_INVALID) as `check_pointer`, and OSError.
     """
@@ -71,7 +71,7 @@ def write_pointer(root: Path, bundle_id: str) -> None:
 
 
 def _copied(path: Path) -> str:
-    """Return the id of a bundle that was copied to the pointer's place, if it lies beside it."""
+    """Return the id of the bundle that a folder `current` is a copy of; it must lie beside it."""
     try:
         bundle_id = bundle_id_of((path / MANIFEST).read_bytes())
     except FileNotFoundError:
@@ -87,7 +87,7 @@ def _copied(path: Path) -> str:
 
 
 def _name(path: Path, content: bytes) -> str:
-    """Read a name out of the file's bytes; an editor may have added an end of line or a mark."""
+    """Read a name from the file's bytes; an editor may have added a line end or a mark."""
     try:
         name = content.decode("utf-8-sig").strip()
     except UnicodeDecodeError:

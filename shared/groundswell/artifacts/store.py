@@ -29,7 +29,7 @@ from groundswell.artifacts.pointer import (
 from groundswell.artifacts.workspaces import LOCK, open_workspace
 
 _LITTER = ("Thumbs.db", "desktop.ini", "lost+found", "@eaDir", "__MACOSX")
-"""What systems leave in folders besides hidden files."""
+"""Files that operating systems leave in folders, besides hidden files."""
 
 Signature = tuple[tuple[str, int, int], ...]
 """(name, size, time of change) of the files of a bundle."""
@@ -43,10 +43,10 @@ class BundleStore:
 
     @contextmanager
     def workspace(self) -> Iterator[Path]:
-        """Give an empty folder to build a bundle in; what is left of it is removed at the end.
+        """Give an empty folder to build a bundle in; it is removed at the end if it still exists.
 
-        Raises BundleError (CURRENT_INVALID) when the bundle could not be made current: before the
-        work rather than after it.
+        Raises BundleError (CURRENT_INVALID), before any work, when the pointer could not be
+        replaced.
         """
         check_pointer(self.root)
         with open_workspace(self.root) as folder:
@@ -104,7 +104,7 @@ class BundleStore:
         return load_bundle(self.path(bundle_id))
 
     def check(self, bundle_id: str) -> None:
-        """Raise BundleError for what can be seen of a bundle without reading its files."""
+        """Check a bundle without reading its data files. Raises BundleError."""
         path = self.path(bundle_id)
         _, manifest = _read_manifest(path)
         _check_names(path, manifest)
@@ -128,7 +128,7 @@ class BundleStore:
         return found
 
     def signature(self, bundle_id: str) -> Signature:
-        """Say what the file system knows of a bundle's files; another one when they change.
+        """Return the names, sizes and times of a bundle's files; they differ when a file changes.
 
         Raises OSError when the bundle cannot be read.
         """
@@ -193,7 +193,7 @@ def _check_names(path: Path, manifest: Manifest) -> None:
     present = {p.relative_to(path) for p in path.rglob("*") if not p.is_dir()}
     names = {p.as_posix() for p in present}
     listed = {*manifest.files, MANIFEST}
-    # What a system left beside the files is never read.
+    # Files that the operating system left are never read.
     stray = {p.as_posix() for p in present if not any(_is_litter(part) for part in p.parts)}
     undescribed = set() if manifest.neighbours else listed & {*files.NEIGHBOURS}
     for problem, wrong, step in (
@@ -212,14 +212,14 @@ def _is_litter(name: str) -> bool:
 
 
 def _verify(bundle: Bundle) -> Bundle:
-    """Check what hashes and names cannot: that tables and vectors fit each other."""
+    """Check that the tables and the vectors of a bundle fit each other."""
     manifest = bundle.manifest
     try:
         num_items, vectors = len(bundle.rows), bundle.item_vectors
         popularity = bundle.popularity
     except (OSError, ValueError, KeyError, TypeError) as error:
         if isinstance(error, OSError) and error.errno is not None:
-            raise  # the file system failed, which says nothing of the bundle
+            raise  # the file system failed; the bundle may be right
         raise BundleError("BUNDLE_CORRUPT", f"a table of the bundle: {error}") from error
     if num_items != len(bundle.item_ids):
         raise BundleError("BUNDLE_CORRUPT", f"{files.ITEMS} has an item twice")

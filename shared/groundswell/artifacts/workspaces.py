@@ -1,4 +1,4 @@
-"""Folders that bundles are built in: one per run, and what a killed run left is removed."""
+"""Folders to build bundles in: one per run. A folder that a killed run left is removed."""
 
 import fcntl
 import logging
@@ -11,17 +11,17 @@ from typing import BinaryIO
 
 _PREFIX = ".building-"
 LOCK = ".lock"
-"""The file of a workspace that its run holds; the end of the process, however, lets go."""
+"""The file in a workspace that its run keeps locked; the lock ends with the process."""
 
-# Commands log nothing; a warning of the standard library reaches their standard error all the same.
+# Commands set up no logging; the standard library prints warnings to standard error anyway.
 _log = logging.getLogger(__name__)
 
 
 @contextmanager
 def open_workspace(root: Path) -> Iterator[Path]:
-    """Give an empty folder in `root`; what is left of it is removed at the end.
+    """Give an empty folder in `root`; it is removed at the end if it still exists.
 
-    What runs that have ended left behind is removed first. A folder that a live run holds stays.
+    Folders of runs that have ended are removed first. A folder that a running one locks stays.
     """
     root.mkdir(parents=True, exist_ok=True)
     _remove_leftovers(root)
@@ -44,7 +44,7 @@ def _remove_leftovers(root: Path) -> None:
         try:
             removed = _remove_if_dead(folder)
         except OSError:
-            # Its run has just ended, or it has no lock, or it is another person's.
+            # Its run has just ended, or it has no lock, or another person owns it.
             removed = not folder.exists()
         if removed:
             _log.warning("%s was left by a run that was killed, and is removed", folder)
@@ -62,7 +62,7 @@ def _remove_if_dead(folder: Path) -> bool:
 
 
 def _hold(lock: BinaryIO) -> bool:
-    """Whether the lock is this process's now; some network file systems know no locks."""
+    """Try to take the lock. Some network file systems have no locks."""
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:

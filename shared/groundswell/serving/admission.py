@@ -1,4 +1,4 @@
-"""Refuses a call at once when the calls before it leave it too little of its time."""
+"""Estimates how long a new call would wait, and refuses it when too little time would be left."""
 
 import math
 import time
@@ -8,9 +8,9 @@ from dataclasses import dataclass
 # The weight of the newest call in the averages.
 _WEIGHT = 0.1
 _BASE_WEIGHT = 0.02
-# With so few in flight there is no queue worth the name, and something has to be measured.
+# So few calls in flight make no queue, and they are needed to measure what a call costs.
 _FEW = 8
-# Before the first call nothing is known: what a cheap call takes.
+# The cost that is assumed before the first call was measured: that of a cheap call.
 _FIRST_GUESS_S = 0.002
 # The share of a call's time that it may wait for others; the rest is for the call itself.
 _WAIT_SHARE = 0.25
@@ -23,23 +23,25 @@ class Admitted:
 
     began: float
     area: float
-    """The sum over time of the calls in flight, when it began."""
+    """The integral over time of the number of calls in flight, up to when this call began."""
     time_s: float
-    """What it has for asking others."""
+    """The time that this call has for asking other services."""
 
 
 class DeadlineAdmission:
     """Estimates how long a new call would wait for those in flight.
 
-    All calls in flight share one event loop, and the services that they ask: each waits for each.
-    So the wait is the number of calls in flight times what one call costs the others. That cost is
-    measured in two ways, of which the greater counts: the processor time between two ends of calls,
-    which is right from the first burst on, and by how much calls took longer than when they were
-    few, for each call in flight, which sees overloaded upstreams and neighbours too.
+    All calls in flight share one event loop and the services that they ask, so each delays the
+    others. The wait is the number of calls in flight times the delay that one call causes. That
+    delay is measured in two ways, and the greater one counts. The first is the processor time
+    between two ends of calls: it is right from the first burst on. The second is how much longer
+    calls take than when few are in flight, divided by the number in flight: it also shows
+    overloaded services and busy neighbours on the machine.
 
-    A call has `share` of what its deadline leaves, `default_s` without one, but at most `longest_s`
-    for asking others. It is refused when it would wait for more than half of that: then a whole
-    answer is no longer certain. It belongs to the event loop.
+    For asking other services a call has `share` of the time that its deadline leaves (of
+    `default_s` without a deadline), and at most `longest_s`. A call is refused when it would wait
+    for more than a quarter of that: then a complete answer is no longer certain. Not thread-safe:
+    it belongs to the event loop.
     """
 
     def __init__(
@@ -66,13 +68,13 @@ class DeadlineAdmission:
 
     @property
     def wait_s(self) -> float:
-        """How long a call that comes now would wait for those in flight."""
+        """The seconds that a new call would wait for those in flight."""
         return self._num * max(self._cpu_s, self._slowed_s)
 
     def retry_after_s(self, remaining_s: float | None) -> float | None:
-        """Say when a call that comes now had better come again; None: it can be taken now.
+        """Return after how many seconds a new call should be tried again; None to take it now.
 
-        `remaining_s` is what its deadline leaves; None without one.
+        `remaining_s` is the time that its deadline leaves; None without a deadline.
         """
         if self._num < _FEW:
             return None
@@ -81,7 +83,7 @@ class DeadlineAdmission:
         return None if excess_s <= 0 else max(math.ceil(excess_s * 10) / 10, _MIN_RETRY_S)
 
     def begin(self, remaining_s: float | None) -> Admitted:
-        """A call begins."""
+        """Count a call that begins."""
         now = self._advance()
         if self._num == 0:
             self._cpu_at = self._cpu_clock()
@@ -89,14 +91,14 @@ class DeadlineAdmission:
         return Admitted(now, self._area, self._time_s(remaining_s))
 
     def end(self, call: Admitted, *, answered: bool) -> None:
-        """A call ended, with an answer or with an error, which says nothing about the cost."""
+        """Count a call that ended. A call without an answer does not change the estimate."""
         now = self._advance()
         self._num -= 1
         cpu_at = self._cpu_clock()
         self._cpu_s += _WEIGHT * (cpu_at - self._cpu_at - self._cpu_s)
         self._cpu_at = cpu_at
         took_s = now - call.began
-        # One that used all of its time waited for a service that hangs: no fewer calls help there.
+        # A call that used all of its time waited for a service that hangs: not for other calls.
         if answered and 0 < took_s < call.time_s:
             self._learn(took_s, (self._area - call.area) / took_s)
 
@@ -105,7 +107,7 @@ class DeadlineAdmission:
             self._base_s = took_s
         elif mean_num < _FEW:
             self._base_s += _BASE_WEIGHT * (took_s - self._base_s)
-        # With few in flight this is an upper bound alone.
+        # With few calls in flight this is only an upper bound.
         slowed_s = (took_s - self._base_s if mean_num >= _FEW else took_s) / mean_num
         if mean_num >= _FEW or slowed_s < self._slowed_s:
             self._slowed_s += _WEIGHT * (slowed_s - self._slowed_s)

@@ -1,4 +1,4 @@
-"""Runs what many callers ask for in batches, in one thread beside the event loop."""
+"""Runs the items of many callers in batches, in one thread beside the event loop."""
 
 import asyncio
 import math
@@ -15,11 +15,11 @@ R = TypeVar("R")
 RETRY_AFTER_S = 0.1
 
 _BULK_TURN = 4
-"""While both lanes wait, every fourth place in the batches is a bulk item's."""
+"""While items wait in both lanes, every fourth place in a batch is for a bulk item."""
 
 
 class _Lane(Generic[T, R]):
-    """What waits, in its order."""
+    """The items that wait, in their order."""
 
     def __init__(self) -> None:
         self.waiting: deque[tuple[T, asyncio.Future[R], int]] = deque()
@@ -33,9 +33,9 @@ class MicroBatcher(Generic[T, R]):
     batcher's only thread. When it fails on several items, each is run alone, so that a bad one
     fails alone. An item whose caller is gone is dropped before a batch forms.
 
-    There are two lanes: single items, for which someone waits, go before bulk items, which come
-    many at once. At most `max_queue` items wait in each lane, and items of `max_bytes` by `size`;
-    one more is refused at once. What fits by number waits in an empty lane whatever its size.
+    There are two lanes. Single items go before bulk items, which come many at once. In each lane
+    at most `max_queue` items wait, of at most `max_bytes` together by `size`; one more is refused
+    at once. An empty lane takes items of any size, up to `max_queue` of them.
     """
 
     def __init__(
@@ -64,10 +64,10 @@ class MicroBatcher(Generic[T, R]):
         return await self._enqueue(self._single, [item])[0]
 
     async def submit_all(self, items: Sequence[T]) -> list[R]:
-        """The results of bulk items, in their order; of all of them, or of none.
+        """The results of bulk items, in their order.
 
-        Raises ResourceExhausted (OVERLOADED) when they do not fit into the queue: then none waits.
-        An idle batcher takes `max_queue` of them.
+        Raises ResourceExhausted (OVERLOADED) when not all of them fit into the queue: then none is
+        run. An idle batcher takes `max_queue` of them.
         """
         futures = self._enqueue(self._bulk, items)
         try:
@@ -112,14 +112,14 @@ class MicroBatcher(Generic[T, R]):
                     future.set_exception(alone)
 
     def _take(self) -> list[tuple[T, asyncio.Future[R]]]:
-        """Take the next batch; where single items wait, it has at most its turns of bulk ones."""
+        """Take the next batch; while single items wait, bulk items get only every fourth place."""
         batch: list[tuple[T, asyncio.Future[R]]] = []
         single, bulk = self._single.waiting, self._bulk.waiting
         has_single = bool(single)
         while len(batch) < self._max_batch and (single or bulk):
             turn = self._num_taken % _BULK_TURN == _BULK_TURN - 1
             if has_single and batch and not single and not turn:
-                break  # Filling up with bulk items would make the single ones wait for them.
+                break  # More bulk items in this batch would delay its single items.
             lane = self._bulk if bulk and (turn or not single) else self._single
             item, future, size = lane.waiting.popleft()
             lane.num_bytes -= size

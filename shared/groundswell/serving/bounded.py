@@ -1,4 +1,4 @@
-"""A cache that is bounded by the bytes that its entries take and by their number."""
+"""A cache with a bound on its bytes and a bound on its entries."""
 
 import threading
 from collections import OrderedDict
@@ -9,16 +9,16 @@ K = TypeVar("K")
 V = TypeVar("V")
 
 ENTRY_BYTES = 250
-"""What an entry takes besides key and value: its place in the table and in the order of use."""
+"""The bytes of an entry besides its key and value: the table and the order of use."""
 ARRAY_BYTES = 120
-"""What a NumPy array takes besides its values."""
+"""The bytes of a NumPy array besides its values."""
 
 
 class BoundedCache(Generic[K, V]):
-    """Keeps what was used last. Thread-safe.
+    """Keeps the entries that were used last. Thread-safe.
 
-    `size` gives the bytes of a key and its value; the entry's own are added here. A value that
-    alone is over `max_bytes` is not kept.
+    `size` gives the bytes of a key and its value; ENTRY_BYTES are added here. A value that alone
+    exceeds `max_bytes` is not kept.
     """
 
     def __init__(self, *, max_bytes: int, max_entries: int, size: Callable[[K, V], int]) -> None:
@@ -53,7 +53,7 @@ class BoundedCache(Generic[K, V]):
             return None if entry is None else entry[0]
 
     def put(self, key: K, value: V) -> None:
-        """Keep a value in place of what was kept under the key; the longest unused leave."""
+        """Keep a value, in place of an earlier one; the least recently used entries are dropped."""
         size = self._size(key, value) + ENTRY_BYTES
         with self._lock:
             self._drop(key)
@@ -77,7 +77,7 @@ class BoundedCache(Generic[K, V]):
                 self._shrink()
 
     def measure(self, key: K, value: V) -> None:
-        """Count a value anew that changed inside, if it is still the one that is kept."""
+        """Measure a value again that was changed in place, if it is still kept."""
         if self.peek(key) is value:
             self.replace(key, value)
 

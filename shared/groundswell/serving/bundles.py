@@ -1,4 +1,4 @@
-"""The bundles that a server answers for: the served one, and earlier ones while they are needed."""
+"""Holds the bundles that a server answers for: the served one, and earlier ones in use."""
 
 import asyncio
 import time
@@ -26,9 +26,9 @@ B = TypeVar("B", bound=LoadedBundle)
 class HeldBundles(Generic[B]):
     """Holds the served bundle, the one before it for a swap back at once, and earlier ones.
 
-    An earlier one stays until nobody has asked for it for `keep_s`, since a ranker may rank with
-    it until everything else has the new one. At most `max_held` bundles stay: the one that nobody
-    has asked for longest leaves first, which `on_dropped` hears of.
+    An earlier bundle stays until no call has asked for it for `keep_s`: a ranker may rank with it
+    until all services have the new one. At most `max_held` bundles stay; the one that was asked for
+    longest ago is dropped first. `on_dropped` is called with each bundle that is dropped.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class HeldBundles(Generic[B]):
         self._on_dropped = on_dropped
         self._clock = clock
         self._held: list[B] = []
-        """The served one first, then by when they were served last."""
+        """The served one first, the others by when they were last served."""
         self._asked_at: dict[str, float] = {}
         self._sweeping: asyncio.Task[None] | None = None
 
@@ -62,7 +62,7 @@ class HeldBundles(Generic[B]):
         return [bundle.id for bundle in self._held]
 
     def find(self, bundle_id: str) -> B | None:
-        """Return a bundle if it is held; this is not asking for it."""
+        """Return a bundle if it is held. It does not count as asked for."""
         return next((bundle for bundle in self._held if bundle.id == bundle_id), None)
 
     def get(self, bundle_id: str) -> B:
@@ -86,9 +86,9 @@ class HeldBundles(Generic[B]):
         return bundle is self.served or age_s < self._keep_s
 
     def serve(self, bundle: B) -> None:
-        """Serve a bundle from now on, in one step; what nobody needs any more is closed later."""
+        """Serve a bundle from now on, in one step; bundles out of use are closed later."""
         if self._held:
-            # Whoever ranks with it has as long as if it had been asked for now.
+            # It counts as asked for now: rankers may go on with it for `keep_s`.
             self._asked_at[self._held[0].id] = self._clock()
         self._held = [bundle, *(one for one in self._held if one.id != bundle.id)]
         self._asked_at[bundle.id] = self._clock()
@@ -97,7 +97,7 @@ class HeldBundles(Generic[B]):
             self._sweeping = asyncio.create_task(self._sweep())
 
     def take_out_unused(self) -> list[B]:
-        """Stop holding what is not needed any more, and return it to be closed."""
+        """Stop holding the bundles out of use; return them to be closed."""
         earlier = sorted(self._held[2:], key=lambda one: -self._asked_at.get(one.id, 0.0))
         kept = [one for one in earlier if self.is_asked_for(one)][: max(self._max_held - 2, 0)]
         unused = [one for one in self._held[2:] if one not in kept]

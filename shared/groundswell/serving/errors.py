@@ -158,10 +158,10 @@ def trailers(
 def retry_pushback_ms(error: BaseException, remaining_s: float | None = None) -> int | None:
     """When a client that retries by itself may do so, in milliseconds; −1: never; None: it decides.
 
-    gRPC's clients wait for exactly this long, so it is spread: not all of them come back at once.
-    They would wait past their deadline too, and lose the reason: so never when what is left of
-    the call, `remaining_s`, is shorter. Work that does not fit, and for which no time was named,
-    does not fit a second later either.
+    gRPC's clients wait for exactly this long, so the time is random: they do not all come back at
+    once. They would also wait past their deadline, and then lose the reason. So the answer is
+    "never" when the rest of the call, `remaining_s`, is shorter. A call that is refused for its
+    size, without a time to wait, does not fit a second later either.
     """
     if not isinstance(error, ServiceError):
         return None
@@ -175,11 +175,11 @@ def retry_pushback_ms(error: BaseException, remaining_s: float | None = None) ->
 def from_rpc_error(error: grpc.aio.AioRpcError) -> ServiceError | None:
     """The error that an upstream of the suite ended a call with, to be raised again.
 
-    None when the status is not in the table: then the upstream failed, and so does the caller.
-    A status without a reason (nobody was reached) gets UPSTREAM_ and the status as its reason.
+    None when the status is not in the table: that is a fault of the upstream, and becomes INTERNAL.
+    A status without a reason (no server was reached) gets UPSTREAM_ and the status as its reason.
     """
     if error.code() is grpc.StatusCode.CANCELLED:
-        # gRPC's core ends calls so that the upstream's process is too busy to accept.
+        # gRPC ends a call like this when the upstream's process is too busy to accept it.
         return ResourceExhausted("OVERLOADED", "the upstream is too busy", retry_after_s=_SHED_S)
     cls = _ERRORS.get(error.code())
     if cls is None:

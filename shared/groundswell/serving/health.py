@@ -1,4 +1,4 @@
-"""What the health service says of the process, its services, and parts of it that may fail."""
+"""Answers the health service for the process, its services, and parts of it that may fail."""
 
 import asyncio
 from collections.abc import Iterable
@@ -12,7 +12,7 @@ _NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 
 
 class Health:
-    """Holds the answers. A name is SERVING when the process is ready and its part does not fail."""
+    """Holds an answer per name: SERVING when the process is ready and the named part works."""
 
     def __init__(self) -> None:
         self.servicer = health.aio.HealthServicer()
@@ -27,12 +27,12 @@ class Health:
         await self._tell()
 
     async def ready(self) -> None:
-        """The process can serve."""
+        """Note that the process can serve."""
         self._is_ready = True
         await self._tell()
 
     async def report(self, names: Iterable[str], *, failing: bool) -> None:
-        """Say whether the part of the process that these names stand for fails."""
+        """Note whether the part of the process with these names fails."""
         self._names.update(names)
         self._failing = self._failing | set(names) if failing else self._failing - set(names)
         await self._tell()

@@ -1,4 +1,4 @@
-"""What happens around every call: metrics, errors to statuses, drain, admission."""
+"""Interceptors of every call: metrics, statuses of errors, drain, admission."""
 
 import asyncio
 import time
@@ -42,15 +42,15 @@ class ErrorInterceptor(CallInterceptor):
             try:
                 await end_call(context, error)
             except grpc.aio.InternalError:
-                # Nobody is there to be told.
+                # The client is gone.
                 raise asyncio.CancelledError from None
 
 
 class DrainInterceptor(CallInterceptor):
-    """Ends the answers that would never end (a watch) when the process shuts down.
+    """Ends streams of answers that never end by themselves (a watch) when the process shuts down.
 
-    They would use up the time that the calls in flight are given. Their clients get UNAVAILABLE
-    (DRAINING) and go on elsewhere.
+    They would use up the time that calls in flight get to finish. Their clients get UNAVAILABLE
+    (DRAINING) and can open the stream at another process.
     """
 
     def __init__(self) -> None:
@@ -63,7 +63,7 @@ class DrainInterceptor(CallInterceptor):
         return self._until_drained if streams_answers else None
 
     def drain(self) -> None:
-        """End them now, and every later one."""
+        """End these streams now, and refuse new ones."""
         self._draining = True
         for task in tuple(self._tasks):
             task.cancel()
@@ -98,7 +98,7 @@ class AdmissionInterceptor(CallInterceptor):
         self._num_in_flight = 0
 
     def around(self, method: str, handler: Handler) -> Around | None:
-        # Streams have places of their own.
+        # Streams have a bound of their own.
         is_free = is_stream(handler) or method.startswith(_ALWAYS_ADMITTED)
         return None if is_free else self._admitted
 

@@ -9,7 +9,7 @@ from groundswell.common.v1.item_pb2 import Interest
 
 DEFAULT_INTERESTS = 20
 MAX_INTERESTS = 10_000
-"""Of the longest names, more would not fit into one answer."""
+"""More categories with the longest names would not fit into one answer."""
 
 
 def top_interests(
@@ -17,7 +17,7 @@ def top_interests(
 ) -> list[tuple[str, float]]:
     """(category, probability) of the `limit` most probable of C categories, most probable first.
 
-    `probabilities` is [C]. Of equal ones the names decide. It costs no sort of all categories.
+    `probabilities` is [C]. Equal probabilities are ordered by name. Not all categories are sorted.
     """
     if limit <= 0:
         return []

@@ -1,23 +1,23 @@
-"""Starts calls one after another while the event loop is behind, so that it can accept new ones."""
+"""Delays the start of calls while the event loop is late, so that it can accept new ones."""
 
 import asyncio
 import time
 from collections import deque
 
-# As many calls as keep the loop and what it waits for busy.
+# So many calls keep the event loop and the services that it waits for busy.
 _FEW = 8
 _TICK_S = 0.001
-# A loop that comes back later than this has more to do than it can.
+# An event loop that is later than this is overloaded.
 _MAX_LAG_S = 0.002
 
 
 class Pacer:
     """Lets calls start in their order.
 
-    gRPC accepts a call in several turns of the event loop. When hundreds of calls run at once,
-    each turn is long, new calls wait unseen, and nobody can refuse them in time. So beyond a few,
-    calls start only while the loop keeps up. Calls that wait for a slow service do not keep the
-    loop from that. It belongs to the event loop.
+    gRPC accepts a call in several turns of the event loop. While hundreds of calls run, each turn
+    is long, so new calls are accepted late and cannot be refused in time. Therefore more than
+    a few calls start only while the loop is on time. Calls that wait for a slow service do not make
+    it late. Not thread-safe: it belongs to the event loop.
     """
 
     def __init__(self) -> None:
@@ -42,7 +42,7 @@ class Pacer:
             self._num_running += 1
 
     def end(self) -> None:
-        """A call that was started has ended."""
+        """Note that a started call has ended."""
         self._num_running -= 1
         if self._num_running < _FEW:
             self._start_next()

@@ -1,4 +1,4 @@
-"""Turns user ids into the keyed hashes that stores know users by."""
+"""Turns user ids into the keyed hashes that users are stored under."""
 
 import hashlib
 import hmac
@@ -7,7 +7,7 @@ _CHECK = b"groundswell secret check"
 
 
 class Pseudonymizer:
-    """HMAC-SHA256 under the deployment's secret: without it, a stored key names nobody.
+    """HMAC-SHA256 under the deployment's secret. Without the secret a key cannot be tied to an id.
 
     A secret that was replaced stays part of the key. Ids are never stored, so a stored key can only
     become HMAC(newer secret, stored key), secret by secret, from the oldest to the newest.
@@ -18,7 +18,7 @@ class Pseudonymizer:
         self._first = hmac.new(secret.encode(), b"user\0", hashlib.sha256)
         self._newer = [s.encode() for s in newer]
         self.checks = tuple(_check(s) for s in (secret, *newer))
-        """What tells each secret from another, in hexadecimal digits; it does not give it away."""
+        """A check value of each secret, in hexadecimal digits. It does not reveal the secret."""
 
     @property
     def num_secrets(self) -> int:

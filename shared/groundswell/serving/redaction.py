@@ -1,4 +1,4 @@
-"""Takes passwords out of what a process prints: out of URLs, and out of the texts of errors."""
+"""Removes passwords and secrets from what a process prints: settings, URLs, texts of errors."""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -11,7 +11,7 @@ from pydantic_settings import BaseSettings
 
 HIDDEN = "…"
 _MIN_SECRET = 4
-"""A shorter text is in too many innocent words to be taken out of them."""
+"""A shorter text occurs in too many ordinary words to be hidden."""
 
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*")
 _TELLING = re.compile(r"passw|pwd|secret|token|passphrase|api_?key", re.IGNORECASE)
@@ -41,10 +41,10 @@ _SHOWN_PARAMETERS = frozenset(
 
 
 def masked(text: str) -> str:
-    """The text as it may be shown: of a URL, all but the password and unknown parameters.
+    """The text as it may be shown: a URL without its password and its unknown parameters.
 
-    A password may hold any character, encoded or not. So the user's part of a URL reaches to its
-    last `@`, and where that leaves a doubt, nothing but the scheme is shown.
+    A password may hold any character, encoded or not. So everything up to the last `@` of a URL is
+    taken for the user's part; where that is not certain, only the scheme is shown.
     """
     scheme, separator, rest = text.partition("://")
     if not separator:
@@ -57,18 +57,18 @@ def masked(text: str) -> str:
     if user is None and "@" in rest:
         return f"{scheme}://{HIDDEN}"
     part, _, place = rest.rpartition("@")
-    # An @ after a question mark is the password's, or one in a parameter.
+    # With a question mark before it, the last @ may lie in the password or in a parameter.
     return f"{scheme}://{user or ''}{HIDDEN if '?' in part else _masked_place(place)}"
 
 
 def scheme_of(text: str) -> str:
-    """The scheme of a URL, for a message that refuses it; never another part of it."""
+    """The scheme of a URL, for an error message; never another part of it."""
     scheme, separator, _ = text.partition("://")
     return scheme if separator and _SCHEME.fullmatch(scheme) else ""
 
 
 def secrets_of(settings: BaseSettings) -> tuple[str, ...]:
-    """What of the settings must be in no line of a log, the longest first, in every spelling."""
+    """The secret texts of the settings, in every spelling, longest first. No log may hold them."""
     found: set[str] = set()
     for name in type(settings).model_fields:
         for value in _leaves(getattr(settings, name)):
@@ -85,7 +85,7 @@ def without(text: str, secrets: Iterable[str]) -> str:
 
 
 def printable(settings: BaseSettings) -> dict[str, Any]:
-    """The settings as they may be logged: without secrets, and without passwords in URLs."""
+    """The settings as they may be logged: without secrets and without passwords in URLs."""
     shown = {}
     for name, dumped in settings.model_dump(mode="json").items():
         value = getattr(settings, name)

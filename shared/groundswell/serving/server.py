@@ -66,10 +66,10 @@ async def serve(
     """Serve until SIGTERM or SIGINT; `admissions` refuse calls that would wait too long.
 
     `register` adds the servicers and returns their full service names. Health says NOT_SERVING
-    for each of them and for "" until `ready` has returned; who hands `health` in can say so of a
-    part that fails later. At the end: NOT_SERVING, a short wait
-    for balancers to see it, no new calls, `drain_s` for those in flight, then `close`, which is
-    called in any case. Raises StartError when the port is taken, and what `ready` raises.
+    for each of them and for "" until `ready` has returned; a caller that passes `health` can
+    report a part that fails later. At the end: NOT_SERVING, a short wait for load balancers to see
+    it, no new calls, `drain_s` for those in flight, then `close`, which is called in any case.
+    Raises StartError when the port is taken, and what `ready` raises.
     """
     configure_logging(settings)
     _log.info("settings", **printable(settings))
@@ -147,8 +147,8 @@ def server_options(
         ("grpc.max_send_message_length", -1),
         # Without this a second process would silently share the port.
         ("grpc.so_reuseport", 0),
-        # When the process is too busy to accept calls, gRPC itself ends those that are too many.
-        # Without this, hundreds would wait unseen until their time is over.
+        # When the process is too busy to accept calls, gRPC itself ends those above these numbers.
+        # Without a bound, hundreds of calls would wait until their deadline is over.
         ("grpc.server.max_pending_requests", max_pending_rpcs),
         ("grpc.server.max_pending_requests_hard_limit", 2 * max_pending_rpcs),
         # Clients connect anew from time to time, so that new replicas get calls. Streams that

@@ -70,7 +70,9 @@ class ServingSettings(SecretSettings):
         "it; longer than a ranker needs to load a bundle",
     )
     max_bundles: int = Field(
-        default=4, ge=2, description="served bundles that are held; one that is loading is one more"
+        default=4,
+        ge=2,
+        description="bundles that are held; one that is being loaded is not counted",
     )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     log_format: Literal["json", "console"] = "json"
@@ -83,9 +85,9 @@ class ServingSettings(SecretSettings):
     max_concurrent_rpcs: int = Field(default=256, ge=1, description="more are refused")
     max_streams: int = Field(default=1024, ge=1)
     """Streams that are open at once; more are refused. They do not count as concurrent calls, since
-    most of them wait. Health and reflection have as many places of their own."""
+    most of them wait. Health and reflection streams are counted apart, with the same bound."""
     max_streams_per_peer: int = Field(default=256, ge=1)
-    """The same of one host, so that one client cannot take the places of all."""
+    """The same for one host, so that one client cannot use up the bound of all clients."""
     max_pending_rpcs: int = Field(
         default=256,
         ge=1,

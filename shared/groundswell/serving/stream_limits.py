@@ -10,16 +10,16 @@ from groundswell.serving.around import Around, CallInterceptor, Context, Handler
 from groundswell.serving.errors import ResourceExhausted
 
 _RETRY_AFTER_S = 1.0
-# The watches of those who balance calls must not find the places taken that other streams hold.
+# Load balancers watch health: other streams must not use up the bound of these streams.
 _OF_THE_SERVER = ("/grpc.health.", "/grpc.reflection.")
 
 
 class StreamAdmissionInterceptor(CallInterceptor):
-    """Refuses a stream while too many are open: of its peer, or of all.
+    """Refuses a stream while too many are open: of its peer, or of all peers together.
 
-    A stream is open for as long as its client likes and does nothing most of that time, so it must
-    not take the place of a call that is about to be answered. Health and reflection have as many
-    places of their own.
+    A client may keep a stream open without a limit of time, and mostly it is idle. So streams do
+    not count as calls in flight. Health and reflection streams are counted apart, with the same
+    bounds.
     """
 
     def __init__(self, max_streams: int, max_streams_per_peer: int) -> None:
@@ -42,7 +42,7 @@ async def _admitted(places: "StreamPlaces", context: Context) -> AsyncIterator[N
 
 
 class StreamPlaces:
-    """The places of one kind of streams."""
+    """Counts the open streams of one kind."""
 
     def __init__(self, kind: str, max_streams: int, max_streams_per_peer: int) -> None:
         self._kind = kind
@@ -52,7 +52,7 @@ class StreamPlaces:
 
     @contextmanager
     def take(self, host: str) -> Iterator[None]:
-        """Hold a place. Raises ResourceExhausted (TOO_MANY_STREAMS) when there is none."""
+        """Count an open stream. Raises ResourceExhausted (TOO_MANY_STREAMS) at a bound."""
         if self._open[host] >= self._max_streams_per_peer:
             raise self._refused(f"the peer has {self._max_streams_per_peer} streams open")
         if self._open.total() >= self._max_streams:

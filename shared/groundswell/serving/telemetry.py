@@ -17,7 +17,7 @@ from prometheus_client import Counter, Gauge, Histogram, start_http_server
 from groundswell.serving.redaction import secrets_of, without
 from groundswell.serving.settings import ServingSettings
 
-# From half a millisecond, since that is what a stored answer takes, to a bulk call's seconds.
+# From half a millisecond (an answer from a cache) to ten seconds (a batch).
 SECONDS_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 
 # The fields of our own lines that hold the text of an error.
@@ -69,12 +69,12 @@ def set_up_logging(
         )
     )
     handler.addFilter(_is_no_hang_up)
-    # A library's INFO is nobody's: only what it warns of is worth a line.
+    # INFO lines of libraries are left out; their warnings are logged.
     logging.basicConfig(handlers=[handler], level=max(number, logging.WARNING), force=True)
 
 
 def _is_no_hang_up(record: logging.LogRecord) -> bool:
-    """Whether a library's line is more than gRPC's complaint that a client left its call.
+    """Whether a library's line says more than that a client left its call.
 
     A client may leave at any moment. The call itself is counted and logged as CANCELLED.
     """
