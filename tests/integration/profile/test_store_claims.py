@@ -138,13 +138,15 @@ async def test_marking_page_by_page_finds_everything_once(
     assert left == [3, 7]
 
 
+@pytest.mark.parametrize("ahead_s", [60, 1_800, 2_000_000_000])
 async def test_work_is_due_at_once_though_the_clock_of_whoever_marked_it_was_wrong(
-    memory: Memory, monkeypatch: pytest.MonkeyPatch
+    memory: Memory, monkeypatch: pytest.MonkeyPatch, ahead_s: int
 ) -> None:
     await memory.catalogue.upsert([an_item("a")])
     await work_all(memory, CountingEncoder())
+    wrong_ns = time.time_ns() + ahead_s * 10**9
     with monkeypatch.context() as patch:
-        patch.setattr(time, "time_ns", lambda: 4_073_000_000 * 10**9)
+        patch.setattr(time, "time_ns", lambda: wrong_ns)
         await memory.log.append([an_event(1)])
     await work_all(memory, CountingEncoder())
     assert await num_stale_users(memory) == 0

@@ -33,6 +33,8 @@ SET_ASIDE = 5
 MAX_DELAY_S = 300.0
 """Nothing is given back for longer than this."""
 _MAX_LEASE_S = 3600.0
+_MAX_UNTRIED_S = 5.0
+"""What was never tried is due at once, or a second after an outage; clocks are set by less."""
 
 _NOBODY = ""
 
@@ -127,8 +129,7 @@ class WorkList:
         than anything may: it was written while a clock was wrong.
         """
         c, time_us = self._table.c, now(connection)
-        furthest_s = max(lease_s, MAX_DELAY_S, _MAX_LEASE_S)
-        too_far = self._locked(c.due_us > _after(time_us, furthest_s), skip_locked=True)
+        too_far = self._locked(self._waits_too_long(time_us, lease_s), skip_locked=True)
         await connection.execute(self._change(too_far, {"due_us": time_us, "marked_us": time_us}))
         over = c.owner != _NOBODY if alone else and_(c.owner != _NOBODY, c.due_us <= time_us)
         values = {"owner": _NOBODY, "due_us": time_us, "lost_claims": c.lost_claims + 1}
@@ -241,6 +242,16 @@ class WorkList:
         if max_attempts is not None:
             statement = statement.where(self._table.c.attempt < max_attempts)
         return (await connection.execute(statement.select_from(self._table))).scalar_one()
+
+    def _waits_too_long(self, time_us: ColumnElement[int], lease_s: float) -> ColumnElement[bool]:
+        c = self._table.c
+        longest = case(
+            (c.owner != _NOBODY, _after(time_us, max(lease_s, _MAX_LEASE_S))),
+            (c.attempt > 0, _after(time_us, MAX_DELAY_S)),
+            else_=_after(time_us, _MAX_UNTRIED_S),
+        )
+        # The first condition is for the index: few rows are due later than that.
+        return and_(c.due_us > _after(time_us, _MAX_UNTRIED_S), c.due_us > longest)
 
     def _held_by(self, claim: Claim) -> ColumnElement[bool]:
         return and_(self._subject.in_(claim.versions), self._table.c.owner == claim.owner)
