@@ -6,6 +6,7 @@ import os
 import sys
 
 EXIT_NOT_INSTALLED = 2
+EXIT_INTERRUPTED = 130
 
 
 def main() -> None:
@@ -19,6 +20,9 @@ def main() -> None:
         from groundswell.cli.app import run
 
         run()
+    except KeyboardInterrupt:
+        # While a command runs Typer takes it; this one came while its modules were read.
+        sys.exit(EXIT_INTERRUPTED)
     except ModuleNotFoundError as error:
         from groundswell.cli.extras import which_extra
 

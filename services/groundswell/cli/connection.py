@@ -10,23 +10,33 @@ import grpc
 from groundswell.cli.failures import CommandError
 from groundswell.cli.who_answers import who_answers
 from groundswell.client import GroundswellClient, GroundswellError, Targets
+from groundswell.contract.addresses import address_problem
 
 ServiceName = Literal["profile", "session", "ranker"]
 
 _HTTP_PROXY = "GROUNDSWELL_HTTP_PROXY"
 """1 where calls go by the proxy of the environment, as for the services."""
+_YES = ("1", "true", "yes", "on", "t", "y")
+_NO = ("", "0", "false", "no", "off", "f", "n")
+"""The same words as the services' settings take."""
 _NO_CHANNEL = "Failed to create channel"
 """What gRPC says of a target that it cannot read."""
 
 
 @contextmanager
 def connected(targets: Targets, service: ServiceName) -> Iterator[GroundswellClient]:
-    """A client that calls `service`. Raises CommandError when another or nobody answers there."""
-    with GroundswellClient(targets, http_proxy=os.environ.get(_HTTP_PROXY) == "1") as client:
+    """A client that calls `service`.
+
+    Raises CommandError when its address is none, and when another or nobody answers there.
+    """
+    address = getattr(targets, service)
+    problem = address_problem(address)
+    if problem is not None:
+        raise CommandError(f"--{service} {address!r} is no address: {problem}")
+    with GroundswellClient(targets, http_proxy=_uses_proxy()) as client:
         try:
             yield client
         except GroundswellError as error:
-            address = getattr(targets, service)
             if _NO_CHANNEL in error.message:
                 raise CommandError(
                     f"--{service} {address!r} is no address: write HOST:PORT"
@@ -40,6 +50,13 @@ def connected(targets: Targets, service: ServiceName) -> Iterator[GroundswellCli
             if error.status is grpc.StatusCode.UNIMPLEMENTED:
                 raise CommandError(_another_answers(address, service, error)) from error
             raise
+
+
+def _uses_proxy() -> bool:
+    word = os.environ.get(_HTTP_PROXY, "").strip().lower()
+    if word not in _YES + _NO:
+        raise CommandError(f"{_HTTP_PROXY}: {word!r} is neither 1 nor 0")
+    return word in _YES
 
 
 def _another_answers(address: str, service: ServiceName, error: GroundswellError) -> str:

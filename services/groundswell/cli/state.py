@@ -65,7 +65,20 @@ class State:
                 raise self._unusable(error) from error
         if path.stat().st_mode & 0o077:
             raise CommandError(f"{path} can be read by others; run: chmod 600 {path}")
-        return tuple(path.read_text(encoding="utf-8").split())
+        return self._read_secrets(path)
+
+    def _read_secrets(self, path: Path) -> tuple[str, ...]:
+        """Read the file; a damaged one is never replaced, since it may be all that is left."""
+        try:
+            held = tuple(path.read_text(encoding="utf-8").split())
+        except UnicodeDecodeError:
+            held = ()
+        if not held:
+            raise CommandError(
+                f"{path} is damaged: it holds no secret; put it back from a backup of the state "
+                "folder, since users are stored under it, or choose another --state"
+            )
+        return held
 
     def add_secret(self) -> None:
         """Make a newer secret; those before stay part of users' keys."""

@@ -6,7 +6,7 @@ from pydantic import Field, field_validator
 from pydantic_settings import NoDecode
 
 from groundswell.features.actions import ACTIONS, action_number
-from groundswell.serving.settings import ServingSettings
+from groundswell.serving.settings import Address, ServingSettings
 
 Seconds = Annotated[float, Field(gt=0, le=3600)]
 
@@ -19,9 +19,9 @@ class RankerSettings(ServingSettings):
     """Calls of one method that gRPC holds until the process accepts them: about as many as it takes
     up in a tenth of a second. Of more, gRPC ends some at once with CANCELLED, and of twice as many
     all; callers had better come back later."""
-    profile_address: str = "127.0.0.1:50051"
+    profile_address: Address = "127.0.0.1:50051"
     """Where the profile service listens, as a gRPC target."""
-    session_address: str = "127.0.0.1:50052"
+    session_address: Address = "127.0.0.1:50052"
     """Where the session service listens, as a gRPC target."""
     http_proxy: bool = False
     """Whether calls to the other services go by the proxy that `http_proxy` of the environment

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from groundswell.serving.settings import ServingSettings
+from groundswell.serving.settings import Address, ServingSettings
 
 Seconds = Annotated[float, Field(gt=0, le=3600)]
 
@@ -13,7 +13,7 @@ class SessionSettings(ServingSettings):
     """What the session service reads from `GROUNDSWELL_*`."""
 
     port: Annotated[int, Field(ge=0, le=65535)] = 50052
-    profile_address: str = "127.0.0.1:50051"
+    profile_address: Address = "127.0.0.1:50051"
     """Where the profile service listens, as a gRPC target."""
     http_proxy: bool = False
     """Whether calls to the other services go by the proxy that `http_proxy` of the environment

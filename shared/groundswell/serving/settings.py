@@ -3,16 +3,28 @@
 import ipaddress
 import sys
 from pathlib import Path
-from typing import Any, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import Field, SecretStr, ValidationError, model_validator
+from pydantic import AfterValidator, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
+from groundswell.contract.addresses import address_problem
 from groundswell.serving.redaction import masked
 
 PREFIX = "GROUNDSWELL_"
 EXIT_WRONG_SETTINGS = 2
 MIN_SECRET_LENGTH = 16
+
+
+def _checked_address(address: str) -> str:
+    problem = address_problem(address)
+    if problem is not None:
+        raise ValueError(f"{masked(address)} is no address: {problem}")
+    return address
+
+
+Address = Annotated[str, AfterValidator(_checked_address)]
+"""Where another service listens: `HOST:PORT`, or a name that gRPC resolves."""
 
 
 class SecretSettings(BaseSettings):

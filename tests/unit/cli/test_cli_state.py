@@ -96,3 +96,14 @@ def test_a_secret_of_an_earlier_release_is_taken_as_it_is(tmp_path: Path) -> Non
     (tmp_path / "secret").chmod(0o600)
     with State(tmp_path) as state:
         assert state.secrets() == ("a-secret-of-43-characters",)
+
+
+@pytest.mark.parametrize("content", [b"", b" \n", b"\xff\xfe\x00", b"\x80"])
+def test_a_damaged_secret_is_named_and_never_replaced(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "secret").write_bytes(content)
+    (tmp_path / "secret").chmod(0o600)
+    with State(tmp_path) as state:
+        for use in (state.secrets, state.add_secret):
+            with pytest.raises(CommandError, match=r"secret is damaged.*from a backup"):
+                use()
+    assert (tmp_path / "secret").read_bytes() == content
