@@ -5,8 +5,10 @@ import signal
 import uuid
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+
+import psycopg
 
 with warnings.catch_warnings():
     # It asks where runtime files go and is told that a machine without a desktop has no such place.
@@ -56,6 +58,15 @@ class Postgres:
         """Run statements as the superuser, each by itself; returns what psql prints."""
         printed: str = self._server.psql(sql)
         return printed
+
+    @contextmanager
+    def no_room_for_connections(self) -> Iterator[None]:
+        """Let the server have as many connections as it takes."""
+        with ExitStack() as held:
+            with suppress(psycopg.OperationalError):
+                while True:
+                    held.enter_context(psycopg.connect(self._server.get_uri()))
+            yield
 
     @contextmanager
     def paused(self) -> Iterator[None]:

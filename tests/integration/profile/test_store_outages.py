@@ -166,6 +166,20 @@ async def test_a_database_that_hangs_is_taken_for_gone_until_it_answers(
     assert (await healed(lambda: memory.catalogue.get("a"))).item_no
 
 
+async def test_a_server_without_room_for_more_connections_serves_those_that_there_are(
+    memory: Memory, server: Postgres
+) -> None:
+    with server.no_room_for_connections(), capture_logs() as logs:
+        # They need more connections than there are, so some fail and raise a suspicion.
+        first = (memory.log.append([an_event(n, user=f"user {n}")]) for n in range(8))
+        told = await asyncio.gather(*first, return_exceptions=True)
+        assert any(isinstance(one, Unavailable) for one in told)
+        for number in range(20):
+            await memory.log.append([an_event(number)])
+            await asyncio.sleep(0.05)
+    assert "store_down" not in {entry["event"] for entry in logs}
+
+
 async def test_a_service_that_starts_before_its_database_waits_for_it(server: Postgres) -> None:
     database = Database(server.new_database())
     await asyncio.to_thread(server.stop)

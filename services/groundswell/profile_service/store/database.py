@@ -13,6 +13,7 @@ import structlog
 from sqlalchemy import Connection, event
 from sqlalchemy.engine import ExceptionContext, make_url
 from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry, NullPool
 
@@ -67,7 +68,8 @@ class Database:
         writer = [Gate(asyncio.Semaphore(1), _CALL_TIMEOUT_S)] if self._is_sqlite else []
         self._reading = _Mode("read", reading, gates)
         self._writing = _Mode("write", writing, [*writer, *gates])
-        self._outages = Outages(None if self._is_sqlite else partial(_reach, url))
+        probe = None if self._is_sqlite else partial(_reach, url, self._engine)
+        self._outages = Outages(probe)
         self._running: set[asyncio.Task[Any]] = set()
         self._held = ExitStack()
 
@@ -190,9 +192,19 @@ def now_us() -> int:
     return time.time_ns() // 1000
 
 
-async def _reach(url: str) -> None:
-    """Make a connection that no pool holds, and use it."""
-    engine = create_async_engine(url, poolclass=NullPool, connect_args=_CONNECT)
+async def _reach(url: str, pool: AsyncEngine) -> None:
+    """Make a connection that no pool holds, and use it; where none can be made, use the pool's.
+
+    A server that has no room for another connection still serves those that there are.
+    """
+    alone = create_async_engine(url, poolclass=NullPool, connect_args=_CONNECT)
+    try:
+        await _use(alone)
+    except OperationalError:
+        await _use(pool)
+
+
+async def _use(engine: AsyncEngine) -> None:
     async with engine.connect() as connection:
         await connection.exec_driver_sql("SELECT 1")
 

@@ -16,19 +16,24 @@ _SUSPECT_S = 1.0
 _PROBE_TIMEOUT_S = 2.0
 _FIRST_PROBE_S = 0.1
 _LAST_PROBE_S = 1.0
+_GRACE_S = 0.1
+"""After the first probe that failed, a transaction that works in this time says that the database
+is there, but takes no more connections."""
 
 
 class Outages:
     """Knows whether the database can be reached. While it cannot, one probe asks for all.
 
-    A failed connection alone says little: one backend may have been ended. So it is `probe` that
-    decides, a connection of its own. Without one, every call finds out for itself.
+    A failed connection alone says little: one backend may have been ended, or there may be no room
+    for one more. So it is `probe` that decides, and whether transactions still work. Without a
+    probe, every call finds out for itself.
     """
 
     def __init__(self, probe: Callable[[], Awaitable[None]] | None) -> None:
         self._probe = probe
         self._is_down = False
         self._probing: asyncio.Task[None] | None = None
+        self._num_worked = 0
         self._failing: dict[str, set[Cause]] = {}
         """By the kind of transaction: what was logged since the last one that worked."""
 
@@ -62,6 +67,7 @@ class Outages:
 
     def worked(self, kind: str) -> None:
         """Take note of a transaction that worked."""
+        self._num_worked += 1
         if kind in self._failing:
             del self._failing[kind]
             _log.info("store_works_again", kind=kind)
@@ -80,10 +86,16 @@ class Outages:
     async def _probe_until_back(self, probe: Callable[[], Awaitable[None]]) -> None:
         delay_s = _FIRST_PROBE_S
         try:
-            while not await self._is_reached(probe):
+            is_reached = await self._is_reached(probe)
+            if not is_reached:
+                num_worked = self._num_worked
+                await asyncio.sleep(_GRACE_S)
+                is_reached = self._num_worked > num_worked
+            while not is_reached:
                 self._set_down(True)
                 await asyncio.sleep(delay_s)
                 delay_s = min(2 * delay_s, _LAST_PROBE_S)
+                is_reached = await self._is_reached(probe)
         finally:
             self._set_down(False)
             self._probing = None
@@ -93,7 +105,6 @@ class Outages:
             async with asyncio.timeout(_PROBE_TIMEOUT_S):
                 await probe()
         except Exception as error:  # noqa: BLE001 - each call then finds out for itself
-            # One that has no room for a connection more serves those that there are.
             return cause_of(error) is not Cause.GONE
         return True
 
