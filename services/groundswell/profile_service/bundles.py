@@ -1,4 +1,4 @@
-"""The bundles that the profile service answers for: candidate, backfilling, current, earlier."""
+"""Brings new bundles into service at the profile service, and keeps earlier ones while in use."""
 
 import asyncio
 
@@ -21,9 +21,9 @@ _TEND_EVERY_S = 5.0
 class LoadedBundles:
     """Takes new bundles beside the served one, and swaps one reference when they are ready.
 
-    A bundle with another text encoder is served only once the worker has read everything with it;
-    until then the old one serves, and the worker reads what comes with both. The first bundle is
-    served at once: there is no older one.
+    A bundle with another text encoder is served only once the worker has read everything with it.
+    Until then the old bundle is served, and the worker reads new events and items with both
+    encoders. The first bundle is served at once.
     """
 
     def __init__(self, settings: ProfileSettings, workers: Workers, profiles: Profiles) -> None:
@@ -35,7 +35,7 @@ class LoadedBundles:
             on_dropped=lambda models: profiles.forget(models.id),
         )
         self._backfilled: Spec | None = None
-        """What the candidate needs to be read with."""
+        """The encoder of the candidate, while there is one."""
         self._tending: asyncio.Task[None] | None = None
 
     def get(self, bundle_id: str) -> ProfileModels:
@@ -57,8 +57,8 @@ class LoadedBundles:
     async def take(self, bundle: Bundle) -> None:
         """Load a bundle, let the worker read everything with its encoder, serve it.
 
-        Those before stay loaded while they are needed, and one of them is served again at once. A
-        call that is cancelled leaves what is served. Raises BundleError when it cannot be served.
+        Earlier bundles stay loaded while they are in use; one of them is served again at once. A
+        cancelled call changes nothing. Raises BundleError when the bundle cannot be served.
         """
         models = self._held.find(bundle.id)
         if models is None:

@@ -1,4 +1,4 @@
-"""Which bundle a process begins with: one whose text encoder has read what is stored."""
+"""Chooses the bundle that a process begins with: one whose text encoder has read what is stored."""
 
 import asyncio
 
@@ -12,23 +12,24 @@ from groundswell.profile_service.store.profiles import Spec, covered_users
 _log = structlog.get_logger(__name__)
 
 _NEARLY_ALL = 0.99
-"""A few users may be left that an encoder cannot read."""
+"""An encoder may be unable to read a few users."""
 
 
 def spec_of(manifest: Manifest) -> Spec:
-    """Return what decides which stored chunks a bundle can read."""
+    """Return the part of a manifest that decides which stored chunks a bundle can use."""
     return Spec(manifest.text.fingerprint, manifest.chunk_length)
 
 
 async def covered_bundle(database: Database, store: BundleStore, current: str) -> str:
-    """Return the bundle to begin with: the current one, unless it is still to be backfilled.
+    """Return the bundle to begin with: the current one, unless it still has to be backfilled.
 
-    It is when its encoder covers fewer users than that of another bundle in the folder: the one
-    that was served when the process ended. Raises OSError, and Unavailable (STORE_UNAVAILABLE).
+    It has to be when its encoder covers fewer users than that of another bundle in the folder. Then
+    that other one was served when the process ended, and is returned. Raises OSError, and
+    Unavailable (STORE_UNAVAILABLE).
     """
     manifests = await asyncio.to_thread(store.manifests)
     if current not in manifests:
-        return current  # loading it says what is wrong
+        return current  # loading it will raise the right error
     num_covered = await database.read(covered_users)
     numbers = {one: num_covered.get(spec_of(m), 0) for one, m in manifests.items()}
     most = max(numbers.values())

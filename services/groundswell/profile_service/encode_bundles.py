@@ -1,4 +1,4 @@
-"""What a worker process reads with: the current bundle's text encoder, and earlier ones a while."""
+"""Gives a worker process its text encoders: the current one, and earlier ones for an hour."""
 
 import asyncio
 import time
@@ -13,23 +13,22 @@ from groundswell.profile_service.workers import Workers
 _log = structlog.get_logger(__name__)
 
 _KEEP_S = 3600.0
-"""How long an earlier encoder reads on: nobody tells this process when the last ranker has left it.
-"""
+"""How long an earlier encoder stays in use. This process cannot know when no ranker needs it."""
 _TEND_EVERY_S = 30.0
 
 
 class EncodedBundles:
-    """Follows bundles with a worker alone; as `bundles.LoadedBundles`, without what serves."""
+    """Follows bundles for a worker alone; `bundles.LoadedBundles` does it for a service."""
 
     def __init__(self, workers: Workers) -> None:
         self._workers = workers
         self._current: Spec | None = None
         self._left_at: dict[Spec, float] = {}
-        """When each earlier encoder was the current one last."""
+        """When each earlier encoder stopped being the current one."""
         self._tending: asyncio.Task[None] | None = None
 
     async def take(self, bundle: Bundle) -> None:
-        """Read everything with a bundle's encoder, and from then on what comes."""
+        """Read everything with a bundle's encoder, and then every new event and item."""
         spec = spec_of(bundle.manifest)
         if self._current is None:
             await self._workers.begin(bundle, spec)

@@ -19,7 +19,7 @@ from groundswell.serving.errors import FailedPrecondition
 
 _TEXTS_PER_BATCH = 32
 _ITEM_BYTES = 350
-"""What a held item vector takes besides its values, with what is remembered of its changes."""
+"""The bytes of a cached item vector besides its values, with the record of its last change."""
 
 
 class History(NamedTuple):
@@ -36,7 +36,7 @@ class History(NamedTuple):
 
 
 class EncodedText(NamedTuple):
-    """What the text encoder says of one text."""
+    """The text encoder's result for one text."""
 
     vector: NDArray[np.float32]
     """[t]"""
@@ -90,7 +90,7 @@ class ProfileModels:
         await self._texts.close()
 
     async def long_vectors(self, histories: Sequence[History]) -> list[NDArray[np.float32]]:
-        """Return the long-term vectors [d] of users; those of several give way to a single one's.
+        """Return the long-term vectors [d] of users. Several users go after single ones.
 
         Raises ResourceExhausted (OVERLOADED).
         """
@@ -103,7 +103,7 @@ class ProfileModels:
         return await self._texts.submit(text)
 
     async def encode_texts(self, texts: Sequence[str]) -> list[EncodedText]:
-        """Encode several texts, which give way to single ones.
+        """Encode several texts, which go after single ones.
 
         Raises ResourceExhausted (OVERLOADED).
         """

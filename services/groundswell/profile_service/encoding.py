@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 _log = structlog.get_logger(__name__)
 
 _SLICE = 256
-"""Texts that are encoded between two chances to stop."""
+"""Texts that are encoded at once; a cancelled call ends after them."""
 _PROBE = "a text that every encoder can read"
 
 
@@ -46,7 +46,7 @@ class Encoding:
         return vectors
 
     async def works(self) -> bool:
-        """Whether the encoder can read anything: if so, what it failed on is at fault."""
+        """Whether the encoder can encode a simple text. Then an error is the fault of its text."""
         try:
             await self.encode([_PROBE])
         except Exception as error:  # noqa: BLE001 - whatever it raises, it does not work
@@ -55,5 +55,5 @@ class Encoding:
         return True
 
     async def close(self) -> None:
-        """Free the thread, after what runs in it."""
+        """Free the thread when its current call has ended."""
         await asyncio.to_thread(self._thread.shutdown)

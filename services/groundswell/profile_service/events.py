@@ -26,7 +26,7 @@ class NewEvent:
 
 
 class Status(Enum):
-    """What became of an event."""
+    """The outcome of writing an event."""
 
     ACCEPTED = 1
     DUPLICATE = 2
@@ -35,7 +35,7 @@ class Status(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of one event."""
+    """The outcome of writing one event, with its sequence and its item's number."""
 
     status: Status
     sequence: int = 0
@@ -43,7 +43,7 @@ class Outcome:
     reason: str = ""
     detail: str = ""
     lineage: str = ""
-    """The lineage of the database that sequence and number belong to; empty without them."""
+    """The lineage of the database that sequence and number belong to; empty when they are 0."""
 
 
 _NO_ITEM = Outcome(
@@ -76,9 +76,8 @@ class Page:
 class EventLog:
     """The durable log of all users' events.
 
-    An event that lies more than `max_future_s` in the future is rejected: it would stay the newest
-    one until its time has come. `on_stored` hears, after each commit, of one of its events and of
-    the lineage.
+    An event that lies more than `max_future_s` in the future is rejected: it would stay the user's
+    newest event until then. After each commit, `on_stored` gets the lineage and one stored event.
     """
 
     def __init__(
@@ -98,7 +97,7 @@ class EventLog:
         self._stale = WorkList(stale_users)
 
     async def append(self, new: Sequence[NewEvent]) -> list[Outcome]:
-        """Store events in one transaction and say what became of each, in their order.
+        """Store events in one transaction, and return the outcome of each, in their order.
 
         Every user who got one is marked stale in the same transaction. Raises
         Unavailable, ResourceExhausted and FailedPrecondition (SECRET_OUTDATED).
@@ -116,7 +115,7 @@ class EventLog:
     async def _append(
         self, connection: DatabaseConnection, keys: Sequence[UserKeys], new: Sequence[NewEvent]
     ) -> tuple[list[Outcome], tuple[str, Witness] | None]:
-        """Return what became of the events, and one that was stored with its lineage."""
+        """Return the outcomes, and the lineage with one stored event if there is one."""
         numbers = await statements.item_numbers(connection, {e.content.item_id for e in new})
         batch = _Batch(numbers, now_us(), self._max_future_us)
         await batch.load(connection, keys, new)
@@ -126,7 +125,7 @@ class EventLog:
         return outcomes, batch.witness()
 
     async def list(self, user_id: str, before: OrderKey | None, limit: int) -> Page:
-        """Return a user's events, newest first; none of a user who is not known."""
+        """Return a user's events, newest first; an empty page for an unknown user."""
         keys = self._pseudonyms.user_keys(user_id)
         return await self._database.read(lambda c: _page(c, keys, before, limit))
 

@@ -1,4 +1,4 @@
-"""What is kept of users between reads, and the memory that it takes."""
+"""The profiles and cached data of users, and the memory that they take."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -16,7 +16,7 @@ class Seen(NamedTuple):
     item_nos: NDArray[np.int64]
     """[n] each once, by its newest event, oldest first."""
     action_masks: NDArray[np.uint32]
-    """[n] bit k: did the action of number k."""
+    """[n] bit k is set when the user did action number k."""
 
 
 class Profile(NamedTuple):
@@ -32,36 +32,36 @@ class Profile(NamedTuple):
     lineage: str = ""
     """The lineage of the database that `num_events` and the seen items belong to."""
     as_of_us: int | None = None
-    """When this was read, if the database does not answer now; None: just now."""
+    """When this was read, if it is from memory because the database is away; else None."""
 
 
 NOTHING_SEEN = Seen(np.empty(0, np.int64), np.empty(0, np.uint32))
-# What a user, and a vector of theirs, take besides the values in the arrays.
+# The bytes of a user, and of one of their vectors, besides the values in the arrays.
 _USER_BYTES = 300 + 2 * ARRAY_BYTES
 _VECTOR_BYTES = 500 + 3 * ARRAY_BYTES
 UNKNOWN = Profile(None, 0, 0, None, None, NOTHING_SEEN)
 
 
 class HeldVector(NamedTuple):
-    """A vector, and what it was computed from."""
+    """A cached vector, and the state that it was computed from."""
 
     covered_us: int
-    """The profile's."""
+    """The profile's `covered_us`."""
     revision: int
-    """The catalogue's."""
+    """The catalogue's revision."""
     item_nos: NDArray[np.int64]
-    """The items of the newest events."""
+    """The items of the newest events, whose vectors the head read."""
     vector: NDArray[np.float32]
 
 
 @dataclass(slots=True)
 class Held:
-    """What is kept of one user between reads."""
+    """The data of one user that is cached between reads."""
 
     seen_sequence: int = 0
     seen: Seen = NOTHING_SEEN
     vectors: dict[str, HeldVector] = field(default_factory=dict)
-    """By bundle."""
+    """By bundle id."""
 
 
 def held_bytes(_key: bytes, held: Held) -> int:

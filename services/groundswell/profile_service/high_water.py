@@ -1,4 +1,4 @@
-"""A small file outside the database that says how far the database was."""
+"""Keeps in a file outside the database how far the database was, to detect a restore."""
 
 import json
 import os
@@ -21,24 +21,24 @@ class Mark(NamedTuple):
 
     lineage: str
     past: tuple[str, ...]
-    """The lineages before, oldest first: a database that has one of them is an old one."""
+    """The earlier lineages, oldest first: a database with one of them was restored."""
     catalogue_revision: int
     witness: Witness | None
-    """The newest event that this process is sure of; None before the first."""
+    """The newest event that this process has stored; None before the first."""
 
 
 DAMAGED = Mark("", (), 0, None)
 
 
 class HighWater:
-    """Keeps the newest mark in a file, or nowhere without one."""
+    """Keeps the newest mark in a file; without a file it keeps nothing."""
 
     def __init__(self, file: Path | None) -> None:
         self._file = file
         self._saving = Lock()
 
     def load(self) -> Mark | None:
-        """Return the mark, None without one, and DAMAGED for what cannot be read as one.
+        """Return the mark; None for no file, and DAMAGED for a file that holds no mark.
 
         Raises StartError (HIGH_WATER_UNUSABLE) when the file cannot be read.
         """
@@ -55,7 +55,7 @@ class HighWater:
             return DAMAGED
 
     def save(self, mark: Mark) -> None:
-        """Keep a mark; whoever reads finds the old one or the new one whole.
+        """Keep a mark. A reader finds the old mark or the new one, never a part.
 
         Raises StartError (HIGH_WATER_UNUSABLE).
         """

@@ -1,4 +1,4 @@
-"""The worker's part that encodes the texts of items."""
+"""Encodes the texts of stale items for the worker."""
 
 from typing import Any
 
@@ -28,7 +28,7 @@ class ItemWork:
         self._signals = signals
 
     async def parts(self, claim: Claim) -> list[Claim]:
-        """Return the claim: items are small, and so are all of it together."""
+        """Return the claim as it is: items are small."""
         return [claim]
 
     async def encode(self, claim: Claim) -> None:
@@ -36,11 +36,11 @@ class ItemWork:
         await self._cover(claim, ends=True)
 
     async def cover(self, claim: Claim) -> dict[int, int]:
-        """As `encode`, without the end of the claim; return the versions that are covered."""
+        """Do the same without ending the claim; return the version that each item is covered to."""
         return await self._cover(claim, ends=False)
 
     async def works(self) -> bool:
-        """Whether the encoder can read anything at all."""
+        """Whether the encoder can encode a simple text."""
         return await self._encoding.works()
 
     async def _cover(self, claim: Claim, *, ends: bool) -> dict[int, int]:
@@ -82,7 +82,7 @@ class ItemWork:
     ) -> dict[int, int]:
         revision = await statements.lock_revision(connection)
         held = await self.stale.still_held(connection, claim, claim.versions)
-        # One that changed meanwhile has another text by now.
+        # An item that changed meanwhile has another text now; its vector is not stored.
         same = {n for n, version in held.items() if version == claim.versions[n]}
         rows = [row for row in rows if row["item_no"] in same]
         await statements.put_texts(connection, rows)

@@ -30,11 +30,11 @@ class Changes:
     lineage: str
     """The lineage of the database that the revision belongs to."""
     reset: bool
-    """Whether what the watcher held before does not count any more."""
+    """Whether the watcher must first drop all items that it holds."""
 
 
 class Catalogue:
-    """The truth about which items exist."""
+    """Writes and reads the stored items."""
 
     def __init__(self, database: Database, signals: Signals, idle_poll_s: float) -> None:
         self._database = database
@@ -144,7 +144,7 @@ class Catalogue:
 
 
 class _Written(NamedTuple):
-    """What became of an upsert."""
+    """The result of an upsert."""
 
     numbers: dict[str, int]
     """Every item's number, by id."""

@@ -1,4 +1,4 @@
-"""One kind of the worker's work, done with every text encoder that is needed."""
+"""Does one kind of the worker's work with every text encoder in use."""
 
 from typing import Protocol
 
@@ -13,40 +13,40 @@ from groundswell.serving.telemetry import count
 _log = structlog.get_logger(__name__)
 
 OUTAGES = (Unavailable, ResourceExhausted)
-"""What says that the work could not be done now, whatever it is."""
+"""Errors that come from the database, not from the work."""
 
 
 class EncoderWork(Protocol):
-    """The same with one encoder."""
+    """One kind of work with one encoder."""
 
     stale: WorkList
     limit: int
     """Subjects that are claimed at once."""
 
     async def parts(self, claim: Claim) -> list[Claim]:
-        """Part a claim so that little has to be read for each part."""
+        """Split a claim into parts, for each of which little has to be read."""
         ...
 
     async def encode(self, claim: Claim) -> None:
-        """Read what is claimed and end the claim."""
+        """Encode the claimed subjects and end the claim."""
         ...
 
     async def cover(self, claim: Claim) -> dict[int, int] | None:
-        """Read what is claimed; return up to which version each subject is covered then.
+        """Encode the claimed subjects; return the version that each one is covered to.
 
-        None: some of it was read, and the claim was given back for the rest.
+        None: only a part was encoded, and the claim was released for the rest.
         """
         ...
 
     async def works(self) -> bool:
-        """Whether the encoder can read anything at all."""
+        """Whether the encoder can encode a simple text."""
         ...
 
 
 class JointWork:
-    """Reads what is claimed with the served encoder, and then with those beside it.
+    """Encodes what is claimed with the served encoder, and then with the others in use.
 
-    An encoder beside the served one that cannot read anything at all keeps nobody waiting.
+    When one of the others fails on every text, the work is done without it.
     """
 
     def __init__(self, database: Database, spec: Spec, work: EncoderWork) -> None:
@@ -56,26 +56,26 @@ class JointWork:
         self._works = {spec: work}
 
     def join(self, spec: Spec, work: EncoderWork) -> None:
-        """Read with another encoder too."""
+        """Use another encoder too."""
         self._works[spec] = work
 
     def serve(self, spec: Spec) -> None:
-        """Let an encoder that reads already be the served one."""
+        """Make an encoder that is in use the served one."""
         self._works = {spec: self._works[spec], **self._works}
 
     def leave(self, spec: Spec) -> None:
-        """Stop reading with an encoder."""
+        """Stop using an encoder."""
         self._works.pop(spec, None)
 
     async def parts(self, claim: Claim) -> list[Claim]:
-        """Part a claim so that little has to be read for each part, whatever the encoder."""
+        """Split a claim into parts, for each of which every encoder has little to read."""
         parts = [claim]
         for work in list(self._works.values()):
             parts = [smaller for part in parts for smaller in await work.parts(part)]
         return parts
 
     async def encode(self, claim: Claim) -> None:
-        """Read what is claimed with every encoder, and end the claim."""
+        """Encode the claimed subjects with every encoder, and end the claim."""
         served, *others = self._works.values()
         if not others:
             await served.encode(claim)
@@ -90,14 +90,14 @@ class JointWork:
     async def _beside(
         self, other: EncoderWork, claim: Claim, reached: dict[int, int]
     ) -> dict[int, int] | None:
-        """Return up to which version each subject is covered by those before and this one."""
+        """Return the version that each subject is covered to, by this encoder and those before."""
         try:
             covered = await other.cover(claim)
         except OUTAGES:
             raise
         except Exception as error:
             if len(claim.versions) > 1 or await other.works():
-                # Each is tried alone, and again and again: by then the served encoder has read it.
+                # The worker then tries each subject alone, and later again.
                 raise
             count("encoders_failing_beside")
             _log.error("encoder_beside_failed", exc_info=error)

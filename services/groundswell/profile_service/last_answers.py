@@ -1,4 +1,4 @@
-"""The last profile that was read of each user: what is answered while the database is away."""
+"""Keeps the last profile of each user, to answer with while the database is away."""
 
 from collections.abc import Callable, Sequence
 from typing import Generic, NamedTuple, TypeVar
@@ -8,21 +8,21 @@ from groundswell.serving.bounded import BoundedCache
 P = TypeVar("P")
 
 _USER_BYTES = 350
-"""What a user takes besides the profiles: the key, and the table of their bundles."""
+"""The bytes of a user besides the profiles: the key, and the table by bundle."""
 
 
 class Answer(NamedTuple, Generic[P]):
-    """A profile, and when the database said so."""
+    """A profile, and when it was read from the database."""
 
     profile: P
     read_us: int
 
 
 class LastAnswers(Generic[P]):
-    """Profiles by user and bundle, of one lineage of the database; who asked longest ago leaves.
+    """Profiles by user and bundle, of one lineage; the least recently used users are dropped.
 
-    `size` gives the bytes of a profile. Its vector and seen items are mostly those that are held
-    anyway; they are counted all the same, since they may not be held any more.
+    `size` gives the bytes of a profile. Most of its arrays are also in the cache of `Profiles`.
+    They are counted here too, since that cache may drop them.
     """
 
     def __init__(self, max_users: int, max_bytes: int, *, size: Callable[[P], int]) -> None:
@@ -35,7 +35,7 @@ class LastAnswers(Generic[P]):
         self._lineage = ""
 
     def keep(self, lineage: str, key: bytes, bundle_id: str, answer: Answer[P]) -> None:
-        """Remember an answer; those of another lineage are forgotten."""
+        """Remember an answer; answers of another lineage are dropped."""
         if lineage != self._lineage:
             self._users.clear()
             self._lineage = lineage

@@ -1,4 +1,4 @@
-"""Notices that the database was restored from a backup, and begins a new lineage then."""
+"""Detects that the database was restored from a backup, and then begins a new lineage."""
 
 import asyncio
 from functools import partial
@@ -26,10 +26,10 @@ _AFTER_FAILURE_S = 10.0
 
 
 class LineageKeeper:
-    """Compares the database with what this process knows that it held, at the start and ever after.
+    """Compares the database, at the start and once a second, with what it held before.
 
-    What it knows is kept in a file, when there is one, for the next start. A database that is
-    behind gets a new lineage, so that everyone starts over who knows of the old one.
+    The knowledge is kept in a file, if one is set, for the next start. A database that has gone
+    back gets a new lineage, so that every service reads it from the start.
     """
 
     def __init__(self, database: Database, file: Path | None) -> None:
@@ -49,7 +49,7 @@ class LineageKeeper:
         self._task = asyncio.create_task(self._keep_looking())
 
     async def close(self) -> None:
-        """Stop comparing; what was stored since the last look is noted for the next start."""
+        """Compare and note once more, for the next start, and stop."""
         if self._task is None:
             return
         self._task.cancel()
@@ -64,7 +64,7 @@ class LineageKeeper:
         self._witness = lineage, witness
 
     async def look(self) -> None:
-        """Compare the database with what it held, and note how far it is.
+        """Compare the database with what it held before, and note how far it is.
 
         Raises Unavailable, and StartError (HIGH_WATER_UNUSABLE) when that cannot be written.
         """
@@ -106,21 +106,21 @@ class LineageKeeper:
                 await self.look()
             except ServiceError:
                 continue
-            except Exception as error:  # noqa: BLE001 - who stops looking notices no restore any more
+            except Exception as error:  # noqa: BLE001 - it must go on, or it would detect no restore
                 count("lineage_looks_failed")
                 _log.error("lineage_not_compared", problem=str(error), kind=type(error).__name__)
                 await asyncio.sleep(_AFTER_FAILURE_S)
 
 
 async def begin_lineage(database: Database, before: str, evidence: str) -> None:
-    """Give the database a new lineage, unless somebody did since it was `before`."""
+    """Give the database a new lineage, unless it is no longer `before`."""
     lineage = await database.write(partial(renew_lineage, before=before))
     count("lineages_begun")
     _log.warning("database_was_restored", evidence=evidence, lineage=lineage)
 
 
 def _problem(mark: Mark, lineage: str, revision: int) -> str | None:
-    """Say what shows that the database is not the one that the mark was made of, grown older."""
+    """Say what shows that the database was restored since the mark was made; None for nothing."""
     if mark == DAMAGED:
         return "what is known of it from before is damaged"
     if lineage in mark.past:

@@ -1,4 +1,4 @@
-"""One look into the database on behalf of everyone in this process who waits for a change."""
+"""Polls a value in the database once for all callers in this process that wait for its change."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
@@ -12,16 +12,16 @@ from groundswell.serving.errors import ServiceError
 _log = structlog.get_logger(__name__)
 
 _MAX_POLL_S = 2.0
-"""How long after an outage a change may stay unseen."""
+"""The longest wait between two looks during an outage."""
 _MAX_SHARE = 0.1
-"""The share of the time that looking may take."""
+"""The share of time that looks may take."""
 
 
 class SharedPoll:
-    """Looks at a value as long as anyone waits, and gives a signal when it is another.
+    """Looks at a value while any caller waits, and signals when it has changed.
 
-    So however many wait, the database is asked at most once in `poll_s`. While it does not answer,
-    it is asked ever more seldom, and those who wait go on waiting.
+    The database is asked at most once in `poll_s`, for any number of callers. During an outage it
+    is asked less often, and the callers go on waiting.
     """
 
     def __init__(
@@ -35,9 +35,9 @@ class SharedPoll:
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
-        """Inside, every change of the value that comes after a mark is signalled.
+        """While this is open, every change of the value is signalled.
 
-        Take the mark before you look for yourself: what changes after that is not missed.
+        Take a mark of the signal before you read the value yourself. Then no change is missed.
         """
         self._num_waiting += 1
         if self._task is None:
@@ -62,7 +62,7 @@ class SharedPoll:
                 failed_s = min(2 * failed_s, max(_MAX_POLL_S, self._poll_s))
                 await asyncio.sleep(failed_s)
                 continue
-            except Exception:  # noqa: BLE001 - those who wait would wait for ever
+            except Exception:  # noqa: BLE001 - else the callers would wait for ever
                 _log.exception("poll_failed")
                 await asyncio.sleep(max(_MAX_POLL_S, self._poll_s))
                 continue

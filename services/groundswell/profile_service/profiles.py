@@ -40,24 +40,24 @@ _WORK = (WorkList(stale_users), WorkList(stale_items))
 
 
 class Progress(NamedTuple):
-    """What still waits for the encoder."""
+    """How many users and items still wait for the encoder."""
 
     num_users_left: int
     num_items_left: int
 
 
 class _Found(NamedTuple):
-    """What one look into the database finds of the users of a call."""
+    """What one transaction reads about the users of a call."""
 
     users: dict[bytes, tuple[int, int]]
     """(user_no, last_sequence) by key."""
     rows: dict[int, Any]
-    """What their profiles cover."""
+    """The stored profiles, by user_no."""
     held: dict[int, Held]
     vectors: dict[int, NDArray[np.float32]]
-    """The held vectors that are right."""
+    """The cached vectors that are still right."""
     stored: StoredHistories
-    """What the others are computed from."""
+    """What the other vectors are computed from."""
     revision: int
     lineage: str
 
@@ -73,7 +73,7 @@ class Profiles:
         self._held: BoundedCache[bytes, Held] = BoundedCache(
             max_bytes=max_bytes, max_entries=max_cached, size=held_bytes
         )
-        """By the user's key: after a restore a number can be another user's."""
+        """By the user's key: after a restore a user_no may belong to another user."""
         self._lineage = ""
         self._last: LastAnswers[Profile] = LastAnswers(max_cached, max_bytes, size=profile_bytes)
         self._progress = Signal()
@@ -84,9 +84,9 @@ class Profiles:
     async def get(self, user_ids: Sequence[str], models: ProfileModels) -> list[Profile]:
         """Return the profiles of users, in their order; an unknown user's is empty.
 
-        While the database does not answer they are the last ones that were read, if there is one
-        of each user. Raises Unavailable, FailedPrecondition (SECRET_OUTDATED), and
-        ResourceExhausted when too many wait for the head.
+        While the database does not answer, the last profiles that were read are returned, if there
+        is one of each user. Raises Unavailable, FailedPrecondition (SECRET_OUTDATED), and
+        ResourceExhausted when too many users wait for the head.
         """
         keys = [self._pseudonyms.user_keys(user_id) for user_id in user_ids]
         read_us = now_us()
@@ -127,17 +127,17 @@ class Profiles:
     async def refresh(
         self, user_ids: Sequence[str], *, max_attempts: int | None = None
     ) -> AsyncGenerator[Progress, None]:
-        """Yield what is left of the work that waits now, until nothing is.
+        """Yield how much is left of the work that waits now, until nothing is left.
 
-        Of `user_ids` alone when there are any; otherwise of everyone, and of all items. With
-        `max_attempts`, what was tried as often without success is not waited for.
+        With `user_ids`, only these users count; otherwise all users and items. With `max_attempts`,
+        work that has failed so many times does not count.
         """
         users, items = _WORK
         keys = [self._pseudonyms.user_keys(user_id) for user_id in user_ids]
 
         async def begin(connection: DatabaseConnection) -> tuple[list[int] | None, int]:
             known, _ = await find_users(connection, keys)
-            # A clock that was ahead for a while may have marked some later than now.
+            # A clock that was wrong for a while may have marked some work later than now.
             marks = [await work.newest_mark(connection) for work in _WORK]
             until_us = max(await clock_us(connection), *marks)
             return [number for number, _ in known.values()] if keys else None, until_us
@@ -175,9 +175,9 @@ class Profiles:
         return _Found(users, rows, held, vectors, stored, revision, lineage)
 
     def _hold_all(self, users: Mapping[bytes, tuple[int, int]], lineage: str) -> dict[int, Held]:
-        """Return what is held of users, by number; nothing of another lineage is."""
+        """Return the cached data of users, by number. Data of another lineage is dropped."""
         if lineage != self._lineage:
-            # A read that still runs goes on with what it took out of here: its own lineage's.
+            # A read that still runs keeps the objects that it took, which are of its own lineage.
             self._held.clear()
             self._lineage = lineage
         return {number: self._hold(key) for key, (number, _) in users.items()}
@@ -210,7 +210,7 @@ class Profiles:
 def _held_vectors(
     rows: dict[int, Any], held: dict[int, Held], models: ProfileModels, lineage: str
 ) -> tuple[dict[int, NDArray[np.float32]], list[int]]:
-    """Part the users with a profile: the held vectors that are right, and the others' numbers."""
+    """Return the cached vectors that are still right, and the numbers of the other users."""
     vectors, outdated = {}, []
     for number, row in rows.items():
         known = held[number].vectors.get(models.id)

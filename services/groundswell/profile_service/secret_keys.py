@@ -1,4 +1,4 @@
-"""Holds a process to the secrets of its database, and rewrites users' keys for a newer one."""
+"""Checks that a process has the secrets of its database, and rewrites users' keys for a new one."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -15,7 +15,7 @@ _WAIT_S = 0.05
 
 _CHANGED = (
     "{name} is not the secret that the database's users are stored under: with it nobody would be "
-    "found. Start with the secret of before. To change it, name the old one in "
+    "found. Start with the earlier secret. To change it, name the old one in "
     "GROUNDSWELL_PREVIOUS_SECRETS and run `groundswell db rotate-secret`; see docs/secrets.md"
 )
 _MISSING = (
@@ -26,7 +26,7 @@ _MISSING = (
 
 
 async def check_secrets(database: Database, pseudonyms: Pseudonymizer) -> None:
-    """Compare the process's secrets with those of the database; an empty one learns them.
+    """Compare the process's secrets with the database's; a new database stores their check values.
 
     Raises StartError (SECRET_CHANGED), and Unavailable.
     """
@@ -35,7 +35,7 @@ async def check_secrets(database: Database, pseudonyms: Pseudonymizer) -> None:
     if not stored:
         stored = await database.write(lambda c: _learn(c, given))
     for number, check in enumerate(stored):
-        # One that is missing at the end is told of below: the others may well be right.
+        # A missing newest secret is reported below: the others may be right.
         if number < len(given) and given[number] != check:
             is_newest = number == len(given) - 1
             name = "GROUNDSWELL_SECRET" if is_newest else "GROUNDSWELL_PREVIOUS_SECRETS"
@@ -62,8 +62,8 @@ async def rotate(
     """Rewrite every user's key to that of the newest secret; return how many users there are.
 
     Services may run meanwhile, if they have the newest secret too: they find users by each key.
-    It can be ended at any moment and called again. `on_progress(users done, users)` comes after
-    each page. Raises StartError (SECRET_CHANGED), and Unavailable.
+    The call can be ended at any moment and made again. `on_progress(users done, users)` is called
+    after each page. Raises StartError (SECRET_CHANGED), and Unavailable.
     """
     await check_secrets(database, pseudonyms)
     await database.write(lambda c: _begin(c, pseudonyms.checks))
@@ -76,7 +76,7 @@ async def rotate(
             after_no, done = page
             left -= done
             on_progress(total - left, total)
-        # What others had locked comes in the next round.
+        # The next round takes the users that other transactions had locked.
         total, left = await database.read(count)
         await asyncio.sleep(_WAIT_S if left else 0)
     on_progress(total, total)
@@ -84,7 +84,7 @@ async def rotate(
 
 
 async def _learn(connection: DatabaseConnection, given: Sequence[str]) -> tuple[str, ...]:
-    """Note the secrets of a database that knows none: it is new, or of an earlier release."""
+    """Store the check values in a database without any: it is new, or of an earlier release."""
     identity = await identities.lock_secrets(connection, alone=True)
     if identity.secret_checks:
         return identity.secret_checks
@@ -95,7 +95,7 @@ async def _learn(connection: DatabaseConnection, given: Sequence[str]) -> tuple[
 
 
 async def _begin(connection: DatabaseConnection, checks: Sequence[str]) -> None:
-    """Let new users have the newest key, once no transaction that makes older ones is left."""
+    """Store new users under the newest secret, once no transaction stores older keys."""
     await identities.lock_secrets(connection, alone=True)
     await identities.set_secret_checks(connection, checks)
 

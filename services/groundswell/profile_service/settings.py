@@ -15,7 +15,7 @@ _POSTGRESQL = "postgresql+psycopg://"
 
 
 class DatabaseSettings(BaseSettings):
-    """Which database; what a command over it alone reads from `GROUNDSWELL_*`."""
+    """The settings that name the database; a command that needs only the database reads these."""
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="ignore")
 
@@ -46,7 +46,7 @@ class DatabaseSettings(BaseSettings):
 
 
 class RotationSettings(DatabaseSettings, SecretSettings):
-    """What the rewriting of users' keys reads besides."""
+    """The settings of the command that rewrites users' keys."""
 
 
 class ProfileSettings(DatabaseSettings, ServingSettings):
@@ -54,19 +54,19 @@ class ProfileSettings(DatabaseSettings, ServingSettings):
 
     port: Annotated[int, Field(ge=0, le=65535)] = 50051
     high_water_file: Path | None = None
-    """The file outside the database that says how far it was, so that the next start finds out
-    whether it was restored from a backup; each process needs one of its own. Unset: beside the file
-    of SQLite; none for PostgreSQL, and then only a restore under a running process is noticed."""
+    """The file, outside the database, that keeps how far the database was, so that the next start
+    detects a restore from a backup. Each process needs its own file. Unset: a file beside that of
+    SQLite; none for PostgreSQL, and then only a restore under a running process is detected."""
     pool_size: Annotated[int, Field(ge=1, le=200)] = 8
     """Connections to the database that are held at most."""
     pool_timeout_s: Annotated[float, Field(gt=0)] = 2.0
     """How long a call waits for a connection before it is refused."""
     max_event_future_s: Annotated[float, Field(ge=0, le=3_155_760_000)] = 86_400.0
-    """How far in the future an event may lie, in seconds; one that lies further is rejected
-    (TIME_IN_FUTURE). A day allows for every time zone, but for no device with a wrong year."""
+    """How far in the future an event may lie, in seconds; a later event is rejected
+    (TIME_IN_FUTURE). A day allows for every time zone, but not for a clock with a wrong year."""
     database_wait_s: Annotated[float, Field(ge=0)] = 30.0
     """How long the start waits for a database that does not answer, before the process ends. Health
-    says NOT_SERVING meanwhile. The default outlasts a failover."""
+    says NOT_SERVING meanwhile. The default is longer than a usual failover."""
     worker: bool = True
     """Whether the encoder worker runs inside this process. Off: `… encode` runs elsewhere."""
     worker_threads: Annotated[int, Field(ge=1)] = 1
@@ -81,31 +81,31 @@ class ProfileSettings(DatabaseSettings, ServingSettings):
     lease_s: Annotated[float, Field(gt=0)] = 60.0
     """How long a claim lasts: after it, the work of a dead worker is claimed again."""
     idle_poll_s: Annotated[float, Field(gt=0)] = 0.5
-    """How often an idle worker, and a caught-up watcher, look into the database."""
+    """The seconds between two looks into the database, of an idle worker and of WatchItems."""
     max_cached_profiles: Annotated[int, Field(ge=1)] = 20_000
     """Users whose vector and seen items are held in memory."""
     max_cached_profile_bytes: Annotated[int, Field(ge=0)] = 256 * 1024 * 1024
-    """The bytes that they may take: 12 for an item that a user acted on, and up to 4 KB for a user
-    and each loaded bundle."""
+    """The bytes that these users may take: 12 for each item that a user acted on, and up to 4 KB
+    for a user's vector per loaded bundle. The last answers may take as many again."""
     max_cached_items: Annotated[int, Field(ge=1)] = 100_000
     """Item vectors that are held in memory per loaded bundle."""
     max_cached_item_bytes: Annotated[int, Field(ge=0)] = 128 * 1024 * 1024
-    """The bytes that they may take, per loaded bundle: 4 for a dimension and 350 for an item."""
+    """The bytes that these vectors may take per loaded bundle: 4 a dimension, and 350 an item."""
     max_batch: Annotated[int, Field(ge=1, le=1024)] = 32
     """How many profiles one run of the head computes at most."""
     max_queue: Annotated[int, Field(ge=1)] = 1024
-    """How many may wait for a model before calls are refused: of single calls, and as many again of
-    batches."""
+    """How many users, and how many texts, may wait for a model before calls are refused: of single
+    calls, and as many again of batches."""
     max_queue_bytes: Annotated[int, Field(ge=1)] = 64 * 1024 * 1024
-    """The bytes that they may take, likewise; an empty queue takes any batch."""
+    """The bytes that each of these may take while they wait; an empty queue takes any batch."""
     encode_texts_timeout_s: Annotated[float, Field(gt=0, le=3600)] = 30.0
-    """How long EncodeTexts may take whose client set no deadline: 64 long texts take seconds."""
+    """How long EncodeTexts may take when its client set no deadline: 64 long texts take seconds."""
     predict_interests_timeout_s: Annotated[float, Field(gt=0, le=3600)] = 2.0
     """The same for PredictInterests, which reads one text."""
 
     @property
     def high_water(self) -> Path | None:
-        """Where it is kept how far the database was; None for nowhere."""
+        """The file that keeps how far the database was; None for none."""
         if self.high_water_file is not None or not self.is_sqlite:
             return self.high_water_file
         return Path(f"{self.database_url.removeprefix(f'{_SQLITE}/')}.high-water")

@@ -1,4 +1,4 @@
-"""Keeps the encoder worker going over every failure, and says whether it gets on."""
+"""Runs the encoder worker again after every failure, and reports a lasting one."""
 
 import random
 import time
@@ -15,13 +15,13 @@ _log = structlog.get_logger(__name__)
 
 _FIRST_DELAY_S = 0.25
 _LAST_DELAY_S = 2.0
-"""No failure is waited out longer than this once its cause is gone."""
+"""The longest wait, so that the worker goes on soon after the cause of a failure is gone."""
 FAILING_AFTER_S = 2.0
-"""Failures in a row that last as long are reported; a shorter streak heals unseen."""
+"""Failures in a row are reported when they have lasted this long."""
 
 
 class Report(Protocol):
-    """Takes the word of a part of the process about itself."""
+    """A function that notes whether a part of the process fails."""
 
     async def __call__(self, *, failing: bool) -> None: ...
 
@@ -29,9 +29,9 @@ class Report(Protocol):
 class Supervisor:
     """Runs turns of work until it is cancelled, whatever they raise.
 
-    A turn that fails is tried again with a growing delay. A streak of failures is logged once per
-    kind of error, and reported when it lasts. The metrics `worker_failing`,
-    `worker_failures_in_a_row` and `worker_last_success_timestamp_seconds` say the same.
+    After a failed turn the next one comes with a growing delay. Failures in a row are logged once
+    per kind of error, and reported when they last. The metrics `worker_failing`,
+    `worker_failures_in_a_row` and `worker_last_success_timestamp_seconds` follow every turn.
     """
 
     def __init__(self, report: Report, *, failing_after_s: float = FAILING_AFTER_S) -> None:
@@ -48,7 +48,7 @@ class Supervisor:
         while True:
             try:
                 await turn()
-            except Exception as error:  # noqa: BLE001 - nothing else would start the worker again
+            except Exception as error:  # noqa: BLE001 - the worker must run again
                 await self._failed(error)
                 delay_s = min(_FIRST_DELAY_S * 2.0 ** min(self._num_failures, 10), _LAST_DELAY_S)
                 await sleep(delay_s * random.uniform(0.5, 1.0))

@@ -1,4 +1,4 @@
-"""What is done to a database by command: tell it that it was restored, change its secret."""
+"""Commands on a database: note that it was restored, change its secret."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -33,8 +33,8 @@ async def rotate_secret(
 ) -> int:
     """Rewrite every user's key for the newest of the secrets; return how many users there are.
 
-    `on_progress(users done, users)` comes now and then. It can be ended at any moment and called
-    again. Raises StartError (SECRET_CHANGED; and for a file of SQLite that is in use), and
+    `on_progress(users done, users)` is called after each page. The call can be ended at any moment
+    and made again. Raises StartError (SECRET_CHANGED; and for a file of SQLite that is in use), and
     Unavailable.
     """
     database = Database(database_url)
@@ -48,8 +48,8 @@ async def rotate_secret(
 async def needs_new_secret(database_url: str, secrets: Sequence[str]) -> bool:
     """Whether all of these secrets are in use, and every user is stored under the newest.
 
-    Then the next rewriting is for a new one, else an earlier one goes on. Raises as
-    `rotate_secret`.
+    If so, the next change needs a new secret; if not, an earlier change has to be finished first.
+    Raises as `rotate_secret`.
     """
     database = Database(database_url)
     try:
@@ -60,7 +60,7 @@ async def needs_new_secret(database_url: str, secrets: Sequence[str]) -> bool:
 
 
 def every_half_minute(tell: Callable[[int, int], None]) -> Callable[[int, int], None]:
-    """Pass progress on at its start, and then every half minute."""
+    """Return a function that calls `tell` at once, and then at most every half minute."""
     told = -_LINE_EVERY_S
 
     def on_progress(done: int, of: int) -> None:

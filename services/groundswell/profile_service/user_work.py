@@ -1,4 +1,4 @@
-"""The worker's part that encodes the histories of users."""
+"""Encodes the histories of stale users for the worker."""
 
 from functools import partial
 from typing import Any
@@ -24,11 +24,11 @@ from groundswell.profile_service.tables import stale_users
 from groundswell.serving.telemetry import count
 
 PART_EVENTS = 10_000
-"""Events that are read at once, unless one user alone has more."""
+"""Events that are read at once; one user alone may have more."""
 MAX_CHUNKS = 2_048
-"""Chunks of one user that are encoded before the others have their turn again."""
+"""Chunks of one user that are encoded before other users get their turn."""
 _READ_TIMEOUT_S = 600.0
-"""How long one user's history may be read: nobody waits for it but this user."""
+"""How long the worker may read one user's history."""
 
 Stored = dict[tuple[int, int], tuple[bytes, OrderKey]]
 """The content and the end of each stored chunk, by user and number."""
@@ -45,9 +45,9 @@ class UserWork:
         self._spec = spec
 
     async def parts(self, claim: Claim) -> list[Claim]:
-        """Part a claim so that little has to be read for each part, the least first.
+        """Split a claim into parts with few events to read, the smallest histories first.
 
-        Whoever has a long history to read is alone in a part, the last one.
+        A user with a very long history is alone in the last part.
         """
         # A user's version is the number of all its events.
         if sum(claim.versions.values()) <= PART_EVENTS:
@@ -71,14 +71,14 @@ class UserWork:
         await self._cover(claim, ends=True)
 
     async def cover(self, claim: Claim) -> dict[int, int] | None:
-        """As `encode`, without the end of the claim; return what is covered of each user.
+        """Do the same without ending the claim; return the version that each user is covered to.
 
-        None: a part of a long history was encoded, and the claim given back.
+        None: only a part of a long history was encoded, and the claim was released.
         """
         return await self._cover(claim, ends=False)
 
     async def works(self) -> bool:
-        """Whether the encoder can read anything at all."""
+        """Whether the encoder can encode a simple text."""
         return await self._encoding.works()
 
     async def _cover(self, claim: Claim, *, ends: bool) -> dict[int, int] | None:
@@ -110,7 +110,7 @@ class UserWork:
     async def _starts(
         self, connection: DatabaseConnection, user_nos: list[int]
     ) -> tuple[dict[int, Start], Stored]:
-        """Find where each history has to be cut anew, and what is stored of it."""
+        """Find from where each history has to be cut again, and which chunks of it are stored."""
         known = await statements.find_profiles(connection, user_nos, self._spec)
         chunks = await statements.stored_chunks(connection, user_nos, self._spec)
         covered = dict.fromkeys(user_nos, NOTHING_COVERED) | {
@@ -133,7 +133,7 @@ class UserWork:
     async def _cut_histories(
         self, connection: DatabaseConnection, user_nos: list[int]
     ) -> tuple[list[CutHistory], Stored]:
-        """Cut what is new of each history; also return what is stored of it."""
+        """Cut the new events of each history into chunks; also return the stored chunks."""
         starts, stored = await self._starts(connection, user_nos)
         places = {n: start.place for n, start in starts.items()}
         rows = await event_statements.events_from(connection, places)
@@ -161,7 +161,7 @@ class UserWork:
     async def _store_some(
         self, connection: DatabaseConnection, claim: Claim, rows: list[dict[str, Any]]
     ) -> None:
-        """Store chunks of a long history; the next claim finds them, and goes on after them."""
+        """Store some chunks of a long history; the next claim goes on after them."""
         if await self.stale.still_held(connection, claim, claim.versions):
             await statements.put_chunks(connection, rows)
             await self.stale.release(connection, claim, 0.0, counts=False)

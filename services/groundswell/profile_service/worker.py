@@ -25,7 +25,7 @@ _log = structlog.get_logger(__name__)
 
 _AFTER_OUTAGE_S = 1.0
 HOPELESS = 5
-"""After so many attempts nothing waits for an item or a user any more."""
+"""After so many failed attempts a backfill no longer waits for an item or a user."""
 
 
 class EncoderError(Exception):
@@ -33,17 +33,17 @@ class EncoderError(Exception):
 
 
 class _Turn(NamedTuple):
-    """What may be claimed when its turn comes."""
+    """One kind of claim: of which work, and whether of suspects."""
 
     work: JointWork
     suspects: bool
 
 
 class Worker:
-    """Works off the two lists for one encoder or several. Nothing is held while a model runs.
+    """Works off the two lists for one or more encoders. No transaction is open while a model runs.
 
-    Items and users take turns. A subject that fails alone goes back with a growing delay, and
-    never blocks the others; one that may have killed its worker is claimed alone.
+    Items and users take turns. A subject that fails is released with a growing delay, and does not
+    block the others. A subject that may have killed its worker (a suspect) is claimed alone.
     """
 
     def __init__(
@@ -64,34 +64,34 @@ class Worker:
         self._turns = [_Turn(work, suspects) for suspects in (False, True) for work in self._works]
         self._owner = uuid.uuid4().hex
         self._may_hold = False
-        """Whether something may be claimed that nobody works on."""
+        """Whether an interrupted step may have left a claim."""
 
     @property
     def specs(self) -> tuple[Spec, ...]:
-        """What it reads with, the served one first."""
+        """The encoders in use, the served one first."""
         return tuple(self._encodings)
 
     def join(self, encoder: TextEncoder, spec: Spec) -> None:
-        """Read what is claimed from now on with another encoder too."""
+        """Encode what is claimed from now on with another encoder too."""
         self._encodings[spec] = Encoding(encoder)
         self._items.join(spec, self._item_work(spec))
         self._users.join(spec, self._user_work(spec))
 
     def serve(self, spec: Spec) -> None:
-        """Let an encoder that has joined be the served one: what it fails on is tried again."""
+        """Make an encoder in use the served one: what it fails on is tried again."""
         self._encodings = {spec: self._encodings[spec], **self._encodings}
         for work in self._works:
             work.serve(spec)
 
     async def keep(self, specs: Collection[Spec]) -> None:
-        """Stop reading with every encoder but these and the served one."""
+        """Stop using every encoder but these and the served one."""
         for spec in [one for one in self.specs[1:] if one not in specs]:
             for work in self._works:
                 work.leave(spec)
             await self._encodings.pop(spec).close()
 
     async def close(self) -> None:
-        """Free the threads, after what runs in them, and give back what is claimed."""
+        """Free the threads when their current calls have ended, and release what is claimed."""
         for encoding in self._encodings.values():
             await encoding.close()
         if self._may_hold:
@@ -99,7 +99,7 @@ class Worker:
                 await self._database.write(self._release_all)
 
     async def step(self) -> bool:
-        """Claim and finish one batch, of what had its turn longest ago. False: no work."""
+        """Claim and finish one batch of the kind that had its turn longest ago. False: no work."""
         may_hold, self._may_hold = self._may_hold, True
         work, claim = await self._database.write(lambda c: self._claim(c, release_first=may_hold))
         if work is not None:
@@ -110,15 +110,15 @@ class Worker:
         return work is not None
 
     async def take_over(self) -> None:
-        """Before the first step of a process: end the claims of the process before, at once.
+        """End the claims of the earlier process; call this once, before the first step.
 
-        With PostgreSQL others may work, and the leases of the dead run out.
+        With PostgreSQL it does nothing: other workers may run, and lost leases run out.
         """
         if self._settings.is_sqlite:
             await self._database.write(partial(self._recover, alone=True))
 
     async def mark_uncovered(self) -> None:
-        """Put everything on the lists that the served encoder has never read or does not cover."""
+        """Put everything on the lists that the served encoder does not cover."""
         await mark_uncovered(self._database, self.specs[0])
         self._signals.work.notify()
 
@@ -163,7 +163,7 @@ class Worker:
         try:
             await work.encode(claim)
         except (asyncio.CancelledError, *OUTAGES) as error:
-            # Whoever goes on need not wait for the lease to end.
+            # Then another worker need not wait for the lease to end.
             outage = not isinstance(error, asyncio.CancelledError)
             with suppress(*OUTAGES):
                 await self._release(work, claim, _AFTER_OUTAGE_S if outage else 0.0, counts=False)

@@ -1,4 +1,4 @@
-"""Keeps the encoder worker running, for every text encoder that is needed now."""
+"""Starts the encoder worker, and gives it the text encoders to use."""
 
 import asyncio
 from collections.abc import Callable, Collection
@@ -25,10 +25,10 @@ _CATCH_UP_LAST_DELAY_S = 60.0
 
 
 class Workers:
-    """Runs one worker, which reads with the served text encoder and with those beside it.
+    """Runs one worker, which uses the served text encoder and others beside it.
 
-    With `settings.worker` off it only puts what an encoder has not read on the work lists.
-    `report` hears when the worker fails for longer, and when it works again.
+    With `settings.worker` off it only puts on the work lists what an encoder has not read. `report`
+    is called when the worker's failures last, and when it works again.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class Workers:
         self._catching_up: set[asyncio.Task[None]] = set()
 
     async def begin(self, bundle: Bundle, spec: Spec) -> None:
-        """Work for the encoder of the first bundle from now on."""
+        """Start the worker with the encoder of the first bundle."""
         await mark_uncovered(self._database, spec)
         self._served = spec
         if self._settings.worker:
@@ -61,15 +61,16 @@ class Workers:
             self._task = asyncio.create_task(self._supervisor.run(partial(self._turn, worker)))
 
     async def backfill(self, bundle: Bundle, spec: Spec) -> None:
-        """Read everything with the encoder of a bundle that is to be served, beside what comes.
+        """Read everything with the encoder of a bundle that is to be served next.
 
-        What is read stays when this is cancelled; `keep` ends the reading of what comes.
+        New events and items are read with it too, until `keep` ends that. A cancelled call loses
+        nothing that was read.
         """
         if spec != self._served and await self._join(bundle, spec):
             await self._backfill(spec).run()
 
     async def serve(self, bundle: Bundle, spec: Spec) -> None:
-        """Let an encoder be the one whose failures count, whatever it still has to read."""
+        """Make an encoder the served one, even if it still has to read something."""
         if spec == self._served:
             return
         lacks_some = await self._join(bundle, spec)
@@ -87,7 +88,7 @@ class Workers:
             await self._worker.keep(specs)
 
     async def close(self) -> None:
-        """Stop working; what was claimed is claimed again when its lease is over."""
+        """Stop the worker and the backfills."""
         tasks = [task for task in (self._task, *self._catching_up) if task is not None]
         for task in tasks:
             task.cancel()
@@ -97,13 +98,13 @@ class Workers:
             self._worker = None
 
     async def _turn(self, worker: Worker) -> None:
-        """Do what is there to do, or wait for it."""
+        """Do one step of work; without work, wait for a signal."""
         mark = self._signals.work.mark
         if not await worker.step():
             await self._signals.work.wait(mark, self._settings.idle_poll_s)
 
     async def _join(self, bundle: Bundle, spec: Spec) -> bool:
-        """Let the worker read with an encoder too; False when it does so already."""
+        """Let the worker use an encoder too; False when it does so already."""
         if self._worker is None:
             return True
         if spec in self._worker.specs:
@@ -113,12 +114,12 @@ class Workers:
         return True
 
     async def _catch_up(self, spec: Spec) -> None:
-        """Backfill for an encoder that is served already, however often that fails."""
+        """Backfill for the served encoder; try again after every failure."""
         delay_s = _CATCH_UP_AGAIN_S
         while True:
             try:
                 return await self._backfill(spec).run()
-            except Exception as error:  # noqa: BLE001 - what is not read would stay so for good
+            except Exception as error:  # noqa: BLE001 - else some users would stay uncovered
                 count("catching_up_failures")
                 _log.error("catching_up_failed", **unexpected(error))
             await asyncio.sleep(delay_s)

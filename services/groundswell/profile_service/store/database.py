@@ -1,4 +1,4 @@
-"""The database: its engine, its transactions, and what its failures mean to a caller."""
+"""The database: its engine, and transactions that raise the errors of the contract."""
 
 import asyncio
 import time
@@ -35,7 +35,7 @@ Work = Callable[[AsyncConnection], Awaitable[T]]
 _log = structlog.get_logger(__name__)
 _CONNECT = {
     "connect_timeout": 5,
-    # A server that vanished without a word is noticed within the time of a call.
+    # A server that disappeared is noticed within the timeout of a call.
     "keepalives_idle": 10,
     "keepalives_interval": 5,
     "keepalives_count": 3,
@@ -50,13 +50,13 @@ _OPEN_AGAIN_S = 0.5
 class Database:
     """One engine for the life of the process; it connects again by itself after an outage.
 
-    A transaction is a function that runs in a task of its own. A caller who leaves (its deadline
-    passed, its client hung up) ends its wait alone: the transaction runs to its end. A driver that
-    is interrupted in a statement would leave a transaction open, and its locks held. There are at
-    most `pool_size` such tasks; a caller who leaves before its turn starts none.
+    A transaction is a function that runs in a task of its own. When its caller leaves (its deadline
+    passed, its client hung up), the transaction still runs to its end: a driver that is interrupted
+    in a statement would leave the transaction open and its locks held. At most `pool_size` such
+    tasks run; a caller that leaves before its turn starts none.
 
-    SQLite has one writing process, which `open` makes sure of, and one writer in it: writing
-    transactions wait for each other.
+    SQLite allows one process, which `open` ensures, and one writer in it: writing transactions wait
+    for each other.
     """
 
     def __init__(self, url: str, *, pool_size: int = 8, pool_timeout_s: float = 2.0) -> None:
@@ -95,7 +95,7 @@ class Database:
             await self._engine.dispose()
 
     async def _migrate(self, mode: "_Mode", wait_s: float) -> None:
-        # A file does not come by itself; why it cannot be opened is said at once.
+        # Waiting does not help with a file: its error is raised at once.
         end_s = time.monotonic() + (0.0 if self._is_sqlite else wait_s)
         while True:
             try:
@@ -106,7 +106,7 @@ class Database:
             await asyncio.sleep(_OPEN_AGAIN_S)
 
     async def read(self, work: Work[T], *, timeout_s: float = _CALL_TIMEOUT_S) -> T:
-        """Return what `work` finds. It sees one state of the database, however often it reads.
+        """Return the result of `work`, all of whose reads see one state of the database.
 
         Raises Unavailable (STORE_UNAVAILABLE) and ResourceExhausted (OVERLOADED).
         """
@@ -122,7 +122,7 @@ class Database:
         return await self._run(self._writing, work, _CALL_TIMEOUT_S)
 
     async def close(self) -> None:
-        """Let every transaction end, close all connections, let another process have the file."""
+        """Let every transaction end, close all connections, and release the file of SQLite."""
         if self._running:
             _, hanging = await asyncio.wait(self._running, timeout=_CLOSE_TIMEOUT_S)
             for task in hanging:
@@ -166,7 +166,7 @@ class Database:
 
     @contextmanager
     def _failures(self, mode: "_Mode") -> Iterator[None]:
-        """Turn what is no fault of ours into what the caller is told."""
+        """Turn failures of the database into errors of the contract."""
         try:
             yield
         except ServiceError:
@@ -210,14 +210,14 @@ async def _use(engine: AsyncEngine) -> None:
 
 
 def _report(task: "asyncio.Task[Any]") -> None:
-    """Log the failure of a transaction whose caller had left, unless it is one that is expected."""
+    """Log an unexpected failure of a transaction whose caller has left."""
     error = None if task.cancelled() else task.exception()
     if error is not None and not isinstance(error, ServiceError):
         _log.error("transaction_failed", **unexpected(error))
 
 
 def _make_engine(url: str, is_sqlite: bool, pool_size: int, pool_timeout_s: float) -> AsyncEngine:
-    # Ids and texts of statements belong into no log.
+    # Logs must not hold the parameters of statements: ids and texts.
     bounded = partial(
         create_async_engine,
         pool_size=pool_size,
@@ -230,7 +230,7 @@ def _make_engine(url: str, is_sqlite: bool, pool_size: int, pool_timeout_s: floa
         event.listen(engine.sync_engine, "connect", _prepare_sqlite)
         event.listen(engine.sync_engine, "begin", _begin_sqlite)
         return engine
-    # A connection that died with a restarted database is noticed before it is used.
+    # A connection that broke when the database restarted is noticed before it is used.
     engine = bounded(url, pool_pre_ping=True, connect_args=_CONNECT)
     event.listen(engine.sync_engine, "handle_error", _leave_read_only)
     event.listen(engine.sync_engine, "checkin", _write_if_the_server_does)
@@ -276,7 +276,7 @@ def _prepare_sqlite(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None
         ):
             cursor.execute(f"PRAGMA {pragma}")
     except Exception:
-        # Its thread would outlive it: nobody else knows of this connection yet.
+        # The pool does not know this connection yet, and would not end its thread.
         connection.close()
         raise
     cursor.close()

@@ -1,4 +1,4 @@
-"""What a failure of the database means: decided by its code, in one table per database."""
+"""Decides by its code what an error of the database means; one table per database."""
 
 import sqlite3
 from enum import Enum
@@ -13,19 +13,19 @@ _FULL_RETRY_AFTER_S = 5.0
 
 
 class Cause(Enum):
-    """Why the database did not do what it was asked, where that is no fault of ours."""
+    """Why the database failed, when neither the statement nor the data is wrong."""
 
     GONE = "gone"
     """It cannot be reached, or ended the connection."""
     BUSY = "busy"
-    """It could not do this now: a lock, a deadlock, memory, connections, an error of its disk."""
+    """It could not do this now: a lock, a deadlock, memory, connections, a disk error."""
     READ_ONLY = "read_only"
-    """It takes no writes, as in a failover. Reads go on."""
+    """It takes no writes, for example in a failover. Reads work."""
     FULL = "full"
-    """Its disk is full. Reads go on."""
+    """Its disk is full. Reads work."""
 
 
-# By the longest prefix of the SQLSTATE, a class of which is two characters long.
+# The longest prefix of the SQLSTATE decides; its first two characters are the class.
 _POSTGRESQL = {
     "08": Cause.GONE,  # connection exception
     "0A": Cause.READ_ONLY,  # a standby refuses to begin a write; a plan from before a migration
@@ -60,7 +60,7 @@ _SQLITE = {
 
 
 def cause_of(error: BaseException) -> Cause | None:
-    """Why it failed; None when it should not have: a wrong statement, damaged data."""
+    """The cause of an error; None for an error that is a fault: a wrong statement, damaged data."""
     if isinstance(error, PoolTimeoutError):
         return Cause.BUSY
     if isinstance(error, TimeoutError):
@@ -86,7 +86,7 @@ def code_of(error: BaseException) -> str | int | None:
 
 
 def service_error(cause: Cause) -> ServiceError:
-    """What a caller is told."""
+    """The error that a caller gets."""
     if cause is Cause.FULL:
         message = "the disk of the database is full; nothing was written, and reads go on"
         return ResourceExhausted("STORAGE_FULL", message, retry_after_s=_FULL_RETRY_AFTER_S)

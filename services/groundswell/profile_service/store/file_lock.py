@@ -1,4 +1,4 @@
-"""Holds a file of SQLite for one process, and says what is wrong with it at the start."""
+"""Locks the file of SQLite for one process, and explains errors of opening it."""
 
 import fcntl
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ _DAMAGED = ("not a database", "malformed")
 
 @contextmanager
 def lock_file(path: Path) -> Iterator[None]:
-    """Hold `path`, which is made when it is missing; the end of the process, however, lets go.
+    """Lock `path`, which is made when it is missing. The lock ends with the process.
 
     Raises StartError: DATABASE_IN_USE when another process holds it, DATABASE_UNUSABLE
     when it cannot be made.
@@ -38,9 +38,9 @@ def lock_file(path: Path) -> Iterator[None]:
 
 @contextmanager
 def naming_file(path: Path) -> Iterator[None]:
-    """Raise StartError (DATABASE_UNUSABLE) with the file and the next step for what opening says.
+    """Turn an error of opening a file into StartError (DATABASE_UNUSABLE), with what to do.
 
-    It has no caller's values in its text: only tables are made here.
+    The text of the error may be shown: opening only makes tables, and uses no caller's values.
     """
     try:
         yield

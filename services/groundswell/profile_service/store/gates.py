@@ -1,4 +1,4 @@
-"""Bounds how many transactions run at once; a caller waits for its turn, but not for ever."""
+"""Bounds how many transactions run at once, and how long a caller waits for its turn."""
 
 import asyncio
 from collections.abc import Iterable
@@ -12,7 +12,7 @@ _RETRY_AFTER_S = 0.1
 
 
 class Gate(NamedTuple):
-    """Lets so many transactions through at once as there are permits."""
+    """Lets as many transactions through at once as there are permits."""
 
     permits: asyncio.Semaphore
     timeout_s: float
@@ -20,9 +20,9 @@ class Gate(NamedTuple):
 
 
 async def enter(gates: Iterable[Gate]) -> ExitStack:
-    """Go through gates in their order; closing what is returned gives the places back.
+    """Go through gates in their order; closing the result gives the permits back.
 
-    A caller who is cancelled while it waits holds no place. Raises ResourceExhausted (OVERLOADED).
+    A caller that is cancelled while it waits holds none. Raises ResourceExhausted (OVERLOADED).
     """
     with ExitStack() as entered:
         for gate in gates:

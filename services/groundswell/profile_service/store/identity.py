@@ -1,4 +1,4 @@
-"""Statements about which database this is: its lineage, and the secrets of its users' keys."""
+"""Statements about the identity of the database: its lineage and its secrets' check values."""
 
 import secrets
 from collections.abc import Sequence
@@ -13,16 +13,16 @@ from groundswell.profile_service.tables import events, identity
 _LINEAGE, _CHECKS = "lineage", "secret_checks"
 _LINEAGE_BYTES = 16
 _SECRETS_LOCK = 7_305_402
-"""Held shared by who makes users, and alone by who begins a newer secret."""
+"""The lock that transactions share which make users; a change of the secret takes it alone."""
 
 
 class Identity(NamedTuple):
-    """Which database a transaction sees."""
+    """The identity of the database that a transaction sees."""
 
     lineage: str
     """32 hexadecimal digits; another one after every restore from a backup."""
     secret_checks: tuple[str, ...]
-    """What tells each secret that users' keys were made with, oldest first."""
+    """The check values of the secrets that users' keys were made with, oldest first."""
 
     @property
     def key_version(self) -> int:
@@ -31,7 +31,7 @@ class Identity(NamedTuple):
 
 
 class Witness(NamedTuple):
-    """One stored event by which a database is known again."""
+    """One stored event; a database that lacks it was restored."""
 
     user_no: int
     sequence: int
@@ -62,7 +62,7 @@ def identity_of(row: Any) -> Identity:
 
 
 async def read_identity(connection: AsyncConnection) -> Identity:
-    """Return which database this is."""
+    """Return the database's identity."""
     return identity_of((await connection.execute(select(*identity_columns()))).one())
 
 
@@ -72,7 +72,7 @@ async def read_lineage(connection: AsyncConnection) -> str:
 
 
 async def renew_lineage(connection: AsyncConnection, before: str | None = None) -> str:
-    """Begin a new lineage, unless it is not `before` any more; return the one of now."""
+    """Begin a new lineage, unless it is no longer `before`; return the lineage afterwards."""
     statement = update(identity).where(identity.c.name == _LINEAGE)
     if before is not None:
         statement = statement.where(identity.c.value == before)
@@ -97,9 +97,9 @@ async def holds(connection: AsyncConnection, witness: Witness) -> bool:
 
 
 async def lock_secrets(connection: AsyncConnection, *, alone: bool = False) -> Identity:
-    """Return which database this is, and keep its secrets from changing until the end.
+    """Lock the secrets until the end of the transaction; return the database's identity.
 
-    `alone` waits until nobody else keeps them, so that they can be changed.
+    With `alone` no other transaction holds the lock, so the secrets can be changed.
     """
     if connection.dialect.name == "postgresql":
         # SQLite has one writer anyway.
@@ -110,7 +110,7 @@ async def lock_secrets(connection: AsyncConnection, *, alone: bool = False) -> I
 
 
 async def set_secret_checks(connection: AsyncConnection, checks: Sequence[str]) -> None:
-    """Note the secrets of users' keys, oldest first, in the transaction that locked them alone."""
+    """Store the check values, oldest first; the transaction must have locked them alone."""
     statement = update(identity).where(identity.c.name == _CHECKS)
     await connection.execute(statement.values(value=" ".join(checks)))
 

@@ -1,4 +1,4 @@
-"""Notices that the database is gone, so that calls fail at once, and that it is back."""
+"""Detects outages of the database, during which calls fail at once."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
@@ -12,7 +12,7 @@ from groundswell.serving.telemetry import count, gauge
 _log = structlog.get_logger(__name__)
 
 _SUSPECT_S = 1.0
-"""A transaction that takes longer lets the probe ask whether the database answers at all."""
+"""When a transaction takes longer, a probe checks whether the database answers at all."""
 _PROBE_TIMEOUT_S = 2.0
 _FIRST_PROBE_S = 0.1
 _LAST_PROBE_S = 1.0
@@ -22,11 +22,11 @@ is there, but takes no more connections."""
 
 
 class Outages:
-    """Knows whether the database can be reached. While it cannot, one probe asks for all.
+    """Knows whether the database can be reached. While it cannot, one probe asks again and again.
 
-    A failed connection alone says little: one backend may have been ended, or there may be no room
-    for one more. So it is `probe` that decides, and whether transactions still work. Without a
-    probe, every call finds out for itself.
+    One failed connection proves little: only its backend may have ended, or the server has no room
+    for one more. So `probe` decides, together with transactions that still work. Without a probe,
+    every call tries the database itself.
     """
 
     def __init__(self, probe: Callable[[], Awaitable[None]] | None) -> None:
@@ -35,7 +35,7 @@ class Outages:
         self._probing: asyncio.Task[None] | None = None
         self._num_worked = 0
         self._failing: dict[str, set[Cause]] = {}
-        """By the kind of transaction: what was logged since the last one that worked."""
+        """By kind of transaction: the causes that were logged since one last worked."""
 
     def check(self) -> None:
         """Raise Unavailable (STORE_UNAVAILABLE) while the database is gone."""
@@ -58,7 +58,7 @@ class Outages:
 
     @contextmanager
     def watching(self) -> Iterator[None]:
-        """Inside, one transaction is waited for: one that takes long may wait for ever."""
+        """Use this around a wait for a transaction: a long wait starts the probe."""
         timer = asyncio.get_running_loop().call_later(_SUSPECT_S, self._suspect)
         try:
             yield
@@ -104,7 +104,7 @@ class Outages:
         try:
             async with asyncio.timeout(_PROBE_TIMEOUT_S):
                 await probe()
-        except Exception as error:  # noqa: BLE001 - each call then finds out for itself
+        except Exception as error:  # noqa: BLE001 - then each call tries the database itself
             return cause_of(error) is not Cause.GONE
         return True
 

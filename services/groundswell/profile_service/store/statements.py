@@ -1,4 +1,4 @@
-"""What the two databases spell differently, and SQLAlchemy therefore gives per dialect."""
+"""Statements that the two databases write differently, and SQLAlchemy does not unify."""
 
 import json
 import time
@@ -26,20 +26,20 @@ from sqlalchemy.types import TypeEngine
 
 
 class Subjects(NamedTuple):
-    """Some subjects of a table, to be looked at page by page, whatever their numbers' gaps."""
+    """Some subjects of a table, to be read page by page; their numbers may have gaps."""
 
     number: ColumnElement[int]
     """The table's key."""
     statement: Select[int, int]
-    """Selects (number, version) of those that are meant."""
+    """Selects (number, version) of these subjects."""
 
     def last_of_page(self, after: int, limit: int) -> Select[int | None]:
-        """Select the last of so many numbers of the whole table after one."""
+        """Select the last number of the page of `limit` rows of the table that follow a number."""
         page = select(self.number).where(self.number > after).order_by(self.number).limit(limit)
         return select(func.max(page.subquery().c[0]))
 
     def between(self, after: int, last: int) -> Select[int, int]:
-        """Select those that are meant, after one number and up to another."""
+        """Select these subjects after one number and up to another."""
         return self.statement.where(self.number > after, self.number <= last)
 
 
@@ -52,9 +52,9 @@ def insert(connection: AsyncConnection, table: Table) -> postgresql.Insert:
 
 
 def now(connection: AsyncConnection) -> ColumnElement[int]:
-    """Microseconds since 1970 by the one clock that all who write go by.
+    """Microseconds since 1970 by the clock that all writers use.
 
-    It is the server's; SQLite has one writing process, and that one's clock.
+    It is the database server's clock; for SQLite, that of the one process.
     """
     if connection.dialect.name == "sqlite":
         return literal(time.time_ns() // 1000, BigInteger)
@@ -62,7 +62,7 @@ def now(connection: AsyncConnection) -> ColumnElement[int]:
 
 
 async def clock_us(connection: AsyncConnection) -> int:
-    """Return what `now` says now."""
+    """Return the time of `now`."""
     return int((await connection.execute(select(now(connection)))).scalar_one())
 
 

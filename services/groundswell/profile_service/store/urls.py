@@ -1,13 +1,13 @@
-"""Checks the URL of a database, and says what is wrong with it without showing any of it."""
+"""Checks the URL of a database, without showing any part of it in an error."""
 
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
 
 def url_problem(url: str) -> str | None:
-    """What keeps the URL from naming a database; None when nothing does.
+    """What is wrong with the URL of a database; None when it is right.
 
-    The texts of the parser's own errors hold parts of the URL, which may be parts of a password.
+    The parser's own errors are not shown: they hold parts of the URL, perhaps of a password.
     """
     try:
         parsed = make_url(url)

@@ -1,4 +1,4 @@
-"""Statements about users, whatever version of their key they are stored under."""
+"""Statements about users, who may be stored under any version of their key."""
 
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -18,7 +18,7 @@ from groundswell.profile_service.tables import users
 from groundswell.serving.errors import FailedPrecondition
 
 _MAX_KEYS = 10_000
-"""A statement takes so many parameters on either database."""
+"""Both databases take so many parameters in one statement."""
 
 UserKeys = tuple[bytes, ...]
 """All keys that a user was ever stored under, by version; the last one names the user."""
@@ -57,22 +57,22 @@ async def find_users(connection: AsyncConnection, keys: Collection[UserKeys]) ->
 async def lock_users(connection: AsyncConnection, keys: Collection[UserKeys]) -> Users:
     """Find users, making those that are new, and lock them for this write.
 
-    They are taken in one order everywhere, so that two writers never wait for each other. Raises
-    FailedPrecondition (SECRET_OUTDATED).
+    All writers lock users in the same order, so there is no deadlock. Raises FailedPrecondition
+    (SECRET_OUTDATED).
     """
     known = await find_users(connection, keys)
     new = [user for user in keys if user[-1] not in known.by_key]
     identity = await _make_users(connection, new) if new else known.identity
     names = _names(keys)
     statement = select(users).where(users.c.user_key.in_(names)).order_by(users.c.user_no)
-    # The weaker lock: the worker's rows that point at a user must not wait for a writer.
+    # The weaker lock: rows of the worker that refer to a user must not wait for a writer.
     rows = await connection.execute(statement.with_for_update(key_share=True))
     locked = {names[row.user_key]: (row.user_no, row.last_sequence) for row in rows}
     return Users(locked, identity)
 
 
 async def _make_users(connection: AsyncConnection, new: Sequence[UserKeys]) -> Identity:
-    # Two writers that held different secrets for the newest would make one user twice.
+    # Without the lock, two writers with different newest secrets would store one user twice.
     identity = await lock_secrets(connection)
     _check_version(identity, new)
     version = identity.key_version
@@ -96,7 +96,7 @@ async def lock_older_keys(
 ) -> list[StoredKey]:
     """Return keys of older versions by user, from just after one, locked until the end.
 
-    It never waits: users that someone else has locked are left out.
+    It never waits: users that another transaction has locked are left out.
     """
     statement = (
         select(users.c.user_no, users.c.user_key, users.c.key_version)
@@ -129,7 +129,7 @@ async def count_users(connection: AsyncConnection, version: int) -> tuple[int, i
 
 
 def _names(keys: Collection[UserKeys]) -> dict[bytes, bytes]:
-    """Say for each key that a row may have which user it is."""
+    """Map every key that a row may have to the user's newest key."""
     return {key: user[-1] for user in keys for key in user}
 
 

@@ -1,9 +1,9 @@
-"""The work lists: what is stale, claimed under leases that a dead worker cannot hold.
+"""The work lists: stale subjects (users or items), which workers claim under leases.
 
-All times are the database's (see `statements.now`). A claim whose lease ran out is lost: its
-worker died, perhaps of the work itself. What was claimed and lost too often is claimed alone, so
-that it harms nothing else; after more losses it is set aside and never claimed again, until its
-subject is marked with `again`.
+All times are the database's (see `statements.now`). A claim whose lease ran out is lost: its worker
+died, perhaps because of the work itself. A subject whose claims were lost twice is claimed alone,
+so that it cannot take others with it. After five losses it is set aside: it is not claimed again
+until it is marked with `again`.
 """
 
 from collections.abc import Collection, Iterable, Mapping
@@ -27,11 +27,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from groundswell.profile_service.store.statements import insert, now
 
 SUSPECT = 2
-"""After so many lost claims a subject is claimed alone."""
+"""After so many lost claims a subject is a suspect, and claimed alone."""
 SET_ASIDE = 5
-"""After so many lost claims a subject is not claimed any more."""
+"""After so many lost claims a subject is set aside."""
 MAX_DELAY_S = 300.0
-"""Nothing is given back for longer than this."""
+"""The longest delay after which a released subject is due again."""
 _MAX_LEASE_S = 3600.0
 _MAX_UNTRIED_S = 5.0
 """What was never tried is due at once, or a second after an outage; clocks are set by less."""
@@ -71,7 +71,7 @@ class WorkList:
     ) -> None:
         """Make subjects stale at a version, unless they are at a newer one already.
 
-        With `again`, what was set aside is tried again: it is not what it was.
+        With `again`, a subject that was set aside is tried again: its content has changed.
         """
         if not versions:
             return
@@ -100,7 +100,7 @@ class WorkList:
     ) -> Claim:
         """Claim the subjects that have been due longest; none when there are none.
 
-        A suspect, one that may have killed its workers, is claimed only with `suspects`.
+        With `suspects`, only suspects are claimed; without it, none of them.
         """
         c, time_us = self._table.c, now(connection)
         kind = and_(c.lost_claims >= SUSPECT, c.lost_claims < SET_ASIDE)
@@ -123,10 +123,10 @@ class WorkList:
     async def recover(
         self, connection: AsyncConnection, lease_s: float, *, alone: bool = False
     ) -> list[int]:
-        """End the claims that were lost, and return what is thereby set aside.
+        """End the lost claims, and return the subjects that are now set aside.
 
-        With `alone` every claim was: no other process works. Also make due what would wait longer
-        than anything may: it was written while a clock was wrong.
+        With `alone` every claim is lost: no other process works. Also make subjects due whose due
+        time is too far away: a wrong clock wrote it.
         """
         c, time_us = self._table.c, now(connection)
         too_far = self._locked(self._waits_too_long(time_us, lease_s), skip_locked=True)
@@ -138,7 +138,7 @@ class WorkList:
         return [row[0] for row in rows if row[1] == SET_ASIDE]
 
     async def renew(self, connection: AsyncConnection, claim: Claim, lease_s: float) -> None:
-        """Begin the lease of what the claim still holds anew."""
+        """Renew the lease of the subjects that the claim still holds."""
         values = {"due_us": _after(now(connection), lease_s)}
         await connection.execute(self._change(self._locked(self._held_by(claim)), values))
 
@@ -147,7 +147,7 @@ class WorkList:
     ) -> dict[int, int]:
         """Return the versions of those `subjects` that the claim still holds, locked until the end.
 
-        A version that is newer than the claim's says that the subject changed meanwhile.
+        A version above the claim's says that the subject changed meanwhile.
         """
         statement = (
             select(self._subject, self._table.c.version)
@@ -160,9 +160,9 @@ class WorkList:
     async def finish(
         self, connection: AsyncConnection, claim: Claim, covered: Mapping[int, int]
     ) -> None:
-        """Take subjects off the list that are covered up to their version.
+        """Take the subjects off the list that are covered up to their version.
 
-        One that became staler meanwhile stays, due at once, as if marked now.
+        A subject that changed meanwhile stays on the list and is due at once, as if marked now.
         """
         if not covered:
             return
@@ -178,9 +178,9 @@ class WorkList:
     async def release(
         self, connection: AsyncConnection, claim: Claim, delay_s: float, *, counts: bool
     ) -> None:
-        """Give a claim back, to be claimed again after a while.
+        """Release a claim; its subjects are due again after a delay.
 
-        Unless it `counts`, the attempt is as if it had not been made: the work was not at fault.
+        Unless it `counts`, the attempt is not counted: the subjects were not the cause.
         """
         values: dict[str, object] = {
             "owner": _NOBODY,
@@ -191,7 +191,7 @@ class WorkList:
         await connection.execute(self._change(self._locked(self._held_by(claim)), values))
 
     async def release_all(self, connection: AsyncConnection, owner: str) -> None:
-        """Give back all that a worker holds, as if it had claimed nothing."""
+        """Release all that a worker holds, without counting the attempts."""
         held = self._locked(self._table.c.owner == owner)
         values = {
             "owner": _NOBODY,
@@ -211,7 +211,7 @@ class WorkList:
         return newest.scalar_one() or 0
 
     async def state(self, connection: AsyncConnection) -> tuple[int, ...]:
-        """Return numbers of which one changes whenever a `count` may change."""
+        """Return numbers; at least one of them changes whenever a `count` may change."""
         columns = self._table.c
         statement = select(
             func.count(),
@@ -230,9 +230,10 @@ class WorkList:
         subjects: Collection[int] | None = None,
         max_attempts: int | None = None,
     ) -> int:
-        """Count what was marked by then and still waits, of `subjects` alone when given.
+        """Count the waiting subjects that were marked up to a time; only `subjects` when given.
 
-        Without what is set aside; with `max_attempts`, also without what was tried as often.
+        Subjects that are set aside do not count, nor, with `max_attempts`, those with so many
+        attempts.
         """
         statement = select(func.count()).where(
             self._table.c.marked_us <= marked_until_us, self._table.c.lost_claims < SET_ASIDE
@@ -257,7 +258,7 @@ class WorkList:
         return and_(self._subject.in_(claim.versions), self._table.c.owner == claim.owner)
 
     def _locked(self, which: ColumnElement[bool], *, skip_locked: bool = False) -> CTE:
-        """The subjects of some rows, which are locked in the one order."""
+        """The subjects of some rows, locked in the order that all transactions use."""
         statement = select(self._subject).where(which).order_by(self._subject)
         return statement.with_for_update(skip_locked=skip_locked).cte("locked")
 
