@@ -40,7 +40,7 @@ async def load_histories(
     models: ProfileModels,
     lineage: str,
 ) -> StoredHistories:
-    """Load what the head reads of users who have a profile, from a database of a lineage."""
+    """Load the stored input of the head for users who have a profile."""
     if not user_nos:
         return StoredHistories({}, {}, [])
     profiles = await statements.find_profiles(connection, user_nos, models.spec)
@@ -86,7 +86,7 @@ def _tensors(recent: NDArray[np.void], *, use_time: bool) -> WindowTensors:
 
 
 def _chunks(profile: Any, stored: list[Any], newest: int) -> list[Any]:
-    """Return the newest chunks that a profile covers; the worker may be ahead of it by some."""
+    """Return the newest chunks that a profile covers; the worker may have stored later ones."""
     return [chunk for chunk in stored if chunk.chunk_no < profile.num_chunks][-newest:]
 
 

@@ -38,7 +38,7 @@ class ItemVectors:
     async def follow(self, connection: DatabaseConnection, revision: int, lineage: str) -> None:
         """Forget the items that changed up to a revision, the one that the connection sees.
 
-        Of another lineage everything is forgotten: its numbers can name other items.
+        With another lineage everything is dropped: its numbers may name other items.
         """
         if lineage != self._lineage:
             self._lineage, self._revision, self._changed_since = lineage, 0, revision

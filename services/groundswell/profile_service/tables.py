@@ -46,7 +46,7 @@ identity = Table(
     Column("name", Text, primary_key=True),
     Column("value", Text, nullable=False),
 )
-"""Which database this is.
+"""The identity of this database.
 
 `lineage`: 32 hexadecimal digits, new after every restore from a backup. `secret_checks`: what tells
 each secret that users were ever stored under, oldest first, separated by spaces; their number is
@@ -79,7 +79,7 @@ items = Table(
     Index(None, "revision"),
     sqlite_autoincrement=True,
 )
-"""The truth about which items exist; a deleted one keeps its row, and so its number.
+"""All items; a deleted item keeps its row, and so its number.
 
 `revision` is unique, but not declared so: an update of a column that a foreign key could name takes
 a lock that conflicts with every check of a foreign key, here that of `events`.

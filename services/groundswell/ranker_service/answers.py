@@ -1,4 +1,4 @@
-"""Answers → messages of the contract, each of a size that every client can receive."""
+"""Turns answers into messages of the contract that every client can receive."""
 
 import uuid
 from collections.abc import Sequence
@@ -27,7 +27,7 @@ _SOURCES = {
     AlphaSource.ONE_VIEW: FusionWeightSource.FUSION_WEIGHT_SOURCE_ONE_VIEW,
     AlphaSource.NONE: FusionWeightSource.FUSION_WEIGHT_SOURCE_UNSPECIFIED,
 }
-# The tag and the length of one answer among those of a batch.
+# The bytes of the tag and the length of one answer in a batch.
 _FRAME_BYTES = 8
 
 
@@ -36,8 +36,8 @@ def recommend_responses(
 ) -> list[RecommendResponse]:
     """The messages of a call's answers, less than `max_bytes` together.
 
-    Where they would be more, the last ones lose what they say besides ids and scores. What is left
-    always fits: the contract bounds how many items one call asks for.
+    If they are larger, the last ones keep only ids and scores. That always fits, since the contract
+    bounds how many items one call asks for.
     """
     responses: list[RecommendResponse] = []
     size = 0
@@ -68,7 +68,7 @@ def interests_response(answer: Answer) -> GetInterestsResponse:
 def similar_response(
     engine: Engine, hits: Hits, max_bytes: int = MAX_ANSWER_BYTES
 ) -> SimilarItemsResponse:
-    """The message of an item's neighbours; without their titles where it would be too large."""
+    """The message of an item's neighbours; without titles if it would be too large."""
     response = SimilarItemsResponse(bundle_id=engine.space.bundle_id)
     for number, cosine in zip(hits.ids.tolist(), hits.scores.tolist(), strict=True):
         item = engine.catalogue.get(number)

@@ -1,4 +1,4 @@
-"""Which items pass a filter: evaluated beside the event loop, kept, and kept up with changes."""
+"""Finds which items pass a filter, beside the event loop, and caches the result as a bitmap."""
 
 import asyncio
 from collections.abc import Sequence
@@ -14,11 +14,11 @@ from groundswell.serving.bounded import BoundedCache
 from groundswell.serving.errors import ServiceError
 from groundswell.serving.telemetry import count
 
-# What a held filter takes besides its text and its bitmap: the expression of up to 64 nodes, its
-# literals, the objects around them. Measured as up to 12 kB.
+# The bytes of a cached filter besides its text and its bitmap: an expression of up to 64 nodes.
+# Measured: at most 12 kB.
 _FILTER_BYTES = 12_000
 _BYTES_PER_CHARACTER = 8
-"""A filter's text is held as the key and as literals of the expression."""
+"""The text of a filter is in memory as the key and as literals of the expression."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class FilterBitmaps:
     """The bitmaps of the filters that were used last, over one catalogue.
 
     A filter that was used before is evaluated only over the rows that changed since. A filter is
-    evaluated once for a version of the catalogue, however many wait for it. At most `max_bytes` and
+    evaluated once for a version of the catalogue, for all callers. At most `max_bytes` and
     `max_filters` are kept. At most `max_queue` evaluations wait for single calls, and as many for
     batches; single calls go first.
     """
@@ -66,7 +66,7 @@ class FilterBitmaps:
             found = await self._joined(text)
             if isinstance(found, ServiceError):
                 raise found
-            # One that began before this call may not cover what changed until now.
+            # An evaluation that began before this call may lack the newest changes.
             held = found if found.version >= since else None
         return held.allowed
 

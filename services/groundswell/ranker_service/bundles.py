@@ -1,4 +1,4 @@
-"""Which bundle ranks: loads a new one beside it, waits for both encoders, swaps one reference."""
+"""Chooses the bundle that ranks: a new one ranks once it is loaded and both encoders hold it."""
 
 import asyncio
 from dataclasses import dataclass
@@ -20,9 +20,9 @@ _log = structlog.get_logger(__name__)
 _ASK_EVERY_S, _ASK_AT_LEAST_EVERY_S = 0.2, 1.0
 _ASK_TIMEOUT_S = 1.0
 _SURE = 5
-"""So many times in a row both encoders must say that they hold a bundle."""
+"""How many times in a row both encoders must answer that they hold a bundle."""
 _MAX_HELD = 2
-"""Only the encoders are asked for earlier bundles."""
+"""The bundle that ranks and the one before it. Only encoders are asked for earlier bundles."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class LoadedBundle:
 
     @property
     def engine(self) -> Engine:
-        """What ranks with it; another one after the database was restored."""
+        """The engine that ranks; a restore of the database replaces it."""
         return self.follower.engine
 
     @property
@@ -59,14 +59,14 @@ class LoadedBundles:
             keep_s=settings.bundle_keep_s, max_held=_MAX_HELD
         )
         self._candidate: LoadedBundle | None = None
-        """It is warm, and not yet known to be held by all encoders."""
+        """A warm bundle that some encoder may not hold yet."""
 
     def current(self) -> Engine:
-        """Return what ranks now. Raises Unavailable (NO_BUNDLE) before the first bundle."""
+        """Return the engine that ranks. Raises Unavailable (NO_BUNDLE) before the first bundle."""
         return self._held.get("").engine
 
     def engines(self) -> list[Engine]:
-        """Return what ranks now, and then what ranks where an encoder does not hold its bundle.
+        """Return the engine that ranks now, then its substitutes when an encoder lacks its bundle.
 
         Raises Unavailable (NO_BUNDLE) before the first bundle.
         """
@@ -75,7 +75,7 @@ class LoadedBundles:
         return [current, *(bundle.engine for bundle in others if bundle is not None)]
 
     def served(self) -> tuple[str, Manifest]:
-        """Return the id and the manifest of what ranks now. Raises Unavailable (NO_BUNDLE)."""
+        """Return id and manifest of the bundle that ranks. Raises Unavailable (NO_BUNDLE)."""
         engine = self.current()
         return engine.space.bundle_id, engine.manifest
 
@@ -86,8 +86,8 @@ class LoadedBundles:
     async def first(self, current: str) -> str:
         """Return the bundle to begin with: the current one, as soon as both encoders hold it.
 
-        While they still prepare it they hold another one in common: then that one, if it lies in
-        the folder. After a while the current one in any case: its answers then lack a view, and say
+        While they still prepare it, they both hold an earlier bundle: then that one, if the folder
+        has it. After `start_wait_s` it is the current one in any case; answers that lack a view say
         so.
         """
         loop = asyncio.get_running_loop()
@@ -146,8 +146,8 @@ class LoadedBundles:
     async def _until_encoded(self, bundle_id: str) -> None:
         """Wait until both encoders hold a bundle, as far as their answers tell.
 
-        Of several replicas another one answers each time, so they are asked several times. One that
-        lacks the bundle all the same costs nothing but time: see `engines`.
+        Each call may reach another replica, so they are asked several times. A replica that still
+        lacks the bundle costs only time: see `engines`.
         """
         delay_s = _ASK_EVERY_S
         num_sure = 0

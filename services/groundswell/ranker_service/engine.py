@@ -27,7 +27,7 @@ RETRY_AFTER_S = 0.1
 _MAX_SIMILAR_QUEUE = 64
 _MAX_CANARY_ITEMS = 20
 _READING_BYTES = 4_000
-"""What a reading takes besides the items that it names: two vectors, and the objects around."""
+"""The bytes of a reading besides the items in it: two vectors, and the objects."""
 _NO_ITEMS: NDArray[np.int64] = np.empty(0, np.int64)
 
 
@@ -131,7 +131,7 @@ class Engine:
         return num_refused
 
     async def rank(self, readings: Sequence[Reading]) -> list[Outcome]:
-        """Rank for each user; several are admitted as one, and give way to single ones.
+        """Rank for each user. Several users are admitted together, and go after single ones.
 
         Raises ResourceExhausted (OVERLOADED).
         """
@@ -202,7 +202,7 @@ class Engine:
     def _with_sources(self, reading: Reading) -> RankInput:
         """Unite what is excluded and look up the neighbours of what the views read.
 
-        This takes time, so not on the loop.
+        It takes long, so it runs beside the event loop.
         """
         if reading.rank.k == 0:
             return reading.rank

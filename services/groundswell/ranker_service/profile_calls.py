@@ -32,8 +32,8 @@ async def ask_profiles(
     profiles = list((await stub.BatchGetProfiles(batch, timeout=timeout_s)).profiles)
     for place, request in enumerate(requests):
         if _lacks_seen(request, profiles[place]):
-            # The lists of all users did not fit into one answer. Without its own a user's answer
-            # says that it lacks them.
+            # The lists of all users did not fit into one answer. If this call fails, the user's
+            # answer says that the seen items are incomplete.
             try:
                 answer = await stub.GetProfile(request, timeout=max(deadline - loop.time(), 0.0))
             except grpc.aio.AioRpcError:
@@ -44,7 +44,7 @@ async def ask_profiles(
 
 
 def _lacks_seen(request: GetProfileRequest, profile: Profile) -> bool:
-    """Whether an answer leaves out seen items that the request did not say are held."""
+    """Whether an answer leaves out seen items that the caller does not hold."""
     seen = profile.seen
     held = (request.known_seen_version, request.known_seen_lineage)
     is_held = request.HasField("known_seen_version") and held == (seen.version, seen.lineage)

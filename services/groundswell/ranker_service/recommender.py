@@ -1,4 +1,4 @@
-"""Answers for users: gather → fuse → retrieve → rank → explain, and says how it fell short."""
+"""Answers for users: gather → fuse → retrieve → rank → explain, with degradations."""
 
 import asyncio
 from collections.abc import Sequence
@@ -27,7 +27,7 @@ _NO_ITEMS: NDArray[np.int64] = np.empty(0, np.int64)
 
 @dataclass(frozen=True)
 class Ask:
-    """What is asked for one user, checked."""
+    """A checked request for one user."""
 
     subject: Subject
     as_of_us: int
@@ -53,7 +53,7 @@ class RankedItem:
 
 @dataclass(frozen=True)
 class Answer:
-    """What is answered for one user."""
+    """The answer for one user."""
 
     bundle_id: str
     items: list[RankedItem]
@@ -77,7 +77,7 @@ class _Case:
 
 
 class Recommender:
-    """Answers with whatever bundles the caller hands it, for one user or for many."""
+    """Answers for one user or for many, with the engines that the caller gives."""
 
     def __init__(self, upstreams: Upstreams, seen_mask: int) -> None:
         self._upstreams = upstreams
@@ -87,11 +87,11 @@ class Recommender:
     async def answer(
         self, engines: Sequence[Engine], asks: Sequence[Ask], gather_s: float
     ) -> list[Answer]:
-        """Answer each ask for itself, in their order; the services are waited for `gather_s`.
+        """Answer each ask, in their order; wait for the other services for at most `gather_s`.
 
-        The first engine ranks; each later one only where a service does not hold the bundle of
-        those before it, as happens around a swap. One engine alone ranks for all asks: vectors of
-        two bundles are never mixed.
+        The first engine ranks. A later one ranks only when a service does not hold the bundles of
+        those before it, as happens around a swap. One engine ranks for all asks: vectors of two
+        bundles are never mixed.
 
         Raises InvalidArgument (FILTER_INVALID, and what is wrong with inline events), NotFound
         (ITEM_NOT_FOUND) and ResourceExhausted (OVERLOADED).
@@ -104,7 +104,7 @@ class Recommender:
                 return await self._answer(engine, space, asks, deadline - loop.time())
             except BundleNotHeldError:
                 count("bundles_substituted")
-        # No bundle is held by both services: what can be had of the first one.
+        # Both services hold no bundle in common: the first one ranks with the views that there are.
         engine = engines[0]
         return await self._answer(engine, engine.space, asks, max(deadline - loop.time(), 0.0))
 
@@ -193,7 +193,7 @@ def _degradations(ask: Ask, views: Views, *, has_neighbours: bool) -> list[Degra
     seen = None if profile is None else profile.seen
     is_of_now = profile is not None and profile.is_of_now
     knows_seen = inline is not None or (is_of_now and seen is not None and seen.is_complete)
-    # What was seen is left out, and its neighbours are looked up.
+    # Seen items are excluded, and their neighbours are looked up.
     needs_seen = ask.exclude_seen or (has_neighbours and profile is not None)
     if ask.k and needs_seen and not knows_seen:
         missing.append(Degradation.DEGRADATION_SEEN_INCOMPLETE)
@@ -250,5 +250,5 @@ def _interests(engine: Engine, ask: Ask, outcome: Outcome) -> list[tuple[str, fl
 
 
 def _age_us(ask: Ask, last_event_us: int | None) -> int | None:
-    """Say how old an event was at the request's own time, which may lie before it."""
+    """Return the age of an event at the request's own time; 0 for a later event."""
     return None if last_event_us is None else max(ask.as_of_us - last_event_us, 0)

@@ -1,4 +1,4 @@
-"""Asks the replicas of a service until one holds the bundle that is ranked with."""
+"""Asks the replicas of a service until one holds the bundle that ranks."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -13,21 +13,21 @@ from groundswell.serving.telemetry import count
 T = TypeVar("T")
 
 _NUM_ASKED = 3
-"""Replicas that are asked at most. The channel gives each call to the next one."""
+"""How many replicas are asked at most. The channel sends each call to the next one."""
 
 
 class BundleNotHeldError(Exception):
-    """A service does not hold the bundle: another one is to be ranked with."""
+    """A service does not hold the bundle, so another bundle has to rank."""
 
 
 @dataclass(frozen=True)
 class BundleSpace:
-    """The space that the vectors must be of, and the database that item numbers must be of."""
+    """The bundle that vectors must come from, and the lineage that item numbers must come from."""
 
     bundle_id: str
     dimension: int
     has_substitute: bool = False
-    """Whether another bundle can be ranked with where a service does not hold this one."""
+    """Whether another bundle can rank when a service does not hold this one."""
     lineage: str = ""
     """The lineage of the catalogue that is ranked; empty before it is known."""
 
@@ -35,8 +35,8 @@ class BundleSpace:
 def has_numbers_of(space: BundleSpace, lineage: str, upstream: str) -> bool:
     """Whether the item numbers of an upstream's answer name the same items here.
 
-    They do not when the database was restored and one of us does not follow its new state yet. A
-    service of the release before names no lineage.
+    They do not just after a restore of the database, while one of the two services does not know
+    its new state yet. A service of an earlier release names no lineage.
     """
     if lineage in ("", space.lineage):
         return True
@@ -47,10 +47,10 @@ def has_numbers_of(space: BundleSpace, lineage: str, upstream: str) -> bool:
 def of_any_replica(
     ask: Callable[[float], Awaitable[T]], space: BundleSpace
 ) -> Callable[[float], Awaitable[T]]:
-    """Return what asks again, within the time, while the replica that answers lacks the bundle.
+    """Return a function that calls `ask` again while the replica that answers lacks the bundle.
 
-    What it returns raises BundleNotHeldError when the bundle has a substitute and no replica that
-    was asked holds it; everything else as `ask` does.
+    It raises BundleNotHeldError when the bundle has a substitute and no replica that was asked
+    holds it, and else what `ask` raises.
     """
 
     async def asking(timeout_s: float) -> T:

@@ -13,7 +13,7 @@ from groundswell.serving.telemetry import count
 from groundswell.serving.vectors import unpack_int64, unpack_uint32
 
 _USER_BYTES = 300
-"""What a user takes besides the arrays: the key, version and lineage, and the object around all."""
+"""The bytes of a user besides the arrays: key, version, lineage, and the objects."""
 
 
 class Seen(NamedTuple):

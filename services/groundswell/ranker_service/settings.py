@@ -16,9 +16,9 @@ class RankerSettings(ServingSettings):
 
     port: Annotated[int, Field(ge=0, le=65535)] = 50053
     max_pending_rpcs: Annotated[int, Field(ge=1)] = 64
-    """Calls of one method that gRPC holds until the process accepts them: about as many as it takes
-    up in a tenth of a second. Of more, gRPC ends some at once with CANCELLED, and of twice as many
-    all; callers had better come back later."""
+    """Calls of one method that gRPC holds until the process accepts them: about as many as it
+    accepts in a tenth of a second. Above this number gRPC ends some at once with CANCELLED, and
+    above twice this number all."""
     profile_address: Address = "127.0.0.1:50051"
     """Where the profile service listens, as a gRPC target."""
     session_address: Address = "127.0.0.1:50052"
@@ -27,29 +27,29 @@ class RankerSettings(ServingSettings):
     """Whether calls to the other services go by the proxy that `http_proxy` of the environment
     names; not by default, since they mostly stay in one network."""
     recommend_timeout_s: Seconds = 1.0
-    """How long a call may take whose client set no deadline."""
+    """How long a call may take when its client set no deadline."""
     batch_timeout_s: Seconds = 10.0
     """The same for BatchRecommend."""
     upstream_timeout_s: Seconds = 0.5
     """How long the profile and the session service are waited for at most. BatchRecommend waits for
     them for `upstream_share` of its own time instead."""
     upstream_share: Annotated[float, Field(gt=0, lt=1)] = 0.7
-    """The share of a call's time that they are waited for at most; the rest is for ranking."""
+    """The largest share of a call's time to wait for these services; the rest is for ranking."""
     seen_actions: Annotated[tuple[str, ...], NoDecode] = tuple(a for a in ACTIONS if a != "view")
     """The actions that make an item count as seen, separated by commas."""
     max_seen_bytes: Annotated[int, Field(ge=0)] = 64 * 1024 * 1024
-    """The bytes that may be kept of what users did, over all users: 16 for an item that counts as
-    seen and speaks for others, else 8, and 750 for a user."""
+    """The bytes that the cache of seen items may take: 750 for a user, 8 for each item that counts
+    as seen, and 8 for each item whose neighbours are looked up."""
     max_seen_users: Annotated[int, Field(ge=1)] = 100_000
-    """Of how many users it is kept."""
+    """How many users the cache of seen items holds."""
     max_filter_bytes: Annotated[int, Field(ge=0)] = 64 * 1024 * 1024
-    """The bytes that the filters that are kept may take, per loaded bundle: 12 KB a filter, and a
-    byte per item."""
+    """The bytes that cached filters may take, per loaded bundle: 12 KB for a filter, and a byte for
+    each item."""
     max_filters: Annotated[int, Field(ge=1)] = 2_000
-    """How many filters are kept per loaded bundle."""
+    """How many filters are cached per loaded bundle."""
     max_filter_queue: Annotated[int, Field(ge=256)] = 1024
     """How many filters may wait to be evaluated before calls are refused: of single calls, and as
-    many again of BatchRecommend. 256, so that an idle ranker takes any batch."""
+    many again of BatchRecommend. At least 256, so that an idle ranker takes any batch."""
     max_batch: Annotated[int, Field(ge=1, le=1024)] = 32
     """How many users are ranked in one run at most."""
     max_queue: Annotated[int, Field(ge=256)] = 1024
@@ -59,10 +59,10 @@ class RankerSettings(ServingSettings):
     """The bytes that the users who wait to be ranked may take: of single calls, and as many again
     of BatchRecommend. An empty queue takes any batch."""
     max_bulk_users: Annotated[int, Field(ge=1)] = 64
-    """How many users' views all BatchRecommend calls together ask one upstream for at once. More
-    would let single calls wait behind them."""
+    """For how many users' views all BatchRecommend calls together ask each service at once. With
+    more, single calls would wait longer."""
     start_wait_s: Annotated[float, Field(ge=0)] = 10.0
-    """How long the first bundle waits for the encoders to hold it, before it is served alone."""
+    """How long the first bundle waits until both encoders hold it; then it ranks in any case."""
 
     @field_validator("seen_actions", mode="before")
     @classmethod

@@ -1,4 +1,4 @@
-"""Views that were encoded before, served again while window and item vectors are unchanged."""
+"""Caches encoded views of users, which are valid while window and item vectors do not change."""
 
 import asyncio
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from groundswell.session_service.encoder import SessionEncoder, SessionView
 from groundswell.session_service.windows import Window, WindowEvent, events_bytes
 
 _VIEW_BYTES = 900
-"""What a stored view takes besides its arrays, its packed fields and its events."""
+"""The bytes of a cached view besides its arrays, its packed fields and its events."""
 
 
 @dataclass(slots=True)
@@ -31,7 +31,7 @@ class _Running:
 
 
 class StoredViews:
-    """One encoder with the newest view of each user who asked; the longest unused leaves first."""
+    """One encoder with a cache of the newest view of each user."""
 
     def __init__(self, encoder: SessionEncoder, *, max_views: int, max_bytes: int) -> None:
         self.encoder = encoder
@@ -41,7 +41,7 @@ class StoredViews:
         self._running: dict[bytes, _Running] = {}
 
     async def view(self, user_key: bytes, window: Window) -> SessionView:
-        """Return the view of a window, encoded anew only when it must be.
+        """Return the view of a window; encode it only when the cache has no valid one.
 
         Raises ResourceExhausted (OVERLOADED).
         """
@@ -53,9 +53,9 @@ class StoredViews:
         return await asyncio.shield(self._encode(user_key, window))
 
     def refresh(self, user_key: bytes, window: Window) -> None:
-        """Begin to encode a window that a write changed, if its user is one who asks.
+        """Begin to encode a window that a write changed, if the cache has a view of its user.
 
-        The read that follows a write finds its view done, or under way.
+        The next read then finds the view ready, or in progress.
         """
         if self._stored.peek(user_key) is not None:
             self._encode(user_key, window)
@@ -75,7 +75,7 @@ class StoredViews:
     def _encoded(self, user_key: bytes, running: _Running) -> None:
         task = running.task
         failed = task.cancelled() or task.exception() is not None
-        # A newer one may be under way already: then this one is not stored.
+        # A newer encoding may have begun: then this one is not stored.
         if self._running.get(user_key) is not running:
             return
         del self._running[user_key]
@@ -95,7 +95,7 @@ class StoredViews:
 
 
 def _num_bytes(user_key: bytes, stored: _Stored) -> int:
-    """Count the events too: the window that had them may have changed, or be gone."""
+    """Return the bytes of a view. Its events count too: their window may have changed since."""
     view = stored.view
     packed = len(view.vector) + len(view.item_nos) + len(view.action_masks)
     events = events_bytes(stored.events)

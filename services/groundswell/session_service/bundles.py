@@ -1,4 +1,4 @@
-"""The bundles that the session service can answer for: the served one and the one before it."""
+"""Brings new bundles into service at the session service, and keeps earlier ones while in use."""
 
 import asyncio
 from dataclasses import dataclass
@@ -38,7 +38,7 @@ class LoadedBundle:
 
     @property
     def encoder(self) -> SessionEncoder:
-        """What encodes the windows."""
+        """The encoder of windows."""
         return self.views.encoder
 
     async def close(self) -> None:
@@ -87,8 +87,8 @@ class LoadedBundles:
     async def first(self, current: str) -> str:
         """Return the bundle to begin with: the current one, if the profile service holds it.
 
-        While that service still prepares the current one it serves another: then that one, if it
-        lies in the folder. Waits for the profile service without end.
+        While that service still prepares the current one, it serves an earlier one: then that one,
+        if the folder has it. Waits for the profile service without a limit.
         """
         model = ModelServiceStub(self._profile)
         while True:

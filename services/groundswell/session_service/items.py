@@ -43,7 +43,7 @@ class ItemTable:
         self._set(item_no, None)
 
     def become(self, other: "ItemTable") -> None:
-        """Take over what another table holds, in place of everything that is here."""
+        """Replace the whole content by that of another table."""
         self._numbers, self._vectors = other._numbers, other._vectors
         self.lineage = other.lineage
         self.version += 1

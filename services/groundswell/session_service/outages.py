@@ -1,4 +1,4 @@
-"""When the log may be asked: not again at once after it failed, for one user or for everyone."""
+"""Decides when the log of events may be read again after a failure."""
 
 import random
 from collections import OrderedDict
@@ -12,12 +12,12 @@ from groundswell.serving.telemetry import count, gauge
 _log = structlog.get_logger(__name__)
 
 _FIRST_DELAY_S, _LONGEST_DELAY_S = 0.5, 5.0
-"""Between two questions about one user whose last one failed."""
+"""The first and the longest wait between two failing reads for one user."""
 _PROBE_EVERY_S = 1.0
-"""Between two questions of the whole process while the log is down."""
+"""The wait between two reads of the whole process while the log is down."""
 _USERS_OF_AN_OUTAGE = 3
-"""So many users' questions in a row must fail before the log counts as down: what is wrong with one
-user must not harm the others."""
+"""The log counts as down after failures for so many users in a row. Failures for one user alone do
+not affect the others."""
 _MAX_USERS = 1_000
 """How many failing users are remembered."""
 
@@ -28,9 +28,9 @@ class _Failing(NamedTuple):
 
 
 class LogGate:
-    """Lets questions through to the log while it answers; in an outage, one a second to probe it.
+    """Allows reads of the log while it answers; in an outage it allows one a second.
 
-    The load on a log that fails must not rise with the number of reads. One answer ends an outage.
+    So the load on a failing log does not grow with the number of calls. One answer ends an outage.
     """
 
     def __init__(self, clock: Callable[[], float]) -> None:
@@ -38,25 +38,25 @@ class LogGate:
         self._failing: OrderedDict[bytes, _Failing] = OrderedDict()
         self._failed_in_a_row: set[bytes] = set()
         self._probe_at: float | None = None
-        """When the log is asked next; None while it is not down."""
+        """When the log may be read next; None while it is not down."""
 
     def expects_failure(self, user_key: bytes) -> bool:
-        """Whether asking for a user is likely to cost time and give nothing."""
+        """Whether a read for a user is likely to fail."""
         return self._probe_at is not None or user_key in self._failing
 
     def wait_s(self, user_key: bytes) -> float:
-        """Return for how long the log must not be asked for a user; 0: it may be asked now."""
+        """Return after how many seconds the log may be read for a user; 0: now."""
         failing = self._failing.get(user_key)
         ends = (self._probe_at, None if failing is None else failing.again_at)
         return max([0.0, *(end - self._clock() for end in ends if end is not None)])
 
     def asks(self) -> None:
-        """Note that the log is asked: while it is down, nobody else asks for a while."""
+        """Note that a read begins: while the log is down, the next one has to wait."""
         if self._probe_at is not None:
             self._probe_at = self._clock() + _PROBE_EVERY_S
 
     def failed(self, user_key: bytes) -> None:
-        """Note that asking for a user failed."""
+        """Note that a read for a user failed."""
         before = self._failing.pop(user_key, None)
         delay_s = _FIRST_DELAY_S if before is None else min(2 * before.delay_s, _LONGEST_DELAY_S)
         again_at = self._clock() + delay_s * random.uniform(0.75, 1.0)
@@ -71,12 +71,12 @@ class LogGate:
             _log.warning("log_down")
 
     def answered(self, user_key: bytes) -> None:
-        """Note that asking for a user succeeded."""
+        """Note that a read for a user succeeded."""
         self._failing.pop(user_key, None)
         self.reached()
 
     def reached(self) -> None:
-        """Note that the log answered anything at all: it is not down."""
+        """Note that the log answered, so it is not down."""
         self._failed_in_a_row.clear()
         if self._probe_at is not None:
             self._probe_at = None

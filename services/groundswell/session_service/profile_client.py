@@ -20,7 +20,7 @@ _OUTAGE = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
 
 
 class EventLogClient:
-    """The durable log, as far as this service needs it. Every call has a deadline."""
+    """The calls of this service to the durable log. Every call has a deadline."""
 
     def __init__(
         self,
@@ -54,8 +54,7 @@ class EventLogClient:
     async def newest(self, user_id: str, count: int) -> Listing:
         """Return the newest events of a user, at most `count` ≤ 1,000.
 
-        Without those that lie too far in the future: they would be the newest until their time has
-        come, and nothing of today would be among them.
+        Events that lie too far in the future are left out: they would hide the events of today.
 
         Raises Unavailable (PROFILE_UNAVAILABLE), and another ServiceError where the profile
         service gives a reason.
@@ -66,7 +65,7 @@ class EventLogClient:
             page = await self._stub.ListEvents(request, timeout=self._list_timeout_s)
         except grpc.aio.AioRpcError as error:
             problem = _as_service_error(error)
-            # Whatever failed there: what is held here can still be answered with.
+            # The caller can then answer from a cached window, whatever failed there.
             raise (problem if isinstance(problem, ServiceError) else _not_answered()) from error
         events = [window_event(s.event, s.sequence, s.item_no) for s in page.events]
         return Listing(events, page.last_sequence, page.lineage)
@@ -86,7 +85,7 @@ def window_event(event: Event, sequence: int, item_no: int) -> WindowEvent:
 
 
 def _as_service_error(error: grpc.aio.AioRpcError) -> Exception:
-    """Say to the caller what a failure of the profile service means here."""
+    """Return the error that a failure of the profile service means for the caller."""
     if error.code() in _OUTAGE:
         return _not_answered()
     return from_rpc_error(error) or error

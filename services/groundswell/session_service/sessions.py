@@ -1,4 +1,4 @@
-"""What the session service does: records events, and finds the current window of a user."""
+"""Records events, and finds the current window of a user."""
 
 import asyncio
 import time
@@ -46,9 +46,9 @@ class Found(NamedTuple):
 
 
 class Sessions:
-    """Writes go to the log first and to the window second; a window is only ever a cache.
+    """Writes events to the log first and to the window second; a window is only a cache.
 
-    `changed` hears of every held window that a write changed.
+    `changed` is called with every cached window that a write changed.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class Sessions:
         return self._pseudonyms.user_key(user_id)
 
     async def record(self, events: Sequence[Event], remaining_s: float | None) -> list[EventResult]:
-        """Record events; return what became of each once it is durable and in its window.
+        """Record events; return the outcome of each, once it is durable and in its window.
 
         Raises Unavailable (PROFILE_UNAVAILABLE): nothing is acknowledged then.
         """
@@ -92,12 +92,12 @@ class Sessions:
     async def window(
         self, user_id: str, user_key: bytes, capacity: int, lineage: str = ""
     ) -> Found:
-        """Return the window of a user, from the log when the one that is held is not current.
+        """Return the window of a user; read it from the log when the cached one is not current.
 
-        While the log does not answer for this user, what is held from before is returned as stale.
-        `user_key` is the user's own; `lineage` is that of the items that the window is to be read
-        with. Raises Unavailable: PROFILE_UNAVAILABLE when no window is held either, and
-        LINEAGE_CHANGED when window and items are not both of the restored database yet.
+        While the log does not answer for this user, the cached window is returned as stale.
+        `user_key` is the key of `user_id`; `lineage` is that of the items that encode the window.
+        Raises Unavailable: PROFILE_UNAVAILABLE when no window is cached either, and LINEAGE_CHANGED
+        when the window and the items are of two lineages, just after a restore.
         """
         found = await self._find(user_id, user_key, capacity, lineage)
         check_lineage(found.window.lineage, lineage)
@@ -111,7 +111,7 @@ class Sessions:
         doubtful = self._gate.expects_failure(user_key)
         listing = self._listing(user_id, user_key, capacity)
         if doubtful and held is not None and held.was_listed:
-            # Waiting could only cost time; a listing goes on and finds when the log is back.
+            # The listing goes on in the background, and finds out when the log is back.
             return self._stale(held)
         if listing is None:
             raise Unavailable(
@@ -129,7 +129,7 @@ class Sessions:
             return self._stale(held)
 
     def _listing(self, user_id: str, user_key: bytes, capacity: int) -> asyncio.Task[Window] | None:
-        """Start reading the log for a user, or join those who wait for it; None: not now."""
+        """Start a listing for a user, or join the running one; None while no read is allowed."""
         task = self._listings.get(user_key)
         if task is None and self._gate.wait_s(user_key) == 0:
             self._gate.asks()
@@ -156,7 +156,7 @@ class Sessions:
         try:
             answer = await self._log.append(events, remaining_s)
         except BaseException:
-            # Also when the caller is gone: the log may have stored the events all the same.
+            # Also when the caller is gone: the log may have stored the events.
             for user_key in keys.values():
                 await self._windows.update(user_key, Window.doubted)
             raise

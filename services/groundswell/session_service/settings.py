@@ -28,14 +28,14 @@ class SessionSettings(ServingSettings):
     """The bytes that the windows may take; one of 50 events takes 15 to 30 KB, by the length of the
     ids in it."""
     max_view_bytes: Annotated[int, Field(ge=0)] = 320 * 1024 * 1024
-    """The bytes that the encoded views may take, per loaded bundle. The events are counted here
-    too, though while nothing changes they are the windows' own."""
+    """The bytes that the encoded views may take, per loaded bundle. The events of a view count,
+    even while it shares them with its window."""
     window_ttl_s: Seconds = 10.0
-    """How long a window counts as current without asking the log: what another service wrote there
-    (an import) is seen after that at the latest."""
+    """How long a window counts as current without a read of the log. Events that another service
+    wrote (an import) are seen after this time at the latest."""
     max_event_future_s: Annotated[float, Field(ge=0, le=3_155_760_000)] = 86_400.0
-    """How far in the future an event may lie, in seconds, to be in a window; the same as the
-    profile service's. Only events that were stored before there was this bound lie further."""
+    """How far in the future an event may lie, in seconds, to be in a window; the same as for the
+    profile service. Only an earlier release stored events that lie further."""
     max_batch: Annotated[int, Field(ge=1, le=1024)] = 32
     """How many windows one run of the model encodes at most."""
     max_queue: Annotated[int, Field(ge=1)] = 1024

@@ -1,4 +1,4 @@
-"""The hot window of a user: a cache of their newest events that never forgets a newer write."""
+"""Windows of users: caches of their newest events, merged from listings and from writes."""
 
 import math
 from collections.abc import Callable, Iterable, Sequence
@@ -9,7 +9,7 @@ from typing import NamedTuple, Protocol
 from groundswell.serving.bounded import BoundedCache
 
 _NEVER = -math.inf
-# What an event takes besides its ids, a sequence number in a set, and a window besides all of them.
+# The bytes of an event besides its ids, of a sequence in a set, and of a window besides both.
 _EVENT_BYTES = 270
 _SEQUENCE_BYTES = 100
 _WINDOW_BYTES = 500
@@ -29,7 +29,7 @@ class WindowEvent(NamedTuple):
 
 
 class Listing(NamedTuple):
-    """What the durable log knows of a user."""
+    """The answer of the durable log for a user."""
 
     events: Sequence[WindowEvent]
     """The newest events, in any order."""
@@ -63,7 +63,7 @@ class Window:
 
     @property
     def was_listed(self) -> bool:
-        """Whether it began with what the log held, rather than with the writes since."""
+        """Whether it holds a listing of the log, and not only the writes since it was made."""
         return self.complete_to >= 0
 
     @property
@@ -84,16 +84,16 @@ class Window:
     def of_lineage(self, lineage: str) -> "Window":
         """Return the window when it is of a lineage, and an empty one of that lineage when not.
 
-        Sequences and item numbers of two lineages have nothing to do with each other.
+        Sequences and item numbers of two lineages cannot be compared.
         """
         return self if lineage == self.lineage else Window(self.capacity, lineage=lineage)
 
     def merged(self, events: Iterable[WindowEvent], *, duplicates: bool = False) -> "Window":
         """Take committed writes into account.
 
-        A duplicate that is news heals a window that missed the write. What was stored under its id
-        may differ from what came this time, so the log is asked before the window counts as current
-        again.
+        A duplicate that the window lacks shows that it missed the write. The stored event may
+        differ from the one that was sent now, so the log is read before the window counts as
+        current.
         """
         news = [e for e in events if e.sequence > self.complete_to and e.sequence not in self.ahead]
         if not news:
@@ -103,20 +103,20 @@ class Window:
             self,
             events=_newest([*self.events, *news], self.capacity),
             complete_to=complete_to,
-            # Behind a gap the log will be asked anyway: no need to remember every write until then.
+            # A window with a gap is read from the log anyway, so only some sequences are kept.
             ahead=frozenset(sorted(ahead)[-self.capacity :]),
             in_doubt=self.in_doubt or duplicates,
         )
 
     def doubted(self) -> "Window":
-        """Say that a write may have been stored of which the outcome is not known."""
+        """Note that a write with an unknown outcome may have been stored."""
         return replace(self, in_doubt=True)
 
     def relisted(self, listing: Listing, *, capacity: int, known: int, now: float) -> "Window":
         """Take what the log held as the truth, and keep the writes that came while it was read.
 
-        `known` is the `last_sequence` of before. A log that has less went back (erased, restored
-        from a backup), and one of another lineage was restored: then nothing is kept.
+        `known` is the `last_sequence` before the read. A log with a lower one, or of another
+        lineage, was erased or restored from a backup: then nothing of the window is kept.
         """
         if listing.last_sequence < known or listing.lineage != self.lineage:
             empty = Window(capacity, lineage=listing.lineage)
@@ -138,7 +138,7 @@ class Window:
 
 
 class WindowStore(Protocol):
-    """Where windows are kept. Losing one costs a listing, never an event."""
+    """A cache of windows. A lost window is read from the log again."""
 
     async def get(self, user_key: bytes) -> Window | None:
         """Return a user's window; None when it is not held."""
@@ -151,7 +151,7 @@ class WindowStore(Protocol):
 
 
 class MemoryWindows:
-    """Windows in this process; the one that was used longest ago leaves first."""
+    """Windows in this process; the least recently used one is dropped first."""
 
     def __init__(self, max_windows: int, max_bytes: int) -> None:
         self._windows: BoundedCache[bytes, Window] = BoundedCache(
@@ -176,7 +176,7 @@ class MemoryWindows:
         if window is None:
             return None
         changed = change(window)
-        # It does not count as used: writes alone do not make a window worth keeping.
+        # It does not count as used: only reads make a window worth keeping.
         self._windows.replace(user_key, changed)
         return changed
 
@@ -200,7 +200,7 @@ def _newest(events: list[WindowEvent], capacity: int) -> tuple[WindowEvent, ...]
 def _absorbed(complete_to: int, ahead: Iterable[int]) -> tuple[int, frozenset[int]]:
     """Move `complete_to` over the sequences that follow it without a gap.
 
-    Before the first listing there is nothing to be complete to.
+    Before the first listing `complete_to` is -1 and stays.
     """
     left = {sequence for sequence in ahead if sequence > complete_to}
     while complete_to >= 0 and complete_to + 1 in left:

@@ -1,7 +1,7 @@
-"""What the contract takes of an event: the services check it, readers of logs check before."""
+"""The limits of an event, for the services and for the readers of logs."""
 
 MAX_ID_BYTES = 256
-"""Of a user's id and of an item's."""
+"""The longest user id, and the longest item id."""
 MAX_EVENT_ID_BYTES = 128
 MAX_SESSION_ID_BYTES = 128
 MAX_ATTRIBUTION_TOKEN_BYTES = 512

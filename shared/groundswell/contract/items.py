@@ -1,4 +1,4 @@
-"""What the contract takes of an item: the service checks it, readers of catalogues check before."""
+"""The limits of an item, for the services and for the readers of catalogues."""
 
 import re
 
@@ -8,12 +8,12 @@ MAX_CATEGORIES = 64
 MAX_CATEGORY_BYTES = 256
 MAX_ATTRIBUTES = 64
 MAX_TEXTS = 64
-"""Texts in one attribute."""
+"""The largest number of texts in one attribute."""
 MAX_TEXT_BYTES = 1_024
 MAX_NAME_LENGTH = 63
 MAX_ITEM_BYTES = 256 * 1024
-"""Of the whole message of an item."""
+"""The largest message of an item."""
 
 ATTRIBUTE_NAME = re.compile(rf"[a-z_][a-z0-9_]{{0,{MAX_NAME_LENGTH - 1}}}")
 RESERVED_NAMES = frozenset({"item_id", "title", "description", "categories", "available"})
-"""No attribute can have these names: they are the item's own fields."""
+"""Names that an attribute cannot have: they are fields of the item."""

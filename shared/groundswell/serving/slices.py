@@ -12,9 +12,9 @@ _SLICE_S = 0.002
 
 
 class Slices:
-    """Work for one batch at a time, in slices of 2 ms; one item has to take less.
+    """Works for one batch at a time, in slices of 2 ms; one item has to take less.
 
-    What several batches did at once would add up to longer slices. It belongs to the event loop.
+    Slices of several batches at once would add up. Not thread-safe: it belongs to the event loop.
     """
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""Waits for several things at once; when one fails, the others end with it."""
+"""Waits for several awaitables at once; when one fails, the others are cancelled."""
 
 import asyncio
 from collections.abc import Awaitable, Iterable, Iterator
@@ -12,8 +12,8 @@ U = TypeVar("U")
 async def all_of(awaitables: Iterable[Awaitable[T]]) -> list[T]:
     """Return all results, in order, or raise the first error and cancel what still runs.
 
-    `asyncio.gather` lets the others go on after an error. A call that is refused would then leave
-    work behind that nobody waits for and nobody counts, and the next one would wait for it.
+    `asyncio.gather` lets the others go on after an error. So a refused call would leave work behind
+    that no bound counts, and that delays the next calls.
     """
     tasks = [asyncio.ensure_future(one) for one in awaitables]
     with _cancelled_after(tasks):
@@ -21,7 +21,7 @@ async def all_of(awaitables: Iterable[Awaitable[T]]) -> list[T]:
 
 
 async def both(first: Awaitable[T], second: Awaitable[U]) -> tuple[T, U]:
-    """Return both results; as `all_of` for two of different types."""
+    """Return both results, like `all_of`, for two awaitables of different types."""
     a, b = asyncio.ensure_future(first), asyncio.ensure_future(second)
     with _cancelled_after([a, b]):
         await asyncio.gather(a, b)
@@ -30,7 +30,7 @@ async def both(first: Awaitable[T], second: Awaitable[U]) -> tuple[T, U]:
 
 @contextmanager
 def _cancelled_after(futures: Iterable["asyncio.Future[Any]"]) -> Iterator[None]:
-    """Cancel at the end of the block what has not ended by then."""
+    """At the end of the block, cancel the futures that have not ended."""
     try:
         yield
     finally:

@@ -1,4 +1,4 @@
-"""An import of the aio client: batches that go over as many streams as it takes."""
+"""Imports events with the aio client: in batches, over a new stream when one breaks."""
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Iterable
@@ -43,17 +43,17 @@ async def import_batches(
                 opened = _Stream(start(reopening.left_s))
             reopening.answered()
             yield answer
-        # Every batch is answered: that the connection breaks now changes nothing.
+        # Every batch is answered, so a connection that breaks now does not matter.
         await opened.finish()
     finally:
         opened.close()
 
 
 class _Stream:
-    """One call, which is given a batch when the one before it is answered.
+    """One call, which gets a batch when the one before it is answered.
 
-    In grpc.aio a write that meets the server's end of the call replaces its status, and with it
-    the reason, by INTERNAL. Only a server that goes away ends a call between two batches.
+    When the server has ended the call, a write of grpc.aio replaces the status, and so the reason,
+    by INTERNAL. Between two batches a server ends a call only because it shuts down.
     """
 
     def __init__(self, started: ImportCall) -> None:
@@ -81,7 +81,7 @@ class _Stream:
         raise await self._ended()
 
     async def finish(self) -> None:
-        """Say that there is no more, and wait for the end. Raises GroundswellError."""
+        """End the requests, and wait for the end of the call. Raises GroundswellError."""
         try:
             await self._started.done_writing()
             # Nothing more comes but the status, and that may be an error.

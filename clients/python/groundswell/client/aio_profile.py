@@ -67,10 +67,10 @@ class AsyncProfileCalls:
     ) -> AsyncIterator[events_pb2.ImportEventsResponse]:
         """Store a whole log: one answer per batch of `batch_size` events, once it is committed.
 
-        A connection that breaks on the way is opened again, and the import goes on from the first
-        batch that was not answered; that one may have been stored, and counts as duplicate then.
-        After `give_up_s` without an answer it raises. After a failure go on from the first event
-        that was not answered; sending some again does no harm. `timeout` is for the whole log.
+        When the connection breaks, it is opened again, and the import goes on from the first batch
+        that was not answered. That batch may have been stored; its events are then duplicates.
+        After `give_up_s` without an answer it raises. After an error go on from the first event
+        that was not answered; it is safe to send events again. `timeout` is for the whole log.
         """
         seconds = self._deadlines.stream_s if timeout is None else timeout
         answers = import_batches(
@@ -130,7 +130,7 @@ class AsyncProfileCalls:
     ) -> AsyncIterator[catalogue_pb2.WatchItemsResponse]:
         """Follow the catalogue from a revision of a lineage on, without end; nothing is missed.
 
-        An answer that says `reset` comes after a restore: what was held of the items is void.
+        After a restore of the database an answer has `reset` set: drop all items then.
 
         When the connection breaks the watch goes on from the last revision; after `give_up_s`
         without an answer it raises.
@@ -162,7 +162,7 @@ class AsyncProfileCalls:
     ) -> profile_pb2.Profile:
         """A user's long-term view; for an unknown user it has no vector and no events.
 
-        Seen items that the caller holds, named by their version and lineage, do not come again.
+        Seen items of a version and lineage that the caller names are not sent again.
         """
         request = profile_pb2.GetProfileRequest(
             user_id=user_id,
@@ -189,7 +189,7 @@ class AsyncProfileCalls:
         """Wait until the encoder has covered all that is stored now, with its progress.
 
         Without users: everyone and every item that waits. It ends when nothing is left to do.
-        When the connection breaks it goes on with what is left by then.
+        When the connection breaks, the call is made again with the time that is left.
         """
         request = profile_pb2.RefreshProfilesRequest(user_ids=user_ids)
         seconds = self._deadlines.stream_s if timeout is None else timeout

@@ -4,8 +4,8 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-# Every cheap call of the contract that is safe to retry, which gRPC does by itself when nobody
-# answers, or when a server that is too busy says when to come back.
+# Every cheap call of the contract that is safe to retry. gRPC retries it by itself when no server
+# answers, or when a busy server says when to try again.
 # Left out: WatchItems, which the client resumes from its revision, and ImportEvents, whose caller
 # goes on after the last batch that was answered.
 _RETRIED = {
@@ -28,10 +28,10 @@ _RETRIED_ONCE = {
     "groundswell.profile.v1.TextService": ("EncodeTexts",),
     "groundswell.ranker.v1.RankerService": ("BatchRecommend",),
 }
-# RESOURCE_EXHAUSTED: servers of the suite say with it when to try again, or never to.
+# RESOURCE_EXHAUSTED: servers of the suite add when to try again, or not to.
 _RETRIED_STATUSES = ["UNAVAILABLE", "RESOURCE_EXHAUSTED"]
-# A failure takes one token, a success gives a tenth back; without half of the tokens nothing is
-# tried again. So an outage costs a few more calls at its start, and a tenth of them later.
+# A failure takes one token, a success gives a tenth back; with less than half of the tokens no call
+# is tried again. So in an outage the number of calls grows little.
 _RETRY_THROTTLING = {"maxTokens": 10, "tokenRatio": 0.1}
 
 # Servers of the suite send less; a proxy or an earlier release may not.

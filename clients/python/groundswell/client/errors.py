@@ -13,9 +13,9 @@ MAX_REQUEST_BYTES = 4 * 1024 * 1024
 TOO_LARGE = "MESSAGE_TOO_LARGE"
 OVERLOADED = "OVERLOADED"
 
-# How gRPC itself, which knows no reasons, words a message that is too large.
+# The text of gRPC's own error for a message that is too large; it has no reason.
 _GRPC_TOO_LARGE = "message larger than max"
-# How gRPC ends a call that a server was too busy to accept, and when to come back then.
+# The text of gRPC's own error when a server is too busy to accept a call, and when to retry.
 _GRPC_SHED = "CANCELLED"
 _SHED_S = 0.5
 _DETAILS_KEY = "grpc-status-details-bin"
@@ -63,7 +63,7 @@ class GroundswellError(Exception):
     `status` is the canonical status. `reason` is the contract's stable UPPER_SNAKE reason, such as
     ITEM_NOT_FOUND; empty when nobody of the suite answered (no connection, a deadline). A message
     that is too large has MESSAGE_TOO_LARGE, whoever refused it: gRPC, a server, or this client. A
-    call that a busy server could not even accept is OVERLOADED too; gRPC ends it with CANCELLED.
+    call that a server was too busy to accept has OVERLOADED too; gRPC ends it with CANCELLED.
     `violations` name the fields that are wrong; `retry_after_s` says when trying again may help,
     None when the server did not say.
     """

@@ -22,7 +22,7 @@ OfSubject = TypeVar(
 
 # The contract's limit of one batch.
 MAX_EVENTS = 1_000
-# A stream that broke, and that nobody answered again for so long, raises.
+# A broken stream raises after so long without an answer.
 STREAM_GIVE_UP_S = 60.0
 
 

@@ -1,4 +1,4 @@
-"""When a stream that was cut off is opened again."""
+"""Decides whether, and when, a broken stream is opened again."""
 
 import math
 import random
@@ -13,7 +13,7 @@ LONGEST_WAIT_S = 5.0
 
 
 class Backoff:
-    """Waits that double up to five seconds, with jitter, until `give_up_s` have passed in vain."""
+    """Waits that double up to five seconds, with jitter, until all has failed for `give_up_s`."""
 
     def __init__(self, give_up_s: float) -> None:
         self._give_up_s = give_up_s
@@ -21,7 +21,7 @@ class Backoff:
         self._wait_s = FIRST_WAIT_S
 
     def worked(self) -> None:
-        """There was an answer: the next failure is the first again."""
+        """Note an answer: the next wait is the first one again."""
         self._failing_since = None
         self._wait_s = FIRST_WAIT_S
 
@@ -41,16 +41,16 @@ class Backoff:
 
 
 def may_resume(error: GroundswellError) -> bool:
-    """Whether a stream that ended so can be opened again: nobody answered, or all are busy."""
+    """Whether a stream can be opened again after an error: no server answered, or it was busy."""
     return error.status is grpc.StatusCode.UNAVAILABLE or error.retry_after_s is not None
 
 
 class Reopening:
-    """Says whether, and when, a stream that ended with an error is opened again.
+    """Decides whether, and when, a stream that ended with an error is opened again.
 
-    It is when `may_resume` says so: mostly the server closed the connection because it was old.
-    What never gave an answer is not, unless `from_first` says so: a wrong address must be told at
-    once. `timeout_s` is for all streams together.
+    `may_resume` must allow it; mostly the server closed an old connection. A call that never had an
+    answer is not opened again, unless `from_first` is set, so that a wrong address raises at once.
+    `timeout_s` is for all streams together.
     """
 
     def __init__(
@@ -62,16 +62,16 @@ class Reopening:
 
     @property
     def left_s(self) -> float:
-        """What is left of the timeout."""
+        """The rest of the timeout, in seconds."""
         return self._deadline - time.monotonic()
 
     def answered(self) -> None:
-        """There was an answer."""
+        """Note an answer."""
         self._may_reopen = True
         self._backoff.worked()
 
     def wait_s(self, error: GroundswellError) -> float:
-        """How long to wait before the next stream. Raises the error when there is to be none."""
+        """How long to wait before the next stream. Raises the error when there is none."""
         wait_s = None
         if self._may_reopen and may_resume(error):
             wait_s = self._backoff.next_wait_s(error.retry_after_s)

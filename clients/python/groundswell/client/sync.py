@@ -24,9 +24,9 @@ class GroundswellClient(ProfileCalls):
 
     Safe to use from many threads. Every call has a deadline, `timeout` in seconds where it is
     given, and raises GroundswellError. Calls that reach nobody are tried again within their
-    deadline, and those that a busy server refuses when it said; while most calls fail, none is.
-    The messages are those of the contracts in `protos/`.
-    With `http_proxy` calls go by the proxy that `http_proxy` of the environment names, if any.
+    deadline, and so are calls that a busy server refuses, when it says after what time. While most
+    calls fail, no call is tried again. The messages are those of the contracts in `protos/`.
+    With `http_proxy` calls use the proxy of the environment variable `http_proxy`, if it is set.
     """
 
     def __init__(
@@ -87,7 +87,7 @@ class GroundswellClient(ProfileCalls):
     ) -> list[ranker_pb2.RecommendResponse]:
         """The answers to up to 256 requests of `recommend_request`, in their order.
 
-        They may ask for 10,000 items together. One that is wrong fails all.
+        They may ask for 10,000 items together. One wrong request fails the call.
         """
         request = ranker_pb2.BatchRecommendRequest(requests=asked)
         answer = call(self._ranker.BatchRecommend, request, timeout, self._deadlines.bulk_s)

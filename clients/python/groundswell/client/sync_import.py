@@ -1,4 +1,4 @@
-"""An import of the sync client: batches that go over as many streams as it takes."""
+"""Imports events with the sync client: in batches, over a new stream when one breaks."""
 
 import threading
 import time
@@ -45,11 +45,11 @@ def import_batches(
 
 
 class _Batches:
-    """The batches that are not answered yet, and all that come after them.
+    """The batches that are not answered yet, and all later ones.
 
-    gRPC reads requests in a thread of its own, which may outlive its stream and read ahead: what
-    it has read stays here for the next stream. It would only cancel the call when the caller's
-    events raise, so `error` remembers that.
+    gRPC reads requests in a thread of its own, which may read ahead and run longer than its stream.
+    The batches that it has read stay here for the next stream. When the caller's events raise, gRPC
+    only cancels the call, so `error` keeps what they raised.
     """
 
     def __init__(self, events: Events, size: int) -> None:
@@ -74,11 +74,11 @@ class _Batches:
             number += 1
 
     def _numbered(self, number: int) -> events_pb2.ImportEventsRequest | None:
-        """The batch of a number, None behind the last one."""
+        """The batch of a number; None after the last one."""
         with self._lock:
             place = number - self._first
             if place < 0:
-                return None  # A stream that has ended asks.
+                return None  # A stream that has ended still reads.
             if place < len(self._kept):
                 return self._kept[place]
             try:

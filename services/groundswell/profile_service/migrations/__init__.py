@@ -1,4 +1,4 @@
-"""The tables' history, and what brings a database to its newest form.
+"""The revisions of the tables, and the function that brings a database to the newest one.
 
 During an update the release before still runs on the new tables. So a revision only expands: it
 adds tables and indexes, and columns that are nullable or have a default. What the release before

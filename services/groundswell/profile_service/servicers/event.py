@@ -97,7 +97,7 @@ class EventServicer(EventServiceServicer):
     async def _append(
         self, events: Sequence[event_pb2.Event]
     ) -> tuple[list[event_pb2.EventResult], str]:
-        """Return what became of each event, and the lineage of what was stored."""
+        """Return the outcome of each event, and the lineage of the stored ones."""
         if not 1 <= len(events) <= MAX_EVENTS:
             raise InvalidArgument(
                 "EVENTS_INVALID",

@@ -22,7 +22,7 @@ from groundswell.serving.errors import InvalidArgument
 from groundswell.serving.telemetry import count
 from groundswell.serving.validation import check_item_id, id_problem
 
-# Number and revision, which an answer has besides what was written.
+# The bytes of the number and the revision, which only answers have.
 _OUTPUT_BYTES = 64
 
 _log = structlog.get_logger(__name__)
@@ -49,7 +49,7 @@ def item_content(item: item_pb2.Item, field: str) -> ItemContent:
 
 
 def item_message(known: KnownItem) -> item_pb2.Item:
-    """Write a stored item as a message, of which a page can hold ten.
+    """Write a stored item as a message of bounded size.
 
     An item that an earlier release took may be larger: then its largest attributes are left out.
     """

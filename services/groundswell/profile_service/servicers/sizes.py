@@ -1,4 +1,4 @@
-"""Parts of lists that fit into one answer each."""
+"""Splits a list of messages into parts that each fit into one answer."""
 
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
@@ -9,7 +9,7 @@ from groundswell.serving.limits import MAX_ANSWER_BYTES
 
 M = TypeVar("M", bound=Message)
 
-# What an answer may hold besides its list: tokens, revisions, ids.
+# Room for the other fields of an answer: tokens, revisions, ids.
 REST_BYTES = 16 * 1024
 # The tag and the length of one message in a list.
 FRAME_BYTES = 8
@@ -18,7 +18,7 @@ FRAME_BYTES = 8
 def fitting_runs(
     messages: Iterable[M], max_bytes: int = MAX_ANSWER_BYTES - REST_BYTES
 ) -> Iterator[list[M]]:
-    """Cut a list into runs that each fit into an answer; one has at least one message."""
+    """Split a list into runs that each fit into an answer, of at least one message."""
     run: list[M] = []
     size = 0
     for message in messages:

@@ -15,8 +15,8 @@ Attribute = str | float | bool | list[str]
 
 _REVISION = "catalogue_revision"
 
-# How many items of a page are read before their size is known, and how many bytes of texts, about,
-# a page holds: one message can carry no more.
+# How many items of a page are read before their size is known, and about how many bytes of texts
+# fit into a page, since one message cannot hold more.
 _FIRST_READ = 32
 _PAGE_BYTES = 3 * 1024 * 1024
 
@@ -155,7 +155,7 @@ async def list_items(connection: AsyncConnection, after_no: int, limit: int) -> 
 async def _page(connection: AsyncConnection, statement: Any, key: Any, limit: int) -> ItemPage:
     """Read up to `limit` items in the order of a unique key, fewer where they are large.
 
-    The first read shows how large they are; the next takes what fits into the rest of a page.
+    The first read shows how large the items are; the next one takes as many as still fit.
     """
     found: list[KnownItem] = []
     num_bytes, wanted = 0, min(limit, _FIRST_READ)

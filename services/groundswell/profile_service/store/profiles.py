@@ -87,7 +87,7 @@ async def put_profiles(connection: AsyncConnection, rows: Sequence[Mapping[str, 
 
 
 async def covered_users(connection: AsyncConnection) -> dict[Spec, int]:
-    """Count the users that have a profile, by what it was read with."""
+    """Count the users that have a profile, by the encoder that it was made with."""
     spec = (profiles.c.fingerprint, profiles.c.chunk_length)
     statement = select(*spec, func.count()).group_by(*spec)
     return {Spec(row[0], row[1]): row[2] for row in await connection.execute(statement)}

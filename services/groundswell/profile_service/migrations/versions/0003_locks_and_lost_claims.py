@@ -1,4 +1,4 @@
-"""An update of an item no longer conflicts with an event of it; lost claims are counted.
+"""Let updates of an item run beside events of it, and count lost claims.
 
 A unique revision made every update of an item take the lock that a foreign key's check waits for,
 so that writers of events and of the catalogue could wait for each other in a circle.
@@ -15,7 +15,7 @@ down_revision = "0002"
 
 
 def upgrade() -> None:
-    """Replace one unique constraint by an index, and add columns that nobody has to write."""
+    """Replace one unique constraint by an index, and add columns with defaults."""
     with op.batch_alter_table("items", table_kwargs={"sqlite_autoincrement": True}) as items:
         items.drop_constraint("uq_items_revision", type_="unique")
     op.create_index("ix_items_revision", "items", ["revision"])

@@ -1,4 +1,4 @@
-"""A database has a lineage, knows the secrets of its users' keys, and each key has a version.
+"""Give the database a lineage and check values of its secrets, and each user's key a version.
 
 The release before goes on writing users: their keys get version 1, which they are.
 """
@@ -15,7 +15,7 @@ _LINEAGE_BYTES = 16
 
 
 def upgrade() -> None:
-    """Begin a lineage. Which secret the keys are of is noted at the next start of the service."""
+    """Begin a lineage. The next start of the service stores the check value of its secret."""
     identity = op.create_table(
         "identity",
         sa.Column("name", sa.Text, primary_key=True),
