@@ -83,7 +83,7 @@ class _EventStatusEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_EventStat
     EVENT_STATUS_ACCEPTED: _EventStatus.ValueType  # 1
     """Stored durably by this call."""
     EVENT_STATUS_DUPLICATE: _EventStatus.ValueType  # 2
-    """This very event of this user was stored before: one with this id and the same content.
+    """The same event of this user was stored before: it has the same id and the same content.
     Nothing changed.
     """
     EVENT_STATUS_REJECTED: _EventStatus.ValueType  # 3
@@ -97,7 +97,7 @@ EVENT_STATUS_UNSPECIFIED: EventStatus.ValueType  # 0
 EVENT_STATUS_ACCEPTED: EventStatus.ValueType  # 1
 """Stored durably by this call."""
 EVENT_STATUS_DUPLICATE: EventStatus.ValueType  # 2
-"""This very event of this user was stored before: one with this id and the same content.
+"""The same event of this user was stored before: it has the same id and the same content.
 Nothing changed.
 """
 EVENT_STATUS_REJECTED: EventStatus.ValueType  # 3
@@ -106,9 +106,9 @@ Global___EventStatus: _TypeAlias = EventStatus  # noqa: Y015
 
 @_typing.final
 class Event(_message.Message):
-    """One thing that a user did with one item. Immutable once stored: its id, its time and all else
-    are fixed when the event is made, and a retry sends the same bytes again. A retry that stamps
-    its time anew is another event under an id that is taken, and is rejected (EVENT_ID_CONFLICT).
+    """One thing that a user did with one item. A stored event never changes. A client sets all fields
+    once, when it makes the event, and a retry sends the same message again. A retry with another
+    time is another event with the same id, and is rejected (EVENT_ID_CONFLICT).
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -125,8 +125,8 @@ class Event(_message.Message):
     event_id: _builtins.str
     """The client's id of this event; what makes a write idempotent. Unique per user.
     Required, 1 to 128 bytes of UTF-8 without NUL; else INVALID_ARGUMENT (EVENT_ID_INVALID).
-    An event that differs in anything from the stored one of its id is rejected
-    (EVENT_ID_CONFLICT), and the stored one stays.
+    An event that differs in any field from the stored event with its id is rejected
+    (EVENT_ID_CONFLICT); the stored event stays.
     """
     user_id: _builtins.str
     """The client's id of the user. Stored only as a keyed hash; answers never carry it.
@@ -158,10 +158,10 @@ class Event(_message.Message):
     @_builtins.property
     def time(self) -> _timestamp_pb2.Timestamp:
         """When it happened, not when it was sent: the same in every retry. Required, from 1900 to 2200
-        (TIME_INVALID). One that is written may lie at most a day in the future, or what the
-        setting `max_event_future_s` of the profile service says (TIME_IN_FUTURE): the event of a
-        device with a wrong clock would stay the newest one. Inline events are not stored, and may
-        lie anywhere.
+        (TIME_INVALID). When an event is written, its time may lie at most one day in the future
+        (TIME_IN_FUTURE); the setting `max_event_future_s` of the profile service changes this. Else
+        the event of a device with a wrong clock would stay the newest one. Inline events are not
+        stored, and may have any time from 1900 to 2200.
         """
 
     def __init__(

@@ -83,8 +83,8 @@ Global___TextList: _TypeAlias = TextList  # noqa: Y015
 @_typing.final
 class Item(_message.Message):
     """One thing that can be recommended. The message has at most 262,144 bytes when it is written
-    (ITEM_TOO_LARGE). In answers an item that was stored before there was this limit comes without
-    its largest attributes, so that what is left fits.
+    (ITEM_TOO_LARGE). An earlier release may have stored a larger item; in answers it comes without
+    its largest attributes.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -132,8 +132,8 @@ class Item(_message.Message):
     revision: _builtins.int
     """The catalogue's revision at which the item last changed. Output only."""
     attributes_omitted: _builtins.bool
-    """Whether attributes were left out, because the stored item is larger than is allowed now.
-    Output only: written back as it is, the item loses them.
+    """Whether attributes were left out, because the stored item exceeds the limit. Output only. If
+    this message is written back, the item loses those attributes.
     """
     @_builtins.property
     def categories(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:

@@ -29,7 +29,7 @@ class UpsertItemsRequest(_message.Message):
     @_builtins.property
     def items(self) -> _containers.RepeatedCompositeFieldContainer[_item_pb2.Item]:
         """1 to 1,000 items, each id once; else INVALID_ARGUMENT (ITEMS_INVALID). The request has at most
-        4 MiB (MESSAGE_TOO_LARGE): 1,000 items of 4 kB fit, and of the largest ones 15.
+        4 MiB (MESSAGE_TOO_LARGE): 1,000 items of 4 kB fit, or 15 of the largest items.
         """
 
     def __init__(
@@ -178,13 +178,13 @@ class ListItemsRequest(_message.Message):
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
-    """How many items at most: 1 to 1,000 (PAGE_SIZE_INVALID). Unset: 100. A page of long items holds
-    fewer, at least one, so that the answer stays below 3 MiB.
+    """How many items at most: 1 to 1,000 (PAGE_SIZE_INVALID). Unset: 100. A page of large items holds
+    fewer, but at least one, so that the answer stays below 3 MiB.
     """
     page_token: _builtins.str
     """Where to go on: the previous answer's `next_page_token`. Empty: from the start.
-    Anything else is INVALID_ARGUMENT (PAGE_TOKEN_INVALID); so is a token from before the database
-    was restored from a backup: list from the start then.
+    Anything else is INVALID_ARGUMENT (PAGE_TOKEN_INVALID). So is a token that was made before the
+    database was restored from a backup: then list from the start.
     """
     def __init__(
         self,
@@ -250,7 +250,7 @@ class WatchItemsRequest(_message.Message):
     """
     lineage: _builtins.str
     """The lineage that `since_revision` belongs to: the newest answer's `lineage`.
-    Empty: not known; `since_revision` is then taken to be of the lineage of now.
+    Empty: unknown; `since_revision` then counts as one of the present lineage.
     """
     def __init__(
         self,
@@ -289,13 +289,13 @@ class WatchItemsResponse(_message.Message):
     """
     lineage: _builtins.str
     """The lineage of the database: 32 hexadecimal digits, new after every restore from a backup.
-    Revisions and item numbers of two lineages have nothing to do with each other.
+    Revisions and item numbers of two lineages cannot be compared.
     """
     reset: _builtins.bool
-    """Whether the caller must drop all that it held of the catalogue before it takes this message:
-    the database was restored, and its numbers may name other items. All items of the new lineage
-    follow; they are complete with the next message that says `caught_up`.
-    Only sent where `since_revision` is not 0, or within a stream.
+    """Whether the caller must drop its whole copy of the catalogue before it takes this message: the
+    database was restored, and its numbers may name other items. All items of the new lineage
+    follow; the copy is complete after the next message with `caught_up`.
+    Only true when `since_revision` is not 0, or after the first message of a stream.
     """
     @_builtins.property
     def changes(self) -> _containers.RepeatedCompositeFieldContainer[Global___ItemChange]:

@@ -90,8 +90,8 @@ class ListEventsRequest(_message.Message):
     """How many events at most: 1 to 1,000 (PAGE_SIZE_INVALID). Unset: 100."""
     page_token: _builtins.str
     """Where to go on: the previous answer's `next_page_token`. Empty: from the newest.
-    Anything else is INVALID_ARGUMENT (PAGE_TOKEN_INVALID); so is a token from before the database
-    was restored from a backup: list from the newest then.
+    Anything else is INVALID_ARGUMENT (PAGE_TOKEN_INVALID). So is a token that was made before the
+    database was restored from a backup: then list from the newest event.
     """
     @_builtins.property
     def before(self) -> _timestamp_pb2.Timestamp:

@@ -60,8 +60,9 @@ class EventServiceServicer:
         """Stores events durably and idempotently; the answer comes after the commit.
         Each event is accepted, a duplicate, or rejected for itself: one bad event does not fail
         its neighbours. Statuses: OK; INVALID_ARGUMENT (EVENTS_INVALID: none, or more than 1,000);
-        FAILED_PRECONDITION (SECRET_OUTDATED: the process lacks the deployment's newest secret, nothing
-        stored); UNAVAILABLE (STORE_UNAVAILABLE, nothing stored).
+        FAILED_PRECONDITION (SECRET_OUTDATED: the process lacks the deployment's newest secret; nothing
+        was stored); UNAVAILABLE (STORE_UNAVAILABLE: nothing was stored, unless the connection to the
+        database broke during the commit).
         Safe to retry: event ids make it idempotent.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -80,9 +81,9 @@ class EventServiceServicer:
 
     def ImportEvents(self, request_iterator, context):
         """Stores a whole log. The client streams batches; the answer to each tells what became of it
-        once it is committed, so that an import can go on from the last one answered. A server
-        closes connections of a certain age, and the stream then ends with UNAVAILABLE: open another
-        one, from the first batch that was not answered.
+        once it is committed, so that an import can go on after the last answer. A server closes
+        connections of a certain age, and the stream then ends with UNAVAILABLE: open another one, and
+        begin with the first batch that was not answered.
         Statuses: as AppendEvents; a batch that is refused ends the stream, those before it stay.
         Safe to retry: event ids make it idempotent.
         """

@@ -37,8 +37,9 @@ class EventServiceStub:
     """Stores events durably and idempotently; the answer comes after the commit.
     Each event is accepted, a duplicate, or rejected for itself: one bad event does not fail
     its neighbours. Statuses: OK; INVALID_ARGUMENT (EVENTS_INVALID: none, or more than 1,000);
-    FAILED_PRECONDITION (SECRET_OUTDATED: the process lacks the deployment's newest secret, nothing
-    stored); UNAVAILABLE (STORE_UNAVAILABLE, nothing stored).
+    FAILED_PRECONDITION (SECRET_OUTDATED: the process lacks the deployment's newest secret; nothing
+    was stored); UNAVAILABLE (STORE_UNAVAILABLE: nothing was stored, unless the connection to the
+    database broke during the commit).
     Safe to retry: event ids make it idempotent.
     """
     ListEvents: _grpc.UnaryUnaryMultiCallable[_event_service_pb2.ListEventsRequest, _event_service_pb2.ListEventsResponse]
@@ -49,9 +50,9 @@ class EventServiceStub:
     """
     ImportEvents: _grpc.StreamStreamMultiCallable[_event_service_pb2.ImportEventsRequest, _event_service_pb2.ImportEventsResponse]
     """Stores a whole log. The client streams batches; the answer to each tells what became of it
-    once it is committed, so that an import can go on from the last one answered. A server
-    closes connections of a certain age, and the stream then ends with UNAVAILABLE: open another
-    one, from the first batch that was not answered.
+    once it is committed, so that an import can go on after the last answer. A server closes
+    connections of a certain age, and the stream then ends with UNAVAILABLE: open another one, and
+    begin with the first batch that was not answered.
     Statuses: as AppendEvents; a batch that is refused ends the stream, those before it stay.
     Safe to retry: event ids make it idempotent.
     """
@@ -65,8 +66,9 @@ class EventServiceAsyncStub(EventServiceStub):
     """Stores events durably and idempotently; the answer comes after the commit.
     Each event is accepted, a duplicate, or rejected for itself: one bad event does not fail
     its neighbours. Statuses: OK; INVALID_ARGUMENT (EVENTS_INVALID: none, or more than 1,000);
-    FAILED_PRECONDITION (SECRET_OUTDATED: the process lacks the deployment's newest secret, nothing
-    stored); UNAVAILABLE (STORE_UNAVAILABLE, nothing stored).
+    FAILED_PRECONDITION (SECRET_OUTDATED: the process lacks the deployment's newest secret; nothing
+    was stored); UNAVAILABLE (STORE_UNAVAILABLE: nothing was stored, unless the connection to the
+    database broke during the commit).
     Safe to retry: event ids make it idempotent.
     """
     ListEvents: _aio.UnaryUnaryMultiCallable[_event_service_pb2.ListEventsRequest, _event_service_pb2.ListEventsResponse]  # type: ignore[assignment]
@@ -77,9 +79,9 @@ class EventServiceAsyncStub(EventServiceStub):
     """
     ImportEvents: _aio.StreamStreamMultiCallable[_event_service_pb2.ImportEventsRequest, _event_service_pb2.ImportEventsResponse]  # type: ignore[assignment]
     """Stores a whole log. The client streams batches; the answer to each tells what became of it
-    once it is committed, so that an import can go on from the last one answered. A server
-    closes connections of a certain age, and the stream then ends with UNAVAILABLE: open another
-    one, from the first batch that was not answered.
+    once it is committed, so that an import can go on after the last answer. A server closes
+    connections of a certain age, and the stream then ends with UNAVAILABLE: open another one, and
+    begin with the first batch that was not answered.
     Statuses: as AppendEvents; a batch that is refused ends the stream, those before it stay.
     Safe to retry: event ids make it idempotent.
     """
@@ -96,8 +98,9 @@ class EventServiceServicer(metaclass=_abc_1.ABCMeta):
         """Stores events durably and idempotently; the answer comes after the commit.
         Each event is accepted, a duplicate, or rejected for itself: one bad event does not fail
         its neighbours. Statuses: OK; INVALID_ARGUMENT (EVENTS_INVALID: none, or more than 1,000);
-        FAILED_PRECONDITION (SECRET_OUTDATED: the process lacks the deployment's newest secret, nothing
-        stored); UNAVAILABLE (STORE_UNAVAILABLE, nothing stored).
+        FAILED_PRECONDITION (SECRET_OUTDATED: the process lacks the deployment's newest secret; nothing
+        was stored); UNAVAILABLE (STORE_UNAVAILABLE: nothing was stored, unless the connection to the
+        database broke during the commit).
         Safe to retry: event ids make it idempotent.
         """
 
@@ -120,9 +123,9 @@ class EventServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_event_service_pb2.ImportEventsResponse], _abc.AsyncIterator[_event_service_pb2.ImportEventsResponse]]:
         """Stores a whole log. The client streams batches; the answer to each tells what became of it
-        once it is committed, so that an import can go on from the last one answered. A server
-        closes connections of a certain age, and the stream then ends with UNAVAILABLE: open another
-        one, from the first batch that was not answered.
+        once it is committed, so that an import can go on after the last answer. A server closes
+        connections of a certain age, and the stream then ends with UNAVAILABLE: open another one, and
+        begin with the first batch that was not answered.
         Statuses: as AppendEvents; a batch that is refused ends the stream, those before it stay.
         Safe to retry: event ids make it idempotent.
         """

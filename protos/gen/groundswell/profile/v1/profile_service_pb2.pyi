@@ -38,11 +38,11 @@ class GetProfileRequest(_message.Message):
     """
     known_seen_version: _builtins.int
     """The version of the seen items that the caller holds. Unset: it holds none.
-    When it is still the newest of its lineage, the answer carries no seen items again.
+    When it is still the newest version of its lineage, the answer leaves out the seen items.
     """
     known_seen_lineage: _builtins.str
     """The lineage that `known_seen_version` belongs to: `lineage` of the seen items that the caller
-    holds. Empty: none, and the answer carries the seen items.
+    holds. Empty: the caller holds none, and the answer has the seen items.
     """
     def __init__(
         self,
@@ -81,9 +81,9 @@ class SeenItems(_message.Message):
     cannot be compared.
     """
     included: _builtins.bool
-    """Whether the two lists are given. False when the caller holds this version already, and in an
-    answer to BatchGetProfiles where they would have made it larger than 3 MiB: GetProfile gives
-    them then. Lists of the first users of a batch go before those of later ones.
+    """Whether the two lists are set. False when the caller holds this version already. Also false in
+    an answer to BatchGetProfiles that would exceed 3 MiB with them: call GetProfile then. Lists of
+    the first users of a batch have priority.
     """
     item_nos: _builtins.bytes
     """Little-endian int64 item numbers, each once, in the order in which the items' newest events
@@ -136,7 +136,7 @@ class Profile(_message.Message):
     num_events: _builtins.int
     """How many events of the user are stored."""
     stale: _builtins.bool
-    """Whether stored events wait for the encoder, or may: it is always true when `as_of` is set."""
+    """Whether stored events wait for the encoder. Always true when `as_of` is set: some may wait."""
     @_builtins.property
     def vector(self) -> _item_pb2.Vector:
         """The long-term vector u_l; its values are empty when the user has no covered event."""
@@ -151,12 +151,12 @@ class Profile(_message.Message):
 
     @_builtins.property
     def seen(self) -> Global___SeenItems:
-        """The user's seen items. They are as old as `as_of` says, when that is set."""
+        """The user's seen items, as of `as_of` when that is set."""
 
     @_builtins.property
     def as_of(self) -> _timestamp_pb2.Timestamp:
-        """When the database was read, if it does not answer now and this is the last profile that the
-        process read. Unset: it was read for this call.
+        """When this profile was read from the database, if the database does not answer now and this is
+        the last profile that the process read. Unset: it was read for this call.
         """
 
     def __init__(

@@ -59,8 +59,8 @@ class ProfileServiceServicer:
     def GetProfile(self, request, context):
         """One user's profile, as of the last event that the encoder covered.
         An unknown user is not an error: the answer has no vector and `num_events` is 0.
-        While the database does not answer, it is the last profile that the process read, and `as_of`
-        says so; a user whom it did not read lately gets UNAVAILABLE (STORE_UNAVAILABLE) at once.
+        While the database does not answer, the answer is the last profile that the process read, with
+        `as_of` set; without one in memory the call ends at once with UNAVAILABLE (STORE_UNAVAILABLE).
         Statuses: OK; INVALID_ARGUMENT (USER_ID_INVALID); FAILED_PRECONDITION (BUNDLE_NOT_LOADED;
         SECRET_OUTDATED: the process lacks the deployment's newest secret); UNAVAILABLE. Safe to retry.
         """
@@ -70,8 +70,8 @@ class ProfileServiceServicer:
 
     def BatchGetProfiles(self, request, context):
         """The profiles of up to 256 users, in the order of the request. Seen items that do not fit into
-        3 MiB are left out, which `seen.included` says. While the database does not answer, they are
-        the last ones that were read, or UNAVAILABLE unless there is one of each user.
+        3 MiB are left out, and `seen.included` is false. While the database does not answer, they are
+        the last profiles that were read; UNAVAILABLE unless there is one of each user.
         Statuses: OK; INVALID_ARGUMENT (USER_ID_INVALID, USERS_INVALID: none, or more than 256);
         FAILED_PRECONDITION (BUNDLE_NOT_LOADED, SECRET_OUTDATED); UNAVAILABLE. Safe to retry.
         """
@@ -82,8 +82,8 @@ class ProfileServiceServicer:
     def RefreshProfiles(self, request, context):
         """Waits until the encoder has covered everything that was stored when the call began, and
         reports its progress on the way; the last answer has nothing left to do. It does not wait for
-        work that was set aside, because the encoder's process ended again and again while it was
-        encoded; the metric `groundswell_work_set_aside_total` counts it and the log names it.
+        work that was set aside: the encoder's process ended again and again while it encoded that
+        work. The metric `groundswell_work_set_aside_total` counts it, and the log names it.
         Statuses: OK; INVALID_ARGUMENT (USER_ID_INVALID, USERS_INVALID); FAILED_PRECONDITION
         (SECRET_OUTDATED); DEADLINE_EXCEEDED; UNAVAILABLE. Safe to retry.
         """

@@ -36,8 +36,8 @@ class _DegradationEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Degradati
     DEGRADATION_SESSION_UNAVAILABLE: _Degradation.ValueType  # 2
     """The session service did not answer in time: no short-term view."""
     DEGRADATION_PROFILE_STALE: _Degradation.ValueType  # 3
-    """The long-term vector does not cover the newest stored events, or may not: the database of the
-    profiles does not answer, and this is the last vector that was read.
+    """The long-term vector does not cover the newest stored events. It may also be that the database
+    of the profiles does not answer, and the last vector that was read is used.
     """
     DEGRADATION_SEEN_INCOMPLETE: _Degradation.ValueType  # 4
     """Not everything that the user has seen is known, so seen items may be among the answer, and
@@ -52,8 +52,8 @@ class _DegradationEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Degradati
     DEGRADATION_PAGE_NOT_FILLED: _Degradation.ValueType  # 8
     """Fewer items than asked for passed the filter and the exclusions."""
     DEGRADATION_SESSION_STALE: _Degradation.ValueType  # 9
-    """The session service could not ask for the user's newest events: the short-term view, and what
-    is left out as seen, may lack them.
+    """The session service could not read the user's newest events: the short-term view, and the
+    items that are excluded as seen, may lack them.
     """
 
 class Degradation(_Degradation, metaclass=_DegradationEnumTypeWrapper):
@@ -66,8 +66,8 @@ DEGRADATION_PROFILE_UNAVAILABLE: Degradation.ValueType  # 1
 DEGRADATION_SESSION_UNAVAILABLE: Degradation.ValueType  # 2
 """The session service did not answer in time: no short-term view."""
 DEGRADATION_PROFILE_STALE: Degradation.ValueType  # 3
-"""The long-term vector does not cover the newest stored events, or may not: the database of the
-profiles does not answer, and this is the last vector that was read.
+"""The long-term vector does not cover the newest stored events. It may also be that the database
+of the profiles does not answer, and the last vector that was read is used.
 """
 DEGRADATION_SEEN_INCOMPLETE: Degradation.ValueType  # 4
 """Not everything that the user has seen is known, so seen items may be among the answer, and
@@ -82,8 +82,8 @@ DEGRADATION_NO_PROFILE: Degradation.ValueType  # 7
 DEGRADATION_PAGE_NOT_FILLED: Degradation.ValueType  # 8
 """Fewer items than asked for passed the filter and the exclusions."""
 DEGRADATION_SESSION_STALE: Degradation.ValueType  # 9
-"""The session service could not ask for the user's newest events: the short-term view, and what
-is left out as seen, may lack them.
+"""The session service could not read the user's newest events: the short-term view, and the
+items that are excluded as seen, may lack them.
 """
 Global___Degradation: _TypeAlias = Degradation  # noqa: Y015
 
@@ -292,7 +292,7 @@ class RecommendResponse(_message.Message):
     """To be sent back in the `attribution_token` of events that this answer leads to."""
     details_omitted: _builtins.bool
     """Whether titles, categories and interests were left out of this answer, because the message
-    would have had more than 3 MiB with them. Long texts of very many items do that.
+    would exceed 3 MiB with them. That happens with very many items that have long texts.
     """
     @_builtins.property
     def recommendations(self) -> _containers.RepeatedCompositeFieldContainer[Global___Recommendation]:
@@ -374,8 +374,8 @@ class BatchRecommendResponse(_message.Message):
     RESPONSES_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def responses(self) -> _containers.RepeatedCompositeFieldContainer[Global___RecommendResponse]:
-        """One answer per request, in the order of the requests. Where the message would exceed 3 MiB,
-        later answers come without their details, which `details_omitted` says.
+        """One answer per request, in the order of the requests. If the message would exceed 3 MiB, later
+        answers come without their details, and with `details_omitted` set.
         """
 
     def __init__(

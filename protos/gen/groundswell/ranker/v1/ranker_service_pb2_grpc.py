@@ -64,9 +64,9 @@ class RankerServiceServicer:
     def Recommend(self, request, context):
         """The items for a user, or for the inline events of an anonymous visitor, best first.
         An unknown user gets the popular items, and `degradations` says so.
-        OVERLOADED comes at once when the calls before this one would take up more than a quarter of the
-        time in which the views are gathered: 0.5 s, or less with a deadline below 0.72 s. Without a
-        deadline a call has 1 s. These are settings of the service.
+        A call is refused at once with OVERLOADED when it would wait for the calls before it for more
+        than a quarter of the time in which the views are gathered: 0.5 s, or less with a deadline below
+        0.72 s. Without a deadline a call has 1 s. These times are settings of the service.
         Statuses: OK; INVALID_ARGUMENT (SUBJECT_INVALID, USER_ID_INVALID, PAGE_SIZE_INVALID,
         FILTER_INVALID, FUSION_WEIGHT_INVALID, DENY_LIST_INVALID, EVENTS_INVALID, TIME_INVALID,
         NUM_INTERESTS_INVALID, and the reasons that Event names); NOT_FOUND (ITEM_NOT_FOUND, an inline
@@ -78,10 +78,10 @@ class RankerServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def BatchRecommend(self, request, context):
-        """Recommends to up to 256 users in one call. Each answer is what Recommend would give, but one
-        request that is wrong fails the whole call: the error names it, as in `requests[3].filter`, and
-        nobody is answered. A batch is taken whole, or OVERLOADED. Its requests give way to single
-        calls. Without a deadline a call has 10 s; that is a setting of the service.
+        """Recommends to up to 256 users in one call. Each answer is what Recommend would give. One wrong
+        request fails the whole call; the error names its field, as in `requests[3].filter`. A batch is
+        taken whole, or refused with OVERLOADED. Single calls go before its requests. Without a deadline
+        a call has 10 s; that is a setting of the service.
         Statuses: OK; INVALID_ARGUMENT (REQUESTS_INVALID: none, more than 256, or too much asked for
         together); and those of Recommend, with the index in the request. Safe to retry, but as costly
         as many other calls.

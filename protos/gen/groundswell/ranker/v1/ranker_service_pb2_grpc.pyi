@@ -36,9 +36,9 @@ class RankerServiceStub:
     Recommend: _grpc.UnaryUnaryMultiCallable[_ranker_service_pb2.RecommendRequest, _ranker_service_pb2.RecommendResponse]
     """The items for a user, or for the inline events of an anonymous visitor, best first.
     An unknown user gets the popular items, and `degradations` says so.
-    OVERLOADED comes at once when the calls before this one would take up more than a quarter of the
-    time in which the views are gathered: 0.5 s, or less with a deadline below 0.72 s. Without a
-    deadline a call has 1 s. These are settings of the service.
+    A call is refused at once with OVERLOADED when it would wait for the calls before it for more
+    than a quarter of the time in which the views are gathered: 0.5 s, or less with a deadline below
+    0.72 s. Without a deadline a call has 1 s. These times are settings of the service.
     Statuses: OK; INVALID_ARGUMENT (SUBJECT_INVALID, USER_ID_INVALID, PAGE_SIZE_INVALID,
     FILTER_INVALID, FUSION_WEIGHT_INVALID, DENY_LIST_INVALID, EVENTS_INVALID, TIME_INVALID,
     NUM_INTERESTS_INVALID, and the reasons that Event names); NOT_FOUND (ITEM_NOT_FOUND, an inline
@@ -46,10 +46,10 @@ class RankerServiceStub:
     DEADLINE_EXCEEDED. Safe to retry.
     """
     BatchRecommend: _grpc.UnaryUnaryMultiCallable[_ranker_service_pb2.BatchRecommendRequest, _ranker_service_pb2.BatchRecommendResponse]
-    """Recommends to up to 256 users in one call. Each answer is what Recommend would give, but one
-    request that is wrong fails the whole call: the error names it, as in `requests[3].filter`, and
-    nobody is answered. A batch is taken whole, or OVERLOADED. Its requests give way to single
-    calls. Without a deadline a call has 10 s; that is a setting of the service.
+    """Recommends to up to 256 users in one call. Each answer is what Recommend would give. One wrong
+    request fails the whole call; the error names its field, as in `requests[3].filter`. A batch is
+    taken whole, or refused with OVERLOADED. Single calls go before its requests. Without a deadline
+    a call has 10 s; that is a setting of the service.
     Statuses: OK; INVALID_ARGUMENT (REQUESTS_INVALID: none, more than 256, or too much asked for
     together); and those of Recommend, with the index in the request. Safe to retry, but as costly
     as many other calls.
@@ -74,9 +74,9 @@ class RankerServiceAsyncStub(RankerServiceStub):
     Recommend: _aio.UnaryUnaryMultiCallable[_ranker_service_pb2.RecommendRequest, _ranker_service_pb2.RecommendResponse]  # type: ignore[assignment]
     """The items for a user, or for the inline events of an anonymous visitor, best first.
     An unknown user gets the popular items, and `degradations` says so.
-    OVERLOADED comes at once when the calls before this one would take up more than a quarter of the
-    time in which the views are gathered: 0.5 s, or less with a deadline below 0.72 s. Without a
-    deadline a call has 1 s. These are settings of the service.
+    A call is refused at once with OVERLOADED when it would wait for the calls before it for more
+    than a quarter of the time in which the views are gathered: 0.5 s, or less with a deadline below
+    0.72 s. Without a deadline a call has 1 s. These times are settings of the service.
     Statuses: OK; INVALID_ARGUMENT (SUBJECT_INVALID, USER_ID_INVALID, PAGE_SIZE_INVALID,
     FILTER_INVALID, FUSION_WEIGHT_INVALID, DENY_LIST_INVALID, EVENTS_INVALID, TIME_INVALID,
     NUM_INTERESTS_INVALID, and the reasons that Event names); NOT_FOUND (ITEM_NOT_FOUND, an inline
@@ -84,10 +84,10 @@ class RankerServiceAsyncStub(RankerServiceStub):
     DEADLINE_EXCEEDED. Safe to retry.
     """
     BatchRecommend: _aio.UnaryUnaryMultiCallable[_ranker_service_pb2.BatchRecommendRequest, _ranker_service_pb2.BatchRecommendResponse]  # type: ignore[assignment]
-    """Recommends to up to 256 users in one call. Each answer is what Recommend would give, but one
-    request that is wrong fails the whole call: the error names it, as in `requests[3].filter`, and
-    nobody is answered. A batch is taken whole, or OVERLOADED. Its requests give way to single
-    calls. Without a deadline a call has 10 s; that is a setting of the service.
+    """Recommends to up to 256 users in one call. Each answer is what Recommend would give. One wrong
+    request fails the whole call; the error names its field, as in `requests[3].filter`. A batch is
+    taken whole, or refused with OVERLOADED. Single calls go before its requests. Without a deadline
+    a call has 10 s; that is a setting of the service.
     Statuses: OK; INVALID_ARGUMENT (REQUESTS_INVALID: none, more than 256, or too much asked for
     together); and those of Recommend, with the index in the request. Safe to retry, but as costly
     as many other calls.
@@ -115,9 +115,9 @@ class RankerServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_ranker_service_pb2.RecommendResponse, _abc.Awaitable[_ranker_service_pb2.RecommendResponse]]:
         """The items for a user, or for the inline events of an anonymous visitor, best first.
         An unknown user gets the popular items, and `degradations` says so.
-        OVERLOADED comes at once when the calls before this one would take up more than a quarter of the
-        time in which the views are gathered: 0.5 s, or less with a deadline below 0.72 s. Without a
-        deadline a call has 1 s. These are settings of the service.
+        A call is refused at once with OVERLOADED when it would wait for the calls before it for more
+        than a quarter of the time in which the views are gathered: 0.5 s, or less with a deadline below
+        0.72 s. Without a deadline a call has 1 s. These times are settings of the service.
         Statuses: OK; INVALID_ARGUMENT (SUBJECT_INVALID, USER_ID_INVALID, PAGE_SIZE_INVALID,
         FILTER_INVALID, FUSION_WEIGHT_INVALID, DENY_LIST_INVALID, EVENTS_INVALID, TIME_INVALID,
         NUM_INTERESTS_INVALID, and the reasons that Event names); NOT_FOUND (ITEM_NOT_FOUND, an inline
@@ -131,10 +131,10 @@ class RankerServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _ranker_service_pb2.BatchRecommendRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_ranker_service_pb2.BatchRecommendResponse, _abc.Awaitable[_ranker_service_pb2.BatchRecommendResponse]]:
-        """Recommends to up to 256 users in one call. Each answer is what Recommend would give, but one
-        request that is wrong fails the whole call: the error names it, as in `requests[3].filter`, and
-        nobody is answered. A batch is taken whole, or OVERLOADED. Its requests give way to single
-        calls. Without a deadline a call has 10 s; that is a setting of the service.
+        """Recommends to up to 256 users in one call. Each answer is what Recommend would give. One wrong
+        request fails the whole call; the error names its field, as in `requests[3].filter`. A batch is
+        taken whole, or refused with OVERLOADED. Single calls go before its requests. Without a deadline
+        a call has 10 s; that is a setting of the service.
         Statuses: OK; INVALID_ARGUMENT (REQUESTS_INVALID: none, more than 256, or too much asked for
         together); and those of Recommend, with the index in the request. Safe to retry, but as costly
         as many other calls.

@@ -133,9 +133,9 @@ class EncodeSessionResponse(_message.Message):
     action_masks: _builtins.bytes
     """One little-endian uint32 per item number: 1 << the action's enum number."""
     stale: _builtins.bool
-    """Whether the newest events may be missing: the profile service did not answer when it was asked
-    for them, or was not asked because it has just failed, and a window from before was read.
-    Never true for inline events.
+    """Whether the newest events may be missing: the profile service did not answer, or was not asked
+    because it has just failed, and the last window in memory was encoded. Never true for inline
+    events.
     """
     lineage: _builtins.str
     """The lineage of the database that the item numbers belong to: 32 hexadecimal digits, new after
@@ -151,7 +151,7 @@ class EncodeSessionResponse(_message.Message):
 
     @_builtins.property
     def window_age(self) -> _duration_pb2.Duration:
-        """How long ago the window that was read was known to be whole. Set when `stale` is true."""
+        """The time since that window was last read from the profile service. Set when `stale` is true."""
 
     def __init__(
         self,

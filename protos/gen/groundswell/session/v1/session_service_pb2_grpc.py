@@ -64,13 +64,13 @@ class SessionServiceServicer:
     def EncodeSession(self, request, context):
         """The short-term vector of a user's hot window, or of the inline events of an anonymous visitor.
         A user without events gets the vector of an empty window. While the profile service does not
-        answer, a window that is held from before is read, and `stale` says so.
+        answer, the last window in memory is encoded, and `stale` is set.
         Statuses: OK; INVALID_ARGUMENT (SUBJECT_INVALID: neither or both of user and events;
         USER_ID_INVALID; EVENTS_INVALID; and the reasons that Event names); NOT_FOUND
         (ITEM_NOT_FOUND, an inline event's item); FAILED_PRECONDITION (BUNDLE_NOT_LOADED);
         RESOURCE_EXHAUSTED (OVERLOADED, with RetryInfo); UNAVAILABLE (NO_BUNDLE; PROFILE_UNAVAILABLE:
-        no window of the user is held either; LINEAGE_CHANGED, with RetryInfo: the database was restored
-        from a backup, and window and items are not both of its new state yet). Safe to retry.
+        no window of the user is in memory either; LINEAGE_CHANGED, with RetryInfo: the database was
+        restored from a backup, and the service is still reading its new state). Safe to retry.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -42,13 +42,13 @@ class SessionServiceStub:
     EncodeSession: _grpc.UnaryUnaryMultiCallable[_session_service_pb2.EncodeSessionRequest, _session_service_pb2.EncodeSessionResponse]
     """The short-term vector of a user's hot window, or of the inline events of an anonymous visitor.
     A user without events gets the vector of an empty window. While the profile service does not
-    answer, a window that is held from before is read, and `stale` says so.
+    answer, the last window in memory is encoded, and `stale` is set.
     Statuses: OK; INVALID_ARGUMENT (SUBJECT_INVALID: neither or both of user and events;
     USER_ID_INVALID; EVENTS_INVALID; and the reasons that Event names); NOT_FOUND
     (ITEM_NOT_FOUND, an inline event's item); FAILED_PRECONDITION (BUNDLE_NOT_LOADED);
     RESOURCE_EXHAUSTED (OVERLOADED, with RetryInfo); UNAVAILABLE (NO_BUNDLE; PROFILE_UNAVAILABLE:
-    no window of the user is held either; LINEAGE_CHANGED, with RetryInfo: the database was restored
-    from a backup, and window and items are not both of its new state yet). Safe to retry.
+    no window of the user is in memory either; LINEAGE_CHANGED, with RetryInfo: the database was
+    restored from a backup, and the service is still reading its new state). Safe to retry.
     """
 
 @_typing.type_check_only
@@ -65,13 +65,13 @@ class SessionServiceAsyncStub(SessionServiceStub):
     EncodeSession: _aio.UnaryUnaryMultiCallable[_session_service_pb2.EncodeSessionRequest, _session_service_pb2.EncodeSessionResponse]  # type: ignore[assignment]
     """The short-term vector of a user's hot window, or of the inline events of an anonymous visitor.
     A user without events gets the vector of an empty window. While the profile service does not
-    answer, a window that is held from before is read, and `stale` says so.
+    answer, the last window in memory is encoded, and `stale` is set.
     Statuses: OK; INVALID_ARGUMENT (SUBJECT_INVALID: neither or both of user and events;
     USER_ID_INVALID; EVENTS_INVALID; and the reasons that Event names); NOT_FOUND
     (ITEM_NOT_FOUND, an inline event's item); FAILED_PRECONDITION (BUNDLE_NOT_LOADED);
     RESOURCE_EXHAUSTED (OVERLOADED, with RetryInfo); UNAVAILABLE (NO_BUNDLE; PROFILE_UNAVAILABLE:
-    no window of the user is held either; LINEAGE_CHANGED, with RetryInfo: the database was restored
-    from a backup, and window and items are not both of its new state yet). Safe to retry.
+    no window of the user is in memory either; LINEAGE_CHANGED, with RetryInfo: the database was
+    restored from a backup, and the service is still reading its new state). Safe to retry.
     """
 
 class SessionServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -97,13 +97,13 @@ class SessionServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_session_service_pb2.EncodeSessionResponse, _abc.Awaitable[_session_service_pb2.EncodeSessionResponse]]:
         """The short-term vector of a user's hot window, or of the inline events of an anonymous visitor.
         A user without events gets the vector of an empty window. While the profile service does not
-        answer, a window that is held from before is read, and `stale` says so.
+        answer, the last window in memory is encoded, and `stale` is set.
         Statuses: OK; INVALID_ARGUMENT (SUBJECT_INVALID: neither or both of user and events;
         USER_ID_INVALID; EVENTS_INVALID; and the reasons that Event names); NOT_FOUND
         (ITEM_NOT_FOUND, an inline event's item); FAILED_PRECONDITION (BUNDLE_NOT_LOADED);
         RESOURCE_EXHAUSTED (OVERLOADED, with RetryInfo); UNAVAILABLE (NO_BUNDLE; PROFILE_UNAVAILABLE:
-        no window of the user is held either; LINEAGE_CHANGED, with RetryInfo: the database was restored
-        from a backup, and window and items are not both of its new state yet). Safe to retry.
+        no window of the user is in memory either; LINEAGE_CHANGED, with RetryInfo: the database was
+        restored from a backup, and the service is still reading its new state). Safe to retry.
         """
 
 def add_SessionServiceServicer_to_server(servicer: SessionServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
