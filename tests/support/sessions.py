@@ -1,0 +1,101 @@
+"""Sessions over a log in memory, with a clock that the test sets."""
+
+import asyncio
+from collections.abc import Sequence
+
+from groundswell.common.v1.event_pb2 import (
+    ACTION_VIEW,
+    EVENT_STATUS_ACCEPTED,
+    EVENT_STATUS_DUPLICATE,
+    EVENT_STATUS_REJECTED,
+    Event,
+    EventResult,
+)
+from groundswell.profile.v1.event_service_pb2 import AppendEventsResponse
+from groundswell.serving.errors import Unavailable
+from groundswell.serving.validation import to_timestamp
+from groundswell.session_service.profile_client import window_event
+from groundswell.session_service.sessions import Found, Sessions
+from groundswell.session_service.windows import Listing, Window, WindowEvent
+
+_DAY_US = 86_400_000_000
+
+
+class MemoryLog:
+    """The log that the profile service keeps, in memory; its answers can be held back."""
+
+    def __init__(self) -> None:
+        self.stored: dict[str, dict[str, WindowEvent]] = {}
+        self.num_listings = 0
+        self.lineage = ""
+        self.down = False
+        self.failing: set[str] = set()
+        self.answers = asyncio.Event()
+        self.answers.set()
+
+    async def append(
+        self,
+        events: Sequence[Event],
+        remaining_s: float | None,  # noqa: ARG002 - the seam's
+    ) -> AppendEventsResponse:
+        if self.down:
+            raise Unavailable("PROFILE_UNAVAILABLE", "down")
+        results = [self._store(event) for event in events]
+        await self.answers.wait()
+        return AppendEventsResponse(results=results, lineage=self.lineage)
+
+    async def newest(self, user_id: str, count: int) -> Listing:
+        self.num_listings += 1
+        if self.down or user_id in self.failing:
+            raise Unavailable("PROFILE_UNAVAILABLE", "down")
+        stored = sorted(self.stored.get(user_id, {}).values())
+        await self.answers.wait()
+        return Listing(stored[-count:][::-1], len(stored), self.lineage)
+
+    def restore(self, lineage: str) -> None:
+        """Hold nothing any more, as a restored backup of the empty log does."""
+        self.stored.clear()
+        self.lineage = lineage
+
+    def _store(self, event: Event) -> EventResult:
+        if event.item_id == "unknown":
+            return EventResult(status=EVENT_STATUS_REJECTED, reason="ITEM_NOT_FOUND")
+        mine = self.stored.setdefault(event.user_id, {})
+        known = mine.get(event.event_id)
+        if known is not None:
+            return EventResult(
+                status=EVENT_STATUS_DUPLICATE, sequence=known.sequence, item_no=known.item_no
+            )
+        item_no = int(event.item_id)
+        mine[event.event_id] = window_event(event, len(mine) + 1, item_no)
+        return EventResult(status=EVENT_STATUS_ACCEPTED, sequence=len(mine), item_no=item_no)
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def event(event_id: str, user_id: str = "ann", item_id: str = "1", day: int = 0) -> Event:
+    return Event(
+        event_id=event_id,
+        user_id=user_id,
+        item_id=item_id,
+        action=ACTION_VIEW,
+        time=to_timestamp(1_700_000_000_000_000 + day * _DAY_US),
+    )
+
+
+async def found_for(sessions: Sessions, user_id: str, capacity: int = 5) -> Found:
+    return await sessions.window(user_id, sessions.user_key(user_id), capacity)
+
+
+async def window_of(sessions: Sessions, user_id: str, capacity: int) -> Window:
+    return (await found_for(sessions, user_id, capacity)).window
+
+
+def ids(window: Window) -> list[str]:
+    return [e.event_id for e in window.events]
