@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Self
 from urllib.parse import quote
 
+from groundswell.artifacts.pointer import fsync
 from groundswell.cli.failures import CommandError
 
 SECRET, DATABASE, LOCK = "secret", "groundswell.db", "lock"
@@ -117,16 +118,8 @@ def _write_private(path: Path, text: str) -> None:
             file.flush()
             os.fsync(file.fileno())
         making.rename(path)
-        _sync_folder(path.parent)
+        # Else a power cut could undo the rename, and lose a secret that users are stored under.
+        fsync(path.parent)
     except OSError:
         making.unlink(missing_ok=True)
         raise
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make a rename last: a secret that users are stored under must not be lost with the power."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
