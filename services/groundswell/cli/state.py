@@ -57,9 +57,19 @@ class State:
         return f"sqlite+aiosqlite:///{quote(str(self.database.resolve()))}"
 
     def secrets(self) -> tuple[str, ...]:
-        """The deployment's secrets, oldest first; one is made at the first use."""
+        """The deployment's secrets, oldest first; one is made at the first use.
+
+        Raises CommandError for a folder that has a database and no secret: a new one would find
+        nobody in it.
+        """
         path = self.folder / SECRET
         if not path.exists():
+            if self.database.exists():
+                raise CommandError(
+                    f"{self.folder} holds a database and not the secret that its users are stored "
+                    f"under: put {path} back from where the database came, or choose another "
+                    "--state"
+                )
             try:
                 _write_private(path, secrets.token_urlsafe(_SECRET_BYTES))
             except OSError as error:

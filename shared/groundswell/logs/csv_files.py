@@ -5,11 +5,13 @@ import csv
 import io
 import re
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import polars as pl
 import pyarrow as pa
 from pyarrow import csv as pyarrow_csv
 
+from groundswell.logs.csv_quotes import ESCAPED_QUOTE, with_doubled_quotes
 from groundswell.logs.errors import DataError
 from groundswell.logs.raw_table import (
     EMPTY_LINE,
@@ -51,10 +53,16 @@ def read_csv(source: Source, required: Sequence[str], separator: str | None) -> 
     Commas come first, then tabs, semicolons and bars.
     """
     separator, names = _header(source, required, separator)
-    is_utf8, odd_quotes = _looked_through(source)
-    frame, refused = _rows(source, names, separator, is_utf8)
+    look = _looked_through(source)
+    content = _doubled(source, separator) if look.has_escaped_quotes else None
     notes = list(source.notes)
-    if not is_utf8:
+    if content is not None:
+        notes.append("a quote behind a backslash is read as a quote inside of its value")
+    odd_quotes = look.has_odd_quotes if content is None else content.count(b'"') % 2 == 1
+    if not look.is_utf8:
+        content = _mended(_whole(source) if content is None else content)
+    frame, refused = _rows(source, names, separator, content)
+    if not look.is_utf8:
         notes.append("not all of it is UTF-8: convert it, as by iconv -f LATIN1 -t UTF-8")
     if separator != ",":
         notes.append(f"columns parted by {SEPARATORS.get(separator, repr(separator))}")
@@ -99,7 +107,7 @@ def _has_all(names: Sequence[str], required: Sequence[str]) -> bool:
 
 
 def _rows(
-    source: Source, names: list[str], separator: str, is_utf8: bool
+    source: Source, names: list[str], separator: str, content: bytes | None
 ) -> tuple[pl.DataFrame, list[pyarrow_csv.InvalidRow]]:
     refused: list[pyarrow_csv.InvalidRow] = []
 
@@ -110,7 +118,7 @@ def _rows(
     try:
         with source.open() as file:
             table = pyarrow_csv.read_csv(
-                file if is_utf8 else pa.BufferReader(_mended(file.read())),
+                file if content is None else pa.BufferReader(content),
                 # One thread: only then does pyarrow know the numbers of the rows that it refuses.
                 read_options=pyarrow_csv.ReadOptions(
                     use_threads=False,
@@ -135,15 +143,35 @@ def _rows(
     return pl.DataFrame({name: _text(table.column(name)) for name in names}), refused
 
 
-def _looked_through(source: Source) -> tuple[bool, bool]:
-    """Say whether the file is UTF-8, and whether its number of quotes is odd."""
+class _Look(NamedTuple):
+    """What the bytes of a whole file say before it is read."""
+
+    is_utf8: bool
+    has_odd_quotes: bool
+    has_escaped_quotes: bool
+    """Whether a backslash stands before a quote anywhere."""
+
+
+def _looked_through(source: Source) -> _Look:
     decode = codecs.getincrementaldecoder("utf-8")().decode
-    is_utf8, quotes = True, 0
+    is_utf8, quotes, has_escaped, end = True, 0, False, b""
     with source.open() as file:
         while block := file.read(_BLOCK_BYTES):
             quotes += block.count(b'"')
+            has_escaped = has_escaped or ESCAPED_QUOTE in block or end + block[:1] == ESCAPED_QUOTE
+            end = block[-1:]
             is_utf8 = is_utf8 and _decodes(decode, block, final=False)
-    return is_utf8 and _decodes(decode, b"", final=True), quotes % 2 == 1
+    return _Look(is_utf8 and _decodes(decode, b"", final=True), quotes % 2 == 1, has_escaped)
+
+
+def _doubled(source: Source, separator: str) -> bytes | None:
+    """Return the file with its escaped quotes written twice; None where it escapes none."""
+    return with_doubled_quotes(_whole(source), separator)
+
+
+def _whole(source: Source) -> bytes:
+    with source.open() as file:
+        return file.read()
 
 
 def _decodes(decode: Callable[[bytes, bool], str], block: bytes, *, final: bool) -> bool:

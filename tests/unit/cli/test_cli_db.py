@@ -22,6 +22,7 @@ def command(*arguments: str) -> Result:
 
 async def opened(state: State) -> str:
     """Make the database if there is none; return its lineage."""
+    state.secrets()
     database = Database(state.database_url)
     await database.open()
     lineage = await database.read(read_lineage)
@@ -89,3 +90,21 @@ def test_what_cannot_be_done_is_told_in_one_line(
     assert told in str(ended.exception)
     assert len(str(ended.exception).splitlines()) == 1
     assert not (tmp_path / "none").exists()
+
+
+def test_a_file_that_is_not_there_becomes_no_database(tmp_path: Path) -> None:
+    url = f"sqlite+aiosqlite:///{tmp_path / 'typo.db'}"
+    for name in ("restored", "rotate-secret"):
+        ended = command(name, "--database-url", url)
+        assert isinstance(ended.exception, CommandError)
+        assert f"there is no database at {tmp_path / 'typo.db'}" in str(ended.exception)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_database_without_its_secret_gets_no_other_one(tmp_path: Path) -> None:
+    lineage_of(tmp_path)
+    (tmp_path / "secret").unlink()
+    ended = command("rotate-secret", "--state", str(tmp_path))
+    assert isinstance(ended.exception, CommandError)
+    assert f"put {tmp_path / 'secret'} back" in str(ended.exception)
+    assert not (tmp_path / "secret").exists()

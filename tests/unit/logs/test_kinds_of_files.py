@@ -127,3 +127,37 @@ def test_tabs_are_shown_as_tabs_where_they_are_no_separator(tmp_path: Path) -> N
 def test_a_file_in_another_encoding_is_named_beside_the_rows_that_it_costs(tmp_path: Path) -> None:
     table = read(tmp_path, "a,b\ncafé,2\n".encode("latin-1"))
     assert table.notes == ("not all of it is UTF-8: convert it, as by iconv -f LATIN1 -t UTF-8",)
+
+
+_BACKSLASHES = "a quote behind a backslash is read as a quote inside of its value"
+
+
+@pytest.mark.parametrize(
+    ("content", "rows", "notes"),
+    [
+        # As Spark, MySQL and PHP write them.
+        (rb'''a,b
+1,"27\" screen, black"
+2,C:\
+3,"said \"no\""
+''', [("1", '27" screen, black'), ("2", "C:\\"), ("3", 'said "no"')], (_BACKSLASHES,)),
+        (rb'''a,b
+1,"a \"b\" \\"
+''', [("1", 'a "b" \\\\')], (_BACKSLASHES,)),
+        # A value that ends in a backslash escapes nothing.
+        (rb'''a,b
+"C:\","x"
+"D:\",2
+''', [("C:\\", "x"), ("D:\\", "2")], ()),
+        (rb'''a,b
+1,12\" pipe
+''', [("1", '12\\" pipe')], ()),
+    ],
+)  # fmt: skip
+def test_quotes_that_a_backslash_escapes_are_read_as_quotes_and_said(
+    tmp_path: Path, content: bytes, rows: list[tuple[str, str]], notes: tuple[str, ...]
+) -> None:
+    table = read(tmp_path, content)
+    assert table.frame.select("a", "b").rows() == rows
+    assert table.notes == notes
+    assert table.left_out.height == 0
