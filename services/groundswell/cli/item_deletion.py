@@ -22,8 +22,8 @@ _PAGE = 1_000
 def ids_of_file(path: Path, console: Console, separator: str | None = None) -> list[str]:
     """The ids of a file's column item_id; rows without one are said. Raises DataError."""
     table = read_table(path, ("item_id",), separator=separator)
-    text, problem, _ = as_ids(table.frame["item_id"])
-    found = pl.DataFrame({"line": table.frame[LINE], "id": text, "problem": problem})
+    ids = as_ids(table.frame["item_id"])
+    found = pl.DataFrame({"line": table.frame[LINE], "id": ids.text, "problem": ids.problem})
     found = found.with_columns(
         reason=pl.when(pl.col("id").is_null())
         .then(pl.lit(f"item_id is {NOT_UTF8}"))
@@ -32,7 +32,8 @@ def ids_of_file(path: Path, console: Console, separator: str | None = None) -> l
         .when(pl.col("problem").is_not_null())
         .then(pl.format("item_id is {}", "problem"))
     )
-    say_how_read(console, table.notes, [name for name in table.names if name != "item_id"])
+    notes = [*table.notes, *ids.notes("item_id")]
+    say_how_read(console, notes, [name for name in table.names if name != "item_id"])
     gone = found.drop_nulls("reason").select("line", "reason")
     say_left_out(console, pl.concat([table.left_out, gone]))
     return found.filter(pl.col("reason").is_null())["id"].to_list()

@@ -67,7 +67,18 @@ def read_csv(source: Source, required: Sequence[str], separator: str | None) -> 
     if separator != ",":
         notes.append(f"columns parted by {SEPARATORS.get(separator, repr(separator))}")
     table = _with_lines(frame, refused, tuple(notes))
-    return _without_open_end(table) if odd_quotes else table
+    num_lost = sum(row.text.rstrip("\n").count("\n") for row in refused)
+    if odd_quotes:
+        table, num_open = _without_open_end(table)
+        num_lost += num_open
+    return table._replace(notes=(*table.notes, *_lost(num_lost)))
+
+
+def _lost(num_lines: int) -> list[str]:
+    """Say how much more than their first lines the rows that are left out hold."""
+    if not num_lines:
+        return []
+    return [f"{num_lines:,} more lines belong to rows left out whose quote may never be closed"]
 
 
 def _header(
@@ -232,12 +243,17 @@ def _with_lines(
     return RawTable(frame.filter(~empty), gone, num_rows, notes)
 
 
-def _without_open_end(table: RawTable) -> RawTable:
-    """Leave the last row out when its quote is open to the end: it would hold all lines below."""
+def _without_open_end(table: RawTable) -> tuple[RawTable, int]:
+    """Leave the last row out when its quote is open to the end, and count the lines below it.
+
+    It would hold all of them.
+    """
     last = table.frame.tail(1)
     if last.height == 0 or last[ROW].item() != table.num_rows - 1:
-        return table
-    if "\n" not in (last[table.names[-1]].item() or ""):
-        return table
+        return table, 0
+    open_value = last[table.names[-1]].item() or ""
+    if "\n" not in open_value:
+        return table, 0
     gone = pl.concat([table.left_out, left_out(last[LINE], OPEN_QUOTE)])
-    return table._replace(frame=table.frame.head(-1), left_out=gone)
+    kept = table._replace(frame=table.frame.head(-1), left_out=gone)
+    return kept, open_value.rstrip("\n").count("\n")

@@ -107,7 +107,7 @@ def read_events(
     gone = pl.concat([raw.left_out, frame.drop_nulls("reason").select("line", "reason")])
     examples = _examples(frame)
     if good.height == 0:
-        raise DataError(_nothing_left(path, gone, examples))
+        raise DataError(_nothing_left(path, gone, examples) + raw.how_read)
     known = {*REQUIRED, *_OPTIONAL, value}
     return Events(
         frame=_finished(good),
@@ -194,9 +194,9 @@ def _ids(raw: RawTable, name: str, notes: list[str]) -> list[pl.Series]:
     if name not in raw.names:
         nothing = pl.repeat("", raw.frame.height, dtype=pl.String, eager=True)
         return [nothing.alias(name), nothing.set(nothing == "", None).alias(f"{name} problem")]
-    text, problem, num_stripped = as_ids(raw.frame[name])
-    if num_stripped:
-        notes.append(f"blanks around {num_stripped:,} values of {name} were taken off")
+    ids = as_ids(raw.frame[name])
+    text, problem = ids.text, ids.problem
+    notes += ids.notes(name)
     words = (problem == NO_VALUE).fill_null(False)
     if name in _OPTIONAL and words.any():
         notes.append(f"{name}: {int(words.sum()):,} times {NO_VALUE}, taken as missing")

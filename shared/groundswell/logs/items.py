@@ -49,6 +49,8 @@ _TEXT_BYTES = {
     "title": MAX_TITLE_BYTES,
     "description": MAX_DESCRIPTION_BYTES,
 }
+_OTHER_SEPARATORS = r"[,;>/]|^\[.*\]$"
+"""What else people put between the categories of an item."""
 
 
 class Items(NamedTuple):
@@ -85,8 +87,7 @@ def read_items(
     _check_types(path, raw)
     attributes, refused, notes = _attributes(path, raw, kinds or {}, catalogue_kinds or {})
     ids = as_ids(raw.frame["item_id"])
-    if ids.num_stripped:
-        notes.append(f"blanks around {ids.num_stripped:,} values of item_id were taken off")
+    notes += ids.notes("item_id") + _categories_note(raw)
     frame = _columns(raw, ids, attributes).with_columns(reason=_reason())
     large = frame["reason"].is_null() & too_large(frame)
     frame = frame.with_columns(reason=frame["reason"].set(large, TOO_LARGE))
@@ -95,7 +96,7 @@ def read_items(
     good = frame.filter(pl.col("reason").is_null())
     if good.height == 0:
         reasons = "; ".join(gone["reason"].unique().sort())
-        raise DataError(f"{path} has no row that can be used: {reasons}")
+        raise DataError(f"{path} has no row that can be used: {reasons}{raw.how_read}")
     return Items(
         good.select("line", *COLUMNS),
         gone.sort("line"),
@@ -228,6 +229,20 @@ def _categories(raw: RawTable) -> tuple[pl.Series, pl.Series]:
     return lists_and_problem(
         cleaned.to_series(), MAX_CATEGORIES, MAX_CATEGORY_BYTES, no_text.to_series()
     )
+
+
+def _categories_note(raw: RawTable) -> list[str]:
+    """Say that nothing parts the categories, where most values look like several of them."""
+    if "categories" not in raw.names or _is_flat_list(raw.frame["categories"].dtype):
+        return []
+    given = as_text(raw.frame["categories"]).drop_nulls()
+    given = given.filter(given.str.strip_chars() != "")
+    several = given.filter(given.str.contains(_OTHER_SEPARATORS))
+    if given.str.contains(LIST_SEPARATOR, literal=True).any() or 2 * len(several) <= len(given):
+        return []
+    return [
+        f"categories are parted by {LIST_SEPARATOR}, and none is: {several[0]!a} is one category"
+    ]
 
 
 def _prefixed(name: str, problem: pl.Series) -> pl.Series:

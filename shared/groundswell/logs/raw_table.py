@@ -35,6 +35,11 @@ class RawTable(NamedTuple):
         """The file's columns."""
         return [name for name in self.frame.columns if name not in (ROW, LINE)]
 
+    @property
+    def how_read(self) -> str:
+        """The notes in brackets, for the end of an error; empty without any."""
+        return f" ({'; '.join(self.notes)})" if self.notes else ""
+
 
 def left_out(lines: pl.Series, reason: str) -> pl.DataFrame:
     """Say of the rows at `lines` why they were left out."""

@@ -16,6 +16,8 @@ _EXACT_BELOW = {"Float16": 2**11, "Float32": 2**24, "Float64": 2**53}
 """From it on, neighbouring integers are one float."""
 
 
+_SHORTENED = r"^-?\d([.,]\d+)?[eE]\+?\d\d$"
+"""As spreadsheets show and save numbers of more than eleven digits: 1.23457E+11."""
 _FAR_YEARS = 7_000
 _SECONDS_A_YEAR = 366 * 86_400
 _PER_YEAR = {unit: _SECONDS_A_YEAR * 10**n for unit, n in (("ms", 3), ("us", 6), ("ns", 9))}
@@ -30,6 +32,21 @@ class Ids(NamedTuple):
     """Why a row's id names nothing: NO_VALUE, INEXACT, or null."""
     num_stripped: int
     """How many had blanks at an end."""
+    num_shortened: int = 0
+    """How many look like long numbers that a spreadsheet has shortened."""
+
+    def notes(self, name: str) -> list[str]:
+        """Say what a person should know of these ids of the column `name`."""
+        notes = []
+        if self.num_stripped:
+            notes.append(f"blanks around {self.num_stripped:,} values of {name} were taken off")
+        if self.num_shortened:
+            example = self.text.filter(self.text.str.contains(_SHORTENED))[0]
+            notes.append(
+                f"{self.num_shortened:,} values of {name}, such as {example!a}, look like numbers "
+                "that a spreadsheet shortened: different ones may have become one"
+            )
+        return notes
 
 
 def has_text(kind: pl.DataType) -> bool:
@@ -79,7 +96,8 @@ def as_ids(column: pl.Series) -> Ids:
         pl.when("word").then(pl.lit(NO_VALUE)).when("inexact").then(pl.lit(INEXACT))
     )
     num_stripped = int(((stripped != text) & (stripped != "")).sum())
-    return Ids(stripped, problem.to_series(), num_stripped)
+    num_shortened = int(stripped.str.contains(_SHORTENED).sum()) if text is column else 0
+    return Ids(stripped, problem.to_series(), num_stripped, num_shortened)
 
 
 def without_words(text: pl.Series) -> tuple[pl.Series, int]:

@@ -174,3 +174,13 @@ def test_users_that_differ_in_form_alone_are_named() -> None:
         ("1.0", "1"),
         ("cafe\u0301", "caf\u00e9"),
     ]
+
+
+def test_ids_that_a_spreadsheet_shortened_are_named(tmp_path: Path) -> None:
+    rows = (f"1.23457E+11,a1,view,{T}", f"1,2.3E+12,view,{T}", f"7e5,a,view,{T}")
+    events = read_events(write(tmp_path / "e.csv", log(*rows)))
+    assert events.notes == tuple(
+        f"1 values of {name}, such as {example}, look like numbers that a spreadsheet shortened: "
+        "different ones may have become one"
+        for name, example in (("user_id", "'1.23457E+11'"), ("item_id", "'2.3E+12'"))
+    )

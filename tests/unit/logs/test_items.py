@@ -103,3 +103,25 @@ def test_an_item_given_twice_counts_once_and_is_listed(tmp_path: Path) -> None:
 def test_an_item_file_without_a_title_column_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"i\.csv has no column 'title'"):
         read_items(write(tmp_path / "i.csv", "item_id,name\na,A\n"))
+
+
+@pytest.mark.parametrize("value", ["['Red', 'Blue']", '["Red"]', "Red, Blue", "Red;Blue", "A > B"])
+def test_categories_that_nothing_parts_are_named(tmp_path: Path, value: str) -> None:
+    quoted = '"' + value.replace('"', '""') + '"'
+    path = write(tmp_path / "i.csv", f"item_id,title,categories\na,A,{quoted}\nb,B,\nc,C,\n")
+    note = f"categories are parted by |, and none is: {value!a} is one category"
+    assert read_items(path).notes == (note,)
+
+
+def test_categories_of_one_name_or_parted_by_bars_are_worth_no_note(tmp_path: Path) -> None:
+    for values in (("Drama", "War", "Food, Drinks"), ("A, B|C", "D, E", "F, G")):
+        rows = "".join(f'{n},T,"{value}"\n' for n, value in enumerate(values))
+        path = write(tmp_path / "i.csv", "item_id,title,categories\n" + rows)
+        assert read_items(path).notes == ()
+
+
+def test_what_costs_every_row_its_encoding_says_how_to_convert_it(tmp_path: Path) -> None:
+    path = tmp_path / "i.csv"
+    path.write_bytes("item_id,title\na,Café\n".encode("latin-1"))
+    with pytest.raises(DataError, match=r"title is not UTF-8 \(not all .* iconv -f LATIN1"):
+        read_items(path)

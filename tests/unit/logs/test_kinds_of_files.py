@@ -106,6 +106,13 @@ def test_a_quote_that_is_open_to_the_end_does_not_swallow_rows_without_a_word(
     table = read(tmp_path, b'a,b\n1,2\n3,"4\n5,6\n7,8\n')
     assert table.frame.select("a", "b").rows() == [("1", "2")]
     assert table.left_out.rows() == [(3, OPEN_QUOTE)]
+    assert table.notes == ("2 more lines belong to rows left out whose quote may never be closed",)
+
+
+def test_lines_that_a_quote_took_into_a_row_of_wrong_fields_are_counted(tmp_path: Path) -> None:
+    table = read(tmp_path, b'a,b\n1,2\n"3,4\n5,6\n7",8,9\n1,2\n')
+    assert table.left_out.rows() == [(3, OPEN_QUOTE)]
+    assert table.notes == ("2 more lines belong to rows left out whose quote may never be closed",)
 
 
 def test_columns_without_a_name_are_called_by_their_place(tmp_path: Path) -> None:
