@@ -1,6 +1,7 @@
 """Detects outages of the database, during which calls fail at once."""
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
 
@@ -19,6 +20,17 @@ _LAST_PROBE_S = 1.0
 _GRACE_S = 0.1
 """After the first probe that failed, a transaction that works in this time says that the database
 is there, but takes no more connections."""
+_CALM_S = 5.0
+"""Transactions work again when none has failed for so long: in a partial outage some work and some
+fail, hundreds a second, and each would be logged."""
+
+
+class _Failing:
+    """What is known of a kind of transaction that fails."""
+
+    def __init__(self) -> None:
+        self.logged: set[Cause] = set()
+        self.failed_at = 0.0
 
 
 class Outages:
@@ -29,13 +41,18 @@ class Outages:
     every call tries the database itself.
     """
 
-    def __init__(self, probe: Callable[[], Awaitable[None]] | None) -> None:
+    def __init__(
+        self,
+        probe: Callable[[], Awaitable[None]] | None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._probe = probe
+        self._clock = clock
         self._is_down = False
         self._probing: asyncio.Task[None] | None = None
         self._num_worked = 0
-        self._failing: dict[str, set[Cause]] = {}
-        """By kind of transaction: the causes that were logged since one last worked."""
+        self._failing: dict[str, _Failing] = {}
+        """By kind of transaction."""
 
     def check(self) -> None:
         """Raise Unavailable (STORE_UNAVAILABLE) while the database is gone."""
@@ -44,11 +61,12 @@ class Outages:
             raise service_error(Cause.GONE)
 
     def failed(self, kind: str, cause: Cause, error: BaseException) -> None:
-        """Take note of a transaction that failed; each cause is logged once until one works."""
+        """Take note of a transaction that failed; each cause is logged once until they work."""
         count("store_failures", cause=cause.value)
-        logged = self._failing.setdefault(kind, set())
-        if cause not in logged:
-            logged.add(cause)
+        failing = self._failing.setdefault(kind, _Failing())
+        failing.failed_at = self._clock()
+        if cause not in failing.logged:
+            failing.logged.add(cause)
             # The text may hold values of a statement, so only its kind and code are logged.
             name = type(getattr(error, "orig", error)).__name__
             code = code_of(error)
@@ -68,7 +86,8 @@ class Outages:
     def worked(self, kind: str) -> None:
         """Take note of a transaction that worked."""
         self._num_worked += 1
-        if kind in self._failing:
+        failing = self._failing.get(kind)
+        if failing is not None and self._clock() >= failing.failed_at + _CALM_S:
             del self._failing[kind]
             _log.info("store_works_again", kind=kind)
 
