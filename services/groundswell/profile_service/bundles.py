@@ -105,7 +105,7 @@ class LoadedBundles:
         return models
 
     async def _tend(self) -> None:
-        """Let the worker stop reading for bundles that nobody asks for any more."""
+        """Let the worker stop using the encoders of bundles that no call asks for any more."""
         while True:
             await asyncio.sleep(_TEND_EVERY_S)
             await self._keep_needed()

@@ -31,7 +31,7 @@ NOTHING_COVERED = Covered(0, None)
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """Where a history has to be cut anew; what lies before is stored and stays."""
+    """From where a history has to be cut into chunks again; earlier chunks stay as stored."""
 
     num_chunks: int
     """The stored chunks that stay."""

@@ -14,7 +14,7 @@ _PAGE = 500
 _WAIT_S = 0.05
 
 _CHANGED = (
-    "{name} is not the secret that the database's users are stored under: with it nobody would be "
+    "{name} is not the secret that the database's users are stored under: with it no user would be "
     "found. Start with the earlier secret. To change it, name the old one in "
     "GROUNDSWELL_PREVIOUS_SECRETS and run `groundswell db rotate-secret`; see docs/secrets.md"
 )

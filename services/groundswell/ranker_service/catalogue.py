@@ -41,8 +41,8 @@ class Segment:
 class Catalogue:
     """The items by number. One thread changes it; any may read.
 
-    The frame is kept in segments of growing size, so that a change costs what it changes, and so
-    that whoever evaluated a filter before evaluates only what is newer.
+    The frame is kept in segments of growing size. So a change costs as much as its size, and
+    a filter that was evaluated before is evaluated only over newer segments.
     """
 
     def __init__(self) -> None:

@@ -46,7 +46,7 @@ class _Failure:
 class BundleFollower:
     """Polls the `current` pointer of a store and calls `on_bundle` with every new bundle.
 
-    `on_bundle` may take as long as it likes: the pointer is polled meanwhile, and when it moves
+    `on_bundle` may take any time: the pointer is polled meanwhile, and when it moves
     the call is cancelled. A cancelled call must leave the earlier bundle served. A bundle that
     cannot be loaded, or that `on_bundle` refuses with a BundleError, is tried again when its files
     change, or after a minute and then ever more rarely; after any other error it is tried again

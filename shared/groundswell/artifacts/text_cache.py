@@ -55,7 +55,7 @@ class TextCache:
     def encode(
         self, texts: Sequence[str], progress: Callable[[int], None] | None = None
     ) -> NDArray[np.float32]:
-        """Return [n, t] vectors, in the order of `texts`; `progress` hears how many are done."""
+        """Return [n, t] vectors, in the order of `texts`; `progress` gets how many are done."""
         keys = [content_hash(text, self._fingerprint) for text in texts]
         new = {key: text for key, text in zip(keys, texts, strict=True) if key not in self._vectors}
         if progress is not None:

@@ -41,7 +41,7 @@ class OnnxTextEncoder:
     def encode(
         self, texts: Sequence[str], progress: Callable[[int], None] | None = None
     ) -> NDArray[np.float32]:
-        """Return [n, t] vectors, in the order of `texts`; `progress` hears how many are done."""
+        """Return [n, t] vectors, in the order of `texts`; `progress` gets how many are done."""
         vectors = np.zeros((len(texts), self.dimension), dtype=np.float32)
         for start in range(0, len(texts), _SLICE):
             part = texts[start : start + _SLICE]

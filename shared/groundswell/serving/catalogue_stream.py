@@ -15,8 +15,8 @@ _log = structlog.get_logger(__name__)
 _FIRST_DELAY_S = 0.1
 _LAST_DELAY_S = 5.0
 _STREAM_TIMEOUT_S = 900.0
-"""A stream never ends by itself. It is opened anew after this time, from the last revision, so that
-a stream whose connection died unnoticed does not stay for longer."""
+"""A stream never ends by itself. It is opened again after this time, from the last revision, so
+that a stream whose connection died unnoticed does not stay for longer."""
 
 
 class CatalogueStream:

@@ -151,7 +151,7 @@ def server_options(
         # Without a bound, hundreds of calls would wait until their deadline is over.
         ("grpc.server.max_pending_requests", max_pending_rpcs),
         ("grpc.server.max_pending_requests_hard_limit", 2 * max_pending_rpcs),
-        # Clients connect anew from time to time, so that new replicas get calls. Streams that
+        # Clients connect again from time to time, so that new replicas get calls. Streams that
         # are open then have as long again to end.
         ("grpc.max_connection_age_ms", age_ms),
         ("grpc.max_connection_age_grace_ms", age_ms),

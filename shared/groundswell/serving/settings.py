@@ -107,7 +107,7 @@ class ServingSettings(SecretSettings):
         "gRPC ends some at once with CANCELLED, and of twice as many all",
     )
     max_connection_age_s: float = Field(
-        default=600.0, gt=0, description="then clients connect anew and find new replicas"
+        default=600.0, gt=0, description="after it clients connect again, and so find new replicas"
     )
     metrics_port: int | None = Field(default=None, ge=0, le=65535)
     threads: int = Field(default=1, ge=1, description="threads of one model run")
@@ -123,7 +123,7 @@ class ServingSettings(SecretSettings):
 
     @property
     def is_loopback(self) -> bool:
-        """Whether nobody outside this machine can reach the server."""
+        """Whether only this machine can reach the server."""
         if self.host == "localhost":
             return True
         try:

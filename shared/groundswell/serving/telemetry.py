@@ -98,7 +98,7 @@ def _hiding(secrets: tuple[str, ...]) -> structlog.types.Processor:
 
 
 def unexpected(error: BaseException) -> dict[str, str]:
-    """Return what a log line may say of an error that nobody expected: its kind and its frames.
+    """Return the fields of a log line about an unexpected error: its kind and its frames.
 
     Its text is left out: it may hold ids and texts of users.
     """

@@ -23,9 +23,10 @@ class AsyncGroundswellClient(AsyncProfileCalls):
     """Calls the services of a suite; make one, keep it, and close it at the end.
 
     Make it inside the event loop that uses it. Every call has a deadline, `timeout` in seconds
-    where it is given, and raises GroundswellError. Calls that reach nobody are tried again within
-    their deadline, and so are calls that a busy server refuses, when it says after what time. While
-    most calls fail, no call is tried again. The messages are those of the contracts in `protos/`.
+    where it is given, and raises GroundswellError. Calls that reach no server are tried again
+    within their deadline, and so are calls that a busy server refuses, when it says after what
+    time. While most calls fail, no call is tried again. The messages are those of the contracts in
+    `protos/`.
     With `http_proxy` calls use the proxy of the environment variable `http_proxy`, if it is set.
     """
 

@@ -61,8 +61,8 @@ class GroundswellError(Exception):
     """A call that failed.
 
     `status` is the canonical status. `reason` is the contract's stable UPPER_SNAKE reason, such as
-    ITEM_NOT_FOUND; empty when nobody of the suite answered (no connection, a deadline). A message
-    that is too large has MESSAGE_TOO_LARGE, whoever refused it: gRPC, a server, or this client. A
+    ITEM_NOT_FOUND; empty when no server answered (no connection, a deadline). A message that is too
+    large has MESSAGE_TOO_LARGE, if gRPC, a server, or this client refused it. A
     call that a server was too busy to accept has OVERLOADED too; gRPC ends it with CANCELLED.
     `violations` name the fields that are wrong; `retry_after_s` says when trying again may help,
     None when the server did not say.

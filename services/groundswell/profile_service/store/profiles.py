@@ -24,7 +24,7 @@ async def find_profiles(
 ) -> dict[int, Any]:
     """Return the profiles of users that have one, by number."""
     c = profiles.c
-    # A release that knew no recent events wrote the row over, and left those of before.
+    # An earlier release, without recent events, updated the row and left the old ones in it.
     recent = case((c.tail_vector.is_(None), c.recent)).label("recent")
     columns = (c.user_no, c.covered_sequence, c.covered_us, c.last_event_us, c.num_chunks, recent)
     statement = select(*columns).where(c.user_no.in_(user_nos), *_of(profiles, spec))

@@ -1,6 +1,6 @@
 """Give the database a lineage and check values of its secrets, and each user's key a version.
 
-The release before goes on writing users: their keys get version 1, which they are.
+Processes of the earlier release may go on writing users: their keys get version 1, the right one.
 """
 
 import secrets
