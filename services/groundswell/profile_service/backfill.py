@@ -15,7 +15,7 @@ from groundswell.profile_service.store.profiles import Spec
 from groundswell.profile_service.store.statements import Subjects
 from groundswell.profile_service.store.work import WorkList
 from groundswell.profile_service.uncovered import page_of_uncovered, uncovered_work
-from groundswell.profile_service.worker import HOPELESS
+from groundswell.profile_service.worker import MAX_ATTEMPTS
 from groundswell.serving.telemetry import gauge
 
 _log = structlog.get_logger(__name__)
@@ -119,7 +119,7 @@ class Backfill:
         Subjects that failed too often do not count.
         """
         while True:
-            count = partial(work.count, marked_until_us=until_us, max_attempts=HOPELESS)
+            count = partial(work.count, marked_until_us=until_us, max_attempts=MAX_ATTEMPTS)
             if await self._database.read(count) <= few:
                 return
             await asyncio.sleep(_POLL_S)

@@ -24,8 +24,8 @@ from groundswell.serving.telemetry import count
 _log = structlog.get_logger(__name__)
 
 _AFTER_OUTAGE_S = 1.0
-HOPELESS = 5
-"""After so many failed attempts a backfill no longer waits for an item or a user."""
+MAX_ATTEMPTS = 5
+"""How many failed attempts of an item or a user a backfill waits for."""
 
 
 class EncoderError(Exception):

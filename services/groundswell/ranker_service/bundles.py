@@ -19,7 +19,7 @@ _log = structlog.get_logger(__name__)
 
 _ASK_EVERY_S, _ASK_AT_LEAST_EVERY_S = 0.2, 1.0
 _ASK_TIMEOUT_S = 1.0
-_SURE = 5
+_NUM_ANSWERS = 5
 """How many times in a row both encoders must answer that they hold a bundle."""
 _MAX_HELD = 2
 """The bundle that ranks and the one before it. Only encoders are asked for earlier bundles."""
@@ -150,12 +150,12 @@ class LoadedBundles:
         lacks the bundle costs only time: see `engines`.
         """
         delay_s = _ASK_EVERY_S
-        num_sure = 0
-        while num_sure < _SURE:
+        num_answers = 0
+        while num_answers < _NUM_ANSWERS:
             held = await self._upstreams.held_ids(_ASK_TIMEOUT_S)
             if all(bundle_id in ids for ids in held.values()):
-                num_sure += 1
+                num_answers += 1
                 continue
-            num_sure = 0
+            num_answers = 0
             await asyncio.sleep(delay_s)
             delay_s = min(1.2 * delay_s, _ASK_AT_LEAST_EVERY_S)

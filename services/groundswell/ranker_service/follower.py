@@ -40,7 +40,8 @@ class CatalogueFollower:
         """The engine that ranks. A call that began with it may end with it: a replaced engine works
         for another minute."""
         self._make_engine = make_engine
-        self._anew: Engine | None = None
+        self._next: Engine | None = None
+        """The engine that is being filled after a restore."""
         self._replaced: set[asyncio.Task[None]] = set()
         bundle_id = engine.space.bundle_id
         self._stream = CatalogueStream(channel, bundle_id, self._take, with_content=True)
@@ -55,32 +56,32 @@ class CatalogueFollower:
         for replaced in self._replaced:
             replaced.cancel()
         await asyncio.gather(*self._replaced, return_exceptions=True)
-        if self._anew is not None:
-            await self._anew.close()
+        if self._next is not None:
+            await self._next.close()
         await self.engine.close()
 
     async def _take(self, message: WatchItemsResponse) -> None:
         if message.reset:
-            await self._begin_anew()
-        engine = self.engine if self._anew is None else self._anew
+            await self._begin_next()
+        engine = self.engine if self._next is None else self._next
         await asyncio.to_thread(_change, engine, message)
         if message.caught_up:
-            await self._take_place(engine, message.lineage)
+            await self._rank_with(engine, message.lineage)
 
-    async def _begin_anew(self) -> None:
+    async def _begin_next(self) -> None:
         _log.warning("catalogue_starts_over", bundle_id=self.engine.space.bundle_id)
-        if self._anew is not None:
-            await self._anew.close()
-            self._anew = None
-        self._anew = await asyncio.to_thread(self._make_engine)
+        if self._next is not None:
+            await self._next.close()
+            self._next = None
+        self._next = await asyncio.to_thread(self._make_engine)
 
-    async def _take_place(self, engine: Engine, lineage: str) -> None:
+    async def _rank_with(self, engine: Engine, lineage: str) -> None:
         """Let an engine rank that has caught up with the catalogue."""
         engine.space = replace(engine.space, lineage=lineage)
         if engine is self.engine:
             return
         await engine.warm_up()
-        before, self.engine, self._anew = self.engine, engine, None
+        before, self.engine, self._next = self.engine, engine, None
         _log.info("catalogue_is_whole_again", items=engine.index.num_items)
         closing = asyncio.create_task(_close_later(before))
         self._replaced.add(closing)

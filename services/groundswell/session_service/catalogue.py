@@ -20,7 +20,7 @@ class CatalogueFollower:
         self.items = ItemTable(dimension)
         self._bundle_id = bundle_id
         self._dimension = dimension
-        self._anew: ItemTable | None = None
+        self._next: ItemTable | None = None
         """The table that is filled after a restore of the database; `items` stay until it is whole.
         """
         self._stream = CatalogueStream(channel, bundle_id, self._take, with_content=False)
@@ -36,16 +36,16 @@ class CatalogueFollower:
     async def _take(self, message: WatchItemsResponse) -> None:
         if message.reset:
             _log.warning("catalogue_starts_over", bundle_id=self._bundle_id)
-            self._anew = ItemTable(self._dimension)
-        table = self.items if self._anew is None else self._anew
+            self._next = ItemTable(self._dimension)
+        table = self.items if self._next is None else self._next
         for change in message.changes:
             self._take_change(table, change)
         if not message.caught_up:
             return
         table.lineage = message.lineage
-        if self._anew is not None:
-            self.items.become(self._anew)
-            self._anew = None
+        if self._next is not None:
+            self.items.become(self._next)
+            self._next = None
 
     def _take_change(self, table: ItemTable, change: ItemChange) -> None:
         item = change.item

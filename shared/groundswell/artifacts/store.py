@@ -28,7 +28,7 @@ from groundswell.artifacts.pointer import (
 )
 from groundswell.artifacts.workspaces import LOCK, open_workspace
 
-_LITTER = ("Thumbs.db", "desktop.ini", "lost+found", "@eaDir", "__MACOSX")
+_SYSTEM_FILES = ("Thumbs.db", "desktop.ini", "lost+found", "@eaDir", "__MACOSX")
 """Files that operating systems leave in folders, besides hidden files."""
 
 Signature = tuple[tuple[str, int, int], ...]
@@ -194,7 +194,7 @@ def _check_names(path: Path, manifest: Manifest) -> None:
     names = {p.as_posix() for p in present}
     listed = {*manifest.files, MANIFEST}
     # Files that the operating system left are never read.
-    stray = {p.as_posix() for p in present if not any(_is_litter(part) for part in p.parts)}
+    stray = {p.as_posix() for p in present if not any(_is_system_file(part) for part in p.parts)}
     undescribed = set() if manifest.neighbours else listed & {*files.NEIGHBOURS}
     for problem, wrong, step in (
         ("lacks", required - listed, ""),
@@ -207,8 +207,8 @@ def _check_names(path: Path, manifest: Manifest) -> None:
             raise BundleError("BUNDLE_CORRUPT", message)
 
 
-def _is_litter(name: str) -> bool:
-    return name.startswith(".") or name in _LITTER
+def _is_system_file(name: str) -> bool:
+    return name.startswith(".") or name in _SYSTEM_FILES
 
 
 def _verify(bundle: Bundle) -> Bundle:

@@ -14,7 +14,7 @@ _MIN_SECRET = 4
 """A shorter text occurs in too many ordinary words to be hidden."""
 
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*")
-_TELLING = re.compile(r"passw|pwd|secret|token|passphrase|api_?key", re.IGNORECASE)
+_SECRET_NAMES = re.compile(r"passw|pwd|secret|token|passphrase|api_?key", re.IGNORECASE)
 _SHOWN_PARAMETERS = frozenset(
     {
         "application_name",
@@ -48,7 +48,7 @@ def masked(text: str) -> str:
     """
     scheme, separator, rest = text.partition("://")
     if not separator:
-        return HIDDEN if "@" in text or _TELLING.search(text) else text
+        return HIDDEN if "@" in text or _SECRET_NAMES.search(text) else text
     if not _SCHEME.fullmatch(scheme):
         return HIDDEN
     if scheme.startswith("sqlite") and rest.startswith("/"):
@@ -100,7 +100,7 @@ def _masked_all(value: Any) -> Any:
         return masked(value)
     if isinstance(value, dict):
         return {
-            key: HIDDEN if _TELLING.search(str(key)) else _masked_all(one)
+            key: HIDDEN if _SECRET_NAMES.search(str(key)) else _masked_all(one)
             for key, one in value.items()
         }
     return [_masked_all(one) for one in value] if isinstance(value, list) else value
@@ -117,7 +117,7 @@ def _masked_place(place: str) -> str:
 def _masked_parameters(parameters: Iterable[str]) -> Iterator[str]:
     for parameter in parameters:
         name, equals, _ = parameter.partition("=")
-        if equals and _TELLING.search(name):
+        if equals and _SECRET_NAMES.search(name):
             # What follows may belong to a password that holds an `&`.
             yield f"{name}={HIDDEN}"
             return
@@ -147,7 +147,7 @@ def _secrets(value: Any) -> Iterator[str]:
         yield from password.split("@")
     for parameter in rest.partition("?")[2].split("&"):
         name, _, given = parameter.partition("=")
-        if _TELLING.search(name):
+        if _SECRET_NAMES.search(name):
             yield given
 
 

@@ -36,7 +36,7 @@ _MAX_LEASE_S = 3600.0
 _MAX_UNTRIED_S = 5.0
 """What was never tried is due at once, or a second after an outage; clocks are set by less."""
 
-_NOBODY = ""
+_NO_OWNER = ""
 
 
 class Claim(NamedTuple):
@@ -84,7 +84,7 @@ class WorkList:
         changed: dict[str, object] = {"version": newest}
         if again:
             changed["lost_claims"] = 0
-        statement = statement.values(marked_us=time_us, due_us=time_us, owner=_NOBODY, attempt=0)
+        statement = statement.values(marked_us=time_us, due_us=time_us, owner=_NO_OWNER, attempt=0)
         statement = statement.on_conflict_do_update(index_elements=[self._subject], set_=changed)
         rows = [{self._subject.name: s, "version": v} for s, v in sorted(versions.items())]
         await connection.execute(statement, rows)
@@ -131,8 +131,8 @@ class WorkList:
         c, time_us = self._table.c, now(connection)
         too_far = self._locked(self._waits_too_long(time_us, lease_s), skip_locked=True)
         await connection.execute(self._change(too_far, {"due_us": time_us, "marked_us": time_us}))
-        over = c.owner != _NOBODY if alone else and_(c.owner != _NOBODY, c.due_us <= time_us)
-        values = {"owner": _NOBODY, "due_us": time_us, "lost_claims": c.lost_claims + 1}
+        over = c.owner != _NO_OWNER if alone else and_(c.owner != _NO_OWNER, c.due_us <= time_us)
+        values = {"owner": _NO_OWNER, "due_us": time_us, "lost_claims": c.lost_claims + 1}
         lost = self._change(self._locked(over, skip_locked=True), values)
         rows = await connection.execute(lost.returning(self._subject, c.lost_claims))
         return [row[0] for row in rows if row[1] == SET_ASIDE]
@@ -171,7 +171,7 @@ class WorkList:
         done = delete(self._table).where(*mine, self._table.c.version <= bindparam("covered"))
         await connection.execute(done, rows)
         time_us = now(connection)
-        fresh = {"owner": _NOBODY, "due_us": time_us, "marked_us": time_us}
+        fresh = {"owner": _NO_OWNER, "due_us": time_us, "marked_us": time_us}
         again = update(self._table).where(*mine).values(**fresh, attempt=0, lost_claims=0)
         await connection.execute(again, [{"subject": s} for s in sorted(covered)])
 
@@ -183,7 +183,7 @@ class WorkList:
         Unless it `counts`, the attempt is not counted: the subjects were not the cause.
         """
         values: dict[str, object] = {
-            "owner": _NOBODY,
+            "owner": _NO_OWNER,
             "due_us": _after(now(connection), min(delay_s, MAX_DELAY_S)),
         }
         if not counts:
@@ -194,7 +194,7 @@ class WorkList:
         """Release all that a worker holds, without counting the attempts."""
         held = self._locked(self._table.c.owner == owner)
         values = {
-            "owner": _NOBODY,
+            "owner": _NO_OWNER,
             "due_us": now(connection),
             "attempt": self._table.c.attempt - 1,
         }
@@ -247,7 +247,7 @@ class WorkList:
     def _waits_too_long(self, time_us: ColumnElement[int], lease_s: float) -> ColumnElement[bool]:
         c = self._table.c
         longest = case(
-            (c.owner != _NOBODY, _after(time_us, max(lease_s, _MAX_LEASE_S))),
+            (c.owner != _NO_OWNER, _after(time_us, max(lease_s, _MAX_LEASE_S))),
             (c.attempt > 0, _after(time_us, MAX_DELAY_S)),
             else_=_after(time_us, _MAX_UNTRIED_S),
         )
