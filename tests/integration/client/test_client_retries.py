@@ -1,4 +1,4 @@
-"""What both clients try again, and when, and what they never do."""
+"""Both clients try safe calls again at the right time, and other calls never."""
 
 import time
 from itertools import pairwise

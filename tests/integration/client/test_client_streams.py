@@ -1,4 +1,4 @@
-"""Both clients when the connection under a stream breaks: they go on where the answers ended."""
+"""Both clients go on after the last answer when the connection under a stream breaks."""
 
 import time
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""What earlier releases write, as the SQL that they sent: their statements run on newer tables."""
+"""The SQL that earlier releases send, to run it on the tables of today."""
 
 import json
 from dataclasses import dataclass, field

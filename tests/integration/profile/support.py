@@ -1,4 +1,4 @@
-"""What the tests of the profile service share: its use cases in this process, and as a process."""
+"""The profile service for its tests: its use cases in this process, and as a process."""
 
 import asyncio
 import time

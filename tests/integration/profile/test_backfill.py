@@ -1,4 +1,4 @@
-"""A new text encoder reads what is stored while the old one reads on, through every fault."""
+"""A new text encoder reads everything stored while the old one goes on, through every fault."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable

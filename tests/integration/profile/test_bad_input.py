@@ -1,4 +1,4 @@
-"""Bad input of every kind: refused with what is wrong, and nothing written."""
+"""Bad input of every kind is refused with its reason, and nothing is written."""
 
 import base64
 import json

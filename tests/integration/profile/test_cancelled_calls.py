@@ -1,4 +1,4 @@
-"""Calls that are given up at random moments, on SQLite and on PostgreSQL: nobody else notices."""
+"""Calls that are cancelled at random moments do not affect other calls, on both databases."""
 
 import asyncio
 import random

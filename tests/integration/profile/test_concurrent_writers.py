@@ -1,4 +1,4 @@
-"""Writers of every kind at once over one PostgreSQL: nobody waits for another in a circle."""
+"""Writers of every kind run at once over one PostgreSQL without a deadlock."""
 
 import asyncio
 from pathlib import Path

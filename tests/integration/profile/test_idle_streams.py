@@ -1,4 +1,4 @@
-"""Streams that wait: however many there are, the service answers, and the database is at rest."""
+"""With any number of waiting streams the service answers, and the database is idle."""
 
 import asyncio
 from collections.abc import AsyncGenerator

@@ -1,4 +1,4 @@
-"""Vectors of items that a bundle gives, held while they are right; a watcher gets the same."""
+"""Item vectors of a bundle are cached while they are right; a watcher gets the same ones."""
 
 from collections.abc import AsyncIterator, Sequence, Set
 from pathlib import Path

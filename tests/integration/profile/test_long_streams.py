@@ -1,4 +1,4 @@
-"""Streams that live longer than the connections of a real server: they go on and lose nothing."""
+"""Streams that last longer than the connections of a real server go on and lose nothing."""
 
 import asyncio
 import time

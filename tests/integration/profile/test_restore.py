@@ -1,4 +1,4 @@
-"""A restored backup: whoever held something of the database before starts over."""
+"""After the restore of a backup, callers and caches of the profile service start over."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence

@@ -1,4 +1,4 @@
-"""The secret that users are stored under: a wrong one is refused, a new one loses nobody."""
+"""A wrong secret is refused, and after a change of the secret every user is found."""
 
 import asyncio
 import random

@@ -1,4 +1,4 @@
-"""The profile service follows the current bundle: whole or not at all, the old one beside it."""
+"""The profile service follows the current bundle completely, and keeps the old one beside it."""
 
 import shutil
 import time

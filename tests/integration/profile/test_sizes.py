@@ -1,4 +1,4 @@
-"""What the contract allows can be sent, and its answer received by a client with gRPC's limits."""
+"""The largest requests of the contract are taken, and every client can receive the answers."""
 
 import asyncio
 from collections.abc import Iterator

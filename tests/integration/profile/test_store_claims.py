@@ -1,4 +1,4 @@
-"""Work that is claimed but not finished, on SQLite and PostgreSQL: whose fault, and what then."""
+"""Claims that end without their work: which ones count as lost, on both databases."""
 
 import asyncio
 import time

@@ -1,4 +1,4 @@
-"""What a database does in a failover, a restart, and on a full disk; all of it heals by itself."""
+"""A failover, a restart and a full disk of the database, after each of which all works again."""
 
 import asyncio
 import time

@@ -1,4 +1,4 @@
-"""A ranker process over scripted upstreams, and what tests say of it again and again."""
+"""A ranker process over scripted upstreams, and helpers of its tests."""
 
 import itertools
 import time

@@ -1,4 +1,4 @@
-"""Whatever is wrong with a call is named, and the next call is answered as ever."""
+"""A wrong call is refused with its reason, and the next call is answered."""
 
 import math
 from typing import Any

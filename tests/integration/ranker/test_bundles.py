@@ -1,4 +1,4 @@
-"""The ranker follows the current bundle: whole or not at all, and never without the encoders."""
+"""The ranker follows the current bundle completely, and only together with the encoders."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""The index follows the catalogue: what comes, changes, leaves, and what a broken stream costs."""
+"""The index follows every change of the catalogue, also over a broken stream."""
 
 import numpy as np
 import pytest

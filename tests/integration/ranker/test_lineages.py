@@ -1,4 +1,4 @@
-"""A ranker whose profile service was restored from a backup: it never mixes two databases."""
+"""A ranker never combines two databases when its profile service was restored from a backup."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The neighbours of what a user had speak for items, over upstreams that a test scripts."""
+"""Neighbours of a user's items raise scores, over upstreams that a test scripts."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime

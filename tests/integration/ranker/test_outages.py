@@ -1,4 +1,4 @@
-"""What is lost when an upstream is slow, gone or wrong, and that the answer says so."""
+"""An answer names its degradations when an upstream is slow, gone or wrong."""
 
 import time
 

@@ -1,4 +1,4 @@
-"""The ranker among the real services: what they store is recommended, what they lose is said."""
+"""The ranker among the real services recommends what they store, and flags what is missing."""
 
 import os
 import shutil

@@ -1,4 +1,4 @@
-"""Around a swap every answer is a full one, of one bundle, whatever a replica does not hold yet."""
+"""Around a swap every answer is complete and of one bundle, whichever replica lacks a bundle."""
 
 import os
 import shutil

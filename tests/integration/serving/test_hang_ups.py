@@ -1,4 +1,4 @@
-"""A client may leave its call at any moment: that is no error, and it frees what the call held."""
+"""A client that leaves its call causes no error, and frees what the call used."""
 
 import random
 import time

@@ -1,4 +1,4 @@
-"""What a client sees of a call that is refused at once."""
+"""A call that is refused at once has a status, a reason and a time to retry."""
 
 import asyncio
 from collections.abc import AsyncIterator

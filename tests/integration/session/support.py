@@ -1,4 +1,4 @@
-"""What the tests of the session service say again and again."""
+"""Helpers of the tests of the session service."""
 
 import time
 from collections.abc import Callable

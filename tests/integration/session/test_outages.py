@@ -1,4 +1,4 @@
-"""What the session service does while the profile service is away, slow, or not there yet."""
+"""The session service while the profile service is away, slow, or not started yet."""
 
 import os
 import shutil

@@ -1,4 +1,4 @@
-"""Visitors without an id, and requests that are wrong: each is answered by its name."""
+"""Visitors without an id, and wrong requests, each refused with its reason."""
 
 import math
 

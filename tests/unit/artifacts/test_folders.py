@@ -1,4 +1,4 @@
-"""Folders of bundles as people have them: copied, renamed, littered, left by killed runs."""
+"""Folders of bundles that people copied or renamed, or that hold files of killed runs."""
 
 import os
 import shutil

@@ -1,4 +1,4 @@
-"""The follower: a new bundle is taken, a bad one refused, and no failure ends the following."""
+"""The follower takes a new bundle, refuses a bad one, and goes on after every failure."""
 
 import asyncio
 import errno

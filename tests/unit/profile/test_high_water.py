@@ -1,4 +1,4 @@
-"""The file that says how far a database was: kept whole, and doubted when it is not."""
+"""The high-water file is written whole, and a damaged one counts as evidence of a restore."""
 
 from pathlib import Path
 

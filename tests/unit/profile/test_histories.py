@@ -1,4 +1,4 @@
-"""Histories are cut anew only from where a newer event may change them."""
+"""Histories are cut again only from where a newer event may change them."""
 
 from types import SimpleNamespace
 

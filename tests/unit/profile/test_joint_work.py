@@ -1,4 +1,4 @@
-"""A claim ends once every encoder has read it, at what the slowest of them has seen."""
+"""A claim ends once every encoder has read it, at the lowest version that any of them covers."""
 
 from collections.abc import Awaitable, Callable
 from typing import Any, cast

@@ -1,4 +1,4 @@
-"""What the profile service keeps of users and items is bounded by what it takes."""
+"""The caches of the profile service are bounded by the bytes of their entries."""
 
 from collections.abc import Sequence
 from typing import Any

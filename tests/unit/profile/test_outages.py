@@ -1,4 +1,4 @@
-"""What is logged of a database that fails, and when it counts as gone."""
+"""Failures of the database are logged once, and an outage is detected."""
 
 import asyncio
 

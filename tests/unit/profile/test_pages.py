@@ -1,4 +1,4 @@
-"""Page tokens say where the next page starts, and nothing else is taken for one."""
+"""A page token holds where the next page starts; every other text is refused."""
 
 import base64
 

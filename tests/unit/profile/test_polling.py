@@ -1,4 +1,4 @@
-"""One poll serves all who wait, misses no change, and outlives an outage."""
+"""One poll serves all callers that wait, misses no change, and goes on after an outage."""
 
 import asyncio
 from contextlib import ExitStack

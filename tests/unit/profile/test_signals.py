@@ -1,4 +1,4 @@
-"""Signals wake who waits, and lose nothing that happens between looking and waiting."""
+"""Signals wake callers that wait, and lose no change between a look and the wait."""
 
 import asyncio
 

@@ -1,4 +1,4 @@
-"""Lists are cut so that each answer can be received, and nothing gets lost on the way."""
+"""Lists are split into parts that fit into one answer each, and no entry is lost."""
 
 from typing import Any
 

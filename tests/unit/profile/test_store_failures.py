@@ -1,4 +1,4 @@
-"""Every error of the two databases is an outage, a full disk, or a fault of ours, by its code."""
+"""Every error of the two databases is an outage, a full disk, or a fault, by its code."""
 
 import sqlite3
 from pathlib import Path

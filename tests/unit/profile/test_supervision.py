@@ -1,4 +1,4 @@
-"""The supervisor outlives every failure, and says so once per streak."""
+"""The supervisor runs on after every failure, and reports each streak of failures once."""
 
 import asyncio
 from collections.abc import Iterator

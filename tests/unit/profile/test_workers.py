@@ -1,4 +1,4 @@
-"""What the service still has to read with a served encoder is read, however often that fails."""
+"""A served encoder reads everything that it still lacks, however often that fails."""
 
 import asyncio
 from pathlib import Path

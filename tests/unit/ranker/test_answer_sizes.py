@@ -1,4 +1,4 @@
-"""Whatever is asked of the ranker, the answer has less than 3 MiB, and every id and score."""
+"""Every answer of the ranker has less than 3 MiB, and every id and score."""
 
 from collections.abc import Sequence
 

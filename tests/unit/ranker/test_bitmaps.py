@@ -1,4 +1,4 @@
-"""Filters are evaluated once for all who wait, batches as one unit, and what is kept is bounded."""
+"""A filter is evaluated once for all callers, a batch as one unit, and the cache is bounded."""
 
 import asyncio
 import gc

@@ -1,4 +1,4 @@
-"""Any text at all is a filter or FILTER_INVALID, and none takes long."""
+"""Every text is a filter or FILTER_INVALID, and none takes long."""
 
 import time
 

@@ -1,4 +1,4 @@
-"""The micro-batcher: what waits becomes a batch, what is too much is refused at once."""
+"""The micro-batcher forms batches from waiting items and refuses an item above its bounds."""
 
 import asyncio
 import threading

@@ -1,4 +1,4 @@
-"""Which bundles a server holds: earlier ones for as long as somebody asks for them, and no more."""
+"""A server holds earlier bundles as long as calls ask for them, and no longer."""
 
 import asyncio
 

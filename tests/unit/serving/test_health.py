@@ -1,4 +1,4 @@
-"""What health says of a process, its services, and a part that fails."""
+"""Health answers for a process, its services, and a part that fails."""
 
 from typing import Any
 

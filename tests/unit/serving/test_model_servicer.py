@@ -1,4 +1,4 @@
-"""What a process says of its bundle, however many categories that has."""
+"""A process answers for its bundle, also when it has very many categories."""
 
 from dataclasses import dataclass, field
 from datetime import UTC, datetime

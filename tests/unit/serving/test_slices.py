@@ -1,4 +1,4 @@
-"""Long work on the event loop leaves turns to others, and one batch works at a time."""
+"""Long work on the event loop leaves time for other calls, and batches work one after another."""
 
 import asyncio
 import time

@@ -1,4 +1,4 @@
-"""Places of streams: bounded in all and per host, free again at the end."""
+"""Open streams are bounded in all and per host; an ended stream no longer counts."""
 
 from contextlib import ExitStack
 

@@ -1,4 +1,4 @@
-"""Logs in one format whoever writes them, and counters that need no ceremony."""
+"""All logs have one format, and counters are made at their first use."""
 
 import json
 import subprocess

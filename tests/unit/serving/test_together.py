@@ -1,4 +1,4 @@
-"""What is waited for together ends together."""
+"""Awaitables that are waited for together end together."""
 
 import asyncio
 

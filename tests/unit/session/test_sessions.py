@@ -1,4 +1,4 @@
-"""A write reaches the log before the window, and a window is right whatever happens around it."""
+"""A write reaches the log before the window, and a window is right after every order of events."""
 
 import asyncio
 

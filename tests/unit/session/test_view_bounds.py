@@ -1,4 +1,4 @@
-"""The stored views of users are bounded by what they take."""
+"""The cache of encoded views is bounded by the bytes of its views."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""The hot window holds what the log would give, whatever the order in which it learns of it."""
+"""A window holds the same events as the log, in whatever order it learns of them."""
 
 from functools import partial
 

@@ -18,15 +18,15 @@ _PROBE_TIMEOUT_S = 2.0
 _FIRST_PROBE_S = 0.1
 _LAST_PROBE_S = 1.0
 _GRACE_S = 0.1
-"""After the first probe that failed, a transaction that works in this time says that the database
-is there, but takes no more connections."""
+"""If a transaction works in this time after the first failed probe, the database is there, and only
+takes no more connections."""
 _CALM_S = 5.0
-"""Transactions work again when none has failed for so long: in a partial outage some work and some
-fail, hundreds a second, and each would be logged."""
+"""Transactions count as working again after so long without a failure. In a partial outage hundreds
+a second work and fail in turn, and each change would be logged."""
 
 
 class _Failing:
-    """What is known of a kind of transaction that fails."""
+    """The failures of one kind of transaction."""
 
     def __init__(self) -> None:
         self.logged: set[Cause] = set()
