@@ -124,13 +124,10 @@ class Profiles:
             held.vectors.pop(bundle_id, None)
         self._last.forget(bundle_id)
 
-    async def refresh(
-        self, user_ids: Sequence[str], *, max_attempts: int | None = None
-    ) -> AsyncGenerator[Progress, None]:
+    async def refresh(self, user_ids: Sequence[str]) -> AsyncGenerator[Progress, None]:
         """Yield how much is left of the work that waits now, until nothing is left.
 
-        With `user_ids`, only these users count; otherwise all users and items. With `max_attempts`,
-        work that has failed so many times does not count.
+        With `user_ids`, only these users count; otherwise all users and items.
         """
         users, items = _WORK
         keys = [self._pseudonyms.user_keys(user_id) for user_id in user_ids]
@@ -144,8 +141,8 @@ class Profiles:
 
         async def look(connection: DatabaseConnection) -> Progress:
             return Progress(
-                await users.count(connection, until_us, numbers, max_attempts),
-                0 if keys else await items.count(connection, until_us, None, max_attempts),
+                await users.count(connection, until_us, numbers),
+                0 if keys else await items.count(connection, until_us),
             )
 
         numbers, until_us = await self._database.read(begin)
