@@ -6,12 +6,12 @@ from pydantic import Field, field_validator
 from pydantic_settings import NoDecode
 
 from groundswell.features.actions import ACTIONS, action_number
-from groundswell.serving.settings import Address, ServingSettings
+from groundswell.serving.settings import Address, CallingSettings
 
 Seconds = Annotated[float, Field(gt=0, le=3600)]
 
 
-class RankerSettings(ServingSettings):
+class RankerSettings(CallingSettings):
     """What the ranker service reads from `GROUNDSWELL_*`."""
 
     port: Annotated[int, Field(ge=0, le=65535)] = 50053
@@ -19,13 +19,8 @@ class RankerSettings(ServingSettings):
     """Calls of one method that gRPC holds until the process accepts them: about as many as it
     accepts in a tenth of a second. Above this number gRPC ends some at once with CANCELLED, and
     above twice this number all."""
-    profile_address: Address = "127.0.0.1:50051"
-    """Where the profile service listens, as a gRPC target."""
     session_address: Address = "127.0.0.1:50052"
     """Where the session service listens, as a gRPC target."""
-    http_proxy: bool = False
-    """Whether calls to the other services go by the proxy that `http_proxy` of the environment
-    names; not by default, since they mostly stay in one network."""
     recommend_timeout_s: Seconds = 1.0
     """How long a call may take when its client set no deadline."""
     batch_timeout_s: Seconds = 10.0

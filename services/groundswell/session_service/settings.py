@@ -4,20 +4,15 @@ from typing import Annotated
 
 from pydantic import Field
 
-from groundswell.serving.settings import Address, ServingSettings
+from groundswell.serving.settings import CallingSettings
 
 Seconds = Annotated[float, Field(gt=0, le=3600)]
 
 
-class SessionSettings(ServingSettings):
+class SessionSettings(CallingSettings):
     """What the session service reads from `GROUNDSWELL_*`."""
 
     port: Annotated[int, Field(ge=0, le=65535)] = 50052
-    profile_address: Address = "127.0.0.1:50051"
-    """Where the profile service listens, as a gRPC target."""
-    http_proxy: bool = False
-    """Whether calls to the other services go by the proxy that `http_proxy` of the environment
-    names; not by default, since they mostly stay in one network."""
     append_timeout_s: Seconds = 5.0
     """How long a write may take at the profile service."""
     list_timeout_s: Seconds = 1.0

@@ -2,8 +2,7 @@
 
 import grpc
 
-# Servers answer with less than 3 MiB; those of an earlier release may give larger pages.
-MAX_ANSWER_BYTES = 64 * 1024 * 1024
+from groundswell.serving.limits import MAX_RECEIVED_BYTES
 
 # Pings stay slower than what the servers of the suite permit (see server.py).
 _OPTIONS = (
@@ -12,7 +11,7 @@ _OPTIONS = (
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.max_pings_without_data", 0),
     ("grpc.lb_policy_name", "round_robin"),
-    ("grpc.max_receive_message_length", MAX_ANSWER_BYTES),
+    ("grpc.max_receive_message_length", MAX_RECEIVED_BYTES),
     # A peer that comes back must be found within seconds, not after gRPC's two minutes.
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.min_reconnect_backoff_ms", 500),

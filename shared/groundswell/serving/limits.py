@@ -9,3 +9,6 @@ TRANSPORT_REQUEST_BYTES = 2 * MAX_REQUEST_BYTES
 does, so that most requests that are too large get a reason."""
 MAX_ANSWER_BYTES = 3 * MIB
 """No answer is larger. Every gRPC client takes 4 MiB unless it is told otherwise."""
+MAX_RECEIVED_BYTES = 64 * MIB
+"""The largest answer that a service takes from another one, which may be of an earlier release
+with larger pages."""

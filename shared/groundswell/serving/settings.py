@@ -142,6 +142,16 @@ class ServingSettings(SecretSettings):
         return self
 
 
+class CallingSettings(ServingSettings):
+    """What a service needs that calls the profile service."""
+
+    profile_address: Address = "127.0.0.1:50051"
+    """Where the profile service listens, as a gRPC target."""
+    http_proxy: bool = False
+    """Whether calls to other services use the proxy of the environment variable `http_proxy`. The
+    default is no, since these calls mostly stay in one network."""
+
+
 S = TypeVar("S", bound=BaseSettings)
 
 

@@ -35,7 +35,7 @@ _RETRIED_STATUSES = ["UNAVAILABLE", "RESOURCE_EXHAUSTED"]
 _RETRY_THROTTLING = {"maxTokens": 10, "tokenRatio": 0.1}
 
 # Servers of the suite send less; a proxy or an earlier release may not.
-MAX_ANSWER_BYTES = 64 * 1024 * 1024
+MAX_RECEIVED_BYTES = 64 * 1024 * 1024
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def channel_options(*, http_proxy: bool = False) -> list[tuple[str, int | str]]:
         # Not faster than the servers permit, which is every 10 s.
         ("grpc.keepalive_time_ms", 20_000),
         ("grpc.keepalive_timeout_ms", 10_000),
-        ("grpc.max_receive_message_length", MAX_ANSWER_BYTES),
+        ("grpc.max_receive_message_length", MAX_RECEIVED_BYTES),
         # A server that comes back is found within seconds, not after gRPC's two minutes.
         ("grpc.initial_reconnect_backoff_ms", 100),
         ("grpc.min_reconnect_backoff_ms", 500),
