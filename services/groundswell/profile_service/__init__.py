@@ -1,1 +1,1 @@
-"""The memory of the suite: events, items and their vectors, user profiles, and their encoder."""
+"""The profile service: stores events, items and users' profiles, and encodes their texts."""

@@ -1,4 +1,4 @@
-"""What is stored of users → what the profile head reads of them."""
+"""Makes the inputs of the profile head from what is stored of users."""
 
 from collections.abc import Collection
 from typing import Any, NamedTuple

@@ -1,4 +1,4 @@
-"""A user's events → the chunks and the newest events that a profile is made of."""
+"""Cuts a user's events into the chunks and the newest events that a profile is made of."""
 
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""The vectors that one head of a bundle gives the items of the catalogue, held while right."""
+"""Caches the vectors that one head of a bundle gives the items of the catalogue."""
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence, Set
 

@@ -1,4 +1,4 @@
-"""What the worker finds of a user → the rows that it stores."""
+"""Makes the rows of profiles and chunks that the worker stores."""
 
 from typing import Any
 

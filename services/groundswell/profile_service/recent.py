@@ -1,4 +1,4 @@
-"""The newest events of a history, packed into the one blob that a profile row keeps of them."""
+"""Packs the newest events of a history into the one blob of a profile row, and reads them."""
 
 from collections.abc import Sequence
 from typing import Any

@@ -1,4 +1,4 @@
-"""Wakes what waits for a change: the worker for work, watchers for a newer catalogue."""
+"""Wakes the worker when there is work, and watchers when the catalogue has changed."""
 
 import asyncio
 

@@ -1,4 +1,4 @@
-"""Which item of the catalogue each row of a bundle is, in both directions."""
+"""Maps rows of a bundle to the catalogue's item numbers, and back."""
 
 import numpy as np
 from numpy.typing import NDArray

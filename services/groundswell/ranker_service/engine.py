@@ -1,4 +1,4 @@
-"""One bundle, ready to rank: its models, its index, the catalogue as it is, and the threads."""
+"""One bundle that is ready to rank: its models, its index, its catalogue and its threads."""
 
 import asyncio
 from collections.abc import Sequence

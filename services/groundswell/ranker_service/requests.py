@@ -1,4 +1,4 @@
-"""Requests of the ranker's contract → what is asked, every rule of the contract checked."""
+"""Checks requests by the rules of the ranker's contract, and turns them into asks."""
 
 import math
 import time

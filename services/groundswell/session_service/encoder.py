@@ -1,4 +1,4 @@
-"""One bundle's session encoder: the newest events of a window → the short-term view."""
+"""Encodes the newest events of a window into the short-term view, with one bundle."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""The items of the catalogue as one bundle sees them: their numbers, vectors and last changes."""
+"""A table of the catalogue for one bundle: item numbers, vectors and their last changes."""
 
 import numpy as np
 from numpy.typing import NDArray

@@ -1,4 +1,4 @@
-"""Which item lies at which position of an index, and which positions are alive; numpy only."""
+"""Maps items to positions of an index, and marks the positions in use; numpy only."""
 
 from dataclasses import dataclass, replace
 

@@ -1,1 +1,1 @@
-"""Limits of the contract that more than one part of the suite has to know."""
+"""Limits of the contract that several parts of the suite use."""

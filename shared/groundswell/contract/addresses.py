@@ -1,4 +1,4 @@
-"""What an address of a service is: `HOST:PORT`, or a name that gRPC resolves."""
+"""Checks the address of a service: `HOST:PORT`, or a name that gRPC resolves."""
 
 import re
 

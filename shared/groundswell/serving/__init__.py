@@ -1,1 +1,1 @@
-"""What every server of the suite is built on: settings, the gRPC server, errors, batching."""
+"""The base of every server of the suite: settings, the gRPC server, errors, batching."""

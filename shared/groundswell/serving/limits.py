@@ -1,4 +1,4 @@
-"""How large messages may be: the limits that the contracts state, and those of gRPC around them."""
+"""The size limits of messages: those of the contracts, and those of gRPC around them."""
 
 MIB = 1024 * 1024
 

@@ -1,4 +1,4 @@
-"""How the aio client makes a call: with a deadline, and with errors of its own."""
+"""Makes calls of the aio client: with a deadline, and with errors of the client."""
 
 from collections.abc import AsyncGenerator, Callable
 from typing import TypeVar

@@ -1,4 +1,4 @@
-"""Where the services are, how long a call may take, and how a channel behaves."""
+"""The addresses of the services, the deadlines of calls, and the options of channels."""
 
 import json
 from collections.abc import Mapping

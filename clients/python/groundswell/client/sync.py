@@ -1,4 +1,4 @@
-"""The client for code that waits."""
+"""The client for code without an event loop."""
 
 from collections.abc import Iterable
 from types import TracebackType

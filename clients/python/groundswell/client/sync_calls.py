@@ -1,4 +1,4 @@
-"""How the sync client makes a call: with a deadline, and with errors of its own."""
+"""Makes calls of the sync client: with a deadline, and with errors of the client."""
 
 from collections.abc import Callable, Generator, Iterator
 from typing import Protocol, TypeVar
