@@ -1,4 +1,4 @@
-"""What the ranker knows of the items besides their vectors: contents, and a frame to filter by."""
+"""Item metadata in memory: titles, categories, attributes, availability; a frame to filter by."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
