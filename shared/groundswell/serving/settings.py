@@ -35,9 +35,8 @@ class SecretSettings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="ignore")
 
-    secret: SecretStr = Field(
-        min_length=MIN_SECRET_LENGTH, description="the deployment's newest secret"
-    )
+    secret: Annotated[SecretStr, Field(min_length=MIN_SECRET_LENGTH)]
+    """The deployment's newest secret, of at least 16 characters."""
     previous_secrets: SecretStr = SecretStr("")
     """The secrets that `secret` replaced, oldest first, separated by commas, or by line breaks
     where one holds a comma; each of at least 16 characters. They stay part of every user's key, so
@@ -72,45 +71,49 @@ class ServingSettings(SecretSettings):
     """What every server needs; each service adds its own and gives `port` a default."""
 
     host: str = "127.0.0.1"
-    port: int = Field(ge=0, le=65535, description="0 takes any free port; the log names it")
-    bundles: Path = Field(description="the folder of bundles, with its `current` pointer")
-    bundle_poll_s: float = Field(default=2.0, gt=0)
-    bundle_keep_s: float = Field(
-        default=300.0,
-        gt=0,
-        description="how long an earlier bundle is answered for after the last call that asked for "
-        "it; longer than a ranker needs to load a bundle",
-    )
-    max_bundles: int = Field(
-        default=4,
-        ge=2,
-        description="bundles that are held; one that is being loaded is not counted",
-    )
+    """The address that the server listens on. The default is reached from this machine only."""
+    port: Annotated[int, Field(ge=0, le=65535)]
+    """The port that the server listens on; 0 takes any free port, which the log names."""
+    bundles: Path
+    """The folder of bundles, with its pointer `current`."""
+    bundle_poll_s: Annotated[float, Field(gt=0)] = 2.0
+    """The seconds between two reads of the pointer."""
+    bundle_keep_s: Annotated[float, Field(gt=0)] = 300.0
+    """How long an earlier bundle stays loaded after the last call that asked for it. The default is
+    longer than a ranker needs to load a bundle."""
+    max_bundles: Annotated[int, Field(ge=2)] = 4
+    """Bundles that are held at most; one that is being loaded is not counted. Each takes memory for
+    its models. The ranker always holds two."""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    """The lowest level that is logged. DEBUG has a line for each call, and texts of errors that may
+    hold data of users."""
     log_format: Literal["json", "console"] = "json"
+    """`json`: one object a line. `console`: for people."""
     reflection: bool = True
+    """Whether the server lists its methods to gRPC tools."""
     allow_insecure: bool = False
-    drain_wait_s: float = Field(
-        default=0.5, ge=0, description="between NOT_SERVING and refusing new calls"
-    )
-    drain_s: float = Field(default=5.0, ge=0, description="given to calls in flight at the end")
-    max_concurrent_rpcs: int = Field(default=256, ge=1, description="more are refused")
-    max_streams: int = Field(default=1024, ge=1)
+    """Whether `host` may be reached from other machines, although calls are not encrypted."""
+    drain_wait_s: Annotated[float, Field(ge=0)] = 0.5
+    """At the end: the seconds between NOT_SERVING and the refusal of new calls, so that load
+    balancers see it."""
+    drain_s: Annotated[float, Field(ge=0)] = 5.0
+    """At the end: the seconds that calls in flight get to finish."""
+    max_concurrent_rpcs: Annotated[int, Field(ge=1)] = 256
+    """Calls in flight at most; more are refused."""
+    max_streams: Annotated[int, Field(ge=1)] = 1024
     """Streams that are open at once; more are refused. They do not count as concurrent calls, since
     most of them wait. Health and reflection streams are counted apart, with the same bound."""
-    max_streams_per_peer: int = Field(default=256, ge=1)
+    max_streams_per_peer: Annotated[int, Field(ge=1)] = 256
     """The same for one host, so that one client cannot use up the bound of all clients."""
-    max_pending_rpcs: int = Field(
-        default=256,
-        ge=1,
-        description="calls of one method that gRPC holds until the process accepts them; of more, "
-        "gRPC ends some at once with CANCELLED, and of twice as many all",
-    )
-    max_connection_age_s: float = Field(
-        default=600.0, gt=0, description="after it clients connect again, and so find new replicas"
-    )
-    metrics_port: int | None = Field(default=None, ge=0, le=65535)
-    threads: int = Field(default=1, ge=1, description="threads of one model run")
+    max_pending_rpcs: Annotated[int, Field(ge=1)] = 256
+    """Calls of one method that gRPC holds until the process accepts them. Above this number gRPC
+    ends some at once with CANCELLED, and above twice this number all."""
+    max_connection_age_s: Annotated[float, Field(gt=0)] = 600.0
+    """How long a connection lasts. Clients then connect again, and so find new replicas."""
+    metrics_port: Annotated[int, Field(ge=0, le=65535)] | None = None
+    """The port of the metrics over HTTP, on `host`; unset: no metrics are served."""
+    threads: Annotated[int, Field(ge=1)] = 1
+    """Threads of one run of a model."""
 
     @property
     def address(self) -> str:
