@@ -1,0 +1,62 @@
+"""The pages name real files, real settings with their defaults, and real metrics."""
+
+import re
+from pathlib import Path
+
+import pytest
+from pydantic_settings import BaseSettings
+
+from groundswell.profile_service.settings import ProfileSettings
+from groundswell.ranker_service.settings import RankerSettings
+from groundswell.session_service.settings import SessionSettings
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", ROOT / "protos/README.md", *sorted((ROOT / "docs").glob("*.md"))]
+SETTINGS: dict[str, type[BaseSettings]] = {
+    "every one": SessionSettings,
+    "profile": ProfileSettings,
+    "ranker": RankerSettings,
+    "session": SessionSettings,
+}
+UNITS = {"": 1, " MiB": 1024 * 1024}
+
+
+def rows_of_limits() -> list[tuple[str, str, int]]:
+    """Return (process, setting, default) for each setting with a value in the tables."""
+    rows = []
+    for line in (ROOT / "docs/limits.md").read_text().splitlines():
+        process = line.strip("|").split("|")[0].strip()
+        for name, number, unit in re.findall(r"`(max_\w+)`, ([\d,]*\d)( MiB|)", line):
+            rows.append((process, name, int(number.replace(",", "")) * UNITS[unit]))
+    return rows
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_link_of_a_page_leads_to_a_file(page: Path) -> None:
+    links = re.findall(r"\]\(([^)#:]+)\)", page.read_text())
+    assert [link for link in links if not (page.parent / link).exists()] == []
+
+
+def test_the_readme_links_every_page() -> None:
+    readme = (ROOT / "README.md").read_text()
+    pages = sorted(page.name for page in (ROOT / "docs").glob("*.md"))
+    assert [name for name in pages if f"(docs/{name})" not in readme] == []
+
+
+def test_the_page_on_limits_has_the_defaults_of_the_settings() -> None:
+    rows = rows_of_limits()
+    assert len(rows) > 20
+    assert [
+        (process, name, value)
+        for process, name, value in rows
+        if SETTINGS[process].model_fields[name].default != value
+    ] == []
+
+
+def test_every_metric_of_the_pages_is_one_of_the_code() -> None:
+    sources = (path for part in ("shared", "services") for path in (ROOT / part).rglob("*.py"))
+    code = "\n".join(path.read_text() for path in sources)
+    pages = "\n".join(page.read_text() for page in PAGES)
+    named = {name.removesuffix("_total") for name in re.findall(r"`groundswell_(\w+)`", pages)}
+    assert named
+    assert [name for name in sorted(named) if f'"{name}"' not in code] == []
