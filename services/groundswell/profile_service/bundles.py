@@ -63,8 +63,9 @@ class LoadedBundles:
         models = self._held.find(bundle.id)
         if models is None:
             models = await self._candidate(bundle)
-        await self._workers.serve(bundle, models.spec)
-        self._held.serve(models)
+        with self._held.using(models):  # else it could be closed before it is served again
+            await self._workers.serve(bundle, models.spec)
+            self._held.serve(models)
         self._backfilled = None
         if self._tending is None:
             self._tending = asyncio.create_task(self._tend())

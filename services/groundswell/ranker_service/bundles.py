@@ -1,6 +1,8 @@
 """Chooses the bundle that ranks: a new one ranks once it is loaded and both encoders hold it."""
 
 import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 
@@ -65,14 +67,17 @@ class LoadedBundles:
         """Return the engine that ranks. Raises Unavailable (NO_BUNDLE) before the first bundle."""
         return self._held.get("").engine
 
-    def engines(self) -> list[Engine]:
-        """Return the engine that ranks now, then its substitutes when an encoder lacks its bundle.
+    @contextmanager
+    def in_use(self) -> Iterator[list[Engine]]:
+        """Give the engine that ranks now, then its substitutes when an encoder lacks its bundle.
 
-        Raises Unavailable (NO_BUNDLE) before the first bundle.
+        Inside none of them is closed, however often the bundle changes. Raises Unavailable
+        (NO_BUNDLE) before the first bundle.
         """
-        current = self.current()
         others = [self._candidate, *self._held.all()[1:]]
-        return [current, *(bundle.engine for bundle in others if bundle is not None)]
+        bundles = [self._held.get(""), *(bundle for bundle in others if bundle is not None)]
+        with self._held.using(*bundles):
+            yield [bundle.engine for bundle in bundles]
 
     def served(self) -> tuple[str, Manifest]:
         """Return id and manifest of the bundle that ranks. Raises Unavailable (NO_BUNDLE)."""
@@ -139,7 +144,7 @@ class LoadedBundles:
                 await self._until_encoded(bundle.id)
         except BaseException:
             self._candidate = None
-            await loaded.close()
+            self._held.retire(loaded)
             raise
         return loaded
 
@@ -147,7 +152,7 @@ class LoadedBundles:
         """Wait until both encoders hold a bundle, as far as their answers tell.
 
         Each call may reach another replica, so they are asked several times. A replica that still
-        lacks the bundle costs only time: see `engines`.
+        lacks the bundle costs only time: see `in_use`.
         """
         delay_s = _ASK_EVERY_S
         num_answers = 0

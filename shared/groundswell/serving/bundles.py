@@ -2,7 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Generic, Protocol, TypeVar
 
 from groundswell.serving.errors import FailedPrecondition, Unavailable
@@ -23,12 +24,21 @@ class LoadedBundle(Protocol):
 B = TypeVar("B", bound=LoadedBundle)
 
 
+class _Uses:
+    """The calls that use one bundle."""
+
+    def __init__(self) -> None:
+        self.num = 0
+        self.ended = asyncio.Event()
+
+
 class HeldBundles(Generic[B]):
     """Holds the served bundle, the one before it for a swap back at once, and earlier ones.
 
     An earlier bundle stays until no call has asked for it for `keep_s`: a ranker may rank with it
     until all services have the new one. At most `max_held` bundles stay; the one that was asked for
-    longest ago is dropped first. `on_dropped` is called with each bundle that is dropped.
+    longest ago is dropped first. `on_dropped` is called with each bundle that is dropped. A bundle
+    that was dropped is closed when the calls that use it have ended.
     """
 
     def __init__(
@@ -47,6 +57,9 @@ class HeldBundles(Generic[B]):
         """The served one first, the others by when they were last served."""
         self._asked_at: dict[str, float] = {}
         self._sweeping: asyncio.Task[None] | None = None
+        self._uses: dict[int, _Uses] = {}
+        """By the identity of a bundle: the same id may be loaded twice."""
+        self._retiring: dict[asyncio.Task[None], B] = {}
 
     @property
     def served(self) -> B | None:
@@ -80,6 +93,27 @@ class HeldBundles(Generic[B]):
         self._asked_at[found.id] = self._clock()
         return found
 
+    @contextmanager
+    def using(self, *bundles: B) -> Iterator[None]:
+        """Use bundles inside: none of them is closed, though it may be dropped."""
+        for bundle in bundles:
+            self._uses.setdefault(id(bundle), _Uses()).num += 1
+        try:
+            yield
+        finally:
+            for bundle in bundles:
+                uses = self._uses[id(bundle)]
+                uses.num -= 1
+                if uses.num == 0:
+                    uses.ended.set()
+                    del self._uses[id(bundle)]
+
+    def retire(self, bundle: B) -> None:
+        """Close a bundle as soon as no call uses it, unless it is held again by then."""
+        task = asyncio.create_task(self._close_unused(bundle))
+        self._retiring[task] = bundle
+        task.add_done_callback(self._retiring.pop)
+
     def is_asked_for(self, bundle: B) -> bool:
         """Whether a bundle is served, or was asked for within `keep_s`."""
         age_s = self._clock() - self._asked_at.get(bundle.id, -float("inf"))
@@ -112,7 +146,11 @@ class HeldBundles(Generic[B]):
         if self._sweeping is not None:
             self._sweeping.cancel()
             await asyncio.gather(self._sweeping, return_exceptions=True)
-        for bundle in self._held:
+        retiring = dict(self._retiring)
+        for task in retiring:
+            task.cancel()
+        await asyncio.gather(*retiring, return_exceptions=True)
+        for bundle in (*self._held, *retiring.values()):
             await bundle.close()
         self._held = []
 
@@ -120,7 +158,13 @@ class HeldBundles(Generic[B]):
         while True:
             for bundle in self.take_out_unused():
                 self._on_dropped(bundle)
-                await bundle.close()
+                self.retire(bundle)
             if len(self._held) <= 2:
                 return
             await asyncio.sleep(min(_SWEEP_EVERY_S, self._keep_s))
+
+    async def _close_unused(self, bundle: B) -> None:
+        while (uses := self._uses.get(id(bundle))) is not None:
+            await uses.ended.wait()
+        if all(one is not bundle for one in self._held):
+            await bundle.close()

@@ -112,3 +112,46 @@ async def test_what_is_not_needed_is_closed_without_being_told() -> None:
     assert held.ids() == ["c", "b"]
     await held.close()
     assert all(bundle.is_closed for bundle in bundles)
+
+
+async def test_a_dropped_bundle_is_closed_only_when_no_call_uses_it() -> None:
+    held: HeldBundles[Loaded] = HeldBundles(keep_s=60.0, max_held=2)
+    bundles = [Loaded(name) for name in "abcd"]
+    held.serve(bundles[0])
+    with held.using(bundles[0]):
+        with held.using(bundles[0]):
+            for bundle in bundles[1:]:
+                held.serve(bundle)
+                await asyncio.sleep(0.02)
+        await asyncio.sleep(0.02)
+        assert held.ids() == ["d", "c"]
+        assert [bundle.is_closed for bundle in bundles] == [False, True, False, False]
+    await asyncio.sleep(0.02)
+    assert [bundle.is_closed for bundle in bundles] == [True, True, False, False]
+
+
+async def test_a_bundle_that_is_served_again_while_it_waits_to_be_closed_stays_open() -> None:
+    held: HeldBundles[Loaded] = HeldBundles(keep_s=60.0, max_held=2)
+    bundles = [Loaded(name) for name in "abc"]
+    held.serve(bundles[0])
+    with held.using(bundles[0]):
+        for bundle in bundles[1:]:
+            held.serve(bundle)
+        await asyncio.sleep(0.02)
+        assert held.ids() == ["c", "b"]
+        held.serve(bundles[0])
+        await asyncio.sleep(0.02)
+    await asyncio.sleep(0.02)
+    assert held.ids() == ["a", "c"]
+    assert not bundles[0].is_closed
+
+
+async def test_the_end_of_the_process_closes_what_waits_to_be_closed() -> None:
+    held: HeldBundles[Loaded] = HeldBundles(keep_s=60.0, max_held=2)
+    bundle = Loaded("a")
+    with held.using(bundle):
+        held.retire(bundle)
+        await asyncio.sleep(0.02)
+        assert not bundle.is_closed
+        await held.close()
+        assert bundle.is_closed
