@@ -1,6 +1,7 @@
 """Brings new bundles into service at the session service, and keeps earlier ones while in use."""
 
 import asyncio
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import grpc
@@ -63,6 +64,10 @@ class LoadedBundles:
         Raises FailedPrecondition (BUNDLE_NOT_LOADED), and Unavailable (NO_BUNDLE) before the first.
         """
         return self._held.get(bundle_id)
+
+    def asked_for(self, bundle_id: str) -> AbstractContextManager[LoadedBundle]:
+        """Give a loaded bundle as `get` does; inside it is not closed, though it may be dropped."""
+        return self._held.asked_for(bundle_id)
 
     def served(self) -> tuple[str, Manifest]:
         """Return the id and the manifest of the served bundle. Raises Unavailable (NO_BUNDLE)."""

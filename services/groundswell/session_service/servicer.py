@@ -60,15 +60,15 @@ class SessionServicer(SessionServiceServicer):
                 "SUBJECT_INVALID", "one of user_id and inline_events must be set", field="subject"
             )
         if subject == "inline_events":
-            bundle = self._bundles.get(request.bundle_id)
-            return await _encode_inline(bundle, request.inline_events.events)
+            with self._bundles.asked_for(request.bundle_id) as bundle:
+                return await _encode_inline(bundle, request.inline_events.events)
         check_user_id(request.user_id)
-        bundle = self._bundles.get(request.bundle_id)
-        user_key = self._sessions.user_key(request.user_id)
-        found = await self._sessions.window(
-            request.user_id, user_key, self._bundles.capacity, bundle.encoder.items.lineage
-        )
-        view = await bundle.views.view(user_key, found.window)
+        with self._bundles.asked_for(request.bundle_id) as bundle:
+            user_key = self._sessions.user_key(request.user_id)
+            found = await self._sessions.window(
+                request.user_id, user_key, self._bundles.capacity, bundle.encoder.items.lineage
+            )
+            view = await bundle.views.view(user_key, found.window)
         if found.window.events:
             check_lineage(view.lineage, found.window.lineage)
         response = _response(view, found.window.last_sequence)

@@ -94,6 +94,13 @@ class HeldBundles(Generic[B]):
         return found
 
     @contextmanager
+    def asked_for(self, bundle_id: str) -> Iterator[B]:
+        """Give the bundle that a call asks for, as `get`; inside it is not closed."""
+        bundle = self.get(bundle_id)
+        with self.using(bundle):
+            yield bundle
+
+    @contextmanager
     def using(self, *bundles: B) -> Iterator[None]:
         """Use bundles inside: none of them is closed, though it may be dropped."""
         for bundle in bundles:

@@ -155,3 +155,16 @@ async def test_the_end_of_the_process_closes_what_waits_to_be_closed() -> None:
         assert not bundle.is_closed
         await held.close()
         assert bundle.is_closed
+
+
+async def test_what_a_call_asks_for_is_not_closed_before_the_call_ends() -> None:
+    held: HeldBundles[Loaded] = HeldBundles(keep_s=60.0, max_held=2)
+    held.serve(Loaded("a"))
+    with held.asked_for("a") as bundle:
+        for name in "bc":
+            held.serve(Loaded(name))
+        await asyncio.sleep(0.02)
+        assert held.ids() == ["c", "b"]
+        assert not bundle.is_closed
+    await asyncio.sleep(0.02)
+    assert bundle.is_closed

@@ -36,8 +36,8 @@ class ProfileServicer(ProfileServiceServicer):
     ) -> pb.GetProfileResponse:
         """Return one user's profile."""
         check_user_id(request.user_id)
-        models = self._bundles.get(request.bundle_id)
-        (profile,) = await self._profiles.get([request.user_id], models)
+        with self._bundles.asked_for(request.bundle_id) as models:
+            (profile,) = await self._profiles.get([request.user_id], models)
         return pb.GetProfileResponse(profile=_profile(profile, request, models.id))
 
     async def BatchGetProfiles(
@@ -53,8 +53,8 @@ class ProfileServicer(ProfileServiceServicer):
             check_user_id(one.user_id, f"requests[{index}].user_id")
             if one.bundle_id != requests[0].bundle_id:
                 raise _users_invalid(f"requests[{index}] names another bundle than the first")
-        models = self._bundles.get(requests[0].bundle_id)
-        profiles = await self._profiles.get([one.user_id for one in requests], models)
+        with self._bundles.asked_for(requests[0].bundle_id) as models:
+            profiles = await self._profiles.get([one.user_id for one in requests], models)
         answer = pb.BatchGetProfilesResponse(
             profiles=[
                 _profile(p, one, models.id) for p, one in zip(profiles, requests, strict=True)

@@ -37,12 +37,12 @@ class TextServicer(TextServiceServicer):
             raise InvalidArgument("TEXTS_INVALID", message, field="texts")
         for index, text in enumerate(texts):
             _check_text(text, f"texts[{index}]", "TEXTS_INVALID")
-        models = self._bundles.get(request.bundle_id)
-        async with call_timeout(context, self._settings.encode_texts_timeout_s):
-            encoded = await models.encode_texts(texts)
-            vectors = await models.item_vectors(
-                np.stack([e.vector for e in encoded]), np.full(len(encoded), -1, np.int64)
-            )
+        with self._bundles.asked_for(request.bundle_id) as models:
+            async with call_timeout(context, self._settings.encode_texts_timeout_s):
+                encoded = await models.encode_texts(texts)
+                vectors = await models.item_vectors(
+                    np.stack([e.vector for e in encoded]), np.full(len(encoded), -1, np.int64)
+                )
         return pb.EncodeTextsResponse(
             vectors=[vector_to_proto(vector, models.id) for vector in vectors],
             unknown_shares=[e.unknown_share for e in encoded],
@@ -56,10 +56,10 @@ class TextServicer(TextServiceServicer):
         """Say what a text is about."""
         _check_text(request.text, "text", "TEXT_INVALID")
         num_interests = check_num_interests(request, 1, MAX_INTERESTS)
-        models = self._bundles.get("")
-        async with call_timeout(context, self._settings.predict_interests_timeout_s):
-            encoded = await models.encode_text(request.text)
-            probabilities = await models.interests(encoded.vector)
+        with self._bundles.asked_for("") as models:
+            async with call_timeout(context, self._settings.predict_interests_timeout_s):
+                encoded = await models.encode_text(request.text)
+                probabilities = await models.interests(encoded.vector)
         if encoded.unknown_share > MAX_UNKNOWN_SHARE:
             share = f"{encoded.unknown_share:.0%}"
             message = f"text: the encoder does not know {share} of its tokens"
