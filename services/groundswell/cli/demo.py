@@ -19,11 +19,15 @@ from groundswell.cli.state import State
 from groundswell.client import GroundswellError
 from groundswell.trainer.data import TEXT_VECTORS
 
+_MARK = "demo.txt"
+_LOG = "services.log"
+"""Earlier releases left no mark, and this all the same."""
+
 
 def run_demo(folder: Path, seed: int) -> None:
     """Do everything, and raise CommandError at the first thing that does not work."""
     story = Story(Console(highlight=False))
-    folder.mkdir(parents=True, exist_ok=True)
+    _claim(folder)
     with State(folder / "state") as state:
         model = make_model(story, folder, seed)
         serve_scenes(story, state, model)
@@ -33,6 +37,23 @@ def run_demo(folder: Path, seed: int) -> None:
         f"groundswell recommend {model.people[0].user_id}",
         soft_wrap=True,
     )
+
+
+def _claim(folder: Path) -> None:
+    """Mark a folder as the demo's, which empties what is in it: state, bundles, prepared data.
+
+    Raises CommandError for a folder of something else.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise CommandError(f"{folder} is a file: choose another --dir")
+    is_ours = (folder / _MARK).exists() or (folder / _LOG).exists()
+    if folder.is_dir() and any(folder.iterdir()) and not is_ours:
+        raise CommandError(
+            f"{folder} holds something else than an earlier demo, which would be replaced: choose "
+            "another --dir"
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / _MARK).write_text("`groundswell demo` replaces what is in here.\n", encoding="utf-8")
 
 
 def serve_scenes(story: Story, state: State, model: Model) -> None:
@@ -57,7 +78,7 @@ def _serve(story: Story, state: State, model: Model, ports: deployment.Ports) ->
         text_vectors=model.prepared.folder / TEXT_VECTORS,
     )
     with (
-        (model.folder / "services.log").open("w", encoding="utf-8") as log,
+        (model.folder / _LOG).open("w", encoding="utf-8") as log,
         Suite(services, logs.to_file(log)) as suite,
     ):
         suite.wait_serving()

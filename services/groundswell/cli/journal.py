@@ -49,8 +49,8 @@ class Journal:
             return Progress()
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise CommandError(
-                f"{self._path} is not the journal of an import; remove it, or choose another "
-                "--resume-file"
+                f"{self._path} is not the journal of an import; name another one with "
+                "--resume-file, or move this file away"
             ) from error
 
     def save(self, progress: Progress) -> None:

@@ -21,7 +21,13 @@ ITEMS = "items.parquet"
 USERS = "users.parquet"
 META = "meta.json"
 LEFT_OUT = "left_out.csv"
+PICTURE = "report.png"
 TEXT_VECTORS = "text_vectors"
+RUNS = "tensorboard"
+KEPT = (TEXT_VECTORS, RUNS)
+"""Folders that trainings write; they stay when a log is prepared again."""
+WRITTEN = (EVENTS, ITEMS, USERS, META, LEFT_OUT, PICTURE, *KEPT)
+"""All that a prepared folder may hold."""
 """The cache of encoded texts, which training keeps in the folder and `prepare` leaves there."""
 
 NEXT_SESSION = "next-session"

@@ -27,6 +27,8 @@ from groundswell.trainer.sessions import DEFAULT_GAP, by_session
 from groundswell.trainer.splits import Log, Split, assign, hold_out_cold
 from groundswell.trainer.values import Scales, action_weights, normalised, value_scales
 
+_LITTER = (".DS_Store", "Thumbs.db", "desktop.ini", "lost+found", "@eaDir")
+"""What systems leave in folders."""
 _EVENT_COLUMNS = (
     "user",
     "item",
@@ -78,8 +80,9 @@ def prepare(
 ) -> dict[str, Any]:
     """Write the prepared folder `out` and return the data report.
 
-    An earlier prepared folder at `out` is replaced in one step; its cached text vectors stay.
-    Raises DataError, and writes nothing, when a file, a column or an option cannot be used.
+    An earlier prepared folder at `out` is replaced in one step; its cached text vectors and the
+    TensorBoard logs of trainings stay. Raises DataError, and writes nothing, when anything else is
+    in it, and when a file, a column or an option cannot be used.
     """
     options = options or Options()
     _check_target(out)
@@ -224,11 +227,26 @@ def _left_out(log: Events, catalogue: Items) -> pl.DataFrame:
 
 
 def _check_target(out: Path) -> None:
-    """Refuse to replace what `prepare` did not write."""
+    """Refuse to replace what neither `prepare` nor a training wrote."""
+    if out.is_symlink() and not out.exists():
+        raise DataError(f"{out} is a link to nothing: give a folder to write to")
     if out.exists() and not out.is_dir():
         raise DataError(f"{out} is a file: give a folder to write to")
-    if out.is_dir() and any(out.iterdir()) and not (out / data.META).exists():
+    if not out.is_dir():
+        return
+    inside = sorted(path.name for path in out.iterdir())
+    if inside and data.META not in inside:
         raise DataError(f"{out} holds something else than prepared data: give another folder")
+    others = [name for name in inside if name not in data.WRITTEN and not _is_litter(name)]
+    if others:
+        raise DataError(
+            f"{out} holds {others[0]!r} beside prepared data, and would be replaced with all that "
+            "is in it: move that away, or give another folder"
+        )
+
+
+def _is_litter(name: str) -> bool:
+    return name in _LITTER or name.startswith((".probe-", ".nfs"))
 
 
 @contextmanager
@@ -243,9 +261,9 @@ def _replacing(out: Path) -> Iterator[Path]:
     try:
         yield folder
         if out.exists():
-            cache = out / data.TEXT_VECTORS
-            if cache.is_dir():
-                shutil.copytree(cache, folder / data.TEXT_VECTORS, copy_function=_link)
+            for name in data.KEPT:
+                if (out / name).is_dir():
+                    shutil.copytree(out / name, folder / name, copy_function=_link)
             out.rename(old)
         folder.rename(out)
     finally:

@@ -9,9 +9,7 @@ from matplotlib.ticker import FuncFormatter
 from numpy.typing import NDArray
 
 from groundswell.features.actions import ACTIONS
-from groundswell.trainer.data import TEST, TRAIN, VALIDATION, Prepared
-
-PICTURE = "report.png"
+from groundswell.trainer.data import PICTURE, TEST, TRAIN, VALIDATION, Prepared
 
 _BINS = 30
 _TIME_BINS = 60

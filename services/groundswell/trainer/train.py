@@ -19,7 +19,7 @@ from groundswell.artifacts.store import BundleStore
 from groundswell.trainer import views_stage
 from groundswell.trainer.checkpoint import Checkpoints, versions
 from groundswell.trainer.config import TrainConfig
-from groundswell.trainer.data import TEXT_VECTORS, TRAIN, Prepared
+from groundswell.trainer.data import RUNS, TEXT_VECTORS, TRAIN, Prepared
 from groundswell.trainer.devices import check_device
 from groundswell.trainer.disk import check_writable, told_when_full
 from groundswell.trainer.errors import DataError
@@ -41,7 +41,6 @@ from groundswell.trainer.texts import Texts
 from groundswell.trainer.validation import Ranking, Validation, most_targets
 from groundswell.trainer.views_stage import ViewsStage
 
-_RUNS = "tensorboard"
 _KEPT = (
     "nothing was published; make room, and where an epoch was done the same command with --resume "
     "goes on from it"
@@ -96,7 +95,7 @@ def train(
     written = (bundles, prepared.folder)
     for one in written:
         check_writable(one)
-    logs = prepared.folder / _RUNS / datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
+    logs = prepared.folder / RUNS / datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
     with (
         told_when_full(written, _KEPT),
         open_workers(device) as workers,

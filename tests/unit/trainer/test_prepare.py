@@ -104,14 +104,15 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
         prepare(tmp_path / "nothing.csv", items, tmp_path / "out")
 
 
-def test_an_earlier_folder_is_replaced_but_its_text_vectors_stay(tmp_path: Path) -> None:
+def test_an_earlier_folder_is_replaced_but_what_trainings_wrote_stays(tmp_path: Path) -> None:
     prepared(tmp_path, log(f"u,a,view,{T}"))
-    cache = tmp_path / "out" / data.TEXT_VECTORS
-    cache.mkdir()
-    (cache / "vectors").write_bytes(b"cached")
+    for name in (data.TEXT_VECTORS, data.RUNS):
+        (tmp_path / "out" / name).mkdir()
+        (tmp_path / "out" / name / "file").write_bytes(b"kept")
     prepared(tmp_path, log(f"w,b,view,{T}"))
     assert events_of(tmp_path / "out")["user_id"].to_list() == ["w"]
-    assert (cache / "vectors").read_bytes() == b"cached"
+    for name in (data.TEXT_VECTORS, data.RUNS):
+        assert (tmp_path / "out" / name / "file").read_bytes() == b"kept"
     names = sorted(path.name for path in tmp_path.iterdir())
     assert names == ["events.csv", "items.csv", "out"]
 
@@ -130,6 +131,25 @@ def test_a_folder_of_something_else_is_never_replaced(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="something else"):
         prepared(tmp_path, log(f"u,a,view,{T}"))
     assert (tmp_path / "out" / "thesis.txt").read_text() == "years of work"
+
+
+def test_what_people_put_beside_prepared_data_is_never_deleted(tmp_path: Path) -> None:
+    prepared(tmp_path, log(f"u,a,view,{T}"))
+    for name in ("bundles", "events.csv"):
+        path = tmp_path / "out" / name
+        path.mkdir() if name == "bundles" else path.write_text("mine")
+        with pytest.raises(DataError, match=f"holds '{name}' beside prepared data"):
+            prepared(tmp_path, log(f"w,b,view,{T}"))
+        assert path.exists()
+        path.rmdir() if name == "bundles" else path.unlink()
+    (tmp_path / "out" / ".DS_Store").write_bytes(b"")
+    prepared(tmp_path, log(f"w,b,view,{T}"))
+
+
+def test_a_link_to_nothing_is_named_before_the_work(tmp_path: Path) -> None:
+    (tmp_path / "out").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(DataError, match="out is a link to nothing"):
+        prepared(tmp_path, log(f"u,a,view,{T}"))
 
 
 def test_a_next_session_split_of_positions_without_session_ids_is_refused(tmp_path: Path) -> None:

@@ -8,8 +8,8 @@ from matplotlib.figure import Figure
 from matplotlib.image import imread
 
 from groundswell.trainer import report_picture
-from groundswell.trainer.data import load_prepared
-from groundswell.trainer.report_picture import PICTURE, draw_report
+from groundswell.trainer.data import PICTURE, load_prepared
+from groundswell.trainer.report_picture import draw_report
 from groundswell.trainer.splits import Split
 from tests.unit.trainer.logs import log, prepared
 

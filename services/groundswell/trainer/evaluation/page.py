@@ -9,7 +9,7 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from groundswell.artifacts.bundle import Bundle
-from groundswell.trainer.data import Prepared
+from groundswell.trainer.data import PICTURE, Prepared
 from groundswell.trainer.evaluation import plots
 from groundswell.trainer.evaluation.baselines import (
     RECENT_SHARE,
@@ -21,7 +21,6 @@ from groundswell.trainer.neighbours import NUM_NEIGHBOURS, WINDOW_LENGTH
 
 PAGE = "report.html"
 _TEMPLATE = Path(__file__).with_name("page.html.jinja")
-_PICTURE = "report.png"
 _METRICS = (
     *(f"{name}@{k}" for name in ("hr", "ndcg") for k in (5, 10, 20, 50)),
     *("mrr", "coverage", "novelty", "diversity"),
@@ -120,7 +119,7 @@ def _facts(prepared: Prepared) -> dict[str, str]:
 
 def _picture(prepared: Prepared) -> str | None:
     """The picture of the data that `prepare` drew, as a data: address."""
-    path = prepared.folder / _PICTURE
+    path = prepared.folder / PICTURE
     if not path.is_file():
         return None
     return "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode()
