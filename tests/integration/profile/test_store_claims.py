@@ -1,6 +1,7 @@
 """Claims that end without their work: which ones count as lost, on both databases."""
 
 import asyncio
+import threading
 import time
 from collections.abc import Sequence
 
@@ -67,6 +68,21 @@ async def _attempts(memory: Memory, table: str) -> list[int]:
 
 async def _append(memory: Memory, *users: str) -> list[Outcome]:
     return await memory.log.append([an_event(n, user=u) for u in users for n in range(4)])
+
+
+class HeldEncoder(CountingEncoder):
+    """Encodes nothing before it is let through."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.begun = threading.Event()
+        self.through = threading.Event()
+
+    def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Wait, then encode."""
+        self.begun.set()
+        self.through.wait(20)
+        return super().encode(texts)
 
 
 async def _step_when_it_is_back(worker: Worker) -> bool:
@@ -158,12 +174,12 @@ async def test_an_outage_in_the_middle_of_work_is_no_attempt(
     memory = await open_memory(server.new_database(), tmp_path_factory.mktemp("outage"))
     await fill(memory, 4)
     await work_all(memory, CountingEncoder(), items_only=True)
-    encoder = CountingEncoder()
-    encoder.delay_s = 0.5
+    encoder = HeldEncoder()
     worker = memory.worker(encoder)
     working = asyncio.create_task(worker.step())
-    await asyncio.sleep(0.2)
+    await asyncio.to_thread(encoder.begun.wait, 20)
     await asyncio.to_thread(server.stop)
+    encoder.through.set()
     with pytest.raises(Unavailable):
         await working
     await asyncio.to_thread(server.start)
