@@ -4,6 +4,8 @@ SHELL := /bin/bash
 .PHONY: help install demo test campaign lint fix protos protos-baseline bench bench-peers up clean
 
 PYTHON ?= python3
+# Processes that run tests; each starts servers of its own.
+WORKERS ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
@@ -24,8 +26,8 @@ $(STAMP): pyproject.toml constraints.txt
 demo: install ## the main job on real data: train, evaluate, serve, recommend
 	$(BIN)/groundswell demo
 
-test: install ## every test but the campaigns
-	$(BIN)/pytest tests --ignore=tests/campaign --ignore=tests/bench
+test: install ## every test but the campaigns, two files at a time; WORKERS=1 for one
+	$(BIN)/pytest tests --ignore=tests/campaign --ignore=tests/bench -n $(WORKERS) --dist loadfile
 
 campaign: install ## the tests that are too long for every run, reported
 	$(BIN)/pytest tests/campaign -s

