@@ -9,6 +9,8 @@ import numpy as np
 import structlog
 from numpy.typing import NDArray
 
+from groundswell.serving.telemetry import unexpected
+
 _log = structlog.get_logger(__name__)
 
 _SLICE = 256
@@ -50,7 +52,7 @@ class Encoding:
         try:
             await self.encode([_PROBE])
         except Exception as error:  # noqa: BLE001 - whatever it raises, it does not work
-            _log.error("encoder_failed", exc_info=error)
+            _log.error("encoder_failed", **unexpected(error))
             return False
         return True
 

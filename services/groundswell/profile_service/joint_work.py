@@ -8,7 +8,7 @@ from groundswell.profile_service.store.database import Database
 from groundswell.profile_service.store.profiles import Spec
 from groundswell.profile_service.store.work import Claim, WorkList
 from groundswell.serving.errors import ResourceExhausted, Unavailable
-from groundswell.serving.telemetry import count
+from groundswell.serving.telemetry import count, unexpected
 
 _log = structlog.get_logger(__name__)
 
@@ -100,7 +100,7 @@ class JointWork:
                 # The worker then tries each subject alone, and later again.
                 raise
             count("encoders_failing_beside")
-            _log.error("encoder_beside_failed", exc_info=error)
+            _log.error("encoder_beside_failed", **unexpected(error))
             return reached
         if covered is None:
             return None

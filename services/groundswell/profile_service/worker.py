@@ -19,7 +19,7 @@ from groundswell.profile_service.store.profiles import Spec
 from groundswell.profile_service.store.work import MAX_DELAY_S, Claim, WorkList
 from groundswell.profile_service.uncovered import mark_uncovered
 from groundswell.profile_service.user_work import UserWork
-from groundswell.serving.telemetry import count
+from groundswell.serving.telemetry import count, unexpected
 
 _log = structlog.get_logger(__name__)
 
@@ -175,7 +175,7 @@ class Worker:
                 return
             (attempt,) = claim.attempts.values()
             count("encoding_failures")
-            _log.error("encoding_failed", attempt=attempt, exc_info=error)
+            _log.error("encoding_failed", attempt=attempt, **unexpected(error))
             if not await self._encodings[self.specs[0]].works():
                 await self._release(work, claim, _AFTER_OUTAGE_S, counts=False)
                 raise EncoderError from error
