@@ -135,6 +135,9 @@ def test_a_damaged_database_is_named_with_what_to_do(bundles: Path, tmp_path: Pa
     (tmp_path / "state").mkdir(mode=0o700)
     database = tmp_path / "state/groundswell.db"
     database.write_bytes(b"this was a database once" * 1_000)
+    secret = tmp_path / "state/secret"
+    secret.touch(mode=0o600)
+    secret.write_text("0123456789abcdef" * 4, encoding="utf-8")
     with Up(bundles, tmp_path, free_ports()) as up:
         assert up.process.wait(60) == 1
     last_line = up.err().splitlines()[-1]
