@@ -127,7 +127,7 @@ async def test_calls_that_are_given_up_leave_a_calm_writer_alone(
     )
     with process:
         process.wait_serving(address)
-        with GroundswellClient(Targets(address, "127.0.0.1:1", "127.0.0.1:1")) as client:
+        with GroundswellClient(Targets(profile=address)) as client:
             client.upsert_items(item(i, title, categories=c) for i, title, c in ITEMS)
         async with (
             grpc.aio.insecure_channel(address) as hurried,
