@@ -13,7 +13,7 @@ import numpy as np
 
 from groundswell.client import AsyncGroundswellClient, GroundswellError, Targets, event
 from groundswell.ranker.v1.ranker_service_pb2 import Degradation
-from tests.integration.ranker.suite import running_suite
+from tests.integration.ranker_service.suite import running_suite
 from tests.support.bundles import tiny_bundle
 
 _CALLERS = 16

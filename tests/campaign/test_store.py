@@ -17,7 +17,7 @@ from groundswell.profile.v1 import profile_service_pb2 as profiles
 from groundswell.profile.v1.catalogue_service_pb2_grpc import CatalogueServiceStub
 from groundswell.profile.v1.event_service_pb2_grpc import EventServiceStub
 from groundswell.profile.v1.profile_service_pb2_grpc import ProfileServiceStub
-from tests.integration.profile.writers import append_at_once, fill_catalogue, num_deadlocks
+from tests.integration.profile_service.writers import append_at_once, fill_catalogue, num_deadlocks
 from tests.support.bundles import ITEMS, tiny_bundle
 from tests.support.postgres import Postgres, postgres
 from tests.support.processes import ROOT, free_port, service_process
@@ -155,7 +155,7 @@ async def test_writers_of_every_kind_wait_for_nobody_long(server: Postgres, tmp_
     # In a process of their own, as replicas are: one event loop would measure itself.
     rest = await asyncio.create_subprocess_exec(
         sys.executable,
-        *("-m", "tests.integration.profile.writers"),
+        *("-m", "tests.integration.profile_service.writers"),
         *(url, str(tmp_path), str(WRITER_SECONDS), str(SEED)),
         cwd=ROOT,
         stdout=asyncio.subprocess.PIPE,

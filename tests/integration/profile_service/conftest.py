@@ -1,0 +1,63 @@
+"""Databases of both kinds, and a profile service as a process of its own."""
+
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from groundswell.client import GroundswellClient, item
+from tests.integration.profile_service.support import Memory, Service, open_memory, profile_service
+from tests.support.bundles import ITEMS, tiny_bundle
+from tests.support.postgres import Postgres, postgres
+
+DATABASES = ("sqlite", "postgresql")
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
+    with postgres(tmp_path_factory.mktemp("postgres")) as running:
+        yield running
+
+
+@pytest.fixture(params=DATABASES)
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """An empty database of each kind."""
+    if request.param == "sqlite":
+        return f"sqlite+aiosqlite:///{tmp_path / 'groundswell.db'}"
+    server: Postgres = request.getfixturevalue("server")
+    return server.new_database()
+
+
+@pytest.fixture
+async def memory(database_url: str, tmp_path: Path) -> AsyncIterator[Memory]:
+    opened = await open_memory(database_url, tmp_path)
+    yield opened
+    await opened.database.close()
+
+
+@pytest.fixture(scope="session")
+def bundles(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("bundles")
+    tiny_bundle(root)
+    return root
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory, bundles: Path) -> Iterator[Service]:
+    folder = tmp_path_factory.mktemp("profile")
+    with profile_service(folder, bundles) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def client(service: Service) -> GroundswellClient:
+    """A client of the service, with the items of the tiny bundle in the catalogue."""
+    service.client.upsert_items(item(i, title, categories=c) for i, title, c in ITEMS)
+    return service.client
+
+
+@pytest.fixture
+async def memory_on_postgres(server: Postgres, tmp_path: Path) -> AsyncIterator[Memory]:
+    opened = await open_memory(server.new_database(), tmp_path)
+    yield opened
+    await opened.database.close()

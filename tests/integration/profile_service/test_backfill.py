@@ -1,0 +1,261 @@
+"""A new text encoder reads everything stored while the old one goes on, through every fault."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
+
+import pytest
+from sqlalchemy import select
+
+from groundswell.artifacts.bundle import Bundle
+from groundswell.artifacts.manifest import Manifest
+from groundswell.artifacts.store import BundleStore
+from groundswell.profile_service import backfill
+from groundswell.profile_service import worker as worker_module
+from groundswell.profile_service.coverage import covered_bundle
+from groundswell.profile_service.store.profiles import Spec, find_profiles, uncovered_users
+from groundswell.profile_service.tables import users
+from groundswell.profile_service.workers import Workers
+from groundswell.serving.pseudonym import Pseudonymizer
+from tests.integration.profile_service.support import (
+    CountingEncoder,
+    Memory,
+    an_event,
+    an_item,
+    reading,
+    second_process,
+)
+from tests.support.processes import SECRET
+
+OLD, NEW = Spec("old:fp32:1", 4), Spec("new:fp32:1", 4)
+NUM_USERS, NUM_EVENTS = 14, 6
+
+
+async def _tell_nobody(*, failing: bool) -> None:  # noqa: ARG001 - the seam's
+    return None
+
+
+@dataclass
+class Process:
+    """The worker of one process over a database, with a new and an old encoder."""
+
+    memory: Memory
+    old: CountingEncoder = field(default_factory=CountingEncoder)
+    new: CountingEncoder = field(default_factory=CountingEncoder)
+    has_worker: bool = True
+
+    def __post_init__(self) -> None:
+        self.workers = Workers(
+            self.memory.database,
+            self.memory.settings.model_copy(
+                update={"worker": self.has_worker, "worker_users": 4, "idle_poll_s": 0.05}
+            ),
+            self.memory.signals,
+            lambda bundle: self.old if str(bundle) == OLD.fingerprint else self.new,
+            _tell_nobody,
+        )
+
+    async def begin(self) -> None:
+        await self.workers.begin(cast(Bundle, OLD.fingerprint), OLD)
+
+    async def backfill(self) -> None:
+        await self.workers.backfill(cast(Bundle, NEW.fingerprint), NEW)
+
+    async def serve(self, spec: Spec) -> None:
+        await self.workers.serve(cast(Bundle, spec.fingerprint), spec)
+
+    async def covered(self, user: str, spec: Spec) -> int:
+        """How many events of a user an encoder covers."""
+        known = users.c.user_key == Pseudonymizer(SECRET).user_key(user)
+        async with reading(self.memory.database) as connection:
+            number = (await connection.execute(select(users.c.user_no).where(known))).scalar_one()
+            rows = await find_profiles(connection, [number], spec)
+        return rows[number].covered_sequence if number in rows else 0
+
+    async def num_uncovered(self, spec: Spec) -> int:
+        async with reading(self.memory.database) as connection:
+            rows = await connection.execute(uncovered_users(spec).between(0, 2**62))
+            return len(rows.all())
+
+
+async def until(holds: Callable[[], Awaitable[bool]]) -> None:
+    async with asyncio.timeout(20):
+        while not await holds():  # noqa: ASYNC110 - the database tells nobody
+            await asyncio.sleep(0.02)
+
+
+def user(n: int) -> str:
+    return f"user-{n:02}"
+
+
+@pytest.fixture
+async def process(memory: Memory, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Process]:
+    """One whose old encoder has read the histories of some users."""
+    monkeypatch.setattr(backfill, "_WITHOUT_PROGRESS_S", 0.1)
+    await memory.catalogue.upsert([an_item(name) for name in "abcd"])
+    for n in range(NUM_USERS):
+        events = [an_event(e, user=user(n), item="abcd"[e % 4]) for e in range(NUM_EVENTS)]
+        await memory.log.append(events)
+    process = Process(memory)
+    await process.begin()
+
+    async def has_read() -> bool:
+        return await process.num_uncovered(OLD) == 0
+
+    await until(has_read)
+    yield process
+    await process.workers.close()
+
+
+async def append_and_wait(process: Process, name: str) -> None:
+    """Store one more event of a user; return when the old encoder has read it."""
+    await process.memory.log.append([an_event(NUM_EVENTS, user=name)])
+
+    async def is_read() -> bool:
+        return await process.covered(name, OLD) == NUM_EVENTS + 1
+
+    await until(is_read)
+
+
+async def test_what_comes_during_a_backfill_is_read_at_once_with_both_encoders(
+    process: Process,
+) -> None:
+    process.new.delay_s = 0.05
+    filling = asyncio.create_task(process.backfill())
+    last = user(NUM_USERS - 1)
+    await append_and_wait(process, last)
+    assert not filling.done(), "it is read long before the backfill ends"
+
+    async def reads_both() -> bool:
+        return await process.covered(last, NEW) == NUM_EVENTS + 1
+
+    await until(reads_both)
+    await asyncio.wait_for(filling, 30)
+    assert await process.num_uncovered(NEW) == await process.num_uncovered(OLD) == 0
+    await process.serve(NEW)
+    # Rankers may rank with the old one as long as they like.
+    await append_and_wait(process, user(0))
+    assert await process.covered(user(0), NEW) == NUM_EVENTS + 1
+
+
+async def test_a_rollback_during_a_backfill_leaves_the_old_encoder_as_it_was(
+    process: Process,
+) -> None:
+    process.new.delay_s = 0.05
+    filling = asyncio.create_task(process.backfill())
+
+    async def has_begun() -> bool:
+        return bool(process.new.texts)
+
+    await until(has_begun)
+    filling.cancel()
+    await asyncio.gather(filling, return_exceptions=True)
+    await process.workers.keep(())
+    num_read = len(process.new.texts)
+    await append_and_wait(process, user(1))
+    assert len(process.new.texts) == num_read
+    assert await process.num_uncovered(NEW) > 0
+    process.new.delay_s = 0.0
+    await asyncio.wait_for(process.backfill(), 30)
+    assert await process.num_uncovered(NEW) == 0
+
+
+async def test_a_process_that_ends_during_a_backfill_goes_on_where_it_was(
+    process: Process,
+) -> None:
+    process.new.delay_s = 0.02
+    filling = asyncio.create_task(process.backfill())
+
+    async def has_read_some() -> bool:
+        return await process.num_uncovered(NEW) < NUM_USERS - 4
+
+    await until(has_read_some)
+    filling.cancel()
+    await asyncio.gather(filling, return_exceptions=True)
+    await process.workers.close()
+    left = await process.num_uncovered(NEW)
+    assert left > 0
+
+    restarted = Process(process.memory)
+    await restarted.begin()
+    await asyncio.wait_for(restarted.backfill(), 30)
+    assert await restarted.num_uncovered(NEW) == 0
+    # A user of six events has two chunks, of which the second is not full; four items have a text.
+    assert len(restarted.new.texts) <= 2 * left + 4
+    await restarted.workers.close()
+
+
+async def test_a_text_that_only_the_new_encoder_fails_on_holds_up_neither(
+    process: Process, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker_module, "MAX_DELAY_S", 0.02)
+    await process.memory.catalogue.upsert([an_item("bad", "The poison")])
+    await process.memory.log.append([an_event(99, user="victim", item="bad", time=99)])
+    process.new.poison = "poison"
+    await asyncio.wait_for(process.backfill(), 30)
+    assert await process.num_uncovered(OLD) == 0
+    await append_and_wait(process, user(2))
+
+
+async def test_a_new_encoder_that_reads_nothing_at_all_is_never_served_and_harms_nobody(
+    process: Process,
+) -> None:
+    process.new.poison = ""
+    filling = asyncio.create_task(process.backfill())
+    for n in range(3):
+        await append_and_wait(process, user(n))
+    await asyncio.sleep(0.3)
+    assert not filling.done()
+    process.new.poison = None
+    await asyncio.wait_for(filling, 30)
+    assert await process.num_uncovered(NEW) == 0
+
+
+async def test_a_service_without_a_worker_waits_for_one_that_reads_with_the_new_encoder(
+    process: Process,
+) -> None:
+    async with second_process(process.memory) as other:
+        service = Process(other, has_worker=False)
+        await service.begin()
+        waiting = asyncio.create_task(service.backfill())
+        await asyncio.sleep(1.0)
+        assert not waiting.done(), "the worker does not know the new encoder yet"
+        await append_and_wait(process, user(3))
+        await asyncio.wait_for(process.backfill(), 30)
+        await asyncio.wait_for(waiting, 30)
+        assert await service.num_uncovered(NEW) == 0
+        await service.workers.close()
+
+
+class _Store(BundleStore):
+    """A folder of two bundles, one of each encoder."""
+
+    def manifests(self) -> dict[str, Manifest]:
+        made = {"a": (OLD, 1), "b": (NEW, 2), "older": (OLD, 0)}
+        return {
+            bundle_id: cast(
+                Manifest,
+                SimpleNamespace(
+                    text=SimpleNamespace(fingerprint=spec.fingerprint),
+                    chunk_length=spec.chunk_length,
+                    created_at=datetime.fromtimestamp(day, UTC),
+                ),
+            )
+            for bundle_id, (spec, day) in made.items()
+        }
+
+
+async def test_a_process_begins_with_the_bundle_whose_encoder_has_read_everything(
+    process: Process, tmp_path: Path
+) -> None:
+    database, store = process.memory.database, _Store(tmp_path)
+    assert await covered_bundle(database, store, "b") == "a", "the newest of that encoder"
+    assert await covered_bundle(database, store, "a") == "a"
+    assert await covered_bundle(database, store, "older") == "older"
+    assert await covered_bundle(database, store, "unknown") == "unknown"
+    await process.backfill()
+    assert await covered_bundle(database, store, "b") == "b"

@@ -1,0 +1,294 @@
+"""A wrong secret is refused, and after a change of the secret every user is found."""
+
+import asyncio
+import random
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from groundswell.profile_service import secret_keys
+from groundswell.profile_service.events import EventLog, Outcome, Status
+from groundswell.profile_service.secret_keys import check_secrets, is_rotated, rotate
+from groundswell.profile_service.store.database import Database
+from groundswell.profile_service.store.identity import set_secret_checks
+from groundswell.profile_service.store.users import count_users, find_users
+from groundswell.profile_service.tables import users
+from groundswell.serving.errors import FailedPrecondition
+from groundswell.serving.pseudonym import Pseudonymizer
+from groundswell.serving.server import StartError
+from tests.integration.profile_service.support import (
+    DAY_S,
+    Memory,
+    an_event,
+    an_item,
+    reading,
+    writing,
+)
+from tests.support.postgres import Postgres
+from tests.support.processes import SECRET, Process, free_port, service_process
+
+NEWER, NEWEST = "another secret of the tests", "the newest secret of the tests"
+USERS = [f"user-{n}" for n in range(25)]
+
+
+class Killed(BaseException):
+    """Stands for the end of the process that rewrites."""
+
+
+def log_with(memory: Memory, *secrets: str) -> EventLog:
+    """The log as a process with these secrets has it."""
+    return EventLog(memory.database, Pseudonymizer(*secrets), memory.signals, max_future_s=DAY_S)
+
+
+async def fill(memory: Memory) -> None:
+    """Store users with as many events as their place in the list says, and one."""
+    await memory.catalogue.upsert([an_item("a")])
+    await check_secrets(memory.database, Pseudonymizer(SECRET))
+    for n, user in enumerate(USERS):
+        await memory.log.append([an_event(k, user=user) for k in range(n + 1)])
+
+
+async def numbers_of_events(log: EventLog) -> list[int]:
+    return [(await log.list(user, None, 1)).last_sequence for user in USERS]
+
+
+async def num_users(memory: Memory) -> tuple[int, int]:
+    """How many users there are, and how many are under an older secret than the second."""
+    async with reading(memory.database) as connection:
+        return await count_users(connection, 2)
+
+
+def nobody(done: int, of: int) -> None:
+    """Is told of the progress."""
+
+
+async def test_another_secret_is_refused_and_the_right_one_is_taken(memory: Memory) -> None:
+    await check_secrets(memory.database, Pseudonymizer(SECRET))
+    await check_secrets(memory.database, Pseudonymizer(SECRET))
+    with pytest.raises(StartError, match="GROUNDSWELL_SECRET is not the secret") as caught:
+        await check_secrets(memory.database, Pseudonymizer(NEWER))
+    assert caught.value.reason == "SECRET_CHANGED"
+    with pytest.raises(StartError, match="GROUNDSWELL_PREVIOUS_SECRETS is not"):
+        await check_secrets(memory.database, Pseudonymizer(NEWER, SECRET))
+
+
+async def test_a_secret_that_replaced_the_databases_one_must_come_with_it(memory: Memory) -> None:
+    await check_secrets(memory.database, Pseudonymizer(SECRET, NEWER))
+    with pytest.raises(StartError, match="2 secrets, and this process has 1"):
+        await check_secrets(memory.database, Pseudonymizer(SECRET))
+    with pytest.raises(StartError, match="GROUNDSWELL_SECRET is not"):
+        await check_secrets(memory.database, Pseudonymizer(NEWER))
+
+
+async def test_a_database_of_an_earlier_release_learns_the_secret_that_its_keys_are_of(
+    memory: Memory,
+) -> None:
+    await fill(memory)
+    async with writing(memory.database) as connection:
+        await set_secret_checks(connection, [])
+    await check_secrets(memory.database, Pseudonymizer(SECRET, NEWER))
+    # The second is not in use yet: a process that lacks it goes on.
+    await check_secrets(memory.database, Pseudonymizer(SECRET))
+    assert await numbers_of_events(log_with(memory, SECRET, NEWER)) == list(range(1, 26))
+
+
+async def test_processes_with_the_newer_secret_serve_before_during_and_after_the_rotation(
+    memory: Memory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(secret_keys, "_PAGE", 4)
+    await fill(memory)
+    expected = list(range(1, 26))
+    log = log_with(memory, SECRET, NEWER)
+    assert await numbers_of_events(log) == expected
+    told: list[tuple[int, int]] = []
+    assert await rotate(
+        memory.database, Pseudonymizer(SECRET, NEWER), lambda done, of: told.append((done, of))
+    ) == len(USERS)
+    assert told[0] == (0, 25)
+    assert told[-1] == (25, 25)
+    assert [done for done, _ in told] == sorted(done for done, _ in told)
+    assert await num_users(memory) == (25, 0)
+    assert await numbers_of_events(log) == expected
+    # With the new secret alone nobody would be found: the chain begins with the old one.
+    assert sum(await numbers_of_events(log_with(memory, "x" * 16, NEWER))) == 0
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_a_rotation_that_is_ended_again_and_again_goes_on_to_its_end(
+    memory: Memory, monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    monkeypatch.setattr(secret_keys, "_PAGE", 3)
+    chance = random.Random(seed)
+    await fill(memory)
+    pseudonyms = Pseudonymizer(SECRET, NEWER)
+    log = log_with(memory, SECRET, NEWER)
+    sequences = list(range(1, 26))
+
+    def perhaps_die(done: int, of: int) -> None:
+        if done < of and chance.random() < 0.5:
+            raise Killed
+
+    while not await is_rotated(memory.database, pseudonyms):
+        try:
+            await rotate(memory.database, pseudonyms, perhaps_die)
+        except Killed:
+            place = chance.randrange(len(USERS))
+            event = an_event(1_000 + chance.randrange(10**6), user=USERS[place])
+            assert [o.status for o in await log.append([event])] == [Status.ACCEPTED]
+            sequences[place] += 1
+            assert await numbers_of_events(log) == sequences
+    assert await num_users(memory) == (25, 0)
+    assert await numbers_of_events(log) == sequences
+
+
+async def test_secrets_can_be_changed_again_while_rows_of_the_first_are_left(
+    memory: Memory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(secret_keys, "_PAGE", 6)
+    await fill(memory)
+    with pytest.raises(Killed):
+        await rotate(memory.database, Pseudonymizer(SECRET, NEWER), _die_at(12))
+    chain = SECRET, NEWER, NEWEST
+    await rotate(memory.database, Pseudonymizer(*chain), nobody)
+    assert await numbers_of_events(log_with(memory, *chain)) == list(range(1, 26))
+    async with reading(memory.database) as connection:
+        assert await count_users(connection, 3) == (25, 0)
+
+
+async def test_as_many_users_as_a_call_may_name_are_found_under_any_number_of_secrets(
+    memory: Memory,
+) -> None:
+    await fill(memory)
+    chain = Pseudonymizer(SECRET, NEWER, NEWEST, "a fourth secret of the tests")
+    names = [f"nobody-{n}" for n in range(10_000 - len(USERS))] + USERS
+    async with reading(memory.database) as connection:
+        found, _ = await find_users(connection, [chain.user_keys(name) for name in names])
+    assert len(found) == len(USERS)
+
+
+def _die_at(wanted: int) -> Callable[[int, int], None]:
+    def on_progress(done: int, of: int) -> None:  # noqa: ARG001 - the shape of who is told
+        if done >= wanted:
+            raise Killed
+
+    return on_progress
+
+
+async def test_a_process_that_lacks_the_newest_secret_is_refused_and_makes_nobody_twice(
+    memory: Memory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(secret_keys, "_PAGE", 5)
+    await fill(memory)
+    with pytest.raises(Killed):
+        await rotate(memory.database, Pseudonymizer(SECRET, NEWER), _die_at(10))
+    old = log_with(memory, SECRET)
+    for user in (*USERS, "somebody new"):
+        with pytest.raises(FailedPrecondition) as caught:
+            await old.append([an_event(1, user=user)])
+        assert caught.value.reason == "SECRET_OUTDATED"
+        with pytest.raises(FailedPrecondition):
+            await old.list(user, None, 1)
+    assert await num_users(memory) == (25, 15)
+
+
+async def test_writers_in_two_processes_and_a_rotation_lose_and_double_nothing(
+    server: Postgres, memory_on_postgres: Memory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Old and new users, and one writer whose secret becomes outdated on the way."""
+    del server
+    memory = memory_on_postgres
+    monkeypatch.setattr(secret_keys, "_PAGE", 2)
+    await fill(memory)
+    logs = [log_with(memory, SECRET, NEWER), log_with(memory, SECRET, NEWER)]
+    outdated = log_with(memory, SECRET)
+    accepted: Counter[str] = Counter(dict(zip(USERS, range(1, 26), strict=True)))
+    rotated = asyncio.Event()
+
+    async def write(number: int, log: EventLog) -> None:
+        chance, n = random.Random(number), 0
+        while not rotated.is_set() or n < 40:
+            n += 1
+            names = {f"new-{chance.randrange(300)}" for _ in range(3)} | {chance.choice(USERS)}
+            events = [an_event(10_000 * (number + 1) + n, user=user) for user in names]
+            try:
+                outcomes: list[Outcome] = await log.append(events)
+            except FailedPrecondition:
+                assert log is outdated
+                return
+            assert {outcome.status for outcome in outcomes} == {Status.ACCEPTED}
+            accepted.update(names)
+
+    async def change() -> None:
+        await asyncio.sleep(0.1)
+        await rotate(memory.database, Pseudonymizer(SECRET, NEWER), nobody)
+        rotated.set()
+
+    writers = [write(n, log) for n, log in enumerate([*logs, *logs, outdated, outdated])]
+    await asyncio.gather(change(), *writers)
+    assert await num_users(memory) == (len(accepted), 0)
+    for user, number in accepted.items():
+        assert (await logs[0].list(user, None, 1)).last_sequence == number
+
+
+def service(bundles: Path, url: str, log: Path, **settings: str) -> tuple[Process, str]:
+    port = free_port()
+    environment = {"GROUNDSWELL_DATABASE_URL": url, **settings}
+    module = "groundswell.profile_service"
+    return service_process(module, port, bundles, log, environment), f"127.0.0.1:{port}"
+
+
+async def test_a_service_with_another_secret_does_not_start_and_says_what_to_do(
+    memory: Memory, bundles: Path, tmp_path: Path
+) -> None:
+    await check_secrets(memory.database, Pseudonymizer(NEWER))
+    await memory.database.close()
+    process, _ = service(bundles, memory.settings.database_url, tmp_path / "log")
+    with process:
+        assert process.wait(30) == 1
+    assert '"SECRET_CHANGED"' in process.log()
+    assert "GROUNDSWELL_SECRET is not the secret" in process.log()
+    assert "rotate-secret" in process.log()
+    assert "Traceback" not in process.log()
+
+
+async def test_a_rotation_whose_process_is_killed_is_finished_by_the_next(
+    memory: Memory, tmp_path: Path
+) -> None:
+    await fill(memory)
+    chance = random.Random(0)
+    others = [{"user_key": chance.randbytes(32), "last_sequence": 0} for _ in range(20_000)]
+    async with writing(memory.database) as connection:
+        await connection.execute(users.insert(), others)
+    await memory.database.close()
+    environment = {
+        "GROUNDSWELL_DATABASE_URL": memory.settings.database_url,
+        "GROUNDSWELL_SECRET": NEWER,
+        # A secret with a comma is named in a line of its own.
+        "GROUNDSWELL_PREVIOUS_SECRETS": f"{SECRET}\n",
+    }
+    arguments = ["-m", "groundswell.profile_service", "rotate-secret"]
+    process = Process(arguments, environment, tmp_path / "log")
+    database = Database(memory.settings.database_url)
+    done = 0
+    with process:
+        while not done and process.is_running:
+            done = await _num_rewritten(database)
+            await asyncio.sleep(0.01)
+        process.kill()
+    assert 0 < await _num_rewritten(database) <= 20_025
+    with process:
+        assert process.wait(60) == 0
+    assert await _num_rewritten(database) == 20_025
+    assert '"users": 20025' in process.log()
+    memory.database = database
+    log = log_with(memory, SECRET, NEWER)
+    assert await numbers_of_events(log) == list(range(1, 26))
+    await database.close()
+
+
+async def _num_rewritten(database: Database) -> int:
+    async with reading(database) as connection:
+        total, older = await count_users(connection, 2)
+    return total - older

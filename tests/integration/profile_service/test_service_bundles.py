@@ -1,0 +1,188 @@
+"""The profile service follows the current bundle completely, and keeps the old one beside it."""
+
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import grpc
+import numpy as np
+import pytest
+
+from groundswell.artifacts.bundle import Bundle
+from groundswell.artifacts.store import BundleStore, load_bundle
+from groundswell.client import GroundswellClient, GroundswellError, event, item, vector_values
+from groundswell.common.v1.model_service_pb2 import GetModelRequest, GetModelResponse
+from groundswell.common.v1.model_service_pb2_grpc import ModelServiceStub
+from tests.integration.profile_service.support import Service, profile_service
+from tests.support.bundles import ITEMS, tiny_bundle
+from tests.support.postgres import Postgres
+from tests.support.processes import free_port, service_process
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Two bundles of one text encoder, and a third that says it has another one."""
+    root = tmp_path_factory.mktemp("made")
+    first, second = (tiny_bundle(root, seed=seed) for seed in (0, 1))
+    return [first, second, _with_encoder(first, root, "another:fp32:1")]
+
+
+def _with_encoder(bundle: Path, root: Path, fingerprint: str) -> Path:
+    store, manifest = BundleStore(root), load_bundle(bundle).manifest
+    text = manifest.text.model_copy(update={"fingerprint": fingerprint})
+    with store.workspace() as folder:
+        shutil.copytree(bundle, folder, dirs_exist_ok=True)
+        (folder / "manifest.json").unlink()
+        bundle_id = store.publish(folder, manifest.model_copy(update={"text": text, "files": {}}))
+    return store.path(bundle_id)
+
+
+@pytest.fixture
+def service(tmp_path: Path, made: list[Path]) -> Iterator[Service]:
+    """A service of the test's own, on the first bundle, with one covered user."""
+    _serve(tmp_path / "bundles", made[0])
+    with profile_service(tmp_path, tmp_path / "bundles") as running:
+        running.client.upsert_items(item(i, title, categories=c) for i, title, c in ITEMS)
+        running.client.append_events(event("ann", ITEMS[n][0]) for n in range(6))
+        for _ in running.client.refresh_profiles(timeout=30):
+            pass
+        yield running
+
+
+def _serve(root: Path, bundle: Path, change: Callable[[Path], object] = lambda _: None) -> None:
+    path = Path(shutil.copytree(bundle, root / bundle.name, dirs_exist_ok=True))
+    change(path)
+    BundleStore(root).set_current(bundle.name)
+
+
+def _model(service: Service) -> GetModelResponse:
+    with grpc.insecure_channel(service.address) as channel:
+        answer: GetModelResponse = ModelServiceStub(channel).GetModel(GetModelRequest())
+        return answer
+
+
+def _wait_for(service: Service, bundle: Path) -> GetModelResponse:
+    deadline = time.monotonic() + 30
+    while (model := _model(service)).model.bundle_id != bundle.name:
+        assert time.monotonic() < deadline, service.process.log()
+        time.sleep(0.05)
+    return model
+
+
+def _watched(
+    client: GroundswellClient, bundle: Bundle
+) -> "np.ndarray[tuple[int, int], np.dtype[np.float64]]":
+    vectors: dict[str, tuple[float, ...]] = {}
+    for answer in client.watch_items(bundle_id=bundle.id):
+        vectors |= {c.item.item_id: vector_values(c.vector) for c in answer.changes}
+        if answer.caught_up:
+            break
+    return np.array([vectors[item_id] for item_id in bundle.item_ids])
+
+
+def test_a_new_bundle_of_the_same_encoder_serves_at_once_and_the_old_one_beside_it(
+    service: Service, made: list[Path]
+) -> None:
+    client = service.client
+    old = client.get_profile("ann")
+    _serve(service.folder / "bundles", made[1])
+    model = _wait_for(service, made[1])
+    assert list(model.loaded_bundle_ids) == [made[1].name, made[0].name]
+    new = client.get_profile("ann")
+    assert (new.vector.bundle_id, new.num_covered_events) == (made[1].name, 6)
+    assert new.vector.values != old.vector.values
+    assert client.get_profile("ann", bundle_id=made[0].name).vector == old.vector
+    for path in made[:2]:
+        bundle = load_bundle(path)
+        assert np.abs(_watched(client, bundle) - bundle.item_vectors).max() < 1e-4
+
+
+def test_a_bundle_of_another_encoder_serves_once_everything_has_been_read_with_it(
+    service: Service, made: list[Path]
+) -> None:
+    client = service.client
+    before = client.get_profile("ann").covered_at
+    # What such a user did stays in the profile, though the item is gone.
+    client.delete_items([ITEMS[5][0]])
+    _serve(service.folder / "bundles", made[2])
+    _wait_for(service, made[2])
+    profile = client.get_profile("ann")
+    assert (profile.vector.bundle_id, profile.num_covered_events) == (made[2].name, 6)
+    assert profile.covered_at.ToNanoseconds() > before.ToNanoseconds()
+    assert profile.vector.values
+
+
+def test_a_broken_bundle_is_refused_and_the_old_one_serves_on(
+    service: Service, made: list[Path]
+) -> None:
+    def flip(path: Path) -> None:
+        file = path / "profile_head.onnx"
+        data = bytearray(file.read_bytes())
+        data[len(data) // 2] ^= 1
+        file.write_bytes(data)
+
+    _serve(service.folder / "bundles", made[1], flip)
+    deadline = time.monotonic() + 20
+    while "bundle_refused" not in service.process.log():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert list(_model(service).loaded_bundle_ids) == [made[0].name]
+    assert service.client.get_profile("ann").vector.values
+    with pytest.raises(GroundswellError) as caught:
+        service.client.get_profile("ann", bundle_id=made[1].name)
+    assert caught.value.reason == "BUNDLE_NOT_LOADED"
+
+
+def test_a_backfill_without_end_can_be_rolled_back_and_a_restart_serves_what_was_served(
+    tmp_path: Path, made: list[Path], server: Postgres
+) -> None:
+    bundles, url = tmp_path / "bundles", server.new_database()
+    _serve(bundles, made[0])
+    database = {"GROUNDSWELL_DATABASE_URL": url}
+    encoder_port = free_port()
+    encoder = service_process(
+        "groundswell.profile_service",
+        encoder_port,
+        bundles,
+        tmp_path / "encoder.log",
+        database,
+        ["encode"],
+    )
+    alone = database | {"GROUNDSWELL_WORKER": "0"}
+    with profile_service(tmp_path, bundles, alone) as service, encoder:
+        encoder.wait_serving(f"127.0.0.1:{encoder_port}")
+        client = service.client
+        client.upsert_items(item(i, title, categories=c) for i, title, c in ITEMS)
+        client.append_events(event("ann", ITEMS[n][0]) for n in range(6))
+        for _ in client.refresh_profiles(timeout=30):
+            pass
+        encoder.kill()
+        for _ in range(2):
+            _serve(bundles, made[2])
+            _until_logged(service, "bundle_loaded", made[2])
+            assert list(_model(service).loaded_bundle_ids) == [made[0].name]
+            _serve(bundles, made[0])
+            _until_logged(service, "candidate_given_up", made[2])
+            service.process.log_path.write_text("")
+        _serve(bundles, made[2])
+        _until_logged(service, "bundle_loaded", made[2])
+        client.append_events([event("ann", ITEMS[7][0])])
+        assert client.get_profile("ann").stale
+        service.process.kill()
+        service.start()
+        profile = client.get_profile("ann")
+        assert (profile.vector.bundle_id, profile.num_covered_events) == (made[0].name, 6)
+        assert profile.vector.values
+        encoder.start()
+        _wait_for(service, made[2])
+        for bundle in (made[2], made[0]):
+            profile = client.get_profile("ann", bundle_id=bundle.name)
+            assert (profile.vector.bundle_id, profile.num_covered_events) == (bundle.name, 7)
+
+
+def _until_logged(service: Service, what: str, bundle: Path) -> None:
+    deadline = time.monotonic() + 30
+    while not any(what in x and bundle.name in x for x in service.process.log().splitlines()):
+        assert time.monotonic() < deadline, service.process.log()
+        time.sleep(0.05)

@@ -1,0 +1,94 @@
+"""BatchRecommend is admitted whole, has its own deadline, and leaves room for single calls."""
+
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from groundswell.client import GroundswellError
+from groundswell.client.requests import recommend_request
+from tests.integration.ranker_service.support import (
+    Ranker,
+    degradations,
+    ids,
+    item,
+    scripted_ranker,
+)
+
+_BATCH = 256
+
+
+@pytest.fixture(scope="module")
+def shared_ranker(tmp_path_factory: pytest.TempPathFactory, tiny: Path) -> Iterator[Ranker]:
+    settings = {"GROUNDSWELL_UPSTREAM_TIMEOUT_S": "0.4", "GROUNDSWELL_MAX_BULK_USERS": "16"}
+    with scripted_ranker(tmp_path_factory.mktemp("ranker"), tiny, **settings) as ranker:
+        yield ranker
+
+
+@pytest.fixture
+def ann(ranker: Ranker) -> Ranker:
+    ranker.add_profile("ann", ranker.user_vector())
+    ranker.add_session("ann", ranker.user_vector())
+    return ranker
+
+
+def test_a_batch_whose_filter_is_not_current_is_answered_whole(ann: Ranker) -> None:
+    for bound in (5, 6):
+        answers = ann.client.batch_recommend(
+            [recommend_request("ann", filter=f"price < {bound}")] * _BATCH
+        )
+        assert len(answers) == _BATCH
+        assert all(set(ids(one)) == {f"item-{n}" for n in range(bound)} for one in answers)
+        ann.scripted.put(item(3))  # The next filter's bitmap is of an older catalogue.
+
+
+def test_a_batch_of_256_different_filters_is_answered_whole(ann: Ranker) -> None:
+    requests = [recommend_request("ann", filter=f"price = {n}") for n in range(_BATCH)]
+    answers = ann.client.batch_recommend(requests)
+    assert [ids(one) for one in answers[:3]] == [["item-0"], ["item-1"], ["item-2"]]
+    assert len(answers) == _BATCH
+
+
+def test_a_batchs_deadline_is_its_own(ann: Ranker) -> None:
+    ann.scripted.delays_s["profile"] = 0.8
+    answers = ann.client.batch_recommend([recommend_request("ann")] * 2)
+    assert all("PROFILE_UNAVAILABLE" not in degradations(one) for one in answers)
+    assert "PROFILE_UNAVAILABLE" in degradations(ann.client.recommend("ann"))
+
+
+def test_four_batches_at_once_do_not_starve_single_calls(ann: Ranker) -> None:
+    ann.scripted.delays_s.update(profile=0.05, session=0.05)
+    answers: list[int] = []
+
+    def batch() -> None:
+        answers.extend(
+            len(degradations(one)) for one in ann.client.batch_recommend(requests, timeout=20)
+        )
+
+    requests = [recommend_request("ann")] * _BATCH
+    batches = [threading.Thread(target=batch) for _ in range(4)]
+    for thread in batches:
+        thread.start()
+    missing: list[set[str]] = []
+    while any(thread.is_alive() for thread in batches):
+        missing.append(degradations(ann.client.recommend("ann")))
+    assert answers == [0] * 4 * _BATCH
+    assert len(missing) >= 10
+    # A slow machine may lose one; where batches starve single calls, nearly all lose a view.
+    assert sum(bool(one) for one in missing) <= len(missing) // 4
+
+
+def test_a_batch_that_is_refused_leaves_no_work_behind(ann: Ranker) -> None:
+    ann.scripted.delays_s.update(profile=0.2, session=0.2)
+    requests = [recommend_request("ann", filter="price < 5")] * (_BATCH - 1)
+    wrong = recommend_request("ann", filter="price <")
+    for _ in range(3):
+        with pytest.raises(GroundswellError, match="FILTER_INVALID"):
+            ann.client.batch_recommend([*requests, wrong])
+    time.sleep(0.5)  # The calls that were under way end.
+    num_asked = len(ann.scripted.asked)
+    time.sleep(1.0)
+    assert len(ann.scripted.asked) == num_asked
+    assert num_asked < _BATCH
