@@ -15,12 +15,12 @@ from torch import Tensor, nn
 from transformers import AutoModel
 
 from groundswell.artifacts import bundle as files
-from groundswell.artifacts.item_index import build_index
 from groundswell.artifacts.manifest import FusionSpec, Manifest, NeighbourSpec, TextSpec
 from groundswell.artifacts.onnx_model import OnnxModel
 from groundswell.artifacts.store import BundleStore
 from groundswell.artifacts.text_onnx import OnnxTextEncoder
 from groundswell.features.text import TEMPLATE_VERSION, item_text
+from groundswell.retrieval.item_index import build_index
 
 DIMENSION = 16
 WINDOW_LENGTH = 8

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from groundswell.artifacts.item_index import ItemIndex, build_index
+from groundswell.retrieval.item_index import ItemIndex, build_index
 
 D = 8
 

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 
 from google.protobuf.duration_pb2 import Duration
 
-from groundswell.artifacts.item_index import Hits
 from groundswell.ranker.v1.ranker_service_pb2 import (
     FusionWeightSource,
     GetInterestsResponse,
@@ -17,6 +16,7 @@ from groundswell.ranker.v1.ranker_service_pb2 import (
 from groundswell.ranker_service.engine import Engine
 from groundswell.ranker_service.fusion import AlphaSource
 from groundswell.ranker_service.recommender import Answer
+from groundswell.retrieval.item_index import Hits
 from groundswell.serving.interests import interest_messages
 from groundswell.serving.limits import MAX_ANSWER_BYTES
 

@@ -10,8 +10,6 @@ from numpy.typing import NDArray
 
 from groundswell.artifacts.bundle import INDEX, Bundle
 from groundswell.artifacts.errors import BundleError
-from groundswell.artifacts.item_index import Hits, ItemIndex
-from groundswell.artifacts.neighbours import Sparse
 from groundswell.features.gate import GATE_FEATURES
 from groundswell.ranker_service.bitmaps import FilterBitmaps
 from groundswell.ranker_service.bundle_rows import BundleRows
@@ -20,6 +18,8 @@ from groundswell.ranker_service.fusion import Fusion
 from groundswell.ranker_service.pipeline import Pipeline, Ranked, RankInput
 from groundswell.ranker_service.replicas import BundleSpace
 from groundswell.ranker_service.settings import RankerSettings
+from groundswell.retrieval.item_index import Hits, ItemIndex
+from groundswell.retrieval.neighbours import Neighbours, Sparse
 from groundswell.serving.batching import MicroBatcher
 from groundswell.serving.errors import FailedPrecondition, ResourceExhausted
 
@@ -95,7 +95,7 @@ class Engine:
         )
         self._interests = bundle.interest_head(settings.threads)
         self._fusion = Fusion(bundle.fusion_model(settings.threads), bundle.manifest.fusion)
-        self._neighbours = bundle.neighbours()
+        self._neighbours = Neighbours.of(bundle)
         self._bundle_rows = BundleRows(num_rows)
         self._popularity = np.zeros(0)
         self._pipeline = Pipeline(self._fusion, self.index, self._popularity)

@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from groundswell.artifacts.item_index import Hits, ItemIndex, Query
-from groundswell.artifacts.neighbours import NOTHING, Sparse
 from groundswell.features.gate import GATE_FEATURES
 from groundswell.ranker_service.fusion import AlphaSource, Fused, Fusion
+from groundswell.retrieval.item_index import Hits, ItemIndex, Query
+from groundswell.retrieval.neighbours import NOTHING, Sparse
 
 _NO_HITS = Hits(np.empty(0, np.int64), np.empty(0, np.float32), np.empty((0, 2), np.float32))
 

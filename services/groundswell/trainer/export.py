@@ -16,7 +16,6 @@ from torch import Tensor, nn
 from torch.export import Dim
 
 from groundswell.artifacts import bundle as files
-from groundswell.artifacts.item_index import build_index
 from groundswell.artifacts.onnx_model import OnnxModel
 from groundswell.features.actions import NUM_ACTIONS
 from groundswell.models.fusion import FusionGate
@@ -24,6 +23,7 @@ from groundswell.models.interest_head import InterestHead
 from groundswell.models.item_head import ItemHead
 from groundswell.models.profile_encoder import ProfileEncoder
 from groundswell.models.session_transformer import SessionTransformer
+from groundswell.retrieval.item_index import build_index
 from groundswell.trainer.errors import ExportError
 
 _TOLERANCE = 1e-4

@@ -56,7 +56,7 @@ class Sources(NamedTuple):
 
 
 class NeighbourTable(NamedTuple):
-    """The neighbours as a bundle holds them; see `artifacts.neighbours`."""
+    """The neighbours as a bundle holds them; see `retrieval.neighbours`."""
 
     rows: NDArray[np.int32]
     """[N, K], -1 where an item has fewer."""

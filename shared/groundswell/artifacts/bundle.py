@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from groundswell.artifacts.errors import BundleError
 from groundswell.artifacts.manifest import Manifest
-from groundswell.artifacts.neighbours import Neighbours
 from groundswell.artifacts.onnx_model import OnnxModel
 
 if TYPE_CHECKING:
@@ -101,13 +100,6 @@ class Bundle:
     def neighbour_similarities(self) -> NDArray[np.float16]:
         """[n, K] how near they are, at least 0; memory-mapped, read-only."""
         return np.asarray(np.lib.format.open_memmap(self.path / NEIGHBOUR_SIMILARITIES, mode="r"))
-
-    def neighbours(self) -> Neighbours | None:
-        """Open the second source of the views; None when the bundle has none."""
-        spec = self.manifest.neighbours
-        if spec is None:
-            return None
-        return Neighbours(self.neighbour_rows, self.neighbour_similarities, spec)
 
     def session_model(self, threads: int = 1) -> OnnxModel:
         """Load the session Transformer: window tensors → [B, d] short-term vectors."""

@@ -10,10 +10,10 @@ import pytest
 from numpy.typing import NDArray
 
 from groundswell.artifacts.bundle import Bundle
-from groundswell.artifacts.neighbours import Sparse
 from groundswell.client import event
 from groundswell.features.actions import DISLIKE
 from groundswell.ranker.v1.ranker_service_pb2 import RecommendResponse
+from groundswell.retrieval.neighbours import Neighbours, Sparse
 from tests.integration.ranker_service.support import (
     CLICK,
     NOW_US,
@@ -51,7 +51,7 @@ def dense(source: Sparse) -> NDArray[np.float64]:
 
 def short_due(bundle: Bundle, view: NDArray[np.float32], window: list[int]) -> NDArray[np.float64]:
     """The short-term score of every item, the source included."""
-    neighbours = bundle.neighbours()
+    neighbours = Neighbours.of(bundle)
     assert neighbours is not None
     products = bundle.item_vectors.astype(np.float64) @ view.astype(np.float64)
     return products + dense(neighbours.short(np.array(window)))
@@ -59,7 +59,7 @@ def short_due(bundle: Bundle, view: NDArray[np.float32], window: list[int]) -> N
 
 def long_due(bundle: Bundle, view: NDArray[np.float32], history: list[int]) -> NDArray[np.float64]:
     """The same of the long-term view."""
-    neighbours = bundle.neighbours()
+    neighbours = Neighbours.of(bundle)
     assert neighbours is not None
     products = bundle.item_vectors.astype(np.float64) @ view.astype(np.float64)
     return products + dense(neighbours.long(np.array(history)))

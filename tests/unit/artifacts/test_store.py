@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from groundswell.artifacts import bundle as files
 from groundswell.artifacts.errors import BundleError
 from groundswell.artifacts.store import BundleStore, load_bundle
+from groundswell.retrieval.neighbours import Neighbours
 from tests.support.bundles import CATEGORIES, DIMENSION, ITEMS, NEIGHBOURS, tiny_bundle
 
 
@@ -127,12 +128,12 @@ def with_neighbours(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_neighbours_are_there_where_the_manifest_describes_them(
     bundles: Path, with_neighbours: Path
 ) -> None:
-    assert load_bundle(bundles).neighbours() is None
+    assert Neighbours.of(load_bundle(bundles)) is None
     bundle = load_bundle(with_neighbours)
     assert bundle.manifest.neighbours == NEIGHBOURS
     assert isinstance(bundle.neighbour_rows.base, np.memmap)
     assert not bundle.neighbour_similarities.flags.writeable
-    neighbours = bundle.neighbours()
+    neighbours = Neighbours.of(bundle)
     assert neighbours is not None
     found = neighbours.short(np.array([4]))
     assert found.rows.tolist() == [5, 6]

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from groundswell.artifacts.item_index import ItemIndex, build_index
 from groundswell.artifacts.onnx_model import OnnxModel
 from groundswell.ranker_service.fusion import AlphaSource, Fusion
 from groundswell.ranker_service.pipeline import Pipeline, RankInput
+from groundswell.retrieval.item_index import ItemIndex, build_index
 from tests.support.ranker import CONSTANT, LEARNED
 
 N, D = 400, 3

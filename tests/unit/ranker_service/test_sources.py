@@ -9,12 +9,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from groundswell.artifacts import item_index
-from groundswell.artifacts.item_index import Query
-from groundswell.artifacts.neighbours import NOTHING, Sparse
 from groundswell.artifacts.onnx_model import OnnxModel
 from groundswell.ranker_service.fusion import Fusion
 from groundswell.ranker_service.pipeline import Pipeline, Ranked, RankInput
+from groundswell.retrieval import item_index
+from groundswell.retrieval.item_index import Query
+from groundswell.retrieval.neighbours import NOTHING, Sparse
 from tests.support.indexes import opened, random_vectors
 from tests.support.ranker import CONSTANT
 

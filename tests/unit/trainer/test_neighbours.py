@@ -7,8 +7,8 @@ import pytest
 from numpy.typing import NDArray
 
 from groundswell.artifacts.manifest import NeighbourSpec
-from groundswell.artifacts.neighbours import Neighbours
 from groundswell.features.actions import DISLIKE
+from groundswell.retrieval.neighbours import Neighbours
 from groundswell.trainer.data import TEST, TRAIN, Prepared
 from groundswell.trainer.neighbours import (
     WINDOW_LENGTH,

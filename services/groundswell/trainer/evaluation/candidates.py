@@ -8,7 +8,7 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from groundswell.artifacts.bundle import Bundle
-from groundswell.artifacts.neighbours import Neighbours
+from groundswell.retrieval.neighbours import Neighbours
 from groundswell.trainer.data import Prepared
 from groundswell.trainer.errors import DataError
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from groundswell.artifacts.bundle import Bundle
 from groundswell.ranker_service.fusion import Fused, Fusion
+from groundswell.retrieval.neighbours import Neighbours
 from groundswell.trainer.data import Prepared
 from groundswell.trainer.errors import DataError
 from groundswell.trainer.evaluation.candidates import Candidates, EncodeTexts, neighbour_matrix
@@ -105,7 +106,7 @@ class BundleViews:
     def _neighbours_before(self, begin: NDArray[np.int64] | None) -> Sources | None:
         """Return what the bundle's neighbours say, of the candidates alone."""
         spec = self._bundle.manifest.neighbours
-        table = self._bundle.neighbours()
+        table = Neighbours.of(self._bundle)
         if spec is None or table is None:
             return None
         similarities = neighbour_matrix(table, self._rows, self._candidates)

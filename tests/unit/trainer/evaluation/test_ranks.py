@@ -8,11 +8,11 @@ import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
-from groundswell.artifacts.item_index import ItemIndex, build_index
 from groundswell.artifacts.manifest import FusionSpec
 from groundswell.artifacts.onnx_model import OnnxModel
 from groundswell.ranker_service.fusion import Fusion
 from groundswell.ranker_service.pipeline import Pipeline, RankInput
+from groundswell.retrieval.item_index import ItemIndex, build_index
 from groundswell.trainer.data import TEST, Prepared
 from groundswell.trainer.evaluation.candidates import Candidates
 from groundswell.trainer.evaluation.ranks import (

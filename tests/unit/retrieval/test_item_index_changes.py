@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from groundswell.artifacts.item_index import Query
+from groundswell.retrieval.item_index import Query
 from tests.support.indexes import D, opened, random_vectors, reference
 
 

@@ -9,8 +9,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from groundswell.artifacts.item_rows import ItemRows
-from groundswell.artifacts.neighbours import Sparse, grouped
+from groundswell.retrieval.item_rows import ItemRows
+from groundswell.retrieval.neighbours import Sparse, grouped
 
 _BLOCK_ROWS = 8_192
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from threading import Thread
 
 import numpy as np
-from groundswell.artifacts.item_index import ItemIndex, Query, build_index
+from groundswell.retrieval.item_index import ItemIndex, Query, build_index
 
 rng = np.random.default_rng(0)
 vectors = rng.standard_normal((5_000, 32)).astype(np.float32)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from groundswell.artifacts.manifest import NeighbourSpec
-from groundswell.artifacts.neighbours import NOTHING, Neighbours, Sparse, summed
+from groundswell.retrieval.neighbours import NOTHING, Neighbours, Sparse, summed
 
 SPEC = NeighbourSpec(count=2, window_length=3, decay=0.5, short_weight=4.0, long_weight=6.0)
 # 0 goes with 1 and 2, 1 with 2 alone, 2 with 0 and 3; 3 with nothing.

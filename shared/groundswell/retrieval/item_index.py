@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from groundswell.artifacts.errors import BundleError
-from groundswell.artifacts.item_rows import ItemRows
-from groundswell.artifacts.item_scores import AddedScores, contenders, part_scores
-from groundswell.artifacts.neighbours import Sparse
+from groundswell.retrieval.item_rows import ItemRows
+from groundswell.retrieval.item_scores import AddedScores, contenders, part_scores
+from groundswell.retrieval.neighbours import Sparse
 
 EXACT_UP_TO = 200_000
 """A main index of at most so many rows is scanned exactly; above it is an HNSW graph."""

@@ -14,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from groundswell.artifacts.bundle import Bundle
 from groundswell.artifacts.manifest import NeighbourSpec
 
 
@@ -42,6 +43,14 @@ class Neighbours:
         self.rows = rows
         self.similarities = similarities
         self._spec = spec
+
+    @classmethod
+    def of(cls, bundle: Bundle) -> "Neighbours | None":
+        """Open a bundle's neighbours; None when it has none."""
+        spec = bundle.manifest.neighbours
+        if spec is None:
+            return None
+        return cls(bundle.neighbour_rows, bundle.neighbour_similarities, spec)
 
     def short(self, window: NDArray[np.int64]) -> Sparse:
         """Return the short-term source of a window: rows [n] of its events, oldest first.

@@ -8,9 +8,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from groundswell.artifacts import item_index
 from groundswell.artifacts.errors import BundleError
-from groundswell.artifacts.item_index import Hits, ItemIndex, Query, build_index
+from groundswell.retrieval import item_index
+from groundswell.retrieval.item_index import Hits, ItemIndex, Query, build_index
 from tests.support.indexes import D, opened, random_vectors, reference
 
 

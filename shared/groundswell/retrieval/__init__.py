@@ -1,0 +1,1 @@
+"""Find items by their vectors and by their neighbours, and score them; numpy and FAISS only."""
