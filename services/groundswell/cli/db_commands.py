@@ -78,7 +78,6 @@ def _database(
             yield opened.database_url, lambda: _secrets_of(opened)
     elif url:
         _check_url(url)
-        _check_file(url)
         yield url, _secrets_of_the_environment
     else:
         raise CommandError("name the database: --state FOLDER, or --database-url URL")
@@ -94,18 +93,6 @@ def _check_url(url: str) -> None:
     except ValidationError as error:
         (problem,) = error.errors(include_input=False)
         raise CommandError(str(problem["msg"]).removeprefix("Value error, ")) from None
-
-
-def _check_file(url: str) -> None:
-    """Refuse a file of SQLite that is not there: opening it would make a database without users."""
-    from sqlalchemy import make_url
-
-    parsed = make_url(url)
-    is_file = parsed.get_backend_name() == "sqlite" and parsed.database is not None
-    if is_file and not Path(str(parsed.database)).exists():
-        raise CommandError(
-            f"there is no database at {parsed.database}; name the one that the profile service uses"
-        )
 
 
 def _secrets_of(state: Any) -> tuple[str, ...]:

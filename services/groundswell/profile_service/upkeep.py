@@ -1,7 +1,8 @@
 """Commands on a database: note that it was restored, change its secret."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 
 import structlog
 
@@ -18,14 +19,10 @@ _LINE_EVERY_S = 30.0
 async def begin_new_lineage(database_url: str) -> str:
     """Give a database that was restored from a backup a new lineage, and return it.
 
-    Raises StartError for a file of SQLite that is in use, and Unavailable.
+    Raises StartError for a new database and for a file of SQLite that is in use, and Unavailable.
     """
-    database = Database(database_url)
-    try:
-        await database.open()
+    async with _existing(database_url) as database:
         return await database.write(renew_lineage)
-    finally:
-        await database.close()
 
 
 async def rotate_secret(
@@ -34,15 +31,11 @@ async def rotate_secret(
     """Rewrite every user's key for the newest of the secrets; return how many users there are.
 
     `on_progress(users done, users)` is called after each page. The call can be ended at any moment
-    and made again. Raises StartError (SECRET_CHANGED; and for a file of SQLite that is in use), and
-    Unavailable.
+    and made again. Raises StartError (SECRET_CHANGED; and for a new database and a file of SQLite
+    that is in use), and Unavailable.
     """
-    database = Database(database_url)
-    try:
-        await database.open()
+    async with _existing(database_url) as database:
         return await rotate(database, Pseudonymizer(*secrets), on_progress)
-    finally:
-        await database.close()
 
 
 async def needs_new_secret(database_url: str, secrets: Sequence[str]) -> bool:
@@ -51,10 +44,17 @@ async def needs_new_secret(database_url: str, secrets: Sequence[str]) -> bool:
     If so, the next change needs a new secret; if not, an earlier change has to be finished first.
     Raises as `rotate_secret`.
     """
+    async with _existing(database_url) as database:
+        return await is_rotated(database, Pseudonymizer(*secrets))
+
+
+@asynccontextmanager
+async def _existing(database_url: str) -> AsyncIterator[Database]:
+    """Open a database that a profile service has used."""
     database = Database(database_url)
     try:
-        await database.open()
-        return await is_rotated(database, Pseudonymizer(*secrets))
+        await database.open(existing=True)
+        yield database
     finally:
         await database.close()
 

@@ -17,7 +17,8 @@ from groundswell.serving.pseudonym import Pseudonymizer
 
 
 def command(*arguments: str) -> Result:
-    return CliRunner().invoke(app, ["db", *arguments], env={"GROUNDSWELL_DATABASE_URL": ""})
+    environment = {"GROUNDSWELL_DATABASE_URL": "", "GROUNDSWELL_SECRET": "of the environment here"}
+    return CliRunner().invoke(app, ["db", *arguments], env=environment)
 
 
 async def opened(state: State) -> str:

@@ -36,5 +36,10 @@ def upgrade(connection: Connection, revision: str = "head") -> None:
             raise RuntimeError(f"a revision broke a foreign key of the table {broken[0]}")
 
 
+def is_new(connection: Connection) -> bool:
+    """Whether no revision was ever run on the database."""
+    return _revision(connection) is None
+
+
 def _revision(connection: Connection) -> str | None:
     return MigrationContext.configure(connection).get_current_revision()

@@ -17,12 +17,14 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry, NullPool
 
-from groundswell.profile_service.migrations import upgrade
+from groundswell.profile_service.migrations import is_new, upgrade
 from groundswell.profile_service.store.failures import Cause, cause_of, service_error
-from groundswell.profile_service.store.file_lock import lock_file, naming_file
+from groundswell.profile_service.store.file_lock import check_file, lock_file, naming_file
 from groundswell.profile_service.store.gates import Gate, enter
 from groundswell.profile_service.store.outages import Outages
 from groundswell.serving.errors import ServiceError, Unavailable
+from groundswell.serving.redaction import masked
+from groundswell.serving.server import StartError
 from groundswell.serving.telemetry import unexpected
 
 DatabaseConnection = AsyncConnection
@@ -73,26 +75,41 @@ class Database:
         self._running: set[asyncio.Task[Any]] = set()
         self._held = ExitStack()
 
-    async def open(self, *, wait_s: float = 0.0) -> None:
+    async def open(self, *, wait_s: float = 0.0, existing: bool = False) -> None:
         """Bring the tables to this release's form, from empty or from an older one.
 
-        A database that does not answer is waited for, at most `wait_s`.
+        A database that does not answer is waited for, at most `wait_s`. With `existing` a new
+        database is refused, and gets no table.
 
         Raises StartError (DATABASE_IN_USE, DATABASE_UNUSABLE) for a file of SQLite that
-        another process holds, that is damaged or cannot be written, and Unavailable.
+        another process holds, that is damaged or cannot be written, StartError (DATABASE_NEW), and
+        Unavailable.
         """
         named: AbstractContextManager[None] = nullcontext()
         if self._is_sqlite:
+            if existing:
+                check_file(Path(str(self._url.database)))
             self._held.enter_context(lock_file(Path(f"{self._url.database}.lock")))
             named = naming_file(Path(str(self._url.database)))
         migrating = self._writing.engine.execution_options(foreign_keys="OFF")
         try:
             mode = self._writing._replace(engine=migrating)
             with named:
+                if existing:
+                    await self._refuse_new()
                 await self._migrate(mode, wait_s)
         finally:
             # The connections of SQLite that are made from here on check foreign keys.
             await self._engine.dispose()
+
+    async def _refuse_new(self) -> None:
+        if await self.read(lambda c: c.run_sync(is_new)):
+            place = masked(self._url.render_as_string(hide_password=False))
+            message = (
+                f"{place} holds no tables of the profile service: it is new, or of something else; "
+                "name the database that the profile service uses"
+            )
+            raise StartError("DATABASE_NEW", message)
 
     async def _migrate(self, mode: "_Mode", wait_s: float) -> None:
         # Waiting does not help with a file: its error is raised at once.

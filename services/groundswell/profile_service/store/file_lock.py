@@ -13,6 +13,15 @@ from groundswell.serving.server import StartError
 _DAMAGED = ("not a database", "malformed")
 
 
+def check_file(path: Path) -> None:
+    """Raise StartError (DATABASE_NEW) when there is no file: opening it would make one."""
+    if not path.exists():
+        raise StartError(
+            "DATABASE_NEW",
+            f"there is no database at {path}; name the one that the profile service uses",
+        )
+
+
 @contextmanager
 def lock_file(path: Path) -> Iterator[None]:
     """Lock `path`, which is made when it is missing. The lock ends with the process.
