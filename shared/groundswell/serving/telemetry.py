@@ -125,7 +125,12 @@ def start_metrics(settings: ServingSettings) -> Callable[[], None]:
 
 def count(name: str, amount: float = 1, **labels: str) -> None:
     """Add to the counter `groundswell_<name>_total`; a name always has the same labels."""
-    _labelled(_counter(f"groundswell_{name}_total", tuple(sorted(labels))), labels).inc(amount)
+    counter(name, **labels).inc(amount)
+
+
+def counter(name: str, **labels: str) -> Counter:
+    """Return the counter that `count` adds to, for code that adds to it at every call."""
+    return _labelled(_counter(f"groundswell_{name}_total", tuple(sorted(labels))), labels)
 
 
 def gauge(name: str, value: float, **labels: str) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import grpc
@@ -64,6 +65,36 @@ async def test_one_too_many_is_overloaded_with_retry_info_and_never_starts(serve
         answers = await asyncio.gather(*tasks)
     assert served.started == sum(answer == b"x" for answer in answers)
     assert 8 <= served.started < 40
+
+
+async def test_a_call_is_refused_before_its_request_is_read(served: Served) -> None:
+    async with grpc.aio.insecure_channel(served.address) as channel, _full(served, channel):
+        call: Any = channel.stream_unary(METHOD)()
+        async with asyncio.timeout(5):
+            assert await call.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
+async def test_a_call_whose_client_leaves_before_it_sends_takes_no_place(served: Served) -> None:
+    async with grpc.aio.insecure_channel(served.address) as channel:
+        open_call: Any = channel.stream_unary(METHOD)
+        silent = [open_call(timeout=5.0) for _ in range(30)]
+        async with _full(served, channel, num=8):
+            for call in silent:
+                call.cancel()
+        assert await _sent(channel.unary_unary(METHOD)) == b"x"
+
+
+@asynccontextmanager
+async def _full(served: Served, channel: Any, num: int = 40) -> AsyncIterator[None]:
+    """As many calls are in flight as the server admits."""
+    call = channel.unary_unary(METHOD)
+    tasks = [asyncio.create_task(_sent(call)) for _ in range(num)]
+    async with asyncio.timeout(10):
+        while served.started + sum(task.done() for task in tasks) < num:
+            await asyncio.wait(tasks, timeout=0.01)
+    yield
+    served.go.set()
+    await asyncio.gather(*tasks)
 
 
 async def test_what_a_busy_process_cannot_accept_is_overloaded_for_the_typed_client() -> None:
