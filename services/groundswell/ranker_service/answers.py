@@ -13,7 +13,7 @@ from groundswell.ranker.v1.ranker_service_pb2 import (
     SimilarItem,
     SimilarItemsResponse,
 )
-from groundswell.ranker_service.engine import Engine
+from groundswell.ranker_service.bundle_ranker import BundleRanker
 from groundswell.ranker_service.fusion import AlphaSource
 from groundswell.ranker_service.recommender import Answer
 from groundswell.retrieval.item_index import Hits
@@ -66,12 +66,12 @@ def interests_response(answer: Answer) -> GetInterestsResponse:
 
 
 def similar_response(
-    engine: Engine, hits: Hits, max_bytes: int = MAX_ANSWER_BYTES
+    ranker: BundleRanker, hits: Hits, max_bytes: int = MAX_ANSWER_BYTES
 ) -> SimilarItemsResponse:
     """The message of an item's neighbours; without titles if it would be too large."""
-    response = SimilarItemsResponse(bundle_id=engine.space.bundle_id)
+    response = SimilarItemsResponse(bundle_id=ranker.space.bundle_id)
     for number, cosine in zip(hits.ids.tolist(), hits.scores.tolist(), strict=True):
-        item = engine.catalogue.get(number)
+        item = ranker.catalogue.get(number)
         if item is not None:  # else it was deleted since the search
             response.items.append(
                 SimilarItem(

@@ -11,7 +11,7 @@ import structlog
 
 from groundswell.artifacts.bundle import Bundle
 from groundswell.artifacts.manifest import Manifest
-from groundswell.ranker_service.engine import Engine
+from groundswell.ranker_service.bundle_ranker import BundleRanker
 from groundswell.ranker_service.follower import CatalogueFollower
 from groundswell.ranker_service.settings import RankerSettings
 from groundswell.ranker_service.upstreams import Upstreams
@@ -34,14 +34,14 @@ class LoadedBundle:
     follower: CatalogueFollower
 
     @property
-    def engine(self) -> Engine:
-        """The engine that ranks; a restore of the database replaces it."""
-        return self.follower.engine
+    def ranker(self) -> BundleRanker:
+        """The ranker in use; a restore of the database replaces it."""
+        return self.follower.ranker
 
     @property
     def id(self) -> str:
         """The bundle's id."""
-        return self.engine.space.bundle_id
+        return self.ranker.space.bundle_id
 
     async def close(self) -> None:
         """Stop following and ranking."""
@@ -63,13 +63,13 @@ class LoadedBundles:
         self._candidate: LoadedBundle | None = None
         """A warm bundle that some encoder may not hold yet."""
 
-    def current(self) -> Engine:
-        """Return the engine that ranks. Raises Unavailable (NO_BUNDLE) before the first bundle."""
-        return self._held.get("").engine
+    def current(self) -> BundleRanker:
+        """Return the ranker in use. Raises Unavailable (NO_BUNDLE) before the first bundle."""
+        return self._held.get("").ranker
 
     @contextmanager
-    def in_use(self) -> Iterator[list[Engine]]:
-        """Give the engine that ranks now, then its substitutes when an encoder lacks its bundle.
+    def in_use(self) -> Iterator[list[BundleRanker]]:
+        """Give the ranker in use, then its substitutes when an encoder lacks its bundle.
 
         Inside none of them is closed, however often the bundle changes. Raises Unavailable
         (NO_BUNDLE) before the first bundle.
@@ -77,12 +77,12 @@ class LoadedBundles:
         others = [self._candidate, *self._held.all()[1:]]
         bundles = [self._held.get(""), *(bundle for bundle in others if bundle is not None)]
         with self._held.using(*bundles):
-            yield [bundle.engine for bundle in bundles]
+            yield [bundle.ranker for bundle in bundles]
 
     def served(self) -> tuple[str, Manifest]:
         """Return id and manifest of the bundle that ranks. Raises Unavailable (NO_BUNDLE)."""
-        engine = self.current()
-        return engine.space.bundle_id, engine.manifest
+        ranker = self.current()
+        return ranker.space.bundle_id, ranker.manifest
 
     def loaded_ids(self) -> list[str]:
         """Name the bundles that are loaded, the one that ranks first."""
@@ -125,20 +125,20 @@ class LoadedBundles:
             loaded = await self._load(bundle)
         self._candidate = None
         self._held.serve(loaded)
-        _log.info("bundle_ranks", bundle_id=bundle.id, items=loaded.engine.index.num_items)
+        _log.info("bundle_ranks", bundle_id=bundle.id, items=loaded.ranker.index.num_items)
 
     async def close(self) -> None:
         """Close what is loaded."""
         await self._held.close()
 
     async def _load(self, bundle: Bundle) -> LoadedBundle:
-        make = partial(Engine, bundle, self._settings)
-        engine = await asyncio.to_thread(make)
-        loaded = LoadedBundle(CatalogueFollower(self._profile, engine, make))
+        make = partial(BundleRanker, bundle, self._settings)
+        ranker = await asyncio.to_thread(make)
+        loaded = LoadedBundle(CatalogueFollower(self._profile, ranker, make))
         try:
-            await engine.warm_up()
+            await ranker.warm_up()
             await loaded.follower.start()
-            await loaded.engine.warm_up()
+            await loaded.ranker.warm_up()
             if self._held.served is not None:
                 self._candidate = loaded
                 await self._until_encoded(bundle.id)

@@ -1,4 +1,4 @@
-"""Keeps one bundle's engine equal to the catalogue of the profile service."""
+"""Keeps one bundle's ranker equal to the catalogue of the profile service."""
 
 import asyncio
 from collections.abc import Callable
@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from groundswell.common.v1.item_pb2 import AttributeValue, Item
 from groundswell.profile.v1.catalogue_service_pb2 import ItemChange, WatchItemsResponse
+from groundswell.ranker_service.bundle_ranker import BundleRanker, ItemChanges
 from groundswell.ranker_service.catalogue import CatalogueItem, Value
-from groundswell.ranker_service.engine import Engine, ItemChanges
 from groundswell.ranker_service.filters import Kind
 from groundswell.ranker_service.replicas import BundleSpace
 from groundswell.serving.catalogue_stream import CatalogueStream
@@ -26,28 +26,31 @@ _LONGEST_CALL_S = 60.0
 
 
 class CatalogueFollower:
-    """Keeps an engine equal to the catalogue.
+    """Keeps a ranker equal to the catalogue.
 
     After a restore of the database all items come again, and their numbers may name other items.
-    They fill a second engine while the first one ranks; the second one ranks once it is complete.
+    They fill a second ranker while the first one ranks; the second one ranks once it is complete.
     """
 
     def __init__(
-        self, channel: grpc.aio.Channel, engine: Engine, make_engine: Callable[[], Engine]
+        self,
+        channel: grpc.aio.Channel,
+        ranker: BundleRanker,
+        make_ranker: Callable[[], BundleRanker],
     ) -> None:
-        """`make_engine` makes another engine of the same bundle, without items; it may block."""
-        self.engine = engine
-        """The engine that ranks. A call that began with it may end with it: a replaced engine works
+        """`make_ranker` makes another ranker of the same bundle, without items; it may block."""
+        self.ranker = ranker
+        """The ranker in use. A call that began with it may end with it: a replaced ranker works
         for another minute."""
-        self._make_engine = make_engine
-        self._next: Engine | None = None
-        """The engine that is being filled after a restore."""
+        self._make_ranker = make_ranker
+        self._next: BundleRanker | None = None
+        """The ranker that is being filled after a restore."""
         self._replaced: set[asyncio.Task[None]] = set()
-        bundle_id = engine.space.bundle_id
+        bundle_id = ranker.space.bundle_id
         self._stream = CatalogueStream(channel, bundle_id, self._take, with_content=True)
 
     async def start(self) -> None:
-        """Follow in the background; return when the engine has caught up with the catalogue."""
+        """Follow in the background; return when the ranker has caught up with the catalogue."""
         await self._stream.start()
 
     async def close(self) -> None:
@@ -58,46 +61,46 @@ class CatalogueFollower:
         await asyncio.gather(*self._replaced, return_exceptions=True)
         if self._next is not None:
             await self._next.close()
-        await self.engine.close()
+        await self.ranker.close()
 
     async def _take(self, message: WatchItemsResponse) -> None:
         if message.reset:
             await self._begin_next()
-        engine = self.engine if self._next is None else self._next
-        await asyncio.to_thread(_change, engine, message)
+        ranker = self.ranker if self._next is None else self._next
+        await asyncio.to_thread(_change, ranker, message)
         if message.caught_up:
-            await self._rank_with(engine, message.lineage)
+            await self._rank_with(ranker, message.lineage)
 
     async def _begin_next(self) -> None:
-        _log.warning("catalogue_starts_over", bundle_id=self.engine.space.bundle_id)
+        _log.warning("catalogue_starts_over", bundle_id=self.ranker.space.bundle_id)
         if self._next is not None:
             await self._next.close()
             self._next = None
-        self._next = await asyncio.to_thread(self._make_engine)
+        self._next = await asyncio.to_thread(self._make_ranker)
 
-    async def _rank_with(self, engine: Engine, lineage: str) -> None:
-        """Let an engine rank that has caught up with the catalogue."""
-        engine.space = replace(engine.space, lineage=lineage)
-        if engine is self.engine:
+    async def _rank_with(self, ranker: BundleRanker, lineage: str) -> None:
+        """Rank with a ranker that has caught up with the catalogue."""
+        ranker.space = replace(ranker.space, lineage=lineage)
+        if ranker is self.ranker:
             return
-        await engine.warm_up()
-        before, self.engine, self._next = self.engine, engine, None
-        _log.info("catalogue_is_whole_again", items=engine.index.num_items)
+        await ranker.warm_up()
+        before, self.ranker, self._next = self.ranker, ranker, None
+        _log.info("catalogue_is_whole_again", items=ranker.index.num_items)
         closing = asyncio.create_task(_close_later(before))
         self._replaced.add(closing)
         closing.add_done_callback(self._replaced.discard)
 
 
-async def _close_later(engine: Engine) -> None:
-    """Close an engine once every call that began with it has ended."""
+async def _close_later(ranker: BundleRanker) -> None:
+    """Close a ranker once every call that began with it has ended."""
     try:
         await asyncio.sleep(_LONGEST_CALL_S)
     finally:
-        await engine.close()
+        await ranker.close()
 
 
-def _change(engine: Engine, message: WatchItemsResponse) -> None:
-    num_refused = engine.change(item_changes(message, engine.space))
+def _change(ranker: BundleRanker, message: WatchItemsResponse) -> None:
+    num_refused = ranker.change(item_changes(message, ranker.space))
     if num_refused:
         count("attributes_refused", num_refused)
         _log.error("attributes_refused", num=num_refused, problem="of another kind than before")

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from groundswell.features.gate import gate_features
 from groundswell.ranker.v1.ranker_service_pb2 import Degradation
+from groundswell.ranker_service.bundle_ranker import BundleRanker, Outcome, Reading
 from groundswell.ranker_service.catalogue import CatalogueItem
-from groundswell.ranker_service.engine import Engine, Outcome, Reading
 from groundswell.ranker_service.fusion import AlphaSource
 from groundswell.ranker_service.pipeline import Ranked, RankInput
 from groundswell.ranker_service.replicas import BundleNotHeldError, BundleSpace
@@ -77,7 +77,7 @@ class _Case:
 
 
 class Recommender:
-    """Answers for one user or for many, with the engines that the caller gives."""
+    """Answers for one user or for many, with the rankers that the caller gives."""
 
     def __init__(self, upstreams: Upstreams, seen_mask: int) -> None:
         self._upstreams = upstreams
@@ -85,12 +85,12 @@ class Recommender:
         self._slices = Slices()
 
     async def answer(
-        self, engines: Sequence[Engine], asks: Sequence[Ask], gather_s: float
+        self, rankers: Sequence[BundleRanker], asks: Sequence[Ask], gather_s: float
     ) -> list[Answer]:
         """Answer each ask, in their order; wait for the other services for at most `gather_s`.
 
-        The first engine ranks. A later one ranks only when a service does not hold the bundles of
-        those before it, as happens around a swap. One engine ranks for all asks: vectors of two
+        The first ranker ranks. A later one ranks only when a service does not hold the bundles of
+        those before it, as happens around a swap. One ranker ranks for all asks: vectors of two
         bundles are never mixed.
 
         Raises InvalidArgument (FILTER_INVALID, and what is wrong with inline events), NotFound
@@ -98,33 +98,33 @@ class Recommender:
         """
         loop = asyncio.get_running_loop()
         deadline = loop.time() + gather_s
-        for engine in engines if len(engines) > 1 else ():
-            space = replace(engine.space, has_substitute=True)
+        for ranker in rankers if len(rankers) > 1 else ():
+            space = replace(ranker.space, has_substitute=True)
             try:
-                return await self._answer(engine, space, asks, deadline - loop.time())
+                return await self._answer(ranker, space, asks, deadline - loop.time())
             except BundleNotHeldError:
                 count("bundles_substituted")
         # Both services hold no bundle in common: the first one ranks with the views that there are.
-        engine = engines[0]
-        return await self._answer(engine, engine.space, asks, max(deadline - loop.time(), 0.0))
+        ranker = rankers[0]
+        return await self._answer(ranker, ranker.space, asks, max(deadline - loop.time(), 0.0))
 
     async def _answer(
-        self, engine: Engine, space: BundleSpace, asks: Sequence[Ask], gather_s: float
+        self, ranker: BundleRanker, space: BundleSpace, asks: Sequence[Ask], gather_s: float
     ) -> list[Answer]:
         gathering = self._upstreams.gather([ask.subject for ask in asks], space, gather_s)
-        views, allowed = await both(gathering, _filtered(engine, asks))
+        views, allowed = await both(gathering, _filtered(ranker, asks))
         cases = [_Case(*each) for each in zip(asks, views, allowed, strict=True)]
         if len(cases) == 1:
             # It does not wait for the slices of a batch.
-            [outcome] = await engine.rank([self._reading(engine, cases[0])])
-            return [_explained(engine, cases[0], outcome)]
-        readings = await self._slices.map(lambda case: self._reading(engine, case), cases)
-        explained = zip(cases, await engine.rank(readings), strict=True)
-        return await self._slices.map(lambda each: _explained(engine, *each), explained)
+            [outcome] = await ranker.rank([self._reading(ranker, cases[0])])
+            return [_explained(ranker, cases[0], outcome)]
+        readings = await self._slices.map(lambda case: self._reading(ranker, case), cases)
+        explained = zip(cases, await ranker.rank(readings), strict=True)
+        return await self._slices.map(lambda each: _explained(ranker, *each), explained)
 
-    def _reading(self, engine: Engine, case: _Case) -> Reading:
+    def _reading(self, ranker: BundleRanker, case: _Case) -> Reading:
         ask, profile, session = case.ask, case.views.profile, case.views.session
-        has_neighbours = engine.manifest.neighbours is not None
+        has_neighbours = ranker.manifest.neighbours is not None
         case.degradations += _degradations(ask, case.views, has_neighbours=has_neighbours)
         seen = None if profile is None else profile.seen
         rank = RankInput(
@@ -136,7 +136,7 @@ class Recommender:
                 None if session is None else session.last_event_us,
                 0 if session is None else session.num_session_events,
                 0 if profile is None else profile.num_events,
-                use_time=engine.manifest.use_time,
+                use_time=ranker.manifest.use_time,
             ),
             fusion_weight=ask.fusion_weight,
             allowed=case.allowed,
@@ -145,13 +145,13 @@ class Recommender:
             rank,
             window=_NO_ITEMS if session is None else session.window,
             history=_NO_ITEMS if seen is None else seen.history,
-            exclude=self._excluded(engine, case),
+            exclude=self._excluded(ranker, case),
         )
 
-    def _excluded(self, engine: Engine, case: _Case) -> list[NDArray[np.int64]]:
+    def _excluded(self, ranker: BundleRanker, case: _Case) -> list[NDArray[np.int64]]:
         """Return what may not be returned: denied, and seen in history and window."""
         ask, profile, session = case.ask, case.views.profile, case.views.session
-        excluded = [engine.catalogue.numbers(ask.deny_item_ids)]
+        excluded = [ranker.catalogue.numbers(ask.deny_item_ids)]
         if ask.exclude_seen:
             if profile is not None and profile.seen is not None:
                 excluded.append(profile.seen.item_nos)
@@ -161,14 +161,14 @@ class Recommender:
                 # The window may hold fewer events than the visitor sent.
                 events = ask.subject.inline_events.events
                 seen = [e.item_id for e in events if self._seen_mask >> e.action & 1]
-                excluded.append(engine.catalogue.numbers(seen))
+                excluded.append(ranker.catalogue.numbers(seen))
         return excluded
 
 
-async def _filtered(engine: Engine, asks: Sequence[Ask]) -> list[NDArray[np.bool_] | None]:
+async def _filtered(ranker: BundleRanker, asks: Sequence[Ask]) -> list[NDArray[np.bool_] | None]:
     if len(asks) == 1:
-        return [await engine.filters.allowed(asks[0].filter)]
-    found = await engine.filters.allowed_by_all([ask.filter for ask in asks])
+        return [await ranker.filters.allowed(asks[0].filter)]
+    found = await ranker.filters.allowed_by_all([ask.filter for ask in asks])
     allowed = []
     for ask, one in zip(asks, found, strict=True):
         if isinstance(one, ServiceError):
@@ -208,9 +208,9 @@ def _degradations(ask: Ask, views: Views, *, has_neighbours: bool) -> list[Degra
     return missing
 
 
-def _explained(engine: Engine, case: _Case, outcome: Outcome) -> Answer:
+def _explained(ranker: BundleRanker, case: _Case, outcome: Outcome) -> Answer:
     ask, ranked = case.ask, outcome.ranked
-    items = _items(engine, ranked)
+    items = _items(ranker, ranked)
     degradations = case.degradations
     if ask.k and ranked.fallback:
         degradations.append(Degradation.DEGRADATION_POPULARITY_FALLBACK)
@@ -220,9 +220,9 @@ def _explained(engine: Engine, case: _Case, outcome: Outcome) -> Answer:
         count("degradations", kind=Degradation.Name(degradation).removeprefix("DEGRADATION_"))
     profile, session = case.views.profile, case.views.session
     return Answer(
-        bundle_id=engine.space.bundle_id,
+        bundle_id=ranker.space.bundle_id,
         items=items,
-        interests=_interests(engine, ask, outcome),
+        interests=_interests(ranker, ask, outcome),
         fusion_weight=0.0 if ranked.alpha is None else float(ranked.alpha.mean(dtype=np.float64)),
         source=ranked.source,
         degradations=degradations,
@@ -231,22 +231,22 @@ def _explained(engine: Engine, case: _Case, outcome: Outcome) -> Answer:
     )
 
 
-def _items(engine: Engine, ranked: Ranked) -> list[RankedItem]:
+def _items(ranker: BundleRanker, ranked: Ranked) -> list[RankedItem]:
     columns = (ranked.ids, ranked.scores, ranked.short_scores, ranked.long_scores)
     items = []
     for item_no, score, short_score, long_score in zip(
         *(column.tolist() for column in columns), strict=True
     ):
-        item = engine.catalogue.get(item_no)
+        item = ranker.catalogue.get(item_no)
         if item is not None:  # else it was deleted since the search
             items.append(RankedItem(item, score, short_score, long_score))
     return items
 
 
-def _interests(engine: Engine, ask: Ask, outcome: Outcome) -> list[tuple[str, float]]:
+def _interests(ranker: BundleRanker, ask: Ask, outcome: Outcome) -> list[tuple[str, float]]:
     if outcome.interests is None:
         return []
-    return top_interests(outcome.interests, engine.manifest.categories, ask.num_interests)
+    return top_interests(outcome.interests, ranker.manifest.categories, ask.num_interests)
 
 
 def _age_us(ask: Ask, last_event_us: int | None) -> int | None:

@@ -89,15 +89,15 @@ class RankerServicer(RankerServiceServicer):
         """Find an item's neighbours."""
         check_item_id(request.item_id)
         k = check_page_size(request, DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE)
-        with self._bundles.in_use() as [engine, *_]:
-            item_no = engine.catalogue.number(request.item_id)
+        with self._bundles.in_use() as [ranker, *_]:
+            item_no = ranker.catalogue.number(request.item_id)
             if item_no is None:
                 raise NotFound(
                     "ITEM_NOT_FOUND", "item_id names no item of the catalogue", field="item_id"
                 )
             async with call_timeout(context, self._settings.recommend_timeout_s):
-                hits = await engine.similar(item_no, k, request.filter)
-            return similar_response(engine, hits)
+                hits = await ranker.similar(item_no, k, request.filter)
+            return similar_response(ranker, hits)
 
     async def _answer_one(self, ask: Ask, context: Context) -> Answer:
         settings = self._settings
@@ -108,6 +108,6 @@ class RankerServicer(RankerServiceServicer):
 
     async def _answer(self, asks: Sequence[Ask], timeout_s: float, gather_s: float) -> list[Answer]:
         """Answer within a time, of which the services get their share."""
-        with self._bundles.in_use() as engines:
+        with self._bundles.in_use() as rankers:
             async with asyncio.timeout(timeout_s):
-                return await self._recommender.answer(engines, asks, gather_s)
+                return await self._recommender.answer(rankers, asks, gather_s)

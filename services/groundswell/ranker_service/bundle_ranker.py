@@ -70,7 +70,7 @@ class ItemChanges:
     deleted: NDArray[np.int64]
 
 
-class Engine:
+class BundleRanker:
     """Ranks with one bundle. Searches and models run in its own threads, never on the event loop.
 
     Raises BundleError (BUNDLE_CORRUPT) when the bundle's files do not serve.
