@@ -32,11 +32,12 @@ test: install ## every test but the campaigns, two files at a time; WORKERS=1 fo
 campaign: install ## the tests that are too long for every run, reported
 	$(BIN)/pytest tests/campaign -s
 
-lint: install ## format, types, import directions, contracts
+lint: install ## format, types, import directions, contracts, links of the pages
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
+	$(BIN)/python docs/check_links.py
 	cd protos && ../$(BIN)/buf lint && ../$(BIN)/buf breaking --against baseline.binpb
 
 fix: install ## mend what ruff can mend
