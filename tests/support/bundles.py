@@ -20,7 +20,7 @@ from groundswell.artifacts.onnx_model import OnnxModel
 from groundswell.artifacts.store import BundleStore
 from groundswell.artifacts.text_onnx import OnnxTextEncoder
 from groundswell.features.text import TEMPLATE_VERSION, item_text
-from groundswell.retrieval.item_index import build_index
+from groundswell.retrieval.engine import build_index, kind_for
 
 DIMENSION = 16
 WINDOW_LENGTH = 8
@@ -185,6 +185,7 @@ def _manifest(seed: int, neighbours: NeighbourSpec | None) -> Manifest:
             gate_high=(20.0, 5.0, 8.0),
         ),
         neighbours=neighbours,
+        index_kind=kind_for(len(ITEMS)),
         training={"seed": seed},
         metrics={},
     )

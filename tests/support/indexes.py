@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from groundswell.retrieval.item_index import ItemIndex, build_index
+from groundswell.retrieval.engine import build_index, open_engine
+from groundswell.retrieval.item_index import ItemIndex
 
 D = 8
 
@@ -14,7 +15,7 @@ def opened(
     path: Path, vectors: NDArray[np.float32], ids: NDArray[np.int64] | None = None
 ) -> ItemIndex:
     build_index(vectors, path / "index.faiss")
-    return ItemIndex(path / "index.faiss", len(vectors), vectors.shape[1], ids)
+    return ItemIndex(open_engine(path / "index.faiss", vectors.shape), ids)
 
 
 def reference(

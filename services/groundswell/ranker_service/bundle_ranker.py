@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from groundswell.artifacts.bundle import INDEX, Bundle
+from groundswell.artifacts.bundle import Bundle
 from groundswell.artifacts.errors import BundleError
 from groundswell.features.gate import GATE_FEATURES
 from groundswell.ranker_service.bitmaps import FilterBitmaps
@@ -18,6 +18,7 @@ from groundswell.ranker_service.fusion import Fusion
 from groundswell.ranker_service.pipeline import Pipeline, Ranked, RankInput
 from groundswell.ranker_service.replicas import BundleSpace
 from groundswell.ranker_service.settings import RankerSettings
+from groundswell.retrieval.engine import open_index
 from groundswell.retrieval.item_index import Hits, ItemIndex
 from groundswell.retrieval.neighbours import Neighbours, Sparse
 from groundswell.serving.batching import MicroBatcher
@@ -83,7 +84,7 @@ class BundleRanker:
         num_rows = len(bundle.item_ids)
         # Which rows are items, and under which numbers, only the catalogue says.
         nothing = np.full(num_rows, -1, np.int64)
-        self.index = ItemIndex(bundle.path / INDEX, num_rows, self.space.dimension, nothing)
+        self.index = ItemIndex(open_index(bundle), nothing)
         if not self.index.holds(bundle.item_vectors):
             raise BundleError("BUNDLE_CORRUPT", "the index does not hold the items' vectors")
         self.catalogue = Catalogue()

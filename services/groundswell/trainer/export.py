@@ -23,7 +23,7 @@ from groundswell.models.interest_head import InterestHead
 from groundswell.models.item_head import ItemHead
 from groundswell.models.profile_encoder import ProfileEncoder
 from groundswell.models.session_transformer import SessionTransformer
-from groundswell.retrieval.item_index import build_index
+from groundswell.retrieval.engine import build_index
 from groundswell.trainer.errors import ExportError
 
 _TOLERANCE = 1e-4

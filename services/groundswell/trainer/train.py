@@ -16,6 +16,7 @@ from groundswell.artifacts.bundle import MODEL_CARD, NEIGHBOUR_ROWS, NEIGHBOUR_S
 from groundswell.artifacts.errors import BundleError
 from groundswell.artifacts.manifest import Manifest, NeighbourSpec, TextSpec
 from groundswell.artifacts.store import BundleStore
+from groundswell.retrieval.engine import kind_for
 from groundswell.trainer import views_stage
 from groundswell.trainer.checkpoint import Checkpoints, versions
 from groundswell.trainer.config import TrainConfig
@@ -275,6 +276,7 @@ def _manifest(
         ),
         fusion=models.fused.spec,
         neighbours=models.neighbour_spec,
+        index_kind=kind_for(prepared.num_items),
         training=training,
         metrics=models.metrics,
     )

@@ -90,6 +90,9 @@ class Manifest(_Frozen):
     fusion: FusionSpec
     neighbours: NeighbourSpec | None = None
     """None: the bundle has no second source."""
+    index_kind: Annotated[str, Field(pattern="^[a-z][a-z0-9_]*$")] | None = None
+    """Which engine searches the index; see `retrieval.engine`. None: a FAISS index, whose file says
+    whether it is flat or a graph."""
     training: dict[str, Any]
     """Configuration, seed, the data's span and counts."""
     metrics: dict[str, float]

@@ -1,29 +1,16 @@
-"""The index of item vectors: all FAISS there is, exact where it can be, filtered in the search."""
+"""Finds the items of largest score: filters within the search, follows changes of the catalogue."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import NamedTuple
 
-import faiss
 import numpy as np
 from numpy.typing import NDArray
 
-from groundswell.artifacts.errors import BundleError
+from groundswell.retrieval.engine import Engine
 from groundswell.retrieval.item_rows import ItemRows
 from groundswell.retrieval.item_scores import AddedScores, contenders, part_scores
 from groundswell.retrieval.neighbours import Sparse
 
-EXACT_UP_TO = 200_000
-"""A main index of at most so many rows is scanned exactly; above it is an HNSW graph."""
-
-_HNSW_LINKS = 32
-_HNSW_BUILD_DEPTH = 100
-_HNSW_DEPTH = 256
-# Measured at 250,000 rows of 64 dimensions: with 10 % passing the exact scoring of those rows costs
-# 0.4 ms, and a search of the graph deep enough to find 90 % of the best takes longer below that.
-_HNSW_EXACT_SHARE = 0.1
-# A scan of 100,000 rows with a selector takes 0.17 ms at 2 % passing, gathering those rows 0.05.
-_FLAT_EXACT_SHARE = 0.02
 _SLACK = 16
 _FULL_ABOVE = 1_024
 _EPSILON = float(np.finfo(np.float32).eps)
@@ -57,55 +44,23 @@ class Hits(NamedTuple):
     """[k', P] inner products with each part, and what is added to each."""
 
 
-def build_index(vectors: NDArray[np.float32], path: Path) -> None:
-    """Write an index of [n, d] vectors for the inner product; row i is found as i.
-
-    Raises ValueError for vectors that are not a finite float32 matrix.
-    """
-    if vectors.ndim != 2 or vectors.dtype != np.float32 or not np.isfinite(vectors).all():
-        raise ValueError("an index needs a finite float32 matrix")
-    n, d = vectors.shape
-    if n <= EXACT_UP_TO:
-        index = faiss.IndexFlatIP(d)
-    else:
-        index = faiss.IndexHNSWFlat(d, _HNSW_LINKS, faiss.METRIC_INNER_PRODUCT)
-        index.hnsw.efConstruction = _HNSW_BUILD_DEPTH
-    index.add(np.ascontiguousarray(vectors))
-    faiss.write_index(index, str(path))
-
-
 class ItemIndex:
-    """A read-only, memory-mapped main index, a small exact delta, and tombstones.
+    """A read-only main index, the vectors that came since (the delta), and what was removed.
 
-    One thread changes it; any number may search meanwhile, each over one state of it.
+    The delta is compared whole. One thread changes the index; any number may search meanwhile,
+    each over one state of it.
     """
 
-    def __init__(
-        self, path: Path, num_rows: int, dimension: int, ids: NDArray[np.int64] | None = None
-    ) -> None:
-        """Open an index file. `ids` [num_rows] names the item of each row, −1: no item (yet);
+    def __init__(self, engine: Engine, ids: NDArray[np.int64] | None = None) -> None:
+        """Search with an engine. `ids` [n] names the item of each of its rows, −1: no item (yet);
         without it, row i is item i.
 
-        Raises BundleError (BUNDLE_CORRUPT) when the file is not an index of that shape.
+        Raises BundleError (BUNDLE_CORRUPT) when a vector is not finite.
         """
-        try:
-            # Nothing is ever added to it: FAISS aborts the process on writing to a mapped index.
-            self._main = faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC)
-        except RuntimeError as error:
-            raise BundleError("BUNDLE_CORRUPT", f"{path.name} cannot be read: {error}") from error
-        if (self._main.ntotal, self._main.d) != (num_rows, dimension):
-            found = f"{self._main.ntotal} x {self._main.d}"
-            message = f"{path.name} is {found}, not {num_rows} x {dimension}"
-            raise BundleError("BUNDLE_CORRUPT", message)
-        self._graph = isinstance(self._main, faiss.IndexHNSW)
-        flat = faiss.downcast_index(self._main.storage) if self._graph else self._main
-        if not isinstance(flat, faiss.IndexFlat) or flat.metric_type != faiss.METRIC_INNER_PRODUCT:
-            raise BundleError("BUNDLE_CORRUPT", f"{path.name} is of an unknown kind")
-        stored = faiss.rev_swig_ptr(flat.get_xb(), num_rows * dimension)
-        self._rows = ItemRows.over(
-            stored.reshape(num_rows, dimension),
-            np.arange(num_rows, dtype=np.int64) if ids is None else ids,
-        )
+        self._engine = engine
+        vectors = engine.vectors
+        rows = np.arange(len(vectors), dtype=np.int64) if ids is None else ids
+        self._rows = ItemRows.over(vectors, rows)
 
     @property
     def num_items(self) -> int:
@@ -115,7 +70,7 @@ class ItemIndex:
     @property
     def dimension(self) -> int:
         """d of its vectors."""
-        return int(self._main.d)
+        return int(self._rows.main.shape[1])
 
     @property
     def num_delta_items(self) -> int:
@@ -156,11 +111,10 @@ class ItemIndex:
     def search(self, queries: Sequence[Query]) -> list[Hits]:
         """Find the items with the largest score for each query.
 
-        The seen and the forbidden never shorten an answer: k items come when k pass. Exact for a
-        flat index, under a narrow filter, and for k of more than a thousand.
+        The seen and the forbidden never shorten an answer: k items come when k pass. Exact with
+        an exact engine, under a narrow filter, and for k of more than a thousand.
         Raises ValueError for parts that are not finite or of another dimension.
         """
-        faiss.omp_set_num_threads(1)  # holds for the calling thread alone
         rows = self._rows
         checked = [_checked(rows, query) for query in queries]
         num_parts = max((len(query.parts) for query in queries), default=1)
@@ -219,36 +173,22 @@ class ItemIndex:
         if len(places) <= query.k:
             return places
         n = len(rows.main)
-        share = _HNSW_EXACT_SHARE if self._graph else _FLAT_EXACT_SHARE
-        if len(places) <= share * len(passing) + _SLACK or query.k > _FULL_ABOVE:
+        few = self._engine.scan_share * len(passing) + _SLACK
+        if len(places) <= few or query.k > _FULL_ABOVE:
             return _exact(rows, query, places)
         wanted = query.k + _SLACK
         in_main = passing[:n]
-        scores, found = self._search_main(query.parts.sum(0), wanted, in_main)
+        scores, found = self._engine.search(query.parts.sum(0), wanted, in_main)
         of_main = found[found >= 0]
         due = min(wanted, int(np.count_nonzero(in_main)))
-        if len(of_main) < due:  # the graph starved
+        if len(of_main) < due:  # an approximate search can find too few
             return _exact(rows, query, places)
         of_delta = places[places >= n]
-        if len(of_main) == wanted and not self._graph:
+        if len(of_main) == wanted and self._engine.is_exact:
             tied = scores[query.k - 1] - scores[-1] <= _rounding(rows, query)
             if tied:  # which of them belong to the page, only exact scores can tell
                 return _exact(rows, query, places)
         return np.concatenate([of_main, _exact(rows, query, of_delta)])
-
-    def _search_main(
-        self, vector: NDArray[np.float32], k: int, passing: NDArray[np.bool_]
-    ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        bits = np.packbits(passing, bitorder="little")
-        selector = faiss.IDSelectorBitmap(bits)
-        if self._graph:
-            share = np.count_nonzero(passing) / len(passing)
-            depth = int(max(_HNSW_DEPTH, 2 * k) / max(share, _HNSW_EXACT_SHARE))
-            parameters = faiss.SearchParametersHNSW(sel=selector, efSearch=depth)
-        else:
-            parameters = faiss.SearchParameters(sel=selector)
-        scores, found = self._main.search(vector[None], k, params=parameters)
-        return scores[0], found[0]
 
 
 def _checked(rows: ItemRows, query: Query) -> Query:

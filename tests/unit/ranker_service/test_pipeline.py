@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from groundswell.artifacts.onnx_model import OnnxModel
 from groundswell.ranker_service.fusion import AlphaSource, Fusion
 from groundswell.ranker_service.pipeline import Pipeline, RankInput
-from groundswell.retrieval.item_index import ItemIndex, build_index
+from groundswell.retrieval.engine import build_index, open_engine
+from groundswell.retrieval.item_index import ItemIndex
 from tests.support.ranker import CONSTANT, LEARNED
 
 N, D = 400, 3
@@ -21,7 +22,7 @@ POPULARITY = np.random.default_rng(5).integers(0, 20, N).astype(np.float64)
 @pytest.fixture
 def pipeline(gate: OnnxModel, tmp_path: Path) -> Pipeline:
     build_index(VECTORS, tmp_path / "index.faiss")
-    index = ItemIndex(tmp_path / "index.faiss", N, D)
+    index = ItemIndex(open_engine(tmp_path / "index.faiss", (N, D)))
     return Pipeline(Fusion(gate, LEARNED), index, POPULARITY)
 
 
@@ -126,7 +127,7 @@ def test_a_page_of_nothing_is_the_fusion_alone(pipeline: Pipeline) -> None:
 
 def test_items_that_training_never_saw_count_as_unpopular(gate: OnnxModel, tmp_path: Path) -> None:
     build_index(VECTORS[:3], tmp_path / "index.faiss")
-    index = ItemIndex(tmp_path / "index.faiss", 3, D, np.array([4, 9, 2]))
+    index = ItemIndex(open_engine(tmp_path / "index.faiss", (3, D)), np.array([4, 9, 2]))
     index.put(np.array([50]), VECTORS[:1])
     popularity = np.zeros(10)
     popularity[[2, 4, 9]] = [3.0, 5.0, 8.0]

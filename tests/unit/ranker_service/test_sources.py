@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from groundswell.artifacts.onnx_model import OnnxModel
 from groundswell.ranker_service.fusion import Fusion
 from groundswell.ranker_service.pipeline import Pipeline, Ranked, RankInput
-from groundswell.retrieval import item_index
-from groundswell.retrieval.item_index import Query
+from groundswell.retrieval.engine import ENGINES
+from groundswell.retrieval.item_index import ItemIndex, Query
 from groundswell.retrieval.neighbours import NOTHING, Sparse
 from tests.support.indexes import opened, random_vectors
 from tests.support.ranker import CONSTANT
@@ -128,14 +128,14 @@ def test_ids_that_are_no_items_are_ignored(pipeline: Pipeline) -> None:
     assert ranked.ids.tolist() == [4, 0, 1, 2, 3]
 
 
-@pytest.mark.parametrize("graph", [False, True], ids=["flat", "graph"])
+@pytest.mark.parametrize("kind", ENGINES)
 def test_an_item_that_only_a_source_names_gets_on_the_page_with_its_whole_score(
-    gate: OnnxModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, graph: bool
+    gate: OnnxModel, tmp_path: Path, kind: str
 ) -> None:
-    if graph:
-        monkeypatch.setattr(item_index, "EXACT_UP_TO", 100)
     vectors = np.random.default_rng(0).standard_normal((3_000, 3)).astype(np.float32)
-    pipeline = Pipeline(Fusion(gate, CONSTANT), opened(tmp_path, vectors), np.zeros(0))
+    ENGINES[kind].build(vectors, tmp_path / "index")
+    index = ItemIndex(ENGINES[kind].open(tmp_path / "index"))
+    pipeline = Pipeline(Fusion(gate, CONSTANT), index, np.zeros(0))
     user = np.array([1, 2, 0.5], np.float32)
     products = vectors @ user
     worst, middle = int(products.argmin()), int(np.argsort(products)[1_500])

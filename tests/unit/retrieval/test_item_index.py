@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from groundswell.artifacts.errors import BundleError
-from groundswell.retrieval import item_index
-from groundswell.retrieval.item_index import Hits, ItemIndex, Query, build_index
+from groundswell.retrieval.engine import build_index, open_engine
+from groundswell.retrieval.hnsw import HnswEngine
+from groundswell.retrieval.item_index import Hits, ItemIndex, Query
 from tests.support.indexes import D, opened, random_vectors, reference
 
 
@@ -85,10 +86,9 @@ def graph(tmp_path_factory: pytest.TempPathFactory) -> tuple[ItemIndex, NDArray[
     rng = np.random.default_rng(0)
     factors = rng.standard_normal((6, 32)).astype(np.float32)
     vectors = (rng.standard_normal((6_000, 6)) @ factors).astype(np.float32)
-    path = tmp_path_factory.mktemp("graph")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(item_index, "EXACT_UP_TO", 1_000)
-        return opened(path, vectors), vectors
+    path = tmp_path_factory.mktemp("graph") / "index.faiss"
+    HnswEngine.build(vectors, path)
+    return ItemIndex(HnswEngine.open(path)), vectors
 
 
 @pytest.mark.parametrize("share", [1.0, 0.5, 0.2, 0.12, 0.1, 0.01, 0.001])
@@ -186,12 +186,12 @@ def test_a_file_that_is_no_such_index_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "index.faiss"
     build_index(random_vectors(0, 20), path)
     with pytest.raises(BundleError, match="not 21 x 8"):
-        ItemIndex(path, 21, D)
+        open_engine(path, (21, D))
     content = path.read_bytes()
     for broken in (b"", content[:40], b"\x80\x04pickle" + content[9:]):
         path.write_bytes(broken)
         with pytest.raises(BundleError) as caught:
-            ItemIndex(path, 20, D)
+            open_engine(path, (20, D))
         assert caught.value.reason == "BUNDLE_CORRUPT"
 
 

@@ -12,7 +12,8 @@ from groundswell.artifacts.manifest import FusionSpec
 from groundswell.artifacts.onnx_model import OnnxModel
 from groundswell.ranker_service.fusion import Fusion
 from groundswell.ranker_service.pipeline import Pipeline, RankInput
-from groundswell.retrieval.item_index import ItemIndex, build_index
+from groundswell.retrieval.engine import build_index, open_engine
+from groundswell.retrieval.item_index import ItemIndex
 from groundswell.trainer.data import TEST, Prepared
 from groundswell.trainer.evaluation.candidates import Candidates
 from groundswell.trainer.evaluation.ranks import (
@@ -82,7 +83,7 @@ class Bench:
             mode="learned", constant_alpha=0.3, gate_low=(-9, -9, -9), gate_high=(9, 9, 9)
         )
         build_index(self.vectors, folder / "index.faiss")
-        index = ItemIndex(folder / "index.faiss", m, D)
+        index = ItemIndex(open_engine(folder / "index.faiss", (m, D)))
         self.fusion = Fusion(gate, spec)
         self.pipeline = Pipeline(self.fusion, index, self.popularity)
 
