@@ -124,9 +124,17 @@ class EventLog:
         await self._stale.mark(connection, batch.marks())
         return outcomes, batch.witness()
 
-    async def list(self, user_id: str, before: OrderKey | None, limit: int) -> Page:
-        """Return a user's events, newest first; an empty page for an unknown user."""
+    async def list(
+        self, user_id: str, before: OrderKey | None, limit: int, *, omit_future: bool = False
+    ) -> Page:
+        """Return a user's events, newest first; an empty page for an unknown user.
+
+        `omit_future` leaves out events that would be rejected now as too far in the future.
+        """
         keys = self._pseudonyms.user_keys(user_id)
+        if omit_future:
+            end = (now_us() + self._max_future_us + 1, -1, "")
+            before = end if before is None else min(before, end)
         return await self._database.read(lambda c: _page(c, keys, before, limit))
 
 

@@ -49,7 +49,6 @@ def _sessions(
         profile,
         append_timeout_s=settings.append_timeout_s,
         list_timeout_s=settings.list_timeout_s,
-        max_future_s=settings.max_event_future_s,
     )
     pseudonyms = Pseudonymizer(*settings.secrets)
     windows = MemoryWindows(settings.max_windows, settings.max_window_bytes)

@@ -1,6 +1,5 @@
 """The session service's calls to the profile service's log of events."""
 
-import time
 from collections.abc import Sequence
 
 import grpc
@@ -13,7 +12,7 @@ from groundswell.profile.v1.event_service_pb2 import (
 )
 from groundswell.profile.v1.event_service_pb2_grpc import EventServiceStub
 from groundswell.serving.errors import ServiceError, Unavailable, from_rpc_error
-from groundswell.serving.validation import to_timestamp, to_us
+from groundswell.serving.validation import to_us
 from groundswell.session_service.windows import Listing, WindowEvent
 
 _OUTAGE = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
@@ -28,12 +27,10 @@ class EventLogClient:
         *,
         append_timeout_s: float,
         list_timeout_s: float,
-        max_future_s: float,
     ) -> None:
         self._stub = EventServiceStub(channel)
         self._append_timeout_s = append_timeout_s
         self._list_timeout_s = list_timeout_s
-        self._max_future_s = max_future_s
 
     async def append(
         self, events: Sequence[Event], remaining_s: float | None
@@ -49,18 +46,20 @@ class EventLogClient:
         try:
             return await self._stub.AppendEvents(request, timeout=timeout_s)
         except grpc.aio.AioRpcError as error:
-            raise _as_service_error(error) from error
+            # A cancelled call may have begun; the other refusals tell that nothing was stored.
+            is_open = error.code() is grpc.StatusCode.CANCELLED
+            raise (_not_answered() if is_open else _as_service_error(error)) from error
 
     async def newest(self, user_id: str, count: int) -> Listing:
         """Return the newest events of a user, at most `count` ≤ 1,000.
 
-        Events that lie too far in the future are left out: they would hide the events of today.
+        Events that lie too far in the future, by the clock of the profile service, are left out:
+        they would hide the events of today.
 
         Raises Unavailable (PROFILE_UNAVAILABLE), and another ServiceError where the profile
         service gives a reason.
         """
-        before = to_timestamp(int((time.time() + self._max_future_s) * 1e6))
-        request = ListEventsRequest(user_id=user_id, page_size=count, before=before)
+        request = ListEventsRequest(user_id=user_id, page_size=count, omit_future=True)
         try:
             page = await self._stub.ListEvents(request, timeout=self._list_timeout_s)
         except grpc.aio.AioRpcError as error:

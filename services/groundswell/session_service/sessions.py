@@ -23,6 +23,9 @@ from groundswell.session_service.profile_client import window_event
 from groundswell.session_service.windows import Listing, Window, WindowEvent, WindowStore
 
 _RETRY_AFTER_S = 0.5
+_LONGEST_WRITE_S = 35.0
+"""A write whose outcome is unknown is stored within this time, or never: the profile service gives
+a transaction 30 s."""
 
 
 class EventLog(Protocol):
@@ -155,10 +158,11 @@ class Sessions:
         keys = {event.user_id: self.user_key(event.user_id) for event in events}
         try:
             answer = await self._log.append(events, remaining_s)
-        except BaseException:
-            # Also when the caller is gone: the log may have stored the events.
-            for user_key in keys.values():
-                await self._windows.update(user_key, Window.doubted)
+        except BaseException as error:
+            # Also when the caller is gone: the log may store the events, now or later.
+            if _may_be_stored(error):
+                for user_key in keys.values():
+                    await self._doubt(user_key)
             raise
         self._gate.reached()
         accepted: dict[bytes, list[WindowEvent]] = defaultdict(list)
@@ -175,11 +179,18 @@ class Sessions:
                 accepted=accepted[user_key],
                 duplicate=duplicate[user_key],
                 lineage=answer.lineage,
+                now=self._clock(),
             )
             window = await self._windows.update(user_key, change)
             if window is not None and window.is_whole:
                 self._changed(user_key, window)
         return answer.results
+
+    async def _doubt(self, user_key: bytes) -> None:
+        until = self._clock() + _LONGEST_WRITE_S
+        # A window that is made later must be in doubt, too.
+        await self._windows.hold(user_key, Window(1))
+        await self._windows.update(user_key, lambda window: window.doubted(until))
 
     async def _relist(self, user_id: str, user_key: bytes, capacity: int) -> Window:
         # Held before the log is read: a write that comes while it is read is merged into it.
@@ -195,6 +206,11 @@ class Sessions:
 
         window = await self._windows.update(user_key, change)
         return change(Window(capacity)) if window is None else window
+
+
+def _may_be_stored(error: BaseException) -> bool:
+    """Whether a write that failed may have been stored all the same; a refused one was not."""
+    return not isinstance(error, ServiceError) or isinstance(error, Unavailable)
 
 
 def check_lineage(one: str, other: str) -> None:
@@ -213,7 +229,8 @@ def _merge(
     accepted: Sequence[WindowEvent],
     duplicate: Sequence[WindowEvent],
     lineage: str,
+    now: float,
 ) -> Window:
     if not accepted and not duplicate:
         return window
-    return window.of_lineage(lineage).merged(accepted).merged(duplicate, duplicates=True)
+    return window.of_lineage(lineage).merged(accepted).merged(duplicate, duplicates_at=now)

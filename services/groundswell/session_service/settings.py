@@ -28,9 +28,6 @@ class SessionSettings(CallingSettings):
     window_ttl_s: Seconds = 10.0
     """How long a window counts as current without a read of the log. Events that another service
     wrote (an import) are seen after this time at the latest."""
-    max_event_future_s: Annotated[float, Field(ge=0, le=3_155_760_000)] = 86_400.0
-    """How far in the future an event may lie, in seconds, to be in a window; the same as for the
-    profile service. Only an earlier release stored events that lie further."""
     max_batch: Annotated[int, Field(ge=1, le=1024)] = 32
     """How many windows one run of the model encodes at most."""
     max_queue: Annotated[int, Field(ge=1)] = 1024

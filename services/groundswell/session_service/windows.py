@@ -56,8 +56,9 @@ class Window:
     """Sequences above `complete_to` that were taken into account too."""
     listed_at: float = _NEVER
     """The clock's seconds when the log was last asked; -inf before that."""
-    in_doubt: bool = False
-    """Whether the log may hold a write that is not here, so that it must be asked again."""
+    doubt_ends_at: float = _NEVER
+    """Until then the log may take a write that is not here; only a listing that began later is
+    certain to hold it."""
     lineage: str = ""
     """The lineage of the database that the events were read from; empty before the first."""
 
@@ -79,7 +80,7 @@ class Window:
     def is_current(self, capacity: int, since: float) -> bool:
         """Whether it holds `capacity` events without a gap, and was listed at `since` or later."""
         holds = self.capacity >= capacity or len(self.events) < self.capacity
-        return self.is_whole and holds and not self.in_doubt and self.listed_at >= since
+        return self.is_whole and holds and self.listed_at >= max(since, self.doubt_ends_at)
 
     def of_lineage(self, lineage: str) -> "Window":
         """Return the window when it is of a lineage, and an empty one of that lineage when not.
@@ -88,12 +89,12 @@ class Window:
         """
         return self if lineage == self.lineage else Window(self.capacity, lineage=lineage)
 
-    def merged(self, events: Iterable[WindowEvent], *, duplicates: bool = False) -> "Window":
+    def merged(self, events: Iterable[WindowEvent], *, duplicates_at: float = _NEVER) -> "Window":
         """Take committed writes into account.
 
-        A duplicate that the window lacks shows that it missed the write. The stored event may
-        differ from the one that was sent now, so the log is read before the window counts as
-        current.
+        Duplicates come with the time, `duplicates_at`. A duplicate that the window lacks shows that
+        it missed the write. The stored event may differ from the one that was sent now, so the log
+        is read before the window counts as current.
         """
         news = [e for e in events if e.sequence > self.complete_to and e.sequence not in self.ahead]
         if not news:
@@ -105,21 +106,22 @@ class Window:
             complete_to=complete_to,
             # A window with a gap is read from the log anyway, so only some sequences are kept.
             ahead=frozenset(sorted(ahead)[-self.capacity :]),
-            in_doubt=self.in_doubt or duplicates,
+            doubt_ends_at=max(self.doubt_ends_at, duplicates_at),
         )
 
-    def doubted(self) -> "Window":
-        """Note that a write with an unknown outcome may have been stored."""
-        return replace(self, in_doubt=True)
+    def doubted(self, until: float) -> "Window":
+        """Note that a write with an unknown outcome may still be stored, until then."""
+        return replace(self, doubt_ends_at=max(self.doubt_ends_at, until))
 
     def relisted(self, listing: Listing, *, capacity: int, known: int, now: float) -> "Window":
         """Take what the log held as the truth, and keep the writes that came while it was read.
 
-        `known` is the `last_sequence` before the read. A log with a lower one, or of another
-        lineage, was erased or restored from a backup: then nothing of the window is kept.
+        `now` is when the read began, and `known` the `last_sequence` at that time. A log with a
+        lower one, or of another lineage, was erased or restored from a backup: then nothing of the
+        window is kept but its doubt.
         """
         if listing.last_sequence < known or listing.lineage != self.lineage:
-            empty = Window(capacity, lineage=listing.lineage)
+            empty = Window(capacity, doubt_ends_at=self.doubt_ends_at, lineage=listing.lineage)
             return empty.relisted(listing, capacity=capacity, known=0, now=now)
         newer = [e for e in self.events if e.sequence > listing.last_sequence]
         taken = self.ahead | {e.sequence for e in newer}
@@ -133,6 +135,7 @@ class Window:
             complete_to=complete_to,
             ahead=ahead,
             listed_at=now,
+            doubt_ends_at=self.doubt_ends_at,
             lineage=listing.lineage,
         )
 

@@ -186,15 +186,18 @@ def test_events_of_a_device_with_a_wrong_clock_do_not_freeze_the_window(suite: D
 def test_a_window_leaves_out_what_was_stored_of_the_far_future_before_there_was_a_bound(
     tmp_path: Path, bundles: Path
 ) -> None:
-    no_bound = {"GROUNDSWELL_MAX_EVENT_FUTURE_S": str(86_400 * 365 * 80)}
-    suite = make_deployment(tmp_path, bundles, no_bound)
+    suite = make_deployment(tmp_path, bundles)
     with suite.client, suite.profile, suite.session:
+        suite.profile.stop()
+        suite.profile.start({"GROUNDSWELL_MAX_EVENT_FUTURE_S": str(86_400 * 365 * 80)})
         suite.profile.wait_serving(suite.targets.profile)
-        suite.session.wait_serving(suite.targets.session)
         suite.client.upsert_items([item(f"item-{n}", f"Item {n}") for n in range(6)])
         future = timedelta(days=365 * 74)
         wrong = [event("fred", "item-5", time=NOON + future, event_id=f"{n}") for n in range(51)]
         suite.client.append_events([*wrong, at("fred", 0, row=3)])
+        suite.profile.stop()
+        suite.start_profile()
+        suite.session.wait_serving(suite.targets.session)
         answer = suite.client.encode_session("fred")
         assert item_nos(answer) == numbers(suite, [3])
         suite.client.record_events([at("fred", 1, row=4)])

@@ -1,5 +1,6 @@
 """A window holds the same events as the log, in whatever order it learns of them."""
 
+import math
 from functools import partial
 
 import pytest
@@ -61,18 +62,18 @@ def test_a_late_event_older_than_a_full_window_is_counted_and_left_out() -> None
 
 def test_a_duplicate_that_the_window_has_changes_nothing() -> None:
     window = listed([event(1), event(2)])
-    assert window.merged([event(2)], duplicates=True) is window
+    assert window.merged([event(2)], duplicates_at=1.0) is window
 
 
 def test_a_duplicate_heals_a_window_that_missed_the_write() -> None:
-    window = listed([event(1)]).merged([event(2)], duplicates=True)
+    window = listed([event(1)]).merged([event(2)], duplicates_at=1.0)
     assert sequences(window) == [1, 2]
     # What is stored under the id may differ from what was sent again: the log is asked first.
     assert not window.is_current(3, since=0.0)
 
 
 def test_the_log_wins_over_the_content_of_a_duplicate() -> None:
-    window = listed([event(1)]).merged([event(2)._replace(item_no=99)], duplicates=True)
+    window = listed([event(1)]).merged([event(2)._replace(item_no=99)], duplicates_at=1.0)
     truth = listing([event(1), event(2)], 3)
     assert window.relisted(truth, capacity=3, known=2, now=1.0).events == (event(1), event(2))
 
@@ -117,7 +118,21 @@ def test_a_window_that_was_listed_too_long_ago_is_not_current() -> None:
 
 
 def test_a_doubted_window_asks_the_log() -> None:
-    assert not listed([event(1)]).doubted().is_current(3, since=0.0)
+    assert not listed([event(1)]).doubted(until=1.0).is_current(3, since=0.0)
+
+
+def test_a_listing_that_began_before_the_doubt_ended_does_not_end_it() -> None:
+    window = listed([event(1)]).doubted(until=5.0)
+    early = window.relisted(listing([event(1)], 3), capacity=3, known=1, now=4.0)
+    assert not early.is_current(3, since=0.0)
+    late = early.relisted(listing([event(1), event(2)], 3), capacity=3, known=1, now=5.0)
+    assert late.is_current(3, since=0.0)
+
+
+def test_a_restored_log_does_not_end_a_doubt() -> None:
+    window = listed([event(1)]).doubted(until=5.0)
+    restored = window.relisted(Listing([], 0, "after"), capacity=3, known=1, now=1.0)
+    assert not restored.is_current(3, since=0.0)
 
 
 def test_a_window_too_short_for_a_longer_model_asks_the_log_unless_it_holds_everything() -> None:
@@ -217,13 +232,13 @@ async def test_holding_a_window_does_not_replace_the_one_that_is_held() -> None:
 
 async def test_only_a_held_window_takes_writes() -> None:
     windows = MemoryWindows(max_windows=2, max_bytes=1_000_000)
-    assert await windows.update(b"a", Window.doubted) is None
+    assert await windows.update(b"a", partial(Window.doubted, until=1.0)) is None
     assert len(windows) == 0
 
 
-@pytest.mark.parametrize("duplicates", [False, True])
-def test_writes_of_one_call_count_together(duplicates: bool) -> None:
-    window = listed([event(1)]).merged([event(3), event(2)], duplicates=duplicates)
+@pytest.mark.parametrize("duplicates_at", [-math.inf, 1.0])
+def test_writes_of_one_call_count_together(duplicates_at: float) -> None:
+    window = listed([event(1)]).merged([event(3), event(2)], duplicates_at=duplicates_at)
     assert sequences(window) == [1, 2, 3]
     assert window.complete_to == 3
 

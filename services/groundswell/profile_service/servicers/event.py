@@ -61,7 +61,9 @@ class EventServicer(EventServiceServicer):
             # No event comes before this place at that time.
             end = (to_us(request.before), -1, "")
             before = end if before is None else min(before, end)
-        page = await self._log.list(request.user_id, before, limit + 1)
+        page = await self._log.list(
+            request.user_id, before, limit + 1, omit_future=request.omit_future
+        )
         if place is not None:
             place.check(page.lineage)
         shown = page.events[:limit]

@@ -84,6 +84,7 @@ class ListEventsRequest(_message.Message):
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     BEFORE_FIELD_NUMBER: _builtins.int
+    OMIT_FUTURE_FIELD_NUMBER: _builtins.int
     user_id: _builtins.str
     """The client's id of the user. Required, 1 to 256 bytes without NUL (USER_ID_INVALID)."""
     page_size: _builtins.int
@@ -92,6 +93,11 @@ class ListEventsRequest(_message.Message):
     """Where to go on: the previous answer's `next_page_token`. Empty: from the newest.
     Anything else is INVALID_ARGUMENT (PAGE_TOKEN_INVALID). So is a token that was made before the
     database was restored from a backup: then list from the newest event.
+    """
+    omit_future: _builtins.bool
+    """Whether to leave out events that lie further in the future than the service accepts today
+    (GROUNDSWELL_MAX_EVENT_FUTURE_S). Only an earlier release stored such events; they would stay
+    a user's newest ones. The clock of the service decides, not that of the caller.
     """
     @_builtins.property
     def before(self) -> _timestamp_pb2.Timestamp:
@@ -106,10 +112,11 @@ class ListEventsRequest(_message.Message):
         page_size: _builtins.int | None = ...,
         page_token: _builtins.str = ...,
         before: _timestamp_pb2.Timestamp | None = ...,
+        omit_future: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_page_size", b"_page_size", "before", b"before", "page_size", b"page_size"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_page_size", b"_page_size", "before", b"before", "page_size", b"page_size", "page_token", b"page_token", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_page_size", b"_page_size", "before", b"before", "omit_future", b"omit_future", "page_size", b"page_size", "page_token", b"page_token", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__page_size: _TypeAlias = _typing.Literal["page_size"]  # noqa: Y015
     _WhichOneofArgType__page_size: _TypeAlias = _typing.Literal["_page_size", b"_page_size"]  # noqa: Y015
