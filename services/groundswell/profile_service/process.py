@@ -33,8 +33,10 @@ from groundswell.profile_service.settings import ProfileSettings, WorkerSettings
 from groundswell.profile_service.signals import Signals
 from groundswell.profile_service.store.database import Database
 from groundswell.profile_service.workers import Workers
+from groundswell.serving.admission import until_deadline
 from groundswell.serving.health import OVERALL, Health
 from groundswell.serving.model_servicer import ModelServicer
+from groundswell.serving.overload import Admissions
 from groundswell.serving.pseudonym import Pseudonymizer
 from groundswell.serving.server import StartError, serve
 
@@ -89,7 +91,9 @@ async def main(settings: ProfileSettings) -> None:
             await part.close()
 
     register = _servicers(settings, log, profiles, catalogue, bundles)
-    await serve(settings, register, ready=ready, close=close, health=health)
+    await serve(
+        settings, register, ready=ready, close=close, health=health, admissions=_admissions()
+    )
 
 
 async def encode(settings: WorkerSettings) -> None:
@@ -142,6 +146,18 @@ def _servicers(
         return SERVICES
 
     return register
+
+
+def _admissions() -> Admissions:
+    """Refuse calls that would still wait at their deadline."""
+    package = "groundswell.profile.v1"
+    return {
+        **until_deadline(f"{package}.EventService", "AppendEvents", "ListEvents"),
+        **until_deadline(f"{package}.ProfileService", "GetProfile", "BatchGetProfiles"),
+        **until_deadline(f"{package}.TextService", "EncodeTexts", "PredictInterests"),
+        **until_deadline(f"{package}.CatalogueService", "GetItem", "ListItems"),
+        **until_deadline(f"{package}.CatalogueService", "UpsertItems", "DeleteItems"),
+    }
 
 
 def _follower(

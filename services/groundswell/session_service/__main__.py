@@ -5,6 +5,7 @@ import grpc
 from groundswell.artifacts.follower import BundleFollower
 from groundswell.artifacts.store import BundleStore
 from groundswell.common.v1 import model_service_pb2_grpc
+from groundswell.serving.admission import until_deadline
 from groundswell.serving.channels import open_channel
 from groundswell.serving.model_servicer import ModelServicer
 from groundswell.serving.pseudonym import Pseudonymizer
@@ -17,6 +18,8 @@ from groundswell.session_service.servicer import SessionServicer
 from groundswell.session_service.sessions import Sessions
 from groundswell.session_service.settings import SessionSettings
 from groundswell.session_service.windows import MemoryWindows
+
+_SERVICE = "groundswell.session.v1.SessionService"
 
 
 async def main(settings: SessionSettings) -> None:
@@ -32,14 +35,15 @@ async def main(settings: SessionSettings) -> None:
         model_service_pb2_grpc.add_ModelServiceServicer_to_server(
             ModelServicer(bundles.served, bundles.loaded_ids), server
         )
-        return "groundswell.session.v1.SessionService", "groundswell.common.v1.ModelService"
+        return _SERVICE, "groundswell.common.v1.ModelService"
 
     async def close() -> None:
         await follower.close()
         await bundles.close()
         await profile.close()
 
-    await serve(settings, register, ready=follower.start, close=close)
+    admissions = until_deadline(_SERVICE, "EncodeSession", "RecordEvents")
+    await serve(settings, register, ready=follower.start, close=close, admissions=admissions)
 
 
 def _sessions(

@@ -14,6 +14,8 @@ _FEW = 8
 _FIRST_GUESS_S = 0.002
 # The share of a call's time that it may wait for others; the rest is for the call itself.
 _WAIT_SHARE = 0.25
+# The same where an answer is whole or none, so that only a wait up to the deadline is of no use.
+_LONG_WAIT_SHARE = 0.8
 _MIN_RETRY_S = 0.1
 
 
@@ -40,8 +42,9 @@ class DeadlineAdmission:
 
     For asking other services a call has `share` of the time that its deadline leaves (of
     `default_s` without a deadline), and at most `longest_s`. A call is refused when it would wait
-    for more than a quarter of that: then a complete answer is no longer certain. Not thread-safe:
-    it belongs to the event loop.
+    for more than `wait_share` of that; after more than a quarter, an answer from several services
+    is not certain to be complete. `is_paced` tells whether calls start in their order (see Pacer).
+    Not thread-safe: it belongs to the event loop.
     """
 
     def __init__(
@@ -50,12 +53,16 @@ class DeadlineAdmission:
         default_s: float,
         share: float = 1.0,
         longest_s: float = math.inf,
+        wait_share: float = _WAIT_SHARE,
+        is_paced: bool = True,
         clock: Callable[[], float] = time.monotonic,
         cpu_clock: Callable[[], float] = time.process_time,
     ) -> None:
         self._default_s = default_s
         self._share = share
         self._longest_s = longest_s
+        self._wait_share = wait_share
+        self.is_paced = is_paced
         self._clock = clock
         self._cpu_clock = cpu_clock
         self._num = 0
@@ -79,7 +86,7 @@ class DeadlineAdmission:
         if self._num < _FEW:
             return None
         wait_s = self.wait_s
-        excess_s = wait_s - _WAIT_SHARE * self._time_s(remaining_s)
+        excess_s = wait_s - self._wait_share * self._time_s(remaining_s)
         return None if excess_s <= 0 else max(math.ceil(excess_s * 10) / 10, _MIN_RETRY_S)
 
     def begin(self, remaining_s: float | None) -> Admitted:
@@ -121,3 +128,16 @@ class DeadlineAdmission:
     def _time_s(self, remaining_s: float | None) -> float:
         remaining_s = self._default_s if remaining_s is None else max(remaining_s, 0.0)
         return min(self._share * remaining_s, self._longest_s)
+
+
+def until_deadline(service: str, *methods: str) -> dict[str, DeadlineAdmission]:
+    """Admissions of a service's methods, each by itself: their calls cost differently.
+
+    A call is refused when it would still wait at its deadline; without a deadline it is not.
+    """
+    return {
+        f"/{service}/{method}": DeadlineAdmission(
+            default_s=math.inf, wait_share=_LONG_WAIT_SHARE, is_paced=False
+        )
+        for method in methods
+    }

@@ -72,11 +72,13 @@ def _admitted(handler: Handler, method: str, admission: DeadlineAdmission, pacer
         remaining_s = await refusals.end_if_refused(admission, context)
         call, answered = admission.begin(remaining_s), False
         try:
-            await pacer.start()
+            if admission.is_paced:
+                await pacer.start()
             try:
                 response = await behaviour(request, context)
             finally:
-                pacer.end()
+                if admission.is_paced:
+                    pacer.end()
             answered = True
         finally:
             admission.end(call, answered=answered)

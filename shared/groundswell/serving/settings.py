@@ -104,7 +104,8 @@ class ServingSettings(SecretSettings):
     """Streams that are open at once; more are refused. They do not count as concurrent calls, since
     most of them wait. Health and reflection streams are counted apart, with the same bound."""
     max_streams_per_peer: Annotated[int, Field(ge=1)] = 256
-    """The same for one host, so that one client cannot use up the bound of all clients."""
+    """The same for one connection, so that one client cannot use up the bound of all clients. A
+    client that opens many connections is bound by `max_streams` alone."""
     max_pending_rpcs: Annotated[int, Field(ge=1)] = 256
     """Calls of one method that gRPC holds until the process accepts them. Above this number gRPC
     ends some at once with CANCELLED, and above twice this number all."""

@@ -1,4 +1,4 @@
-"""Bounds the streams that a process holds open, in all and of one peer."""
+"""Bounds the streams that a process holds open, in all and on one connection."""
 
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
@@ -15,11 +15,11 @@ _OF_THE_SERVER = ("/grpc.health.", "/grpc.reflection.")
 
 
 class StreamAdmissionInterceptor(CallInterceptor):
-    """Refuses a stream while too many are open: of its peer, or of all peers together.
+    """Refuses a stream while too many are open: on its connection, or on all of them.
 
     A client may keep a stream open without a limit of time, and mostly it is idle. So streams do
     not count as calls in flight. Health and reflection streams are counted apart, with the same
-    bounds.
+    bounds. A host is no measure of a client: many clients share one behind a proxy.
     """
 
     def __init__(self, max_streams: int, max_streams_per_peer: int) -> None:
@@ -37,7 +37,7 @@ class StreamAdmissionInterceptor(CallInterceptor):
 
 @asynccontextmanager
 async def _admitted(places: "StreamPlaces", context: Context) -> AsyncIterator[None]:
-    with places.take(host_of(context.peer())):
+    with places.take(context.peer()):
         yield
 
 
@@ -51,33 +51,30 @@ class StreamPlaces:
         self._open: Counter[str] = Counter()
 
     @contextmanager
-    def take(self, host: str) -> Iterator[None]:
-        """Count an open stream. Raises ResourceExhausted (TOO_MANY_STREAMS) at a bound."""
-        if self._open[host] >= self._max_streams_per_peer:
-            raise self._refused(f"the peer has {self._max_streams_per_peer} streams open")
+    def take(self, peer: str) -> Iterator[None]:
+        """Count an open stream of a connection, which its peer's address and port name.
+
+        Raises ResourceExhausted (TOO_MANY_STREAMS) at a bound.
+        """
+        if self._open[peer] >= self._max_streams_per_peer:
+            raise self._refused(f"{self._max_streams_per_peer} are open on this connection")
         if self._open.total() >= self._max_streams:
-            raise self._refused(f"{self._max_streams} streams are open")
-        self._open[host] += 1
+            raise self._refused(f"{self._max_streams} are open in all")
+        self._open[peer] += 1
         self._report()
         try:
             yield
         finally:
-            self._open[host] -= 1
-            if not self._open[host]:
-                del self._open[host]
+            self._open[peer] -= 1
+            if not self._open[peer]:
+                del self._open[peer]
             self._report()
 
     def _refused(self, what: str) -> ResourceExhausted:
         telemetry.count("streams_refused", kind=self._kind)
         return ResourceExhausted(
-            "TOO_MANY_STREAMS", f"{what}, which is all it may", retry_after_s=_RETRY_AFTER_S
+            "TOO_MANY_STREAMS", f"too many streams: {what}", retry_after_s=_RETRY_AFTER_S
         )
 
     def _report(self) -> None:
         telemetry.gauge("streams", self._open.total(), kind=self._kind)
-
-
-def host_of(peer: str) -> str:
-    """The host of a peer as gRPC writes it (`ipv4:10.0.0.7:51234`), whatever its port."""
-    kind, _, address = peer.partition(":")
-    return address.rpartition(":")[0] if kind in ("ipv4", "ipv6") else peer

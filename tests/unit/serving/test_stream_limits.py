@@ -1,39 +1,47 @@
-"""Open streams are bounded in all and per host; an ended stream no longer counts."""
+"""Open streams are bounded in all and per connection; an ended stream no longer counts."""
 
-from contextlib import ExitStack
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, ExitStack
+from typing import Any
+from unittest.mock import Mock
 
+import grpc
 import pytest
 
 from groundswell.serving.errors import ResourceExhausted
-from groundswell.serving.stream_limits import StreamPlaces, host_of
+from groundswell.serving.stream_limits import StreamAdmissionInterceptor, StreamPlaces
 
 
-@pytest.mark.parametrize(
-    ("peer", "host"),
-    [
-        ("ipv4:10.0.0.7:51234", "10.0.0.7"),
-        ("ipv6:%5B::1%5D:51234", "%5B::1%5D"),
-        ("unix:/run/x:1", "unix:/run/x:1"),
-        ("unix:", "unix:"),
-    ],
-)
-def test_connections_of_one_host_count_together(peer: str, host: str) -> None:
-    assert host_of(peer) == host
-
-
-def test_one_host_cannot_take_the_places_of_another() -> None:
+def test_one_connection_cannot_take_the_places_of_another() -> None:
     places = StreamPlaces("services", max_streams=3, max_streams_per_peer=2)
     with ExitStack() as held:
         held.enter_context(places.take("a"))
         with places.take("a"):
             with (
-                pytest.raises(ResourceExhausted, match="the peer has 2") as refused,
+                pytest.raises(ResourceExhausted, match="2 are open on this connection") as refused,
                 places.take("a"),
             ):
                 pass
             assert refused.value.reason == "TOO_MANY_STREAMS"
             assert refused.value.retry_after_s is not None
-            with places.take("b"), pytest.raises(ResourceExhausted, match="3 streams"):
+            with places.take("b"), pytest.raises(ResourceExhausted, match="3 are open in all"):
                 held.enter_context(places.take("c"))
         with places.take("a"), places.take("b"):
             pass
+
+
+async def test_the_streams_of_one_client_do_not_keep_others_on_its_host_out() -> None:
+    """Behind a proxy, all clients have one address."""
+    interceptor = StreamAdmissionInterceptor(max_streams=4, max_streams_per_peer=2)
+    handler: Any = grpc.unary_stream_rpc_method_handler(Mock())
+    around = interceptor.around("/package.Service/Watch", handler)
+    assert around is not None
+
+    def stream(port: int) -> AbstractAsyncContextManager[None]:
+        return around(Mock(peer=lambda: f"ipv4:10.0.0.7:{port}"))
+
+    async with AsyncExitStack() as held:
+        for _ in range(2):
+            await held.enter_async_context(stream(50_001))
+        with pytest.raises(ResourceExhausted):
+            await held.enter_async_context(stream(50_001))
+        await held.enter_async_context(stream(50_002))

@@ -12,6 +12,6 @@ async def test_the_clock_of_the_session_service_hides_no_event() -> None:
     channel = Mock(unary_unary=Mock(return_value=call))
     log = EventLogClient(channel, append_timeout_s=1.0, list_timeout_s=1.0)
     await log.newest("ann", 51)
-    (request,) = call.await_args.args
+    (request,) = call.await_args_list[0].args
     assert not request.HasField("before")
     assert request.omit_future

@@ -1,0 +1,41 @@
+"""Calls that would still wait at their deadline are refused at once, not left to time out."""
+
+import asyncio
+from typing import Any
+
+import grpc
+import pytest
+
+from groundswell.client.errors import from_rpc_error
+from groundswell.profile.v1.profile_service_pb2 import GetProfileRequest
+from groundswell.profile.v1.profile_service_pb2_grpc import ProfileServiceStub
+from groundswell.session.v1.session_service_pb2 import EncodeSessionRequest
+from groundswell.session.v1.session_service_pb2_grpc import SessionServiceStub
+from tests.integration.session_service.conftest import Deployment
+
+NUM_CALLS = 200
+DEADLINE_S = 0.05
+
+
+@pytest.mark.parametrize("service", ["session", "profile"])
+async def test_a_call_that_would_wait_past_its_deadline_is_refused_with_a_time_to_retry(
+    suite: Deployment, service: str
+) -> None:
+    async with grpc.aio.insecure_channel(getattr(suite.targets, service)) as channel:
+        call: Any = SessionServiceStub(channel).EncodeSession
+        requests: list[Any] = [EncodeSessionRequest(user_id=f"u{n}") for n in range(NUM_CALLS)]
+        if service == "profile":
+            call = ProfileServiceStub(channel).GetProfile
+            requests = [GetProfileRequest(user_id=f"u{n}") for n in range(NUM_CALLS)]
+        for request in requests[:20]:
+            await call(request, timeout=10.0)  # what a call costs is known from here on
+        ends = await asyncio.gather(
+            *(call(request, timeout=DEADLINE_S) for request in requests), return_exceptions=True
+        )
+    errors = [from_rpc_error(end) for end in ends if isinstance(end, grpc.RpcError)]
+    refused = [error for error in errors if "take up its time" in str(error)]
+    assert refused
+    for error in refused:
+        assert error.reason == "OVERLOADED"
+        assert error.retry_after_s is not None
+        assert error.retry_after_s >= 0.1
