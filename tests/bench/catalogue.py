@@ -95,11 +95,11 @@ def _prepare(folder: Path) -> None:
 
     from groundswell.artifacts.text_cache import TextCache
     from groundswell.trainer.config import TrainConfig
-    from groundswell.trainer.data import TEXT_VECTORS, load_prepared
-    from groundswell.trainer.prepare import prepare
-    from groundswell.trainer.splits import Split
-    from groundswell.trainer.text_source import resolve_text_encoder
-    from groundswell.trainer.texts import fingerprint_of
+    from groundswell.trainer.dataset.prepare import prepare
+    from groundswell.trainer.dataset.prepared import TEXT_VECTORS, load_prepared
+    from groundswell.trainer.dataset.splits import Split
+    from groundswell.trainer.text_encoder.encode import fingerprint_of
+    from groundswell.trainer.text_encoder.resolve import resolve_text_encoder
 
     events, items = write_log(folder, ITEMS, USERS, EVENTS)
     out = folder / "prepared"
@@ -117,7 +117,7 @@ def _train(folder: Path, settings: list[str]) -> None:
 
     from groundswell.artifacts.store import load_bundle
     from groundswell.trainer.config import parse_config
-    from groundswell.trainer.data import load_prepared
+    from groundswell.trainer.dataset.prepared import load_prepared
     from groundswell.trainer.train import train
 
     started = time.monotonic()

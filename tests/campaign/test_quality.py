@@ -10,11 +10,11 @@ from rich.table import Table
 
 from groundswell.artifacts.store import load_bundle
 from groundswell.trainer.config import TrainConfig
-from groundswell.trainer.data import Prepared, load_prepared
+from groundswell.trainer.dataset.movielens import get_movielens
+from groundswell.trainer.dataset.prepare import prepare
+from groundswell.trainer.dataset.prepared import Prepared, load_prepared
+from groundswell.trainer.dataset.splits import Split
 from groundswell.trainer.evaluation.evaluate import evaluate
-from groundswell.trainer.movielens import get_movielens
-from groundswell.trainer.prepare import prepare
-from groundswell.trainer.splits import Split
 from groundswell.trainer.train import train
 
 SEEDS = (0, 1, 2)

@@ -9,12 +9,12 @@ from rich.console import Console
 from groundswell.artifacts.store import BundleStore
 from groundswell.cli.deployment import free_ports
 from groundswell.trainer.config import parse_config
-from groundswell.trainer.data import Prepared, load_prepared
+from groundswell.trainer.dataset.prepare import Options, prepare
+from groundswell.trainer.dataset.prepared import Prepared, load_prepared
+from groundswell.trainer.dataset.splits import Split
 from groundswell.trainer.errors import DataError
 from groundswell.trainer.evaluation.evaluate import evaluate
-from groundswell.trainer.evaluation.page import write_page
-from groundswell.trainer.prepare import Options, prepare
-from groundswell.trainer.splits import Split
+from groundswell.trainer.evaluation.report.page import write_page
 from groundswell.trainer.train import train
 from tests.support.cli import Up
 from tests.support.worlds import prepared_world

@@ -14,8 +14,8 @@ from groundswell.cli.demo_people import other_taste, pick_people
 from groundswell.cli.demo_story import Story
 from groundswell.cli.failures import CommandError
 from groundswell.cli.state import State
-from groundswell.trainer.data import load_prepared
-from groundswell.trainer.movielens import Files
+from groundswell.trainer.dataset.movielens import Files
+from groundswell.trainer.dataset.prepared import load_prepared
 from tests.e2e.conftest import Trained
 
 

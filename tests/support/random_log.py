@@ -5,9 +5,9 @@ from pathlib import Path
 
 import numpy as np
 
-from groundswell.trainer.data import Prepared, load_prepared
-from groundswell.trainer.prepare import Options, prepare
-from groundswell.trainer.splits import Split
+from groundswell.trainer.dataset.prepare import Options, prepare
+from groundswell.trainer.dataset.prepared import Prepared, load_prepared
+from groundswell.trainer.dataset.splits import Split
 from tests.support.bundles import ITEMS
 
 USERS = 40

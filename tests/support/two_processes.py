@@ -1,4 +1,4 @@
-"""What torchrun runs in tests/model/trainer/test_parallel.py: `python -m` this, FOLDER.
+"""What torchrun runs in tests/model/trainer/loop/test_distributed.py: `python -m` this, FOLDER.
 
 Each process trains every case and leaves what it ends with in FOLDER.
 """
@@ -9,11 +9,11 @@ from pathlib import Path
 
 from safetensors.torch import save_file
 
-from groundswell.trainer import loss
-from groundswell.trainer.checkpoint import Checkpoints, Training
-from groundswell.trainer.data import Prepared, load_prepared
-from groundswell.trainer.parallel import Workers, open_workers
-from groundswell.trainer.validation import Validation
+from groundswell.trainer.dataset.prepared import Prepared, load_prepared
+from groundswell.trainer.loop import losses as loss
+from groundswell.trainer.loop.checkpoint import Checkpoints, Training
+from groundswell.trainer.loop.distributed import Workers, open_workers
+from groundswell.trainer.ranking.validation import Validation
 from tests.support.views import SETTINGS, InterruptionError, Outcome, train_views
 
 # Five windows a step are three for one process and two for the other, and at the end of an epoch

@@ -10,15 +10,15 @@ from numpy.typing import NDArray
 from rich.console import Console
 from torch import Tensor
 
-from groundswell.trainer.checkpoint import Checkpoints
 from groundswell.trainer.config import parse_config
-from groundswell.trainer.data import Prepared
-from groundswell.trainer.inputs import cut_chunks
-from groundswell.trainer.parallel import ALONE, Workers
-from groundswell.trainer.run import open_run
-from groundswell.trainer.sampling import TrainingLog
-from groundswell.trainer.validation import Validation
-from groundswell.trainer.views_stage import ViewsStage
+from groundswell.trainer.dataset.prepared import Prepared
+from groundswell.trainer.encoders.training import ViewsStage
+from groundswell.trainer.inputs.histories import cut_chunks
+from groundswell.trainer.inputs.training_log import TrainingLog
+from groundswell.trainer.loop.checkpoint import Checkpoints
+from groundswell.trainer.loop.distributed import ALONE, Workers
+from groundswell.trainer.loop.run import open_run
+from groundswell.trainer.ranking.validation import Validation
 
 SETTINGS = (
     *("dimension=16", "width=16", "num_blocks=1", "window_length=12", "chunk_length=4"),

@@ -13,8 +13,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from groundswell.trainer.prepare import prepare
-from groundswell.trainer.splits import Split
+from groundswell.trainer.dataset.prepare import prepare
+from groundswell.trainer.dataset.splits import Split
 
 VOCABULARY = {
     "Space": ("Rocket", "Comet", "Orbit", "Astronaut", "Nebula", "Moon", "Galaxy", "Probe"),

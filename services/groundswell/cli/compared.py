@@ -5,7 +5,7 @@ from pathlib import Path
 from groundswell.artifacts.store import load_bundle
 from groundswell.cli.failures import CommandError
 from groundswell.trainer.evaluation.evaluate import Compared
-from groundswell.trainer.evaluation.views import MODELS
+from groundswell.trainer.evaluation.models import MODELS
 
 
 def parse_compared(text: str) -> Compared:

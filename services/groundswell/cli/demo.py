@@ -17,7 +17,7 @@ from groundswell.cli.failures import CommandError
 from groundswell.cli.launcher import Suite
 from groundswell.cli.state import State
 from groundswell.client import GroundswellError
-from groundswell.trainer.data import TEXT_VECTORS
+from groundswell.trainer.dataset.prepared import TEXT_VECTORS
 
 _MARK = "demo.txt"
 _LOG = "services.log"

@@ -16,12 +16,12 @@ from groundswell.cli.demo_people import Person, pick_people
 from groundswell.cli.demo_story import Story
 from groundswell.features.actions import ACTIONS, action_number
 from groundswell.trainer.config import TrainConfig
-from groundswell.trainer.data import Prepared, load_prepared
+from groundswell.trainer.dataset.movielens import LICENCE, Files, get_movielens
+from groundswell.trainer.dataset.prepare import prepare
+from groundswell.trainer.dataset.prepared import Prepared, load_prepared
+from groundswell.trainer.dataset.report import print_report
 from groundswell.trainer.evaluation.evaluate import evaluate
-from groundswell.trainer.movielens import LICENCE, Files, get_movielens
-from groundswell.trainer.prepare import prepare
-from groundswell.trainer.progress import working
-from groundswell.trainer.report import print_report
+from groundswell.trainer.loop.progress import working
 from groundswell.trainer.train import train
 
 _VIEW = action_number("view")

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from groundswell.trainer.data import Prepared
+from groundswell.trainer.dataset.prepared import Prepared
 
 MIN_EVENTS = 20
 

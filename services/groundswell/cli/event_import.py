@@ -19,7 +19,7 @@ from groundswell.client import GroundswellClient
 from groundswell.common.v1.event_pb2 import EVENT_STATUS_DUPLICATE
 from groundswell.logs.alike import find_alike
 from groundswell.profile.v1.event_service_pb2 import ImportEventsResponse
-from groundswell.trainer.progress import working
+from groundswell.trainer.loop.progress import working
 
 BATCH = 1_000
 

@@ -53,8 +53,8 @@ def grid(
 
     from rich.console import Console
 
-    from groundswell.trainer.data import load_prepared
-    from groundswell.trainer.disk import check_output
+    from groundswell.trainer.dataset.disk import check_output
+    from groundswell.trainer.dataset.prepared import load_prepared
     from groundswell.trainer.grid import try_settings, verdict
 
     check_output(json_file)

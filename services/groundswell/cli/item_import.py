@@ -16,7 +16,7 @@ from groundswell.cli.progress import progress_bar
 from groundswell.client import GroundswellClient, GroundswellError, item
 from groundswell.common.v1.item_pb2 import Item
 from groundswell.logs.items import read_items
-from groundswell.trainer.progress import working
+from groundswell.trainer.loop.progress import working
 
 # The contract's limit, and half of what a message may have.
 _BATCH = 1_000

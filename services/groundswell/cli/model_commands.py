@@ -21,8 +21,8 @@ def movielens(
     """
     from rich.console import Console
 
-    from groundswell.trainer.movielens import LICENCE, get_movielens
-    from groundswell.trainer.progress import working
+    from groundswell.trainer.dataset.movielens import LICENCE, get_movielens
+    from groundswell.trainer.loop.progress import working
 
     with working(Console(stderr=True), "getting MovieLens-100k"):
         files = get_movielens(out)
@@ -133,16 +133,16 @@ def prepare(
     from rich.console import Console
 
     from groundswell.logs.attributes import parse_kinds
-    from groundswell.trainer.data import load_prepared
-    from groundswell.trainer.disk import told_when_full
-    from groundswell.trainer.filters import Filters
-    from groundswell.trainer.prepare import Options
-    from groundswell.trainer.prepare import prepare as prepare_log
-    from groundswell.trainer.progress import working
-    from groundswell.trainer.report import print_report
-    from groundswell.trainer.report_picture import draw_report
-    from groundswell.trainer.splits import Split
-    from groundswell.trainer.values import parse_action_weights
+    from groundswell.trainer.dataset.disk import told_when_full
+    from groundswell.trainer.dataset.filters import Filters
+    from groundswell.trainer.dataset.prepare import Options
+    from groundswell.trainer.dataset.prepare import prepare as prepare_log
+    from groundswell.trainer.dataset.prepared import load_prepared
+    from groundswell.trainer.dataset.report import print_report
+    from groundswell.trainer.dataset.report_plots import draw_report
+    from groundswell.trainer.dataset.splits import Split
+    from groundswell.trainer.dataset.values import parse_action_weights
+    from groundswell.trainer.loop.progress import working
 
     options = Options(
         session_gap=timedelta(minutes=session_gap_minutes),
@@ -199,8 +199,8 @@ def train(
     from rich.console import Console
 
     from groundswell.trainer.config import parse_config
-    from groundswell.trainer.data import load_prepared
-    from groundswell.trainer.parallel import is_first_process
+    from groundswell.trainer.dataset.prepared import load_prepared
+    from groundswell.trainer.loop.distributed import is_first_process
     from groundswell.trainer.train import train as train_bundle
 
     config = parse_config(settings or [])
@@ -261,11 +261,11 @@ def evaluate(
     from groundswell.artifacts.store import load_bundle
     from groundswell.cli import show_metrics
     from groundswell.cli.compared import parse_compared
-    from groundswell.trainer.data import load_prepared
-    from groundswell.trainer.disk import check_output, check_writable
+    from groundswell.trainer.dataset.disk import check_output, check_writable
+    from groundswell.trainer.dataset.prepared import load_prepared
     from groundswell.trainer.evaluation.evaluate import evaluate as evaluate_bundle
-    from groundswell.trainer.evaluation.page import write_page
-    from groundswell.trainer.progress import working
+    from groundswell.trainer.evaluation.report.page import write_page
+    from groundswell.trainer.loop.progress import working
 
     check_output(json_file)
     if report is not None:

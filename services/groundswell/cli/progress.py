@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
 
-from groundswell.trainer.progress import Display
+from groundswell.trainer.loop.progress import Display
 
 
 @contextmanager

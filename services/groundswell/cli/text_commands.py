@@ -10,7 +10,7 @@ from groundswell.cli.options import Separator
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from groundswell.trainer.text_probe import Figure, ProbeRow
+    from groundswell.trainer.text_encoder.probe import Figure, ProbeRow
 
 
 def text_probe(
@@ -51,8 +51,8 @@ def text_probe(
     from groundswell.cli.file_report import say_how_read, say_left_out
     from groundswell.logs.items import read_items
     from groundswell.trainer.config import parse_config
-    from groundswell.trainer.disk import check_output
-    from groundswell.trainer.text_probe import probe
+    from groundswell.trainer.dataset.disk import check_output
+    from groundswell.trainer.text_encoder.probe import probe
 
     config, console = parse_config(settings or []), Console(stderr=True)
     check_output(json_file)

@@ -13,12 +13,12 @@ from rich.console import Console
 
 from groundswell.artifacts.manifest import Manifest
 from groundswell.artifacts.store import BundleStore
-from groundswell.trainer import checkpoint
 from groundswell.trainer.config import TrainConfig, parse_config
-from groundswell.trainer.data import Prepared
+from groundswell.trainer.dataset.prepared import Prepared
 from groundswell.trainer.errors import DataError
+from groundswell.trainer.loop import checkpoint
+from groundswell.trainer.ranking.validation import Validation
 from groundswell.trainer.train import train
-from groundswell.trainer.validation import Validation
 
 FIRST = "as given"
 """The name of the first row."""

@@ -17,30 +17,30 @@ from groundswell.artifacts.errors import BundleError
 from groundswell.artifacts.manifest import Manifest, NeighbourSpec, TextSpec
 from groundswell.artifacts.store import BundleStore
 from groundswell.retrieval.engine import kind_for
-from groundswell.trainer import views_stage
-from groundswell.trainer.checkpoint import Checkpoints, versions
+from groundswell.trainer.bundle.export import Trained, export_models, write_tables
+from groundswell.trainer.bundle.model_card import model_card
 from groundswell.trainer.config import TrainConfig
-from groundswell.trainer.data import RUNS, TEXT_VECTORS, TRAIN, Prepared
-from groundswell.trainer.devices import check_device
-from groundswell.trainer.disk import check_writable, told_when_full
+from groundswell.trainer.dataset.disk import check_writable, told_when_full
+from groundswell.trainer.dataset.prepared import RUNS, TEXT_VECTORS, TRAIN, Prepared
+from groundswell.trainer.encoders import training as views_stage
+from groundswell.trainer.encoders.training import ViewsStage
 from groundswell.trainer.errors import DataError
-from groundswell.trainer.export import Trained, export_models, write_tables
-from groundswell.trainer.fusing import Views
-from groundswell.trainer.fusion_stage import Fused, train_fusion
-from groundswell.trainer.inputs import cut_chunks, gate_inputs
-from groundswell.trainer.interest_stage import calibrate, train_interests
-from groundswell.trainer.leakage import check_leakage
-from groundswell.trainer.loss import is_large
-from groundswell.trainer.model_card import model_card
-from groundswell.trainer.neighbours import NeighbourTable
-from groundswell.trainer.parallel import open_workers
-from groundswell.trainer.profiling import profiled
-from groundswell.trainer.run import Run, open_run, to_tensor
-from groundswell.trainer.sampling import TrainingLog
-from groundswell.trainer.sources_stage import SourcesStage
-from groundswell.trainer.texts import Texts
-from groundswell.trainer.validation import Ranking, Validation, most_targets
-from groundswell.trainer.views_stage import ViewsStage
+from groundswell.trainer.heads.fusing import Views
+from groundswell.trainer.heads.fusion import Fused, train_fusion
+from groundswell.trainer.heads.interests import calibrate, train_interests
+from groundswell.trainer.inputs.histories import cut_chunks, gate_inputs
+from groundswell.trainer.inputs.leakage import check_leakage
+from groundswell.trainer.inputs.training_log import TrainingLog
+from groundswell.trainer.loop.checkpoint import Checkpoints, versions
+from groundswell.trainer.loop.devices import check_device
+from groundswell.trainer.loop.distributed import open_workers
+from groundswell.trainer.loop.losses import is_large
+from groundswell.trainer.loop.profiling import profiled
+from groundswell.trainer.loop.run import Run, open_run, to_tensor
+from groundswell.trainer.neighbours.cooccurrence import NeighbourTable
+from groundswell.trainer.neighbours.tuning import SourcesStage
+from groundswell.trainer.ranking.validation import Ranking, Validation, most_targets
+from groundswell.trainer.text_encoder.encode import Texts
 
 _KEPT = (
     "nothing was published; make room, and where an epoch was done the same command with --resume "

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from groundswell.artifacts.store import load_bundle
-from groundswell.trainer.data import EVENTS, ITEMS, META, USERS
+from groundswell.trainer.dataset.prepared import EVENTS, ITEMS, META, USERS
 from tests.support.cli import COMMAND
 
 FIXED = {"dimension": 64, "width": 64, "num_blocks": 2, "batch_windows": 32}

@@ -106,7 +106,7 @@ def _movielens() -> Path:
 
 
 def _round(data: Path, folder: Path, seed: int, options: argparse.Namespace) -> "Round":
-    from groundswell.trainer.data import load_prepared
+    from groundswell.trainer.dataset.prepared import load_prepared
     from tests.bench.peers import peer, split
     from tests.bench.peers.ours import train_and_evaluate
     from tests.bench.peers.report import Round

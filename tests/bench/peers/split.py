@@ -5,9 +5,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from groundswell.trainer.data import TEST, TRAIN, Prepared
+from groundswell.trainer.dataset.prepared import TEST, TRAIN, Prepared
 from groundswell.trainer.errors import DataError
-from groundswell.trainer.validation import Validation
+from groundswell.trainer.ranking.validation import Validation
 
 
 def job(prepared: Prepared) -> dict[str, Any]:

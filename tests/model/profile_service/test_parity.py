@@ -20,10 +20,10 @@ from groundswell.profile_service.profiles import Profiles
 from groundswell.profile_service.store.events import EventContent
 from groundswell.profile_service.store.items import ItemContent
 from groundswell.serving.pseudonym import Pseudonymizer
-from groundswell.trainer.data import Prepared, load_prepared
-from groundswell.trainer.export import Input, export
-from groundswell.trainer.inputs import ChunkTable, Histories, cut_chunks
-from groundswell.trainer.prepare import prepare
+from groundswell.trainer.bundle.export import Input, export
+from groundswell.trainer.dataset.prepare import prepare
+from groundswell.trainer.dataset.prepared import Prepared, load_prepared
+from groundswell.trainer.inputs.histories import ChunkTable, Histories, cut_chunks
 from tests.integration.profile_service.support import Memory, open_memory
 from tests.support.bundles import (
     CONTEXT_DIMENSION,

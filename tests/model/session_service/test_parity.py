@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 from groundswell.session_service.encoder import SessionEncoder
 from groundswell.session_service.items import ItemTable
 from groundswell.session_service.windows import Listing, Window, WindowEvent
-from groundswell.trainer.data import Prepared, load_prepared
-from groundswell.trainer.inputs import windows_before
-from groundswell.trainer.prepare import prepare
+from groundswell.trainer.dataset.prepare import prepare
+from groundswell.trainer.dataset.prepared import Prepared, load_prepared
+from groundswell.trainer.inputs.histories import windows_before
 from tests.support.worlds import synthetic_world
 
 L = 6

@@ -2,7 +2,7 @@
 
 import pytest
 
-from groundswell.trainer.data import Prepared, load_prepared
+from groundswell.trainer.dataset.prepared import Prepared, load_prepared
 from tests.support.worlds import prepared_world
 
 

@@ -11,11 +11,11 @@ from typer.testing import CliRunner
 from groundswell.artifacts.store import load_bundle
 from groundswell.cli.app import app
 from groundswell.trainer import grid
-from groundswell.trainer.checkpoint import FILE
 from groundswell.trainer.config import TrainConfig
-from groundswell.trainer.data import Prepared, load_prepared
+from groundswell.trainer.dataset.prepared import Prepared, load_prepared
+from groundswell.trainer.dataset.splits import Split
 from groundswell.trainer.errors import DataError
-from groundswell.trainer.splits import Split
+from groundswell.trainer.loop.checkpoint import FILE
 from tests.support.worlds import prepared_world
 
 SMALL = (

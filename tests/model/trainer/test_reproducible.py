@@ -10,9 +10,9 @@ from rich.console import Console
 from groundswell.artifacts.bundle import Bundle
 from groundswell.artifacts.store import BundleStore
 from groundswell.trainer.config import parse_config
-from groundswell.trainer.data import TEST, TRAIN, Prepared, load_prepared
-from groundswell.trainer.prepare import prepare
-from groundswell.trainer.sampling import TrainingLog
+from groundswell.trainer.dataset.prepare import prepare
+from groundswell.trainer.dataset.prepared import TEST, TRAIN, Prepared, load_prepared
+from groundswell.trainer.inputs.training_log import TrainingLog
 from groundswell.trainer.train import train
 from tests.support.worlds import synthetic_world
 

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from groundswell.artifacts.store import BundleStore
 from groundswell.trainer.config import parse_config
-from groundswell.trainer.data import TRAIN, Prepared
+from groundswell.trainer.dataset.prepared import TRAIN, Prepared
 from groundswell.trainer.train import train
 
 QUICK = (

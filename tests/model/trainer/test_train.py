@@ -15,18 +15,18 @@ from rich.console import Console
 from groundswell.artifacts import bundle as files
 from groundswell.artifacts.bundle import Bundle
 from groundswell.artifacts.store import BundleStore
-from groundswell.trainer import loss
-from groundswell.trainer.checkpoint import Checkpoints
 from groundswell.trainer.config import parse_config
-from groundswell.trainer.data import TEST, TRAIN, Prepared, load_prepared
+from groundswell.trainer.dataset.prepared import TEST, TRAIN, Prepared, load_prepared
+from groundswell.trainer.encoders.training import ViewsStage
 from groundswell.trainer.errors import DataError, TrainError
 from groundswell.trainer.evaluation.evaluate import evaluate
-from groundswell.trainer.inputs import cut_chunks
-from groundswell.trainer.run import Run, open_run
-from groundswell.trainer.sampling import TrainingLog
+from groundswell.trainer.inputs.histories import cut_chunks
+from groundswell.trainer.inputs.training_log import TrainingLog
+from groundswell.trainer.loop import losses as loss
+from groundswell.trainer.loop.checkpoint import Checkpoints
+from groundswell.trainer.loop.run import Run, open_run
+from groundswell.trainer.ranking.validation import Validation
 from groundswell.trainer.train import train
-from groundswell.trainer.validation import Validation
-from groundswell.trainer.views_stage import ViewsStage
 from tests.support.worlds import prepared_world
 
 SMALL = (

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from groundswell.cli.demo_people import other_taste, pick_people
-from groundswell.trainer.data import Prepared, load_prepared
-from groundswell.trainer.prepare import prepare
+from groundswell.trainer.dataset.prepare import prepare
+from groundswell.trainer.dataset.prepared import Prepared, load_prepared
 from tests.support.worlds import synthetic_world
 
 

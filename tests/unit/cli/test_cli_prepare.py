@@ -7,9 +7,9 @@ import pytest
 from typer.testing import CliRunner
 
 from groundswell.cli.app import app
-from groundswell.trainer.data import LEFT_OUT, META, PICTURE, load_prepared
+from groundswell.trainer.dataset.prepare import prepare
+from groundswell.trainer.dataset.prepared import LEFT_OUT, META, PICTURE, load_prepared
 from groundswell.trainer.errors import DataError
-from groundswell.trainer.prepare import prepare
 from tests.unit.trainer.logs import log, write
 
 T = 1_700_000_000

@@ -5,9 +5,9 @@ from typing import Any
 
 import polars as pl
 
-from groundswell.trainer.data import EVENTS
-from groundswell.trainer.prepare import prepare
-from groundswell.trainer.splits import Split
+from groundswell.trainer.dataset.prepare import prepare
+from groundswell.trainer.dataset.prepared import EVENTS
+from groundswell.trainer.dataset.splits import Split
 
 HEADER = "user_id,item_id,action,timestamp"
 CATALOGUE = "item_id,title\na,Apple\nb,Book\nc,Cup\n"

@@ -8,7 +8,7 @@ import polars as pl
 
 from groundswell.features.actions import DISLIKE, action_number
 from groundswell.features.window import session_starts
-from groundswell.trainer.data import TEST, TRAIN, VALIDATION, Prepared
+from groundswell.trainer.dataset.prepared import TEST, TRAIN, VALIDATION, Prepared
 
 MINUTE_US = 60 * 1_000_000
 

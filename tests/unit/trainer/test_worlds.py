@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from groundswell.trainer.data import TEST, TRAIN, Prepared, load_prepared
-from groundswell.trainer.prepare import prepare
+from groundswell.trainer.dataset.prepare import prepare
+from groundswell.trainer.dataset.prepared import TEST, TRAIN, Prepared, load_prepared
 from tests.support.worlds import synthetic_world
 
 

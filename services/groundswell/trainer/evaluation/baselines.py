@@ -6,8 +6,8 @@ N' candidates; every score is for the candidates in their order.
 import numpy as np
 from numpy.typing import NDArray
 
-from groundswell.trainer.data import TRAIN, Prepared
-from groundswell.trainer.evaluation.candidates import Candidates
+from groundswell.trainer.dataset.prepared import TRAIN, Prepared
+from groundswell.trainer.evaluation.bundle_items import Candidates
 
 RECENT_SHARE = 0.1
 """The share of the training events, the newest, that recent popularity counts. A share of the

@@ -8,21 +8,23 @@ from numpy.typing import NDArray
 
 from groundswell.artifacts.bundle import Bundle
 from groundswell.artifacts.text_cache import TextCache
-from groundswell.trainer.data import TEST, TEXT_VECTORS, VALIDATION, Prepared
+from groundswell.trainer.dataset.prepared import TEST, TEXT_VECTORS, VALIDATION, Prepared
 from groundswell.trainer.errors import DataError
-from groundswell.trainer.evaluation import baselines, cold, lists
-from groundswell.trainer.evaluation.alpha import alpha_figures
+from groundswell.trainer.evaluation import baselines
+from groundswell.trainer.evaluation import list_metrics as lists
 from groundswell.trainer.evaluation.bootstrap import RESAMPLES, SEED
-from groundswell.trainer.evaluation.candidates import BundleItems, Candidates, bundle_items
-from groundswell.trainer.evaluation.interests import interest_figures
+from groundswell.trainer.evaluation.bundle_items import BundleItems, Candidates, bundle_items
+from groundswell.trainer.evaluation.figures import cold_items as cold
+from groundswell.trainer.evaluation.figures.fusion_weights import alpha_figures
+from groundswell.trainer.evaluation.figures.interests import interest_figures
+from groundswell.trainer.evaluation.figures.models import model_figures, paired_figures
 from groundswell.trainer.evaluation.item_knn import ItemKnn
-from groundswell.trainer.evaluation.metrics import ranking_metrics
-from groundswell.trainer.evaluation.model_figures import model_figures, paired_figures
+from groundswell.trainer.evaluation.models import MODELS, BundleViews
 from groundswell.trainer.evaluation.ranks import Outcome, Scores, by_item, by_vector, rank_targets
 from groundswell.trainer.evaluation.slices import drivers_of, later_positions, slices_of
-from groundswell.trainer.evaluation.targets import choose_targets
-from groundswell.trainer.evaluation.views import MODELS, BundleViews
-from groundswell.trainer.leakage import check_leakage
+from groundswell.trainer.inputs.leakage import check_leakage
+from groundswell.trainer.ranking.metrics import ranking_metrics
+from groundswell.trainer.ranking.targets import choose_targets
 
 BASELINES = ("popularity", "recent", "item-knn")
 PARTS = {"test": TEST, "validation": VALIDATION}

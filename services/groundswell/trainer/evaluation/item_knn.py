@@ -9,10 +9,15 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
-from groundswell.trainer.data import TRAIN, Prepared
+from groundswell.trainer.dataset.prepared import TRAIN, Prepared
 from groundswell.trainer.evaluation.baselines import training_counts
-from groundswell.trainer.evaluation.candidates import Candidates
-from groundswell.trainer.neighbours import WINDOW_LENGTH, Reading, strongest, window_source
+from groundswell.trainer.evaluation.bundle_items import Candidates
+from groundswell.trainer.neighbours.cooccurrence import (
+    WINDOW_LENGTH,
+    Reading,
+    strongest,
+    window_source,
+)
 
 DECAY = 0.5
 """How much less each older event of a window weighs: best, or within 1 % of the best, on the

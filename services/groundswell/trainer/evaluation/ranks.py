@@ -9,11 +9,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from groundswell.trainer.data import Prepared
-from groundswell.trainer.evaluation.candidates import Candidates
-from groundswell.trainer.evaluation.metrics import Cells, target_ranks
-from groundswell.trainer.evaluation.targets import events_before
-from groundswell.trainer.evaluation.views import Users
+from groundswell.trainer.dataset.prepared import Prepared
+from groundswell.trainer.evaluation.bundle_items import Candidates
+from groundswell.trainer.evaluation.models import Users
+from groundswell.trainer.ranking.metrics import Cells, target_ranks
+from groundswell.trainer.ranking.targets import events_before
 
 LIST_LENGTH = 10
 """How many items a recommended list has."""

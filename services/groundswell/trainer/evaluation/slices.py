@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from groundswell.trainer.data import Prepared
-from groundswell.trainer.evaluation.candidates import Candidates
+from groundswell.trainer.dataset.prepared import Prepared
+from groundswell.trainer.evaluation.bundle_items import Candidates
 
 Slices = dict[str, dict[str, NDArray[np.bool_]]]
 """By kind and name: [n] True for the targets of the slice. None is empty."""

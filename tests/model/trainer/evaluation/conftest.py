@@ -6,7 +6,7 @@ import pytest
 
 from groundswell.artifacts.bundle import Bundle
 from groundswell.artifacts.store import load_bundle
-from groundswell.trainer.data import Prepared
+from groundswell.trainer.dataset.prepared import Prepared
 from groundswell.trainer.evaluation.evaluate import evaluate
 from tests.support.bundles import ITEMS, tiny_bundle
 from tests.support.random_log import random_log

@@ -10,11 +10,11 @@ from rich.console import Console
 
 from groundswell.artifacts.bundle import Bundle
 from groundswell.cli import show_metrics
-from groundswell.trainer.data import TEST, Prepared
+from groundswell.trainer.dataset.prepare import Options
+from groundswell.trainer.dataset.prepared import TEST, Prepared
 from groundswell.trainer.errors import DataError
 from groundswell.trainer.evaluation.evaluate import evaluate
-from groundswell.trainer.evaluation.page import write_page
-from groundswell.trainer.prepare import Options
+from groundswell.trainer.evaluation.report.page import write_page
 from tests.support.bundles import ITEMS
 from tests.support.random_log import random_log
 

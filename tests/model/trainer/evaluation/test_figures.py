@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from groundswell.artifacts.bundle import Bundle
-from groundswell.trainer.data import TEST, Prepared
+from groundswell.trainer.dataset.prepared import TEST, Prepared
 from groundswell.trainer.errors import DataError
 from groundswell.trainer.evaluation.evaluate import BASELINES, Compared, evaluate
-from groundswell.trainer.evaluation.metrics import CUTOFFS, ranking_metrics
-from groundswell.trainer.evaluation.views import MODELS
+from groundswell.trainer.evaluation.models import MODELS
+from groundswell.trainer.ranking.metrics import CUTOFFS, ranking_metrics
 from tests.support.bundles import CATEGORIES, ITEMS
 from tests.support.random_log import USERS
 

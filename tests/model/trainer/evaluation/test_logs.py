@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from groundswell.artifacts.bundle import Bundle
-from groundswell.trainer.data import TEST, VALIDATION, Prepared, load_prepared
+from groundswell.trainer.dataset.prepare import prepare
+from groundswell.trainer.dataset.prepared import TEST, VALIDATION, Prepared, load_prepared
+from groundswell.trainer.dataset.splits import Split
 from groundswell.trainer.errors import DataError
 from groundswell.trainer.evaluation.evaluate import evaluate
-from groundswell.trainer.evaluation.views import MODELS
-from groundswell.trainer.prepare import prepare
-from groundswell.trainer.splits import Split
+from groundswell.trainer.evaluation.models import MODELS
 from tests.support.bundles import CATEGORIES, ITEMS
 from tests.support.random_log import USERS, random_log
 

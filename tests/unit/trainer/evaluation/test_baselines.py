@@ -5,11 +5,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from groundswell.trainer.data import TEST
+from groundswell.trainer.dataset.prepared import TEST
 from groundswell.trainer.evaluation.baselines import recent_counts, training_counts
-from groundswell.trainer.evaluation.candidates import Candidates
+from groundswell.trainer.evaluation.bundle_items import Candidates
 from groundswell.trainer.evaluation.item_knn import DECAY, ItemKnn
-from groundswell.trainer.neighbours import NUM_NEIGHBOURS, WINDOW_LENGTH
+from groundswell.trainer.neighbours.cooccurrence import NUM_NEIGHBOURS, WINDOW_LENGTH
 from tests.unit.trainer.memory import HELD_OUT, prepared_of, random_log
 
 
@@ -75,7 +75,7 @@ def test_what_is_held_out_makes_no_items_near() -> None:
 
 
 def test_only_the_nearest_items_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("groundswell.trainer.neighbours.NUM_NEIGHBOURS", 3)
+    monkeypatch.setattr("groundswell.trainer.neighbours.cooccurrence.NUM_NEIGHBOURS", 3)
     log = prepared_of([[0, 1, 2, 3, 4, 5], [0, 1, 2, 3], [0, 1, 2], [0, 1], [5, 0]])
     # Before the second event of the first user, item 0 alone has been read.
     scores = ItemKnn(log, Candidates.of(log)).scores(np.array([1]))[0]

@@ -14,8 +14,9 @@ from groundswell.ranker_service.fusion import Fusion
 from groundswell.ranker_service.pipeline import Pipeline, RankInput
 from groundswell.retrieval.engine import build_index, open_engine
 from groundswell.retrieval.item_index import ItemIndex
-from groundswell.trainer.data import TEST, Prepared
-from groundswell.trainer.evaluation.candidates import Candidates
+from groundswell.trainer.dataset.prepared import TEST, Prepared
+from groundswell.trainer.evaluation.bundle_items import Candidates
+from groundswell.trainer.evaluation.models import Users
 from groundswell.trainer.evaluation.ranks import (
     LIST_LENGTH,
     Outcome,
@@ -23,8 +24,7 @@ from groundswell.trainer.evaluation.ranks import (
     by_vector,
     rank_targets,
 )
-from groundswell.trainer.evaluation.targets import choose_targets
-from groundswell.trainer.evaluation.views import Users
+from groundswell.trainer.ranking.targets import choose_targets
 from tests.unit.trainer.memory import prepared_of
 
 D = 6

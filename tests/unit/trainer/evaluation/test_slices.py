@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from groundswell.trainer.evaluation.candidates import Candidates
+from groundswell.trainer.evaluation.bundle_items import Candidates
 from groundswell.trainer.evaluation.slices import drivers_of, later_positions, slices_of
-from groundswell.trainer.evaluation.targets import choose_targets, events_before
+from groundswell.trainer.ranking.targets import choose_targets, events_before
 from tests.unit.trainer.memory import prepared_of
 
 HOUR = 60

@@ -1,0 +1,1 @@
+"""Trained models and tables as the files of a bundle."""

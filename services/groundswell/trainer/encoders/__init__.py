@@ -1,0 +1,1 @@
+"""Trains the items and both user encoders in one space."""

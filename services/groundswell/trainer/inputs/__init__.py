@@ -1,0 +1,1 @@
+"""What the models read before an event, and the check that none of it is from the future."""

@@ -1,0 +1,1 @@
+"""The parts of a training loop: run, epochs, optimizer, losses, checkpoint, processes."""

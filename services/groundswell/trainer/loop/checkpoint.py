@@ -1,0 +1,235 @@
+"""What a run leaves after each epoch, so that an interrupted one goes on: one file, whole or none.
+
+Whoever resumes gets the result that the run would have had, bit for bit: besides the weights the
+file holds the optimizers' moments, the state of all random generators and the best epoch so far.
+Of several processes the first one writes it, and every one reads it.
+"""
+
+import hashlib
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
+
+from groundswell.artifacts.pointer import fsync
+from groundswell.trainer.errors import TrainError
+from groundswell.trainer.loop.optimizer import Updates
+from groundswell.trainer.loop.run import Run
+from groundswell.trainer.ranking.validation import Best
+
+FILE = ".checkpoint.safetensors"
+"""In the folder of bundles, as long as a run into it is not finished."""
+_FORMAT = 3
+_STATE, _DIGEST = "state", "sha256"
+_TRAINED, _MEAN, _KEPT, _UPDATES, _RANDOM = "trained", "mean", "kept", "updates", "random"
+
+
+@dataclass
+class Training:
+    """All that the epochs of a stage change."""
+
+    name: str
+    trained: nn.Module
+    mean: AveragedModel
+    updates: Updates
+    best: Best
+    epoch: int = 0
+    """The last one that is done."""
+    is_over: bool = False
+    """True when there is no next one."""
+
+
+class _Saved(NamedTuple):
+    tensors: dict[str, Tensor]
+    state: dict[str, Any]
+
+
+class Checkpoints:
+    """The checkpoint of a run in `folder`, which each epoch replaces."""
+
+    def __init__(self, folder: Path, run: Run, *, resume: bool = False) -> None:
+        """With `resume` go on from the checkpoint that is there; its curves and clock go on too.
+
+        Raises TrainError when there is none, or when it is damaged.
+        """
+        self._file = folder / FILE
+        self._run = run
+        self._made_of: dict[str, Any] = {}
+        self._saved: _Saved | None = None
+        if resume:
+            self._saved = saved = _read(self._file)
+            run.epochs, run.curves = saved.state["epochs"], saved.state["curves"]
+            run.started = time.monotonic() - saved.state["seconds"]
+            # It was measured, and may come out the other way now.
+            run.uses_bfloat16 = saved.state["uses_bfloat16"]
+
+    def belongs_to(self, made_of: Mapping[str, Any]) -> None:
+        """Take note of what decides the run's result.
+
+        Raises TrainError naming what was otherwise in the run that is resumed, or what differs
+        between processes.
+        """
+        self._check_processes(made_of)
+        self._made_of |= made_of
+        if self._saved is None:
+            return
+        before = self._saved.state["made_of"]
+        changed = [
+            f"{name} was {before.get(name)}, is {value}"
+            for name, value in made_of.items()
+            if before.get(name) != value
+        ]
+        if changed:
+            raise TrainError(f"the interrupted run cannot be resumed: {'; '.join(changed)}")
+
+    def _check_processes(self, made_of: Mapping[str, Any]) -> None:
+        """Raise TrainError where this process has something else than the first one: they would
+        wait for each other for ever."""
+        saved = None if self._saved is None else self._saved.state
+        epoch = None if saved is None else f"{saved['epoch']} of {saved['stage']}"
+        own = {**made_of, "the checkpoint's epoch": epoch}
+        first = self._run.workers.from_first(lambda: own)
+        changed = [
+            f"{name} is {value}, and {first[name]} in the first one"
+            for name, value in own.items()
+            if first[name] != value
+        ]
+        if changed:
+            number = self._run.workers.rank
+            raise TrainError(f"process {number} cannot train along: {'; '.join(changed)}")
+
+    def restore(self, training: Training) -> None:
+        """Put a stage where the checkpoint left it, if it was in this stage."""
+        if self._saved is None or self._saved.state["stage"] != training.name:
+            return
+        tensors, state = self._saved
+        # What comes after is trained for the first time.
+        self._saved = None
+        training.trained.load_state_dict(_part(tensors, _TRAINED))
+        training.mean.load_state_dict(_part(tensors, _MEAN))
+        training.updates.load_state_dict(_part(tensors, _UPDATES))
+        best = training.best
+        best.kept = _part(tensors, _KEPT)
+        best.score, best.epoch = state["best_score"], state["best_epoch"]
+        training.epoch, training.is_over = state["epoch"], state["is_over"]
+        self._run.rng.bit_generator.state = state["rng"]
+        _set_random_states(_part(tensors, _RANDOM), self._run)
+
+    def save(self, training: Training) -> None:
+        """Replace the checkpoint by one of the epoch that is done, in one step.
+
+        Raises TrainError when it cannot be written.
+        """
+        run, best = self._run, training.best
+        random_states = _random_states(run)
+        if not run.workers.is_first:
+            return
+        parts: dict[str, Mapping[str, Tensor]] = {
+            _TRAINED: training.trained.state_dict(),
+            _MEAN: training.mean.state_dict(),
+            _KEPT: best.kept,
+            _UPDATES: training.updates.state_dict(),
+            _RANDOM: random_states,
+        }
+        tensors = {
+            f"{part}.{name}": value.cpu()
+            for part, values in parts.items()
+            for name, value in values.items()
+        }
+        state = json.dumps(
+            {
+                "made_of": self._made_of,
+                "stage": training.name,
+                "epoch": training.epoch,
+                "is_over": training.is_over,
+                "best_score": best.score,
+                "best_epoch": best.epoch,
+                "rng": run.rng.bit_generator.state,
+                "epochs": run.epochs,
+                "curves": run.curves,
+                "seconds": time.monotonic() - run.started,
+                "uses_bfloat16": run.uses_bfloat16,
+            }
+        )
+        building = self._file.with_suffix(".building")
+        try:
+            save_file(tensors, building, {_STATE: state, _DIGEST: _digest(tensors, state)})
+            fsync(building)
+        except (SafetensorError, OSError) as error:
+            # Half a file would only take the room that is missing.
+            if building.is_file():
+                building.unlink()
+            raise TrainError(f"{building} cannot be written: {error}") from error
+        building.replace(self._file)
+        fsync(self._file.parent)
+
+    def remove(self) -> None:
+        """Forget the run: it is finished."""
+        self._file.unlink(missing_ok=True)
+
+
+def versions() -> dict[str, Any]:
+    """Say what else must be the same for a run to be resumed."""
+    return {"the checkpoint's format": _FORMAT, "torch": torch.__version__}
+
+
+def _read(file: Path) -> _Saved:
+    if not file.exists():
+        raise TrainError(f"nothing to resume: {file.parent} holds no interrupted run's checkpoint")
+    try:
+        with safe_open(file, "pt") as opened:
+            metadata = opened.metadata()
+            tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
+        state, digest = metadata[_STATE], metadata[_DIGEST]
+    except (SafetensorError, KeyError, TypeError) as error:
+        raise TrainError(f"{file} is damaged, train without --resume: {error!r}") from error
+    if _digest(tensors, state) != digest:
+        raise TrainError(f"{file} is damaged, train without --resume: its hash is another one")
+    return _Saved(tensors, json.loads(state))
+
+
+def _digest(tensors: Mapping[str, Tensor], state: str) -> str:
+    """Hash all of a checkpoint: safetensors itself would not notice another value."""
+    hasher = hashlib.sha256(state.encode())
+    for name in sorted(tensors):
+        hasher.update(name.encode())
+        hasher.update(tensors[name].numpy().ravel().data)
+    return hasher.hexdigest()
+
+
+def _part(tensors: Mapping[str, Tensor], part: str) -> dict[str, Tensor]:
+    start = f"{part}."
+    return {
+        name.removeprefix(start): value for name, value in tensors.items() if name.startswith(start)
+    }
+
+
+def _random_states(run: Run) -> dict[str, Tensor]:
+    """Return the state of every generator of every process, each by a name and a number."""
+    own = {"cpu": torch.get_rng_state()}
+    if run.device.type == "cuda":
+        own["cuda"] = torch.cuda.get_rng_state(run.device)
+    if run.negatives is not None:
+        own["negatives"] = run.negatives.get_state()
+    return {
+        f"{name}.{rank}": state
+        for name, value in own.items()
+        for rank, state in enumerate(run.workers.gather(value))
+    }
+
+
+def _set_random_states(states: Mapping[str, Tensor], run: Run) -> None:
+    rank = run.workers.rank
+    torch.set_rng_state(states[f"cpu.{rank}"])
+    if run.device.type == "cuda":
+        torch.cuda.set_rng_state(states[f"cuda.{rank}"])
+    if run.negatives is not None:
+        run.negatives.set_state(states[f"negatives.{rank}"])

@@ -1,0 +1,140 @@
+"""What every stage of a training run shares: seed, device, progress, TensorBoard."""
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from torch import Tensor
+from torch.utils.tensorboard import SummaryWriter
+
+from groundswell.trainer.config import TrainConfig
+from groundswell.trainer.errors import TrainError
+from groundswell.trainer.loop.distributed import ALONE, Workers
+from groundswell.trainer.loop.precision import bfloat16_is_faster
+from groundswell.trainer.loop.progress import Display
+
+_COMPILED_SHAPES = 16
+"""PyTorch keeps what it compiled for the newest shapes of bfloat16 products, by default for so many
+that it comes to a gigabyte; hardly two steps have the same."""
+_CAPACITIES = ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY")
+
+
+@dataclass
+class Run:
+    """One training run."""
+
+    config: TrainConfig
+    device: torch.device
+    rng: np.random.Generator
+    progress: Progress
+    writer: SummaryWriter | None
+    """TensorBoard's; None in all processes but the first."""
+    epochs: dict[str, int] = field(default_factory=dict)
+    """By stage: how many epochs its kept state was trained for."""
+    curves: dict[str, dict[str, list[float]]] = field(default_factory=dict)
+    """By stage, of each epoch: `loss`, `ndcg` of validation, `seconds` since the run started."""
+    started: float = field(default_factory=time.monotonic)
+    seed: int = 0
+    workers: Workers = ALONE
+    negatives: torch.Generator | None = None
+    """What several processes draw the same negatives from; None: from where all else is drawn."""
+
+    @contextmanager
+    def stage(self, name: str, epochs: int) -> Iterator["Stage"]:
+        """Show the progress of a stage."""
+        task = self.progress.add_task(name, total=epochs, note="")
+        yield Stage(self, name, task)
+        self.progress.update(task, completed=epochs)
+
+    @cached_property
+    def uses_bfloat16(self) -> bool:
+        """True where training multiplies bfloat16 numbers."""
+        if self.config.precision == "auto":
+            return self.workers.from_first(lambda: bfloat16_is_faster(self.device))
+        return self.config.precision == "bfloat16"
+
+    def log_scalar(self, name: str, value: float, step: int) -> None:
+        """Add a point to a curve of TensorBoard."""
+        if self.writer is not None:
+            self.writer.add_scalar(name, value, step)
+
+
+@dataclass
+class Stage:
+    """Reports one stage's epochs."""
+
+    run: Run
+    name: str
+    task: TaskID
+
+    def report(self, epoch: int, loss: float, ndcg: float | None) -> None:
+        """Show an epoch, from 1. Raises TrainError when the loss is not finite."""
+        if not np.isfinite(loss):
+            rate = self.run.config.learning_rate
+            raise TrainError(
+                f"the loss of the {self.name} stage became {loss} in epoch {epoch}; a lower "
+                f"learning_rate may help (--set learning_rate={rate / 10:g}, it was {rate:g})"
+            )
+        note = f"loss {loss:.3f}"
+        curve = self.run.curves.setdefault(self.name, {"loss": [], "ndcg": [], "seconds": []})
+        curve["loss"].append(round(loss, 4))
+        curve["seconds"].append(round(time.monotonic() - self.run.started, 2))
+        self.run.log_scalar(f"{self.name}/loss", loss, epoch)
+        if ndcg is not None:
+            curve["ndcg"].append(round(ndcg, 5))
+            note += f", validation NDCG@10 {ndcg:.4f}"
+            self.run.log_scalar(f"{self.name}/validation_ndcg@10", ndcg, epoch)
+        self.run.progress.update(self.task, advance=1, note=note)
+
+
+@contextmanager
+def open_run(
+    config: TrainConfig,
+    device: str,
+    seed: int,
+    logs: Path,
+    console: Console,
+    workers: Workers = ALONE,
+) -> Iterator[Run]:
+    """Set the seeds, open the progress display and the TensorBoard log.
+
+    Of several processes only the first one shows or logs anything.
+    """
+    for name in _CAPACITIES:
+        # Read at the first product of such a kind, which comes later.
+        os.environ.setdefault(name, str(_COMPILED_SHAPES))
+    torch.manual_seed(seed)
+    columns = (
+        TextColumn("{task.description:>16}"),
+        BarColumn(),
+        TimeElapsedColumn(),
+        TextColumn("{task.fields[note]}"),
+    )
+    is_shown = workers.is_first
+    with (
+        Display(*columns, console=console, name="training", disable=not is_shown) as progress,
+        SummaryWriter(str(logs)) if is_shown else nullcontext() as writer,
+    ):
+        yield Run(
+            config,
+            torch.device(device),
+            np.random.default_rng(seed),
+            progress,
+            writer,
+            seed=seed,
+            workers=workers,
+            negatives=torch.Generator().manual_seed(seed) if workers.size > 1 else None,
+        )
+
+
+def to_tensor(values: "np.ndarray[tuple[int, ...], np.dtype[np.generic]]", run: Run) -> Tensor:
+    """A tensor of an array on the run's device."""
+    return torch.from_numpy(values).to(run.device)

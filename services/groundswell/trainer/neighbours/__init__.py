@@ -1,0 +1,1 @@
+"""Counts which items follow which, and tunes how much the counts add to a score."""

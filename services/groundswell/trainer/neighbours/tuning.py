@@ -1,0 +1,162 @@
+"""Counts what follows what, and weighs what it says beside each view's scores, by validation."""
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+import numpy as np
+import scipy.sparse as sp
+from numpy.typing import NDArray
+from torch import Tensor
+
+from groundswell.artifacts.manifest import NeighbourSpec
+from groundswell.trainer.inputs.training_log import TrainingLog
+from groundswell.trainer.loop.losses import is_large
+from groundswell.trainer.neighbours.cooccurrence import (
+    DECAYS,
+    HISTORY_DECAYS,
+    WINDOW_LENGTH,
+    NeighbourTable,
+    Reading,
+    Sources,
+    adopted,
+    following,
+    history_source,
+    neighbour_table,
+    window_source,
+)
+from groundswell.trainer.ranking.validation import Part, Validation, gains, is_clearly_better
+
+_WEIGHTS = (0.0, *(2.0**power for power in range(-1, 7)))
+_LESS = 2
+"""How many weights below the best of a view alone are tried in fusion."""
+_CONSTANTS = (1.0, 0.85, 0.7, 0.55)
+"""What both views are fused by there; by 1 no reading of a history does harm."""
+_ERRORS = 2.0
+"""By how many standard errors fusion must lose before a reading that is best alone is given up."""
+
+
+class Weighing(NamedTuple):
+    """How a view's source of neighbours counts beside its scores."""
+
+    decay: float
+    """Of its reading."""
+    weight: float
+    ndcg: float = 0.0
+    """NDCG@10 on validation."""
+    ndcg_alone: float = 0.0
+    """Without the source."""
+
+
+class SourcesStage:
+    """The sources of neighbours of both views; they weigh nothing before they are weighed."""
+
+    def __init__(
+        self, log: TrainingLog, window_length: int, texts_Nd: Callable[[], NDArray[np.float32]]
+    ) -> None:
+        """`texts_Nd` gives vectors of all items' texts, by which items without events are placed;
+        of a large catalogue they are not."""
+        self._prepared = log.prepared
+        # What is kept for the gate is not counted: its sources must know as little as its views.
+        self._similarities = following(log.prepared, log.is_target)
+        if not is_large(log.prepared.num_items):
+            self._similarities = adopted(self._similarities, texts_Nd())
+        self._length = min(WINDOW_LENGTH, window_length)
+        self._short, self._long = Weighing(DECAYS[0], 0.0), Weighing(HISTORY_DECAYS[0], 0.0)
+
+    def weigh(
+        self, short_nd: Tensor, long_nd: Tensor, items_Id: Tensor, validation: Validation
+    ) -> dict[str, float]:
+        """Choose how the sources are read and weighed; return what the views reach with and without
+        them. Views are those before the events of validation."""
+        events = validation.events
+        short_by = {decay: self._window(events, decay) for decay in DECAYS}
+        self._short = weigh_for_view(short_nd, short_by, items_Id, validation)
+        short = Part(short_nd, short_by[self._short.decay] * self._short.weight)
+        del short_by
+        long_by = {decay: self._history(events, decay) for decay in HISTORY_DECAYS}
+        self._long = weigh_for_fusion(short, long_nd, long_by, items_Id, validation)
+        return {
+            "validation.short.ndcg@10": self._short.ndcg,
+            "validation.short-without-neighbours.ndcg@10": self._short.ndcg_alone,
+            "validation.long.ndcg@10": self._long.ndcg,
+            "validation.long-without-neighbours.ndcg@10": self._long.ndcg_alone,
+        }
+
+    def before(self, events: NDArray[np.int64]) -> Sources:
+        """Return what they add to the scores of both views before each event."""
+        short = self._window(events, self._short.decay)
+        long = self._history(events, self._long.decay)
+        return Sources(short, long).weighed(self._short.weight, self._long.weight)
+
+    def table(self) -> NeighbourTable:
+        """Return the neighbours as a bundle holds them."""
+        return neighbour_table(self._similarities)
+
+    def spec(self, count: int) -> NeighbourSpec:
+        """Return what a bundle says of `count` neighbours."""
+        return NeighbourSpec(
+            count=count,
+            window_length=self._length,
+            decay=self._short.decay,
+            short_weight=self._short.weight,
+            history_decay=self._long.decay,
+            long_weight=self._long.weight,
+        )
+
+    def _window(self, events: NDArray[np.int64], decay: float) -> sp.csr_array:
+        reading = Reading(self._length, decay)
+        return window_source(self._prepared, self._similarities, events, reading)
+
+    def _history(self, events: NDArray[np.int64], decay: float) -> sp.csr_array:
+        return history_source(self._prepared, self._similarities, events, decay)
+
+
+def weigh_for_view(
+    users_nd: Tensor, by_decay: Mapping[float, sp.csr_array], items_Id: Tensor, held: Validation
+) -> Weighing:
+    """Return the decay and the weight that validation prefers for a view's source, which is
+    [n, N] by each decay."""
+    found = [
+        one
+        for decay, source in by_decay.items()
+        for one in _for_view(users_nd, decay, source, items_Id, held)
+    ]
+    return max(found, key=lambda one: one.ndcg)
+
+
+def weigh_for_fusion(
+    short: Part,
+    long_nd: Tensor,
+    by_decay: Mapping[float, sp.csr_array],
+    items_Id: Tensor,
+    held: Validation,
+) -> Weighing:
+    """Return the decay and the weight of the long-term view's source, [n, N] by each decay.
+
+    Of those with which both views, fused by a constant, are not clearly worse than at best, they
+    are the ones that are best for the long-term view alone: what helps it most may only repeat the
+    `short` one.
+    """
+    found: list[tuple[Weighing, Tensor]] = []
+    for decay, source in by_decay.items():
+        alone = _for_view(long_nd, decay, source, items_Id, held)
+        place = max(range(len(alone)), key=lambda number: alone[number].ndcg)
+        tried = list(dict.fromkeys((alone[0], *alone[max(place - _LESS, 0) : place + 1])))
+        shares = [[a, 1 - a, (1 - a) * one.weight] for one in tried for a in _CONSTANTS]
+        parts = [short, Part(long_nd), Part(None, source)]
+        gains_nA = gains(held.mixed_ranks(parts, np.array(shares), items_Id))
+        for one, gains_nC in zip(tried, gains_nA.split(len(_CONSTANTS), 1), strict=True):
+            found.append((one, gains_nC[:, gains_nC.mean(0).argmax()]))
+    _, best_n = max(found, key=lambda one: float(one[1].mean()))
+    as_good = [one for one, gains_n in found if not is_clearly_better(best_n, gains_n, _ERRORS)]
+    return max(as_good, key=lambda one: one.ndcg)
+
+
+def _for_view(
+    users_nd: Tensor, decay: float, source: sp.csr_array, items_Id: Tensor, held: Validation
+) -> list[Weighing]:
+    """Return what a view reaches with each weight of its source."""
+    shares_AP = np.stack([np.ones(len(_WEIGHTS)), np.array(_WEIGHTS)], axis=1)
+    ranks_nA = held.mixed_ranks([Part(users_nd), Part(None, source)], shares_AP, items_Id)
+    ndcgs = gains(ranks_nA).mean(0).tolist()
+    return [Weighing(decay, w, x, ndcgs[0]) for w, x in zip(_WEIGHTS, ndcgs, strict=True)]

@@ -1,0 +1,43 @@
+"""Which events are to be predicted, and what their users had before."""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from groundswell.trainer.dataset.prepared import Prepared
+from groundswell.trainer.ranking.metrics import Cells
+
+
+class Targets(NamedTuple):
+    """The events to predict."""
+
+    events: NDArray[np.int64]
+    """[n] positions in [0, E), ascending."""
+    num_left_out_seen: int
+    """Targets left out because the user had had their item before."""
+
+
+def choose_targets(prepared: Prepared, part: int, *, include_seen: bool) -> Targets:
+    """Take the targets of a part (`data.VALIDATION` or `data.TEST`)."""
+    events = np.flatnonzero(prepared.target == part)
+    if include_seen:
+        return Targets(events, 0)
+    pairs = prepared.users.astype(np.int64) * prepared.num_items + prepared.items
+    _, first = np.unique(pairs, return_index=True)
+    is_first = np.zeros(len(pairs), bool)
+    is_first[first] = True
+    fresh = is_first[events]
+    return Targets(events[fresh], int((~fresh).sum()))
+
+
+def events_before(prepared: Prepared, events: NDArray[np.int64], most: int | None = None) -> Cells:
+    """Return what the user of each of [B] events did before it: rows in [0, B), ascending, and
+    the events as columns, oldest first in each row; at `most` so many, the newest."""
+    begin = prepared.offsets[prepared.users[events]]
+    if most is not None:
+        begin = np.maximum(begin, events - most)
+    lengths = events - begin
+    rows = np.repeat(np.arange(len(events)), lengths)
+    within = np.arange(len(rows)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+    return Cells(rows, np.repeat(begin, lengths) + within)

@@ -1,0 +1,233 @@
+"""How well vectors rank the held-out events: what early stopping and the fusion are chosen by."""
+
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from groundswell.trainer.dataset.prepared import VALIDATION, Prepared
+from groundswell.trainer.loop.losses import is_large
+
+_BATCH = 256
+_BLOCK_ITEMS = 2**13
+"""Of a large catalogue: scores that fit the processor's cache are counted several times faster."""
+_MOST_SCORES = 2**31
+_K = 10
+
+
+def most_targets(num_items: int) -> int | None:
+    """Return how many targets of a large catalogue may be ranked; None: any number.
+
+    Fusion ranks them dozens of times, each time among all items.
+    """
+    return _MOST_SCORES // num_items if is_large(num_items) else None
+
+
+class Score(NamedTuple):
+    """Means over the validation targets."""
+
+    ndcg: float
+    """NDCG@10."""
+    hit_rate: float
+    """HR@10."""
+
+
+class Part(NamedTuple):
+    """A part of some events' scores: users · items, or a source, or their sum."""
+
+    users: Tensor | None
+    """[n, d]"""
+    source: Any = None
+    """[n, N], sparse."""
+
+    def take(self, some: slice) -> "Part":
+        """Return it of some of the events."""
+        users, source = self
+        return Part(
+            None if users is None else users[some], None if source is None else source[some]
+        )
+
+    def by_column(self) -> "Part":
+        """Return it with a source that is fast to cut by items."""
+        return self if self.source is None else self._replace(source=self.source.tocsc())
+
+    def scores(self, items_Nd: Tensor, begin: int, end: int) -> Tensor:
+        """[n, end - begin] scores of a range of the items [N, d]."""
+        source: Any = None if self.source is None else self.source[:, begin:end]
+        if self.users is None:
+            return torch.from_numpy(source.toarray())
+        found = (self.users @ items_Nd[begin:end].T).cpu()
+        if source is not None:
+            source = source.tocoo()
+            found.numpy()[source.row, source.col] += source.data
+        return found
+
+    def scores_of(self, targets_n: Tensor, items_Nd: Tensor) -> Tensor:
+        """[n] scores of one of the items for each event."""
+        found = torch.zeros(len(targets_n))
+        if self.users is not None:
+            found += (self.users * items_Nd[targets_n.to(items_Nd.device)]).sum(-1).cpu()
+        if self.source is not None:
+            # A copy: SciPy indexes by no array whose memory is PyTorch's.
+            targets = targets_n.numpy().copy()
+            own = np.asarray(self.source[np.arange(len(targets)), targets]).ravel()
+            found += torch.from_numpy(own)
+        return found
+
+
+class Ranking:
+    """Some events' items, ranked among all items with an event.
+
+    What the user had before is excluded; an event on such an item is left out, and so is a user's
+    first. Ties count against a target.
+    """
+
+    def __init__(self, prepared: Prepared, events: NDArray[np.int64]) -> None:
+        self._prepared = prepared
+        begins = prepared.offsets[prepared.users[events]]
+        fresh = [
+            begin < event and prepared.items[event] not in prepared.items[begin:event]
+            for begin, event in zip(begins.tolist(), events.tolist(), strict=True)
+        ]
+        self.events: NDArray[np.int64] = events[np.array(fresh, bool)]
+        """[n] positions in [0, E)."""
+        self.targets = torch.from_numpy(prepared.items[self.events].astype(np.int64))
+        """[n] items."""
+        counts = np.bincount(prepared.items, minlength=prepared.num_items)
+        self._no_candidate = torch.from_numpy(counts == 0)
+
+    def __bool__(self) -> bool:
+        return len(self.events) > 0
+
+    def ranks(
+        self, users_nd: Tensor, items_Nd: Tensor, source: sp.csr_array | None = None
+    ) -> Tensor:
+        """Rank by users [n, d] · items [N, d], plus a `source` [n, N], in the order of `events`.
+
+        Returns [n] ranks from 1.
+        """
+        return self.mixed_ranks([Part(users_nd, source)], np.ones((1, 1)), items_Nd)[:, 0]
+
+    def mixed_ranks(
+        self, parts: Sequence[Part], shares_AP: NDArray[np.floating], items_Nd: Tensor
+    ) -> Tensor:
+        """Rank by each of A mixtures of P parts, as `ranks` does: [n, A]."""
+        found = [torch.empty((0, len(shares_AP)), dtype=torch.int64)]
+        for start in range(0, len(self.events), _BATCH):
+            some = slice(start, start + _BATCH)
+            found.append(
+                self._ranks(some, [part.take(some) for part in parts], shares_AP, items_Nd)
+            )
+        return torch.cat(found)
+
+    def _ranks(
+        self, some: slice, parts: list[Part], shares_AP: NDArray[np.floating], items_Nd: Tensor
+    ) -> Tensor:
+        """[B, A] ranks of some events' targets: how many items score as much, block by block."""
+        targets_B = self.targets[some]
+        rows_B = torch.arange(len(targets_B))
+        seen_rows, seen_items = self._seen(self.events[some])
+        own_PB: list[Tensor] = []
+        block = _BLOCK_ITEMS if is_large(len(items_Nd)) else len(items_Nd)
+        if len(items_Nd) > block:
+            own_PB = [part.scores_of(targets_B, items_Nd) for part in parts]
+        parts = [part.by_column() for part in parts]
+        ranks_BA = torch.ones((len(targets_B), len(shares_AP)), dtype=torch.int64)
+        for begin in range(0, len(items_Nd), block):
+            end = min(begin + block, len(items_Nd))
+            scores_PBk = [part.scores(items_Nd, begin, end) for part in parts]
+            own_PB = own_PB or [x.gather(1, targets_B[:, None])[:, 0] for x in scores_PBk]
+            counts_Bk = ~self._no_candidate[begin:end].repeat(len(targets_B), 1)
+            here = (seen_items >= begin) & (seen_items < end)
+            counts_Bk[seen_rows[here], seen_items[here] - begin] = False
+            # A target is no worse than itself, however products of different shapes are rounded.
+            here = (targets_B >= begin) & (targets_B < end)
+            counts_Bk[rows_B[here], targets_B[here] - begin] = False
+            for number, shares_P in enumerate(shares_AP.tolist()):
+                own_B1 = _mixed(own_PB, shares_P)[:, None]
+                ranks_BA[:, number] += (counts_Bk & (_mixed(scores_PBk, shares_P) >= own_B1)).sum(1)
+        return ranks_BA
+
+    def _seen(self, events: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
+        """Return what users had before each event: places in `events`, and items."""
+        begins = self._prepared.offsets[self._prepared.users[events]]
+        lengths = events - begins
+        rows = np.repeat(np.arange(len(events)), lengths)
+        number = np.arange(len(rows)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+        items = self._prepared.items[begins[rows] + number].astype(np.int64)
+        return torch.from_numpy(rows), torch.from_numpy(items)
+
+    def score(self, users_nd: Tensor, items_Nd: Tensor) -> Score:
+        """Return the means of what `ranks` finds."""
+        ranks = self.ranks(users_nd, items_Nd)
+        return Score(gains(ranks).mean().item(), (ranks <= _K).double().mean().item())
+
+
+def _mixed(values_P: list[Tensor], shares_P: list[float]) -> Tensor:
+    mixed = values_P[0] * shares_P[0]
+    for values, share in zip(values_P[1:], shares_P[1:], strict=True):
+        mixed.add_(values, alpha=share)
+    return mixed
+
+
+def gains(ranks: Tensor) -> Tensor:
+    """[...] ranks from 1 → [...] what each adds to NDCG@10."""
+    return (ranks <= _K) / torch.log2(ranks.double() + 1)
+
+
+def is_clearly_better(gains_n: Tensor, others_n: Tensor, errors: float = 1.0) -> bool:
+    """True when [n] gains are above others by more than so many standard errors of the difference.
+
+    After Breiman et al. 1984, section 3.4.3: what is within one may as well be chosen otherwise.
+    The best of many is above any other by more than one by chance alone.
+    """
+    more_n = gains_n - others_n
+    return bool(more_n.mean() > errors * more_n.std() / len(more_n) ** 0.5)
+
+
+class Validation(Ranking):
+    """The validation targets of a prepared log."""
+
+    def __init__(self, prepared: Prepared, most: int | None = None) -> None:
+        """With `most` a seeded sample of so many targets: enough to see a better epoch by.
+
+        Of a large catalogue it is a sample in any case, see `most_targets`.
+        """
+        events = np.flatnonzero(prepared.target == VALIDATION)
+        limits = [limit for limit in (most, most_targets(prepared.num_items)) if limit is not None]
+        most = min(limits, default=None)
+        if most is not None and len(events) > most:
+            events = np.sort(np.random.default_rng(0).choice(events, most, replace=False))
+        super().__init__(prepared, events)
+
+
+class Best:
+    """Keeps a module's state of the best epoch, and says when to stop."""
+
+    def __init__(self, patience: int, module: nn.Module) -> None:
+        self.score = -math.inf
+        self.epoch = 0
+        self._patience = patience
+        self._module = module
+        self.kept: dict[str, Tensor] = {}
+
+    def is_over(self, epoch: int, score: float) -> bool:
+        """Take note of an epoch; True when there has been no better one for too long."""
+        if score > self.score:
+            self.score, self.epoch = score, epoch
+            for name, value in self._module.state_dict().items():
+                # In its place where there is one: the state may be as large as the catalogue.
+                if name in self.kept:
+                    self.kept[name].copy_(value)
+                else:
+                    self.kept[name] = value.detach().clone()
+        return epoch - self.epoch >= self._patience
+
+    def restore(self) -> None:
+        """Put the module back into its best state."""
+        self._module.load_state_dict(self.kept)

@@ -1,0 +1,117 @@
+"""What serves must have earned it on validation: the short-term view alone is the simplest."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+import torch
+from numpy.typing import NDArray
+from rich.console import Console
+from torch import Tensor
+
+from groundswell.features.gate import GATE_FEATURES
+from groundswell.trainer.config import TrainConfig
+from groundswell.trainer.heads.fusing import Views
+from groundswell.trainer.heads.fusion import Fused, train_fusion
+from groundswell.trainer.loop.run import open_run
+from groundswell.trainer.neighbours.cooccurrence import Sources
+from groundswell.trainer.neighbours.tuning import weigh_for_fusion, weigh_for_view
+from groundswell.trainer.ranking.validation import Part, Validation, is_clearly_better
+from tests.unit.trainer.memory import random_log
+
+PREPARED = random_log(users=400)
+VALIDATION = Validation(PREPARED)
+n = len(VALIDATION.targets)
+ITEMS_Id = torch.nn.functional.normalize(
+    torch.randn(PREPARED.num_items, 16, generator=torch.Generator().manual_seed(0)), dim=1
+)
+
+
+def vectors(knows: Tensor, seed: int) -> Tensor:
+    """[n, d] of views that know the target, and of others that are nothing but noise."""
+    noise = torch.randn(n, 16, generator=torch.Generator().manual_seed(seed)) / 4
+    return torch.where(knows[:, None], ITEMS_Id[VALIDATION.targets] * 2 + noise, noise)
+
+
+def fused(short_knows: Tensor, long_knows: Tensor, folder: Path, loud: float = 0.0) -> Fused:
+    """Train on views of one noise, hold those of another out; the second feature of the gate tells
+    who is known by the short-term one. With `loud` views that know nothing shout."""
+    features = torch.zeros(n, len(GATE_FEATURES))
+    features[:, 1] = short_knows.float()
+    nothing = sp.csr_array((n, PREPARED.num_items), dtype=np.float32)
+
+    def views(seed: int) -> Views:
+        short, long = vectors(short_knows, seed), vectors(long_knows, seed + 1)
+        shout = loud * vectors(short_knows & False, seed + 2)
+        short, long = short + shout * ~short_knows[:, None], long + shout * ~long_knows[:, None]
+        return Views(short, long, features, Sources(nothing, nothing))
+
+    with open_run(TrainConfig(dimension=16), "cpu", 0, folder, Console(quiet=True)) as run:
+        return train_fusion(VALIDATION, views(1), views(4), ITEMS_Id, VALIDATION, run)
+
+
+def test_a_history_that_says_nothing_is_not_fused(tmp_path: Path) -> None:
+    knows = torch.arange(n) % 4 > 0
+    found = fused(knows, knows & False, tmp_path)
+    assert (found.spec.mode, found.spec.constant_alpha) == ("constant", 1.0)
+    assert found.metrics["validation.fused.ndcg@10"] == found.metrics["validation.constant.ndcg@10"]
+
+
+def test_views_that_know_different_users_are_fused(tmp_path: Path) -> None:
+    knows = torch.arange(n) % 2 == 0
+    found = fused(knows, ~knows, tmp_path)
+    assert 0.2 < found.metrics["validation.fused.alpha"] < 0.8
+
+
+def test_a_gate_that_tells_which_view_knows_serves(tmp_path: Path) -> None:
+    knows = torch.arange(n) % 2 == 0
+    found = fused(knows, ~knows, tmp_path, loud=3.0)
+    assert found.spec.mode == "learned"
+    reached = [found.metrics[f"validation.{kind}.ndcg@10"] for kind in ("fused", "constant")]
+    assert reached[0] > reached[1] + 0.02
+
+
+def test_the_reading_and_the_weight_that_help_most_are_chosen() -> None:
+    users = vectors(torch.zeros(n, dtype=torch.bool), 1)
+    rows = np.arange(n)
+    of_targets = (np.ones(n, np.float32), (rows, VALIDATION.targets.numpy()))
+    right = sp.csr_array(of_targets, shape=(n, PREPARED.num_items))
+    wrong = sp.csr_array(np.roll(right.toarray(), 1, axis=0))
+    found = weigh_for_view(users, {0.5: wrong, 0.9: right}, ITEMS_Id, VALIDATION)
+    assert found.decay == 0.9
+    assert found.ndcg == pytest.approx(1.0)
+    assert found.ndcg_alone < 0.6
+    useless = weigh_for_view(ITEMS_Id[VALIDATION.targets] * 9, {0.5: wrong}, ITEMS_Id, VALIDATION)
+    assert useless.weight == 0.0
+
+
+def test_what_is_clearly_better_is_so_by_standard_errors() -> None:
+    # On average 1.5 standard errors above nothing.
+    gains_n = torch.tensor([-1.0, 1.0]).repeat(50).double()
+    gains_n += 1.5 * gains_n.std() / len(gains_n) ** 0.5
+    nothing_n = torch.zeros_like(gains_n)
+    assert is_clearly_better(gains_n, nothing_n)
+    assert not is_clearly_better(gains_n, nothing_n, 2.0)
+    assert not is_clearly_better(nothing_n, gains_n)
+
+
+def test_of_histories_readings_that_fuse_alike_the_one_that_is_best_alone_is_chosen() -> None:
+    rows, targets = np.arange(n), VALIDATION.targets.numpy()
+    knows = torch.from_numpy(rows % 2 == 0)
+
+    def source(known: NDArray[np.bool_]) -> sp.csr_array:
+        values = (np.ones(known.sum(), np.float32), (rows[known], targets[known]))
+        return sp.csr_array(values, shape=(n, PREPARED.num_items))
+
+    # What the short-term view knows, or also some of what it does not.
+    by_decay = {0.9: source(rows % 2 == 0), 0.5: source((rows % 4 == 0) | (rows % 8 == 1))}
+    noise = vectors(knows & False, 1)
+    alone = weigh_for_view(noise, by_decay, ITEMS_Id, VALIDATION)
+    assert alone.decay == 0.9
+    short = Part(3 * vectors(knows, 2))
+    found = weigh_for_fusion(short, noise, by_decay, ITEMS_Id, VALIDATION)
+    assert found.decay == 0.5
+    assert 0 < found.ndcg < alone.ndcg
+    nothing_else = weigh_for_fusion(short, noise, {0.9: by_decay[0.9]}, ITEMS_Id, VALIDATION)
+    assert nothing_else.ndcg == alone.ndcg

@@ -1,0 +1,124 @@
+"""Losses against their definition, validation against a ranking by hand, and when to stop."""
+
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from rich.console import Console
+from tensorboard.backend.event_processing import event_accumulator
+from torch import nn
+from torch.nn import functional as F
+
+from groundswell.trainer.config import TrainConfig
+from groundswell.trainer.dataset.prepared import TEST, VALIDATION
+from groundswell.trainer.errors import TrainError
+from groundswell.trainer.loop.losses import (
+    FULL_UP_TO,
+    next_item_loss,
+    sample_negatives,
+    sampled_loss,
+)
+from groundswell.trainer.loop.run import open_run
+from groundswell.trainer.ranking.validation import Best, Validation
+from tests.unit.trainer.memory import prepared_of
+
+
+def test_only_a_large_catalogue_gets_sampled_negatives() -> None:
+    assert sample_negatives(FULL_UP_TO, 5) is None
+    drawn = sample_negatives(FULL_UP_TO + 1, 500)
+    assert drawn is not None
+    assert drawn.shape == (500,)
+    assert int(drawn.max()) > FULL_UP_TO // 2
+
+
+def test_with_every_other_item_as_a_negative_the_sampled_loss_is_the_full_one() -> None:
+    torch.manual_seed(0)
+    users, items, targets = torch.randn(4, 3), torch.randn(6, 3), torch.tensor([0, 5, 2, 2])
+    every = torch.arange(6)
+    sampled = sampled_loss(users, items[targets], items, targets[:, None] == every[None, :])
+    torch.testing.assert_close(sampled, next_item_loss(users, targets, items))
+
+
+def test_the_loss_and_its_gradients_are_those_of_torchs_cross_entropy() -> None:
+    torch.manual_seed(0)
+    users, items = torch.randn(5, 4, requires_grad=True), torch.randn(7, 4, requires_grad=True)
+    targets, weights = torch.tensor([0, 6, 3, 3, 1]), torch.tensor([1.0, 0.2, 0.0, 3.0, 1.0])
+    losses = F.cross_entropy(users @ items.T, targets, reduction="none")
+    due = (losses * weights).sum() / weights.sum()
+    got = next_item_loss(users, targets, items, weights)
+    torch.testing.assert_close(got, due)
+    expected = torch.autograd.grad(due * 3, (users, items))
+    torch.testing.assert_close(torch.autograd.grad(got * 3, (users, items)), expected)
+    halves = next_item_loss(users, targets, items, weights, bfloat16=True)
+    torch.testing.assert_close(halves, due, rtol=0.05, atol=0.05)
+    for half, full in zip(torch.autograd.grad(halves, (users, items)), expected, strict=True):
+        torch.testing.assert_close(half, full / 3, rtol=0.05, atol=0.05)
+
+
+def test_items_that_stand_still_need_no_gradient() -> None:
+    users, items = torch.randn(5, 4, requires_grad=True), torch.randn(7, 4)
+    targets = torch.arange(5)
+    next_item_loss(users, targets, items).backward()
+    due = torch.autograd.grad(F.cross_entropy(users @ items.T, targets), users)[0]
+    torch.testing.assert_close(users.grad, due)
+
+
+def test_validation_ranks_among_what_is_new_to_the_user_and_known_to_the_log() -> None:
+    # Item 9 has no event; user 1 had its target before; user 2 has no past.
+    prepared = prepared_of(
+        [[0, 1, 2, 3], [4, 5, 4], [6, 7], [8, 8]],
+        held_out=[(VALIDATION, TEST), (VALIDATION,), (VALIDATION, TEST)],
+        num_items=10,
+    )
+    validation = Validation(prepared)
+    assert validation.events.tolist() == [2]
+    items = torch.eye(10)
+    # Items 0 and 1 were seen and 9 cannot be recommended; 7 ranks before the target, item 2.
+    scores = torch.tensor([[9.0, 8.0, 5.0, 1.0, 1.0, 1.0, 1.0, 6.0, 1.0, 7.0]])
+    score = validation.score(scores, items)
+    assert score.hit_rate == 1
+    assert score.ndcg == pytest.approx(1 / math.log2(3))
+    tied = torch.full((1, 10), 5.0)
+    assert validation.score(tied, items).ndcg == pytest.approx(1 / math.log2(8))
+
+
+def test_a_log_without_validation_targets_says_so() -> None:
+    assert not Validation(prepared_of([[1, 2, 3]]))
+
+
+def test_training_stops_after_as_many_worse_epochs_as_patience_says() -> None:
+    weights = nn.Parameter(torch.zeros(1), requires_grad=False)
+    best = Best(2, nn.ParameterDict({"weights": weights}))
+    for epoch, (ndcg, over) in enumerate([(0.1, False), (0.3, False), (0.3, False), (0.2, True)]):
+        weights.fill_(epoch + 1)
+        assert best.is_over(epoch + 1, ndcg) == over
+    assert (best.epoch, best.score) == (2, 0.3)
+    best.restore()
+    assert weights.item() == 2
+
+
+@pytest.mark.parametrize("loss", [math.nan, math.inf])
+def test_a_loss_that_is_not_finite_ends_the_run(loss: float, tmp_path: Path) -> None:
+    quiet = Console(quiet=True)
+    with (
+        open_run(TrainConfig(), "cpu", 0, tmp_path, quiet) as run,
+        run.stage("session", 3) as stage,
+    ):
+        stage.report(1, 2.5, None)
+        with pytest.raises(TrainError, match=f"session stage became {loss} in epoch 2"):
+            stage.report(2, loss, 0.1)
+
+
+def test_what_a_run_reports_is_read_by_tensorboard(tmp_path: Path) -> None:
+    quiet = Console(quiet=True)
+    with (
+        open_run(TrainConfig(), "cpu", 0, tmp_path, quiet) as run,
+        run.stage("session", 2) as stage,
+    ):
+        stage.report(1, 2.5, 0.1)
+        stage.report(2, 1.5, 0.2)
+    log = event_accumulator.EventAccumulator(str(tmp_path))
+    log.Reload()
+    assert [e.value for e in log.Scalars("session/loss")] == [2.5, 1.5]
+    assert [e.step for e in log.Scalars("session/validation_ndcg@10")] == [1, 2]
