@@ -8,7 +8,7 @@
 
 from groundswell.client.aio import AsyncGroundswellClient
 from groundswell.client.channels import Deadlines, Targets
-from groundswell.client.errors import FieldViolation, GroundswellError
+from groundswell.client.errors import FieldViolation, GroundswellError, OverloadedError
 from groundswell.client.messages import event, item, vector_values
 from groundswell.client.requests import recommend_request
 from groundswell.client.sync import GroundswellClient
@@ -19,6 +19,7 @@ __all__ = [
     "FieldViolation",
     "GroundswellClient",
     "GroundswellError",
+    "OverloadedError",
     "Targets",
     "event",
     "item",

@@ -7,9 +7,10 @@ from typing import Literal, Self, Unpack
 import grpc
 
 from groundswell.client import requests
-from groundswell.client.aio_calls import call
+from groundswell.client.aio_calls import AsyncThrottledCalls
 from groundswell.client.aio_profile import AsyncProfileCalls
 from groundswell.client.channels import Deadlines, Targets, channel_options
+from groundswell.client.throttling import MAX_SHARE, Throttle
 from groundswell.common.v1 import event_pb2
 from groundswell.common.v1 import model_service_pb2 as model_pb2
 from groundswell.common.v1.model_service_pb2_grpc import ModelServiceStub
@@ -27,6 +28,9 @@ class AsyncGroundswellClient(AsyncProfileCalls):
     within their deadline, and so are calls that a busy server refuses, when it says after what
     time. While most calls fail, no call is tried again. The messages are those of the contracts in
     `protos/`.
+    While a service refuses most calls with OVERLOADED, the client refuses some by itself: it sends
+    about twice as many as the service accepts. A call that it refuses raises OverloadedError with
+    `is_local`. With `throttling=False` it sends every call.
     With `http_proxy` calls use the proxy of the environment variable `http_proxy`, if it is set.
     """
 
@@ -36,6 +40,7 @@ class AsyncGroundswellClient(AsyncProfileCalls):
         *,
         deadlines: Deadlines | None = None,
         http_proxy: bool = False,
+        throttling: bool = True,
     ) -> None:
         targets = targets or Targets()
         options = channel_options(http_proxy=http_proxy)
@@ -44,7 +49,11 @@ class AsyncGroundswellClient(AsyncProfileCalls):
             "session": grpc.aio.insecure_channel(targets.session, options=options),
             "profile": grpc.aio.insecure_channel(targets.profile, options=options),
         }
-        super().__init__(self._channels["profile"], deadlines or Deadlines())
+        max_share = MAX_SHARE if throttling else 0.0
+        self._calls = {name: AsyncThrottledCalls(Throttle(max_share)) for name in self._channels}
+        super().__init__(
+            self._channels["profile"], self._calls["profile"], deadlines or Deadlines()
+        )
         self._ranker = RankerServiceStub(self._channels["ranker"])
         self._session = SessionServiceStub(self._channels["session"])
         self._models = {name: ModelServiceStub(channel) for name, channel in self._channels.items()}
@@ -81,7 +90,9 @@ class AsyncGroundswellClient(AsyncProfileCalls):
         falls short, for example that it is not personalised.
         """
         request = requests.recommend_request(user_id, events=events, **options)
-        return await call(self._ranker.Recommend, request, timeout, self._deadlines.read_s)
+        return await self._calls["ranker"](
+            self._ranker.Recommend, request, timeout, self._deadlines.read_s
+        )
 
     async def batch_recommend(
         self, asked: Iterable[ranker_pb2.RecommendRequest], *, timeout: float | None = None
@@ -91,7 +102,9 @@ class AsyncGroundswellClient(AsyncProfileCalls):
         They may ask for 10,000 items together. One wrong request fails the call.
         """
         request = ranker_pb2.BatchRecommendRequest(requests=asked)
-        answer = await call(self._ranker.BatchRecommend, request, timeout, self._deadlines.bulk_s)
+        answer = await self._calls["ranker"](
+            self._ranker.BatchRecommend, request, timeout, self._deadlines.bulk_s
+        )
         return list(answer.responses)
 
     async def similar_items(
@@ -103,7 +116,9 @@ class AsyncGroundswellClient(AsyncProfileCalls):
     ) -> ranker_pb2.SimilarItemsResponse:
         """The items nearest to an item, nearest first; the options are `SimilarOptions`."""
         request = requests.similar_request(item_id, options)
-        return await call(self._ranker.SimilarItems, request, timeout, self._deadlines.read_s)
+        return await self._calls["ranker"](
+            self._ranker.SimilarItems, request, timeout, self._deadlines.read_s
+        )
 
     async def interests(
         self,
@@ -115,7 +130,9 @@ class AsyncGroundswellClient(AsyncProfileCalls):
     ) -> ranker_pb2.GetInterestsResponse:
         """A user's most probable categories; the options are `InterestOptions`."""
         request = requests.interests_request(user_id, events, options)
-        return await call(self._ranker.GetInterests, request, timeout, self._deadlines.read_s)
+        return await self._calls["ranker"](
+            self._ranker.GetInterests, request, timeout, self._deadlines.read_s
+        )
 
     # --- session
 
@@ -127,7 +144,9 @@ class AsyncGroundswellClient(AsyncProfileCalls):
         One result per event: accepted, a duplicate, or rejected with its reason.
         """
         request = session_pb2.RecordEventsRequest(events=events)
-        answer = await call(self._session.RecordEvents, request, timeout, self._deadlines.write_s)
+        answer = await self._calls["session"](
+            self._session.RecordEvents, request, timeout, self._deadlines.write_s
+        )
         return list(answer.results)
 
     async def encode_session(
@@ -140,7 +159,9 @@ class AsyncGroundswellClient(AsyncProfileCalls):
     ) -> session_pb2.EncodeSessionResponse:
         """The short-term vector of a user's last events, or of the events given."""
         request = requests.session_request(user_id, events, bundle_id)
-        return await call(self._session.EncodeSession, request, timeout, self._deadlines.read_s)
+        return await self._calls["session"](
+            self._session.EncodeSession, request, timeout, self._deadlines.read_s
+        )
 
     # --- models
 
@@ -156,4 +177,6 @@ class AsyncGroundswellClient(AsyncProfileCalls):
         `num_categories` of its categories are named, 20 when it is not given.
         """
         request = model_pb2.GetModelRequest(num_categories=num_categories)
-        return await call(self._models[service].GetModel, request, timeout, self._deadlines.read_s)
+        return await self._calls[service](
+            self._models[service].GetModel, request, timeout, self._deadlines.read_s
+        )

@@ -8,7 +8,7 @@ from functools import partial
 import grpc
 
 from groundswell.client import requests
-from groundswell.client.aio_calls import call, stream
+from groundswell.client.aio_calls import AsyncThrottledCalls, stream
 from groundswell.client.aio_import import AnyEvents, import_batches
 from groundswell.client.channels import Deadlines
 from groundswell.client.errors import GroundswellError
@@ -27,7 +27,10 @@ from groundswell.profile.v1.text_service_pb2_grpc import TextServiceStub
 class AsyncProfileCalls:
     """The part of AsyncGroundswellClient that the profile service answers."""
 
-    def __init__(self, channel: grpc.aio.Channel, deadlines: Deadlines) -> None:
+    def __init__(
+        self, channel: grpc.aio.Channel, call: AsyncThrottledCalls, deadlines: Deadlines
+    ) -> None:
+        self._call = call
         self._deadlines = deadlines
         self._events = EventServiceStub(channel)
         self._catalogue = CatalogueServiceStub(channel)
@@ -41,7 +44,9 @@ class AsyncProfileCalls:
     ) -> list[event_pb2.EventResult]:
         """Store up to 1,000 events of the past; those that happen now go to `record_events`."""
         request = events_pb2.AppendEventsRequest(events=events)
-        answer = await call(self._events.AppendEvents, request, timeout, self._deadlines.write_s)
+        answer = await self._call(
+            self._events.AppendEvents, request, timeout, self._deadlines.write_s
+        )
         return list(answer.results)
 
     async def list_events(
@@ -50,7 +55,9 @@ class AsyncProfileCalls:
         """All events of a user, newest first; `timeout` is for each page."""
         request = events_pb2.ListEventsRequest(user_id=user_id, page_size=page_size)
         while True:
-            page = await call(self._events.ListEvents, request, timeout, self._deadlines.read_s)
+            page = await self._call(
+                self._events.ListEvents, request, timeout, self._deadlines.read_s
+            )
             for stored in page.events:
                 yield stored
             if not page.next_page_token:
@@ -91,19 +98,23 @@ class AsyncProfileCalls:
     ) -> catalogue_pb2.UpsertItemsResponse:
         """Write up to 1,000 items of 4 MiB together, all or none; known ones are replaced whole."""
         request = catalogue_pb2.UpsertItemsRequest(items=items)
-        return await call(self._catalogue.UpsertItems, request, timeout, self._deadlines.bulk_s)
+        return await self._call(
+            self._catalogue.UpsertItems, request, timeout, self._deadlines.bulk_s
+        )
 
     async def delete_items(
         self, item_ids: Iterable[str], *, timeout: float | None = None
     ) -> catalogue_pb2.DeleteItemsResponse:
         """Delete up to 1,000 items; one that is not there is no error."""
         request = catalogue_pb2.DeleteItemsRequest(item_ids=item_ids)
-        return await call(self._catalogue.DeleteItems, request, timeout, self._deadlines.bulk_s)
+        return await self._call(
+            self._catalogue.DeleteItems, request, timeout, self._deadlines.bulk_s
+        )
 
     async def get_item(self, item_id: str, *, timeout: float | None = None) -> item_pb2.Item:
         """One item; the error's reason is ITEM_NOT_FOUND when there is none."""
         request = catalogue_pb2.GetItemRequest(item_id=item_id)
-        answer = await call(self._catalogue.GetItem, request, timeout, self._deadlines.read_s)
+        answer = await self._call(self._catalogue.GetItem, request, timeout, self._deadlines.read_s)
         return answer.item
 
     async def list_items(
@@ -112,7 +123,9 @@ class AsyncProfileCalls:
         """All items, by number; `timeout` is for each page."""
         request = catalogue_pb2.ListItemsRequest(page_size=page_size)
         while True:
-            page = await call(self._catalogue.ListItems, request, timeout, self._deadlines.read_s)
+            page = await self._call(
+                self._catalogue.ListItems, request, timeout, self._deadlines.read_s
+            )
             for stored in page.items:
                 yield stored
             if not page.next_page_token:
@@ -170,7 +183,9 @@ class AsyncProfileCalls:
             known_seen_version=known_seen_version,
             known_seen_lineage=known_seen_lineage,
         )
-        answer = await call(self._profiles.GetProfile, request, timeout, self._deadlines.read_s)
+        answer = await self._call(
+            self._profiles.GetProfile, request, timeout, self._deadlines.read_s
+        )
         return answer.profile
 
     async def batch_get_profiles(
@@ -178,7 +193,7 @@ class AsyncProfileCalls:
     ) -> list[profile_pb2.Profile]:
         """The profiles of up to 256 users, in their order."""
         request = requests.profiles_request(user_ids, bundle_id)
-        answer = await call(
+        answer = await self._call(
             self._profiles.BatchGetProfiles, request, timeout, self._deadlines.bulk_s
         )
         return list(answer.profiles)
@@ -212,11 +227,13 @@ class AsyncProfileCalls:
     ) -> text_pb2.EncodeTextsResponse:
         """The vectors of up to 64 texts, in the space of the items."""
         request = text_pb2.EncodeTextsRequest(texts=texts, bundle_id=bundle_id)
-        return await call(self._texts.EncodeTexts, request, timeout, self._deadlines.bulk_s)
+        return await self._call(self._texts.EncodeTexts, request, timeout, self._deadlines.bulk_s)
 
     async def predict_interests(
         self, text: str, *, num_interests: int | None = None, timeout: float | None = None
     ) -> text_pb2.PredictInterestsResponse:
         """What a text is about: its most probable categories, 20 when no number is given."""
         request = text_pb2.PredictInterestsRequest(text=text, num_interests=num_interests)
-        return await call(self._texts.PredictInterests, request, timeout, self._deadlines.read_s)
+        return await self._call(
+            self._texts.PredictInterests, request, timeout, self._deadlines.read_s
+        )

@@ -85,6 +85,29 @@ class GroundswellError(Exception):
         self.retry_after_s = retry_after_s
 
 
+class OverloadedError(GroundswellError):
+    """A call that was refused because the service is overloaded; its reason is OVERLOADED.
+
+    With `is_local` it was not sent: the client itself refused it, because the service had refused
+    many of the last calls.
+    """
+
+    def __init__(
+        self,
+        status: grpc.StatusCode,
+        message: str,
+        *,
+        reason: str = OVERLOADED,
+        violations: tuple[FieldViolation, ...] = (),
+        retry_after_s: float | None = None,
+        is_local: bool = False,
+    ) -> None:
+        super().__init__(
+            status, message, reason=reason, violations=violations, retry_after_s=retry_after_s
+        )
+        self.is_local = is_local
+
+
 def from_call(
     status: grpc.StatusCode, message: str | None, trailing_metadata: Iterable[Any] | None
 ) -> GroundswellError:
@@ -107,7 +130,8 @@ def from_call(
         reason = TOO_LARGE
     if status is grpc.StatusCode.CANCELLED and not packed and message == _GRPC_SHED:
         reason, retry_after_s = OVERLOADED, _SHED_S
-    return GroundswellError(
+    kind = OverloadedError if reason == OVERLOADED else GroundswellError
+    return kind(
         status,
         message or "",
         reason=reason,

@@ -8,8 +8,9 @@ import grpc
 
 from groundswell.client import requests
 from groundswell.client.channels import Deadlines, Targets, channel_options
-from groundswell.client.sync_calls import call
+from groundswell.client.sync_calls import ThrottledCalls
 from groundswell.client.sync_profile import ProfileCalls
+from groundswell.client.throttling import MAX_SHARE, Throttle
 from groundswell.common.v1 import event_pb2
 from groundswell.common.v1 import model_service_pb2 as model_pb2
 from groundswell.common.v1.model_service_pb2_grpc import ModelServiceStub
@@ -26,6 +27,9 @@ class GroundswellClient(ProfileCalls):
     given, and raises GroundswellError. Calls that reach no server are tried again within their
     deadline, and so are calls that a busy server refuses, when it says after what time. While most
     calls fail, no call is tried again. The messages are those of the contracts in `protos/`.
+    While a service refuses most calls with OVERLOADED, the client refuses some by itself: it sends
+    about twice as many as the service accepts. A call that it refuses raises OverloadedError with
+    `is_local`. With `throttling=False` it sends every call.
     With `http_proxy` calls use the proxy of the environment variable `http_proxy`, if it is set.
     """
 
@@ -35,6 +39,7 @@ class GroundswellClient(ProfileCalls):
         *,
         deadlines: Deadlines | None = None,
         http_proxy: bool = False,
+        throttling: bool = True,
     ) -> None:
         targets = targets or Targets()
         options = channel_options(http_proxy=http_proxy)
@@ -43,7 +48,11 @@ class GroundswellClient(ProfileCalls):
             "session": grpc.insecure_channel(targets.session, options=options),
             "profile": grpc.insecure_channel(targets.profile, options=options),
         }
-        super().__init__(self._channels["profile"], deadlines or Deadlines())
+        max_share = MAX_SHARE if throttling else 0.0
+        self._calls = {name: ThrottledCalls(Throttle(max_share)) for name in self._channels}
+        super().__init__(
+            self._channels["profile"], self._calls["profile"], deadlines or Deadlines()
+        )
         self._ranker = RankerServiceStub(self._channels["ranker"])
         self._session = SessionServiceStub(self._channels["session"])
         self._models = {name: ModelServiceStub(channel) for name, channel in self._channels.items()}
@@ -80,7 +89,9 @@ class GroundswellClient(ProfileCalls):
         falls short, for example that it is not personalised.
         """
         request = requests.recommend_request(user_id, events=events, **options)
-        return call(self._ranker.Recommend, request, timeout, self._deadlines.read_s)
+        return self._calls["ranker"](
+            self._ranker.Recommend, request, timeout, self._deadlines.read_s
+        )
 
     def batch_recommend(
         self, asked: Iterable[ranker_pb2.RecommendRequest], *, timeout: float | None = None
@@ -90,7 +101,9 @@ class GroundswellClient(ProfileCalls):
         They may ask for 10,000 items together. One wrong request fails the call.
         """
         request = ranker_pb2.BatchRecommendRequest(requests=asked)
-        answer = call(self._ranker.BatchRecommend, request, timeout, self._deadlines.bulk_s)
+        answer = self._calls["ranker"](
+            self._ranker.BatchRecommend, request, timeout, self._deadlines.bulk_s
+        )
         return list(answer.responses)
 
     def similar_items(
@@ -102,7 +115,9 @@ class GroundswellClient(ProfileCalls):
     ) -> ranker_pb2.SimilarItemsResponse:
         """The items nearest to an item, nearest first; the options are `SimilarOptions`."""
         request = requests.similar_request(item_id, options)
-        return call(self._ranker.SimilarItems, request, timeout, self._deadlines.read_s)
+        return self._calls["ranker"](
+            self._ranker.SimilarItems, request, timeout, self._deadlines.read_s
+        )
 
     def interests(
         self,
@@ -114,7 +129,9 @@ class GroundswellClient(ProfileCalls):
     ) -> ranker_pb2.GetInterestsResponse:
         """A user's most probable categories; the options are `InterestOptions`."""
         request = requests.interests_request(user_id, events, options)
-        return call(self._ranker.GetInterests, request, timeout, self._deadlines.read_s)
+        return self._calls["ranker"](
+            self._ranker.GetInterests, request, timeout, self._deadlines.read_s
+        )
 
     # --- session
 
@@ -126,7 +143,9 @@ class GroundswellClient(ProfileCalls):
         One result per event: accepted, a duplicate, or rejected with its reason.
         """
         request = session_pb2.RecordEventsRequest(events=events)
-        answer = call(self._session.RecordEvents, request, timeout, self._deadlines.write_s)
+        answer = self._calls["session"](
+            self._session.RecordEvents, request, timeout, self._deadlines.write_s
+        )
         return list(answer.results)
 
     def encode_session(
@@ -139,7 +158,9 @@ class GroundswellClient(ProfileCalls):
     ) -> session_pb2.EncodeSessionResponse:
         """The short-term vector of a user's last events, or of the events given."""
         request = requests.session_request(user_id, events, bundle_id)
-        return call(self._session.EncodeSession, request, timeout, self._deadlines.read_s)
+        return self._calls["session"](
+            self._session.EncodeSession, request, timeout, self._deadlines.read_s
+        )
 
     # --- models
 
@@ -155,4 +176,6 @@ class GroundswellClient(ProfileCalls):
         `num_categories` of its categories are named, 20 when it is not given.
         """
         request = model_pb2.GetModelRequest(num_categories=num_categories)
-        return call(self._models[service].GetModel, request, timeout, self._deadlines.read_s)
+        return self._calls[service](
+            self._models[service].GetModel, request, timeout, self._deadlines.read_s
+        )

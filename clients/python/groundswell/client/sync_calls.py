@@ -7,6 +7,7 @@ import grpc
 from google.protobuf.message import Message
 
 from groundswell.client.errors import check_size, from_rpc_error
+from groundswell.client.throttling import Throttle
 
 Request = TypeVar("Request", bound=Message)
 Response = TypeVar("Response")
@@ -21,18 +22,30 @@ class StreamOfAnswers(Protocol[Answer]):
     def cancel(self) -> bool: ...
 
 
-def call(
-    method: "grpc.UnaryUnaryMultiCallable[Request, Response]",
-    request: Request,
-    timeout: float | None,
-    default_s: float,
-) -> Response:
-    """The answer of a call. Raises GroundswellError."""
-    check_size(request)
-    try:
-        return method(request, timeout=default_s if timeout is None else timeout)
-    except grpc.RpcError as error:
-        raise from_rpc_error(error) from error
+class ThrottledCalls:
+    """Makes the calls of one service. While it is overloaded, not all of them are sent."""
+
+    def __init__(self, throttle: Throttle) -> None:
+        self._throttle = throttle
+
+    def __call__(
+        self,
+        method: "grpc.UnaryUnaryMultiCallable[Request, Response]",
+        request: Request,
+        timeout: float | None,
+        default_s: float,
+    ) -> Response:
+        """The answer of a call. Raises GroundswellError."""
+        check_size(request)
+        self._throttle.check()
+        try:
+            answer = method(request, timeout=default_s if timeout is None else timeout)
+        except grpc.RpcError as error:
+            failure = from_rpc_error(error)
+            self._throttle.ended(failure)
+            raise failure from error
+        self._throttle.ended()
+        return answer
 
 
 def stream(start: Callable[[], StreamOfAnswers[Response]]) -> Generator[Response, None, None]:

@@ -11,7 +11,7 @@ from groundswell.client import requests
 from groundswell.client.channels import Deadlines
 from groundswell.client.errors import GroundswellError
 from groundswell.client.retries import Reopening
-from groundswell.client.sync_calls import call, stream
+from groundswell.client.sync_calls import ThrottledCalls, stream
 from groundswell.client.sync_import import import_batches
 from groundswell.common.v1 import event_pb2, item_pb2
 from groundswell.profile.v1 import catalogue_service_pb2 as catalogue_pb2
@@ -27,7 +27,8 @@ from groundswell.profile.v1.text_service_pb2_grpc import TextServiceStub
 class ProfileCalls:
     """The part of GroundswellClient that the profile service answers."""
 
-    def __init__(self, channel: grpc.Channel, deadlines: Deadlines) -> None:
+    def __init__(self, channel: grpc.Channel, call: ThrottledCalls, deadlines: Deadlines) -> None:
+        self._call = call
         self._deadlines = deadlines
         self._events = EventServiceStub(channel)
         self._catalogue = CatalogueServiceStub(channel)
@@ -41,7 +42,7 @@ class ProfileCalls:
     ) -> list[event_pb2.EventResult]:
         """Store up to 1,000 events of the past; those that happen now go to `record_events`."""
         request = events_pb2.AppendEventsRequest(events=events)
-        answer = call(self._events.AppendEvents, request, timeout, self._deadlines.write_s)
+        answer = self._call(self._events.AppendEvents, request, timeout, self._deadlines.write_s)
         return list(answer.results)
 
     def list_events(
@@ -50,7 +51,7 @@ class ProfileCalls:
         """All events of a user, newest first; `timeout` is for each page."""
         request = events_pb2.ListEventsRequest(user_id=user_id, page_size=page_size)
         while True:
-            page = call(self._events.ListEvents, request, timeout, self._deadlines.read_s)
+            page = self._call(self._events.ListEvents, request, timeout, self._deadlines.read_s)
             yield from page.events
             if not page.next_page_token:
                 return
@@ -87,19 +88,19 @@ class ProfileCalls:
     ) -> catalogue_pb2.UpsertItemsResponse:
         """Write up to 1,000 items of 4 MiB together, all or none; known ones are replaced whole."""
         request = catalogue_pb2.UpsertItemsRequest(items=items)
-        return call(self._catalogue.UpsertItems, request, timeout, self._deadlines.bulk_s)
+        return self._call(self._catalogue.UpsertItems, request, timeout, self._deadlines.bulk_s)
 
     def delete_items(
         self, item_ids: Iterable[str], *, timeout: float | None = None
     ) -> catalogue_pb2.DeleteItemsResponse:
         """Delete up to 1,000 items; one that is not there is no error."""
         request = catalogue_pb2.DeleteItemsRequest(item_ids=item_ids)
-        return call(self._catalogue.DeleteItems, request, timeout, self._deadlines.bulk_s)
+        return self._call(self._catalogue.DeleteItems, request, timeout, self._deadlines.bulk_s)
 
     def get_item(self, item_id: str, *, timeout: float | None = None) -> item_pb2.Item:
         """One item; the error's reason is ITEM_NOT_FOUND when there is none."""
         request = catalogue_pb2.GetItemRequest(item_id=item_id)
-        return call(self._catalogue.GetItem, request, timeout, self._deadlines.read_s).item
+        return self._call(self._catalogue.GetItem, request, timeout, self._deadlines.read_s).item
 
     def list_items(
         self, *, page_size: int = 100, timeout: float | None = None
@@ -107,7 +108,7 @@ class ProfileCalls:
         """All items, by number; `timeout` is for each page."""
         request = catalogue_pb2.ListItemsRequest(page_size=page_size)
         while True:
-            page = call(self._catalogue.ListItems, request, timeout, self._deadlines.read_s)
+            page = self._call(self._catalogue.ListItems, request, timeout, self._deadlines.read_s)
             yield from page.items
             if not page.next_page_token:
                 return
@@ -164,7 +165,7 @@ class ProfileCalls:
             known_seen_version=known_seen_version,
             known_seen_lineage=known_seen_lineage,
         )
-        answer = call(self._profiles.GetProfile, request, timeout, self._deadlines.read_s)
+        answer = self._call(self._profiles.GetProfile, request, timeout, self._deadlines.read_s)
         return answer.profile
 
     def batch_get_profiles(
@@ -172,7 +173,9 @@ class ProfileCalls:
     ) -> list[profile_pb2.Profile]:
         """The profiles of up to 256 users, in their order."""
         request = requests.profiles_request(user_ids, bundle_id)
-        answer = call(self._profiles.BatchGetProfiles, request, timeout, self._deadlines.bulk_s)
+        answer = self._call(
+            self._profiles.BatchGetProfiles, request, timeout, self._deadlines.bulk_s
+        )
         return list(answer.profiles)
 
     def refresh_profiles(
@@ -204,11 +207,11 @@ class ProfileCalls:
     ) -> text_pb2.EncodeTextsResponse:
         """The vectors of up to 64 texts, in the space of the items."""
         request = text_pb2.EncodeTextsRequest(texts=texts, bundle_id=bundle_id)
-        return call(self._texts.EncodeTexts, request, timeout, self._deadlines.bulk_s)
+        return self._call(self._texts.EncodeTexts, request, timeout, self._deadlines.bulk_s)
 
     def predict_interests(
         self, text: str, *, num_interests: int | None = None, timeout: float | None = None
     ) -> text_pb2.PredictInterestsResponse:
         """What a text is about: its most probable categories, 20 when no number is given."""
         request = text_pb2.PredictInterestsRequest(text=text, num_interests=num_interests)
-        return call(self._texts.PredictInterests, request, timeout, self._deadlines.read_s)
+        return self._call(self._texts.PredictInterests, request, timeout, self._deadlines.read_s)
