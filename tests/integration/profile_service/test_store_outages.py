@@ -88,6 +88,57 @@ async def test_while_the_database_takes_no_writes_reads_go_on(
         assert sorted(int(e.event_id[1:]) for e in page.events) == own
 
 
+async def test_a_server_without_room_lets_a_call_wait_for_a_connection_of_the_pool(
+    server: Postgres, memory: Memory
+) -> None:
+    begun, over = asyncio.Event(), asyncio.Event()
+
+    async def hold(connection: DatabaseConnection) -> None:
+        await connection.execute(text("SELECT 1"))
+        begun.set()
+        await over.wait()
+
+    other = Database(server.new_database(), pool_size=4)
+    await other.open()
+    holding = asyncio.create_task(other.read(hold))
+    await begun.wait()
+    with server.no_room_for_connections():
+        waiting = [asyncio.create_task(other.read(_one)) for _ in range(3)]
+        await asyncio.sleep(0.3)
+        over.set()
+        await holding
+        assert await asyncio.gather(*waiting) == [1, 1, 1]
+    await other.close()
+    assert (await memory.catalogue.get("a")).item_no
+
+
+async def test_a_server_without_room_refuses_a_call_whose_wait_is_over(server: Postgres) -> None:
+    other = Database(server.new_database(), pool_size=4, pool_timeout_s=0.2)
+    await other.open()
+    begun, over = asyncio.Event(), asyncio.Event()
+
+    async def hold(connection: DatabaseConnection) -> None:
+        await connection.execute(text("SELECT 1"))
+        begun.set()
+        await over.wait()
+
+    holding = asyncio.create_task(other.read(hold))
+    await begun.wait()
+    with server.no_room_for_connections():
+        began = time.monotonic()
+        with pytest.raises(Unavailable):
+            await other.read(_one)
+        assert 0.2 <= time.monotonic() - began < 1.5
+        over.set()
+        await holding
+        assert await other.read(_one) == 1
+    await other.close()
+
+
+async def _one(connection: DatabaseConnection) -> int:
+    return int((await connection.execute(text("SELECT 1"))).scalar_one())
+
+
 async def test_connections_to_a_server_that_became_read_only_are_not_used_again(
     memory: Memory, read_only: Callable[[bool], None]
 ) -> None:

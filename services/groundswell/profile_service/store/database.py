@@ -3,7 +3,13 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from contextlib import (
+    AbstractAsyncContextManager,
+    AbstractContextManager,
+    ExitStack,
+    contextmanager,
+    nullcontext,
+)
 from functools import partial
 from math import inf
 from pathlib import Path
@@ -18,8 +24,14 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from sqlalchemy.pool import ConnectionPoolEntry, NullPool
 
 from groundswell.profile_service.migrations import is_new, upgrade
+from groundswell.profile_service.store.borrowing import Borrowing
 from groundswell.profile_service.store.failures import Cause, cause_of, service_error
-from groundswell.profile_service.store.file_lock import check_file, lock_file, naming_file
+from groundswell.profile_service.store.file_lock import (
+    check_file,
+    check_writable,
+    lock_file,
+    naming_file,
+)
 from groundswell.profile_service.store.gates import Gate, enter
 from groundswell.profile_service.store.outages import Outages
 from groundswell.serving.errors import ServiceError, Unavailable
@@ -33,6 +45,8 @@ DatabaseConnection = AsyncConnection
 T = TypeVar("T")
 Work = Callable[[AsyncConnection], Awaitable[T]]
 """The body of a transaction."""
+
+_Begin = Callable[[AsyncEngine], AbstractAsyncContextManager[AsyncConnection]]
 
 _log = structlog.get_logger(__name__)
 _CONNECT = {
@@ -65,12 +79,15 @@ class Database:
         self._url = make_url(url)
         self._is_sqlite = self._url.get_backend_name() == "sqlite"
         self._engine = _make_engine(url, self._is_sqlite, pool_size, pool_timeout_s)
+        self._begin: _Begin = AsyncEngine.begin
+        if not self._is_sqlite:
+            self._begin = Borrowing(pool_timeout_s).begin
         reading, writing = _modes(self._engine, self._is_sqlite)
         gates = [Gate(asyncio.Semaphore(pool_size), pool_timeout_s)]
         writer = [Gate(asyncio.Semaphore(1), _CALL_TIMEOUT_S)] if self._is_sqlite else []
         self._reading = _Mode("read", reading, gates)
         self._writing = _Mode("write", writing, [*writer, *gates])
-        probe = None if self._is_sqlite else partial(_reach, url, self._engine)
+        probe = None if self._is_sqlite else partial(_reach, url, self._engine, self._begin)
         self._outages = Outages(probe)
         self._running: set[asyncio.Task[Any]] = set()
         self._held = ExitStack()
@@ -89,6 +106,7 @@ class Database:
         if self._is_sqlite:
             if existing:
                 check_file(Path(str(self._url.database)))
+            check_writable(Path(str(self._url.database)))
             self._held.enter_context(lock_file(Path(f"{self._url.database}.lock")))
             named = naming_file(Path(str(self._url.database)))
         migrating = self._writing.engine.execution_options(foreign_keys="OFF")
@@ -174,7 +192,10 @@ class Database:
         end_s = inf if timeout_s is None else loop.time() + timeout_s
         interrupted_s = None if self._is_sqlite or timeout_s is None else end_s
         with self._failures(mode):
-            async with asyncio.timeout_at(interrupted_s), mode.engine.begin() as connection:
+            async with (
+                asyncio.timeout_at(interrupted_s),
+                self._begin(mode.engine) as connection,
+            ):
                 result = await work(connection)
                 if loop.time() > end_s:
                     raise TimeoutError
@@ -209,20 +230,20 @@ def now_us() -> int:
     return time.time_ns() // 1000
 
 
-async def _reach(url: str, pool: AsyncEngine) -> None:
+async def _reach(url: str, pool: AsyncEngine, begin: _Begin) -> None:
     """Make a connection that no pool holds, and use it; where none can be made, use the pool's.
 
     A server that has no room for another connection still serves those that there are.
     """
     alone = create_async_engine(url, poolclass=NullPool, connect_args=_CONNECT)
     try:
-        await _use(alone)
+        await _use(alone, AsyncEngine.begin)
     except OperationalError:
-        await _use(pool)
+        await _use(pool, begin)
 
 
-async def _use(engine: AsyncEngine) -> None:
-    async with engine.connect() as connection:
+async def _use(engine: AsyncEngine, begin: _Begin) -> None:
+    async with begin(engine) as connection:
         await connection.exec_driver_sql("SELECT 1")
 
 

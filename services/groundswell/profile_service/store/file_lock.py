@@ -1,6 +1,7 @@
 """Locks the file of SQLite for one process, and explains errors of opening it."""
 
 import fcntl
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +20,18 @@ def check_file(path: Path) -> None:
         raise StartError(
             "DATABASE_NEW",
             f"there is no database at {path}; name the one that the profile service uses",
+        )
+
+
+def check_writable(path: Path) -> None:
+    """Raise StartError (DATABASE_UNUSABLE) for a file that may not be written.
+
+    Nothing may be left to write at the start, and then only a later call would fail.
+    """
+    if path.exists() and not os.access(path, os.W_OK, effective_ids=True):
+        raise StartError(
+            "DATABASE_UNUSABLE",
+            f"{path} is read-only for this process; see to its rights, its owner and its disk",
         )
 
 

@@ -1,0 +1,54 @@
+"""Begins transactions; where the server has no room for another connection, a pooled one serves."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from groundswell.profile_service.signals import Signal
+
+
+class Borrowing:
+    """Waits for a connection of the pool to come back when no new one can be made.
+
+    The pool makes a new connection while it has fewer than its size, whatever the server allows.
+    Not thread-safe: it belongs to the event loop.
+    """
+
+    def __init__(self, wait_s: float) -> None:
+        self._wait_s = wait_s
+        self._num_held = 0
+        self._returned = Signal()
+
+    @asynccontextmanager
+    async def begin(self, engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
+        """Begin a transaction; commit at the end of the block, roll back when it raises.
+
+        Raises OperationalError when no connection can be made and none comes back in `wait_s`.
+        """
+        async with AsyncExitStack() as stack:
+            yield await self._begun(stack, engine)
+
+    async def _begun(self, stack: AsyncExitStack, engine: AsyncEngine) -> AsyncConnection:
+        loop = asyncio.get_running_loop()
+        until_s = loop.time() + self._wait_s
+        while True:
+            mark, begun = self._returned.mark, AsyncExitStack()
+            try:
+                connection = await begun.enter_async_context(engine.begin())
+            except OperationalError:
+                can_wait = self._num_held > 0 or mark.is_set()
+                if not can_wait or loop.time() >= until_s:
+                    raise
+                await self._returned.wait(mark, until_s - loop.time())
+                continue
+            self._num_held += 1
+            stack.callback(self._give_back)  # after the connection is back in the pool
+            await stack.enter_async_context(begun)
+            return connection
+
+    def _give_back(self) -> None:
+        self._num_held -= 1
+        self._returned.notify()
