@@ -5,6 +5,7 @@ import subprocess
 import sys
 import textwrap
 import tomllib
+import venv
 from collections.abc import Iterable, Sequence
 from importlib import metadata
 from pathlib import Path
@@ -116,6 +117,24 @@ def test_without_any_extra_the_command_says_which_one_it_needs() -> None:
     assert said.endswith("pip install 'groundswell[train]'\n")
 
 
+def test_in_an_environment_without_any_package_it_says_so_too(tmp_path: Path) -> None:
+    venv.create(tmp_path, with_pip=False)
+    (folder,) = tmp_path.glob("lib/python*/site-packages")
+    roots = [ROOT / name for name in ("protos/gen", "shared", "services", "clients/python")]
+    (folder / "roots.pth").write_text("".join(f"{root}\n" for root in roots))
+    program = "from groundswell.cli import main; main()"
+    for arguments in (["--help"], ["train", "--help"], ["similar", "x"], []):
+        done = subprocess.run(
+            [tmp_path / "bin/python", "-c", program, *arguments],
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        assert (done.returncode, done.stdout) == (2, "")
+        (line,) = done.stderr.splitlines()
+        assert "needs the package typer, which is not installed" in line
+
+
 def test_the_commands_that_call_services_need_the_extra_cli_alone(tmp_path: Path) -> None:
     (tmp_path / "events.csv").write_text("user_id,item_id,action,timestamp\nu,i,click,1\n")
     (tmp_path / "items.csv").write_text("item_id,title\ni,One\n")
@@ -139,6 +158,7 @@ OF_EACH = {
     "text-probe": (["--items", "x"], "train"),
     "demo": ([], "train"),
     "up": (["--bundles", "x"], "cli,profile,session,ranker"),
+    "db": (["restored", "--database-url", "sqlite+aiosqlite:///x"], "cli,profile"),
 }
 
 

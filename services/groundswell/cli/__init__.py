@@ -5,8 +5,9 @@ import locale
 import os
 import sys
 
+from groundswell.cli.interruption import EXIT_INTERRUPTED, let_sigterm_interrupt
+
 EXIT_NOT_INSTALLED = 2
-EXIT_INTERRUPTED = 130
 
 
 def main() -> None:
@@ -17,6 +18,7 @@ def main() -> None:
     # was measured 3.6 times slower than with threads that sleep.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
+        let_sigterm_interrupt()
         from groundswell.cli.app import run
 
         run()

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from groundswell.cli.ids import IdCommand
+from groundswell.cli.interruption import says_when_interrupted
 from groundswell.cli.options import (
     PROFILE_TARGET,
     RANKER_TARGET,
@@ -118,8 +119,9 @@ def import_events(
 ) -> None:
     """Stream an event log into the running services.
 
-    Run it again after an interruption and it goes on where it stopped. Rows without an event_id
-    get one that is made of the row, so nothing is ever stored twice.
+    Rows that cannot be read, or that the services reject, are counted and listed, all others are
+    stored; the status is 1 then. Run it again after an interruption and it goes on where it
+    stopped. Rows without an event_id get one that is made of the row, so nothing is stored twice.
     """
     from rich.console import Console
 
@@ -128,7 +130,11 @@ def import_events(
     from groundswell.client import Targets
 
     journal = resume_file or Path(f"{file.absolute()}.import.json")
-    with connected(Targets(profile=profile), "profile") as client:
+    next_step = "the same command goes on where it stopped, and stores nothing twice"
+    with (
+        says_when_interrupted(lambda: next_step),
+        connected(Targets(profile=profile), "profile") as client,
+    ):
         import_log(client, Console(), file, journal, profile, separator)
 
 
@@ -154,8 +160,8 @@ def import_items(
 ) -> None:
     """Write a catalogue into the running services; known items are replaced whole.
 
-    What the services would refuse is listed with its line, all else is written; the status is 1
-    then. An attribute keeps the kind that the catalogue has it in.
+    Rows that cannot be read, or that the services refuse, are listed with their line, all others
+    are written; the status is 1 then. An attribute keeps the kind that the catalogue has it in.
     """
     from rich.console import Console
 
@@ -167,7 +173,10 @@ def import_items(
     from groundswell.logs.attributes import parse_kinds
 
     console, kinds = Console(), parse_kinds(attribute or [])
-    with connected(Targets(profile=profile), "profile") as client:
+    with (
+        says_when_interrupted(lambda: "run it again: what is written stays, and is written again"),
+        connected(Targets(profile=profile), "profile") as client,
+    ):
         held = held_ids(client, console) if replace else []
         try:
             written = import_catalogue(client, console, file, separator=separator, kinds=kinds)
@@ -190,17 +199,27 @@ def delete_items(
     separator: Separator = None,
     profile: ProfileTarget = PROFILE_TARGET,
 ) -> None:
-    """Delete items: they are recommended no longer; what users did with them stays."""
+    """Delete items: they are recommended no longer; what users did with them stays.
+
+    Rows of the file without an id are listed; the status is 1 then. An id that the catalogue does
+    not have is no error.
+    """
     from rich.console import Console
 
     from groundswell.cli.connection import connected
+    from groundswell.cli.file_report import check_all_taken
     from groundswell.cli.item_deletion import delete, ids_of_file
     from groundswell.client import Targets
 
     console = Console()
-    named = [*(ids or []), *([] if file is None else ids_of_file(file, console, separator))]
-    with connected(Targets(profile=profile), "profile") as client:
-        delete(client, console, named)
+    of_file, num_left = ([], 0) if file is None else ids_of_file(file, console, separator)
+    with (
+        says_when_interrupted(lambda: "run it again: what is deleted stays deleted"),
+        connected(Targets(profile=profile), "profile") as client,
+    ):
+        delete(client, console, [*(ids or []), *of_file])
+    if file is not None:
+        check_all_taken(file, num_left, num_left + len(of_file))
 
 
 def _seconds(text: str) -> float:

@@ -9,6 +9,7 @@ from typing import Annotated, Any, TypeVar
 import typer
 
 from groundswell.cli.failures import CommandError
+from groundswell.cli.interruption import says_when_interrupted
 
 app = typer.Typer(no_args_is_help=True, help="What is done to a database by hand.")
 
@@ -57,6 +58,7 @@ def rotate_secret(state: StateFolder = None, database_url: DatabaseUrl = None) -
     from groundswell.profile_service.upkeep import rotate_secret as rewrite
 
     with (
+        says_when_interrupted(lambda: "the same command goes on where it stopped"),
         _database(state, database_url) as (url, secrets),
         _progress(Console(stderr=True)) as on_progress,
     ):

@@ -1,7 +1,8 @@
 """Streams an event log into the running services, and goes on where an earlier run stopped."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -12,10 +13,10 @@ from rich.text import Text
 
 from groundswell.cli.event_rows import EventRows
 from groundswell.cli.failures import CommandError
-from groundswell.cli.file_report import say_how_read, say_left_out
+from groundswell.cli.file_report import check_all_taken, say_how_read, say_left_out
 from groundswell.cli.journal import Journal, Progress, check_journal
 from groundswell.cli.progress import progress_bar
-from groundswell.client import GroundswellClient
+from groundswell.client import GroundswellClient, GroundswellError
 from groundswell.common.v1.event_pb2 import EVENT_STATUS_DUPLICATE
 from groundswell.logs.alike import find_alike
 from groundswell.profile.v1.event_service_pb2 import ImportEventsResponse
@@ -25,6 +26,10 @@ BATCH = 1_000
 
 _SAVE_EVERY_S = 0.5
 _EXAMPLES = 5
+_DUPLICATE = (
+    "  duplicate: stored already, by an earlier import, or by this one before its connection broke "
+    "or it was interrupted"
+)
 _UNKNOWN = "ITEM_NOT_FOUND"
 _MOST_UNKNOWN, _CATALOGUE_READ = 10_000, 1_000_000
 """How many ids are compared to tell why items are unknown."""
@@ -40,21 +45,34 @@ def import_log(
 ) -> "Imported":
     """Import a log with a progress bar, and say what became of its rows.
 
-    Raises CommandError when the services took none of them.
+    Raises CommandError at the end when any row of the file is not stored.
     """
     check_journal(journal_path)
     with working(console, f"reading {file.name}"):
         rows = EventRows(file, separator)
     say_how_read(console, rows.notes, rows.ignored_columns)
     journal = Journal(journal_path, file, target)
-    with progress_bar(console, "events") as update:
+    with progress_bar(console, "events") as update, _says_where_it_stopped(console, journal_path):
         imported = EventImport(client, rows, journal).run(lambda done: update(done, len(rows)))
     report(console, rows, imported)
     _say_alike(client, console, imported)
     progress = imported.progress
-    if progress.accepted + progress.duplicate == 0:
+    if progress.rejected[_UNKNOWN] and progress.accepted + progress.duplicate == 0:
         raise CommandError(f"no row of {file} was taken; the items must be imported before")
+    num_left = progress.rejected.total() + rows.left_out.height
+    check_all_taken(file, num_left, len(rows) + rows.left_out.height)
     return imported
+
+
+@contextmanager
+def _says_where_it_stopped(console: Console, journal: Path) -> Iterator[None]:
+    """When the services fail, say that the next run goes on from the journal."""
+    try:
+        yield
+    except GroundswellError:
+        if journal.exists():
+            console.print("the same command goes on where it stopped")
+        raise
 
 
 def report(console: Console, rows: EventRows, imported: "Imported") -> None:
@@ -68,6 +86,8 @@ def report(console: Console, rows: EventRows, imported: "Imported") -> None:
             soft_wrap=True,
         )
     console.print(f"{progress.accepted:,} events accepted, {progress.duplicate:,} duplicate")
+    if progress.duplicate:
+        console.print(_DUPLICATE)
     for reason, number in progress.rejected.most_common():
         console.print(f"{number:,} rejected: {reason}")
     for example in imported.examples:

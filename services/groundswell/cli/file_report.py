@@ -1,9 +1,12 @@
 """Says what became of a file: how it was read, what was not taken, which rows were left out."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import polars as pl
 from rich.console import Console
+
+from groundswell.cli.failures import CommandError
 
 LINES_NAMED = 3
 
@@ -27,6 +30,15 @@ def say_left_out(console: Console, left_out: pl.DataFrame) -> None:
         where = "line" if count == 1 else "lines"
         numbers = ", ".join(str(line) for line in lines)
         _say(console, f"{count:,} left out: {reason} ({where} {numbers}{more})")
+
+
+def check_all_taken(file: Path, num_left: int, of: int) -> None:
+    """Raise CommandError when a command left out any row of a file, after what it has listed."""
+    if num_left:
+        raise CommandError(
+            f"{num_left:,} of {of:,} rows of {file} were not taken: mend what is listed above and "
+            "run it again"
+        )
 
 
 def _say(console: Console, text: str) -> None:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from groundswell.cli.interruption import says_when_interrupted
 from groundswell.cli.options import Prepared
 
 if TYPE_CHECKING:
@@ -58,15 +59,16 @@ def grid(
     from groundswell.trainer.grid import try_settings, verdict
 
     check_output(json_file)
-    rows = try_settings(
-        load_prepared(data),
-        out,
-        settings or [],
-        tried or [],
-        range(seeds),
-        device,
-        Console(stderr=True),
-    )
+    with says_when_interrupted(lambda: "the same command goes on where it stopped"):
+        rows = try_settings(
+            load_prepared(data),
+            out,
+            settings or [],
+            tried or [],
+            range(seeds),
+            device,
+            Console(stderr=True),
+        )
     Console().print(_table(rows))
     typer.echo(verdict(rows))
     if json_file is not None:

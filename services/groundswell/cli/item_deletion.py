@@ -19,8 +19,13 @@ _BATCH = 1_000
 _PAGE = 1_000
 
 
-def ids_of_file(path: Path, console: Console, separator: str | None = None) -> list[str]:
-    """The ids of a file's column item_id; rows without one are said. Raises DataError."""
+def ids_of_file(
+    path: Path, console: Console, separator: str | None = None
+) -> tuple[list[str], int]:
+    """The ids of a file's column item_id, and how many rows lack one, which are listed.
+
+    Raises DataError.
+    """
     table = read_table(path, ("item_id",), separator=separator)
     ids = as_ids(table.frame["item_id"])
     found = pl.DataFrame({"line": table.frame[LINE], "id": ids.text, "problem": ids.problem})
@@ -35,8 +40,9 @@ def ids_of_file(path: Path, console: Console, separator: str | None = None) -> l
     notes = [*table.notes, *ids.notes("item_id")]
     say_how_read(console, notes, [name for name in table.names if name != "item_id"])
     gone = found.drop_nulls("reason").select("line", "reason")
-    say_left_out(console, pl.concat([table.left_out, gone]))
-    return found.filter(pl.col("reason").is_null())["id"].to_list()
+    left_out = pl.concat([table.left_out, gone])
+    say_left_out(console, left_out)
+    return found.filter(pl.col("reason").is_null())["id"].to_list(), left_out.height
 
 
 def delete(client: GroundswellClient, console: Console, ids: Iterable[str]) -> None:

@@ -10,8 +10,7 @@ from typing import NamedTuple
 import polars as pl
 from rich.console import Console
 
-from groundswell.cli.failures import CommandError
-from groundswell.cli.file_report import say_how_read, say_left_out
+from groundswell.cli.file_report import check_all_taken, say_how_read, say_left_out
 from groundswell.cli.progress import progress_bar
 from groundswell.client import GroundswellClient, GroundswellError, item
 from groundswell.common.v1.item_pb2 import Item
@@ -63,11 +62,7 @@ def import_catalogue(
             update(len(done) + len(refused), items.frame.height)
     console.print(f"{len(done):,} items written")
     _say_refused(console, items.left_out, refused)
-    if num_refused := items.left_out.height + len(refused):
-        raise CommandError(
-            f"{num_refused:,} of {items.num_rows:,} rows of {file} were not written: mend what is "
-            "listed above and import again"
-        )
+    check_all_taken(file, items.left_out.height + len(refused), items.num_rows)
     return done
 
 

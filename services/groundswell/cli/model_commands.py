@@ -1,11 +1,13 @@
 """The commands that turn a log into a bundle: data, prepare, train, evaluate."""
 
+from contextlib import nullcontext
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
+from groundswell.cli.interruption import says_when_interrupted
 from groundswell.cli.options import AttributeKinds, Bundles, Prepared, Separator
 
 data_app = typer.Typer(no_args_is_help=True, help="Public data sets to try it with.")
@@ -154,7 +156,8 @@ def prepare(
         separator=separator,
         attribute_kinds=parse_kinds(attribute or []),
     )
-    with working(Console(stderr=True), "preparing"):
+    next_step = f"{out} holds what it held before, or all of the new data: run it again"
+    with says_when_interrupted(lambda: next_step), working(Console(stderr=True), "preparing"):
         report = prepare_log(
             events, items, out, split=Split(split), order_only=order_only, options=options
         )
@@ -178,7 +181,8 @@ def train(
         typer.Option(
             "--resume",
             help="Go on from the last epoch of the run into --bundles that was interrupted, with "
-            "the same data, settings and seed: the result is as if it never had been.",
+            "the same data, settings and seed. The bundle is the same as without the "
+            "interruption.",
         ),
     ] = False,
     profile: Annotated[
@@ -206,11 +210,24 @@ def train(
     config = parse_config(settings or [])
     console = Console(stderr=True)
     prepared = load_prepared(data)
-    bundle_id = train_bundle(
-        prepared, bundles, config, device, seed, console, resume=resume, profile=profile
-    )
+    with (
+        says_when_interrupted(lambda: _how_to_go_on(bundles))
+        if is_first_process()
+        else nullcontext()
+    ):
+        bundle_id = train_bundle(
+            prepared, bundles, config, device, seed, console, resume=resume, profile=profile
+        )
     if is_first_process():
         typer.echo(bundle_id)
+
+
+def _how_to_go_on(bundles: Path) -> str:
+    from groundswell.trainer.checkpoint import FILE
+
+    if (bundles / FILE).exists():
+        return "the same command with --resume goes on after the last epoch that was done"
+    return "no epoch was done: run it again"
 
 
 def evaluate(

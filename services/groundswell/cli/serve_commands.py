@@ -1,17 +1,12 @@
 """The commands that start services: up and demo."""
 
-import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 from typing import Annotated
 
 import typer
 
+from groundswell.cli.interruption import says_when_interrupted
 from groundswell.cli.options import Bundles
-
-EXIT_INTERRUPTED = 130
 
 
 def up(
@@ -41,7 +36,7 @@ def up(
     deployment.check_bundles(bundles)
     deployment.check_ports(ports)
     log = Console(stderr=True, highlight=False)
-    with _sigterm_interrupts(), State(state or bundles.parent / "state") as opened:
+    with State(state or bundles.parent / "state") as opened:
         services = deployment.embedded_services(bundles, opened, ports, worker_threads=threads)
         try:
             with Suite(services, logs.to_console(log)) as suite:
@@ -68,23 +63,5 @@ def demo(
     """
     from groundswell.cli.demo import run_demo
 
-    with _sigterm_interrupts():
-        try:
-            run_demo(folder, seed)
-        except KeyboardInterrupt:
-            typer.echo("groundswell: interrupted; everything has ended", err=True)
-            raise typer.Exit(EXIT_INTERRUPTED) from None
-
-
-@contextmanager
-def _sigterm_interrupts() -> Iterator[None]:
-    """Let SIGTERM end the command as Ctrl-C does, so that the services are ended too."""
-
-    def interrupt(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - the handler's shape
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
+    with says_when_interrupted(lambda: "everything has ended"):
+        run_demo(folder, seed)

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from groundswell.cli.interruption import says_when_interrupted
 from groundswell.cli.options import Separator
 
 if TYPE_CHECKING:
@@ -59,7 +60,12 @@ def text_probe(
     catalogue = read_items(items, separator=separator)
     say_how_read(console, catalogue.notes, catalogue.ignored_columns)
     say_left_out(console, catalogue.left_out)
-    with TemporaryDirectory() as temporary:
+    next_step = (
+        "nothing is kept; with --keep FOLDER an interrupted run can go on"
+        if keep is None
+        else f"the same command goes on from what {keep} holds"
+    )
+    with says_when_interrupted(lambda: next_step), TemporaryDirectory() as temporary:
         folder = keep or Path(temporary)
         rows = probe(catalogue, config, folder, device, seed, splits, console)
     Console().print(_table(rows))

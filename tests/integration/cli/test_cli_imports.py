@@ -2,6 +2,7 @@
 
 import errno
 import json
+import signal
 import subprocess
 import time
 from pathlib import Path
@@ -15,7 +16,7 @@ from groundswell.cli.journal import Journal, Progress
 from groundswell.client import GroundswellClient
 from groundswell.common.v1.item_pb2 import Item
 from tests.support.bundles import ITEMS
-from tests.support.cli import COMMAND, Up
+from tests.support.cli import COMMAND, Up, groundswell
 
 HEADER = "user_id,item_id,action,timestamp,value\n"
 
@@ -54,8 +55,10 @@ def test_a_second_run_stores_nothing_twice(up: Up, tmp_path: Path) -> None:
     assert f"{rows} events accepted, 0 duplicate" in first.stdout
     before = stored(up, "twice-1")
     assert [ordinal for _, ordinal in before] == [13, 10, 7, 4, 1]
+    assert "stored already" not in first.stdout
     second = up.call("events", "import", str(log))
     assert f"0 events accepted, {rows} duplicate" in second.stdout
+    assert "duplicate: stored already, by an earlier import, or by this one" in second.stdout
     assert stored(up, "twice-1") == before
     assert [path.name for path in tmp_path.iterdir()] == ["events.csv"]
 
@@ -83,6 +86,43 @@ def test_an_import_that_was_killed_goes_on_where_it_stopped(up: Up, tmp_path: Pa
     assert not journal.exists()
 
 
+def test_an_interrupted_import_says_how_to_go_on(up: Up, tmp_path: Path) -> None:
+    log, journal = tmp_path / "events.csv", tmp_path / "journal"
+    write_log(log, "interrupted", users=100, events=400)
+    arguments = ["events", "import", str(log), "--resume-file", str(journal)]
+    with subprocess.Popen(
+        [*COMMAND, *arguments, "--profile", up.ports.targets.profile],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    ) as process:
+        deadline = time.monotonic() + 30
+        while not journal.exists():
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert said.splitlines() == [
+        "groundswell: interrupted; the same command goes on where it stopped, and stores nothing "
+        "twice"
+    ]
+    assert journal.exists()
+
+
+def test_an_import_whose_services_are_gone_says_how_to_go_on(tmp_path: Path) -> None:
+    log, journal = tmp_path / "events.csv", tmp_path / "journal"
+    write_log(log, "gone", users=2, events=10)
+    nobody = "127.0.0.1:1"
+    Journal(journal, log, nobody).save(Progress(next_row=15, accepted=15, last_stored=14))
+    arguments = ["events", "import", str(log), "--resume-file", str(journal)]
+    done = groundswell(*arguments, "--profile", nobody)
+    assert done.returncode == 1
+    assert f"does not answer at {nobody}" in done.stderr
+    assert "the same command goes on where it stopped" in done.stdout
+
+
 def test_a_journal_about_services_that_hold_nothing_is_not_believed(up: Up, tmp_path: Path) -> None:
     log, journal = tmp_path / "events.csv", tmp_path / "events.csv.import.json"
     rows = write_log(log, "fresh", users=2, events=10)
@@ -94,7 +134,9 @@ def test_a_journal_about_services_that_hold_nothing_is_not_believed(up: Up, tmp_
     assert len(stored(up, "fresh-0")) + len(stored(up, "fresh-1")) == rows
 
 
-def test_rows_that_the_services_refuse_are_counted_by_reason(up: Up, tmp_path: Path) -> None:
+def test_rows_that_are_not_stored_are_counted_by_reason_and_are_a_failure(
+    up: Up, tmp_path: Path
+) -> None:
     log = tmp_path / "events.csv"
     log.write_text(
         HEADER
@@ -103,11 +145,27 @@ def test_rows_that_the_services_refuse_are_counted_by_reason(up: Up, tmp_path: P
         + "mixed,item-2,dance,1700000002,5\n"
     )
     done = up.call("events", "import", str(log))
-    assert done.returncode == 0
+    assert done.returncode == 1
     assert "1 events accepted" in done.stdout
+    assert done.stderr.splitlines() == [
+        f"groundswell: 2 of 3 rows of {log} were not taken: mend what is listed above and run it "
+        "again"
+    ]
     assert "1 rejected: ITEM_NOT_FOUND" in done.stdout
     assert "row 2: ITEM_NOT_FOUND" in done.stdout
     assert "1 left out: action is unknown" in done.stdout
+
+
+@pytest.mark.parametrize(
+    "row", ["mixed,item-1,dance,1700000000,5", "one,item-99,rate,1700000000,5"]
+)
+def test_each_way_not_to_be_stored_is_a_failure(up: Up, tmp_path: Path, row: str) -> None:
+    log = tmp_path / "events.csv"
+    log.write_text(f"{HEADER}one,item-1,rate,1700000000,5\n{row}\n")
+    done = up.call("events", "import", str(log))
+    assert done.returncode == 1
+    assert f"1 of 2 rows of {log} were not taken" in done.stderr
+    assert len(stored(up, "one")) == 1
 
 
 def test_a_log_of_which_nothing_is_taken_fails(up: Up, tmp_path: Path) -> None:
@@ -132,7 +190,7 @@ def test_items_that_cannot_be_taken_are_listed_and_all_others_are_written(
     assert "line 3: title is longer than 2,000 bytes" in done.stdout
     assert "line 5: item_id is missing" in done.stdout
     (line,) = done.stderr.splitlines()
-    assert line.startswith(f"groundswell: 2 of 4 rows of {catalogue} were not written")
+    assert line.startswith(f"groundswell: 2 of 4 rows of {catalogue} were not taken")
     assert [kept.title for kept in items_of(up, "good-1", "good-2")] == ["Good", "Good too"]
 
 
@@ -181,7 +239,7 @@ def test_ids_that_look_like_items_of_the_catalogue_are_named(up: Up, tmp_path: P
     text = "\n".join(("user_id,item_id,action,timestamp,channel", *rows)) + "\n"
     log.write_text(text.replace(",", "\t"))
     done = up.call("events", "import", str(log))
-    assert done.returncode == 0
+    assert done.returncode == 1
     assert "1, such as 'ITEM-1' for 'item-1': they differ by capital letters" in done.stdout
     assert "columns that are not taken: channel" in done.stdout
     assert "columns parted by tabs" in done.stdout

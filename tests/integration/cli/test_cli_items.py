@@ -27,6 +27,18 @@ def test_items_are_deleted_by_their_ids_and_by_a_file(up: Up, tmp_path: Path) ->
     assert held(up) == ["c"]
 
 
+def test_rows_without_an_id_are_a_failure_and_all_others_are_deleted(
+    up: Up, tmp_path: Path
+) -> None:
+    file = tmp_path / "gone.csv"
+    file.write_text("item_id,title\nb,Any\n,Any\n")
+    done = up.call("items", "delete", "--file", str(file))
+    assert done.returncode == 1
+    assert "1 items deleted, 0 were not there" in done.stdout
+    assert f"1 of 2 rows of {file} were not taken" in done.stderr
+    assert held(up) == ["-5", "a", "c"]
+
+
 def test_replace_deletes_what_the_file_lacks(up: Up, tmp_path: Path) -> None:
     (tmp_path / "items.csv").write_text("item_id,title\nb,New title\nd,Another\n")
     done = up.call("items", "import", str(tmp_path / "items.csv"), "--replace")

@@ -65,6 +65,30 @@ def kill_after_an_epoch(arguments: Sequence[str], bundles: Path) -> None:
     assert status == -signal.SIGKILL
 
 
+def test_sigterm_ends_a_training_with_a_line_that_names_the_way_on(tmp_path: Path) -> None:
+    data, bundles = prepared_world(tmp_path), tmp_path / "bundles"
+    process = subprocess.Popen(
+        [*COMMAND, *command(data, bundles)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    deadline = time.monotonic() + TIMEOUT_S
+    while not (bundles / FILE).exists():
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    process.terminate()
+    _, said = process.communicate(timeout=TIMEOUT_S)
+    assert process.returncode == 130
+    assert said.splitlines()[-1] == (
+        "groundswell: interrupted; the same command with --resume goes on after the last epoch "
+        "that was done"
+    )
+    assert not list(bundles.glob(".building-*"))
+
+
 def num_encoded(data: Path) -> int:
     """How many texts the cache knows."""
     parts = (data / TEXT_VECTORS).glob("*/*.npz")
