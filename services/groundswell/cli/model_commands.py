@@ -223,7 +223,7 @@ def train(
 
 
 def _how_to_go_on(bundles: Path) -> str:
-    from groundswell.trainer.checkpoint import FILE
+    from groundswell.trainer.loop.checkpoint import FILE
 
     if (bundles / FILE).exists():
         return "the same command with --resume goes on after the last epoch that was done"

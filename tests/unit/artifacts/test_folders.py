@@ -155,10 +155,14 @@ def test_what_a_killed_run_left_is_removed_and_a_live_runs_folder_is_not(
     assert not left.exists(), "the next run removes what the killed one left"
     unknown = tmp_path / ".building-by-an-earlier-version"
     unknown.mkdir()
+    (unknown / "half").touch()
+    empty = tmp_path / ".building-killed-at-once"
+    empty.mkdir()
     try:
         with BundleStore(tmp_path).workspace():
             assert (held / "half").exists()
             assert unknown.exists()
+            assert not empty.exists()
     finally:
         live.stdin.close()
         live.wait(10)

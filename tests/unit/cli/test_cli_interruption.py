@@ -10,7 +10,10 @@ from groundswell.cli import connection, demo, event_import, item_deletion, item_
 from groundswell.cli.app import app
 from groundswell.profile_service import upkeep
 from groundswell.profile_service.store.database import Database
-from groundswell.trainer import checkpoint, grid, prepare, text_probe, train
+from groundswell.trainer import grid, train
+from groundswell.trainer.dataset import prepare
+from groundswell.trainer.loop import checkpoint
+from groundswell.trainer.text_encoder import probe
 from tests.support.worlds import prepared_world
 
 
@@ -45,7 +48,7 @@ CASES = {
         "the same command goes on where it stopped",
     ),
     "text-probe": (
-        text_probe,
+        probe,
         "probe",
         ["--items", "i.csv", "--keep", "kept"],
         "the same command goes on from what kept holds",

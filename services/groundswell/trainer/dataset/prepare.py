@@ -1,10 +1,7 @@
 """An event file and an item file → a prepared folder: cleaned, ordered, split, reported."""
 
 import json
-import shutil
-import uuid
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -21,6 +18,7 @@ from groundswell.trainer.dataset.anomalies import find_anomalies
 from groundswell.trainer.dataset.cold import cold_items
 from groundswell.trainer.dataset.disk import check_writable, told_when_full
 from groundswell.trainer.dataset.filters import Filters, apply_filters
+from groundswell.trainer.dataset.replacing import mend, replacing
 from groundswell.trainer.dataset.report import Source, data_report
 from groundswell.trainer.dataset.sessions import DEFAULT_GAP, by_session
 from groundswell.trainer.dataset.splits import Log, Split, assign, hold_out_cold
@@ -85,6 +83,7 @@ def prepare(
     in it, and when a file, a column or an option cannot be used.
     """
     options = options or Options()
+    mend(out)
     _check_target(out)
     check_writable(out.parent)
     weights = action_weights(options.action_weights)
@@ -107,7 +106,7 @@ def prepare(
     report = data_report(source, ordered, item_table, split)
     meta = _meta(report, ordered, item_table, len(user_ids), options, scales)
     kept = "what was there before is unchanged; make room, or choose another --out"
-    with told_when_full([out], kept), _replacing(out) as folder:
+    with told_when_full([out], kept), replacing(out, data.KEPT) as folder:
         ordered.select(_EVENT_COLUMNS).write_parquet(folder / data.EVENTS)
         item_table.write_parquet(folder / data.ITEMS)
         pl.DataFrame({"user_id": user_ids}).write_parquet(folder / data.USERS)
@@ -247,29 +246,3 @@ def _check_target(out: Path) -> None:
 
 def _is_litter(name: str) -> bool:
     return name in _LITTER or name.startswith((".probe-", ".nfs"))
-
-
-@contextmanager
-def _replacing(out: Path) -> Iterator[Path]:
-    """Give an empty folder that becomes `out` once it is complete."""
-    # polars reads a ~ at the start of a relative path as somebody's home.
-    out = out.absolute()
-    out.parent.mkdir(parents=True, exist_ok=True)
-    mark = uuid.uuid4().hex
-    folder, old = (out.parent / f".{out.name}-{kind}-{mark}" for kind in ("new", "old"))
-    folder.mkdir()
-    try:
-        yield folder
-        if out.exists():
-            for name in data.KEPT:
-                if (out / name).is_dir():
-                    shutil.copytree(out / name, folder / name, copy_function=_link)
-            out.rename(old)
-        folder.rename(out)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-        shutil.rmtree(old, ignore_errors=True)
-
-
-def _link(source: str, target: str) -> None:
-    Path(target).hardlink_to(source)

@@ -12,6 +12,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from groundswell.features.text import item_text
+from groundswell.trainer.dataset.replacing import mend
 from groundswell.trainer.errors import DataError
 
 FORMAT = 2
@@ -198,6 +199,8 @@ def check_training_targets(prepared: Prepared, events: NDArray[np.integer]) -> N
 
 def load_prepared(folder: Path) -> Prepared:
     """Open what `prepare` wrote. Raises DataError naming what is missing or does not fit."""
+    if not folder.exists():
+        mend(folder)
     if not folder.is_dir():
         raise DataError(f"there is no prepared data at {folder}: no such folder")
     meta = _meta(folder / META)
