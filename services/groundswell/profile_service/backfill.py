@@ -92,7 +92,7 @@ class Backfill:
             await self._until_few(work, 0, await self._database.read(work.newest_mark))
         return _Found(num_marked, num_waiting)
 
-    async def _look(
+    def _look(
         self, connection: DatabaseConnection, *, work: WorkList, uncovered: Subjects, after: int
     ) -> tuple[int | None, dict[int, int], int]:
         """Return the last subject of a page, the uncovered ones to be marked, and how many are not.
@@ -100,8 +100,8 @@ class Backfill:
         An uncovered subject that is on the list already is not marked again: it will be read, or it
         has failed too often.
         """
-        last, found = await page_of_uncovered(connection, uncovered, after)
-        waiting = await work.waiting(connection, found)
+        last, found = page_of_uncovered(connection, uncovered, after)
+        waiting = work.waiting(connection, found)
         unmarked = {s: version for s, version in found.items() if s not in waiting}
         return last, unmarked, len(waiting)
 

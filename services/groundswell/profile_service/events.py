@@ -112,16 +112,16 @@ class EventLog:
                 self._on_stored(*witness)
         return outcomes
 
-    async def _append(
+    def _append(
         self, connection: DatabaseConnection, keys: Sequence[UserKeys], new: Sequence[NewEvent]
     ) -> tuple[list[Outcome], tuple[str, Witness] | None]:
         """Return the outcomes, and the lineage with one stored event if there is one."""
-        numbers = await statements.item_numbers(connection, {e.content.item_id for e in new})
+        numbers = statements.item_numbers(connection, {e.content.item_id for e in new})
         batch = _Batch(numbers, now_us(), self._max_future_us)
-        await batch.load(connection, keys, new)
+        batch.load(connection, keys, new)
         outcomes = [batch.take(key, event) for key, event in zip(keys, new, strict=True)]
-        await statements.insert_events(connection, batch.rows)
-        await self._stale.mark(connection, batch.marks())
+        statements.insert_events(connection, batch.rows)
+        self._stale.mark(connection, batch.marks())
         return outcomes, batch.witness()
 
     async def list(
@@ -138,14 +138,14 @@ class EventLog:
         return await self._database.read(lambda c: _page(c, keys, before, limit))
 
 
-async def _page(
+def _page(
     connection: DatabaseConnection, keys: UserKeys, before: OrderKey | None, limit: int
 ) -> Page:
-    found, identity = await find_users(connection, [keys])
+    found, identity = find_users(connection, [keys])
     if not found:
         return Page([], 0, identity.lineage)
     ((user_no, last_sequence),) = found.values()
-    events = await statements.list_events(connection, user_no, before, limit)
+    events = statements.list_events(connection, user_no, before, limit)
     return Page(events, last_sequence, identity.lineage)
 
 
@@ -163,7 +163,7 @@ class _Batch:
         self._latest_us = stored_us + max_future_us
         self.lineage = ""
 
-    async def load(
+    def load(
         self, connection: DatabaseConnection, keys: Sequence[UserKeys], new: Sequence[NewEvent]
     ) -> None:
         """Lock the users, and look up which of the events are stored already."""
@@ -173,7 +173,7 @@ class _Batch:
         deleted = {key for key, item in zip(keys, items, strict=True) if item} - there
         for some, load in ((there, lock_users), (deleted, find_users)):
             if some:
-                found, identity = await load(connection, some)
+                found, identity = load(connection, some)
                 self._users |= found
                 self.lineage = identity.lineage
         wanted = {
@@ -181,7 +181,7 @@ class _Batch:
             for key, event in zip(keys, new, strict=True)
             if key[-1] in self._users
         }
-        known = await statements.known_events(connection, wanted)
+        known = statements.known_events(connection, wanted)
         self._known = {k: (e.content, e.sequence, e.item_no) for k, e in known.items()}
 
     def take(self, keys: UserKeys, event: NewEvent) -> Outcome:

@@ -34,7 +34,7 @@ class StoredHistories(NamedTuple):
     """What the others are made of."""
 
 
-async def load_histories(
+def load_histories(
     connection: DatabaseConnection,
     user_nos: Collection[int],
     models: ProfileModels,
@@ -43,16 +43,16 @@ async def load_histories(
     """Load the stored input of the head for users who have a profile."""
     if not user_nos:
         return StoredHistories({}, {}, [])
-    profiles = await statements.find_profiles(connection, user_nos, models.spec)
+    profiles = statements.find_profiles(connection, user_nos, models.spec)
     newest, length = models.manifest.max_chunks, models.manifest.recent_length
     first = {number: max(0, row.num_chunks - newest) for number, row in profiles.items()}
-    chunks = await statements.newest_chunks(connection, first, models.spec)
+    chunks = statements.newest_chunks(connection, first, models.spec)
     by_user = {
         number: StoredHistory(row, _chunks(row, chunks[number], newest), _recent(row, length))
         for number, row in profiles.items()
     }
     item_nos = {n for user in by_user.values() for n in user.recent["item_no"].tolist()}
-    return StoredHistories(by_user, *await models.contexts.load(connection, item_nos, lineage))
+    return StoredHistories(by_user, *models.contexts.load(connection, item_nos, lineage))
 
 
 async def histories(

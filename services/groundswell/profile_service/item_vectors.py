@@ -1,5 +1,6 @@
 """Caches the vectors that one head of a bundle gives the items of the catalogue."""
 
+import threading
 from collections.abc import Awaitable, Callable, Iterable, Sequence, Set
 
 import numpy as np
@@ -21,7 +22,7 @@ class ItemVectors:
     """The vectors of the items that were asked for last.
 
     They are right up to a revision of the catalogue, which `follow` moves on. What changed is
-    remembered for those who hold what was made of it. It belongs to the event loop.
+    remembered for those who hold what was made of it. Thread-safe: transactions run in threads.
     """
 
     def __init__(self, encode: Encode, fingerprint: str, max_held: int) -> None:
@@ -34,24 +35,28 @@ class ItemVectors:
         self._changed: dict[int, int] = {}
         self._changed_since = 0
         """Changes up to this revision are not remembered."""
+        self._lock = threading.Lock()
 
-    async def follow(self, connection: DatabaseConnection, revision: int, lineage: str) -> None:
+    def follow(self, connection: DatabaseConnection, revision: int, lineage: str) -> None:
         """Forget the items that changed up to a revision, the one that the connection sees.
 
         With another lineage everything is dropped: its numbers may name other items.
         """
-        if lineage != self._lineage:
-            self._lineage, self._revision, self._changed_since = lineage, 0, revision
-            self._held.clear()
-            self._changed.clear()
-        if revision <= self._revision:
+        with self._lock:
+            if lineage != self._lineage:
+                self._lineage, self._revision, self._changed_since = lineage, 0, revision
+                self._held.clear()
+                self._changed.clear()
+            known = self._revision
+        if revision <= known:
             return
-        known = self._revision
-        changes = (
-            await statements.revisions_since(connection, known, _MAX_CHANGES + 1) if known else []
-        )
-        if lineage != self._lineage:  # another call went on to it while this one looked
-            return
+        changes = statements.revisions_since(connection, known, _MAX_CHANGES + 1) if known else []
+        with self._lock:
+            if lineage == self._lineage:  # else another call went on to it meanwhile
+                self._forget(changes, known, revision)
+
+    def _forget(self, changes: Sequence[tuple[int, int]], known: int, revision: int) -> None:
+        """Forget the items that changed from a known revision to another one."""
         if not known or len(changes) > _MAX_CHANGES or len(self._changed) > self._max_held:
             self._held.clear()
             self._changed.clear()
@@ -64,22 +69,24 @@ class ItemVectors:
     def unchanged(self, item_nos: Iterable[int], since: int, lineage: str) -> bool:
         """Whether none of these items changed after a revision of a lineage, as far as is known for
         certain."""
-        if lineage != self._lineage or since < self._changed_since:
-            return False
-        if since >= self._revision:
-            return True
-        return all(self._changed.get(item_no, 0) <= since for item_no in item_nos)
+        with self._lock:
+            if lineage != self._lineage or since < self._changed_since:
+                return False
+            if since >= self._revision:
+                return True
+            return all(self._changed.get(item_no, 0) <= since for item_no in item_nos)
 
-    async def load(
+    def load(
         self, connection: DatabaseConnection, item_nos: Set[int], lineage: str
     ) -> tuple[dict[int, NDArray[np.float32]], list[ItemText]]:
         """Return the vectors of those that are held, by number, and the texts of the others."""
-        known = self._held if lineage == self._lineage else {}
-        held = {n: known[n] for n in item_nos if n in known}
+        with self._lock:
+            known = self._held if lineage == self._lineage else {}
+            held = {n: known[n] for n in item_nos if n in known}
         missing = item_nos - held.keys()
         if not missing:
             return held, []
-        return held, await statements.item_texts_by_number(connection, missing, self._fingerprint)
+        return held, statements.item_texts_by_number(connection, missing, self._fingerprint)
 
     async def encode(
         self, texts: Sequence[ItemText], revision: int, lineage: str
@@ -87,9 +94,10 @@ class ItemVectors:
         """Return the vectors of items that were loaded at a revision of a lineage, by number, and
         hold them."""
         vectors = await self._encode(texts)
-        # What was loaded before the last look may have changed since.
-        if lineage == self._lineage and revision >= self._revision:
-            self._held |= vectors
-            while len(self._held) > self._max_held:
-                del self._held[next(iter(self._held))]
+        with self._lock:
+            # What was loaded before the last look may have changed since.
+            if lineage == self._lineage and revision >= self._revision:
+                self._held |= vectors
+                while len(self._held) > self._max_held:
+                    del self._held[next(iter(self._held))]
         return vectors

@@ -66,13 +66,13 @@ class ItemWork:
         count("items_encoded", amount=len(rows))
         return covered
 
-    async def _look(
+    def _look(
         self, connection: DatabaseConnection, item_nos: list[int]
     ) -> tuple[dict[int, KnownItem], dict[int, bytes]]:
-        items = await statements.items_by_number(connection, item_nos)
-        return items, await statements.text_hashes(connection, item_nos, self._fingerprint)
+        items = statements.items_by_number(connection, item_nos)
+        return items, statements.text_hashes(connection, item_nos, self._fingerprint)
 
-    async def _store(
+    def _store(
         self,
         connection: DatabaseConnection,
         claim: Claim,
@@ -80,16 +80,16 @@ class ItemWork:
         *,
         ends: bool,
     ) -> dict[int, int]:
-        revision = await statements.lock_revision(connection)
-        held = await self.stale.still_held(connection, claim, claim.versions)
+        revision = statements.lock_revision(connection)
+        held = self.stale.still_held(connection, claim, claim.versions)
         # An item that changed meanwhile has another text now; its vector is not stored.
         same = {n for n, version in held.items() if version == claim.versions[n]}
         rows = [row for row in rows if row["item_no"] in same]
-        await statements.put_texts(connection, rows)
+        statements.put_texts(connection, rows)
         revisions = {row["item_no"]: revision + 1 + n for n, row in enumerate(rows)}
-        await statements.touch_items(connection, revisions)
-        await statements.set_revision(connection, revision + len(rows))
+        statements.touch_items(connection, revisions)
+        statements.set_revision(connection, revision + len(rows))
         covered = {number: claim.versions[number] for number in held}
         if ends:
-            await self.stale.finish(connection, claim, covered)
+            self.stale.finish(connection, claim, covered)
         return covered

@@ -78,9 +78,9 @@ class Catalogue:
     async def list(self, after_no: int, limit: int) -> tuple[ItemPage, str]:
         """Return items that are not deleted, by number, from just after one; and the lineage."""
 
-        async def look(connection: DatabaseConnection) -> tuple[ItemPage, str]:
-            page = await statements.list_items(connection, after_no, limit)
-            return page, await read_lineage(connection)
+        def look(connection: DatabaseConnection) -> tuple[ItemPage, str]:
+            page = statements.list_items(connection, after_no, limit)
+            return page, read_lineage(connection)
 
         return await self._database.read(look)
 
@@ -116,30 +116,30 @@ class Catalogue:
                 if not page.more:
                     await mark.wait()
 
-    async def _upsert(
+    def _upsert(
         self, connection: DatabaseConnection, contents: Sequence[ItemContent]
     ) -> "_Written":
-        revision = await statements.lock_revision(connection)
-        kinds = _new_kinds(contents, await statements.attribute_kind_table(connection))
-        await statements.add_attribute_kinds(connection, kinds)
-        known = await statements.find_items(connection, [c.item_id for c in contents])
+        revision = statements.lock_revision(connection)
+        kinds = _new_kinds(contents, statements.attribute_kind_table(connection))
+        statements.add_attribute_kinds(connection, kinds)
+        known = statements.find_items(connection, [c.item_id for c in contents])
         new = [c for c in contents if c.item_id not in known]
         changed = [c for c in contents if c.item_id in known and _differs(c, known[c.item_id])]
         new_revisions = range(revision + 1, revision + 1 + len(new))
         revision += len(new) + len(changed)
         changed_revisions = range(revision + 1 - len(changed), revision + 1)
         numbers = {item_id: item.item_no for item_id, item in known.items()}
-        numbers |= await statements.insert_items(connection, new, new_revisions)
+        numbers |= statements.insert_items(connection, new, new_revisions)
         rewritten = {
             numbers[c.item_id]: r
             for c, r in zip(changed, changed_revisions, strict=True)
             if _text(c) != _text(known[c.item_id].content)
         }
         fresh = {numbers[c.item_id]: r for c, r in zip(new, new_revisions, strict=True)}
-        await self._stale.mark(connection, fresh | rewritten, again=True)
-        await statements.update_items(connection, changed, changed_revisions)
-        await statements.drop_texts(connection, rewritten.keys())
-        await statements.set_revision(connection, revision)
+        self._stale.mark(connection, fresh | rewritten, again=True)
+        statements.update_items(connection, changed, changed_revisions)
+        statements.drop_texts(connection, rewritten.keys())
+        statements.set_revision(connection, revision)
         return _Written(numbers, len(new) + len(changed), revision)
 
 
@@ -152,24 +152,24 @@ class _Written(NamedTuple):
     revision: int
 
 
-async def _newer(
+def _newer(
     connection: DatabaseConnection, since: int, fingerprint: str
 ) -> tuple[Standing, ItemPage]:
     """Return how far the database is, and what changed after a revision."""
-    now = await read_standing(connection)
+    now = read_standing(connection)
     if now.catalogue_revision <= since:  # as most looks find
         return now, ItemPage([], more=False)
-    return now, await statements.changes_since(connection, since, fingerprint, WATCH_PAGE)
+    return now, statements.changes_since(connection, since, fingerprint, WATCH_PAGE)
 
 
-async def _delete(connection: DatabaseConnection, item_ids: Sequence[str]) -> tuple[int, int]:
-    revision = await statements.lock_revision(connection)
-    known = await statements.find_items(connection, item_ids)
+def _delete(connection: DatabaseConnection, item_ids: Sequence[str]) -> tuple[int, int]:
+    revision = statements.lock_revision(connection)
+    known = statements.find_items(connection, item_ids)
     numbers = [item.item_no for item in known.values() if not item.deleted]
     revisions = {number: revision + 1 + n for n, number in enumerate(numbers)}
-    await statements.touch_items(connection, revisions, deleted=True)
+    statements.touch_items(connection, revisions, deleted=True)
     revision += len(numbers)
-    await statements.set_revision(connection, revision)
+    statements.set_revision(connection, revision)
     return len(numbers), revision
 
 

@@ -71,9 +71,9 @@ class LineageKeeper:
         mark = self._known()
         witness = None if mark is None else mark.witness
 
-        async def compare(connection: DatabaseConnection) -> tuple[Standing, bool]:
-            there = witness is None or await holds(connection, witness)
-            return await read_standing(connection), there
+        def compare(connection: DatabaseConnection) -> tuple[Standing, bool]:
+            there = witness is None or holds(connection, witness)
+            return read_standing(connection), there
 
         now, holds_witness = await self._database.read(compare)
         if mark is not None and (problem := _problem(mark, now.lineage, now.catalogue_revision)):

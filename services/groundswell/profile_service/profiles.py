@@ -54,12 +54,24 @@ class _Found(NamedTuple):
     rows: dict[int, Any]
     """The stored profiles, by user_no."""
     held: dict[int, Held]
-    vectors: dict[int, NDArray[np.float32]]
+    newer: dict[int, list[tuple[int, int]]]
+    """(item_no, action) of the events after those that the cached seen items cover."""
+    vectors: dict[int, HeldVector]
     """The cached vectors that are still right."""
     stored: StoredHistories
     """What the other vectors are computed from."""
     revision: int
     lineage: str
+
+    def update_seen(self) -> None:
+        """Add the newer events to the cached seen items."""
+        last_sequences = dict(self.users.values())
+        for number, actions in self.newer.items():
+            held, last = self.held[number], last_sequences[number]
+            # Another read may have gone further. To add an event twice changes nothing.
+            if held.seen_sequence < last:
+                held.seen = with_actions(held.seen, actions)
+                held.seen_sequence = last
 
 
 class Profiles:
@@ -98,17 +110,8 @@ class Profiles:
                 raise
             count("profiles_from_memory", amount=len(last))
             return [answer.profile._replace(as_of_us=answer.read_us) for answer in last]
-        read = await histories(found.stored, models, found.revision, found.lineage)
-        computed = await models.long_vectors(list(read.values()))
-        rows, held, vectors = found.rows, found.held, found.vectors
-        for number, vector in zip(read, computed, strict=True):
-            vectors[number] = vector
-            item_nos = np.unique(found.stored.by_user[number].recent["item_no"])
-            held[number].vectors[models.id] = HeldVector(
-                rows[number].covered_us, found.revision, item_nos, vector
-            )
-        for user_key, (number, _) in found.users.items():
-            self._held.measure(user_key, held[number])
+        vectors = await self._update(found, models)
+        rows, held = found.rows, found.held
         profiles = {
             key: _profile(last, rows.get(number), held[number].seen, vectors.get(number))
             for key, (number, last) in found.users.items()
@@ -117,6 +120,24 @@ class Profiles:
         for key, answer in zip(keys, answers, strict=True):
             self._last.keep(found.lineage, key[-1], models.id, Answer(answer, read_us))
         return answers
+
+    async def _update(self, found: _Found, models: ProfileModels) -> dict[int, NDArray[np.float32]]:
+        """Bring the cached data up to what was found; return the vectors of users by number."""
+        found.update_seen()
+        vectors = found.vectors
+        for number, one in vectors.items():
+            found.held[number].vectors[models.id] = one
+        read = await histories(found.stored, models, found.revision, found.lineage)
+        computed = await models.long_vectors(list(read.values())) if read else []
+        for number, vector in zip(read, computed, strict=True):
+            item_nos = np.unique(found.stored.by_user[number].recent["item_no"])
+            vectors[number] = found.held[number].vectors[models.id] = HeldVector(
+                found.rows[number].covered_us, found.revision, item_nos, vector
+            )
+        for user_key, (number, _) in found.users.items():
+            if number in found.newer or number in read:
+                self._held.measure(user_key, found.held[number])
+        return {number: one.vector for number, one in vectors.items()}
 
     def forget(self, bundle_id: str) -> None:
         """Drop the vectors of a bundle that is not loaded any more."""
@@ -132,17 +153,17 @@ class Profiles:
         users, items = _WORK
         keys = [self._pseudonyms.user_keys(user_id) for user_id in user_ids]
 
-        async def begin(connection: DatabaseConnection) -> tuple[list[int] | None, int]:
-            known, _ = await find_users(connection, keys)
+        def begin(connection: DatabaseConnection) -> tuple[list[int] | None, int]:
+            known, _ = find_users(connection, keys)
             # A clock that was wrong for a while may have marked some work later than now.
-            marks = [await work.newest_mark(connection) for work in _WORK]
-            until_us = max(await clock_us(connection), *marks)
+            marks = [work.newest_mark(connection) for work in _WORK]
+            until_us = max(clock_us(connection), *marks)
             return [number for number, _ in known.values()] if keys else None, until_us
 
-        async def look(connection: DatabaseConnection) -> Progress:
+        def look(connection: DatabaseConnection) -> Progress:
             return Progress(
-                await users.count(connection, until_us, numbers),
-                0 if keys else await items.count(connection, until_us),
+                users.count(connection, until_us, numbers),
+                0 if keys else items.count(connection, until_us),
             )
 
         numbers, until_us = await self._database.read(begin)
@@ -157,19 +178,19 @@ class Profiles:
                 if any(left):
                     await mark.wait()
 
-    async def _find(
+    def _find(
         self, connection: DatabaseConnection, keys: Sequence[UserKeys], models: ProfileModels
     ) -> "_Found":
-        users, identity = await find_users(connection, keys)
+        users, identity = find_users(connection, keys)
         lineage = identity.lineage
         held = self._hold_all(users, lineage)
-        rows = await statements.covered_profiles(connection, held.keys(), models.spec)
-        await self._load_seen(connection, dict(users.values()), held)
+        rows = statements.covered_profiles(connection, held.keys(), models.spec)
+        newer = _newer_actions(connection, dict(users.values()), held)
         revision = max((row.catalogue_revision for row in rows.values()), default=0)
-        await models.contexts.follow(connection, revision, lineage)
+        models.contexts.follow(connection, revision, lineage)
         vectors, outdated = _held_vectors(rows, held, models, lineage)
-        stored = await load_histories(connection, outdated, models, lineage)
-        return _Found(users, rows, held, vectors, stored, revision, lineage)
+        stored = load_histories(connection, outdated, models, lineage)
+        return _Found(users, rows, held, newer, vectors, stored, revision, lineage)
 
     def _hold_all(self, users: Mapping[bytes, tuple[int, int]], lineage: str) -> dict[int, Held]:
         """Return the cached data of users, by number. Data of another lineage is dropped."""
@@ -186,27 +207,19 @@ class Profiles:
             self._held.put(key, held)
         return held
 
-    async def _load_seen(
-        self, connection: DatabaseConnection, last_sequences: dict[int, int], held: dict[int, Held]
-    ) -> None:
-        behind = {
-            number: held[number].seen_sequence
-            for number, last in last_sequences.items()
-            if held[number].seen_sequence < last
-        }
-        if not behind:
-            return
-        newer = await event_statements.actions_since(connection, behind)
-        for number, actions in newer.items():
-            held[number].seen = with_actions(held[number].seen, actions)
-            # Every event up to here was read in this transaction; a later one may be read twice,
-            # which changes nothing.
-            held[number].seen_sequence = last_sequences[number]
+
+def _newer_actions(
+    connection: DatabaseConnection, last_sequences: dict[int, int], held: dict[int, Held]
+) -> dict[int, list[tuple[int, int]]]:
+    """Return what users did after what their cached seen items cover, up to this transaction."""
+    covered = {number: held[number].seen_sequence for number in last_sequences}
+    behind = {n: sequence for n, sequence in covered.items() if sequence < last_sequences[n]}
+    return event_statements.actions_since(connection, behind) if behind else {}
 
 
 def _held_vectors(
     rows: dict[int, Any], held: dict[int, Held], models: ProfileModels, lineage: str
-) -> tuple[dict[int, NDArray[np.float32]], list[int]]:
+) -> tuple[dict[int, HeldVector], list[int]]:
     """Return the cached vectors that are still right, and the numbers of the other users."""
     vectors, outdated = {}, []
     for number, row in rows.items():
@@ -218,9 +231,8 @@ def _held_vectors(
         ):
             outdated.append(number)
         else:
-            vectors[number] = known.vector
             revision = max(known.revision, row.catalogue_revision)
-            held[number].vectors[models.id] = known._replace(revision=revision)
+            vectors[number] = known._replace(revision=revision)
     return vectors, outdated
 
 
@@ -232,5 +244,5 @@ def _profile(num_events: int, row: Any, seen: Seen, vector: NDArray[np.float32] 
     )
 
 
-async def _state_of_work(connection: DatabaseConnection) -> list[tuple[int, ...]]:
-    return [await work.state(connection) for work in _WORK]
+def _state_of_work(connection: DatabaseConnection) -> list[tuple[int, ...]]:
+    return [work.state(connection) for work in _WORK]

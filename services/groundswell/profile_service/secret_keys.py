@@ -83,29 +83,29 @@ async def rotate(
     return total
 
 
-async def _learn(connection: DatabaseConnection, given: Sequence[str]) -> tuple[str, ...]:
+def _learn(connection: DatabaseConnection, given: Sequence[str]) -> tuple[str, ...]:
     """Store the check values in a database without any: it is new, or of an earlier release."""
-    identity = await identities.lock_secrets(connection, alone=True)
+    identity = identities.lock_secrets(connection, alone=True)
     if identity.secret_checks:
         return identity.secret_checks
     # Keys that an earlier release wrote are those of the first secret.
-    checks = given[:1] if await statements.has_users(connection) else given
-    await identities.set_secret_checks(connection, checks)
+    checks = given[:1] if statements.has_users(connection) else given
+    identities.set_secret_checks(connection, checks)
     return tuple(checks)
 
 
-async def _begin(connection: DatabaseConnection, checks: Sequence[str]) -> None:
+def _begin(connection: DatabaseConnection, checks: Sequence[str]) -> None:
     """Store new users under the newest secret, once no transaction stores older keys."""
-    await identities.lock_secrets(connection, alone=True)
-    await identities.set_secret_checks(connection, checks)
+    identities.lock_secrets(connection, alone=True)
+    identities.set_secret_checks(connection, checks)
 
 
-async def _rewrite(
+def _rewrite(
     pseudonyms: Pseudonymizer, after_no: int, connection: DatabaseConnection
 ) -> tuple[int, int] | None:
     """Rewrite some keys; return the last user and how many, None when there was nothing to do."""
     wanted = pseudonyms.num_secrets
-    found = await statements.lock_older_keys(connection, wanted, after_no, _PAGE)
+    found = statements.lock_older_keys(connection, wanted, after_no, _PAGE)
     newer = {user.user_no: pseudonyms.newer_key(user.key, user.version, wanted) for user in found}
-    await statements.rewrite_keys(connection, newer, wanted)
+    statements.rewrite_keys(connection, newer, wanted)
     return (found[-1].user_no, len(found)) if found else None

@@ -36,7 +36,7 @@ async def mark_uncovered(database: Database, spec: Spec) -> None:
                 await database.write(partial(work.mark, versions=versions))
 
 
-async def page_of_uncovered(
+def page_of_uncovered(
     connection: DatabaseConnection, uncovered: Subjects, after: int
 ) -> tuple[int | None, dict[int, int]]:
     """Look at the page of subjects that follow one.
@@ -44,8 +44,8 @@ async def page_of_uncovered(
     Return the last subject of the page, None for an empty page, and the version of each uncovered
     one.
     """
-    last = (await connection.execute(uncovered.last_of_page(after, _PAGE))).scalar_one()
+    last = (connection.execute(uncovered.last_of_page(after, _PAGE))).scalar_one()
     if last is None:
         return None, {}
-    rows = await connection.execute(uncovered.between(after, last))
+    rows = connection.execute(uncovered.between(after, last))
     return last, {row[0]: row[1] for row in rows}

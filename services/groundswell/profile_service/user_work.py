@@ -107,16 +107,16 @@ class UserWork:
             for (user_no, chunk), vector in zip(new, encoded, strict=True)
         ]
 
-    async def _starts(
+    def _starts(
         self, connection: DatabaseConnection, user_nos: list[int]
     ) -> tuple[dict[int, Start], Stored]:
         """Find from where each history has to be cut again, and which chunks of it are stored."""
-        known = await statements.find_profiles(connection, user_nos, self._spec)
-        chunks = await statements.stored_chunks(connection, user_nos, self._spec)
+        known = statements.find_profiles(connection, user_nos, self._spec)
+        chunks = statements.stored_chunks(connection, user_nos, self._spec)
         covered = dict.fromkeys(user_nos, NOTHING_COVERED) | {
             n: Covered(row.covered_sequence, row.recent) for n, row in known.items()
         }
-        newer = await event_statements.newer_events(
+        newer = event_statements.newer_events(
             connection, {n: c.sequence for n, c in covered.items()}
         )
         starts = {
@@ -130,16 +130,16 @@ class UserWork:
         }
         return starts, stored
 
-    async def _cut_histories(
+    def _cut_histories(
         self, connection: DatabaseConnection, user_nos: list[int]
     ) -> tuple[list[CutHistory], Stored]:
         """Cut the new events of each history into chunks; also return the stored chunks."""
-        starts, stored = await self._starts(connection, user_nos)
+        starts, stored = self._starts(connection, user_nos)
         places = {n: start.place for n, start in starts.items()}
-        rows = await event_statements.events_from(connection, places)
+        rows = event_statements.events_from(connection, places)
         return cut(rows, starts, self._spec), stored
 
-    async def _store(
+    def _store(
         self,
         connection: DatabaseConnection,
         claim: Claim,
@@ -148,23 +148,23 @@ class UserWork:
         *,
         ends: bool,
     ) -> dict[int, int]:
-        held = await self.stale.still_held(connection, claim, claim.versions)
+        held = self.stale.still_held(connection, claim, claim.versions)
         own = [history for history in own if history.user_no in held]
-        await statements.put_chunks(connection, [row for row in rows if row["user_no"] in held])
+        statements.put_chunks(connection, [row for row in rows if row["user_no"] in held])
         profiles = [profile_row(history, self._spec) for history in own]
-        await statements.put_profiles(connection, profiles)
+        statements.put_profiles(connection, profiles)
         covered = {h.user_no: h.covered_sequence for h in own}
         if ends:
-            await self.stale.finish(connection, claim, covered)
+            self.stale.finish(connection, claim, covered)
         return covered
 
-    async def _store_some(
+    def _store_some(
         self, connection: DatabaseConnection, claim: Claim, rows: list[dict[str, Any]]
     ) -> None:
         """Store some chunks of a long history; the next claim goes on after them."""
-        if await self.stale.still_held(connection, claim, claim.versions):
-            await statements.put_chunks(connection, rows)
-            await self.stale.release(connection, claim, 0.0, counts=False)
+        if self.stale.still_held(connection, claim, claim.versions):
+            statements.put_chunks(connection, rows)
+            self.stale.release(connection, claim, 0.0, counts=False)
 
 
 def _cost(start: Start, spec: Spec) -> int:

@@ -130,16 +130,16 @@ class Worker:
         encoding, limit = self._encodings[spec], self._settings.worker_users
         return UserWork(self._database, encoding, spec, limit)
 
-    async def _claim(
+    def _claim(
         self, connection: DatabaseConnection, *, release_first: bool
     ) -> tuple[JointWork | None, Claim]:
         if release_first:
-            await self._release_all(connection)
-        await self._recover(connection)
+            self._release_all(connection)
+        self._recover(connection)
         for turn in self._turns:
             work, suspects = turn
             limit = 1 if suspects else work.limit
-            claim = await work.stale.claim(
+            claim = work.stale.claim(
                 connection, self._owner, limit, self._settings.lease_s, suspects=suspects
             )
             if claim.versions:
@@ -148,13 +148,13 @@ class Worker:
                 return work, claim
         return None, Claim(self._owner, {}, {})
 
-    async def _release_all(self, connection: DatabaseConnection) -> None:
+    def _release_all(self, connection: DatabaseConnection) -> None:
         for work in self._works:
-            await work.stale.release_all(connection, self._owner)
+            work.stale.release_all(connection, self._owner)
 
-    async def _recover(self, connection: DatabaseConnection, *, alone: bool = False) -> None:
+    def _recover(self, connection: DatabaseConnection, *, alone: bool = False) -> None:
         for work in self._works:
-            lost = await work.stale.recover(connection, self._settings.lease_s, alone=alone)
+            lost = work.stale.recover(connection, self._settings.lease_s, alone=alone)
             for number in lost:
                 count("work_set_aside", list=work.stale.name)
                 _log.error("work_set_aside", list=work.stale.name, number=number)

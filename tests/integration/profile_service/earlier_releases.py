@@ -24,9 +24,9 @@ RELEASES = (FIRST, SECOND)
 _KEY = {"fingerprint": "a text encoder:fp32:1", "chunk_length": 4}
 
 
-async def write_item(connection: DatabaseConnection, item_id: str) -> int:
+def write_item(connection: DatabaseConnection, item_id: str) -> int:
     """Store an item as the catalogue did, and have it encoded; return its number."""
-    revision = await _value(
+    revision = _value(
         connection,
         "UPDATE counters SET value = value + 1 WHERE name = 'catalogue_revision' RETURNING value",
     )
@@ -40,22 +40,20 @@ async def write_item(connection: DatabaseConnection, item_id: str) -> int:
         "deleted": False,
         "revision": revision,
     }
-    number = await _value(connection, f"{_insert('items', row)} RETURNING item_no", row)
-    await _put(connection, "stale_items", {"item_no": number}, _work(revision), ["version"])
+    number = _value(connection, f"{_insert('items', row)} RETURNING item_no", row)
+    _put(connection, "stale_items", {"item_no": number}, _work(revision), ["version"])
     again = {"title": "Another", "revision": revision, "n": number}
     change = "UPDATE items SET title = :title, revision = :revision WHERE item_no = :n"
-    await connection.execute(text(change), again)
+    connection.execute(text(change), again)
     return number
 
 
-async def append_event(connection: DatabaseConnection, key: bytes, item_no: int, n: int) -> int:
+def append_event(connection: DatabaseConnection, key: bytes, item_no: int, n: int) -> int:
     """Store a user's n-th event as the log did, and mark the user; return its number."""
     user = {"user_key": key, "last_sequence": 0}
-    await connection.execute(
-        text(f"{_insert('users', user)} ON CONFLICT (user_key) DO NOTHING"), user
-    )
+    connection.execute(text(f"{_insert('users', user)} ON CONFLICT (user_key) DO NOTHING"), user)
     find = "SELECT user_no FROM users WHERE user_key = :key"
-    number = await _value(connection, find, {"key": key})
+    number = _value(connection, find, {"key": key})
     row = {
         "user_no": number,
         "sequence": n,
@@ -69,23 +67,23 @@ async def append_event(connection: DatabaseConnection, key: bytes, item_no: int,
         "attribution_token": "",
         "stored_us": 1,
     }
-    await connection.execute(text(_insert("events", row)), row)
+    connection.execute(text(_insert("events", row)), row)
     count = "UPDATE users SET last_sequence = :n WHERE user_no = :user"
-    await connection.execute(text(count), {"n": n, "user": number})
-    await _put(connection, "stale_users", {"user_no": number}, _work(n), ["version"])
+    connection.execute(text(count), {"n": n, "user": number})
+    _put(connection, "stale_users", {"user_no": number}, _work(n), ["version"])
     return number
 
 
-async def work(
+def work(
     connection: DatabaseConnection, release: Release, user_no: int, item_no: int, n: int
 ) -> None:
     """Claim everything, store a profile and a text's vector, and finish, as the worker did."""
     for table, subject in (("stale_users", "user_no"), ("stale_items", "item_no")):
         claim = f"UPDATE {table} SET owner = 'x', due_us = 9, attempt = attempt + 1"
         version = f"{claim} RETURNING {subject}, version, attempt"
-        assert (await connection.execute(text(version))).all()
+        assert (connection.execute(text(version))).all()
         done = f"DELETE FROM {table} WHERE owner = 'x'"
-        await connection.execute(text(done))
+        connection.execute(text(done))
     profile = {
         "covered_sequence": n,
         "covered_us": n,
@@ -93,17 +91,17 @@ async def work(
         "num_chunks": 0,
         **release.profile,
     }
-    await _put(connection, "profiles", {"user_no": user_no, **_KEY}, profile, list(profile))
+    _put(connection, "profiles", {"user_no": user_no, **_KEY}, profile, list(profile))
     vector = {"content_hash": b"hash", "vector": b"\0" * 32}
     key = {"item_no": item_no, "fingerprint": _KEY["fingerprint"]}
-    await _put(connection, "item_texts", key, vector, list(vector))
+    _put(connection, "item_texts", key, vector, list(vector))
 
 
 def _work(version: int) -> dict[str, Any]:
     return {"version": version, "marked_us": 1, "due_us": 1, "owner": "", "attempt": 0}
 
 
-async def _put(
+def _put(
     connection: DatabaseConnection,
     table: str,
     key: dict[str, Any],
@@ -113,7 +111,7 @@ async def _put(
     changes = ", ".join(f"{name} = excluded.{name}" for name in changed)
     conflict = f"ON CONFLICT ({', '.join(key)}) DO UPDATE SET {changes}"
     row = key | values
-    await connection.execute(text(f"{_insert(table, row)} {conflict}"), row)
+    connection.execute(text(f"{_insert(table, row)} {conflict}"), row)
 
 
 def _insert(table: str, row: dict[str, Any]) -> str:
@@ -121,7 +119,7 @@ def _insert(table: str, row: dict[str, Any]) -> str:
     return f"INSERT INTO {table} ({names}) VALUES ({', '.join(f':{name}' for name in row)})"
 
 
-async def _value(
+def _value(
     connection: DatabaseConnection, statement: str, values: dict[str, Any] | None = None
 ) -> int:
-    return int((await connection.execute(text(statement), values or {})).scalar_one())
+    return int((connection.execute(text(statement), values or {})).scalar_one())

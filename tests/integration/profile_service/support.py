@@ -6,10 +6,11 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mappin
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+from sqlalchemy.util import await_only, greenlet_spawn
 
 from groundswell.client import GroundswellClient, Targets
 from groundswell.profile_service.encoding import TextEncoder
@@ -26,6 +27,8 @@ from groundswell.profile_service.tables import stale_users
 from groundswell.profile_service.worker import Worker
 from groundswell.serving.pseudonym import Pseudonymizer
 from tests.support.processes import SECRET, Process, free_port, service_process
+
+T = TypeVar("T")
 
 DAY_S = 86_400.0
 SPEC = Spec("a text encoder:fp32:1", 4)
@@ -80,26 +83,56 @@ async def open_memory(url: str, bundles: Path) -> Memory:
     return Memory(database, log, catalogue, signals, settings)
 
 
-def reading(database: Database) -> AbstractAsyncContextManager[DatabaseConnection]:
+class Opened:
+    """The connection of a transaction that stays open."""
+
+    def __init__(self, connection: DatabaseConnection) -> None:
+        self._connection = connection
+
+    async def run(self, work: Callable[..., T], *args: Any, **options: Any) -> T:
+        """Call a function with the connection and more arguments."""
+        if self._connection.dialect.is_async:
+            return await greenlet_spawn(work, self._connection, *args, **options)
+        return work(self._connection, *args, **options)
+
+    async def execute(self, *args: Any) -> Any:
+        """Run a statement."""
+        return await self.run(DatabaseConnection.execute, *args)
+
+
+def reading(database: Database) -> AbstractAsyncContextManager[Opened]:
     """A reading transaction that stays open for the body of `async with`."""
     return _opened(database.read)
 
 
-def writing(database: Database) -> AbstractAsyncContextManager[DatabaseConnection]:
+def writing(database: Database) -> AbstractAsyncContextManager[Opened]:
     """A writing transaction that stays open for the body of `async with`."""
     return _opened(database.write)
 
 
+def wait_inside(
+    connection: DatabaseConnection, loop: asyncio.AbstractEventLoop, event: asyncio.Event
+) -> None:
+    """Let a transaction wait for an event of the loop, wherever the transaction runs."""
+    if connection.dialect.is_async:
+        await_only(event.wait())
+    else:
+        asyncio.run_coroutine_threadsafe(event.wait(), loop).result()
+
+
 @asynccontextmanager
 async def _opened(
-    run: Callable[[Callable[[DatabaseConnection], Awaitable[None]]], Awaitable[None]],
-) -> AsyncIterator[DatabaseConnection]:
-    begun: asyncio.Future[DatabaseConnection] = asyncio.get_running_loop().create_future()
-    ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    run: Callable[[Callable[[DatabaseConnection], None]], Awaitable[None]],
+) -> AsyncIterator[Opened]:
+    loop, ended = asyncio.get_running_loop(), asyncio.Event()
+    begun: asyncio.Future[DatabaseConnection] = loop.create_future()
+    failures: list[BaseException] = []
 
-    async def body(connection: DatabaseConnection) -> None:
-        begun.set_result(connection)
-        await ended
+    def body(connection: DatabaseConnection) -> None:
+        loop.call_soon_threadsafe(begun.set_result, connection)
+        wait_inside(connection, loop, ended)
+        for error in failures:
+            raise error
 
     transaction = asyncio.ensure_future(run(body))
     watched: list[asyncio.Future[Any]] = [transaction, begun]
@@ -107,12 +140,13 @@ async def _opened(
     if transaction.done():
         transaction.result()
     try:
-        yield begun.result()
+        yield Opened(begun.result())
     except BaseException as error:
-        ended.set_exception(error)
+        failures.append(error)
+        ended.set()
         await asyncio.gather(transaction, return_exceptions=True)
         raise
-    ended.set_result(None)
+    ended.set()
     await transaction
 
 
@@ -161,7 +195,7 @@ async def work_all(memory: Memory, encoder: CountingEncoder, *, items_only: bool
 async def num_stale_users(memory: Memory) -> int:
     """Count the users who wait for the encoder."""
     async with reading(memory.database) as connection:
-        return await WorkList(stale_users).count(connection, 2**62)
+        return await connection.run(WorkList(stale_users).count, 2**62)
 
 
 @dataclass

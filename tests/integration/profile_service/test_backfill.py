@@ -73,7 +73,7 @@ class Process:
         known = users.c.user_key == Pseudonymizer(SECRET).user_key(user)
         async with reading(self.memory.database) as connection:
             number = (await connection.execute(select(users.c.user_no).where(known))).scalar_one()
-            rows = await find_profiles(connection, [number], spec)
+            rows = await connection.run(find_profiles, [number], spec)
         return rows[number].covered_sequence if number in rows else 0
 
     async def num_uncovered(self, spec: Spec) -> int:

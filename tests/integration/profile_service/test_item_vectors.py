@@ -82,9 +82,9 @@ async def read_texts(memory: Memory, models: ProfileModels) -> None:
 async def ask(memory: Memory, items: ItemVectors, item_nos: Set[int]) -> Vectors:
     """Look into the database once, as a request does."""
     async with reading(memory.database) as connection:
-        lineage, revision = await read_standing(connection)
-        await items.follow(connection, revision, lineage)
-        held, texts = await items.load(connection, item_nos, lineage)
+        lineage, revision = await connection.run(read_standing)
+        await connection.run(items.follow, revision, lineage)
+        held, texts = await connection.run(items.load, item_nos, lineage)
     return held | await items.encode(texts, revision, lineage)
 
 
@@ -137,7 +137,7 @@ async def test_only_what_changed_is_computed_again_and_said_to_have_changed(
     everything = set(range(1, len(CONTENTS) + 1))
     before = await ask(filled, items, everything)
     async with reading(filled.database) as connection:
-        lineage, revision = await read_standing(connection)
+        lineage, revision = await connection.run(read_standing)
     assert items.unchanged(everything, revision, lineage)
     models.computed.clear()
     await filled.catalogue.upsert([ItemContent("item-4", "Another Title")])
@@ -160,7 +160,7 @@ async def test_more_changes_than_are_remembered_count_as_a_change_of_everything(
     items = models.told
     await ask(filled, items, {1, 2})
     async with reading(filled.database) as connection:
-        lineage, revision = await read_standing(connection)
+        lineage, revision = await connection.run(read_standing)
     await filled.catalogue.delete(["item-5", "item-6", "item-7", "item-8"])
     models.computed.clear()
     await ask(filled, items, {1, 2})
@@ -202,9 +202,9 @@ async def test_what_was_loaded_before_a_change_is_not_held_after_it(
 ) -> None:
     items = models.told
     async with reading(filled.database) as connection:
-        lineage, revision = await read_standing(connection)
-        await items.follow(connection, revision, lineage)
-        _, texts = await items.load(connection, {5}, lineage)
+        lineage, revision = await connection.run(read_standing)
+        await connection.run(items.follow, revision, lineage)
+        _, texts = await connection.run(items.load, {5}, lineage)
         await filled.catalogue.upsert([ItemContent("item-4", "Another Title")])
         await read_texts(filled, models)
         # A second request sees the change before the first one has computed what it loaded.

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 import pytest
+from sqlalchemy import text
 
 from groundswell.artifacts.store import load_bundle
 from groundswell.profile_service.encoder import ProfileModels
@@ -33,7 +34,7 @@ from tests.support.processes import SECRET
 
 async def lineage_of(memory: Memory) -> str:
     async with reading(memory.database) as connection:
-        return await read_lineage(connection)
+        return await connection.run(read_lineage)
 
 
 async def restored(memory: Memory, backup: Backup) -> Memory:
@@ -119,7 +120,7 @@ async def test_a_lineage_that_was_renewed_resets_a_watcher_whose_revision_is_pas
     (before,) = await watched(memory)
     memory = await restored(memory, backup)
     async with writing(memory.database) as connection:
-        await renew_lineage(connection)
+        await connection.run(renew_lineage)
     await memory.catalogue.upsert([an_item(name) for name in "xyz"])
     heard = await watched(memory, before.revision, before.lineage)
     assert names(heard) == ["a", "x", "y", "z"]
@@ -167,8 +168,8 @@ async def test_a_users_history_that_went_back_is_read_anew_in_a_new_lineage(
     profiles = profiles_of(memory.database)
     (before,) = await profiles.get(["ann"], models)
     async with writing(memory.database) as connection:
-        await connection.exec_driver_sql("UPDATE events SET item_no = 3")
-        await renew_lineage(connection)
+        await connection.execute(text("UPDATE events SET item_no = 3"))
+        await connection.run(renew_lineage)
     (after,) = await profiles.get(["ann"], models)
     assert (seen(before), seen(after)) == ([1], [3])
     assert before.num_events == after.num_events
@@ -258,7 +259,7 @@ async def test_a_backup_of_before_the_last_restore_gets_a_lineage_of_its_own(
     backup = Backup(memory.settings.database_url, tmp_path)
     first = await restart(memory, file)
     async with writing(memory.database) as connection:
-        second = await renew_lineage(connection)
+        second = await connection.run(renew_lineage)
     assert await restart(memory, file) == second
     memory = await restored(memory, backup)
     await memory.catalogue.upsert([an_item("a")])

@@ -57,7 +57,7 @@ async def numbers_of_events(log: EventLog) -> list[int]:
 async def num_users(memory: Memory) -> tuple[int, int]:
     """How many users there are, and how many are under an older secret than the second."""
     async with reading(memory.database) as connection:
-        return await count_users(connection, 2)
+        return await connection.run(count_users, 2)
 
 
 def nobody(done: int, of: int) -> None:
@@ -87,7 +87,7 @@ async def test_a_database_of_an_earlier_release_learns_the_secret_that_its_keys_
 ) -> None:
     await fill(memory)
     async with writing(memory.database) as connection:
-        await set_secret_checks(connection, [])
+        await connection.run(set_secret_checks, [])
     await check_secrets(memory.database, Pseudonymizer(SECRET, NEWER))
     # The second is not in use yet: a process that lacks it goes on.
     await check_secrets(memory.database, Pseudonymizer(SECRET))
@@ -154,7 +154,7 @@ async def test_secrets_can_be_changed_again_while_rows_of_the_first_are_left(
     await rotate(memory.database, Pseudonymizer(*chain), nobody)
     assert await numbers_of_events(log_with(memory, *chain)) == list(range(1, 26))
     async with reading(memory.database) as connection:
-        assert await count_users(connection, 3) == (25, 0)
+        assert await connection.run(count_users, 3) == (25, 0)
 
 
 async def test_as_many_users_as_a_call_may_name_are_found_under_any_number_of_secrets(
@@ -164,7 +164,7 @@ async def test_as_many_users_as_a_call_may_name_are_found_under_any_number_of_se
     chain = Pseudonymizer(SECRET, NEWER, NEWEST, "a fourth secret of the tests")
     names = [f"nobody-{n}" for n in range(10_000 - len(USERS))] + USERS
     async with reading(memory.database) as connection:
-        found, _ = await find_users(connection, [chain.user_keys(name) for name in names])
+        found, _ = await connection.run(find_users, [chain.user_keys(name) for name in names])
     assert len(found) == len(USERS)
 
 
@@ -290,5 +290,5 @@ async def test_a_rotation_whose_process_is_killed_is_finished_by_the_next(
 
 async def _num_rewritten(database: Database) -> int:
     async with reading(database) as connection:
-        total, older = await count_users(connection, 2)
+        total, older = await connection.run(count_users, 2)
     return total - older

@@ -109,8 +109,8 @@ async def test_marking_never_makes_a_version_older_than_a_concurrent_append_did(
     )
     await memory.log.append([an_event(7)])
     async with writing(memory.database) as connection:
-        await WorkList(stale_users).mark(connection, found[1])
-        claim = await WorkList(stale_users).claim(connection, "a worker", 10, lease_s=60)
+        await connection.run(WorkList(stale_users).mark, found[1])
+        claim = await connection.run(WorkList(stale_users).claim, "a worker", 10, lease_s=60)
     assert (found[1], claim.versions) == ({1: 3}, {1: 4})
 
 
@@ -134,7 +134,7 @@ async def test_appends_beside_the_marking_of_what_is_uncovered_are_all_covered(
     await worker.close()
     await work_all(memory, CountingEncoder())
     async with reading(memory.database) as connection:
-        profiles = await find_profiles(connection, range(1, 1000), SPEC)
+        profiles = await connection.run(find_profiles, range(1, 1000), SPEC)
     assert sorted(row.covered_sequence for row in profiles.values()) == [4, *[12] * 8]
 
 
@@ -150,7 +150,7 @@ async def test_marking_page_by_page_finds_everything_once(
     await worker.mark_uncovered()
     await worker.close()
     async with reading(memory.database) as connection:
-        left = [await WorkList(t).count(connection, 2**62) for t in (stale_users, stale_items)]
+        left = [await connection.run(WorkList(t).count, 2**62) for t in (stale_users, stale_items)]
     assert left == [3, 7]
 
 
@@ -219,7 +219,7 @@ async def test_work_that_kills_its_workers_is_claimed_alone_and_then_set_aside(
     assert num_deaths == SET_ASIDE
     assert sorted(encoder.texts) == ["The a. drama", "The c. drama", "The d. drama"]
     async with reading(memory.database) as connection:
-        assert await WorkList(stale_items).count(connection, 2**62) == 0
+        assert await connection.run(WorkList(stale_items).count, 2**62) == 0
         rows = (await connection.execute(text("SELECT lost_claims FROM stale_items"))).all()
     assert rows == [(SET_ASIDE,)]
     await memory.catalogue.upsert([an_item("b", "Harmless")])
@@ -275,7 +275,7 @@ async def test_a_long_history_keeps_nobody_waiting(
         pass
     await worker.close()
     async with reading(memory.database) as connection:
-        found = await find_profiles(connection, [1], SPEC)
+        found = await connection.run(find_profiles, [1], SPEC)
     assert (found[1].covered_sequence, found[1].num_chunks, len(encoder.texts)) == (22, 5, 7)
 
 

@@ -18,6 +18,7 @@ from tests.integration.profile_service.support import (
     an_event,
     an_item,
     reading,
+    wait_inside,
     writing,
 )
 from tests.support.postgres import Postgres
@@ -30,7 +31,7 @@ def _differences(connection: Connection) -> list[Any]:
 
 async def test_migrations_make_exactly_the_tables_that_the_code_knows(memory: Memory) -> None:
     async with writing(memory.database) as connection:
-        assert await connection.run_sync(_differences) == []
+        assert await connection.run(_differences) == []
 
 
 async def test_what_was_stored_is_there_when_the_database_is_opened_again(
@@ -70,11 +71,12 @@ async def test_an_error_in_a_transaction_leaves_nothing_behind(memory: Memory) -
 
 async def test_a_transaction_runs_to_its_end_though_its_caller_leaves(memory: Memory) -> None:
     begun, go_on = asyncio.Event(), asyncio.Event()
+    loop = asyncio.get_running_loop()
 
-    async def write(connection: DatabaseConnection) -> None:
-        await connection.execute(text("UPDATE counters SET value = 7"))
-        begun.set()
-        await go_on.wait()
+    def write(connection: DatabaseConnection) -> None:
+        connection.execute(text("UPDATE counters SET value = 7"))
+        loop.call_soon_threadsafe(begun.set)
+        wait_inside(connection, loop, go_on)
 
     caller = asyncio.create_task(memory.database.write(write))
     await begun.wait()
@@ -90,9 +92,9 @@ async def test_a_caller_who_leaves_before_its_turn_starts_nothing(database_url: 
     await database.open()
     started: list[str] = []
 
-    async def write(connection: DatabaseConnection) -> None:
+    def write(connection: DatabaseConnection) -> None:
         started.append("write")
-        await connection.execute(text("UPDATE counters SET value = 7"))
+        connection.execute(text("UPDATE counters SET value = 7"))
 
     async with reading(database):
         leaving = [asyncio.create_task(database.write(write)) for _ in range(20)]
@@ -109,16 +111,18 @@ async def test_a_caller_who_leaves_before_its_turn_starts_nothing(database_url: 
 async def test_closing_waits_for_a_transaction_whose_caller_left(database_url: str) -> None:
     database = Database(database_url)
     await database.open()
-    begun = asyncio.Event()
+    begun, go_on = asyncio.Event(), asyncio.Event()
+    loop = asyncio.get_running_loop()
 
-    async def write(connection: DatabaseConnection) -> None:
-        begun.set()
-        await asyncio.sleep(0.1)
-        await connection.execute(text("UPDATE counters SET value = 7"))
+    def write(connection: DatabaseConnection) -> None:
+        loop.call_soon_threadsafe(begun.set)
+        wait_inside(connection, loop, go_on)
+        connection.execute(text("UPDATE counters SET value = 7"))
 
     caller = asyncio.create_task(database.write(write))
     await begun.wait()
     caller.cancel()
+    loop.call_later(0.1, go_on.set)
     await database.close()
     await database.open()
     async with reading(database) as connection:

@@ -29,17 +29,17 @@ _KEY = b"k" * 32
 async def _use(database: Database, release: Release, n: int) -> tuple[int, int]:
     """Do all that an earlier release does, once."""
     async with writing(database) as connection:
-        item_no = await earlier.write_item(connection, f"item {n}")
-        user_no = await earlier.append_event(connection, _KEY, item_no, n)
-        await earlier.work(connection, release, user_no, item_no, n)
-        await earlier.append_event(connection, _KEY, item_no, n + 1)
-        await earlier.write_item(connection, f"item {n + 1}")
+        item_no = await connection.run(earlier.write_item, f"item {n}")
+        user_no = await connection.run(earlier.append_event, _KEY, item_no, n)
+        await connection.run(earlier.work, release, user_no, item_no, n)
+        await connection.run(earlier.append_event, _KEY, item_no, n + 1)
+        await connection.run(earlier.write_item, f"item {n + 1}")
     return user_no, item_no
 
 
 async def num_stale(memory: Memory) -> list[int]:
     async with reading(memory.database) as connection:
-        return [await WorkList(t).count(connection, 2**62) for t in (stale_users, stale_items)]
+        return [await connection.run(WorkList(t).count, 2**62) for t in (stale_users, stale_items)]
 
 
 @_BY_REVISION
@@ -48,7 +48,7 @@ async def test_a_database_of_an_earlier_release_keeps_all_and_is_worked_off(
 ) -> None:
     before = Database(database_url)
     async with writing(before) as connection:
-        await connection.run_sync(upgrade, release.revision)
+        await connection.run(upgrade, release.revision)
     await _use(before, release, 1)
     await before.close()
     memory = await open_memory(database_url, tmp_path)
@@ -94,11 +94,11 @@ async def test_a_profile_that_an_earlier_release_wrote_over_ours_is_covered_agai
     await memory.log.append([an_event(1)])
     await work_all(memory, CountingEncoder())
     async with writing(memory.database) as connection:
-        item_no = await earlier.write_item(connection, "b")
+        item_no = await connection.run(earlier.write_item, "b")
         number = (await connection.execute(text("SELECT user_no FROM users"))).scalar_one()
         key = (await connection.execute(text("SELECT user_key FROM users"))).scalar_one()
-        await earlier.append_event(connection, key, item_no, 2)
-        await earlier.work(connection, FIRST, number, item_no, 2)
+        await connection.run(earlier.append_event, key, item_no, 2)
+        await connection.run(earlier.work, FIRST, number, item_no, 2)
     worker = memory.worker(CountingEncoder())
     await worker.mark_uncovered()
     await worker.close()
@@ -114,12 +114,12 @@ async def test_the_newest_tables_have_every_column_that_an_earlier_release_had(
 ) -> None:
     database = Database(database_url)
     async with writing(database) as connection:
-        await connection.run_sync(upgrade, "0001")
-        before = await connection.run_sync(_columns)
+        await connection.run(upgrade, "0001")
+        before = await connection.run(_columns)
     await database.close()
     memory = await open_memory(database_url, tmp_path)
     async with reading(memory.database) as connection:
-        after = await connection.run_sync(_columns)
+        after = await connection.run(_columns)
     await memory.database.close()
     assert before <= after
 

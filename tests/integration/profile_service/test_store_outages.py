@@ -12,7 +12,13 @@ from structlog.testing import capture_logs
 
 from groundswell.profile_service.store.database import Database, DatabaseConnection
 from groundswell.serving.errors import ResourceExhausted, ServiceError, Unavailable
-from tests.integration.profile_service.support import Memory, an_event, an_item, open_memory
+from tests.integration.profile_service.support import (
+    Memory,
+    an_event,
+    an_item,
+    open_memory,
+    wait_inside,
+)
 from tests.support.postgres import Postgres
 
 T = TypeVar("T")
@@ -92,11 +98,12 @@ async def test_a_server_without_room_lets_a_call_wait_for_a_connection_of_the_po
     server: Postgres, memory: Memory
 ) -> None:
     begun, over = asyncio.Event(), asyncio.Event()
+    loop = asyncio.get_running_loop()
 
-    async def hold(connection: DatabaseConnection) -> None:
-        await connection.execute(text("SELECT 1"))
+    def hold(connection: DatabaseConnection) -> None:
+        connection.execute(text("SELECT 1"))
         begun.set()
-        await over.wait()
+        wait_inside(connection, loop, over)
 
     other = Database(server.new_database(), pool_size=4)
     await other.open()
@@ -116,11 +123,12 @@ async def test_a_server_without_room_refuses_a_call_whose_wait_is_over(server: P
     other = Database(server.new_database(), pool_size=4, pool_timeout_s=0.2)
     await other.open()
     begun, over = asyncio.Event(), asyncio.Event()
+    loop = asyncio.get_running_loop()
 
-    async def hold(connection: DatabaseConnection) -> None:
-        await connection.execute(text("SELECT 1"))
+    def hold(connection: DatabaseConnection) -> None:
+        connection.execute(text("SELECT 1"))
         begun.set()
-        await over.wait()
+        wait_inside(connection, loop, over)
 
     holding = asyncio.create_task(other.read(hold))
     await begun.wait()
@@ -135,8 +143,8 @@ async def test_a_server_without_room_refuses_a_call_whose_wait_is_over(server: P
     await other.close()
 
 
-async def _one(connection: DatabaseConnection) -> int:
-    return int((await connection.execute(text("SELECT 1"))).scalar_one())
+def _one(connection: DatabaseConnection) -> int:
+    return int(connection.execute(text("SELECT 1")).scalar_one())
 
 
 async def test_connections_to_a_server_that_became_read_only_are_not_used_again(
@@ -145,8 +153,8 @@ async def test_connections_to_a_server_that_became_read_only_are_not_used_again(
     """A name may lead to the new leader by now, but a connection still leads to the old one."""
 
     async def backend() -> int:
-        async def look(connection: DatabaseConnection) -> int:
-            return int((await connection.execute(text("SELECT pg_backend_pid()"))).scalar_one())
+        def look(connection: DatabaseConnection) -> int:
+            return int(connection.execute(text("SELECT pg_backend_pid()")).scalar_one())
 
         return await memory.database.read(look)
 
@@ -256,8 +264,8 @@ async def small(tmp_path: Path) -> AsyncIterator[Memory]:
 
 
 async def pragma(memory: Memory, statement: str) -> int:
-    async def run(connection: DatabaseConnection) -> int:
-        found = await connection.execute(text(f"PRAGMA {statement}"))
+    def run(connection: DatabaseConnection) -> int:
+        found = connection.execute(text(f"PRAGMA {statement}"))
         return int(found.scalar() or 0) if found.returns_rows else 0
 
     return await memory.database.read(run)

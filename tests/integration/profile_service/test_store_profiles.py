@@ -53,8 +53,8 @@ async def test_a_profile_covers_everything_that_was_stored(memory: Memory) -> No
     await fill(memory, 10)
     await work_all(memory, encoder)
     async with reading(memory.database) as connection:
-        (row,) = (await find_profiles(connection, [1], SPEC)).values()
-        chunks = await stored_chunks(connection, [1], SPEC)
+        (row,) = (await connection.run(find_profiles, [1], SPEC)).values()
+        chunks = await connection.run(stored_chunks, [1], SPEC)
     assert (row.covered_sequence, row.num_chunks, row.last_event_us) == (10, 2, 9)
     assert [(c.chunk_no, c.last_time_us, c.last_event_id) for c in chunks[1]] == [
         (0, 3, "e3"),
@@ -82,10 +82,10 @@ async def test_refreshes_in_any_order_end_where_one_reading_of_the_whole_history
         await memory.log.append(batch)
         await work_all(memory, encoder)
     async with reading(memory.database) as connection:
-        (profile,) = (await find_profiles(connection, [1], SPEC)).values()
-        stored = (await stored_chunks(connection, [1], SPEC))[1]
+        (profile,) = (await connection.run(find_profiles, [1], SPEC)).values()
+        stored = (await connection.run(stored_chunks, [1], SPEC))[1]
         start = start_of([], NOTHING_COVERED, (0, 40), SPEC.chunk_length)
-        whole = cut(await events_from(connection, {1: start.place}), {1: start}, SPEC)[0]
+        whole = cut(await connection.run(events_from, {1: start.place}), {1: start}, SPEC)[0]
     assert [
         (c.chunk_no, c.content_hash, (c.last_time_us, c.last_ordinal, c.last_event_id))
         for c in stored
@@ -102,7 +102,7 @@ async def test_a_value_too_large_for_float16_is_stored_as_the_largest(memory: Me
     await fill(memory, 4)
     await work_all(memory, Large())
     async with reading(memory.database) as connection:
-        ((chunk,),) = (await newest_chunks(connection, {1: 0}, SPEC)).values()
+        ((chunk,),) = (await connection.run(newest_chunks, {1: 0}, SPEC)).values()
     values = np.frombuffer(chunk.vector, "<f2")
     assert np.isfinite(values).all()
     assert np.abs(values).max() == 65_504

@@ -33,7 +33,7 @@ LONG = MAX_RECENT + 47
 async def profiles_of(memory: Memory) -> list[Any]:
     """Everyone's, in the order in which they came."""
     async with reading(memory.database) as connection:
-        found = await find_profiles(connection, range(1, 10), SPEC)
+        found = await connection.run(find_profiles, range(1, 10), SPEC)
     return [found[user_no] for user_no in sorted(found)]
 
 
@@ -82,7 +82,7 @@ async def test_a_database_of_the_release_before_is_covered_again_without_encodin
     before = await profiles_of(memory)
     user_nos = [row.user_no for row in before]
     async with writing(memory.database) as connection:
-        chunks = await stored_chunks(connection, user_nos, SPEC)
+        chunks = await connection.run(stored_chunks, user_nos, SPEC)
         # That release leaves the column `recent` as it is.
         statement = "UPDATE profiles SET tail_length = 1, tail_vector = :vector"
         await connection.execute(text(statement), {"vector": b"\0"})
@@ -94,13 +94,13 @@ async def test_a_database_of_the_release_before_is_covered_again_without_encodin
     worker = opened.worker(encoder)
     await worker.mark_uncovered()
     async with reading(opened.database) as connection:
-        assert await WorkList(stale_users).count(connection, 2**62) == 2
+        assert await connection.run(WorkList(stale_users).count, 2**62) == 2
     while await worker.step():
         pass
     await worker.mark_uncovered()
     async with reading(opened.database) as connection:
-        assert await WorkList(stale_users).count(connection, 2**62) == 0
-        assert await stored_chunks(connection, user_nos, SPEC) == chunks
+        assert await connection.run(WorkList(stale_users).count, 2**62) == 0
+        assert await connection.run(stored_chunks, user_nos, SPEC) == chunks
     after = await profiles_of(opened)
     await worker.close()
     await opened.database.close()

@@ -28,28 +28,28 @@ async def test_the_lease_of_a_dead_worker_runs_out_and_its_late_finish_is_void(
     await fill(memory, 3)
     work = WorkList(stale_users)
     async with writing(memory.database) as connection:
-        dead = await work.claim(connection, "dead", 10, lease_s=0.05)
+        dead = await connection.run(work.claim, "dead", 10, lease_s=0.05)
         assert len(dead.versions) == 1
-        assert not (await work.claim(connection, "alive", 10, lease_s=60)).versions
+        assert not (await connection.run(work.claim, "alive", 10, lease_s=60)).versions
     await asyncio.sleep(0.1)
     async with writing(memory.database) as connection:
-        alive = await work.claim(connection, "alive", 10, lease_s=60)
+        alive = await connection.run(work.claim, "alive", 10, lease_s=60)
         assert alive.versions == dead.versions
         assert alive.attempts == {1: 2}
-        assert await work.still_held(connection, dead, [1]) == {}
-        await work.finish(connection, dead, {1: 3})
-        assert await work.still_held(connection, alive, [1]) == {1: 3}
+        assert await connection.run(work.still_held, dead, [1]) == {}
+        await connection.run(work.finish, dead, {1: 3})
+        assert await connection.run(work.still_held, alive, [1]) == {1: 3}
 
 
 async def test_what_is_written_while_a_claim_is_worked_off_stays_stale(memory: Memory) -> None:
     await fill(memory, 3)
     work = WorkList(stale_users)
     async with writing(memory.database) as connection:
-        claim = await work.claim(connection, "a worker", 10, lease_s=60)
+        claim = await connection.run(work.claim, "a worker", 10, lease_s=60)
     await memory.log.append([an_event(7)])
     async with writing(memory.database) as connection:
-        await work.finish(connection, claim, claim.versions)
-        again = await work.claim(connection, "a worker", 10, lease_s=60)
+        await connection.run(work.finish, claim, claim.versions)
+        again = await connection.run(work.claim, "a worker", 10, lease_s=60)
     assert again.versions == {1: 4}
 
 
@@ -112,7 +112,7 @@ async def test_one_item_that_cannot_be_encoded_does_not_block_the_others(memory:
     await worker.close()
     assert [f"The {name}. drama" for name in "abd"] == sorted(encoder.texts)[:3]
     async with reading(memory.database) as connection:
-        assert await WorkList(stale_items).count(connection, 2**62) == 1
+        assert await connection.run(WorkList(stale_items).count, 2**62) == 1
 
 
 async def test_another_encoder_puts_everything_on_the_lists_again(memory: Memory) -> None:
@@ -122,8 +122,8 @@ async def test_another_encoder_puts_everything_on_the_lists_again(memory: Memory
     worker = memory.worker(encoder, spec=SPEC._replace(fingerprint="another:fp32:1"))
     await worker.mark_uncovered()
     async with reading(memory.database) as connection:
-        assert await WorkList(stale_items).count(connection, 2**62) == 4
-        assert await WorkList(stale_users).count(connection, 2**62) == 1
+        assert await connection.run(WorkList(stale_items).count, 2**62) == 4
+        assert await connection.run(WorkList(stale_users).count, 2**62) == 1
     await worker.close()
 
 

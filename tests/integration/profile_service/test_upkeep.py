@@ -23,7 +23,7 @@ from tests.support.processes import SECRET, Process
 async def tables(url: str) -> list[str]:
     database = Database(url)
     async with reading(database) as connection:
-        names = await connection.run_sync(lambda c: inspect(c).get_table_names())
+        names: list[str] = await connection.run(lambda c: inspect(c).get_table_names())
     await database.close()
     return names
 

@@ -1,6 +1,6 @@
 """A claim ends once every encoder has read it, at the lowest version that any of them covers."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Any, cast
 
 import pytest
@@ -21,7 +21,7 @@ class Finished(WorkList):
     def __init__(self) -> None:
         self.finished: list[dict[int, int]] = []
 
-    async def finish(self, connection: Any, claim: Claim, covered: Any) -> None:  # noqa: ARG002
+    def finish(self, connection: Any, claim: Claim, covered: Any) -> None:  # noqa: ARG002
         self.finished.append(dict(covered))
 
 
@@ -51,8 +51,8 @@ class Work:
 
 
 class NoDatabase:
-    async def write(self, work: Callable[[DatabaseConnection], Awaitable[None]]) -> None:
-        await work(cast(DatabaseConnection, None))
+    async def write(self, work: Callable[[DatabaseConnection], None]) -> None:
+        work(cast(DatabaseConnection, None))
 
 
 def joint(served: Work, beside: Work) -> JointWork:

@@ -2,30 +2,24 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import (
-    AbstractAsyncContextManager,
-    AbstractContextManager,
-    ExitStack,
-    contextmanager,
-    nullcontext,
-)
-from functools import partial
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from math import inf
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import structlog
-from sqlalchemy import Connection, event
-from sqlalchemy.engine import ExceptionContext, make_url
-from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.exc import OperationalError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
-from sqlalchemy.pool import ConnectionPoolEntry, NullPool
+from sqlalchemy import Connection
+from sqlalchemy.engine import make_url
 
 from groundswell.profile_service.migrations import is_new, upgrade
-from groundswell.profile_service.store.borrowing import Borrowing
-from groundswell.profile_service.store.failures import Cause, cause_of, service_error
+from groundswell.profile_service.store.engines import (
+    Transactions,
+    Work,
+    postgresql_engines,
+    sqlite_engines,
+)
+from groundswell.profile_service.store.failures import cause_of, service_error
 from groundswell.profile_service.store.file_lock import (
     check_file,
     check_writable,
@@ -39,24 +33,12 @@ from groundswell.serving.redaction import masked
 from groundswell.serving.server import StartError
 from groundswell.serving.telemetry import unexpected
 
-DatabaseConnection = AsyncConnection
+DatabaseConnection = Connection
 """What statements run on; use cases hand it on and never run SQL of their own."""
 
 T = TypeVar("T")
-Work = Callable[[AsyncConnection], Awaitable[T]]
-"""The body of a transaction."""
-
-_Begin = Callable[[AsyncEngine], AbstractAsyncContextManager[AsyncConnection]]
 
 _log = structlog.get_logger(__name__)
-_CONNECT = {
-    "connect_timeout": 5,
-    # A server that disappeared is noticed within the timeout of a call.
-    "keepalives_idle": 10,
-    "keepalives_interval": 5,
-    "keepalives_count": 3,
-    "tcp_user_timeout": 25_000,
-}
 _CALL_TIMEOUT_S = 30.0
 """No call waits longer for the database, whatever deadline its client has."""
 _CLOSE_TIMEOUT_S = 5.0
@@ -78,17 +60,17 @@ class Database:
     def __init__(self, url: str, *, pool_size: int = 8, pool_timeout_s: float = 2.0) -> None:
         self._url = make_url(url)
         self._is_sqlite = self._url.get_backend_name() == "sqlite"
-        self._engine = _make_engine(url, self._is_sqlite, pool_size, pool_timeout_s)
-        self._begin: _Begin = AsyncEngine.begin
-        if not self._is_sqlite:
-            self._begin = Borrowing(pool_timeout_s).begin
-        reading, writing = _modes(self._engine, self._is_sqlite)
+        self._engines = (
+            sqlite_engines(self._url, pool_size)
+            if self._is_sqlite
+            else postgresql_engines(self._url, pool_size, pool_timeout_s)
+        )
         gates = [Gate(asyncio.Semaphore(pool_size), pool_timeout_s)]
         writer = [Gate(asyncio.Semaphore(1), _CALL_TIMEOUT_S)] if self._is_sqlite else []
-        self._reading = _Mode("read", reading, gates)
-        self._writing = _Mode("write", writing, [*writer, *gates])
-        probe = None if self._is_sqlite else partial(_reach, url, self._engine, self._begin)
-        self._outages = Outages(probe)
+        self._reading = _Mode("read", self._engines.reading, gates)
+        self._writing = _Mode("write", self._engines.writing, [*writer, *gates])
+        self._migrating = _Mode("write", self._engines.migrating, [*writer, *gates])
+        self._outages = Outages(self._engines.probe)
         self._running: set[asyncio.Task[Any]] = set()
         self._held = ExitStack()
 
@@ -109,19 +91,17 @@ class Database:
             check_writable(Path(str(self._url.database)))
             self._held.enter_context(lock_file(Path(f"{self._url.database}.lock")))
             named = naming_file(Path(str(self._url.database)))
-        migrating = self._writing.engine.execution_options(foreign_keys="OFF")
         try:
-            mode = self._writing._replace(engine=migrating)
             with named:
                 if existing:
                     await self._refuse_new()
-                await self._migrate(mode, wait_s)
+                await self._migrate(wait_s)
         finally:
             # The connections of SQLite that are made from here on check foreign keys.
-            await self._engine.dispose()
+            await self._engines.dispose()
 
     async def _refuse_new(self) -> None:
-        if await self.read(lambda c: c.run_sync(is_new)):
+        if await self.read(is_new):
             place = masked(self._url.render_as_string(hide_password=False))
             message = (
                 f"{place} holds no tables of the profile service: it is new, or of something else; "
@@ -129,12 +109,12 @@ class Database:
             )
             raise StartError("DATABASE_NEW", message)
 
-    async def _migrate(self, mode: "_Mode", wait_s: float) -> None:
+    async def _migrate(self, wait_s: float) -> None:
         # Waiting does not help with a file: its error is raised at once.
         end_s = time.monotonic() + (0.0 if self._is_sqlite else wait_s)
         while True:
             try:
-                return await self._run(mode, lambda c: c.run_sync(upgrade), None)
+                return await self._run(self._migrating, upgrade, inf)
             except Unavailable:
                 if time.monotonic() >= end_s:
                     raise
@@ -164,41 +144,31 @@ class Database:
                 task.cancel()
             await asyncio.gather(*hanging, return_exceptions=True)
         await self._outages.close()
-        await self._engine.dispose()
+        await self._engines.dispose()
         self._held.close()
 
-    async def _run(self, mode: "_Mode", work: Work[T], timeout_s: float | None) -> T:
+    async def _run(self, mode: "_Mode", work: Work[T], timeout_s: float) -> T:
         """Wait for the transaction's turn, run it in a task of its own, and wait for its end."""
         self._outages.check()
         places = await enter(mode.gates)
         # Nothing can interrupt from here to the next await, so the places are always given back.
-        task = asyncio.create_task(self._transaction(mode, work, timeout_s))
+        end_s = time.monotonic() + timeout_s
+        task = asyncio.create_task(self._transaction(mode, work, end_s))
         self._running.add(task)
         task.add_done_callback(self._running.discard)
         task.add_done_callback(lambda _: places.close())
         try:
             with self._failures(mode), self._outages.watching():
-                async with asyncio.timeout(timeout_s):
+                async with asyncio.timeout_at(None if end_s == inf else end_s):
                     return await asyncio.shield(task)
         except BaseException:
             if not task.done():
                 task.add_done_callback(_report)
             raise
 
-    async def _transaction(self, mode: "_Mode", work: Work[T], timeout_s: float | None) -> T:
-        # PostgreSQL's driver closes a connection that is interrupted. SQLite's does not; there
-        # each statement ends by itself, and a transaction that took too long is not committed.
-        loop = asyncio.get_running_loop()
-        end_s = inf if timeout_s is None else loop.time() + timeout_s
-        interrupted_s = None if self._is_sqlite or timeout_s is None else end_s
+    async def _transaction(self, mode: "_Mode", work: Work[T], end_s: float) -> T:
         with self._failures(mode):
-            async with (
-                asyncio.timeout_at(interrupted_s),
-                self._begin(mode.engine) as connection,
-            ):
-                result = await work(connection)
-                if loop.time() > end_s:
-                    raise TimeoutError
+            result = await mode.transactions.run(work, end_s)
         self._outages.worked(mode.name)
         return result
 
@@ -218,10 +188,10 @@ class Database:
 
 
 class _Mode(NamedTuple):
-    """How a kind of transaction begins."""
+    """A kind of transaction, and the gates that each one goes through."""
 
     name: str
-    engine: AsyncEngine
+    transactions: Transactions
     gates: list[Gate]
 
 
@@ -230,99 +200,8 @@ def now_us() -> int:
     return time.time_ns() // 1000
 
 
-async def _reach(url: str, pool: AsyncEngine, begin: _Begin) -> None:
-    """Make a connection that no pool holds, and use it; where none can be made, use the pool's.
-
-    A server that has no room for another connection still serves those that there are.
-    """
-    alone = create_async_engine(url, poolclass=NullPool, connect_args=_CONNECT)
-    try:
-        await _use(alone, AsyncEngine.begin)
-    except OperationalError:
-        await _use(pool, begin)
-
-
-async def _use(engine: AsyncEngine, begin: _Begin) -> None:
-    async with begin(engine) as connection:
-        await connection.exec_driver_sql("SELECT 1")
-
-
 def _report(task: "asyncio.Task[Any]") -> None:
     """Log an unexpected failure of a transaction whose caller has left."""
     error = None if task.cancelled() else task.exception()
     if error is not None and not isinstance(error, ServiceError):
         _log.error("transaction_failed", **unexpected(error))
-
-
-def _make_engine(url: str, is_sqlite: bool, pool_size: int, pool_timeout_s: float) -> AsyncEngine:
-    # Logs must not hold the parameters of statements: ids and texts.
-    bounded = partial(
-        create_async_engine,
-        pool_size=pool_size,
-        max_overflow=0,
-        pool_timeout=pool_timeout_s,
-        hide_parameters=True,
-    )
-    if is_sqlite:
-        engine = bounded(url)
-        event.listen(engine.sync_engine, "connect", _prepare_sqlite)
-        event.listen(engine.sync_engine, "begin", _begin_sqlite)
-        return engine
-    # A connection that broke when the database restarted is noticed before it is used.
-    engine = bounded(url, pool_pre_ping=True, connect_args=_CONNECT)
-    event.listen(engine.sync_engine, "handle_error", _leave_read_only)
-    event.listen(engine.sync_engine, "checkin", _write_if_the_server_does)
-    return engine
-
-
-def _write_if_the_server_does(connection: Any, _: ConnectionPoolEntry) -> None:
-    """After a reading transaction, let the server decide again whether the next one may write.
-
-    SQLAlchemy would ask for writing, whatever the server's default says.
-    """
-    if connection is not None and connection.read_only is False:
-        connection.set_read_only(None)
-
-
-def _leave_read_only(context: ExceptionContext) -> None:
-    """Drop the connections to a server that became read-only: another one may lead by now."""
-    error = context.sqlalchemy_exception
-    if error is not None and cause_of(error) is Cause.READ_ONLY:
-        context.is_disconnect = True
-
-
-def _modes(engine: AsyncEngine, is_sqlite: bool) -> tuple[AsyncEngine, AsyncEngine]:
-    """The engine for reading and the one for writing, over the same connections."""
-    if is_sqlite:
-        # A reader that turned writer could find its snapshot outdated; so a writer begins as one.
-        return engine, engine.execution_options(begin="BEGIN IMMEDIATE")
-    # By default each statement of a transaction would see another state.
-    reading = engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
-    return reading, engine
-
-
-def _prepare_sqlite(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
-    # The driver's own transactions begin too late for a consistent read; ours begin explicitly.
-    connection.isolation_level = None
-    cursor = connection.cursor()
-    try:
-        for pragma in (
-            "journal_mode=WAL",
-            "synchronous=FULL",
-            "busy_timeout=5000",
-            "foreign_keys=ON",
-        ):
-            cursor.execute(f"PRAGMA {pragma}")
-    except Exception:
-        # The pool does not know this connection yet, and would not end its thread.
-        connection.close()
-        raise
-    cursor.close()
-
-
-def _begin_sqlite(connection: Connection) -> None:
-    options = connection.get_execution_options()
-    if "foreign_keys" in options:
-        # It cannot be changed inside a transaction.
-        connection.exec_driver_sql(f"PRAGMA foreign_keys={options['foreign_keys']}")
-    connection.exec_driver_sql(options.get("begin", "BEGIN"))

@@ -5,8 +5,7 @@ from dataclasses import dataclass
 from operator import itemgetter
 from typing import Any
 
-from sqlalchemy import BigInteger, Text, and_, bindparam, func, select, tuple_, update
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import BigInteger, Connection, Text, and_, bindparam, func, select, tuple_, update
 
 from groundswell.profile_service.store.statements import given_rows
 from groundswell.profile_service.tables import events, items, users
@@ -41,17 +40,15 @@ class KnownEvent:
     stored_us: int
 
 
-async def item_numbers(
-    connection: AsyncConnection, item_ids: Collection[str]
-) -> dict[str, tuple[int, bool]]:
+def item_numbers(connection: Connection, item_ids: Collection[str]) -> dict[str, tuple[int, bool]]:
     """Return (item_no, deleted) of the items that were ever written, by id."""
     statement = select(items.c.item_id, items.c.item_no, items.c.deleted)
-    rows = await connection.execute(statement.where(items.c.item_id.in_(item_ids)))
+    rows = connection.execute(statement.where(items.c.item_id.in_(item_ids)))
     return {row.item_id: (row.item_no, row.deleted) for row in rows}
 
 
-async def known_events(
-    connection: AsyncConnection, keys: Collection[tuple[int, str]]
+def known_events(
+    connection: Connection, keys: Collection[tuple[int, str]]
 ) -> dict[tuple[int, str], KnownEvent]:
     """Return the stored ones of these (user_no, event_id)."""
     if not keys:
@@ -59,27 +56,27 @@ async def known_events(
     c = given_rows(connection, {"user_no": _NUMBER, "event_id": _TEXT}, keys).c
     same = and_(events.c.user_no == c.user_no, events.c.event_id == c.event_id)
     statement = _stored().join_from(events, c.user_no.table, same)
-    rows = await connection.execute(statement)
+    rows = connection.execute(statement)
     return {(row.user_no, row.event_id): _known(row) for row in rows}
 
 
-async def insert_events(connection: AsyncConnection, rows: Sequence[Mapping[str, Any]]) -> None:
+def insert_events(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
     """Store events, and move each user's counter to the highest sequence among them."""
     if not rows:
         return
-    await connection.execute(events.insert(), sorted(rows, key=itemgetter("user_no", "sequence")))
+    connection.execute(events.insert(), sorted(rows, key=itemgetter("user_no", "sequence")))
     highest: dict[int, int] = {}
     for row in rows:
         highest[row["user_no"]] = max(row["sequence"], highest.get(row["user_no"], 0))
     statement = update(users).where(users.c.user_no == bindparam("number"))
-    await connection.execute(
+    connection.execute(
         statement.values(last_sequence=bindparam("highest")),
         [{"number": number, "highest": sequence} for number, sequence in sorted(highest.items())],
     )
 
 
-async def list_events(
-    connection: AsyncConnection, user_no: int, before: OrderKey | None, limit: int
+def list_events(
+    connection: Connection, user_no: int, before: OrderKey | None, limit: int
 ) -> list[KnownEvent]:
     """Return a user's events, newest first, from just before a place in the one order."""
     order = (events.c.time_us, events.c.ordinal, events.c.event_id)
@@ -87,11 +84,11 @@ async def list_events(
     if before is not None:
         statement = statement.where(tuple_(*order) < tuple_(*before))
     statement = statement.order_by(*(column.desc() for column in order)).limit(limit)
-    return [_known(row) for row in await connection.execute(statement)]
+    return [_known(row) for row in connection.execute(statement)]
 
 
-async def newer_events(
-    connection: AsyncConnection, sequences: Mapping[int, int]
+def newer_events(
+    connection: Connection, sequences: Mapping[int, int]
 ) -> dict[int, tuple[int, int]]:
     """Return (earliest time, highest sequence) of each user's events after a sequence of theirs."""
     after = given_rows(connection, {"user_no": _NUMBER, "sequence": _NUMBER}, sequences.items())
@@ -103,10 +100,10 @@ async def newer_events(
         )
         .group_by(events.c.user_no)
     )
-    return {row[0]: (row[1], row[2]) for row in await connection.execute(statement)}
+    return {row[0]: (row[1], row[2]) for row in connection.execute(statement)}
 
 
-async def events_from(connection: AsyncConnection, places: Mapping[int, OrderKey]) -> Sequence[Any]:
+def events_from(connection: Connection, places: Mapping[int, OrderKey]) -> Sequence[Any]:
     """Return each user's events from a place in the one order on, by user and in that order.
 
     Rows of (user_no, item_no, action, session_id, time_us, ordinal, event_id, title).
@@ -131,11 +128,11 @@ async def events_from(connection: AsyncConnection, places: Mapping[int, OrderKey
         .join(items, items.c.item_no == events.c.item_no)
         .order_by(events.c.user_no, *order)
     )
-    return (await connection.execute(statement)).all()
+    return (connection.execute(statement)).all()
 
 
-async def actions_since(
-    connection: AsyncConnection, sequences: Mapping[int, int]
+def actions_since(
+    connection: Connection, sequences: Mapping[int, int]
 ) -> dict[int, list[tuple[int, int]]]:
     """Return (item_no, action) of every event of each user after a sequence of theirs, in order."""
     found: dict[int, list[tuple[int, int]]] = {user_no: [] for user_no in sequences}
@@ -146,7 +143,7 @@ async def actions_since(
     for sequence, user_nos in by_sequence.items():
         statement = columns.where(events.c.user_no.in_(user_nos), events.c.sequence > sequence)
         statement = statement.order_by(events.c.user_no, events.c.sequence)
-        for user_no, item_no, action in await connection.execute(statement):
+        for user_no, item_no, action in connection.execute(statement):
             found[user_no].append((item_no, action))
     return found
 

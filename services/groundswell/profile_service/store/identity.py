@@ -4,8 +4,7 @@ import secrets
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import ScalarSelect, func, select, update
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import Connection, ScalarSelect, func, select, update
 
 from groundswell.profile_service.store.items import catalogue_revision
 from groundswell.profile_service.tables import events, identity
@@ -61,42 +60,42 @@ def identity_of(row: Any) -> Identity:
     return Identity(row.lineage, tuple(row.secret_checks.split()))
 
 
-async def read_identity(connection: AsyncConnection) -> Identity:
+def read_identity(connection: Connection) -> Identity:
     """Return the database's identity."""
-    return identity_of((await connection.execute(select(*identity_columns()))).one())
+    return identity_of((connection.execute(select(*identity_columns()))).one())
 
 
-async def read_lineage(connection: AsyncConnection) -> str:
+def read_lineage(connection: Connection) -> str:
     """Return the database's lineage."""
-    return str((await connection.execute(select(lineage()))).scalar_one())
+    return str((connection.execute(select(lineage()))).scalar_one())
 
 
-async def renew_lineage(connection: AsyncConnection, before: str | None = None) -> str:
+def renew_lineage(connection: Connection, before: str | None = None) -> str:
     """Begin a new lineage, unless it is no longer `before`; return the lineage afterwards."""
     statement = update(identity).where(identity.c.name == _LINEAGE)
     if before is not None:
         statement = statement.where(identity.c.value == before)
-    await connection.execute(statement.values(value=secrets.token_hex(_LINEAGE_BYTES)))
-    return await read_lineage(connection)
+    connection.execute(statement.values(value=secrets.token_hex(_LINEAGE_BYTES)))
+    return read_lineage(connection)
 
 
-async def read_standing(connection: AsyncConnection) -> Standing:
+def read_standing(connection: Connection) -> Standing:
     """Return how far the database is."""
     statement = select(lineage(), catalogue_revision())
-    return Standing(*(await connection.execute(statement)).one())
+    return Standing(*(connection.execute(statement)).one())
 
 
-async def holds(connection: AsyncConnection, witness: Witness) -> bool:
+def holds(connection: Connection, witness: Witness) -> bool:
     """Whether the database holds an event."""
     statement = select(events.c.user_no).where(
         events.c.user_no == witness.user_no,
         events.c.sequence == witness.sequence,
         events.c.stored_us == witness.stored_us,
     )
-    return (await connection.execute(statement)).first() is not None
+    return (connection.execute(statement)).first() is not None
 
 
-async def lock_secrets(connection: AsyncConnection, *, alone: bool = False) -> Identity:
+def lock_secrets(connection: Connection, *, alone: bool = False) -> Identity:
     """Lock the secrets until the end of the transaction; return the database's identity.
 
     With `alone` no other transaction holds the lock, so the secrets can be changed.
@@ -104,15 +103,15 @@ async def lock_secrets(connection: AsyncConnection, *, alone: bool = False) -> I
     if connection.dialect.name == "postgresql":
         # SQLite has one writer anyway.
         lock = func.pg_advisory_xact_lock if alone else func.pg_advisory_xact_lock_shared
-        await connection.execute(select(lock(_SECRETS_LOCK)))
+        connection.execute(select(lock(_SECRETS_LOCK)))
     # A statement of its own: what is read must be what was committed before the lock was given.
-    return await read_identity(connection)
+    return read_identity(connection)
 
 
-async def set_secret_checks(connection: AsyncConnection, checks: Sequence[str]) -> None:
+def set_secret_checks(connection: Connection, checks: Sequence[str]) -> None:
     """Store the check values, oldest first; the transaction must have locked them alone."""
     statement = update(identity).where(identity.c.name == _CHECKS)
-    await connection.execute(statement.values(value=" ".join(checks)))
+    connection.execute(statement.values(value=" ".join(checks)))
 
 
 def _value(name: str) -> Any:

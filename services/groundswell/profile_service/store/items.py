@@ -5,8 +5,7 @@ from dataclasses import dataclass, field
 from operator import itemgetter
 from typing import Any, NamedTuple
 
-from sqlalchemy import BigInteger, ScalarSelect, and_, bindparam, select, update
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import BigInteger, Connection, ScalarSelect, and_, bindparam, select, update
 
 from groundswell.profile_service.store.statements import Subjects, given_rows, insert
 from groundswell.profile_service.tables import attribute_kinds, counters, item_texts, items
@@ -61,7 +60,7 @@ class ItemText(NamedTuple):
     """float32, of the encoder that was asked for; None while it has not read the text."""
 
 
-async def lock_revision(connection: AsyncConnection) -> int:
+def lock_revision(connection: Connection) -> int:
     """Return the catalogue's revision and keep it from moving until the transaction ends.
 
     Revisions therefore become visible in their order, and a watcher misses none.
@@ -72,13 +71,13 @@ async def lock_revision(connection: AsyncConnection) -> int:
         .values(value=counters.c.value)
         .returning(counters.c.value)
     )
-    return int((await connection.execute(statement)).scalar_one())
+    return int((connection.execute(statement)).scalar_one())
 
 
-async def set_revision(connection: AsyncConnection, revision: int) -> None:
+def set_revision(connection: Connection, revision: int) -> None:
     """Move the catalogue's revision, in the transaction that locked it."""
     statement = update(counters).where(counters.c.name == _REVISION).values(value=revision)
-    await connection.execute(statement)
+    connection.execute(statement)
 
 
 def catalogue_revision() -> ScalarSelect[int]:
@@ -86,31 +85,29 @@ def catalogue_revision() -> ScalarSelect[int]:
     return select(counters.c.value).where(counters.c.name == _REVISION).scalar_subquery()
 
 
-async def find_items(
-    connection: AsyncConnection, item_ids: Collection[str]
-) -> dict[str, KnownItem]:
+def find_items(connection: Connection, item_ids: Collection[str]) -> dict[str, KnownItem]:
     """Return the items that were ever written, deleted ones too, by id."""
-    rows = await connection.execute(select(items).where(items.c.item_id.in_(item_ids)))
+    rows = connection.execute(select(items).where(items.c.item_id.in_(item_ids)))
     return {row.item_id: _known(row) for row in rows}
 
 
-async def insert_items(
-    connection: AsyncConnection, contents: Sequence[ItemContent], revisions: Sequence[int]
+def insert_items(
+    connection: Connection, contents: Sequence[ItemContent], revisions: Sequence[int]
 ) -> dict[str, int]:
     """Store new items and return their numbers by id."""
     rows = [_row(c, r) for c, r in zip(contents, revisions, strict=True)]
     if not rows:
         return {}
-    await connection.execute(items.insert(), rows)
+    connection.execute(items.insert(), rows)
     statement = select(items.c.item_id, items.c.item_no)
-    found = await connection.execute(
+    found = connection.execute(
         statement.where(items.c.item_id.in_([content.item_id for content in contents]))
     )
     return {row.item_id: row.item_no for row in found}
 
 
-async def update_items(
-    connection: AsyncConnection, contents: Sequence[ItemContent], revisions: Sequence[int]
+def update_items(
+    connection: Connection, contents: Sequence[ItemContent], revisions: Sequence[int]
 ) -> None:
     """Replace items whole; a deleted one is there again."""
     rows = [_row(c, r) | {"id": c.item_id} for c, r in zip(contents, revisions, strict=True)]
@@ -121,11 +118,11 @@ async def update_items(
         statement = statement.values({name: bindparam(name) for name in names})
         for row in rows:
             row.pop("item_id")
-        await connection.execute(statement, rows)
+        connection.execute(statement, rows)
 
 
-async def touch_items(
-    connection: AsyncConnection, revisions: Mapping[int, int], *, deleted: bool | None = None
+def touch_items(
+    connection: Connection, revisions: Mapping[int, int], *, deleted: bool | None = None
 ) -> None:
     """Give items new revisions, by number; also delete them, when that is said."""
     if not revisions:
@@ -135,24 +132,22 @@ async def touch_items(
         values["deleted"] = deleted
     statement = update(items).where(items.c.item_no == bindparam("number")).values(values)
     rows = [{"number": number, "new": new} for number, new in sorted(revisions.items())]
-    await connection.execute(statement, rows)
+    connection.execute(statement, rows)
 
 
-async def changes_since(
-    connection: AsyncConnection, since: int, fingerprint: str, limit: int
-) -> ItemPage:
+def changes_since(connection: Connection, since: int, fingerprint: str, limit: int) -> ItemPage:
     """Return items that changed after a revision, deleted ones too, by revision."""
     statement = _with_text(fingerprint).where(items.c.revision > since)
-    return await _page(connection, statement, items.c.revision, limit)
+    return _page(connection, statement, items.c.revision, limit)
 
 
-async def list_items(connection: AsyncConnection, after_no: int, limit: int) -> ItemPage:
+def list_items(connection: Connection, after_no: int, limit: int) -> ItemPage:
     """Return items that are not deleted, by number, from just after one."""
     statement = select(items).where(items.c.item_no > after_no, ~items.c.deleted)
-    return await _page(connection, statement, items.c.item_no, limit)
+    return _page(connection, statement, items.c.item_no, limit)
 
 
-async def _page(connection: AsyncConnection, statement: Any, key: Any, limit: int) -> ItemPage:
+def _page(connection: Connection, statement: Any, key: Any, limit: int) -> ItemPage:
     """Read up to `limit` items in the order of a unique key, fewer where they are large.
 
     The first read shows how large the items are; the next one takes as many as still fit.
@@ -161,7 +156,7 @@ async def _page(connection: AsyncConnection, statement: Any, key: Any, limit: in
     num_bytes, wanted = 0, min(limit, _FIRST_READ)
     while True:
         after = [] if not found else [key > getattr(found[-1], key.name)]
-        rows = await connection.execute(statement.where(*after).order_by(key).limit(wanted + 1))
+        rows = connection.execute(statement.where(*after).order_by(key).limit(wanted + 1))
         read = [_known(row) for row in rows]
         found += read[:wanted]
         num_bytes += sum(_text_bytes(item.content) for item in read[:wanted])
@@ -171,25 +166,21 @@ async def _page(connection: AsyncConnection, statement: Any, key: Any, limit: in
         wanted = room
 
 
-async def items_by_number(
-    connection: AsyncConnection, item_nos: Collection[int]
-) -> dict[int, KnownItem]:
+def items_by_number(connection: Connection, item_nos: Collection[int]) -> dict[int, KnownItem]:
     """Return items by number."""
-    rows = await connection.execute(select(items).where(items.c.item_no.in_(item_nos)))
+    rows = connection.execute(select(items).where(items.c.item_no.in_(item_nos)))
     return {row.item_no: _known(row) for row in rows}
 
 
-async def revisions_since(
-    connection: AsyncConnection, since: int, limit: int
-) -> list[tuple[int, int]]:
+def revisions_since(connection: Connection, since: int, limit: int) -> list[tuple[int, int]]:
     """Return (item_no, revision) of items that changed after a revision, by revision."""
     statement = select(items.c.item_no, items.c.revision).where(items.c.revision > since)
-    rows = await connection.execute(statement.order_by(items.c.revision).limit(limit))
+    rows = connection.execute(statement.order_by(items.c.revision).limit(limit))
     return [(row.item_no, row.revision) for row in rows]
 
 
-async def item_texts_by_number(
-    connection: AsyncConnection, item_nos: Collection[int], fingerprint: str
+def item_texts_by_number(
+    connection: Connection, item_nos: Collection[int], fingerprint: str
 ) -> list[ItemText]:
     """Return what the vectors of items are made of, deleted ones too."""
     given = given_rows(connection, {"item_no": BigInteger()}, [(n,) for n in item_nos])
@@ -199,20 +190,20 @@ async def item_texts_by_number(
         .join(given, given.c.item_no == items.c.item_no)
         .join(item_texts, on, isouter=True)
     )
-    return [ItemText(*row) for row in await connection.execute(statement)]
+    return [ItemText(*row) for row in connection.execute(statement)]
 
 
-async def text_hashes(
-    connection: AsyncConnection, item_nos: Collection[int], fingerprint: str
+def text_hashes(
+    connection: Connection, item_nos: Collection[int], fingerprint: str
 ) -> dict[int, bytes]:
     """Return the hash of the text behind each stored vector, by number."""
     statement = select(item_texts.c.item_no, item_texts.c.content_hash).where(
         item_texts.c.item_no.in_(item_nos), item_texts.c.fingerprint == fingerprint
     )
-    return {row.item_no: row.content_hash for row in await connection.execute(statement)}
+    return {row.item_no: row.content_hash for row in connection.execute(statement)}
 
 
-async def put_texts(connection: AsyncConnection, rows: Sequence[Mapping[str, Any]]) -> None:
+def put_texts(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
     """Store text vectors: item_no, fingerprint, content_hash, vector."""
     if not rows:
         return
@@ -224,13 +215,13 @@ async def put_texts(connection: AsyncConnection, rows: Sequence[Mapping[str, Any
             "vector": statement.excluded.vector,
         },
     )
-    await connection.execute(statement, sorted(rows, key=itemgetter("item_no", "fingerprint")))
+    connection.execute(statement, sorted(rows, key=itemgetter("item_no", "fingerprint")))
 
 
-async def drop_texts(connection: AsyncConnection, item_nos: Collection[int]) -> None:
+def drop_texts(connection: Connection, item_nos: Collection[int]) -> None:
     """Forget the vectors of items whose text changed: they must not stand for the new text."""
     if item_nos:
-        await connection.execute(item_texts.delete().where(item_texts.c.item_no.in_(item_nos)))
+        connection.execute(item_texts.delete().where(item_texts.c.item_no.in_(item_nos)))
 
 
 def items_without_text(fingerprint: str) -> Subjects:
@@ -243,16 +234,16 @@ def items_without_text(fingerprint: str) -> Subjects:
     return Subjects(items.c.item_no, statement.where(item_texts.c.item_no.is_(None)))
 
 
-async def attribute_kind_table(connection: AsyncConnection) -> dict[str, str]:
+def attribute_kind_table(connection: Connection) -> dict[str, str]:
     """Return the kind of every attribute that was ever written."""
-    return {row.name: row.kind for row in await connection.execute(select(attribute_kinds))}
+    return {row.name: row.kind for row in connection.execute(select(attribute_kinds))}
 
 
-async def add_attribute_kinds(connection: AsyncConnection, kinds: Mapping[str, str]) -> None:
+def add_attribute_kinds(connection: Connection, kinds: Mapping[str, str]) -> None:
     """Remember the kinds of new attributes."""
     if kinds:
         rows = [{"name": name, "kind": kind} for name, kind in sorted(kinds.items())]
-        await connection.execute(attribute_kinds.insert(), rows)
+        connection.execute(attribute_kinds.insert(), rows)
 
 
 def _with_text(fingerprint: str) -> Any:

@@ -4,8 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from operator import itemgetter
 from typing import Any, NamedTuple
 
-from sqlalchemy import case, func, select
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import Connection, case, func, select
 
 from groundswell.profile_service.store.items import catalogue_revision
 from groundswell.profile_service.store.statements import Subjects, insert
@@ -19,20 +18,18 @@ class Spec(NamedTuple):
     chunk_length: int
 
 
-async def find_profiles(
-    connection: AsyncConnection, user_nos: Collection[int], spec: Spec
-) -> dict[int, Any]:
+def find_profiles(connection: Connection, user_nos: Collection[int], spec: Spec) -> dict[int, Any]:
     """Return the profiles of users that have one, by number."""
     c = profiles.c
     # An earlier release, without recent events, updated the row and left the old ones in it.
     recent = case((c.tail_vector.is_(None), c.recent)).label("recent")
     columns = (c.user_no, c.covered_sequence, c.covered_us, c.last_event_us, c.num_chunks, recent)
     statement = select(*columns).where(c.user_no.in_(user_nos), *_of(profiles, spec))
-    return {row.user_no: row for row in await connection.execute(statement)}
+    return {row.user_no: row for row in connection.execute(statement)}
 
 
-async def covered_profiles(
-    connection: AsyncConnection, user_nos: Collection[int], spec: Spec
+def covered_profiles(
+    connection: Connection, user_nos: Collection[int], spec: Spec
 ) -> dict[int, Any]:
     """Return, by number, what the profiles of users cover: rows of (user_no, covered_sequence,
     covered_us, last_event_us, catalogue_revision), the last one being the catalogue's own."""
@@ -40,11 +37,11 @@ async def covered_profiles(
     columns = (c.user_no, c.covered_sequence, c.covered_us, c.last_event_us)
     statement = select(*columns, catalogue_revision().label("catalogue_revision"))
     statement = statement.where(c.user_no.in_(user_nos), *_of(profiles, spec))
-    return {row.user_no: row for row in await connection.execute(statement)}
+    return {row.user_no: row for row in connection.execute(statement)}
 
 
-async def newest_chunks(
-    connection: AsyncConnection, first_chunks: Mapping[int, int], spec: Spec
+def newest_chunks(
+    connection: Connection, first_chunks: Mapping[int, int], spec: Spec
 ) -> dict[int, list[Any]]:
     """Return each user's chunks (chunk_no, last_time_us, vector) from a number on, in order."""
     found: dict[int, list[Any]] = {user_no: [] for user_no in first_chunks}
@@ -57,13 +54,13 @@ async def newest_chunks(
         statement = columns.where(
             c.user_no.in_(user_nos), *_of(profile_chunks, spec), c.chunk_no >= first
         )
-        for row in await connection.execute(statement.order_by(c.user_no, c.chunk_no)):
+        for row in connection.execute(statement.order_by(c.user_no, c.chunk_no)):
             found[row.user_no].append(row)
     return found
 
 
-async def stored_chunks(
-    connection: AsyncConnection, user_nos: Collection[int], spec: Spec
+def stored_chunks(
+    connection: Connection, user_nos: Collection[int], spec: Spec
 ) -> dict[int, list[Any]]:
     """Return each user's chunks without their vectors, in order."""
     c = profile_chunks.c
@@ -71,26 +68,26 @@ async def stored_chunks(
     statement = select(*columns, c.last_event_id)
     statement = statement.where(c.user_no.in_(user_nos), *_of(profile_chunks, spec))
     found: dict[int, list[Any]] = {user_no: [] for user_no in user_nos}
-    for row in await connection.execute(statement.order_by(c.user_no, c.chunk_no)):
+    for row in connection.execute(statement.order_by(c.user_no, c.chunk_no)):
         found[row.user_no].append(row)
     return found
 
 
-async def put_chunks(connection: AsyncConnection, rows: Sequence[Mapping[str, Any]]) -> None:
+def put_chunks(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
     """Store chunks whole, over what was there."""
-    await _put(connection, profile_chunks, rows)
+    _put(connection, profile_chunks, rows)
 
 
-async def put_profiles(connection: AsyncConnection, rows: Sequence[Mapping[str, Any]]) -> None:
+def put_profiles(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
     """Store profiles whole, over what was there."""
-    await _put(connection, profiles, rows)
+    _put(connection, profiles, rows)
 
 
-async def covered_users(connection: AsyncConnection) -> dict[Spec, int]:
+def covered_users(connection: Connection) -> dict[Spec, int]:
     """Count the users that have a profile, by the encoder that it was made with."""
     spec = (profiles.c.fingerprint, profiles.c.chunk_length)
     statement = select(*spec, func.count()).group_by(*spec)
-    return {Spec(row[0], row[1]): row[2] for row in await connection.execute(statement)}
+    return {Spec(row[0], row[1]): row[2] for row in connection.execute(statement)}
 
 
 def uncovered_users(spec: Spec) -> Subjects:
@@ -112,7 +109,7 @@ def _of(table: Any, spec: Spec) -> tuple[Any, Any]:
     return table.c.fingerprint == spec.fingerprint, table.c.chunk_length == spec.chunk_length
 
 
-async def _put(connection: AsyncConnection, table: Any, rows: Sequence[Mapping[str, Any]]) -> None:
+def _put(connection: Connection, table: Any, rows: Sequence[Mapping[str, Any]]) -> None:
     if not rows:
         return
     statement = insert(connection, table)
@@ -122,4 +119,4 @@ async def _put(connection: AsyncConnection, table: Any, rows: Sequence[Mapping[s
         index_elements=list(table.primary_key.columns), set_=changed
     )
     key_of = itemgetter(*(column.name for column in table.primary_key.columns))
-    await connection.execute(statement, sorted(rows, key=key_of))
+    connection.execute(statement, sorted(rows, key=key_of))

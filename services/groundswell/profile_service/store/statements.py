@@ -10,6 +10,7 @@ from sqlalchemy import (
     CTE,
     BigInteger,
     ColumnElement,
+    Connection,
     Select,
     Table,
     cast,
@@ -21,7 +22,6 @@ from sqlalchemy import (
     type_coerce,
 )
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.types import TypeEngine
 
 
@@ -43,7 +43,7 @@ class Subjects(NamedTuple):
         return self.statement.where(self.number > after, self.number <= last)
 
 
-def insert(connection: AsyncConnection, table: Table) -> postgresql.Insert:
+def insert(connection: Connection, table: Table) -> postgresql.Insert:
     """An INSERT that knows ON CONFLICT."""
     if connection.dialect.name == "sqlite":
         # The two classes have the same methods, but no common type that says so.
@@ -51,7 +51,7 @@ def insert(connection: AsyncConnection, table: Table) -> postgresql.Insert:
     return postgresql.insert(table)
 
 
-def now(connection: AsyncConnection) -> ColumnElement[int]:
+def now(connection: Connection) -> ColumnElement[int]:
     """Microseconds since 1970 by the clock that all writers use.
 
     It is the database server's clock; for SQLite, that of the one process.
@@ -61,13 +61,13 @@ def now(connection: AsyncConnection) -> ColumnElement[int]:
     return cast(extract("epoch", func.clock_timestamp()) * 1_000_000, BigInteger)
 
 
-async def clock_us(connection: AsyncConnection) -> int:
+def clock_us(connection: Connection) -> int:
     """Return the time of `now`."""
-    return int((await connection.execute(select(now(connection)))).scalar_one())
+    return int((connection.execute(select(now(connection)))).scalar_one())
 
 
 def given_rows(
-    connection: AsyncConnection,
+    connection: Connection,
     columns: dict[str, TypeEngine[Any]],
     rows: Collection[tuple[int | str, ...]],
 ) -> CTE:

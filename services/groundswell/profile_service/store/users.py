@@ -3,8 +3,7 @@
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import bindparam, func, select, update
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import Connection, bindparam, func, select, update
 
 from groundswell.profile_service.store.identity import (
     Identity,
@@ -40,43 +39,43 @@ class StoredKey(NamedTuple):
     version: int
 
 
-async def find_users(connection: AsyncConnection, keys: Collection[UserKeys]) -> Users:
+def find_users(connection: Connection, keys: Collection[UserKeys]) -> Users:
     """Find the users that are known. Raises FailedPrecondition (SECRET_OUTDATED)."""
     names = _names(keys)
     rows: list[Any] = []
     every = list(names)
     for start in range(0, len(every), _MAX_KEYS):
         some = users.c.user_key.in_(every[start : start + _MAX_KEYS])
-        rows += await connection.execute(select(users, *identity_columns()).where(some))
-    identity = identity_of(rows[0]) if rows else await read_identity(connection)
+        rows += connection.execute(select(users, *identity_columns()).where(some))
+    identity = identity_of(rows[0]) if rows else read_identity(connection)
     _check_version(identity, keys)
     found = {names[row.user_key]: (row.user_no, row.last_sequence) for row in rows}
     return Users(found, identity)
 
 
-async def lock_users(connection: AsyncConnection, keys: Collection[UserKeys]) -> Users:
+def lock_users(connection: Connection, keys: Collection[UserKeys]) -> Users:
     """Find users, making those that are new, and lock them for this write.
 
     All writers lock users in the same order, so there is no deadlock. Raises FailedPrecondition
     (SECRET_OUTDATED).
     """
-    known = await find_users(connection, keys)
+    known = find_users(connection, keys)
     new = [user for user in keys if user[-1] not in known.by_key]
-    identity = await _make_users(connection, new) if new else known.identity
+    identity = _make_users(connection, new) if new else known.identity
     names = _names(keys)
     statement = select(users).where(users.c.user_key.in_(names)).order_by(users.c.user_no)
     # The weaker lock: rows of the worker that refer to a user must not wait for a writer.
-    rows = await connection.execute(statement.with_for_update(key_share=True))
+    rows = connection.execute(statement.with_for_update(key_share=True))
     locked = {names[row.user_key]: (row.user_no, row.last_sequence) for row in rows}
     return Users(locked, identity)
 
 
-async def _make_users(connection: AsyncConnection, new: Sequence[UserKeys]) -> Identity:
+def _make_users(connection: Connection, new: Sequence[UserKeys]) -> Identity:
     # Without the lock, two writers with different newest secrets would store one user twice.
-    identity = await lock_secrets(connection)
+    identity = lock_secrets(connection)
     _check_version(identity, new)
     version = identity.key_version
-    await connection.execute(
+    connection.execute(
         insert(connection, users).on_conflict_do_nothing(index_elements=[users.c.user_key]),
         [
             {"user_key": key, "last_sequence": 0, "key_version": version}
@@ -86,13 +85,13 @@ async def _make_users(connection: AsyncConnection, new: Sequence[UserKeys]) -> I
     return identity
 
 
-async def has_users(connection: AsyncConnection) -> bool:
+def has_users(connection: Connection) -> bool:
     """Whether there is any user."""
-    return (await connection.execute(select(users.c.user_no).limit(1))).first() is not None
+    return (connection.execute(select(users.c.user_no).limit(1))).first() is not None
 
 
-async def lock_older_keys(
-    connection: AsyncConnection, version: int, after_no: int, limit: int
+def lock_older_keys(
+    connection: Connection, version: int, after_no: int, limit: int
 ) -> list[StoredKey]:
     """Return keys of older versions by user, from just after one, locked until the end.
 
@@ -105,26 +104,24 @@ async def lock_older_keys(
         .limit(limit)
         .with_for_update(skip_locked=True)
     )
-    return [StoredKey(*row) for row in await connection.execute(statement)]
+    return [StoredKey(*row) for row in connection.execute(statement)]
 
 
-async def rewrite_keys(
-    connection: AsyncConnection, keys: Mapping[int, bytes], version: int
-) -> None:
+def rewrite_keys(connection: Connection, keys: Mapping[int, bytes], version: int) -> None:
     """Store other keys of users, by number, and their version."""
     if not keys:
         return
     statement = update(users).where(users.c.user_no == bindparam("number"))
-    await connection.execute(
+    connection.execute(
         statement.values(user_key=bindparam("key"), key_version=version),
         [{"number": number, "key": key} for number, key in keys.items()],
     )
 
 
-async def count_users(connection: AsyncConnection, version: int) -> tuple[int, int]:
+def count_users(connection: Connection, version: int) -> tuple[int, int]:
     """Return how many users there are, and how many of them have keys of older versions."""
     older = func.count().filter(users.c.key_version < version)
-    row = (await connection.execute(select(func.count(), older).select_from(users))).one()
+    row = (connection.execute(select(func.count(), older).select_from(users))).one()
     return row[0], row[1]
 
 

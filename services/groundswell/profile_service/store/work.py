@@ -12,6 +12,7 @@ from typing import NamedTuple
 from sqlalchemy import (
     CTE,
     ColumnElement,
+    Connection,
     Table,
     Update,
     and_,
@@ -22,7 +23,6 @@ from sqlalchemy import (
     select,
     update,
 )
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from groundswell.profile_service.store.statements import insert, now
 
@@ -66,8 +66,8 @@ class WorkList:
         """The name of the table."""
         return self._table.name
 
-    async def mark(
-        self, connection: AsyncConnection, versions: Mapping[int, int], *, again: bool = False
+    def mark(
+        self, connection: Connection, versions: Mapping[int, int], *, again: bool = False
     ) -> None:
         """Make subjects stale at a version, unless they are at a newer one already.
 
@@ -87,11 +87,11 @@ class WorkList:
         statement = statement.values(marked_us=time_us, due_us=time_us, owner=_NO_OWNER, attempt=0)
         statement = statement.on_conflict_do_update(index_elements=[self._subject], set_=changed)
         rows = [{self._subject.name: s, "version": v} for s, v in sorted(versions.items())]
-        await connection.execute(statement, rows)
+        connection.execute(statement, rows)
 
-    async def claim(
+    def claim(
         self,
-        connection: AsyncConnection,
+        connection: Connection,
         owner: str,
         limit: int,
         lease_s: float,
@@ -117,12 +117,10 @@ class WorkList:
         )
         values = {"owner": owner, "due_us": _after(time_us, lease_s), "attempt": c.attempt + 1}
         statement = self._change(due, values).returning(self._subject, c.version, c.attempt)
-        rows = (await connection.execute(statement)).all()
+        rows = (connection.execute(statement)).all()
         return Claim(owner, {r[0]: r[1] for r in rows}, {r[0]: r[2] for r in rows})
 
-    async def recover(
-        self, connection: AsyncConnection, lease_s: float, *, alone: bool = False
-    ) -> list[int]:
+    def recover(self, connection: Connection, lease_s: float, *, alone: bool = False) -> list[int]:
         """End the lost claims, and return the subjects that are now set aside.
 
         With `alone` every claim is lost: no other process works. Also make subjects due whose due
@@ -130,20 +128,20 @@ class WorkList:
         """
         c, time_us = self._table.c, now(connection)
         too_far = self._locked(self._waits_too_long(time_us, lease_s), skip_locked=True)
-        await connection.execute(self._change(too_far, {"due_us": time_us, "marked_us": time_us}))
+        connection.execute(self._change(too_far, {"due_us": time_us, "marked_us": time_us}))
         over = c.owner != _NO_OWNER if alone else and_(c.owner != _NO_OWNER, c.due_us <= time_us)
         values = {"owner": _NO_OWNER, "due_us": time_us, "lost_claims": c.lost_claims + 1}
         lost = self._change(self._locked(over, skip_locked=True), values)
-        rows = await connection.execute(lost.returning(self._subject, c.lost_claims))
+        rows = connection.execute(lost.returning(self._subject, c.lost_claims))
         return [row[0] for row in rows if row[1] == SET_ASIDE]
 
-    async def renew(self, connection: AsyncConnection, claim: Claim, lease_s: float) -> None:
+    def renew(self, connection: Connection, claim: Claim, lease_s: float) -> None:
         """Renew the lease of the subjects that the claim still holds."""
         values = {"due_us": _after(now(connection), lease_s)}
-        await connection.execute(self._change(self._locked(self._held_by(claim)), values))
+        connection.execute(self._change(self._locked(self._held_by(claim)), values))
 
-    async def still_held(
-        self, connection: AsyncConnection, claim: Claim, subjects: Collection[int]
+    def still_held(
+        self, connection: Connection, claim: Claim, subjects: Collection[int]
     ) -> dict[int, int]:
         """Return the versions of those `subjects` that the claim still holds, locked until the end.
 
@@ -155,11 +153,9 @@ class WorkList:
             .order_by(self._subject)
             .with_for_update()
         )
-        return {row[0]: row[1] for row in await connection.execute(statement)}
+        return {row[0]: row[1] for row in connection.execute(statement)}
 
-    async def finish(
-        self, connection: AsyncConnection, claim: Claim, covered: Mapping[int, int]
-    ) -> None:
+    def finish(self, connection: Connection, claim: Claim, covered: Mapping[int, int]) -> None:
         """Take the subjects off the list that are covered up to their version.
 
         A subject that changed meanwhile stays on the list and is due at once, as if marked now.
@@ -169,14 +165,14 @@ class WorkList:
         mine = (self._subject == bindparam("subject"), self._table.c.owner == claim.owner)
         rows = [{"subject": s, "covered": version} for s, version in sorted(covered.items())]
         done = delete(self._table).where(*mine, self._table.c.version <= bindparam("covered"))
-        await connection.execute(done, rows)
+        connection.execute(done, rows)
         time_us = now(connection)
         fresh = {"owner": _NO_OWNER, "due_us": time_us, "marked_us": time_us}
         again = update(self._table).where(*mine).values(**fresh, attempt=0, lost_claims=0)
-        await connection.execute(again, [{"subject": s} for s in sorted(covered)])
+        connection.execute(again, [{"subject": s} for s in sorted(covered)])
 
-    async def release(
-        self, connection: AsyncConnection, claim: Claim, delay_s: float, *, counts: bool
+    def release(
+        self, connection: Connection, claim: Claim, delay_s: float, *, counts: bool
     ) -> None:
         """Release a claim; its subjects are due again after a delay.
 
@@ -188,9 +184,9 @@ class WorkList:
         }
         if not counts:
             values["attempt"] = self._table.c.attempt - 1
-        await connection.execute(self._change(self._locked(self._held_by(claim)), values))
+        connection.execute(self._change(self._locked(self._held_by(claim)), values))
 
-    async def release_all(self, connection: AsyncConnection, owner: str) -> None:
+    def release_all(self, connection: Connection, owner: str) -> None:
         """Release all that a worker holds, without counting the attempts."""
         held = self._locked(self._table.c.owner == owner)
         values = {
@@ -198,19 +194,19 @@ class WorkList:
             "due_us": now(connection),
             "attempt": self._table.c.attempt - 1,
         }
-        await connection.execute(self._change(held, values))
+        connection.execute(self._change(held, values))
 
-    async def waiting(self, connection: AsyncConnection, subjects: Collection[int]) -> set[int]:
+    def waiting(self, connection: Connection, subjects: Collection[int]) -> set[int]:
         """Return those of the subjects that are on the list."""
         statement = select(self._subject).where(self._subject.in_(subjects))
-        return {row[0] for row in await connection.execute(statement)}
+        return {row[0] for row in connection.execute(statement)}
 
-    async def newest_mark(self, connection: AsyncConnection) -> int:
+    def newest_mark(self, connection: Connection) -> int:
         """Return the latest time at which anything that waits was marked; 0 without any."""
-        newest = await connection.execute(select(func.max(self._table.c.marked_us)))
+        newest = connection.execute(select(func.max(self._table.c.marked_us)))
         return newest.scalar_one() or 0
 
-    async def state(self, connection: AsyncConnection) -> tuple[int, ...]:
+    def state(self, connection: Connection) -> tuple[int, ...]:
         """Return numbers; at least one of them changes whenever a `count` may change."""
         columns = self._table.c
         statement = select(
@@ -220,12 +216,12 @@ class WorkList:
             func.coalesce(func.sum(columns.attempt), 0),
             func.coalesce(func.sum(columns.lost_claims), 0),
         )
-        row = (await connection.execute(statement.select_from(self._table))).one()
+        row = (connection.execute(statement.select_from(self._table))).one()
         return tuple(int(value) for value in row)
 
-    async def count(
+    def count(
         self,
-        connection: AsyncConnection,
+        connection: Connection,
         marked_until_us: int,
         subjects: Collection[int] | None = None,
         max_attempts: int | None = None,
@@ -242,7 +238,7 @@ class WorkList:
             statement = statement.where(self._subject.in_(subjects))
         if max_attempts is not None:
             statement = statement.where(self._table.c.attempt < max_attempts)
-        return (await connection.execute(statement.select_from(self._table))).scalar_one()
+        return (connection.execute(statement.select_from(self._table))).scalar_one()
 
     def _waits_too_long(self, time_us: ColumnElement[int], lease_s: float) -> ColumnElement[bool]:
         c = self._table.c

@@ -1,0 +1,202 @@
+"""Makes the engine of a database, and runs each transaction on it as one function."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractAsyncContextManager
+from functools import partial
+from math import inf
+from typing import Any, NamedTuple, Protocol, TypeVar
+
+from sqlalchemy import URL, Connection, Engine, create_engine, event
+from sqlalchemy.engine import ExceptionContext
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.pool import ConnectionPoolEntry, NullPool
+
+from groundswell.profile_service.store.borrowing import Borrowing
+from groundswell.profile_service.store.failures import Cause, cause_of
+
+T = TypeVar("T")
+Work = Callable[[Connection], T]
+"""The body of a transaction. Over SQLite it runs in a thread: it must not touch what the event loop
+changes."""
+
+_Begin = Callable[[AsyncEngine], AbstractAsyncContextManager[AsyncConnection]]
+
+_CONNECT = {
+    "connect_timeout": 5,
+    # A server that disappeared is noticed within the timeout of a call.
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 25_000,
+}
+
+
+class Transactions(Protocol):
+    """Runs transactions of one kind."""
+
+    async def run(self, work: Work[T], end_s: float) -> T:
+        """Return the result of `work`, committed; roll back when it raises.
+
+        A transaction that takes until `end_s`, a time of `time.monotonic`, is rolled back. Raises
+        what the database raises, and TimeoutError.
+        """
+        ...
+
+
+class Engines(NamedTuple):
+    """The kinds of transactions of one database, over the same connections."""
+
+    reading: Transactions
+    """All statements of a transaction see one state of the database."""
+    writing: Transactions
+    migrating: Transactions
+    """Foreign keys are not checked in SQLite."""
+    dispose: Callable[[], Awaitable[None]]
+    """Closes the connections that no transaction uses; the engines can be used again."""
+    probe: Callable[[], Awaitable[None]] | None
+    """Returns when the database answers; None for a file."""
+
+
+def sqlite_engines(url: URL, pool_size: int) -> Engines:
+    """Make the engines of a file of SQLite."""
+    # Logs must not hold the parameters of statements: ids and texts.
+    file = url.set(drivername="sqlite")
+    engine = create_engine(file, pool_size=pool_size, max_overflow=0, hide_parameters=True)
+    event.listen(engine, "connect", _prepare_sqlite)
+    event.listen(engine, "begin", _begin_sqlite)
+    threads = ThreadPoolExecutor(pool_size, thread_name_prefix="store")
+    # A reader that turned writer could find its snapshot outdated; so a writer begins as one.
+    writing = engine.execution_options(begin="BEGIN IMMEDIATE")
+    migrating = writing.execution_options(foreign_keys="OFF")
+    return Engines(
+        _InThreads(engine, threads),
+        _InThreads(writing, threads),
+        _InThreads(migrating, threads),
+        partial(asyncio.to_thread, engine.dispose),
+        None,
+    )
+
+
+def postgresql_engines(url: URL, pool_size: int, pool_timeout_s: float) -> Engines:
+    """Make the engines of a server of PostgreSQL."""
+    engine = create_async_engine(
+        url,
+        pool_size=pool_size,
+        max_overflow=0,
+        pool_timeout=pool_timeout_s,
+        hide_parameters=True,
+        # A connection that broke when the database restarted is noticed before it is used.
+        pool_pre_ping=True,
+        connect_args=_CONNECT,
+    )
+    event.listen(engine.sync_engine, "handle_error", _leave_read_only)
+    event.listen(engine.sync_engine, "checkin", _write_if_the_server_does)
+    # By default each statement of a transaction would see another state.
+    reading = engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+    begin = Borrowing(pool_timeout_s).begin
+    writing = _OnTheLoop(engine, begin)
+    probe = partial(_reach, url, engine, begin)
+    return Engines(_OnTheLoop(reading, begin), writing, writing, engine.dispose, probe)
+
+
+class _InThreads:
+    """Runs each transaction in a thread, from its beginning to its end.
+
+    A statement cannot be interrupted: it ends by itself.
+    """
+
+    def __init__(self, engine: Engine, threads: ThreadPoolExecutor) -> None:
+        self._engine = engine
+        self._threads = threads
+
+    async def run(self, work: Work[T], end_s: float) -> T:
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._threads, self._transact, work, end_s)
+
+    def _transact(self, work: Work[T], end_s: float) -> T:
+        with self._engine.begin() as connection:
+            result = work(connection)
+            if time.monotonic() > end_s:
+                raise TimeoutError
+            return result
+
+
+class _OnTheLoop:
+    """Runs transactions on the event loop, which goes on while the server works.
+
+    The driver closes a connection that is interrupted.
+    """
+
+    def __init__(self, engine: AsyncEngine, begin: _Begin) -> None:
+        self._engine = engine
+        self._begin = begin
+
+    async def run(self, work: Work[T], end_s: float) -> T:
+        until_s = None if end_s == inf else end_s
+        async with asyncio.timeout_at(until_s), self._begin(self._engine) as connection:
+            return await connection.run_sync(work)
+
+
+async def _reach(url: URL, pool: AsyncEngine, begin: _Begin) -> None:
+    """Make a connection that no pool holds, and use it; where none can be made, use the pool's.
+
+    A server that has no room for another connection still serves those that there are.
+    """
+    alone = create_async_engine(url, poolclass=NullPool, connect_args=_CONNECT)
+    try:
+        await _use(alone, AsyncEngine.begin)
+    except OperationalError:
+        await _use(pool, begin)
+
+
+async def _use(engine: AsyncEngine, begin: _Begin) -> None:
+    async with begin(engine) as connection:
+        await connection.exec_driver_sql("SELECT 1")
+
+
+def _write_if_the_server_does(connection: Any, _: ConnectionPoolEntry) -> None:
+    """After a reading transaction, let the server decide again whether the next one may write.
+
+    SQLAlchemy would ask for writing, whatever the server's default says.
+    """
+    if connection is not None and connection.read_only is False:
+        connection.set_read_only(None)
+
+
+def _leave_read_only(context: ExceptionContext) -> None:
+    """Drop the connections to a server that became read-only: another one may lead by now."""
+    error = context.sqlalchemy_exception
+    if error is not None and cause_of(error) is Cause.READ_ONLY:
+        context.is_disconnect = True
+
+
+def _prepare_sqlite(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
+    # The driver's own transactions begin too late for a consistent read; ours begin explicitly.
+    connection.isolation_level = None
+    cursor = connection.cursor()
+    try:
+        for pragma in (
+            "journal_mode=WAL",
+            "synchronous=FULL",
+            "busy_timeout=5000",
+            "foreign_keys=ON",
+        ):
+            cursor.execute(f"PRAGMA {pragma}")
+    except Exception:
+        # The pool does not know this connection yet, and would not close it.
+        connection.close()
+        raise
+    cursor.close()
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    options = connection.get_execution_options()
+    if "foreign_keys" in options:
+        # It cannot be changed inside a transaction.
+        connection.exec_driver_sql(f"PRAGMA foreign_keys={options['foreign_keys']}")
+    connection.exec_driver_sql(options.get("begin", "BEGIN"))
