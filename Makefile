@@ -6,6 +6,8 @@ SHELL := /bin/bash
 PYTHON ?= python3
 # Processes that run tests; each starts servers of its own.
 WORKERS ?= 2
+# Files in their order: the long ones come before the many short ones of tests/unit.
+ALL_TESTS = tests --ignore=tests/campaign --ignore=tests/bench -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
@@ -26,8 +28,8 @@ $(STAMP): pyproject.toml constraints.txt
 demo: install ## the main job on real data: train, evaluate, serve, recommend
 	$(BIN)/groundswell demo
 
-test: install ## every test but the campaigns, two files at a time; WORKERS=1 for one
-	$(BIN)/pytest tests --ignore=tests/campaign --ignore=tests/bench -n $(WORKERS) --dist loadfile
+test: install ## every test but the campaigns, two files at a time (WORKERS=1: one); T=PATH for one file or test
+	$(BIN)/pytest $(or $(T),$(ALL_TESTS))
 
 campaign: install ## the tests that are too long for every run, reported
 	$(BIN)/pytest tests/campaign -s

@@ -2,10 +2,17 @@
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import structlog
 from hypothesis import settings
+
+from tests.support.shared import use_run_folder
+
+if TYPE_CHECKING:
+    from tests.support.postgres import Postgres
 
 for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_name, "1")
@@ -25,3 +32,30 @@ def logging_as_before() -> Iterator[None]:
     """Undo what a test set up: its standard error is closed at its end, and no log may go there."""
     yield
     structlog.reset_defaults()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """What takes seconds to make lies beside the base folders of all processes of a run."""
+    base = tmp_path_factory.getbasetemp()
+    use_run_folder((base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "shared")
+
+
+@pytest.fixture(scope="session")
+def bundles(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of bundles whose only one, a tiny one, is current; not to be changed."""
+    # It imports torch, which takes seconds: not for tests that need no bundle.
+    from tests.support.bundles import tiny_bundle
+
+    root = tmp_path_factory.mktemp("bundles")
+    tiny_bundle(root)
+    return root
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> "Iterator[Postgres]":
+    """A running PostgreSQL; each test takes a database of its own from it."""
+    from tests.support.postgres import postgres
+
+    with postgres(tmp_path_factory.mktemp("postgres")) as running:
+        yield running

@@ -17,7 +17,7 @@ import pytest
 from groundswell.client import Deadlines, GroundswellError
 from groundswell.ranker.v1 import ranker_service_pb2 as ranker_pb2
 from groundswell.serving.errors import ResourceExhausted, Unavailable
-from tests.integration.client.conftest import Suite, open_client
+from tests.support.recorder import Recorders, open_client
 
 SEED = 3
 SECONDS = 60.0
@@ -34,7 +34,7 @@ class Server:
     """A suite whose ranker is in one of the states, and counts what reaches it."""
 
     def __init__(self) -> None:
-        self.suite = Suite()
+        self.suite = Recorders()
         self.state = "answering"
         self.attempts: Counter[str] = Counter()
         self.suite.ranker.answers["Recommend"] = self._answer

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from groundswell.client import Deadlines, GroundswellClient, GroundswellError, Targets, event, item
+from groundswell.client import Deadlines, GroundswellClient, GroundswellError, event
 from groundswell.common.v1.event_pb2 import Event
-from tests.support.bundles import ITEMS, tiny_bundle
-from tests.support.processes import Process, free_port, service_process
+from tests.support.bundles import ITEMS
+from tests.support.suite import Suite, tiny_items
 
 KILLS = 20
 USERS = 25
@@ -60,39 +60,21 @@ def _write(client: GroundswellClient, journal: Journal, stop: threading.Event) -
 
 
 @pytest.mark.parametrize("victim", ["session", "profile"])
-def test_nothing_acknowledged_is_lost_or_applied_twice(victim: str, tmp_path: Path) -> None:
-    tiny_bundle(tmp_path / "bundles")
-    ports = {"profile": free_port(), "session": free_port()}
-    addresses = {name: f"127.0.0.1:{port}" for name, port in ports.items()}
-    variables = {
-        "profile": {"GROUNDSWELL_DATABASE_URL": f"sqlite+aiosqlite:///{tmp_path / 'g.db'}"},
-        "session": {"GROUNDSWELL_PROFILE_ADDRESS": addresses["profile"]},
-    }
-    processes: dict[str, Process] = {
-        name: service_process(
-            f"groundswell.{name}_service",
-            ports[name],
-            tmp_path / "bundles",
-            tmp_path / name,
-            variables[name],
-        )
-        for name in ports
-    }
-    targets = Targets(**addresses, ranker="127.0.0.1:1")
-    client = GroundswellClient(targets, deadlines=Deadlines(write_s=2.0))
+def test_nothing_acknowledged_is_lost_or_applied_twice(
+    victim: str, tmp_path: Path, bundles: Path
+) -> None:
+    deadlines = Deadlines(write_s=2.0)
     journal, stop, slowest = Journal(tmp_path / "journal"), threading.Event(), 0.0
-    with client, processes["profile"], processes["session"]:
-        for name, process in processes.items():
-            process.wait_serving(addresses[name])
-        client.upsert_items(item(i, title, categories=c) for i, title, c in ITEMS)
+    with Suite(tmp_path, bundles, ("profile", "session"), deadlines=deadlines) as suite:
+        client = suite.client
+        client.upsert_items(tiny_items())
         writer = threading.Thread(target=_write, args=(client, journal, stop))
         writer.start()
         for _ in range(KILLS):
             time.sleep(0.4)
-            processes[victim].kill()
+            suite.processes[victim].kill()
             started = time.monotonic()
-            processes[victim].start()
-            processes[victim].wait_serving(addresses[victim])
+            suite.start(victim)
             slowest = max(slowest, time.monotonic() - started)
         time.sleep(1)
         stop.set()

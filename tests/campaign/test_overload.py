@@ -13,8 +13,7 @@ import numpy as np
 
 from groundswell.client import AsyncGroundswellClient, GroundswellError, Targets, event
 from groundswell.ranker.v1.ranker_service_pb2 import Degradation
-from tests.integration.ranker_service.suite import running_suite
-from tests.support.bundles import tiny_bundle
+from tests.support.suite import Suite
 
 _CALLERS = 16
 _CAPACITY_S = 10.0
@@ -30,10 +29,10 @@ _LOST = {
 
 
 def test_at_five_times_the_load_whole_answers_go_on_and_others_are_refused(
-    tmp_path: Path,
+    tmp_path: Path, bundles: Path
 ) -> None:
-    bundles = tiny_bundle(tmp_path / "bundles").parent
-    with running_suite(tmp_path, bundles) as suite:
+    with Suite(tmp_path, bundles) as suite:
+        suite.fill()
         suite.client.record_events([event("ann", f"item-{n % 8}", "click") for n in range(30)])
         suite.refresh()
         capacity, outcomes, refused_s = asyncio.run(_measure(suite.targets))

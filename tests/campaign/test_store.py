@@ -4,13 +4,12 @@ import asyncio
 import random
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import grpc
 import pytest
 
-from groundswell.client import GroundswellClient, Targets, event, item
+from groundswell.client import event, item
 from groundswell.profile.v1 import catalogue_service_pb2 as catalogue
 from groundswell.profile.v1 import event_service_pb2 as events
 from groundswell.profile.v1 import profile_service_pb2 as profiles
@@ -18,9 +17,10 @@ from groundswell.profile.v1.catalogue_service_pb2_grpc import CatalogueServiceSt
 from groundswell.profile.v1.event_service_pb2_grpc import EventServiceStub
 from groundswell.profile.v1.profile_service_pb2_grpc import ProfileServiceStub
 from tests.integration.profile_service.writers import append_at_once, fill_catalogue, num_deadlocks
-from tests.support.bundles import ITEMS, tiny_bundle
-from tests.support.postgres import Postgres, postgres
-from tests.support.processes import ROOT, free_port, service_process
+from tests.support.bundles import ITEMS
+from tests.support.postgres import Postgres
+from tests.support.processes import ROOT
+from tests.support.suite import Suite, tiny_items
 
 SEED = 17
 HASTY = 88
@@ -31,12 +31,6 @@ MAX_APPEND_P99_S = 0.2
 _PAUSE_S = 0.5
 """A hasty caller's pause is at most this long: the service is busy, but not overloaded."""
 _CALM_TIMEOUT_S = 10.0
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
-    with postgres(tmp_path_factory.mktemp("postgres")) as running:
-        yield running
 
 
 def _tell(line: str) -> None:
@@ -112,23 +106,12 @@ async def _write_calmly(channel: grpc.aio.Channel, until_s: float) -> list[float
 
 @pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
 async def test_calls_that_are_given_up_leave_a_calm_writer_alone(
-    kind: str, tmp_path: Path, server: Postgres
+    kind: str, tmp_path: Path, bundles: Path, server: Postgres
 ) -> None:
-    tiny_bundle(tmp_path / "bundles")
-    port = free_port()
-    address = f"127.0.0.1:{port}"
-    url = f"sqlite+aiosqlite:///{tmp_path / 'g.db'}" if kind == "sqlite" else server.new_database()
-    process = service_process(
-        "groundswell.profile_service",
-        port,
-        tmp_path / "bundles",
-        tmp_path / "log",
-        {"GROUNDSWELL_DATABASE_URL": url},
-    )
-    with process:
-        process.wait_serving(address)
-        with GroundswellClient(Targets(profile=address)) as client:
-            client.upsert_items(item(i, title, categories=c) for i, title, c in ITEMS)
+    url = "" if kind == "sqlite" else server.new_database()
+    with Suite(tmp_path, bundles, ("profile",), database_url=url) as suite:
+        suite.client.upsert_items(tiny_items())
+        address = suite.targets.profile
         async with (
             grpc.aio.insecure_channel(address) as hurried,
             grpc.aio.insecure_channel(

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from groundswell.profile.v1.event_service_pb2 import ImportEventsResponse
-from tests.integration.client.conftest import Recorder
 from tests.support.odd_commands import Place
+from tests.support.recorder import Recorder
 from tests.support.worlds import prepared_world
 
 

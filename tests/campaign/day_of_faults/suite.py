@@ -6,15 +6,20 @@ import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 
-from groundswell.client import Deadlines, GroundswellClient, GroundswellError, Targets, event, item
+from groundswell.client import Deadlines, GroundswellError, event
 from tests.support.bundles import ITEMS
 from tests.support.postgres import Postgres, postgres
-from tests.support.processes import Process, free_port, service_process
+from tests.support.suite import Suite, tiny_items
 
 READY_TIMEOUT_S = 60.0
+
+_SETTINGS = {
+    "profile": {"GROUNDSWELL_LEASE_S": "5", "GROUNDSWELL_WORKER": "0"},
+    "worker": {"GROUNDSWELL_LEASE_S": "5"},
+    "ranker": {"GROUNDSWELL_UPSTREAM_TIMEOUT_S": "0.5"},
+}
 
 _DISK_MB = 400
 _SKEWED_CLOCK = """\
@@ -25,23 +30,20 @@ time.time_ns = lambda: _time_ns() + int(_offset_s * 1e9)
 """
 
 
-@dataclass
-class Suite:
-    """Three services, an encoder worker and their database."""
+class FaultySuite(Suite):
+    """Three services and an encoder worker over a PostgreSQL in a file system of its own."""
 
-    folder: Path
-    bundles: Path
-    disk: Path
-    database: Postgres
-    database_url: str
-    client: GroundswellClient
-    processes: dict[str, Process]
-    addresses: dict[str, str]
-    _num_probes: int = field(default=0, init=False)
-
-    def start(self, name: str) -> None:
-        """Start a process again; `wait_ready` says when the suite works again."""
-        self.processes[name].start()
+    def __init__(self, folder: Path, bundles: Path, disk: Path, database: Postgres) -> None:
+        super().__init__(
+            folder,
+            bundles,
+            ("profile", "worker", "session", "ranker"),
+            database_url=database.new_database(),
+            settings=_SETTINGS,
+            deadlines=Deadlines(read_s=5, write_s=5),
+        )
+        self.disk, self.database = disk, database
+        self._num_probes = 0
 
     def restart(self, name: str, **variables: str) -> None:
         """End a process in order and start it again, with variables changed for this run."""
@@ -120,51 +122,16 @@ class Suite:
 
 
 @contextmanager
-def running_suite(folder: Path, bundles: Path) -> Iterator[Suite]:
+def running_suite(folder: Path, bundles: Path) -> Iterator[FaultySuite]:
     """A serving suite whose catalogue is the tiny bundle's items."""
-    ports = {name: free_port() for name in ("profile", "worker", "session", "ranker")}
-    addresses = {name: f"127.0.0.1:{port}" for name, port in ports.items()}
     with ExitStack() as stack:
         disk = stack.enter_context(_small_disk(folder / "disk"))
         database = stack.enter_context(postgres(disk))
         database.run(
             "ALTER SYSTEM SET max_wal_size = '64MB'; ALTER SYSTEM SET min_wal_size = '32MB'"
         )
-        url = database.new_database()
-        storage = {"GROUNDSWELL_DATABASE_URL": url, "GROUNDSWELL_LEASE_S": "5"}
-        variables = {
-            "profile": {**storage, "GROUNDSWELL_WORKER": "0"},
-            "worker": storage,
-            "session": {"GROUNDSWELL_PROFILE_ADDRESS": addresses["profile"]},
-            "ranker": {
-                "GROUNDSWELL_PROFILE_ADDRESS": addresses["profile"],
-                "GROUNDSWELL_SESSION_ADDRESS": addresses["session"],
-                "GROUNDSWELL_START_WAIT_S": "30",
-            },
-        }
-        processes = {
-            name: service_process(
-                "groundswell.profile_service"
-                if name == "worker"
-                else f"groundswell.{name}_service",
-                port,
-                bundles,
-                folder / f"{name}.log",
-                variables[name],
-                ["encode"] if name == "worker" else (),
-            )
-            for name, port in ports.items()
-        }
-        targets = Targets(**{name: addresses[name] for name in ("ranker", "session", "profile")})
-        deadlines = Deadlines(read_s=5, write_s=5)
-        client = stack.enter_context(GroundswellClient(targets, deadlines=deadlines))
-        suite = Suite(folder, bundles, disk, database, url, client, processes, addresses)
-        for name in ("profile", "worker", "session"):
-            stack.enter_context(processes[name])
-            processes[name].wait_serving(addresses[name])
-        client.upsert_items([item(i, title, categories=c) for i, title, c in ITEMS])
-        stack.enter_context(processes["ranker"])
-        processes["ranker"].wait_serving(addresses["ranker"], timeout=60)
+        suite = stack.enter_context(FaultySuite(folder, bundles, disk, database))
+        suite.client.upsert_items(tiny_items())
         suite.wait_ready()
         yield suite
 

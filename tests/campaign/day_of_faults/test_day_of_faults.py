@@ -14,7 +14,7 @@ from rich.table import Table
 
 from groundswell.artifacts.store import BundleStore
 from tests.campaign.day_of_faults.load import USERS, Journal, Load
-from tests.campaign.day_of_faults.suite import Suite, running_suite
+from tests.campaign.day_of_faults.suite import FaultySuite, running_suite
 from tests.support.bundles import tiny_bundle
 from tests.support.cli import groundswell
 from tests.support.processes import SECRET
@@ -29,7 +29,7 @@ Fault = Callable[["Day"], Iterator[None]]
 class Day:
     """What the faults work on."""
 
-    suite: Suite
+    suite: FaultySuite
     load: Load
     journal: Journal
     bundles: list[str]

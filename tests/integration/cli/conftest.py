@@ -6,16 +6,7 @@ from pathlib import Path
 import pytest
 
 from groundswell.cli.deployment import free_ports
-from tests.support.bundles import tiny_bundle
 from tests.support.cli import Up
-
-
-@pytest.fixture(scope="session")
-def bundles(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of bundles with a tiny one."""
-    root = tmp_path_factory.mktemp("bundles")
-    tiny_bundle(root)
-    return root
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from groundswell.profile.v1 import profile_service_pb2 as profile_pb2
 from groundswell.profile.v1 import text_service_pb2 as text_pb2
 from groundswell.ranker.v1 import ranker_service_pb2 as ranker_pb2
 from groundswell.session.v1 import session_service_pb2 as session_pb2
-from tests.integration.client.conftest import Suite
+from tests.support.recorder import Recorders
 
 WHEN = datetime(2020, 1, 2, tzinfo=UTC)
 STAMP = Timestamp(seconds=1_577_923_200)
@@ -145,7 +145,7 @@ INLINE = event_pb2.InlineEvents(events=[EVENT])
 )
 def test_a_call_reaches_its_service_with_its_request(
     client: Any,
-    suite: Suite,
+    suite: Recorders,
     method: str,
     arguments: tuple[Any, ...],
     named: dict[str, Any],
@@ -159,7 +159,7 @@ def test_a_call_reaches_its_service_with_its_request(
     assert all(getattr(suite, other).requests == [] for other in others)
 
 
-def test_answers_come_back_whole(client: Any, suite: Suite) -> None:
+def test_answers_come_back_whole(client: Any, suite: Recorders) -> None:
     answer = ranker_pb2.RecommendResponse(
         recommendations=[ranker_pb2.Recommendation(item_id="i1", score=0.5)], bundle_id="b"
     )
@@ -167,7 +167,7 @@ def test_answers_come_back_whole(client: Any, suite: Suite) -> None:
     assert client.recommend("anna") == answer
 
 
-def test_a_batch_asks_for_all_at_once_and_answers_in_order(client: Any, suite: Suite) -> None:
+def test_a_batch_asks_for_all_at_once_and_answers_in_order(client: Any, suite: Recorders) -> None:
     answers = [ranker_pb2.RecommendResponse(recommendation_id=str(n)) for n in range(2)]
     suite.ranker.answers["BatchRecommend"] = lambda *_: ranker_pb2.BatchRecommendResponse(
         responses=answers
@@ -178,7 +178,7 @@ def test_a_batch_asks_for_all_at_once_and_answers_in_order(client: Any, suite: S
     assert list(request.requests) == asked
 
 
-def test_results_of_a_write_come_one_per_event(client: Any, suite: Suite) -> None:
+def test_results_of_a_write_come_one_per_event(client: Any, suite: Recorders) -> None:
     results = [
         event_pb2.EventResult(status=event_pb2.EVENT_STATUS_ACCEPTED, sequence=1),
         event_pb2.EventResult(status=event_pb2.EVENT_STATUS_REJECTED, reason="ITEM_NOT_FOUND"),
@@ -189,7 +189,7 @@ def test_results_of_a_write_come_one_per_event(client: Any, suite: Suite) -> Non
     assert client.record_events([EVENT, EVENT]) == results
 
 
-def test_a_list_of_events_reads_all_its_pages(client: Any, suite: Suite) -> None:
+def test_a_list_of_events_reads_all_its_pages(client: Any, suite: Recorders) -> None:
     def page(request: Any, _: Any) -> events_pb2.ListEventsResponse:
         number = int(request.page_token or "0")
         events = [events_pb2.StoredEvent(sequence=10 - number)]
@@ -208,7 +208,7 @@ def test_a_list_of_events_reads_all_its_pages(client: Any, suite: Suite) -> None
     ]
 
 
-def test_a_list_of_items_reads_pages_only_as_they_are_needed(client: Any, suite: Suite) -> None:
+def test_a_list_of_items_reads_pages_only_as_they_are_needed(client: Any, suite: Recorders) -> None:
     suite.profile.answers["ListItems"] = lambda *_: catalogue_pb2.ListItemsResponse(
         items=[ITEM], next_page_token="more"
     )
@@ -220,7 +220,7 @@ def test_a_list_of_items_reads_pages_only_as_they_are_needed(client: Any, suite:
     items.close()
 
 
-def test_progress_of_a_refresh_comes_until_nothing_is_left(client: Any, suite: Suite) -> None:
+def test_progress_of_a_refresh_comes_until_nothing_is_left(client: Any, suite: Recorders) -> None:
     suite.profile.answers["RefreshProfiles"] = lambda *_: iter(
         profile_pb2.RefreshProfilesResponse(num_users_left=left) for left in (2, 1, 0)
     )
@@ -228,13 +228,13 @@ def test_progress_of_a_refresh_comes_until_nothing_is_left(client: Any, suite: S
     assert list(suite.profile.asked("RefreshProfiles")[0].user_ids) == ["anna"]
 
 
-def test_an_answer_larger_than_a_request_may_be_is_read(client: Any, suite: Suite) -> None:
+def test_an_answer_larger_than_a_request_may_be_is_read(client: Any, suite: Recorders) -> None:
     big = item_pb2.Item(description="x" * (6 * 1024 * 1024))
     suite.profile.answers["GetItem"] = lambda *_: catalogue_pb2.GetItemResponse(item=big)
     assert client.get_item("i1") == big
 
 
-def test_a_vector_of_an_answer_can_be_read(client: Any, suite: Suite) -> None:
+def test_a_vector_of_an_answer_can_be_read(client: Any, suite: Recorders) -> None:
     vector = item_pb2.Vector(values=b"\0\0\xc0\x3f\0\0\0\xc0", dimension=2)
     suite.session.answers["EncodeSession"] = lambda *_: session_pb2.EncodeSessionResponse(
         vector=vector
@@ -244,7 +244,7 @@ def test_a_vector_of_an_answer_can_be_read(client: Any, suite: Suite) -> None:
 
 @pytest.mark.parametrize("named", [{}, {"user_id": "anna", "events": [EVENT]}])
 def test_neither_or_both_of_user_and_events_is_refused_before_a_call(
-    client: Any, suite: Suite, named: dict[str, Any]
+    client: Any, suite: Recorders, named: dict[str, Any]
 ) -> None:
     for call in (client.recommend, client.interests, client.encode_session):
         with pytest.raises(ValueError, match="either user_id or events"):

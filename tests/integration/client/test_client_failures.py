@@ -17,8 +17,8 @@ from groundswell.serving.errors import (
     ResourceExhausted,
     Unavailable,
 )
-from tests.integration.client.conftest import Suite, failing, open_client
 from tests.support.processes import free_port
+from tests.support.recorder import Recorders, failing, open_client
 
 
 def log_of(num_events: int) -> Iterator[event_pb2.Event]:
@@ -26,7 +26,9 @@ def log_of(num_events: int) -> Iterator[event_pb2.Event]:
         yield event("anna", "i1", event_id=str(number), time=number)
 
 
-def test_an_error_has_its_status_its_reason_and_the_wrong_field(client: Any, suite: Suite) -> None:
+def test_an_error_has_its_status_its_reason_and_the_wrong_field(
+    client: Any, suite: Recorders
+) -> None:
     suite.ranker.answers["Recommend"] = failing(
         InvalidArgument("PAGE_SIZE_INVALID", "page_size is 0", field="page_size")
     )
@@ -41,7 +43,7 @@ def test_an_error_has_its_status_its_reason_and_the_wrong_field(client: Any, sui
     assert str(error) == "INVALID_ARGUMENT (PAGE_SIZE_INVALID): page_size is 0"
 
 
-def test_what_is_not_there_is_not_found(client: Any, suite: Suite) -> None:
+def test_what_is_not_there_is_not_found(client: Any, suite: Recorders) -> None:
     suite.profile.answers["GetItem"] = failing(NotFound("ITEM_NOT_FOUND", "no item i9"))
     with pytest.raises(GroundswellError) as caught:
         client.get_item("i9")
@@ -52,7 +54,9 @@ def test_what_is_not_there_is_not_found(client: Any, suite: Suite) -> None:
     )
 
 
-def test_every_call_has_a_deadline_and_a_call_may_set_its_own(client: Any, suite: Suite) -> None:
+def test_every_call_has_a_deadline_and_a_call_may_set_its_own(
+    client: Any, suite: Recorders
+) -> None:
     client.recommend("anna")
     client.recommend("anna", timeout=60)
     client.batch_recommend([])
@@ -67,7 +71,7 @@ def test_every_call_has_a_deadline_and_a_call_may_set_its_own(client: Any, suite
     assert 11 < suite.profile.remaining_s[0] <= 13.2
 
 
-def test_calls_of_texts_and_neighbours_have_a_deadline_too(client: Any, suite: Suite) -> None:
+def test_calls_of_texts_and_neighbours_have_a_deadline_too(client: Any, suite: Recorders) -> None:
     client.similar_items("i1")
     client.encode_texts(["x"])
     client.predict_interests("x")
@@ -77,7 +81,9 @@ def test_calls_of_texts_and_neighbours_have_a_deadline_too(client: Any, suite: S
     assert 3 < predict <= 5.2
 
 
-def test_a_call_that_takes_longer_than_its_deadline_ends_there(client: Any, suite: Suite) -> None:
+def test_a_call_that_takes_longer_than_its_deadline_ends_there(
+    client: Any, suite: Recorders
+) -> None:
     suite.ranker.answers["Recommend"] = lambda *_: time.sleep(1)
     begin = time.monotonic()
     with pytest.raises(GroundswellError) as caught:
@@ -100,7 +106,7 @@ def test_nobody_there_is_unavailable_within_the_deadline(kind: str) -> None:
         assert caught.value.reason == ""
 
 
-def answering_imports(suite: Suite, refuse_batch: int | None = None) -> Any:
+def answering_imports(suite: Recorders, refuse_batch: int | None = None) -> Any:
     def answer(requests: Any, _: Any) -> Iterator[events_pb2.ImportEventsResponse]:
         for number, request in enumerate(requests):
             if number == refuse_batch:
@@ -111,7 +117,7 @@ def answering_imports(suite: Suite, refuse_batch: int | None = None) -> Any:
     return answer
 
 
-def test_an_import_goes_in_batches_and_each_is_answered(client: Any, suite: Suite) -> None:
+def test_an_import_goes_in_batches_and_each_is_answered(client: Any, suite: Recorders) -> None:
     suite.profile.answers["ImportEvents"] = answering_imports(suite)
     answers = list(client.import_events(log_of(25), batch_size=2))
     assert [answer.num_accepted for answer in answers] == [2] * 12 + [1]
@@ -119,13 +125,13 @@ def test_an_import_goes_in_batches_and_each_is_answered(client: Any, suite: Suit
     assert sent == list(log_of(25))
 
 
-def test_an_import_of_nothing_ends_at_once(client: Any, suite: Suite) -> None:
+def test_an_import_of_nothing_ends_at_once(client: Any, suite: Recorders) -> None:
     suite.profile.answers["ImportEvents"] = answering_imports(suite)
     assert list(client.import_events([])) == []
 
 
 def test_a_refused_batch_ends_an_import_after_the_answers_before_it(
-    client: Any, suite: Suite
+    client: Any, suite: Recorders
 ) -> None:
     suite.profile.answers["ImportEvents"] = answering_imports(suite, refuse_batch=3)
     answers = []
@@ -136,7 +142,9 @@ def test_a_refused_batch_ends_an_import_after_the_answers_before_it(
     assert len(answers) == 3
 
 
-def test_an_error_of_the_callers_own_log_comes_out_of_the_import(client: Any, suite: Suite) -> None:
+def test_an_error_of_the_callers_own_log_comes_out_of_the_import(
+    client: Any, suite: Recorders
+) -> None:
     def broken_log() -> Iterator[event_pb2.Event]:
         yield from log_of(4)
         raise OSError("the file ends here")
@@ -146,7 +154,7 @@ def test_an_error_of_the_callers_own_log_comes_out_of_the_import(client: Any, su
         list(client.import_events(broken_log(), batch_size=2))
 
 
-def test_leaving_an_import_early_ends_the_call(client: Any, suite: Suite) -> None:
+def test_leaving_an_import_early_ends_the_call(client: Any, suite: Recorders) -> None:
     ended: list[bool] = []
 
     def answer(requests: Any, context: Any) -> Iterator[events_pb2.ImportEventsResponse]:
@@ -164,7 +172,7 @@ def test_leaving_an_import_early_ends_the_call(client: Any, suite: Suite) -> Non
     assert ended
 
 
-def test_a_watch_that_breaks_goes_on_from_its_last_revision(client: Any, suite: Suite) -> None:
+def test_a_watch_that_breaks_goes_on_from_its_last_revision(client: Any, suite: Recorders) -> None:
     def answer(request: Any, _: Any) -> Iterator[catalogue_pb2.WatchItemsResponse]:
         for step in (1, 2):
             yield catalogue_pb2.WatchItemsResponse(revision=request.since_revision + step)
@@ -180,7 +188,7 @@ def test_a_watch_that_breaks_goes_on_from_its_last_revision(client: Any, suite: 
 
 
 def test_a_watch_that_a_busy_server_refuses_waits_as_long_as_it_was_told(
-    client: Any, suite: Suite
+    client: Any, suite: Recorders
 ) -> None:
     times: list[float] = []
 
@@ -197,7 +205,7 @@ def test_a_watch_that_a_busy_server_refuses_waits_as_long_as_it_was_told(
     assert times[1] - times[0] >= 0.5
 
 
-def test_a_watch_that_is_refused_raises(client: Any, suite: Suite) -> None:
+def test_a_watch_that_is_refused_raises(client: Any, suite: Recorders) -> None:
     suite.profile.answers["WatchItems"] = failing(
         InvalidArgument("REVISION_INVALID", "negative", field="since_revision")
     )
@@ -207,7 +215,7 @@ def test_a_watch_that_is_refused_raises(client: Any, suite: Suite) -> None:
     assert len(suite.profile.asked("WatchItems")) == 1
 
 
-def test_a_watch_that_nobody_answers_gives_up(client: Any, suite: Suite) -> None:
+def test_a_watch_that_nobody_answers_gives_up(client: Any, suite: Recorders) -> None:
     suite.profile.answers["WatchItems"] = failing(Unavailable("DRAINING", "going away"))
     begin = time.monotonic()
     with pytest.raises(GroundswellError) as caught:

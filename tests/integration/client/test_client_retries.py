@@ -10,11 +10,11 @@ import pytest
 from groundswell.client import GroundswellError, event, item
 from groundswell.ranker.v1 import ranker_service_pb2 as ranker_pb2
 from groundswell.serving.errors import ResourceExhausted, Unavailable
-from tests.integration.client.conftest import Suite, failing
+from tests.support.recorder import Recorders, failing
 
 
 def test_an_overload_is_tried_again_when_the_server_said_and_not_before(
-    client: Any, suite: Suite
+    client: Any, suite: Recorders
 ) -> None:
     times = asking_times(suite, ResourceExhausted("OVERLOADED", "busy", retry_after_s=0.25))
     with pytest.raises(GroundswellError) as caught:
@@ -24,7 +24,7 @@ def test_an_overload_is_tried_again_when_the_server_said_and_not_before(
     assert min(later - before for before, later in pairwise(times)) >= 0.24
 
 
-def test_a_wait_past_the_deadline_is_not_begun(client: Any, suite: Suite) -> None:
+def test_a_wait_past_the_deadline_is_not_begun(client: Any, suite: Recorders) -> None:
     times = asking_times(suite, ResourceExhausted("OVERLOADED", "busy", retry_after_s=30))
     begin = time.monotonic()
     with pytest.raises(GroundswellError) as caught:
@@ -34,7 +34,7 @@ def test_a_wait_past_the_deadline_is_not_begun(client: Any, suite: Suite) -> Non
     assert len(times) == 1
 
 
-def test_work_that_does_not_fit_is_not_tried_again(client: Any, suite: Suite) -> None:
+def test_work_that_does_not_fit_is_not_tried_again(client: Any, suite: Recorders) -> None:
     times = asking_times(suite, ResourceExhausted("STORE_FULL", "the disk is full"))
     with pytest.raises(GroundswellError) as caught:
         client.recommend("anna")
@@ -42,7 +42,7 @@ def test_work_that_does_not_fit_is_not_tried_again(client: Any, suite: Suite) ->
     assert len(times) == 1
 
 
-def asking_times(suite: Suite, error: Exception) -> list[float]:
+def asking_times(suite: Recorders, error: Exception) -> list[float]:
     """The times at which Recommend is asked; it fails each time."""
     times: list[float] = []
 
@@ -54,7 +54,7 @@ def asking_times(suite: Suite, error: Exception) -> list[float]:
     return times
 
 
-def test_an_outage_gets_hardly_more_calls_than_were_made(client: Any, suite: Suite) -> None:
+def test_an_outage_gets_hardly_more_calls_than_were_made(client: Any, suite: Recorders) -> None:
     down = Unavailable("NO_BUNDLE", "not yet")
     times = asking_times(suite, down)
     num_calls = 60
@@ -65,7 +65,7 @@ def test_an_outage_gets_hardly_more_calls_than_were_made(client: Any, suite: Sui
 
 
 @pytest.mark.parametrize("method", ["BatchRecommend", "EncodeTexts", "BatchGetProfiles"])
-def test_a_costly_call_is_tried_again_once(client: Any, suite: Suite, method: str) -> None:
+def test_a_costly_call_is_tried_again_once(client: Any, suite: Recorders, method: str) -> None:
     calls = {
         "BatchRecommend": client.batch_recommend,
         "EncodeTexts": client.encode_texts,
@@ -78,7 +78,7 @@ def test_a_costly_call_is_tried_again_once(client: Any, suite: Suite, method: st
     assert len(recorder.asked(method)) == 2
 
 
-def test_a_request_that_is_too_large_is_not_sent(client: Any, suite: Suite) -> None:
+def test_a_request_that_is_too_large_is_not_sent(client: Any, suite: Recorders) -> None:
     with pytest.raises(GroundswellError) as caught:
         client.upsert_items([item(str(n), description="x" * 20_000) for n in range(250)])
     assert caught.value.reason == "MESSAGE_TOO_LARGE"
@@ -87,7 +87,7 @@ def test_a_request_that_is_too_large_is_not_sent(client: Any, suite: Suite) -> N
 
 
 def test_a_message_that_grpc_refuses_has_a_reason_and_is_not_sent_again(
-    client: Any, suite: Suite
+    client: Any, suite: Recorders
 ) -> None:
     answer = ranker_pb2.RecommendResponse(bundle_id="b" * (65 * 1024 * 1024))
     suite.ranker.answers["Recommend"] = lambda *_: answer
@@ -98,7 +98,7 @@ def test_a_message_that_grpc_refuses_has_a_reason_and_is_not_sent_again(
     assert len(suite.ranker.asked("Recommend")) == 1
 
 
-def test_a_call_that_nobody_could_answer_is_tried_again(client: Any, suite: Suite) -> None:
+def test_a_call_that_nobody_could_answer_is_tried_again(client: Any, suite: Recorders) -> None:
     answer = ranker_pb2.RecommendResponse(bundle_id="b")
 
     def answers(*_: Any) -> ranker_pb2.RecommendResponse:
@@ -111,7 +111,9 @@ def test_a_call_that_nobody_could_answer_is_tried_again(client: Any, suite: Suit
     assert len(suite.ranker.asked("Recommend")) == 3
 
 
-def test_a_call_that_stays_unanswered_ends_with_the_last_error(client: Any, suite: Suite) -> None:
+def test_a_call_that_stays_unanswered_ends_with_the_last_error(
+    client: Any, suite: Recorders
+) -> None:
     suite.session.answers["RecordEvents"] = failing(
         Unavailable("PROFILE_UNAVAILABLE", "the profile service does not answer")
     )

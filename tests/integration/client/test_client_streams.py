@@ -11,7 +11,7 @@ from groundswell.common.v1 import event_pb2
 from groundswell.profile.v1 import event_service_pb2 as events_pb2
 from groundswell.profile.v1 import profile_service_pb2 as profile_pb2
 from groundswell.serving.errors import Unavailable
-from tests.integration.client.conftest import Suite
+from tests.support.recorder import Recorders
 
 
 def log_of(num_events: int) -> Iterator[event_pb2.Event]:
@@ -19,7 +19,7 @@ def log_of(num_events: int) -> Iterator[event_pb2.Event]:
         yield event("anna", "i1", event_id=str(number), time=number)
 
 
-def ending_streams(suite: Suite, batches: int) -> Any:
+def ending_streams(suite: Recorders, batches: int) -> Any:
     """Streams that break after some batches, the last of which is stored and not answered."""
 
     def answer(requests: Any, _: Any) -> Iterator[events_pb2.ImportEventsResponse]:
@@ -33,7 +33,7 @@ def ending_streams(suite: Suite, batches: int) -> Any:
 
 
 def test_an_import_whose_connection_breaks_goes_on_after_the_last_answer(
-    client: Any, suite: Suite
+    client: Any, suite: Recorders
 ) -> None:
     suite.profile.answers["ImportEvents"] = ending_streams(suite, 4)
     answers = list(client.import_events(log_of(25), batch_size=2))
@@ -43,7 +43,7 @@ def test_an_import_whose_connection_breaks_goes_on_after_the_last_answer(
     assert numbers == sorted([*range(0, 25, 2), *stored_again])
 
 
-def test_an_import_that_nobody_answers_again_gives_up(client: Any, suite: Suite) -> None:
+def test_an_import_that_nobody_answers_again_gives_up(client: Any, suite: Recorders) -> None:
     streams: list[int] = []
 
     def answer(requests: Any, _: Any) -> Iterator[events_pb2.ImportEventsResponse]:
@@ -65,7 +65,7 @@ def refused(*_: Any) -> Any:
     raise Unavailable("DRAINING", "going away")
 
 
-def test_an_import_that_was_never_answered_fails_at_once(client: Any, suite: Suite) -> None:
+def test_an_import_that_was_never_answered_fails_at_once(client: Any, suite: Recorders) -> None:
     suite.profile.answers["ImportEvents"] = refused
     begin = time.monotonic()
     with pytest.raises(GroundswellError, match="UNAVAILABLE"):
@@ -73,7 +73,9 @@ def test_an_import_that_was_never_answered_fails_at_once(client: Any, suite: Sui
     assert time.monotonic() - begin < 5
 
 
-def test_a_refresh_whose_connection_breaks_is_asked_for_again(client: Any, suite: Suite) -> None:
+def test_a_refresh_whose_connection_breaks_is_asked_for_again(
+    client: Any, suite: Recorders
+) -> None:
     def answer(*_: Any) -> Iterator[profile_pb2.RefreshProfilesResponse]:
         left = 4 - 2 * len(suite.profile.asked("RefreshProfiles"))
         yield profile_pb2.RefreshProfilesResponse(num_users_left=left)

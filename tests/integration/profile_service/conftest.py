@@ -6,17 +6,12 @@ from pathlib import Path
 import pytest
 
 from groundswell.client import GroundswellClient, item
-from tests.integration.profile_service.support import Memory, Service, open_memory, profile_service
-from tests.support.bundles import ITEMS, tiny_bundle
-from tests.support.postgres import Postgres, postgres
+from tests.integration.profile_service.support import Memory, open_memory, profile_service
+from tests.support.bundles import ITEMS
+from tests.support.postgres import Postgres
+from tests.support.suite import Suite
 
 DATABASES = ("sqlite", "postgresql")
-
-
-@pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
-    with postgres(tmp_path_factory.mktemp("postgres")) as running:
-        yield running
 
 
 @pytest.fixture(params=DATABASES)
@@ -35,22 +30,15 @@ async def memory(database_url: str, tmp_path: Path) -> AsyncIterator[Memory]:
     await opened.database.close()
 
 
-@pytest.fixture(scope="session")
-def bundles(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("bundles")
-    tiny_bundle(root)
-    return root
-
-
 @pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory, bundles: Path) -> Iterator[Service]:
+def service(tmp_path_factory: pytest.TempPathFactory, bundles: Path) -> Iterator[Suite]:
     folder = tmp_path_factory.mktemp("profile")
     with profile_service(folder, bundles) as running:
         yield running
 
 
 @pytest.fixture(scope="module")
-def client(service: Service) -> GroundswellClient:
+def client(service: Suite) -> GroundswellClient:
     """A client of the service, with the items of the tiny bundle in the catalogue."""
     service.client.upsert_items(item(i, title, categories=c) for i, title, c in ITEMS)
     return service.client

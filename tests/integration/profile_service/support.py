@@ -2,8 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy.util import await_only, greenlet_spawn
 
-from groundswell.client import GroundswellClient, Targets
+from groundswell.client import Deadlines
 from groundswell.profile_service.encoding import TextEncoder
 from groundswell.profile_service.events import EventLog, NewEvent, Outcome
 from groundswell.profile_service.items import Catalogue
@@ -26,7 +26,8 @@ from groundswell.profile_service.store.work import WorkList
 from groundswell.profile_service.tables import stale_users
 from groundswell.profile_service.worker import Worker
 from groundswell.serving.pseudonym import Pseudonymizer
-from tests.support.processes import SECRET, Process, free_port, service_process
+from tests.support.processes import SECRET
+from tests.support.suite import Suite
 
 T = TypeVar("T")
 
@@ -198,37 +199,9 @@ async def num_stale_users(memory: Memory) -> int:
         return await connection.run(WorkList(stale_users).count, 2**62)
 
 
-@dataclass
-class Service:
-    """A profile service as a process of its own, and a client of it."""
-
-    process: Process
-    address: str
-    client: GroundswellClient
-    folder: Path
-
-    def start(self) -> None:
-        """Start the process, or start it again, and wait until it serves."""
-        self.process.start()
-        self.process.wait_serving(self.address)
-
-
-@contextmanager
 def profile_service(
     folder: Path, bundles: Path, environment: Mapping[str, str] | None = None
-) -> Iterator[Service]:
-    """Run a profile service; over SQLite in `folder` unless the environment says otherwise."""
-    port = free_port()
-    address = f"127.0.0.1:{port}"
-    url = f"sqlite+aiosqlite:///{folder / 'groundswell.db'}"
-    process = service_process(
-        "groundswell.profile_service",
-        port,
-        bundles,
-        folder / "log",
-        {"GROUNDSWELL_DATABASE_URL": url, **(environment or {})},
-    )
-    targets = Targets(profile=address, session="127.0.0.1:1", ranker="127.0.0.1:1")
-    with GroundswellClient(targets) as client, process:
-        process.wait_serving(address)
-        yield Service(process, address, client, folder)
+) -> Suite:
+    """A profile service alone, over SQLite in `folder` unless the environment says otherwise."""
+    settings = {"profile": environment or {}}
+    return Suite(folder, bundles, ("profile",), settings=settings, deadlines=Deadlines())

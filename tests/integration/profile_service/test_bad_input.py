@@ -18,14 +18,14 @@ from groundswell.profile.v1 import (
     profile_service_pb2,
     profile_service_pb2_grpc,
 )
-from tests.integration.profile_service.support import Service
+from tests.support.suite import Suite
 
 Call = Callable[[GroundswellClient], object]
 
 
 @pytest.fixture(scope="module")
-def channel(service: Service) -> Iterator[grpc.Channel]:
-    with grpc.insecure_channel(service.address) as channel:
+def channel(service: Suite) -> Iterator[grpc.Channel]:
+    with grpc.insecure_channel(service.targets.profile) as channel:
         yield channel
 
 

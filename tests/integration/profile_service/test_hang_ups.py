@@ -16,8 +16,8 @@ from groundswell.profile.v1 import catalogue_service_pb2, event_service_pb2, pro
 from groundswell.profile.v1.catalogue_service_pb2_grpc import CatalogueServiceStub
 from groundswell.profile.v1.event_service_pb2_grpc import EventServiceStub
 from groundswell.profile.v1.profile_service_pb2_grpc import ProfileServiceStub
-from tests.integration.profile_service.support import Service
 from tests.support.bundles import ITEMS
+from tests.support.suite import Suite
 
 
 def watch(channel: grpc.Channel, _left: threading.Event) -> Any:
@@ -43,17 +43,17 @@ def watch_health(channel: grpc.Channel, _left: threading.Event) -> Any:
 
 @pytest.mark.parametrize("call", [watch, refresh, import_events, watch_health])
 def test_a_client_that_leaves_a_stream_leaves_no_error_in_the_log(
-    service: Service, client: GroundswellClient, call: Callable[..., Any]
+    service: Suite, client: GroundswellClient, call: Callable[..., Any]
 ) -> None:
     rng = random.Random(22)
-    logged = len(service.process.log().splitlines())
+    logged = len(service.profile.log().splitlines())
     for n in range(8):
         # Something is on its way to the client when it leaves.
         client.upsert_items([item(f"hang up {n}", "x" * rng.randrange(2_000))])
         client.append_events([event("ann", ITEMS[n % len(ITEMS)][0])])
         left = threading.Event()
         options = [("grpc.use_local_subchannel_pool", 1)]
-        with grpc.insecure_channel(service.address, options=options) as channel:
+        with grpc.insecure_channel(service.targets.profile, options=options) as channel:
             stream = call(channel, left)
             if n % 2:
                 next(iter(stream))
@@ -62,5 +62,5 @@ def test_a_client_that_leaves_a_stream_leaves_no_error_in_the_log(
                 stream.cancel()
         left.set()
     client.append_events([event("ann", ITEMS[0][0])])
-    lines = [json.loads(line) for line in service.process.log().splitlines()[logged:]]
+    lines = [json.loads(line) for line in service.profile.log().splitlines()[logged:]]
     assert [line for line in lines if line["level"] == "error" or "exception" in line] == []

@@ -15,8 +15,9 @@ from groundswell.profile.v1 import catalogue_service_pb2 as pb
 from groundswell.profile.v1.catalogue_service_pb2_grpc import CatalogueServiceStub
 from groundswell.profile_service.profiles import Profiles
 from groundswell.serving.pseudonym import Pseudonymizer
-from tests.integration.profile_service.support import SPEC, Memory, Service, an_item, fill
+from tests.integration.profile_service.support import SPEC, Memory, an_item, fill
 from tests.support.processes import SECRET
+from tests.support.suite import Suite
 
 
 async def test_many_idle_streams_ask_the_database_no_more_than_one_does(
@@ -55,10 +56,10 @@ async def test_many_idle_streams_ask_the_database_no_more_than_one_does(
 
 
 async def test_256_idle_watches_leave_the_service_open(
-    service: Service, client: GroundswellClient
+    service: Suite, client: GroundswellClient
 ) -> None:
     known = client.get_item("item-0").item_id
-    async with grpc.aio.insecure_channel(service.address) as channel:
+    async with grpc.aio.insecure_channel(service.targets.profile) as channel:
         stub = CatalogueServiceStub(channel)
         watches = [stub.WatchItems(pb.WatchItemsRequest()) for _ in range(256)]
         await asyncio.gather(*(watch.read() for watch in watches))

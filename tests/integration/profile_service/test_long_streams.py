@@ -9,7 +9,8 @@ import pytest
 
 from groundswell.client import AsyncGroundswellClient, Targets, event, item
 from groundswell.common.v1 import event_pb2
-from tests.integration.profile_service.support import Service, profile_service
+from tests.integration.profile_service.support import profile_service
+from tests.support.suite import Suite
 
 AGE_S = 0.4
 """A connection is told to end after this time, and is closed after as much again."""
@@ -19,7 +20,7 @@ EVENTS = 600
 
 
 @pytest.fixture(scope="module")
-def short_lived(tmp_path_factory: pytest.TempPathFactory, bundles: Path) -> Iterator[Service]:
+def short_lived(tmp_path_factory: pytest.TempPathFactory, bundles: Path) -> Iterator[Suite]:
     folder = tmp_path_factory.mktemp("short")
     settings = {"GROUNDSWELL_MAX_CONNECTION_AGE_S": str(AGE_S)}
     with profile_service(folder, bundles, settings) as running:
@@ -43,20 +44,20 @@ async def slow_async_log(user: str) -> AsyncIterator[event_pb2.Event]:
         yield one
 
 
-def stored_ids(service: Service, user: str) -> list[int]:
+def stored_ids(service: Suite, user: str) -> list[int]:
     stored = service.client.list_events(user, page_size=1_000)
     return sorted(int(one.event.event_id) for one in stored)
 
 
-def test_an_import_outlives_its_connections(short_lived: Service) -> None:
+def test_an_import_outlives_its_connections(short_lived: Suite) -> None:
     answers = list(short_lived.client.import_events(slow_log("anna"), batch_size=BATCH))
     assert len(answers) == EVENTS // BATCH
     assert sum(a.num_accepted + a.num_duplicate for a in answers) == EVENTS
     assert stored_ids(short_lived, "anna") == list(range(EVENTS))
 
 
-async def test_an_import_of_the_aio_client_outlives_its_connections(short_lived: Service) -> None:
-    targets = Targets(profile=short_lived.address)
+async def test_an_import_of_the_aio_client_outlives_its_connections(short_lived: Suite) -> None:
+    targets = Targets(profile=short_lived.targets.profile)
     async with AsyncGroundswellClient(targets) as client:
         imported = client.import_events(slow_async_log("bert"), batch_size=BATCH)
         answers = [answer async for answer in imported]
@@ -65,7 +66,7 @@ async def test_an_import_of_the_aio_client_outlives_its_connections(short_lived:
     assert stored_ids(short_lived, "bert") == list(range(EVENTS))
 
 
-def test_a_watch_outlives_its_connections(short_lived: Service) -> None:
+def test_a_watch_outlives_its_connections(short_lived: Suite) -> None:
     watch = short_lived.client.watch_items()
     begin, seen = time.monotonic(), 0
     while time.monotonic() < begin + STREAM_S:

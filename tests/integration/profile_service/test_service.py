@@ -12,9 +12,9 @@ from groundswell.artifacts.store import load_bundle
 from groundswell.client import GroundswellClient, event, item, vector_values
 from groundswell.features.text import item_text
 from groundswell.profile.v1.profile_service_pb2 import SeenItems
-from tests.integration.profile_service.support import Service
 from tests.support.bundles import CATEGORIES, DIMENSION, ITEMS
 from tests.support.processes import ROOT, SECRET, free_port, service_process
+from tests.support.suite import Suite
 
 _START = 1_700_000_000
 
@@ -91,9 +91,7 @@ def test_interests_of_a_text_are_a_distribution(client: GroundswellClient) -> No
     assert list(fewer.interests) == list(answer.interests[:2])
 
 
-def test_no_file_of_the_service_holds_a_user_id(
-    service: Service, client: GroundswellClient
-) -> None:
+def test_no_file_of_the_service_holds_a_user_id(service: Suite, client: GroundswellClient) -> None:
     name = "a-very-private-user-name"
     client.append_events([event(name, "item-1")])
     for _ in client.refresh_profiles([name]):
@@ -104,12 +102,12 @@ def test_no_file_of_the_service_holds_a_user_id(
 
 
 def test_what_was_acknowledged_is_there_after_a_kill(
-    service: Service, client: GroundswellClient
+    service: Suite, client: GroundswellClient
 ) -> None:
     results = client.append_events(event("durable", "item-1", event_id=f"d{n}") for n in range(50))
     assert [r.sequence for r in results] == list(range(1, 51))
-    service.process.kill()
-    service.start()
+    service.profile.kill()
+    service.start("profile")
     stored = {e.event.event_id for e in client.list_events("durable")}
     assert stored == {f"d{n}" for n in range(50)}
     again = client.append_events([event("durable", "item-1", event_id="d50")])
@@ -156,7 +154,7 @@ def test_an_item_comes_back_as_it_was_written(client: GroundswellClient) -> None
 
 
 def test_a_second_process_over_the_same_file_is_refused(
-    service: Service, bundles: Path, tmp_path: Path
+    service: Suite, bundles: Path, tmp_path: Path
 ) -> None:
     url = f"sqlite+aiosqlite:///{service.folder / 'groundswell.db'}"
     second = service_process(

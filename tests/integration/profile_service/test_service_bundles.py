@@ -14,10 +14,11 @@ from groundswell.artifacts.store import BundleStore, load_bundle
 from groundswell.client import GroundswellClient, GroundswellError, event, item, vector_values
 from groundswell.common.v1.model_service_pb2 import GetModelRequest, GetModelResponse
 from groundswell.common.v1.model_service_pb2_grpc import ModelServiceStub
-from tests.integration.profile_service.support import Service, profile_service
+from tests.integration.profile_service.support import profile_service
 from tests.support.bundles import ITEMS, tiny_bundle
 from tests.support.postgres import Postgres
 from tests.support.processes import free_port, service_process
+from tests.support.suite import Suite
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +40,7 @@ def _with_encoder(bundle: Path, root: Path, fingerprint: str) -> Path:
 
 
 @pytest.fixture
-def service(tmp_path: Path, made: list[Path]) -> Iterator[Service]:
+def service(tmp_path: Path, made: list[Path]) -> Iterator[Suite]:
     """A service of the test's own, on the first bundle, with one covered user."""
     _serve(tmp_path / "bundles", made[0])
     with profile_service(tmp_path, tmp_path / "bundles") as running:
@@ -56,16 +57,16 @@ def _serve(root: Path, bundle: Path, change: Callable[[Path], object] = lambda _
     BundleStore(root).set_current(bundle.name)
 
 
-def _model(service: Service) -> GetModelResponse:
-    with grpc.insecure_channel(service.address) as channel:
+def _model(service: Suite) -> GetModelResponse:
+    with grpc.insecure_channel(service.targets.profile) as channel:
         answer: GetModelResponse = ModelServiceStub(channel).GetModel(GetModelRequest())
         return answer
 
 
-def _wait_for(service: Service, bundle: Path) -> GetModelResponse:
+def _wait_for(service: Suite, bundle: Path) -> GetModelResponse:
     deadline = time.monotonic() + 30
     while (model := _model(service)).model.bundle_id != bundle.name:
-        assert time.monotonic() < deadline, service.process.log()
+        assert time.monotonic() < deadline, service.profile.log()
         time.sleep(0.05)
     return model
 
@@ -82,7 +83,7 @@ def _watched(
 
 
 def test_a_new_bundle_of_the_same_encoder_serves_at_once_and_the_old_one_beside_it(
-    service: Service, made: list[Path]
+    service: Suite, made: list[Path]
 ) -> None:
     client = service.client
     old = client.get_profile("ann")
@@ -99,7 +100,7 @@ def test_a_new_bundle_of_the_same_encoder_serves_at_once_and_the_old_one_beside_
 
 
 def test_a_bundle_of_another_encoder_serves_once_everything_has_been_read_with_it(
-    service: Service, made: list[Path]
+    service: Suite, made: list[Path]
 ) -> None:
     client = service.client
     before = client.get_profile("ann").covered_at
@@ -114,7 +115,7 @@ def test_a_bundle_of_another_encoder_serves_once_everything_has_been_read_with_i
 
 
 def test_a_broken_bundle_is_refused_and_the_old_one_serves_on(
-    service: Service, made: list[Path]
+    service: Suite, made: list[Path]
 ) -> None:
     def flip(path: Path) -> None:
         file = path / "profile_head.onnx"
@@ -124,7 +125,7 @@ def test_a_broken_bundle_is_refused_and_the_old_one_serves_on(
 
     _serve(service.folder / "bundles", made[1], flip)
     deadline = time.monotonic() + 20
-    while "bundle_refused" not in service.process.log():
+    while "bundle_refused" not in service.profile.log():
         assert time.monotonic() < deadline
         time.sleep(0.05)
     assert list(_model(service).loaded_bundle_ids) == [made[0].name]
@@ -164,13 +165,13 @@ def test_a_backfill_without_end_can_be_rolled_back_and_a_restart_serves_what_was
             assert list(_model(service).loaded_bundle_ids) == [made[0].name]
             _serve(bundles, made[0])
             _until_logged(service, "candidate_given_up", made[2])
-            service.process.log_path.write_text("")
+            service.profile.log_path.write_text("")
         _serve(bundles, made[2])
         _until_logged(service, "bundle_loaded", made[2])
         client.append_events([event("ann", ITEMS[7][0])])
         assert client.get_profile("ann").stale
-        service.process.kill()
-        service.start()
+        service.profile.kill()
+        service.start("profile")
         profile = client.get_profile("ann")
         assert (profile.vector.bundle_id, profile.num_covered_events) == (made[0].name, 6)
         assert profile.vector.values
@@ -181,8 +182,8 @@ def test_a_backfill_without_end_can_be_rolled_back_and_a_restart_serves_what_was
             assert (profile.vector.bundle_id, profile.num_covered_events) == (bundle.name, 7)
 
 
-def _until_logged(service: Service, what: str, bundle: Path) -> None:
+def _until_logged(service: Suite, what: str, bundle: Path) -> None:
     deadline = time.monotonic() + 30
-    while not any(what in x and bundle.name in x for x in service.process.log().splitlines()):
-        assert time.monotonic() < deadline, service.process.log()
+    while not any(what in x and bundle.name in x for x in service.profile.log().splitlines()):
+        assert time.monotonic() < deadline, service.profile.log()
         time.sleep(0.05)

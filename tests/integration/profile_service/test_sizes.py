@@ -40,7 +40,7 @@ def channel(tmp_path_factory: pytest.TempPathFactory, bundles: Path) -> Iterator
     }
     with (
         profile_service(folder, bundles, impatient) as service,
-        grpc.insecure_channel(service.address) as channel,
+        grpc.insecure_channel(service.targets.profile) as channel,
     ):
         yield channel
 

@@ -14,10 +14,11 @@ from groundswell.client import GroundswellError, event, item
 from groundswell.profile.v1 import event_service_pb2
 from groundswell.profile.v1.event_service_pb2_grpc import EventServiceStub
 from groundswell.profile_service.process import WORKER
-from tests.integration.profile_service.support import Service, profile_service
+from tests.integration.profile_service.support import profile_service
 from tests.support.bundles import ITEMS
 from tests.support.postgres import Postgres
 from tests.support.processes import free_port
+from tests.support.suite import Suite
 
 METRICS_PORT = free_port()
 
@@ -25,7 +26,7 @@ METRICS_PORT = free_port()
 @pytest.fixture(scope="module")
 def service(
     server: Postgres, bundles: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Service]:
+) -> Iterator[Suite]:
     environment = {
         "GROUNDSWELL_DATABASE_URL": server.new_database(),
         "GROUNDSWELL_METRICS_PORT": str(METRICS_PORT),
@@ -44,7 +45,7 @@ def until(holds: Callable[[], bool], within_s: float = 15.0) -> None:
         time.sleep(0.05)
 
 
-def worked(service: Service, user_id: str) -> None:
+def worked(service: Suite, user_id: str) -> None:
     """Store events of a new user, and wait until the worker has covered them."""
     service.client.append_events(event(user_id, ITEMS[n][0]) for n in range(9))
     for _ in service.client.refresh_profiles([user_id], timeout=30):
@@ -52,8 +53,8 @@ def worked(service: Service, user_id: str) -> None:
     assert service.client.get_profile(user_id).num_covered_events == 9
 
 
-def is_serving(service: Service, name: str) -> bool:
-    with grpc.insecure_channel(service.address) as channel:
+def is_serving(service: Suite, name: str) -> bool:
+    with grpc.insecure_channel(service.targets.profile) as channel:
         request = health_pb2.HealthCheckRequest(service=name)
         answer = health_pb2_grpc.HealthStub(channel).Check(request, timeout=5)
         return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
@@ -67,9 +68,9 @@ def metric(name: str) -> float:
     return float(value)
 
 
-def refused(service: Service) -> bool:
+def refused(service: Suite) -> bool:
     """Whether a write fails; asked without the client's own retries."""
-    with grpc.insecure_channel(service.address, [("grpc.enable_retries", 0)]) as channel:
+    with grpc.insecure_channel(service.targets.profile, [("grpc.enable_retries", 0)]) as channel:
         request = event_service_pb2.AppendEventsRequest(events=[event("bob", ITEMS[0][0])])
         try:
             EventServiceStub(channel).AppendEvents(request, timeout=5)
@@ -81,7 +82,7 @@ def refused(service: Service) -> bool:
 
 
 def test_the_worker_outlives_a_failover_and_says_when_it_fails(
-    server: Postgres, service: Service
+    server: Postgres, service: Suite
 ) -> None:
     assert is_serving(service, WORKER)
     assert metric("worker_failing") == 0
@@ -99,13 +100,13 @@ def test_the_worker_outlives_a_failover_and_says_when_it_fails(
     worked(service, "after the failover")
     assert metric("worker_failing") == 0
     assert time.time() - metric("worker_last_success_timestamp_seconds") < 60
-    lines = [json.loads(line) for line in service.process.log().splitlines()]
+    lines = [json.loads(line) for line in service.profile.log().splitlines()]
     assert [line for line in lines if line["level"] in ("error", "critical")] == []
     assert len([line for line in lines if line["event"] == "worker_fails"]) == 1
 
 
 def test_nothing_has_to_be_started_again_after_a_restart_of_the_database(
-    server: Postgres, service: Service
+    server: Postgres, service: Suite
 ) -> None:
     worked(service, "ann")
     before = service.client.get_profile("ann")
@@ -135,4 +136,4 @@ def test_nothing_has_to_be_started_again_after_a_restart_of_the_database(
     until(lambda: not service.client.get_profile("ann").HasField("as_of"))
     assert not service.client.get_profile("ann").stale
     worked(service, "after the restart")
-    assert "Traceback" not in service.process.log()
+    assert "Traceback" not in service.profile.log()

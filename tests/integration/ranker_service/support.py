@@ -1,8 +1,7 @@
 """A ranker process over scripted upstreams, and helpers of its tests."""
 
 import itertools
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -143,14 +142,6 @@ def scripted_ranker(folder: Path, bundles: Path, **settings: str) -> Iterator[Ra
             yield Ranker(bundles, bundle, scripted, process, address, client)
     finally:
         scripted.stop()
-
-
-def eventually(holds: Callable[[], bool], timeout_s: float = 15.0) -> None:
-    """Wait until something holds; raises AssertionError when it does not in time."""
-    deadline = time.monotonic() + timeout_s
-    while not holds():
-        assert time.monotonic() < deadline, "it did not come to hold"
-        time.sleep(0.05)
 
 
 def ids(answer: RecommendResponse) -> list[str]:

@@ -21,7 +21,6 @@ from tests.integration.ranker_service.support import (
     VIEW,
     Ranker,
     degradations,
-    eventually,
     ids,
     item,
     number,
@@ -32,6 +31,7 @@ from tests.integration.ranker_service.support import (
 from tests.support.bundles import ITEMS, tiny_bundle
 from tests.support.processes import wait_serving
 from tests.support.scripted import Scripted
+from tests.support.waiting import eventually
 
 EVERYTHING = len(ITEMS)
 

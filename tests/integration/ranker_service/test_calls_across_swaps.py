@@ -12,11 +12,11 @@ from groundswell.artifacts.store import BundleStore, load_bundle
 from groundswell.client.requests import recommend_request
 from tests.integration.ranker_service.support import (
     Ranker,
-    eventually,
     ids,
     number,
     scripted_ranker,
 )
+from tests.support.waiting import eventually
 
 
 def _ranks_with(ranker: Ranker, bundle_id: str) -> bool:

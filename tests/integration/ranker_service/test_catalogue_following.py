@@ -6,8 +6,9 @@ import pytest
 from groundswell.client import GroundswellError
 from groundswell.common.v1.item_pb2 import AttributeValue, Item
 from groundswell.profile.v1.catalogue_service_pb2 import WatchItemsRequest
-from tests.integration.ranker_service.support import Ranker, eventually, ids, item, number
+from tests.integration.ranker_service.support import Ranker, ids, item, number
 from tests.support.bundles import ITEMS
+from tests.support.waiting import eventually
 
 EVERYTHING = len(ITEMS)
 COLD = Item(

@@ -11,13 +11,13 @@ from tests.integration.ranker_service.support import (
     CLICK,
     Ranker,
     degradations,
-    eventually,
     ids,
     item,
     number,
     scripted_ranker,
 )
 from tests.support.bundles import ITEMS
+from tests.support.waiting import eventually
 
 EVERYTHING = len(ITEMS)
 BEFORE, AFTER = "b" * 32, "a" * 32

@@ -20,12 +20,12 @@ from tests.integration.ranker_service.support import (
     VIEW,
     Ranker,
     degradations,
-    eventually,
     ids,
     item,
     scripted_ranker,
 )
 from tests.support.bundles import ITEMS, tiny_bundle
+from tests.support.waiting import eventually
 
 NOW = datetime.fromtimestamp(NOW_US / 1e6, UTC)
 EVERYTHING = len(ITEMS)

@@ -1,6 +1,5 @@
 """The whole suite after the restore of a backup, with other items and users under old numbers."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import grpc
@@ -10,24 +9,22 @@ import pytest
 from groundswell.client import GroundswellError, event, item
 from groundswell.profile.v1.event_service_pb2 import ListEventsRequest
 from groundswell.profile.v1.event_service_pb2_grpc import EventServiceStub
-from tests.integration.ranker_service.suite import Suite, running_suite, sqlite_url
-from tests.integration.ranker_service.support import degradations, eventually, ids
+from tests.integration.ranker_service.support import degradations, ids
 from tests.support.backups import Backup
 from tests.support.bundles import ITEMS
-from tests.support.postgres import postgres
+from tests.support.postgres import Postgres
+from tests.support.suite import Suite, sqlite_url
+from tests.support.waiting import eventually
 
 EVERYTHING = len(ITEMS)
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-def database_url(
-    request: pytest.FixtureRequest, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[str]:
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if request.param == "sqlite":
-        yield sqlite_url(tmp_path)
-        return
-    with postgres(tmp_path_factory.mktemp("server")) as server:
-        yield server.new_database()
+        return sqlite_url(tmp_path)
+    server: Postgres = request.getfixturevalue("server")
+    return server.new_database()
 
 
 def token(suite: Suite, user_id: str, page_token: str = "") -> str:
@@ -62,7 +59,8 @@ def write_what_will_be_lost(suite: Suite) -> str:
 def test_after_a_restore_everyone_starts_over_and_nobody_sees_what_is_anothers(
     tmp_path: Path, tiny: Path, database_url: str
 ) -> None:
-    with running_suite(tmp_path, tiny, database_url) as suite:
+    with Suite(tmp_path, tiny, database_url=database_url) as suite:
+        suite.fill()
         buy(suite, "ann", "item-3", "item-4")
         suite.refresh()
         backup = Backup(database_url, tmp_path)
@@ -70,7 +68,7 @@ def test_after_a_restore_everyone_starts_over_and_nobody_sees_what_is_anothers(
         if database_url.startswith("sqlite"):
             suite.profile.stop()
             backup.restore()
-            suite.restart(suite.profile)
+            suite.start("profile")
         else:
             backup.restore()
         # The first user and the first item after the backup get bob's and the lost one's numbers.

@@ -22,11 +22,11 @@ from tests.integration.ranker_service.support import (
     CLICK,
     Ranker,
     degradations,
-    eventually,
     ids,
     scripted_ranker,
 )
 from tests.support.bundles import ITEMS
+from tests.support.waiting import eventually
 
 MIB = 1024 * 1024
 TIMEOUT_S = 60.0

@@ -15,9 +15,10 @@ from groundswell.artifacts.store import BundleStore, load_bundle
 from groundswell.client import GroundswellError, event, item
 from groundswell.client.requests import recommend_request
 from groundswell.ranker.v1.ranker_service_pb2 import Degradation, FusionWeightSource
-from tests.integration.ranker_service.suite import Suite, running_suite
-from tests.integration.ranker_service.support import degradations, eventually, ids
+from tests.integration.ranker_service.support import degradations, ids
 from tests.support.bundles import ITEMS, tiny_bundle
+from tests.support.suite import Suite
+from tests.support.waiting import eventually
 
 EVERYTHING = len(ITEMS)
 NOON = datetime(2026, 5, 4, 12, tzinfo=UTC)
@@ -28,7 +29,8 @@ def suite(tmp_path_factory: pytest.TempPathFactory, made: list[Path]) -> Iterato
     folder = tmp_path_factory.mktemp("suite")
     shutil.copytree(made[0], folder / "bundles" / made[0].name, copy_function=os.link)
     BundleStore(folder / "bundles").set_current(made[0].name)
-    with running_suite(folder, folder / "bundles") as running:
+    with Suite(folder, folder / "bundles") as running:
+        running.fill()
         rows = (3, 9, 12, 4, 21, 8)
         events = [
             event(
@@ -143,8 +145,8 @@ def test_the_death_of_either_service_is_said_and_survived(suite: Suite) -> None:
         "POPULARITY_FALLBACK",
         "PAGE_NOT_FILLED",
     }
-    suite.restart(suite.profile)
-    suite.restart(suite.session)
+    suite.start("profile")
+    suite.start("session")
     whole(suite)
 
 
@@ -156,7 +158,7 @@ def test_without_the_profile_service_the_session_service_answers_from_its_window
     answer = suite.client.recommend("ann")
     assert {"PROFILE_UNAVAILABLE", "SEEN_INCOMPLETE"} <= degradations(answer)
     assert len(ids(answer)) == 10
-    suite.restart(suite.profile)
+    suite.start("profile")
     whole(suite)
     suite.client.upsert_items([item("late", "A late winter", attributes={"price": 77})])
     eventually(lambda: ids(suite.client.recommend("ann", filter="price = 77")) == ["late"])
@@ -173,7 +175,7 @@ def test_a_ranker_that_died_has_everything_again(suite: Suite) -> None:
         grpc.StatusCode.UNAVAILABLE,
         grpc.StatusCode.DEADLINE_EXCEEDED,
     )
-    suite.restart(suite.ranker)
+    suite.start("ranker")
 
     def as_before() -> bool:
         try:

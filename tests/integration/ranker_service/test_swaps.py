@@ -18,7 +18,6 @@ from tests.integration.ranker_service.support import (
     SERVICE,
     Ranker,
     degradations,
-    eventually,
     number,
     ranker_client,
     ranker_process,
@@ -27,6 +26,7 @@ from tests.integration.ranker_service.support import item as scripted_item
 from tests.support.bundles import ITEMS
 from tests.support.processes import Process, free_port, service_process
 from tests.support.scripted import Scripted
+from tests.support.waiting import eventually
 
 
 class Caller:

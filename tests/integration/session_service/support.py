@@ -1,7 +1,5 @@
 """Helpers of the tests of the session service."""
 
-import time
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -31,11 +29,3 @@ def item_nos(answer: EncodeSessionResponse) -> list[int]:
 def vector(answer: EncodeSessionResponse) -> NDArray[np.float32]:
     """The short-term vector."""
     return np.frombuffer(answer.vector.values, "<f4")
-
-
-def eventually(holds: Callable[[], bool], timeout_s: float = 15.0) -> None:
-    """Wait until something holds; raises AssertionError when it does not in time."""
-    deadline = time.monotonic() + timeout_s
-    while not holds():
-        assert time.monotonic() < deadline, "it did not come to hold"
-        time.sleep(0.05)

@@ -1,9 +1,9 @@
 """The session service while the profile service is away, slow, or not started yet."""
 
 import os
-import shutil
 import signal
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +23,14 @@ from groundswell.session.v1.session_service_pb2_grpc import SessionServiceStub
 from tests.integration.session_service.conftest import (
     APPEND_TIMEOUT_S,
     LIST_TIMEOUT_S,
-    Deployment,
-    make_deployment,
+    make_suite,
 )
-from tests.integration.session_service.support import at, eventually, item_nos, vector
-from tests.support.bundles import tiny_bundle
+from tests.integration.session_service.support import at, item_nos, vector
+from tests.support.bundles import own_copy, tiny_bundle
 from tests.support.processes import free_port, service_process
 from tests.support.scripted import Scripted
+from tests.support.suite import Suite
+from tests.support.waiting import eventually
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
@@ -46,7 +47,7 @@ def refused(
 
 
 def test_without_the_profile_service_writes_are_refused_and_held_windows_served(
-    suite: Deployment,
+    suite: Suite,
 ) -> None:
     suite.client.record_events([at("olga", n, row=n) for n in range(3)])
     before = suite.client.encode_session("olga")
@@ -69,7 +70,7 @@ def test_without_the_profile_service_writes_are_refused_and_held_windows_served(
         suite.client.record_events([at("olga", 9)], timeout=2)
     assert caught.value.reason == "PROFILE_UNAVAILABLE"
 
-    suite.start_profile()
+    suite.start("profile")
     eventually(lambda: works(suite))
     assert next(s.event.event_id for s in suite.client.list_events("olga")) == "10-4"
     assert len(item_nos(suite.client.encode_session("olga"))) == 4
@@ -84,7 +85,7 @@ def as_before(answer: EncodeSessionResponse, before: EncodeSessionResponse) -> b
     return answer == before
 
 
-def works(suite: Deployment) -> bool:
+def works(suite: Suite) -> bool:
     try:
         suite.client.record_events([at("olga", 10, row=4)])
     except GroundswellError:
@@ -93,17 +94,17 @@ def works(suite: Deployment) -> bool:
 
 
 def test_the_catalogue_is_followed_again_after_the_profile_service_was_killed(
-    suite: Deployment,
+    suite: Suite,
 ) -> None:
     suite.profile.kill()
-    suite.start_profile()
+    suite.start("profile")
     suite.client.upsert_items([item("after-the-kill", "Golden Soldier Returns")])
     eventually(lambda: knows(suite, "after-the-kill"))
     suite.client.delete_items(["after-the-kill"])
     eventually(lambda: not knows(suite, "after-the-kill"))
 
 
-def knows(suite: Deployment, item_id: str) -> bool:
+def knows(suite: Suite, item_id: str) -> bool:
     event = at("", 0, event_id="")
     event.item_id = item_id
     try:
@@ -114,7 +115,7 @@ def knows(suite: Deployment, item_id: str) -> bool:
     return True
 
 
-def test_a_profile_service_that_hangs_costs_no_more_than_the_deadlines(suite: Deployment) -> None:
+def test_a_profile_service_that_hangs_costs_no_more_than_the_deadlines(suite: Suite) -> None:
     suite.client.record_events([at("hank", n, row=n) for n in range(3)])
     before = suite.client.encode_session("hank")
     os.kill(suite.profile.popen.pid, signal.SIGSTOP)
@@ -143,7 +144,7 @@ def test_a_profile_service_that_hangs_costs_no_more_than_the_deadlines(suite: De
     eventually(lambda: not suite.client.encode_session("hank").stale)
 
 
-def test_a_new_item_counts_in_the_window_as_soon_as_it_has_its_vector(suite: Deployment) -> None:
+def test_a_new_item_counts_in_the_window_as_soon_as_it_has_its_vector(suite: Suite) -> None:
     suite.client.upsert_items([item("brand-new", "Burning Wedding", categories=("war",))])
     event = at("ida", 0)
     event.item_id = "brand-new"
@@ -161,13 +162,13 @@ def test_a_new_item_counts_in_the_window_as_soon_as_it_has_its_vector(suite: Dep
     eventually(as_fresh)
 
 
-def test_what_was_imported_behind_its_back_is_read_within_the_ttl(suite: Deployment) -> None:
+def test_what_was_imported_behind_its_back_is_read_within_the_ttl(suite: Suite) -> None:
     assert suite.client.encode_session("imported").num_window_events == 0
     list(suite.client.import_events([at("imported", n) for n in range(3)]))
     eventually(lambda: suite.client.encode_session("imported").num_window_events == 3, 15)
 
 
-def test_a_new_bundle_is_served_beside_the_old_one(suite: Deployment) -> None:
+def test_a_new_bundle_is_served_beside_the_old_one(suite: Suite) -> None:
     suite.client.record_events([at("bea", n, row=n) for n in range(3)])
     old = suite.client.encode_session("bea")
     tiny_bundle(suite.bundles, seed=1)
@@ -182,10 +183,9 @@ def test_a_new_bundle_is_served_beside_the_old_one(suite: Deployment) -> None:
 def test_health_waits_for_the_items_and_the_service_for_the_profile_service(
     tmp_path: Path, bundles: Path
 ) -> None:
-    deployment = make_deployment(tmp_path, bundles)
-    with deployment.client, deployment.profile, deployment.session:
-        deployment.profile.kill()
-        with grpc.insecure_channel(deployment.targets.session) as channel:
+    suite = make_suite(tmp_path, bundles)
+    with suite.client, suite.session:
+        with grpc.insecure_channel(suite.targets.session) as channel, ExitStack() as later:
             health = health_pb2_grpc.HealthStub(channel)
             stub = SessionServiceStub(channel)
             request = health_pb2.HealthCheckRequest(service="groundswell.session.v1.SessionService")
@@ -193,16 +193,16 @@ def test_health_waits_for_the_items_and_the_service_for_the_profile_service(
             assert check.status == NOT_SERVING
             user = EncodeSessionRequest(user_id="early")
             assert refused(stub.EncodeSession, user)[0] == grpc.StatusCode.UNAVAILABLE
-            deployment.start_profile()
+            later.enter_context(suite.profile)
             eventually(lambda: health.Check(request).status == SERVING, 30)
             assert stub.EncodeSession(user, timeout=5).num_window_events == 0
-        assert deployment.session.stop() == 0
+        assert suite.session.stop() == 0
 
 
 def test_a_start_while_the_profile_service_prepares_the_new_bundle_begins_with_its_own(
     tmp_path: Path, bundles: Path
 ) -> None:
-    root = Path(shutil.copytree(bundles, tmp_path / "bundles", copy_function=os.link))
+    root = own_copy(bundles, tmp_path / "bundles")
     (root / "current").unlink()
     old = BundleStore(bundles).current()
     assert old is not None

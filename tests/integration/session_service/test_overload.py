@@ -11,7 +11,7 @@ from groundswell.profile.v1.profile_service_pb2 import GetProfileRequest
 from groundswell.profile.v1.profile_service_pb2_grpc import ProfileServiceStub
 from groundswell.session.v1.session_service_pb2 import EncodeSessionRequest
 from groundswell.session.v1.session_service_pb2_grpc import SessionServiceStub
-from tests.integration.session_service.conftest import Deployment
+from tests.support.suite import Suite
 
 NUM_CALLS = 200
 DEADLINE_S = 0.05
@@ -19,7 +19,7 @@ DEADLINE_S = 0.05
 
 @pytest.mark.parametrize("service", ["session", "profile"])
 async def test_a_call_that_would_wait_past_its_deadline_is_refused_with_a_time_to_retry(
-    suite: Deployment, service: str
+    suite: Suite, service: str
 ) -> None:
     async with grpc.aio.insecure_channel(getattr(suite.targets, service)) as channel:
         call: Any = SessionServiceStub(channel).EncodeSession

@@ -13,22 +13,23 @@ from groundswell.common.v1.event_pb2 import (
     EVENT_STATUS_DUPLICATE,
     EVENT_STATUS_REJECTED,
 )
-from tests.integration.session_service.conftest import Deployment, make_deployment
+from tests.integration.session_service.conftest import make_suite
 from tests.integration.session_service.support import NOON, at, item_nos, vector
+from tests.support.suite import Suite
 
 WINDOW_LENGTH = 8
 
 
-def stored_ids(suite: Deployment, user_id: str) -> list[str]:
+def stored_ids(suite: Suite, user_id: str) -> list[str]:
     """The event ids that the log holds, oldest first."""
     return [s.event.event_id for s in suite.client.list_events(user_id)][::-1]
 
 
-def numbers(suite: Deployment, rows: list[int]) -> list[int]:
+def numbers(suite: Suite, rows: list[int]) -> list[int]:
     return [suite.client.get_item(f"item-{row}").item_no for row in rows]
 
 
-def test_a_recorded_event_is_stored_and_in_the_window(suite: Deployment) -> None:
+def test_a_recorded_event_is_stored_and_in_the_window(suite: Suite) -> None:
     (result,) = suite.client.record_events([at("rita", 0, row=3)])
     assert result.status == EVENT_STATUS_ACCEPTED
     assert result.sequence == 1
@@ -41,7 +42,7 @@ def test_a_recorded_event_is_stored_and_in_the_window(suite: Deployment) -> None
     assert stored_ids(suite, "rita") == ["0-3"]
 
 
-def test_each_write_after_a_read_is_in_the_next_read(suite: Deployment) -> None:
+def test_each_write_after_a_read_is_in_the_next_read(suite: Suite) -> None:
     last = vector(suite.client.encode_session("rosa"))
     for minute in range(12):
         suite.client.record_events([at("rosa", minute, row=minute)])
@@ -52,7 +53,7 @@ def test_each_write_after_a_read_is_in_the_next_read(suite: Deployment) -> None:
     assert item_nos(answer) == numbers(suite, list(range(4, 12)))
 
 
-def test_a_log_sent_twice_and_in_another_order_gives_the_same_state(suite: Deployment) -> None:
+def test_a_log_sent_twice_and_in_another_order_gives_the_same_state(suite: Suite) -> None:
     log = [at("dora", minute, row=minute % 7, ordinal=minute % 2) for minute in range(20)]
     shuffled = random.Random(3).sample(log, len(log))
     first = suite.client.record_events(log[:10] + log[5:10])
@@ -68,7 +69,7 @@ def test_a_log_sent_twice_and_in_another_order_gives_the_same_state(suite: Deplo
     assert stored_ids(suite, "dora") == [e.event_id for e in log]
 
 
-def test_a_late_event_takes_its_place_in_the_window_or_before_it(suite: Deployment) -> None:
+def test_a_late_event_takes_its_place_in_the_window_or_before_it(suite: Suite) -> None:
     suite.client.encode_session("lena")
     suite.client.record_events([at("lena", 10 * n, row=n) for n in range(1, WINDOW_LENGTH + 1)])
     suite.client.record_events([at("lena", 45, row=20)])
@@ -81,7 +82,7 @@ def test_a_late_event_takes_its_place_in_the_window_or_before_it(suite: Deployme
     assert answer.last_sequence == 10
 
 
-def test_events_of_equal_time_stand_by_ordinal_then_event_id(suite: Deployment) -> None:
+def test_events_of_equal_time_stand_by_ordinal_then_event_id(suite: Suite) -> None:
     suite.client.encode_session("tina")
     suite.client.record_events(
         [
@@ -94,7 +95,7 @@ def test_events_of_equal_time_stand_by_ordinal_then_event_id(suite: Deployment) 
     assert stored_ids(suite, "tina") == ["b", "c", "a"]
 
 
-def test_a_rebuilt_window_is_the_one_that_writes_had_made(suite: Deployment) -> None:
+def test_a_rebuilt_window_is_the_one_that_writes_had_made(suite: Suite) -> None:
     suite.client.encode_session("wilma")
     rng = random.Random(1)
     for _ in range(15):
@@ -102,7 +103,7 @@ def test_a_rebuilt_window_is_the_one_that_writes_had_made(suite: Deployment) -> 
         suite.client.record_events([at("wilma", minute, row=row)])
     by_writes = suite.client.encode_session("wilma")
     suite.session.kill()
-    suite.start_session()
+    suite.start("session")
     rebuilt = suite.client.encode_session("wilma")
     assert item_nos(rebuilt) == item_nos(by_writes)
     assert rebuilt.last_sequence == by_writes.last_sequence
@@ -110,17 +111,17 @@ def test_a_rebuilt_window_is_the_one_that_writes_had_made(suite: Deployment) -> 
     np.testing.assert_allclose(vector(rebuilt), vector(by_writes), rtol=1e-5, atol=1e-6)
 
 
-def test_an_acknowledged_event_outlives_a_kill_of_the_session_service(suite: Deployment) -> None:
+def test_an_acknowledged_event_outlives_a_kill_of_the_session_service(suite: Suite) -> None:
     suite.client.record_events([at("kim", minute, row=minute) for minute in range(3)])
     (result,) = suite.client.record_events([at("kim", 3, row=9)])
     suite.session.kill()
     assert result.status == EVENT_STATUS_ACCEPTED
-    suite.start_session()
+    suite.start("session")
     assert stored_ids(suite, "kim") == ["0-0", "1-1", "2-2", "3-9"]
     assert item_nos(suite.client.encode_session("kim")) == numbers(suite, [0, 1, 2, 9])
 
 
-def test_a_retry_after_a_kill_is_a_duplicate_and_heals_the_window(suite: Deployment) -> None:
+def test_a_retry_after_a_kill_is_a_duplicate_and_heals_the_window(suite: Suite) -> None:
     suite.client.encode_session("hedi")
     # Stored by a call whose answer nobody got: this session service never heard of it.
     suite.client.append_events([at("hedi", 0, row=4)])
@@ -130,7 +131,7 @@ def test_a_retry_after_a_kill_is_a_duplicate_and_heals_the_window(suite: Deploym
 
 
 def test_writers_of_one_user_at_once_lose_nothing_and_count_nothing_twice(
-    suite: Deployment,
+    suite: Suite,
 ) -> None:
     suite.client.encode_session("max")
     log = [at("max", minute, row=minute % 30) for minute in range(60)]
@@ -148,7 +149,7 @@ def test_writers_of_one_user_at_once_lose_nothing_and_count_nothing_twice(
     assert item_nos(answer) == numbers(suite, [minute % 30 for minute in range(52, 60)])
 
 
-def test_one_bad_event_does_not_fail_its_neighbours(suite: Deployment) -> None:
+def test_one_bad_event_does_not_fail_its_neighbours(suite: Suite) -> None:
     suite.client.encode_session("nora")
     results = suite.client.record_events(
         [
@@ -169,7 +170,7 @@ def test_one_bad_event_does_not_fail_its_neighbours(suite: Deployment) -> None:
     assert item_nos(suite.client.encode_session("nora")) == numbers(suite, [1, 2])
 
 
-def test_events_of_a_device_with_a_wrong_clock_do_not_freeze_the_window(suite: Deployment) -> None:
+def test_events_of_a_device_with_a_wrong_clock_do_not_freeze_the_window(suite: Suite) -> None:
     future = timedelta(days=365 * 74)
     wrong = [event("fred", "item-5", time=NOON + future, event_id=f"2100 {n}") for n in range(51)]
     results = suite.client.record_events(wrong)
@@ -186,17 +187,17 @@ def test_events_of_a_device_with_a_wrong_clock_do_not_freeze_the_window(suite: D
 def test_a_window_leaves_out_what_was_stored_of_the_far_future_before_there_was_a_bound(
     tmp_path: Path, bundles: Path
 ) -> None:
-    suite = make_deployment(tmp_path, bundles)
-    with suite.client, suite.profile, suite.session:
+    no_bound = {"GROUNDSWELL_MAX_EVENT_FUTURE_S": str(86_400 * 365 * 80)}
+    with make_suite(tmp_path, bundles) as suite:
         suite.profile.stop()
-        suite.profile.start({"GROUNDSWELL_MAX_EVENT_FUTURE_S": str(86_400 * 365 * 80)})
+        suite.profile.start(no_bound)
         suite.profile.wait_serving(suite.targets.profile)
         suite.client.upsert_items([item(f"item-{n}", f"Item {n}") for n in range(6)])
         future = timedelta(days=365 * 74)
         wrong = [event("fred", "item-5", time=NOON + future, event_id=f"{n}") for n in range(51)]
         suite.client.append_events([*wrong, at("fred", 0, row=3)])
         suite.profile.stop()
-        suite.start_profile()
+        suite.start("profile")
         suite.session.wait_serving(suite.targets.session)
         answer = suite.client.encode_session("fred")
         assert item_nos(answer) == numbers(suite, [3])

@@ -15,8 +15,8 @@ from groundswell.session.v1.session_service_pb2 import (
     RecordEventsRequest,
 )
 from groundswell.session.v1.session_service_pb2_grpc import SessionServiceStub
-from tests.integration.session_service.conftest import Deployment
 from tests.integration.session_service.support import at, item_nos, vector
+from tests.support.suite import Suite
 
 BAD_EVENTS = [
     ("EVENT_ID_INVALID", {"event_id": ""}),
@@ -51,14 +51,14 @@ def changed(event: Event, fields: dict[str, object]) -> Event:
     return event
 
 
-def encode(suite: Deployment, request: EncodeSessionRequest) -> EncodeSessionResponse:
+def encode(suite: Suite, request: EncodeSessionRequest) -> EncodeSessionResponse:
     with grpc.insecure_channel(suite.targets.session) as channel:
         return SessionServiceStub(channel).EncodeSession(request, timeout=10)
 
 
 @pytest.mark.parametrize(("reason", "fields"), BAD_EVENTS)
 def test_a_bad_event_is_rejected_by_its_reason_and_not_stored(
-    suite: Deployment, reason: str, fields: dict[str, object]
+    suite: Suite, reason: str, fields: dict[str, object]
 ) -> None:
     (result,) = suite.client.record_events([changed(at("bad", 0), fields)])
     assert result.status == EVENT_STATUS_REJECTED
@@ -72,7 +72,7 @@ def test_a_bad_event_is_rejected_by_its_reason_and_not_stored(
     ("reason", "fields"), [case for case in BAD_EVENTS if case[0] not in ANONYMOUS_MAY]
 )
 def test_a_bad_inline_event_fails_the_call_and_names_its_field(
-    suite: Deployment, reason: str, fields: dict[str, object]
+    suite: Suite, reason: str, fields: dict[str, object]
 ) -> None:
     events = [at("", 0, event_id=""), changed(at("", 1, event_id=""), fields)]
     with pytest.raises(GroundswellError) as caught:
@@ -83,7 +83,7 @@ def test_a_bad_inline_event_fails_the_call_and_names_its_field(
 
 
 @pytest.mark.parametrize("num_events", [0, 1001])
-def test_a_write_of_no_or_too_many_events_is_refused(suite: Deployment, num_events: int) -> None:
+def test_a_write_of_no_or_too_many_events_is_refused(suite: Suite, num_events: int) -> None:
     with pytest.raises(GroundswellError) as caught:
         suite.client.record_events([at("many", n) for n in range(num_events)])
     assert caught.value.status == grpc.StatusCode.INVALID_ARGUMENT
@@ -91,13 +91,13 @@ def test_a_write_of_no_or_too_many_events_is_refused(suite: Deployment, num_even
     assert list(suite.client.list_events("many")) == []
 
 
-def test_a_thousand_events_are_recorded_in_one_call(suite: Deployment) -> None:
+def test_a_thousand_events_are_recorded_in_one_call(suite: Suite) -> None:
     results = suite.client.record_events([at("bulk", n, row=n % 30) for n in range(1000)])
     assert [r.sequence for r in results] == list(range(1, 1001))
     assert suite.client.encode_session("bulk").last_sequence == 1000
 
 
-def test_a_message_over_the_limit_is_refused(suite: Deployment) -> None:
+def test_a_message_over_the_limit_is_refused(suite: Suite) -> None:
     event = at("huge", 0)
     event.item_id = "x" * (5 * 1024 * 1024)
     with (
@@ -108,7 +108,7 @@ def test_a_message_over_the_limit_is_refused(suite: Deployment) -> None:
     assert caught.value.code() == grpc.StatusCode.INVALID_ARGUMENT
 
 
-def test_a_user_without_events_has_the_vector_of_an_empty_window(suite: Deployment) -> None:
+def test_a_user_without_events_has_the_vector_of_an_empty_window(suite: Suite) -> None:
     answer = suite.client.encode_session("newcomer")
     assert answer.num_window_events == answer.num_session_events == answer.last_sequence == 0
     assert not answer.HasField("last_event_time")
@@ -117,20 +117,20 @@ def test_a_user_without_events_has_the_vector_of_an_empty_window(suite: Deployme
 
 
 @pytest.mark.parametrize("user_id", ["", "a\0b", "ü" * 129])
-def test_a_bad_user_id_is_named(suite: Deployment, user_id: str) -> None:
+def test_a_bad_user_id_is_named(suite: Suite, user_id: str) -> None:
     with pytest.raises(grpc.RpcError) as caught:
         encode(suite, EncodeSessionRequest(user_id=user_id))
     assert caught.value.code() == grpc.StatusCode.INVALID_ARGUMENT
     assert "user_id" in str(caught.value.details())
 
 
-def test_a_request_without_a_subject_is_refused(suite: Deployment) -> None:
+def test_a_request_without_a_subject_is_refused(suite: Suite) -> None:
     with pytest.raises(grpc.RpcError) as caught:
         encode(suite, EncodeSessionRequest())
     assert caught.value.code() == grpc.StatusCode.INVALID_ARGUMENT
 
 
-def test_a_bundle_that_is_not_loaded_is_refused(suite: Deployment) -> None:
+def test_a_bundle_that_is_not_loaded_is_refused(suite: Suite) -> None:
     with pytest.raises(GroundswellError) as caught:
         suite.client.encode_session("rita", bundle_id="0123456789abcdef")
     assert caught.value.status == grpc.StatusCode.FAILED_PRECONDITION
@@ -138,7 +138,7 @@ def test_a_bundle_that_is_not_loaded_is_refused(suite: Deployment) -> None:
 
 
 def test_a_visitor_is_read_as_a_user_with_the_same_events_and_nothing_is_stored(
-    suite: Deployment,
+    suite: Suite,
 ) -> None:
     log = [at("known", 7 * n, row=n, event_id=f"{n:02}") for n in range(12)]
     suite.client.record_events(log)
@@ -153,13 +153,13 @@ def test_a_visitor_is_read_as_a_user_with_the_same_events_and_nothing_is_stored(
     assert list(suite.client.list_events("visitor")) == []
 
 
-def test_inline_events_without_ids_keep_the_order_in_which_they_came(suite: Deployment) -> None:
+def test_inline_events_without_ids_keep_the_order_in_which_they_came(suite: Suite) -> None:
     events = [at("", 0, row=row, event_id="") for row in (5, 2, 9)]
     answer = suite.client.encode_session(events=events)
     assert item_nos(answer) == [suite.client.get_item(f"item-{n}").item_no for n in (5, 2, 9)]
 
 
-def test_more_inline_events_than_are_read_are_refused(suite: Deployment) -> None:
+def test_more_inline_events_than_are_read_are_refused(suite: Suite) -> None:
     events = [at("", n, event_id="") for n in range(200)]
     assert suite.client.encode_session(events=events).num_window_events == 8
     request = EncodeSessionRequest(inline_events=InlineEvents(events=[*events, events[0]]))
@@ -169,7 +169,7 @@ def test_more_inline_events_than_are_read_are_refused(suite: Deployment) -> None
     assert "201" in str(caught.value.details())
 
 
-def test_the_model_that_is_served_is_described(suite: Deployment) -> None:
+def test_the_model_that_is_served_is_described(suite: Suite) -> None:
     answer = suite.client.model("session")
     assert answer.model.window_length == 8
     assert answer.model.dimension == 16

@@ -6,10 +6,8 @@ import pytest
 
 from groundswell.artifacts.bundle import Bundle
 from groundswell.artifacts.store import load_bundle
-from tests.support.bundles import tiny_bundle
 
 
 @pytest.fixture(scope="session")
-def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    root: Path = tmp_path_factory.mktemp("bundles")
-    return load_bundle(tiny_bundle(root))
+def bundle(bundles: Path) -> Bundle:
+    return load_bundle(bundles)
