@@ -14,7 +14,6 @@ from groundswell.trainer.inputs.training_log import TrainingLog
 from groundswell.trainer.loop.run import Run
 from groundswell.trainer.text_encoder.corpus import pretraining_texts
 from groundswell.trainer.text_encoder.loop import FINETUNING, PRETRAINING
-from groundswell.trainer.text_encoder.pretrain import pretrain
 from groundswell.trainer.text_encoder.resolve import EncoderFolder, resolve_text_encoder
 
 RECIPE = 1
@@ -55,6 +54,9 @@ def pretrained_encoder(texts: Callable[[], Sequence[str]], cache: Path, run: Run
     config = run.config
     if config.text_encoder_pretrain == "none":
         return resolve_text_encoder(config.text_encoder, config.max_tokens)
+    # It brings the models of transformers, which take seconds and which few runs need.
+    from groundswell.trainer.text_encoder.pretrain import pretrain
+
     corpus = texts()
     if config.text_encoder == "default":
         base, source = None, "own"
