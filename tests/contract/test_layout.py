@@ -29,6 +29,16 @@ def test_the_wheel_and_the_editable_install_take_the_same_roots() -> None:
     assert packages == [f"{root}/groundswell" for root in SOURCE_ROOTS]
 
 
+@pytest.mark.parametrize("kind", ["unit", "integration", "model"])
+def test_each_folder_of_tests_has_the_name_of_the_package_that_it_tests(kind: str) -> None:
+    # The bench is a package of tests that has tests itself.
+    packages = [*(ROOT / root / "groundswell" for root in SOURCE_ROOTS), ROOT / "tests"]
+    tests = ROOT / "tests" / kind
+    folders = {path.parent.relative_to(tests) for path in tests.rglob("test_*.py")}
+    unknown = [folder for folder in folders if not any((p / folder).is_dir() for p in packages)]
+    assert (len(folders) > 3, unknown) == (True, [])
+
+
 def test_the_base_install_is_the_client_alone() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     names = sorted(re.split(r"[<>=\[ ]", need)[0] for need in project["dependencies"])
