@@ -13,6 +13,7 @@ from tests.support.shared import use_run_folder
 
 if TYPE_CHECKING:
     from tests.support.postgres import Postgres
+    from tests.support.trained import Trained
 
 for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_name, "1")
@@ -50,6 +51,14 @@ def bundles(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("bundles")
     tiny_bundle(root)
     return root
+
+
+@pytest.fixture(scope="session")
+def trained() -> "Trained":
+    """A bundle that was trained on a small world; not to be changed."""
+    from tests.support.trained import trained_bundle
+
+    return trained_bundle()
 
 
 @pytest.fixture(scope="session")

@@ -3,9 +3,8 @@
 import csv
 import json
 import signal
-import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,10 +15,9 @@ from groundswell.cli.deployment import free_ports, taken_ports
 from groundswell.client import GroundswellClient, GroundswellError, event, item
 from groundswell.common.v1.event_pb2 import EVENT_STATUS_ACCEPTED, EVENT_STATUS_DUPLICATE
 from groundswell.ranker.v1 import ranker_service_pb2 as ranker_pb2
-from tests.e2e.conftest import Trained, run
 from tests.support.cli import Up
-
-CATCH_UP_S = 15.0
+from tests.support.trained import Trained, run
+from tests.support.waiting import eventually
 
 
 @dataclass(frozen=True)
@@ -39,14 +37,6 @@ class Suite:
         """The primary category of each item."""
         rows = csv.DictReader(self.trained.world.items.read_text().splitlines())
         return {row["item_id"]: row["categories"].split("|")[0] for row in rows}
-
-
-def until(works: Callable[[], bool]) -> None:
-    """Wait until the services have caught up with each other."""
-    deadline = time.monotonic() + CATCH_UP_S
-    while not works():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
 
 
 @pytest.fixture(scope="module")
@@ -155,7 +145,7 @@ def test_an_item_that_no_training_saw_is_placed_by_its_text(suite: Suite) -> Non
             assert error.reason in ("ITEM_NOT_FOUND", "ITEM_NOT_ENCODED")
             return False
 
-    until(is_known)
+    eventually(is_known)
     near = suite.client.similar_items("cold-item", page_size=5).items
     assert sum("Space" in each.categories for each in near) >= 3
     assert suite.up.call("similar", "cold-item").returncode == 0

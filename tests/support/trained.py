@@ -1,20 +1,18 @@
-"""A bundle that is trained here, on a small world, by the commands that a person would use."""
+"""A bundle trained on a small world, by the commands that a person would use."""
 
-from dataclasses import dataclass
 from pathlib import Path
-
-import pytest
+from typing import NamedTuple
 
 from groundswell.artifacts.store import BundleStore
 from tests.support.cli import groundswell
+from tests.support.shared import made_once, run_folder
 from tests.support.worlds import World, synthetic_world
 
 TRAIN_TIMEOUT_S = 120.0
 SETTINGS = ("max_epochs=40", "patience=8", "dimension=32", "width=32", "num_blocks=1")
 
 
-@dataclass(frozen=True)
-class Trained:
+class Trained(NamedTuple):
     """A world, its prepared log, and a folder with the bundle that was trained on it."""
 
     world: World
@@ -29,15 +27,20 @@ def run(*arguments: str) -> str:
     return done.stdout
 
 
-@pytest.fixture(scope="session")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
-    """Prepare and train, once for all tests."""
-    folder = tmp_path_factory.mktemp("trained")
-    world = synthetic_world(folder / "world")
-    data, bundles = folder / "prepared", folder / "bundles"
-    files = ("--events", str(world.events), "--items", str(world.items))
-    run("prepare", *files, "--out", str(data))
+def trained_bundle() -> Trained:
+    """Prepare and train, once per run of the tests; not to be changed."""
+    return _parts(made_once(run_folder(), "trained", _train))
+
+
+def _parts(folder: Path) -> Trained:
+    world = World(folder / "world/events.csv", folder / "world/items.csv")
+    return Trained(world, folder / "prepared", folder / "bundles")
+
+
+def _train(folder: Path) -> None:
+    world, data, bundles = _parts(folder)
+    synthetic_world(folder / "world")
+    run("prepare", "--events", str(world.events), "--items", str(world.items), "--out", str(data))
     settings = [part for setting in SETTINGS for part in ("--set", setting)]
     bundle_id = run("train", "--data", str(data), "--bundles", str(bundles), *settings).strip()
     assert BundleStore(bundles).current() == bundle_id
-    return Trained(world, data, bundles)

@@ -16,7 +16,7 @@ from groundswell.cli.failures import CommandError
 from groundswell.cli.state import State
 from groundswell.trainer.dataset.movielens import Files
 from groundswell.trainer.dataset.prepared import load_prepared
-from tests.e2e.conftest import Trained
+from tests.support.trained import Trained
 
 
 def model_of(trained: Trained, folder: Path) -> Model:
