@@ -19,14 +19,16 @@ from groundswell.serving.admission import DeadlineAdmission
 from groundswell.serving.errors import ResourceExhausted
 from groundswell.serving.overload import OverloadInterceptor
 from groundswell.serving.server import server_options
-from tests.integration.client.conftest import Suite, failing
+from tests.support.recorder import Recorders, failing
 
 BUSY = ResourceExhausted("OVERLOADED", "busy", retry_after_s=0.7)
 NUM_CALLS = 200
 SERVICE = "groundswell.ranker.v1.RankerService"
 
 
-def test_a_service_that_refuses_is_sent_few_calls_and_others_all(client: Any, suite: Suite) -> None:
+def test_a_service_that_refuses_is_sent_few_calls_and_others_all(
+    client: Any, suite: Recorders
+) -> None:
     suite.ranker.answers["Recommend"] = failing(BUSY)
     refused = outcomes(client)
     assert refused["local"] > NUM_CALLS / 2
@@ -38,7 +40,7 @@ def test_a_service_that_refuses_is_sent_few_calls_and_others_all(client: Any, su
     assert len(suite.profile.asked("GetProfile")) == 20
 
 
-def test_without_throttling_every_call_is_sent(suite: Suite) -> None:
+def test_without_throttling_every_call_is_sent(suite: Recorders) -> None:
     suite.ranker.answers["Recommend"] = failing(BUSY)
     with GroundswellClient(suite.targets, throttling=False) as client:
         assert outcomes(client)["local"] == 0
