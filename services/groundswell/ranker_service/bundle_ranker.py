@@ -87,6 +87,7 @@ class BundleRanker:
         self.index = ItemIndex(open_index(bundle), nothing)
         if not self.index.holds(bundle.item_vectors):
             raise BundleError("BUNDLE_CORRUPT", "the index does not hold the items' vectors")
+        self._canary = np.array(bundle.item_vectors[:1].sum(0), np.float32)
         self.catalogue = Catalogue()
         self.filters = FilterBitmaps(
             self.catalogue,
@@ -169,7 +170,7 @@ class BundleRanker:
 
         Raises BundleError (BUNDLE_CORRUPT) when the bundle gives what must not be answered with.
         """
-        vector = np.array(self.bundle.item_vectors[:1].sum(0), np.float32)
+        vector = self._canary.copy()
         vector[-1] = 1.0
         features = np.zeros(len(GATE_FEATURES), np.float32)
         items = self._bundle_rows.numbers(

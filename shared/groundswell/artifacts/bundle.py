@@ -2,7 +2,7 @@
 
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -56,6 +56,7 @@ NEIGHBOURS = (NEIGHBOUR_ROWS, NEIGHBOUR_SIMILARITIES)
 class Bundle:
     """A verified bundle; `store.load_bundle` makes it. Models are loaded when they are asked for.
 
+    What is loaded lies in memory, so a server goes on when the files are cut short or removed.
     Every loader runs the model once on a small input and raises BundleError (BUNDLE_CORRUPT) when
     the output has another shape than the manifest says, or is not finite.
     """
@@ -78,7 +79,7 @@ class Bundle:
 
     @cached_property
     def item_vectors(self) -> NDArray[np.float32]:
-        """[n, d] the items' vectors, memory-mapped and read-only."""
+        """[n, d] the items' vectors, memory-mapped and read-only: not for use while serving."""
         vectors: NDArray[np.float32] = np.load(
             self.path / ITEM_VECTORS, mmap_mode="r", allow_pickle=False
         )
@@ -93,13 +94,13 @@ class Bundle:
 
     @cached_property
     def neighbour_rows(self) -> NDArray[np.int32]:
-        """[n, K] the rows of each item's neighbours, -1 for none; memory-mapped, read-only."""
-        return np.asarray(np.lib.format.open_memmap(self.path / NEIGHBOUR_ROWS, mode="r"))
+        """[n, K] the rows of each item's neighbours, -1 for none."""
+        return _array(self.path / NEIGHBOUR_ROWS)
 
     @cached_property
     def neighbour_similarities(self) -> NDArray[np.float16]:
-        """[n, K] how near they are, at least 0; memory-mapped, read-only."""
-        return np.asarray(np.lib.format.open_memmap(self.path / NEIGHBOUR_SIMILARITIES, mode="r"))
+        """[n, K] how near they are, at least 0."""
+        return _array(self.path / NEIGHBOUR_SIMILARITIES)
 
     def session_model(self, threads: int = 1) -> OnnxModel:
         """Load the session Transformer: window tensors → [B, d] short-term vectors."""
@@ -189,6 +190,12 @@ class Bundle:
             )
             raise BundleError("BUNDLE_CORRUPT", message)
         return model
+
+
+def _array(path: Path) -> NDArray[Any]:
+    with path.open("rb") as file:
+        array: NDArray[Any] = np.lib.format.read_array(file, allow_pickle=False)
+    return array
 
 
 def column_of(path: Path, name: str) -> pa.ChunkedArray:

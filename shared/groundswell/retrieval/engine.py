@@ -36,7 +36,7 @@ class Engine(Protocol):
 
     @property
     def vectors(self) -> NDArray[np.float32]:
-        """[n, d] what was indexed; memory-mapped where the file allows it."""
+        """[n, d] what was indexed."""
 
     def search(
         self, vector: NDArray[np.float32], k: int, passing: NDArray[np.bool_]

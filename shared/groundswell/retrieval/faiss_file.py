@@ -1,4 +1,4 @@
-"""FAISS index files: opens them memory-mapped, and reads their vectors."""
+"""Reads FAISS index files into memory, and gives their vectors."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ _KINDS = {faiss.IndexFlat: "flat", faiss.IndexHNSW: "hnsw"}
 
 
 def open_faiss(path: Path, kind: str) -> faiss.Index:
-    """Open a FAISS index of a kind; nothing may be added to it.
+    """Read a FAISS index of a kind.
 
     Raises BundleError (BUNDLE_CORRUPT) when the file is something else.
     """
@@ -39,8 +39,8 @@ def stored_vectors(index: faiss.Index, flat: faiss.Index) -> NDArray[np.float32]
 
 def _read(path: Path) -> faiss.Index:
     try:
-        # FAISS aborts the process on a write to an index that is memory-mapped.
-        return faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC)
+        # Not memory-mapped: the process would be killed when the file is cut short in place.
+        return faiss.read_index(str(path))
     except RuntimeError as error:
         raise BundleError("BUNDLE_CORRUPT", f"{path.name} cannot be read: {error}") from error
 

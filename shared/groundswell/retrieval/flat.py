@@ -36,7 +36,7 @@ class FlatEngine:
 
     @property
     def vectors(self) -> NDArray[np.float32]:
-        """[n, d] what was indexed, memory-mapped."""
+        """[n, d] what was indexed."""
         return stored_vectors(self._index, self._index)
 
     def search(

@@ -49,7 +49,7 @@ class HnswEngine:
 
     @property
     def vectors(self) -> NDArray[np.float32]:
-        """[n, d] what was indexed, memory-mapped."""
+        """[n, d] what was indexed."""
         return stored_vectors(self._index, self._flat)
 
     def search(

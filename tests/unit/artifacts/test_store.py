@@ -131,8 +131,6 @@ def test_neighbours_are_there_where_the_manifest_describes_them(
     assert Neighbours.of(load_bundle(bundles)) is None
     bundle = load_bundle(with_neighbours)
     assert bundle.manifest.neighbours == NEIGHBOURS
-    assert isinstance(bundle.neighbour_rows.base, np.memmap)
-    assert not bundle.neighbour_similarities.flags.writeable
     neighbours = Neighbours.of(bundle)
     assert neighbours is not None
     found = neighbours.short(np.array([4]))

@@ -71,7 +71,9 @@ class ProfileServiceServicer:
     def BatchGetProfiles(self, request, context):
         """The profiles of up to 256 users, in the order of the request. Seen items that do not fit into
         3 MiB are left out, and `seen.included` is false. While the database does not answer, they are
-        the last profiles that were read; UNAVAILABLE unless there is one of each user.
+        the last profiles that were read; UNAVAILABLE unless there is one of each user. They are all
+        answered or none: a profile that could not be read has no form of its own in the answer, and a
+        caller would take an empty one for that of an unknown user, whose seen items are none.
         Statuses: OK; INVALID_ARGUMENT (USER_ID_INVALID, USERS_INVALID: none, or more than 256);
         FAILED_PRECONDITION (BUNDLE_NOT_LOADED, SECRET_OUTDATED); UNAVAILABLE. Safe to retry.
         """

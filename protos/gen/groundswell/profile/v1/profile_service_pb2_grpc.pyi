@@ -44,7 +44,9 @@ class ProfileServiceStub:
     BatchGetProfiles: _grpc.UnaryUnaryMultiCallable[_profile_service_pb2.BatchGetProfilesRequest, _profile_service_pb2.BatchGetProfilesResponse]
     """The profiles of up to 256 users, in the order of the request. Seen items that do not fit into
     3 MiB are left out, and `seen.included` is false. While the database does not answer, they are
-    the last profiles that were read; UNAVAILABLE unless there is one of each user.
+    the last profiles that were read; UNAVAILABLE unless there is one of each user. They are all
+    answered or none: a profile that could not be read has no form of its own in the answer, and a
+    caller would take an empty one for that of an unknown user, whose seen items are none.
     Statuses: OK; INVALID_ARGUMENT (USER_ID_INVALID, USERS_INVALID: none, or more than 256);
     FAILED_PRECONDITION (BUNDLE_NOT_LOADED, SECRET_OUTDATED); UNAVAILABLE. Safe to retry.
     """
@@ -73,7 +75,9 @@ class ProfileServiceAsyncStub(ProfileServiceStub):
     BatchGetProfiles: _aio.UnaryUnaryMultiCallable[_profile_service_pb2.BatchGetProfilesRequest, _profile_service_pb2.BatchGetProfilesResponse]  # type: ignore[assignment]
     """The profiles of up to 256 users, in the order of the request. Seen items that do not fit into
     3 MiB are left out, and `seen.included` is false. While the database does not answer, they are
-    the last profiles that were read; UNAVAILABLE unless there is one of each user.
+    the last profiles that were read; UNAVAILABLE unless there is one of each user. They are all
+    answered or none: a profile that could not be read has no form of its own in the answer, and a
+    caller would take an empty one for that of an unknown user, whose seen items are none.
     Statuses: OK; INVALID_ARGUMENT (USER_ID_INVALID, USERS_INVALID: none, or more than 256);
     FAILED_PRECONDITION (BUNDLE_NOT_LOADED, SECRET_OUTDATED); UNAVAILABLE. Safe to retry.
     """
@@ -111,7 +115,9 @@ class ProfileServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_profile_service_pb2.BatchGetProfilesResponse, _abc.Awaitable[_profile_service_pb2.BatchGetProfilesResponse]]:
         """The profiles of up to 256 users, in the order of the request. Seen items that do not fit into
         3 MiB are left out, and `seen.included` is false. While the database does not answer, they are
-        the last profiles that were read; UNAVAILABLE unless there is one of each user.
+        the last profiles that were read; UNAVAILABLE unless there is one of each user. They are all
+        answered or none: a profile that could not be read has no form of its own in the answer, and a
+        caller would take an empty one for that of an unknown user, whose seen items are none.
         Statuses: OK; INVALID_ARGUMENT (USER_ID_INVALID, USERS_INVALID: none, or more than 256);
         FAILED_PRECONDITION (BUNDLE_NOT_LOADED, SECRET_OUTDATED); UNAVAILABLE. Safe to retry.
         """
