@@ -14,7 +14,7 @@ from groundswell.trainer.loop import losses as loss
 from groundswell.trainer.loop.checkpoint import Checkpoints, Training
 from groundswell.trainer.loop.distributed import Workers, open_workers
 from groundswell.trainer.ranking.validation import Validation
-from tests.support.views import SETTINGS, InterruptionError, Outcome, train_views
+from tests.support.encoders import SETTINGS, InterruptionError, Outcome, train_encoders
 
 # Five windows a step are three for one process and two for the other, and at the end of an epoch
 # there may be one alone.
@@ -44,7 +44,7 @@ def interrupted(prepared: Prepared, folder: Path, workers: Workers) -> Outcome:
     """Train with an end after the second epoch and after the fourth, the profile's first one."""
     for resume in (False, True):
         try:
-            train_views(
+            train_encoders(
                 Validation(prepared),
                 prepared,
                 folder,
@@ -56,7 +56,7 @@ def interrupted(prepared: Prepared, folder: Path, workers: Workers) -> Outcome:
         except InterruptionError:
             # Nobody reads the checkpoint before it is written.
             workers.from_first(lambda: None)
-    return train_views(
+    return train_encoders(
         Validation(prepared), prepared, folder, DROPPING, resume=True, workers=workers
     )
 
@@ -75,7 +75,7 @@ def main(folder: Path) -> None:
         def train(case: str, settings: tuple[str, ...]) -> None:
             out = folder / case
             workers.from_first(out.mkdir)
-            keep(case, train_views(validation, prepared, out, settings, workers=workers))
+            keep(case, train_encoders(validation, prepared, out, settings, workers=workers))
 
         validation = Validation(prepared)
         train(SMALL, KEEPING)

@@ -1,8 +1,7 @@
-"""A prepared log → a published bundle: texts, items and session, profile, fusion, interests."""
+"""Trains a bundle on a prepared log: text encoder, items and user encoders, neighbours, heads."""
 
-import time
-from contextlib import nullcontext
-from dataclasses import asdict
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,19 +10,22 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from rich.console import Console
+from torch import Tensor
 
-from groundswell.artifacts.bundle import MODEL_CARD, NEIGHBOUR_ROWS, NEIGHBOUR_SIMILARITIES
+from groundswell.artifacts.bundle import MODEL_CARD
 from groundswell.artifacts.errors import BundleError
-from groundswell.artifacts.manifest import Manifest, NeighbourSpec, TextSpec
+from groundswell.artifacts.manifest import Manifest, TextSpec
 from groundswell.artifacts.store import BundleStore
-from groundswell.retrieval.engine import kind_for
-from groundswell.trainer.bundle.export import Trained, export_models, write_tables
+from groundswell.models.interest_head import InterestHead
+from groundswell.trainer.bundle.manifest import bundle_manifest
 from groundswell.trainer.bundle.model_card import model_card
+from groundswell.trainer.bundle.onnx import Trained, export_models
+from groundswell.trainer.bundle.tables import write_items, write_neighbours
 from groundswell.trainer.config import TrainConfig
 from groundswell.trainer.dataset.disk import check_writable, told_when_full
-from groundswell.trainer.dataset.prepared import RUNS, TEXT_VECTORS, TRAIN, Prepared
-from groundswell.trainer.encoders import training as views_stage
-from groundswell.trainer.encoders.training import ViewsStage
+from groundswell.trainer.dataset.prepared import RUNS, TEXT_VECTORS, Prepared
+from groundswell.trainer.encoders.inference import UserEncoders
+from groundswell.trainer.encoders.training import NAME, new_encoders, train_jointly, train_profile
 from groundswell.trainer.errors import DataError
 from groundswell.trainer.heads.fusing import Views
 from groundswell.trainer.heads.fusion import Fused, train_fusion
@@ -37,7 +39,6 @@ from groundswell.trainer.loop.distributed import open_workers
 from groundswell.trainer.loop.losses import is_large
 from groundswell.trainer.loop.profiling import profiled
 from groundswell.trainer.loop.run import Run, open_run, to_tensor
-from groundswell.trainer.neighbours.cooccurrence import NeighbourTable
 from groundswell.trainer.neighbours.tuning import SourcesStage
 from groundswell.trainer.ranking.validation import Ranking, Validation, most_targets
 from groundswell.trainer.text_encoder.encode import Texts
@@ -49,15 +50,6 @@ _KEPT = (
 _EPOCHS_WITHOUT_ANYTHING = 20
 _MOST_WHILE_TRAINING = 4_000
 """Validation targets that an epoch is judged by."""
-
-
-class _Models(NamedTuple):
-    trained: Trained
-    fused: Fused
-    recent_length: int
-    neighbours: NeighbourTable
-    neighbour_spec: NeighbourSpec
-    metrics: dict[str, float]
 
 
 def train(
@@ -73,26 +65,20 @@ def train(
 ) -> str:
     """Train every model, publish them as one bundle, make it current, and return its id.
 
-    Raises DataError when there is nothing to learn from, LeakageError when the log would tell what
-    it must not, TrainError when training diverges or another process has ended, ExportError when an
-    exported model says something else than the trained one. Nothing is published then.
+    Raises DataError when there is nothing to learn from, LeakageError when the log would show
+    training what it must not know, TrainError when training diverges or another process has ended,
+    ExportError when an exported model differs from the trained one. Nothing is published then.
 
-    With `resume` go on from the last epoch of the run into `bundles` that was interrupted; raises
+    With `resume` the interrupted run into `bundles` continues after its last finished epoch; raises
     TrainError when there is none, or one of other data, settings or seed. `profile` is a folder to
-    write a trace of some steps to. Processes that torchrun started train the views together, each
-    on its share of the windows of every step; all else is the first one's, and the others wait.
+    write a trace of some steps to. Processes that torchrun started train the encoders together,
+    each on its share of the windows of every step; the first one does all else.
     """
     check_device(device)
     check_leakage(prepared)
     prepared = prepared.for_training()
+    log = _training_log(prepared)
     store = BundleStore(bundles)
-    log = TrainingLog(prepared)
-    if log.num_targets < 2:
-        raise DataError(
-            f"{prepared.folder} has fewer than two events to learn from: none of validation, test "
-            "or cold items counts, no DISLIKE, and no action of weight 0; with more events, "
-            "`prepare --split none` or fewer --cold-items there are more"
-        )
     written = (bundles, prepared.folder)
     for one in written:
         check_writable(one)
@@ -108,27 +94,15 @@ def train(
         checkpoints.belongs_to(_made_of(prepared, config, epochs, run))
         texts = Texts(prepared.texts, log, prepared.folder / TEXT_VECTORS, folder, run)
         checkpoints.belongs_to({"the text encoder": texts.fingerprint})
-        item_texts_It: NDArray[np.floating] = texts.encode(prepared.texts, "item texts")
-        if is_large(prepared.num_items):
-            item_texts_It = item_texts_It.astype(np.float16)
-        # What a folder's first run alone does to the encoder draws random numbers.
+        texts_It = _item_texts(texts, prepared)
+        # Training or exporting a text encoder, as the first run over a log does, draws numbers.
         torch.manual_seed(seed)
-        stage = ViewsStage(log, item_texts_It, run, checkpoints)
-        validation = Validation(prepared, _MOST_WHILE_TRAINING)
-        traced = profile if workers.is_first else None
-        with nullcontext() if traced is None else profiled(traced, device, console):
-            stage.train(validation, epochs)
-        # Only now: the best epoch of the views need not wait for them.
-        chunks = cut_chunks(prepared, config.chunk_length)
-        chunk_texts_Mt = texts.encode(chunks.texts, "history texts")
-        stage.train_profile(validation, chunks, chunk_texts_Mt)
+        trace = _trace(profile, run, console)
+        encoders = _train_encoders(log, texts, texts_It, epochs, checkpoints, trace, run)
 
         def finish() -> str:
-            models = _train_on_views(log, stage, run)
-            _write_models(folder, prepared, models, item_texts_It, config)
-            training = _training(prepared, config, seed, run)
-            manifest = _manifest(prepared, config, texts, models, training)
-            (folder / MODEL_CARD).write_text(model_card(manifest), encoding="utf-8")
+            heads = _train_heads(log, encoders, run)
+            manifest = _write_bundle(folder, prepared, texts, texts_It, encoders, heads, run)
             bundle_id = store.publish(folder, manifest)
             store.set_current(bundle_id)
             checkpoints.remove()
@@ -137,84 +111,188 @@ def train(
         return workers.from_first(finish)
 
 
-def _write_models(
-    folder: Path,
-    prepared: Prepared,
-    models: _Models,
-    item_texts_It: NDArray[np.floating],
-    config: TrainConfig,
-) -> None:
-    export_models(folder, models.trained, config.window_length, models.recent_length)
-    counts = np.bincount(prepared.items[prepared.split_of == TRAIN], minlength=prepared.num_items)
-    write_tables(folder, prepared.item_ids, item_texts_It, counts.astype(np.float64))
-    np.save(folder / NEIGHBOUR_ROWS, models.neighbours.rows)
-    np.save(folder / NEIGHBOUR_SIMILARITIES, models.neighbours.similarities)
+def _training_log(prepared: Prepared) -> TrainingLog:
+    log = TrainingLog(prepared)
+    if log.num_targets < 2:
+        raise DataError(
+            f"{prepared.folder} has fewer than two events to learn from: none of validation, test "
+            "or cold items counts, no DISLIKE, and no action of weight 0; with more events, "
+            "`prepare --split none` or fewer --cold-items there are more"
+        )
+    return log
 
 
-def _train_on_views(log: TrainingLog, stage: ViewsStage, run: Run) -> _Models:
+def _item_texts(texts: Texts, prepared: Prepared) -> NDArray[np.floating]:
+    """Return [I, t] vectors of the items' texts; of a large catalogue in half precision."""
+    vectors_It = texts.encode(prepared.texts, "item texts")
+    return vectors_It.astype(np.float16) if is_large(prepared.num_items) else vectors_It
+
+
+def _train_encoders(
+    log: TrainingLog,
+    texts: Texts,
+    texts_It: NDArray[np.floating],
+    epochs: int,
+    checkpoints: Checkpoints,
+    trace: AbstractContextManager[None],
+    run: Run,
+) -> UserEncoders:
+    """Train the items and both user encoders."""
+    validation = Validation(log.prepared, _MOST_WHILE_TRAINING)
+    training = new_encoders(log, texts_It, run)
+    with trace:
+        train_jointly(training, validation, epochs, checkpoints)
+    # Only now: the joint phase reads no text of a history.
+    chunks = cut_chunks(log.prepared, run.config.chunk_length)
+    chunk_texts_Mt = texts.encode(chunks.texts, "history texts")
+    return train_profile(training, validation, chunks, chunk_texts_Mt, checkpoints)
+
+
+@dataclass(frozen=True)
+class _Users:
+    """The users before given events, as the trained encoders and neighbours describe them."""
+
+    prepared: Prepared
+    encoders: UserEncoders
+    neighbours: SourcesStage
+    run: Run
+
+    def before(self, events: NDArray[np.int64]) -> Views:
+        features = gate_inputs(self.prepared, events, self.run.config.window_length)
+        return Views(
+            self.encoders.short(events).clone(),
+            self.encoders.long(events).clone(),
+            to_tensor(features, self.run.device),
+            self.neighbours.before(events),
+        )
+
+
+class _Heads(NamedTuple):
+    """What stands on the encoders."""
+
+    neighbours: SourcesStage
+    fused: Fused
+    interests: InterestHead | None
+    metrics: dict[str, float]
+
+
+def _train_heads(log: TrainingLog, encoders: UserEncoders, run: Run) -> _Heads:
+    """Train neighbours, fusion and interests, each on what the ones before it give."""
     prepared, config = log.prepared, run.config
-    validation = Validation(prepared)
-    items_Id = stage.item_vectors().clone()
-    sources = SourcesStage(
-        log, config.window_length, lambda: stage.text_only_vectors().cpu().numpy()
+    validation, items_Id = Validation(prepared), encoders.items.vectors().clone()
+    neighbours = SourcesStage(
+        log, config.window_length, lambda: encoders.items.text_only().cpu().numpy()
     )
-
-    def views(events: NDArray[np.int64]) -> Views:
-        features = to_tensor(gate_inputs(prepared, events, config.window_length), run)
-        short_nd, long_nd = stage.short(events).clone(), stage.long(events).clone()
-        return Views(short_nd, long_nd, features, sources.before(events))
-
-    held_out, metrics = views(validation.events), {}
-    if validation:
-        metrics = sources.weigh(held_out.short, held_out.long, items_Id, validation)
-        held_out = held_out._replace(sources=sources.before(validation.events))
+    users = _Users(prepared, encoders, neighbours, run)
+    held_out, metrics = _tune_neighbours(users, items_Id, validation)
     most = min(config.max_positions, most_targets(prepared.num_items) or config.max_positions)
     positions = Ranking(prepared, log.sample_positions(log.is_for_gate, most, run.rng))
-    gate_views = views(positions.events)
-    fused = train_fusion(positions, gate_views, held_out, items_Id, validation, run)
-    head = None
+    views = users.before(positions.events)
+    fused = train_fusion(positions, views, held_out, items_Id, validation, run)
+    interests = None
     if prepared.categories:
-        # What the views were trained on says more of itself than what the head will be asked of.
-        known = log.sample_positions(log.is_target, config.max_positions, run.rng)
-        category_I = to_tensor(prepared.item_category.astype(np.int64), run)
-        targets_n = torch.from_numpy(prepared.items[known].astype(np.int64))
-        head = train_interests(
-            torch.cat([fused.users(views(known)), fused.users(gate_views)]),
-            category_I[torch.cat([targets_n, positions.targets]).to(run.device)],
-            stage.text_only_vectors(),
-            category_I,
-            len(prepared.categories),
-            run,
-        )
+        gate_users_nd = fused.users(views)
+        interests = _train_interests(log, users, fused, positions, gate_users_nd)
         if validation:
-            calibrate(head, fused.users(held_out), category_I[validation.targets])
-    trained = Trained(
-        stage.item_head.cpu().eval(),
-        stage.context_head.cpu().eval(),
-        stage.session.cpu().eval(),
-        stage.profile.cpu().eval(),
-        fused.gate.cpu().eval(),
-        None if head is None else head.cpu().eval(),
+            category_I = _categories(prepared, run)
+            calibrate(interests, fused.users(held_out), category_I[validation.targets])
+    return _Heads(neighbours, fused, interests, metrics | fused.metrics)
+
+
+def _tune_neighbours(
+    users: _Users, items_Id: Tensor, validation: Validation
+) -> tuple[Views, dict[str, float]]:
+    """Return the held-out users, neighbours weighed, and the metrics of both vectors alone."""
+    held_out = users.before(validation.events)
+    if not validation:
+        return held_out, {}
+    metrics = users.neighbours.weigh(held_out.short, held_out.long, items_Id, validation)
+    return held_out._replace(sources=users.neighbours.before(validation.events)), metrics
+
+
+def _train_interests(
+    log: TrainingLog, users: _Users, fused: Fused, positions: Ranking, gate_users_nd: Tensor
+) -> InterestHead:
+    """Train the interest head on the encoders' own targets and on those kept from them.
+
+    The vectors before the former say more of their targets than those before new events will.
+    """
+    prepared, run = log.prepared, users.run
+    known = log.sample_positions(log.is_target, run.config.max_positions, run.rng)
+    category_I = _categories(prepared, run)
+    targets_n = torch.from_numpy(prepared.items[known].astype(np.int64))
+    return train_interests(
+        torch.cat([fused.users(users.before(known)), gate_users_nd]),
+        category_I[torch.cat([targets_n, positions.targets]).to(run.device)],
+        users.encoders.items.text_only(),
+        category_I,
+        len(prepared.categories),
+        run,
     )
-    table = sources.table()
-    spec = sources.spec(table.rows.shape[1])
-    return _Models(trained, fused, stage.recent_length, table, spec, metrics | fused.metrics)
+
+
+def _categories(prepared: Prepared, run: Run) -> Tensor:
+    """[I] the number of each item's primary category; -1 for none."""
+    return to_tensor(prepared.item_category.astype(np.int64), run.device)
+
+
+def _write_bundle(
+    folder: Path,
+    prepared: Prepared,
+    texts: Texts,
+    texts_It: NDArray[np.floating],
+    encoders: UserEncoders,
+    heads: _Heads,
+    run: Run,
+) -> Manifest:
+    """Write all files of a bundle but its manifest, which is returned."""
+    model, fused, interests = encoders.model, heads.fused, heads.interests
+    trained = Trained(
+        model.item_head.cpu().eval(),
+        model.context_head.cpu().eval(),
+        model.session.cpu().eval(),
+        model.profile.cpu().eval(),
+        fused.gate.cpu().eval(),
+        None if interests is None else interests.cpu().eval(),
+    )
+    export_models(folder, trained, run.config.window_length, encoders.recent_length)
+    write_items(folder, prepared, texts_It)
+    table = heads.neighbours.table()
+    write_neighbours(folder, *table)
+    manifest = bundle_manifest(
+        prepared,
+        run,
+        TextSpec(
+            source=texts.source,
+            fingerprint=texts.fingerprint,
+            dimension=texts.dimension,
+            max_tokens=run.config.max_tokens,
+        ),
+        fused.spec,
+        heads.neighbours.spec(table.rows.shape[1]),
+        encoders.recent_length,
+        heads.metrics,
+    )
+    (folder / MODEL_CARD).write_text(model_card(manifest), encoding="utf-8")
+    return manifest
 
 
 def _epochs(store: BundleStore, prepared: Prepared, config: TrainConfig, console: Console) -> int:
-    """Epochs of the views; 0 where validation decides. Without it an earlier run's are used."""
-    has_validation = bool(Validation(prepared))
-    if has_validation or config.epochs:
+    """Return the epochs of the joint phase: 0, until early stopping, where there is validation.
+
+    Without it, and without a setting, they are those of the current bundle, or else a constant.
+    """
+    if Validation(prepared) or config.epochs:
         return config.epochs
     current = store.current()
     try:
         if current is not None:
-            return int(store.load(current).manifest.training["epochs"][views_stage.NAME])
+            return int(store.load(current).manifest.training["epochs"][NAME])
     except (BundleError, KeyError) as error:
         console.print(f"the current bundle says nothing of its epochs: {error}")
     console.print(
-        f"no validation set, and no earlier bundle: {views_stage.NAME} train for "
-        f"{_EPOCHS_WITHOUT_ANYTHING} epochs (--set epochs=N changes it)"
+        f"no validation set, and no earlier bundle: {NAME} train for {_EPOCHS_WITHOUT_ANYTHING} "
+        "epochs (--set epochs=N changes it)"
     )
     return _EPOCHS_WITHOUT_ANYTHING
 
@@ -232,51 +310,8 @@ def _made_of(prepared: Prepared, config: TrainConfig, epochs: int, run: Run) -> 
     }
 
 
-def _training(prepared: Prepared, config: TrainConfig, seed: int, run: Run) -> dict[str, Any]:
-    times = prepared.times_us[prepared.split_of == TRAIN]
-    return {
-        "config": asdict(config),
-        "seed": seed,
-        "num_processes": run.workers.size,
-        "epochs": run.epochs,
-        "curves": run.curves,
-        "seconds": round(time.monotonic() - run.started, 1),
-        "split": prepared.split,
-        "num_users": prepared.num_users,
-        "num_items": prepared.num_items,
-        "num_training_events": len(times),
-        "first_time_us": int(times.min()),
-        "last_time_us": int(times.max()),
-        "order_only": prepared.order_only,
-    }
-
-
-def _manifest(
-    prepared: Prepared,
-    config: TrainConfig,
-    texts: Texts,
-    models: _Models,
-    training: dict[str, Any],
-) -> Manifest:
-    return Manifest(
-        created_at=datetime.now(UTC),
-        dimension=config.dimension,
-        window_length=config.window_length,
-        chunk_length=config.chunk_length,
-        max_chunks=config.max_chunks,
-        recent_length=models.recent_length,
-        context_dimension=config.width,
-        use_time=not prepared.order_only,
-        categories=prepared.categories,
-        text=TextSpec(
-            source=texts.source,
-            fingerprint=texts.fingerprint,
-            dimension=texts.dimension,
-            max_tokens=config.max_tokens,
-        ),
-        fusion=models.fused.spec,
-        neighbours=models.neighbour_spec,
-        index_kind=kind_for(prepared.num_items),
-        training=training,
-        metrics=models.metrics,
-    )
+def _trace(folder: Path | None, run: Run, console: Console) -> AbstractContextManager[None]:
+    """Trace some steps into `folder`, where it is given, in the first process."""
+    if folder is None or not run.workers.is_first:
+        return nullcontext()
+    return profiled(folder, run.device.type, console)

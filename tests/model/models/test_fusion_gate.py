@@ -11,7 +11,7 @@ from groundswell.artifacts.manifest import FusionSpec
 from groundswell.artifacts.onnx_model import OnnxModel
 from groundswell.models.fusion import FusionGate, fuse
 from groundswell.ranker_service.fusion import AlphaSource, Fusion
-from groundswell.trainer.bundle.export import Input, export
+from groundswell.trainer.bundle.onnx import Input, export
 
 DIMENSION = 8
 LOW, HIGH = (0.0, 0.7, 1.0), (15.0, 4.0, 6.0)

@@ -20,7 +20,7 @@ from groundswell.profile_service.profiles import Profiles
 from groundswell.profile_service.store.events import EventContent
 from groundswell.profile_service.store.items import ItemContent
 from groundswell.serving.pseudonym import Pseudonymizer
-from groundswell.trainer.bundle.export import Input, export
+from groundswell.trainer.bundle.onnx import Input, export
 from groundswell.trainer.dataset.prepare import prepare
 from groundswell.trainer.dataset.prepared import Prepared, load_prepared
 from groundswell.trainer.inputs.histories import ChunkTable, Histories, cut_chunks

@@ -17,7 +17,8 @@ from groundswell.artifacts.bundle import Bundle
 from groundswell.artifacts.store import BundleStore
 from groundswell.trainer.config import parse_config
 from groundswell.trainer.dataset.prepared import TEST, TRAIN, Prepared, load_prepared
-from groundswell.trainer.encoders.training import ViewsStage
+from groundswell.trainer.encoders.inference import UserEncoders
+from groundswell.trainer.encoders.training import new_encoders, train_jointly, train_profile
 from groundswell.trainer.errors import DataError, TrainError
 from groundswell.trainer.evaluation.evaluate import evaluate
 from groundswell.trainer.inputs.histories import cut_chunks
@@ -155,19 +156,19 @@ def test_a_run_that_diverges_is_an_error_and_leaves_nothing(
 
 
 class Learned(NamedTuple):
-    """NDCG@10 of both views, the long-term vectors, and the run that made them."""
+    """NDCG@10 of both user encoders, their vectors, the encoders and their run."""
 
     short: float
     long: float
     vectors: torch.Tensor
-    stage: ViewsStage
+    encoders: UserEncoders
     run: Run
 
 
-def stages(
+def learn(
     prepared: Prepared, logs: Path, settings: Sequence[str], seed: int = 0, epochs: int = 0
 ) -> Learned:
-    """Train the views from texts that are made up."""
+    """Train both user encoders, on random text vectors."""
     rng = np.random.default_rng(0)
     chunks = cut_chunks(prepared, 4)
     item_texts = rng.normal(size=(prepared.num_items, 8)).astype(np.float32)
@@ -175,21 +176,25 @@ def stages(
     validation = Validation(prepared)
     config = parse_config([*SMALL, *settings])
     with open_run(config, "cpu", seed, logs, Console(quiet=True)) as run:
-        stage = ViewsStage(TrainingLog(prepared), item_texts, run, Checkpoints(logs, run))
-        stage.train(validation, epochs)
-        stage.train_profile(validation, chunks, chunk_texts)
-        short, long = (view(validation.events).clone() for view in (stage.short, stage.long))
-        items = stage.item_vectors()
+        training, checkpoints = (
+            new_encoders(TrainingLog(prepared), item_texts, run),
+            Checkpoints(logs, run),
+        )
+        train_jointly(training, validation, epochs, checkpoints)
+        encoders = train_profile(training, validation, chunks, chunk_texts, checkpoints)
+        both = (encoders.short, encoders.long)
+        short, long = (encode(validation.events).clone() for encode in both)
+        items = encoders.items.vectors()
         ndcgs = [validation.score(users, items).ndcg for users in (short, long)]
-        return Learned(ndcgs[0], ndcgs[1], torch.cat([short, long]), stage, run)
+        return Learned(ndcgs[0], ndcgs[1], torch.cat([short, long]), encoders, run)
 
 
 def test_a_seed_gives_one_training_and_another_seed_another(
     world: Prepared, tmp_path: Path
 ) -> None:
     settings = ("max_epochs=2",)
-    first, again = (stages(world, tmp_path, settings, seed=1) for _ in range(2))
-    other = stages(world, tmp_path, settings, seed=2)
+    first, again = (learn(world, tmp_path, settings, seed=1) for _ in range(2))
+    other = learn(world, tmp_path, settings, seed=2)
     assert first[:2] == again[:2]
     torch.testing.assert_close(first.vectors, again.vectors, rtol=0, atol=0)
     assert (first.vectors - other.vectors).abs().max() > 1e-3
@@ -198,7 +203,7 @@ def test_a_seed_gives_one_training_and_another_seed_another(
 def test_both_parts_of_the_training_stop_when_validation_gets_no_better(
     world: Prepared, tmp_path: Path
 ) -> None:
-    run = stages(world, tmp_path, ("learning_rate=1e-12", "patience=2", "max_epochs=9")).run
+    run = learn(world, tmp_path, ("learning_rate=1e-12", "patience=2", "max_epochs=9")).run
     assert run.epochs == {"views": 1, "profile": 0}
     assert len(run.curves["views"]["loss"]) == 3
     assert len(run.curves["profile"]["loss"]) == 1
@@ -208,7 +213,7 @@ def test_epochs_that_were_asked_for_are_trained_whatever_validation_says(
     world: Prepared, tmp_path: Path
 ) -> None:
     settings = ("learning_rate=1e-12", "patience=1")
-    run = stages(world, tmp_path, settings, epochs=4).run
+    run = learn(world, tmp_path, settings, epochs=4).run
     assert run.epochs["views"] == 4
 
 
@@ -217,8 +222,8 @@ def test_what_is_served_is_the_mean_of_the_weights(world: Prepared, tmp_path: Pa
 
     def moved(ema: float) -> float:
         settings = (f"ema={ema}", "warmup_steps=0")
-        one, more = (stages(world, tmp_path, settings, epochs=n).stage for n in (1, 3))
-        return float((one.item_vectors() - more.item_vectors()).abs().max())
+        one, more = (learn(world, tmp_path, settings, epochs=n).encoders.items for n in (1, 3))
+        return float((one.vectors() - more.vectors()).abs().max())
 
     assert moved(0.9999) < 0.05 * moved(0.0)
 
@@ -229,8 +234,8 @@ def test_what_training_never_sees_is_placed_by_its_text_alone(
     unseen = np.isin(world.items, (3, 8))
     without = replace(world, split_of=np.where(unseen, TEST, world.split_of).astype(np.int8))
     # A history's training events are its first ones: those after an unseen one are not trained on.
-    stage = stages(without, tmp_path, ("id_dropout=0",), epochs=1).stage
-    own, texts = stage.item_vectors(), stage.text_only_vectors()
+    items = learn(without, tmp_path, ("id_dropout=0",), epochs=1).encoders.items
+    own, texts = items.vectors(), items.text_only()
     assert torch.equal(own[[3, 8]], texts[[3, 8]])
     assert (own[[4, 9]] - texts[[4, 9]]).abs().min() > 0
 
@@ -240,13 +245,13 @@ LEARNS = ("max_epochs=12", "learning_rate=5e-3", "batch_windows=16", "ema=0.9")
 
 @pytest.fixture(scope="module")
 def learned(large_world: Prepared, tmp_path_factory: pytest.TempPathFactory) -> Learned:
-    return stages(large_world, tmp_path_factory.mktemp("logs"), LEARNS)
+    return learn(large_world, tmp_path_factory.mktemp("logs"), LEARNS)
 
 
 def test_both_views_learn_and_the_short_one_what_comes_next(
     learned: Learned, large_world: Prepared, tmp_path: Path
 ) -> None:
-    chance = stages(large_world, tmp_path, ("max_epochs=1", "learning_rate=1e-9")).short
+    chance = learn(large_world, tmp_path, ("max_epochs=1", "learning_rate=1e-9")).short
     assert learned.short > 3 * chance
     assert learned.short > learned.long > 1.5 * chance
 
@@ -258,6 +263,6 @@ def test_a_large_catalogue_learns_from_shared_negatives(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(loss, "FULL_UP_TO", 10)
-    sampled = stages(large_world, tmp_path, (*LEARNS, "negatives=60"))
+    sampled = learn(large_world, tmp_path, (*LEARNS, "negatives=60"))
     assert sampled.short > 0.5 * learned.short
     assert sampled.long > 0.5 * learned.long

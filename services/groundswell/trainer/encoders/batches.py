@@ -9,25 +9,32 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from groundswell.trainer.config import TrainConfig
 from groundswell.trainer.inputs.histories import ChunkTable, WindowInputs, window_rows
 from groundswell.trainer.inputs.training_log import TrainingLog, Windows, batches_by_length
 from groundswell.trainer.loop.distributed import ALONE, Workers
+from groundswell.trainer.loop.run import to_tensor
 
 _TARGETS = 1_000
 """Of a step: fewer leave the processor idle, more are fewer steps an epoch."""
 _FEWEST_WINDOWS, _MOST_WINDOWS = 4, 256
 
 
-class Targets(NamedTuple):
+class BatchTargets(NamedTuple):
     """What is predicted, and from which of the [B, T] states."""
 
     window_n: NDArray[np.int64]
     slot_n: NDArray[np.int64]
     items_n: NDArray[np.int64]
     weights_n: NDArray[np.float32]
+
+    def at(self, device: torch.device) -> tuple[Tensor, Tensor]:
+        """Return the window and the slot of each target's state."""
+        return to_tensor(self.window_n, device), to_tensor(self.slot_n, device)
 
 
 class ChunkInputs(NamedTuple):
@@ -39,11 +46,11 @@ class ChunkInputs(NamedTuple):
     """How many of the chunks each state has."""
 
 
-class Batch(NamedTuple):
+class EncoderBatch(NamedTuple):
     """A step of either encoder, or what one of several processes reads of it."""
 
     window: WindowInputs
-    targets: Targets
+    targets: BatchTargets
     chunks: ChunkInputs | None
     """None where nothing is read as text."""
     num_targets: int
@@ -58,13 +65,13 @@ def session_batches(
     config: TrainConfig,
     rng: np.random.Generator,
     workers: Workers = ALONE,
-) -> Iterator[Batch]:
+) -> Iterator[EncoderBatch]:
     """Yield an epoch: each training target once, from the state right before it."""
     for windows in _windows(log, config.window_length, config.batch_windows, rng):
         due = _targets(log, windows)
         if len(due.events_n):
             part, own, share = _share(log, windows, due, workers)
-            yield Batch(_inputs(log, part), _due(log, own), None, len(due.events_n), share)
+            yield EncoderBatch(_inputs(log, part), _due(log, own), None, len(due.events_n), share)
 
 
 def profile_batches(
@@ -74,7 +81,7 @@ def profile_batches(
     config: TrainConfig,
     rng: np.random.Generator,
     workers: Workers = ALONE,
-) -> Iterator[Batch]:
+) -> Iterator[EncoderBatch]:
     """Yield an epoch: each training target once, from a state that may lack what came last.
 
     In production a profile mostly ends with the session before, and always some events ago. So a
@@ -89,7 +96,7 @@ def profile_batches(
         # A window starts with a state of its own: of nothing, where it is cut out of a history.
         known_n = np.maximum(due.slot_n - stale_n, np.minimum(due.slot_n, 1))
         part, own, share = _share(log, windows, due._replace(slot_n=known_n), workers)
-        yield Batch(
+        yield EncoderBatch(
             _inputs(log, part),
             _due(log, own),
             None if chunks is None else _chunk_inputs(log, part, chunks, config.max_chunks),
@@ -164,9 +171,9 @@ def _share(
     return own, _Due(window_n // workers.size, slot_n, events_n), share
 
 
-def _due(log: TrainingLog, due: _Due) -> Targets:
+def _due(log: TrainingLog, due: _Due) -> BatchTargets:
     items_n = log.prepared.items[due.events_n].astype(np.int64)
-    return Targets(due.window_n, due.slot_n, items_n, log.prepared.weights[due.events_n])
+    return BatchTargets(due.window_n, due.slot_n, items_n, log.prepared.weights[due.events_n])
 
 
 def _staleness(

@@ -14,7 +14,7 @@ from groundswell.trainer.loop.losses import next_item_loss, sample_negatives, sa
 
 
 @dataclass(frozen=True)
-class StepItems:
+class ItemBatch:
     """The vectors of one step, and where in them its items are."""
 
     vectors_Kd: Tensor
@@ -43,7 +43,7 @@ class StepItems:
         return sampled_loss(users_nd, targets_nd, negatives_md, is_target_nm, weights_n)
 
 
-class ItemSource:
+class ItemSampler:
     """Makes the vectors of each step with the item head that is trained.
 
     Only items with an event in training compete: one that was kept out must not learn that nobody
@@ -75,14 +75,14 @@ class ItemSource:
         # A copy only where it is read again and again.
         self._known_texts_Kt = texts_It[self._known_K] if self._is_small else None
 
-    def step(
+    def items(
         self, window_rows_BL: Tensor, target_rows_n: Tensor, frozen_Id: Tensor | None = None
-    ) -> StepItems:
+    ) -> ItemBatch:
         """Return the items of a step; `frozen_Id`, where given, are vectors that stand still."""
         window_BL, targets_n = self._place_I[window_rows_BL], self._place_I[target_rows_n]
         if self._known_texts_Kt is not None:
             vectors_Kd = self._vectors(self._known_texts_Kt, self._known_K, frozen_Id)
-            return StepItems(vectors_Kd, window_BL, targets_n, None, self._bfloat16)
+            return ItemBatch(vectors_Kd, window_BL, targets_n, None, self._bfloat16)
         negatives = sample_negatives(len(self._known_K), self._num_negatives, self._generator)
         assert negatives is not None, "a large catalogue has negatives"
         negatives = negatives.to(target_rows_n.device)
@@ -92,7 +92,7 @@ class ItemSource:
         vectors_Kd = self._vectors(self._texts_It[rows_K], rows_K, frozen_Id)
         sizes = [window_BL.numel(), len(targets_n), len(negatives)]
         window, targets, drawn = place.split(sizes)
-        return StepItems(vectors_Kd, window.view_as(window_BL), targets, drawn, self._bfloat16)
+        return ItemBatch(vectors_Kd, window.view_as(window_BL), targets, drawn, self._bfloat16)
 
     def _vectors(self, texts_Kt: Tensor, rows_K: Tensor, frozen_Id: Tensor | None) -> Tensor:
         if frozen_Id is not None:

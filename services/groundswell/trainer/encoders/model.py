@@ -1,5 +1,4 @@
-"""What is trained together: the items, as they are recommended and as a history holds them, and
-both encoders."""
+"""The model that is trained as one: items as targets, items in histories, both user encoders."""
 
 from torch import nn
 
@@ -9,10 +8,12 @@ from groundswell.models.session_transformer import SessionTransformer
 from groundswell.trainer.config import TrainConfig
 
 
-class ViewModels(nn.Module):
-    """One module, so that one mean of weights and one checkpoint hold all of it."""
+class JointModel(nn.Module):
+    """One module, so that one EMA and one checkpoint hold all of it."""
 
-    def __init__(self, num_items: int, text_dimension: int, recent: int, config: TrainConfig):
+    def __init__(
+        self, num_items: int, text_dimension: int, recent_length: int, config: TrainConfig
+    ) -> None:
         super().__init__()
         d = config.dimension
         self.item_head = ItemHead(num_items, d, text_dimension)
@@ -30,9 +31,14 @@ class ViewModels(nn.Module):
             text_dimension,
             config.width,
             config.max_chunks,
-            recent,
+            recent_length,
             width=config.width,
             num_blocks=config.profile_blocks,
             num_heads=config.num_heads,
             dropout=config.dropout,
         )
+
+    @property
+    def heads(self) -> tuple[ItemHead, ItemHead]:
+        """The heads of both kinds of item vectors."""
+        return self.item_head, self.context_head

@@ -11,9 +11,10 @@ from torch.nn import functional as F
 
 from groundswell.models.fusion import FusionGate, fuse
 from groundswell.trainer.heads.fusing import Views, alphas_of, fused_gains, smooth_best
+from groundswell.trainer.loop.early_stopping import EarlyStopping
 from groundswell.trainer.loop.losses import sample_negatives
 from groundswell.trainer.loop.run import Run
-from groundswell.trainer.ranking.validation import Best, Validation, gains
+from groundswell.trainer.ranking.validation import Validation, gains
 
 SCALAR = "gate"
 PER_DIMENSION = "gate-per-dimension"
@@ -49,7 +50,7 @@ def train_scalar(
     optimizer = torch.optim.Adam(learned, lr=_SCALAR_LEARNING_RATE)
     gains_nA = (1 / torch.log2(ranks_nA.double() + 1)).float().to(run.device)
     held_out_gains_nA = gains(held_out_ranks_nA).float().to(run.device)
-    best = Best(_SCALAR_PATIENCE, gate)
+    stopping = EarlyStopping(_SCALAR_PATIENCE, gate)
     with run.stage(SCALAR, _SCALAR_STEPS) as stage:
         for step in range(1, _SCALAR_STEPS + 1):
             gate.train()
@@ -61,10 +62,11 @@ def train_scalar(
             with torch.no_grad():
                 ndcg = _at_weights(held_out_gains_nA, alphas_of(gate, held_out)).mean().item()
             stage.report(step, loss.item(), ndcg)
-            if best.is_over(step, ndcg):
+            stopping.update(step, ndcg)
+            if stopping.should_stop:
                 break
-    best.restore()
-    run.epochs[SCALAR] = best.epoch
+    stopping.restore_best()
+    run.epochs[SCALAR] = stopping.best_epoch
 
 
 def _at_weights(gains_nA: Tensor, alphas_nd: Tensor) -> Tensor:
@@ -88,7 +90,7 @@ def train_by_likelihood(
     """Train until the held-out targets' likelihood has its best: unlike NDCG, which lives by the
     few targets in reach, it hears from every position."""
     optimizer = torch.optim.Adam(gate.parameters(), lr=_LEARNING_RATE, weight_decay=_WEIGHT_DECAY)
-    best = Best(run.config.patience, gate)
+    stopping = EarlyStopping(run.config.patience, gate)
     validation_targets_n = validation.targets.to(run.device)
     with run.stage(PER_DIMENSION, _EPOCHS) as stage:
         for epoch in range(1, _EPOCHS + 1):
@@ -103,10 +105,11 @@ def train_by_likelihood(
             gate.eval()
             stage.report(epoch, float(np.mean(losses)), None)
             held_out_loss = _mean_loss(gate, held_out, validation_targets_n, items_Id, run)
-            if best.is_over(epoch, -held_out_loss):
+            stopping.update(epoch, -held_out_loss)
+            if stopping.should_stop:
                 break
-    best.restore()
-    run.epochs[PER_DIMENSION] = best.epoch
+    stopping.restore_best()
+    run.epochs[PER_DIMENSION] = stopping.best_epoch
 
 
 @torch.no_grad()

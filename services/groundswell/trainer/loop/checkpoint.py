@@ -21,15 +21,15 @@ from torch.optim.swa_utils import AveragedModel
 
 from groundswell.artifacts.pointer import fsync
 from groundswell.trainer.errors import TrainError
-from groundswell.trainer.loop.optimizer import Updates
+from groundswell.trainer.loop.early_stopping import EarlyStopping
+from groundswell.trainer.loop.optimizer import Optimizer
 from groundswell.trainer.loop.run import Run
-from groundswell.trainer.ranking.validation import Best
 
 FILE = ".checkpoint.safetensors"
 """In the folder of bundles, as long as a run into it is not finished."""
-_FORMAT = 3
+_FORMAT = 4
 _STATE, _DIGEST = "state", "sha256"
-_TRAINED, _MEAN, _KEPT, _UPDATES, _RANDOM = "trained", "mean", "kept", "updates", "random"
+_MODEL, _EMA, _BEST, _OPTIMIZER, _RANDOM = "model", "ema", "best", "optimizer", "random"
 
 
 @dataclass
@@ -37,14 +37,10 @@ class Training:
     """All that the epochs of a stage change."""
 
     name: str
-    trained: nn.Module
-    mean: AveragedModel
-    updates: Updates
-    best: Best
-    epoch: int = 0
-    """The last one that is done."""
-    is_over: bool = False
-    """True when there is no next one."""
+    model: nn.Module
+    ema: AveragedModel
+    optimizer: Optimizer
+    stopping: EarlyStopping
 
 
 class _Saved(NamedTuple):
@@ -113,13 +109,13 @@ class Checkpoints:
         tensors, state = self._saved
         # What comes after is trained for the first time.
         self._saved = None
-        training.trained.load_state_dict(_part(tensors, _TRAINED))
-        training.mean.load_state_dict(_part(tensors, _MEAN))
-        training.updates.load_state_dict(_part(tensors, _UPDATES))
-        best = training.best
-        best.kept = _part(tensors, _KEPT)
-        best.score, best.epoch = state["best_score"], state["best_epoch"]
-        training.epoch, training.is_over = state["epoch"], state["is_over"]
+        training.model.load_state_dict(_part(tensors, _MODEL))
+        training.ema.load_state_dict(_part(tensors, _EMA))
+        training.optimizer.load_state_dict(_part(tensors, _OPTIMIZER))
+        stopping = training.stopping
+        stopping.best = _part(tensors, _BEST)
+        stopping.best_score, stopping.best_epoch = state["best_score"], state["best_epoch"]
+        stopping.epoch = state["epoch"]
         self._run.rng.bit_generator.state = state["rng"]
         _set_random_states(_part(tensors, _RANDOM), self._run)
 
@@ -128,15 +124,15 @@ class Checkpoints:
 
         Raises TrainError when it cannot be written.
         """
-        run, best = self._run, training.best
+        run, stopping = self._run, training.stopping
         random_states = _random_states(run)
         if not run.workers.is_first:
             return
         parts: dict[str, Mapping[str, Tensor]] = {
-            _TRAINED: training.trained.state_dict(),
-            _MEAN: training.mean.state_dict(),
-            _KEPT: best.kept,
-            _UPDATES: training.updates.state_dict(),
+            _MODEL: training.model.state_dict(),
+            _EMA: training.ema.state_dict(),
+            _BEST: stopping.best,
+            _OPTIMIZER: training.optimizer.state_dict(),
             _RANDOM: random_states,
         }
         tensors = {
@@ -148,10 +144,9 @@ class Checkpoints:
             {
                 "made_of": self._made_of,
                 "stage": training.name,
-                "epoch": training.epoch,
-                "is_over": training.is_over,
-                "best_score": best.score,
-                "best_epoch": best.epoch,
+                "epoch": stopping.epoch,
+                "best_score": stopping.best_score,
+                "best_epoch": stopping.best_epoch,
                 "rng": run.rng.bit_generator.state,
                 "epochs": run.epochs,
                 "curves": run.curves,

@@ -1,4 +1,4 @@
-"""Trains a stage epoch after epoch: steps, the mean of the weights, the best epoch so far."""
+"""Trains one stage epoch after epoch, with early stopping and a checkpoint after each epoch."""
 
 from collections.abc import Callable, Iterator
 
@@ -18,28 +18,27 @@ def train_epochs(
     *,
     is_fixed: bool = False,
 ) -> None:
-    """Train up to `epochs`, as long as they get better, and leave the best one in the mean of
-    the weights.
+    """Train at most `epochs`, until early stopping; the EMA then holds the best epoch's weights.
 
-    `steps` yields an epoch's losses, and of how many targets each is the mean; of several processes
-    each yields its part of them, and their sums are reported. `score` judges that mean, the same in
-    every process; where it says None, or with `is_fixed`, the last epoch is the best one.
+    `steps` yields each loss of an epoch and the number of targets that it is the mean of; each
+    process yields its part of a loss, and their sums are reported. `score` evaluates the EMA, with
+    the same result in every process; where it returns None, or with `is_fixed`, the last epoch
+    counts as the best one.
     """
-    best = training.best
+    stopping = training.stopping
     with run.stage(training.name, epochs) as stage:
-        run.progress.update(stage.task, completed=training.epoch)
-        while training.epoch < epochs and not training.is_over:
+        run.progress.update(stage.task, completed=stopping.epoch)
+        while stopping.epoch < epochs and not stopping.should_stop:
+            epoch = stopping.epoch + 1
             total, count = 0.0, 0
             for loss, n in steps():
-                training.updates.step(loss)
+                training.optimizer.step(loss)
                 total, count = total + loss.item() * n, count + n
-            training.updates.settle()
-            training.epoch += 1
+            training.optimizer.settle()
             total = run.workers.total(total)
             ndcg = score()
-            stage.report(training.epoch, total / max(count, 1), ndcg)
-            judged_by = training.epoch if ndcg is None or is_fixed else ndcg
-            training.is_over = best.is_over(training.epoch, judged_by)
+            stage.report(epoch, total / max(count, 1), ndcg)
+            stopping.update(epoch, epoch if ndcg is None or is_fixed else ndcg)
             checkpoints.save(training)
-    best.restore()
-    run.epochs[training.name] = best.epoch
+    stopping.restore_best()
+    run.epochs[training.name] = stopping.best_epoch

@@ -135,6 +135,8 @@ def open_run(
         )
 
 
-def to_tensor(values: "np.ndarray[tuple[int, ...], np.dtype[np.generic]]", run: Run) -> Tensor:
-    """A tensor of an array on the run's device."""
-    return torch.from_numpy(values).to(run.device)
+def to_tensor(
+    values: "np.ndarray[tuple[int, ...], np.dtype[np.generic]]", device: torch.device
+) -> Tensor:
+    """Return an array as a tensor on a device."""
+    return torch.from_numpy(values).to(device)

@@ -1,6 +1,5 @@
 """How well vectors rank the held-out events: what early stopping and the fusion are chosen by."""
 
-import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -8,7 +7,7 @@ import numpy as np
 import scipy.sparse as sp
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from groundswell.trainer.dataset.prepared import VALIDATION, Prepared
 from groundswell.trainer.loop.losses import is_large
@@ -204,30 +203,3 @@ class Validation(Ranking):
         if most is not None and len(events) > most:
             events = np.sort(np.random.default_rng(0).choice(events, most, replace=False))
         super().__init__(prepared, events)
-
-
-class Best:
-    """Keeps a module's state of the best epoch, and says when to stop."""
-
-    def __init__(self, patience: int, module: nn.Module) -> None:
-        self.score = -math.inf
-        self.epoch = 0
-        self._patience = patience
-        self._module = module
-        self.kept: dict[str, Tensor] = {}
-
-    def is_over(self, epoch: int, score: float) -> bool:
-        """Take note of an epoch; True when there has been no better one for too long."""
-        if score > self.score:
-            self.score, self.epoch = score, epoch
-            for name, value in self._module.state_dict().items():
-                # In its place where there is one: the state may be as large as the catalogue.
-                if name in self.kept:
-                    self.kept[name].copy_(value)
-                else:
-                    self.kept[name] = value.detach().clone()
-        return epoch - self.epoch >= self._patience
-
-    def restore(self) -> None:
-        """Put the module back into its best state."""
-        self._module.load_state_dict(self.kept)

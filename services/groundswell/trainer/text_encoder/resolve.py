@@ -14,7 +14,7 @@ from transformers import AutoModel
 from transformers.utils.logging import disable_progress_bar
 
 from groundswell.models.text_encoder import TextEncoder
-from groundswell.trainer.bundle.export import Input, export
+from groundswell.trainer.bundle.onnx import Input, export
 from groundswell.trainer.errors import DataError
 
 DEFAULT = "default"

@@ -13,7 +13,7 @@ from groundswell.trainer.config import TrainConfig
 from groundswell.trainer.dataset.prepare import prepare
 from groundswell.trainer.dataset.prepared import TRAIN, Prepared, load_prepared
 from groundswell.trainer.dataset.splits import Split
-from groundswell.trainer.encoders.training import ViewsStage
+from groundswell.trainer.encoders.training import new_encoders, train_jointly, train_profile
 from groundswell.trainer.inputs.histories import cut_chunks
 from groundswell.trainer.inputs.training_log import TrainingLog
 from groundswell.trainer.loop.checkpoint import Checkpoints
@@ -62,21 +62,11 @@ def learned(prepared: Prepared, folder: Path) -> dict[str, Tensor]:
     ).astype(np.float32)
     nothing_held_out = replace(prepared, target=np.zeros_like(prepared.target))
     with open_run(CONFIG, "cpu", 1, folder, Console(quiet=True)) as run:
-        stage = ViewsStage(TrainingLog(prepared), texts, run, Checkpoints(folder, run))
-        validation = Validation(nothing_held_out)
-        stage.train(validation, CONFIG.epochs)
-        stage.train_profile(validation, chunks, vectors)
-    parts = {
-        "item_head": stage.item_head,
-        "context_head": stage.context_head,
-        "session": stage.session,
-        "profile": stage.profile,
-    }
-    return {
-        f"{part}.{name}": value
-        for part, module in parts.items()
-        for name, value in module.state_dict().items()
-    }
+        training = new_encoders(TrainingLog(prepared), texts, run)
+        validation, checkpoints = Validation(nothing_held_out), Checkpoints(folder, run)
+        train_jointly(training, validation, CONFIG.epochs, checkpoints)
+        encoders = train_profile(training, validation, chunks, vectors, checkpoints)
+    return encoders.model.state_dict()
 
 
 def test_held_out_events_change_no_weight(world: Prepared, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from groundswell.trainer.loop import checkpoint
 from groundswell.trainer.loop import losses as loss
 from groundswell.trainer.loop.checkpoint import FILE
 from groundswell.trainer.ranking.validation import Score, Validation
-from tests.support.views import SETTINGS, InterruptionError, Outcome, train_views
+from tests.support.encoders import SETTINGS, InterruptionError, Outcome, train_encoders
 from tests.support.worlds import synthetic_world
 
 
@@ -50,7 +50,7 @@ def train(
     settings: Sequence[str] = SETTINGS,
 ) -> Outcome:
     """Train the views, until validation was asked `judged` times."""
-    return train_views(EndingAfter(prepared, judged), prepared, folder, settings, resume=resume)
+    return train_encoders(EndingAfter(prepared, judged), prepared, folder, settings, resume=resume)
 
 
 @pytest.fixture(scope="module")

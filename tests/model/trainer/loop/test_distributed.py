@@ -14,6 +14,7 @@ from groundswell.trainer.dataset.prepared import Prepared, load_prepared
 from groundswell.trainer.dataset.values import parse_action_weights
 from groundswell.trainer.loop import losses as loss
 from groundswell.trainer.ranking.validation import Validation
+from tests.support.encoders import Outcome, train_encoders
 from tests.support.torchrun import TwoProcesses
 from tests.support.two_processes import (
     KEEPING,
@@ -24,7 +25,6 @@ from tests.support.two_processes import (
     SMALL,
     WHOLE,
 )
-from tests.support.views import Outcome, train_views
 from tests.support.worlds import synthetic_world
 
 ROUNDING = 3e-6
@@ -78,7 +78,7 @@ def assert_same_but_for_rounding(two: Left, one: Outcome) -> None:
 def test_two_processes_reach_the_losses_and_weights_of_one(
     folder: Path, world: Prepared, tmp_path: Path
 ) -> None:
-    one = train_views(Validation(world), world, tmp_path, KEEPING)
+    one = train_encoders(Validation(world), world, tmp_path, KEEPING)
     assert_same_but_for_rounding(left(folder, SMALL, 0), one)
 
 
@@ -89,7 +89,7 @@ def test_so_they_do_where_the_tables_of_a_large_catalogue_are_moved_by_row(
     # Two processes draw negatives apart from all else; so must the one that they are held against.
     negatives = torch.Generator().manual_seed(1)
     settings = (*KEEPING, NEGATIVES)
-    one = train_views(Validation(world), world, tmp_path, settings, negatives=negatives)
+    one = train_encoders(Validation(world), world, tmp_path, settings, negatives=negatives)
     assert_same_but_for_rounding(left(folder, LARGE, 0), one)
 
 

@@ -9,7 +9,12 @@ import pytest
 
 from groundswell.trainer.config import TrainConfig
 from groundswell.trainer.dataset.prepared import TEST, VALIDATION, Prepared
-from groundswell.trainer.encoders.batches import Batch, Targets, profile_batches, session_batches
+from groundswell.trainer.encoders.batches import (
+    BatchTargets,
+    EncoderBatch,
+    profile_batches,
+    session_batches,
+)
 from groundswell.trainer.inputs.histories import ChunkTable, WindowInputs, cut_chunks
 from groundswell.trainer.inputs.training_log import TrainingLog
 from groundswell.trainer.loop.distributed import Workers
@@ -37,7 +42,7 @@ def chunks_of(prepared: Prepared, size: int) -> ChunkTable:
     return ChunkTable(prepared, chunks, np.array(places, np.float32).reshape(-1, 1))
 
 
-def events_before(window: WindowInputs, targets: Targets, n: int) -> list[int]:
+def events_before(window: WindowInputs, targets: BatchTargets, n: int) -> list[int]:
     """The events of a target's window that its state has read."""
     return [int(x) for x in window.rows[targets.window_n[n], : targets.slot_n[n]]]
 
@@ -61,7 +66,7 @@ def test_the_session_predicts_each_target_once_from_all_that_came_before(
     assert drawn == Counter(np.flatnonzero(log.is_target).tolist())
 
 
-def profile_epoch(log: TrainingLog, config: TrainConfig, seed: int = 0) -> list[Batch]:
+def profile_epoch(log: TrainingLog, config: TrainConfig, seed: int = 0) -> list[EncoderBatch]:
     chunks = chunks_of(log.prepared, 3)
     return list(profile_batches(log, chunks, 12, config, np.random.default_rng(seed)))
 
@@ -151,7 +156,7 @@ def test_events_that_weigh_nothing_are_read_and_never_predicted() -> None:
     assert any(item % 3 == 0 for item in read - {0})
 
 
-def predicted(batch: Batch) -> Counter[tuple[int, tuple[int, ...], float]]:
+def predicted(batch: EncoderBatch) -> Counter[tuple[int, tuple[int, ...], float]]:
     """What is predicted, from which events, and how much it counts."""
     targets = batch.targets
     return Counter(
@@ -168,7 +173,7 @@ def test_processes_share_each_step_and_together_predict_all_of_it(size: int) -> 
     config = TrainConfig(batch_windows=2, max_chunks=4)
     chunks = chunks_of(log.prepared, 3)
 
-    def epoch(workers: Workers) -> list[Batch]:
+    def epoch(workers: Workers) -> list[EncoderBatch]:
         rng = np.random.default_rng(0)
         sessions = list(session_batches(log, config, rng, workers))
         return sessions + list(profile_batches(log, chunks, 12, config, rng, workers))

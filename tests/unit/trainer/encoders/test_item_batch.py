@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from groundswell.models.item_head import ItemHead
-from groundswell.trainer.encoders.item_batch import ItemSource
+from groundswell.trainer.encoders.item_batch import ItemSampler
 from groundswell.trainer.loop import losses as loss
 
 ITEMS, DIMENSION, TEXT = 30, 6, 4
@@ -16,9 +16,9 @@ def head() -> ItemHead:
     return ItemHead(ITEMS, DIMENSION, TEXT)
 
 
-def source(head: ItemHead, seen: torch.Tensor, *, id_dropout: float = 0.0) -> ItemSource:
+def sampler(head: ItemHead, seen: torch.Tensor, *, id_dropout: float = 0.0) -> ItemSampler:
     torch.manual_seed(1)
-    return ItemSource(
+    return ItemSampler(
         head,
         torch.randn(ITEMS, TEXT),
         seen,
@@ -41,9 +41,9 @@ def test_a_step_has_the_vectors_of_its_window_and_its_targets(
 ) -> None:
     if large:
         monkeypatch.setattr(loss, "FULL_UP_TO", 10)
-    items = source(head, every_third(False))
-    every = head.place(items._texts_It[torch.arange(ITEMS)], torch.arange(ITEMS))
-    step = items.step(WINDOW, TARGETS)
+    drawn = sampler(head, every_third(False))
+    every = head.place(drawn._texts_It[torch.arange(ITEMS)], torch.arange(ITEMS))
+    step = drawn.items(WINDOW, TARGETS)
     torch.testing.assert_close(step.window_vectors, every[WINDOW])
     torch.testing.assert_close(step.vectors_Kd[step.targets_n], every[TARGETS])
     assert (step.negatives_m is not None) == large
@@ -57,7 +57,7 @@ def test_items_that_training_never_sees_are_no_candidates(
         monkeypatch.setattr(loss, "FULL_UP_TO", 10)
     seen = every_third(False)
     users, weights = torch.randn(4, DIMENSION), torch.ones(4)
-    source(head, seen).step(WINDOW, TARGETS).loss(users, weights).backward()
+    sampler(head, seen).items(WINDOW, TARGETS).loss(users, weights).backward()
     assert head.ids.weight.grad is not None
     moved = head.ids.weight.grad.abs().sum(1) > 0
     assert moved[seen].all()
@@ -66,21 +66,21 @@ def test_items_that_training_never_sees_are_no_candidates(
 
 def test_the_loss_of_a_small_catalogue_is_the_softmax_over_what_is_seen(head: ItemHead) -> None:
     seen = every_third(False)
-    items = source(head, seen)
+    drawn = sampler(head, seen)
     users, weights = torch.randn(4, DIMENSION), torch.tensor([1.0, 2.0, 0.5, 1.0])
-    scores = users @ head.place(items._texts_It[torch.arange(ITEMS)], torch.arange(ITEMS)).T
+    scores = users @ head.place(drawn._texts_It[torch.arange(ITEMS)], torch.arange(ITEMS)).T
     scores[:, ~seen] = -torch.inf
     losses = torch.nn.functional.cross_entropy(scores, TARGETS, reduction="none")
     due = (losses * weights).sum() / weights.sum()
-    torch.testing.assert_close(items.step(WINDOW, TARGETS).loss(users, weights), due)
+    torch.testing.assert_close(drawn.items(WINDOW, TARGETS).loss(users, weights), due)
 
 
 def test_an_item_loses_its_id_as_often_as_was_said(head: ItemHead) -> None:
     torch.nn.init.normal_(head.ids.weight)
-    items = source(head, every_third(True), id_dropout=0.3)
-    texts_alone = head.place(items._texts_It[torch.arange(ITEMS)], torch.full((ITEMS,), -1))
+    drawn = sampler(head, every_third(True), id_dropout=0.3)
+    texts_alone = head.place(drawn._texts_It[torch.arange(ITEMS)], torch.full((ITEMS,), -1))
     lost = torch.stack(
-        [(items.step(WINDOW, TARGETS).vectors_Kd == texts_alone).all(1) for _ in range(300)]
+        [(drawn.items(WINDOW, TARGETS).vectors_Kd == texts_alone).all(1) for _ in range(300)]
     )
     assert float(lost.float().mean()) == pytest.approx(0.3, abs=0.02)
 
@@ -92,7 +92,7 @@ def test_items_that_stand_still_are_taken_as_they_are(
     if large:
         monkeypatch.setattr(loss, "FULL_UP_TO", 10)
     frozen = torch.randn(ITEMS, DIMENSION)
-    step = source(head, every_third(False)).step(WINDOW, TARGETS, frozen)
+    step = sampler(head, every_third(False)).items(WINDOW, TARGETS, frozen)
     assert torch.equal(step.window_vectors, frozen[WINDOW])
     users = torch.randn(4, DIMENSION, requires_grad=True)
     step.loss(users, torch.ones(4)).backward()

@@ -11,7 +11,7 @@ from groundswell.models.item_head import ItemHead
 from groundswell.trainer.dataset.prepared import VALIDATION
 from groundswell.trainer.encoders.large_catalogue import HalfTexts
 from groundswell.trainer.loop import losses as loss
-from groundswell.trainer.loop.optimizer import Updates
+from groundswell.trainer.loop.optimizer import Optimizer
 from groundswell.trainer.ranking import validation
 from groundswell.trainer.ranking.validation import Part, Ranking, Validation
 from tests.unit.trainer.memory import prepared_of, random_log
@@ -27,10 +27,10 @@ class Tabled(nn.Module):
         self.out = nn.Linear(3, 1)
 
 
-def steps(sparse: bool) -> tuple[Tabled, AveragedModel, Updates]:
+def steps(sparse: bool) -> tuple[Tabled, AveragedModel, Optimizer]:
     model = Tabled(sparse)
-    mean = AveragedModel(model)
-    return model, mean, Updates(model, mean, learning_rate=0.1, warmup_steps=3, ema=EMA)
+    ema = AveragedModel(model)
+    return model, ema, Optimizer(model, ema, learning_rate=0.1, warmup_steps=3, ema=EMA)
 
 
 def loss_of(model: Tabled, step: int) -> torch.Tensor:
@@ -40,45 +40,45 @@ def loss_of(model: Tabled, step: int) -> torch.Tensor:
 
 
 def test_a_step_moves_the_rows_that_it_reads_and_no_others() -> None:
-    model, mean, updates = steps(sparse=True)
+    model, ema, optimizer = steps(sparse=True)
     before = model.ids.weight.detach().clone()
     for step in range(4):
-        updates.step(loss_of(model, step))
-    updates.settle()
+        optimizer.step(loss_of(model, step))
+    optimizer.settle()
     read = torch.tensor([0, 1, 2, 3, 7])
     stood = torch.ones(ROWS, dtype=torch.bool).index_fill(0, read, False)
     assert torch.equal(model.ids.weight[stood], before[stood])
-    assert torch.equal(mean.module.get_parameter("ids.weight")[stood], before[stood])
+    assert torch.equal(ema.module.get_parameter("ids.weight")[stood], before[stood])
     assert (model.ids.weight[read] != before[read]).all()
 
 
 def test_the_mean_of_rows_is_that_of_all_steps_whenever_it_is_read() -> None:
-    model, mean, updates = steps(sparse=True)
+    model, ema, optimizer = steps(sparse=True)
     due = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(EMA))
     for step in range(30):
-        updates.step(loss_of(model, step if step < 20 else 0))
+        optimizer.step(loss_of(model, step if step < 20 else 0))
         due.update_parameters(model)
         if step in (0, 13, 29):
-            updates.settle()
-            torch.testing.assert_close(mean.module.state_dict(), due.module.state_dict())
+            optimizer.settle()
+            torch.testing.assert_close(ema.module.state_dict(), due.module.state_dict())
 
 
 def test_a_small_catalogue_is_moved_as_by_adam_alone() -> None:
-    model, mean, updates = steps(sparse=False)
+    model, ema, optimizer = steps(sparse=False)
     other = Tabled(sparse=False)
     due = AveragedModel(other, multi_avg_fn=get_ema_multi_avg_fn(EMA))
     adam = torch.optim.Adam(other.parameters(), lr=0.1, betas=(0.9, 0.98))
     for step in range(10):
-        updates.step(loss_of(model, step))
+        optimizer.step(loss_of(model, step))
         adam.param_groups[0]["lr"] = 0.1 * min(1.0, (step + 1) / 3)
         adam.zero_grad()
         loss_of(other, step).backward()
         adam.step()
         due.update_parameters(other)
-    updates.settle()
+    optimizer.settle()
     for got, expected in zip(model.parameters(), other.parameters(), strict=True):
         assert torch.equal(got, expected)
-    for got, expected in zip(mean.module.parameters(), due.module.parameters(), strict=True):
+    for got, expected in zip(ema.module.parameters(), due.module.parameters(), strict=True):
         assert torch.equal(got, expected)
 
 

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from groundswell.trainer.config import TrainConfig
 from groundswell.trainer.dataset.prepared import TEST, VALIDATION
 from groundswell.trainer.errors import TrainError
+from groundswell.trainer.loop.early_stopping import EarlyStopping
 from groundswell.trainer.loop.losses import (
     FULL_UP_TO,
     next_item_loss,
@@ -20,7 +21,7 @@ from groundswell.trainer.loop.losses import (
     sampled_loss,
 )
 from groundswell.trainer.loop.run import open_run
-from groundswell.trainer.ranking.validation import Best, Validation
+from groundswell.trainer.ranking.validation import Validation
 from tests.unit.trainer.memory import prepared_of
 
 
@@ -89,12 +90,13 @@ def test_a_log_without_validation_targets_says_so() -> None:
 
 def test_training_stops_after_as_many_worse_epochs_as_patience_says() -> None:
     weights = nn.Parameter(torch.zeros(1), requires_grad=False)
-    best = Best(2, nn.ParameterDict({"weights": weights}))
+    stopping = EarlyStopping(2, nn.ParameterDict({"weights": weights}))
     for epoch, (ndcg, over) in enumerate([(0.1, False), (0.3, False), (0.3, False), (0.2, True)]):
         weights.fill_(epoch + 1)
-        assert best.is_over(epoch + 1, ndcg) == over
-    assert (best.epoch, best.score) == (2, 0.3)
-    best.restore()
+        stopping.update(epoch + 1, ndcg)
+        assert stopping.should_stop == over
+    assert (stopping.best_epoch, stopping.best_score) == (2, 0.3)
+    stopping.restore_best()
     assert weights.item() == 2
 
 

@@ -1,4 +1,4 @@
-"""Trained models → the files of a bundle, each compared with what it was exported from."""
+"""Exports trained models to the ONNX files of a bundle, and compares each with its model."""
 
 import logging
 import warnings
@@ -9,9 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import polars as pl
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.export import Dim
 
@@ -23,11 +21,9 @@ from groundswell.models.interest_head import InterestHead
 from groundswell.models.item_head import ItemHead
 from groundswell.models.profile_encoder import ProfileEncoder
 from groundswell.models.session_transformer import SessionTransformer
-from groundswell.retrieval.engine import build_index
 from groundswell.trainer.errors import ExportError
 
 _TOLERANCE = 1e-4
-_ITEM_BATCH = 8_192
 
 
 @dataclass(frozen=True)
@@ -112,36 +108,6 @@ def export_models(folder: Path, trained: Trained, window_length: int, recent_len
             "probabilities",
             [(torch.randn(b, d),) for b in (2, 1, 5)],
         )
-
-
-def write_tables(
-    folder: Path,
-    item_ids: Sequence[str],
-    text_vectors: NDArray[np.floating],
-    popularity: NDArray[np.float64],
-) -> None:
-    """Write the items in row order, their vectors (by the exported head), index and popularity."""
-    rows = np.arange(len(item_ids), dtype=np.int64)
-    vectors = _vectors(OnnxModel(folder / files.ITEM_HEAD), text_vectors, rows)
-    np.save(folder / files.ITEM_VECTORS, vectors)
-    build_index(vectors, folder / files.INDEX)
-    ids = pl.DataFrame({"item_id": list(item_ids)})
-    # polars reads a ~ at the start of a relative path as somebody's home.
-    ids.write_parquet((folder / files.ITEMS).absolute())
-    popular = ids.with_columns(popularity=popularity)
-    popular.write_parquet((folder / files.POPULARITY).absolute())
-
-
-def _vectors(
-    head: OnnxModel, text_vectors: NDArray[np.floating], rows: NDArray[np.int64]
-) -> NDArray[np.float32]:
-    parts = [slice(start, start + _ITEM_BATCH) for start in range(0, len(rows), _ITEM_BATCH)]
-    return np.concatenate(
-        [
-            head.run(text_vectors=text_vectors[p].astype(np.float32, copy=False), rows=rows[p])
-            for p in parts
-        ]
-    )
 
 
 def export(

@@ -19,7 +19,7 @@ from groundswell.models.item_head import ItemHead
 from groundswell.models.profile_encoder import ProfileEncoder
 from groundswell.models.session_transformer import SessionTransformer
 from groundswell.models.text_encoder import load_torch_encoder
-from groundswell.trainer.bundle.export import Input, Trained, export, export_models
+from groundswell.trainer.bundle.onnx import Input, Trained, export, export_models
 from groundswell.trainer.errors import ExportError
 from groundswell.trainer.text_encoder.resolve import DEFAULT, put_text_encoder, resolve_text_encoder
 

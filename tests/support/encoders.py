@@ -1,4 +1,4 @@
-"""Trains the views alone, on texts that are made up: seconds, and no text encoder."""
+"""Trains both user encoders alone, on random text vectors: seconds, and no text encoder."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from groundswell.trainer.config import parse_config
 from groundswell.trainer.dataset.prepared import Prepared
-from groundswell.trainer.encoders.training import ViewsStage
+from groundswell.trainer.encoders.training import new_encoders, train_jointly, train_profile
 from groundswell.trainer.inputs.histories import cut_chunks
 from groundswell.trainer.inputs.training_log import TrainingLog
 from groundswell.trainer.loop.checkpoint import Checkpoints
@@ -46,7 +46,7 @@ def made_up(count: int) -> NDArray[np.float32]:
     return np.random.default_rng(count).normal(size=(count, 8)).astype(np.float32)
 
 
-def train_views(
+def train_encoders(
     validation: Validation,
     prepared: Prepared,
     folder: Path,
@@ -65,22 +65,13 @@ def train_views(
         run.negatives = negatives or run.negatives
         kept = checkpoints(folder, run, resume=resume)
         kept.belongs_to({"learning_rate": config.learning_rate, "the log": "a"})
-        stage = ViewsStage(TrainingLog(prepared), made_up(prepared.num_items), run, kept)
-        stage.train(validation, 0)
+        training = new_encoders(TrainingLog(prepared), made_up(prepared.num_items), run)
+        train_jointly(training, validation, 0, kept)
         chunks = cut_chunks(prepared, config.chunk_length)
-        stage.train_profile(validation, chunks, made_up(len(chunks.texts)))
-        parts = {
-            "item_head": stage.item_head,
-            "context_head": stage.context_head,
-            "session": stage.session,
-            "profile": stage.profile,
-        }
+        texts = made_up(len(chunks.texts))
+        encoders = train_profile(training, validation, chunks, texts, kept)
         return Outcome(
-            {
-                f"{part}.{name}": value.clone()
-                for part, module in parts.items()
-                for name, value in module.state_dict().items()
-            },
+            {name: value.clone() for name, value in encoders.model.state_dict().items()},
             run.epochs,
             {stage: curve["loss"] for stage, curve in run.curves.items()},
             {stage: curve["seconds"] for stage, curve in run.curves.items()},

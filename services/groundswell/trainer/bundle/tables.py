@@ -1,0 +1,49 @@
+"""Writes the tables of a bundle: items, their vectors and index, popularity, neighbours.
+
+I items, t text dimensions.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from groundswell.artifacts import bundle as files
+from groundswell.artifacts.onnx_model import OnnxModel
+from groundswell.retrieval.engine import build_index
+from groundswell.trainer.dataset.prepared import TRAIN, Prepared
+
+_ITEM_BATCH = 8_192
+
+
+def write_items(folder: Path, prepared: Prepared, texts_It: NDArray[np.floating]) -> None:
+    """Write the items in row order, their vectors by the exported head, and their index."""
+    vectors = _vectors(OnnxModel(folder / files.ITEM_HEAD), texts_It)
+    np.save(folder / files.ITEM_VECTORS, vectors)
+    build_index(vectors, folder / files.INDEX)
+    ids = pl.DataFrame({"item_id": prepared.item_ids})
+    # polars reads a ~ at the start of a relative path as a home folder.
+    ids.write_parquet((folder / files.ITEMS).absolute())
+    counts = np.bincount(prepared.items[prepared.split_of == TRAIN], minlength=prepared.num_items)
+    popular = ids.with_columns(popularity=counts.astype(np.float64))
+    popular.write_parquet((folder / files.POPULARITY).absolute())
+
+
+def write_neighbours(
+    folder: Path, rows: NDArray[np.int32], similarities: NDArray[np.float16]
+) -> None:
+    """Write the neighbours of each item, [I, K] as `retrieval.neighbours` reads them."""
+    np.save(folder / files.NEIGHBOUR_ROWS, rows)
+    np.save(folder / files.NEIGHBOUR_SIMILARITIES, similarities)
+
+
+def _vectors(head: OnnxModel, texts_It: NDArray[np.floating]) -> NDArray[np.float32]:
+    rows = np.arange(len(texts_It), dtype=np.int64)
+    parts = [slice(start, start + _ITEM_BATCH) for start in range(0, len(rows), _ITEM_BATCH)]
+    return np.concatenate(
+        [
+            head.run(text_vectors=texts_It[p].astype(np.float32, copy=False), rows=rows[p])
+            for p in parts
+        ]
+    )
