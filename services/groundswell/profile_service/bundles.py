@@ -12,7 +12,7 @@ from groundswell.profile_service.profiles import Profiles
 from groundswell.profile_service.settings import ProfileSettings
 from groundswell.profile_service.store.profiles import Spec
 from groundswell.profile_service.workers import Workers
-from groundswell.serving.bundles import HeldBundles
+from groundswell.runtime.held_bundles import HeldBundles
 
 _log = structlog.get_logger(__name__)
 

@@ -6,7 +6,6 @@ from functools import partial
 import grpc
 
 from groundswell.artifacts.bundle import TEXT_ENCODER, Bundle
-from groundswell.artifacts.follower import BundleFollower
 from groundswell.artifacts.store import BundleStore
 from groundswell.artifacts.text_cache import TextCache
 from groundswell.common.v1 import model_service_pb2_grpc
@@ -33,6 +32,7 @@ from groundswell.profile_service.settings import ProfileSettings, WorkerSettings
 from groundswell.profile_service.signals import Signals
 from groundswell.profile_service.store.database import Database
 from groundswell.profile_service.workers import Workers
+from groundswell.runtime.bundle_follower import BundleFollower
 from groundswell.serving.admission import until_deadline
 from groundswell.serving.health import OVERALL, Health
 from groundswell.serving.model_servicer import ModelServicer

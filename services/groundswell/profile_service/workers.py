@@ -13,9 +13,9 @@ from groundswell.profile_service.settings import ProfileSettings
 from groundswell.profile_service.signals import Signals
 from groundswell.profile_service.store.database import Database
 from groundswell.profile_service.store.profiles import Spec
-from groundswell.profile_service.supervision import Report, Supervisor
 from groundswell.profile_service.uncovered import mark_uncovered
 from groundswell.profile_service.worker import Worker
+from groundswell.runtime.supervision import Report, Supervisor
 from groundswell.serving.telemetry import count, unexpected
 
 _log = structlog.get_logger(__name__)

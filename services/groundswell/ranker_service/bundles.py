@@ -15,7 +15,7 @@ from groundswell.ranker_service.bundle_ranker import BundleRanker
 from groundswell.ranker_service.follower import CatalogueFollower
 from groundswell.ranker_service.settings import RankerSettings
 from groundswell.ranker_service.upstreams import Upstreams
-from groundswell.serving.bundles import HeldBundles
+from groundswell.runtime.held_bundles import HeldBundles
 
 _log = structlog.get_logger(__name__)
 

@@ -15,7 +15,7 @@ from groundswell.ranker_service.bundle_ranker import BundleRanker, ItemChanges
 from groundswell.ranker_service.catalogue import CatalogueItem, Value
 from groundswell.ranker_service.filters import Kind
 from groundswell.ranker_service.replicas import BundleSpace
-from groundswell.serving.catalogue_stream import CatalogueStream
+from groundswell.runtime.catalogue_stream import CatalogueStream
 from groundswell.serving.errors import ServiceError
 from groundswell.serving.telemetry import count
 from groundswell.serving.vectors import vector_from_proto

@@ -2,7 +2,6 @@
 
 import grpc
 
-from groundswell.artifacts.follower import BundleFollower
 from groundswell.artifacts.store import BundleStore
 from groundswell.common.v1 import model_service_pb2_grpc
 from groundswell.ranker.v1 import ranker_service_pb2_grpc
@@ -13,6 +12,7 @@ from groundswell.ranker_service.seen import SeenCache
 from groundswell.ranker_service.servicer import RankerServicer
 from groundswell.ranker_service.settings import RankerSettings
 from groundswell.ranker_service.upstreams import Upstreams
+from groundswell.runtime.bundle_follower import BundleFollower
 from groundswell.serving.admission import DeadlineAdmission
 from groundswell.serving.channels import open_channel
 from groundswell.serving.model_servicer import ModelServicer

@@ -2,9 +2,9 @@
 
 import grpc
 
-from groundswell.artifacts.follower import BundleFollower
 from groundswell.artifacts.store import BundleStore
 from groundswell.common.v1 import model_service_pb2_grpc
+from groundswell.runtime.bundle_follower import BundleFollower
 from groundswell.serving.admission import until_deadline
 from groundswell.serving.channels import open_channel
 from groundswell.serving.model_servicer import ModelServicer

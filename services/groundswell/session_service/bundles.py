@@ -12,7 +12,7 @@ from groundswell.artifacts.errors import BundleError
 from groundswell.artifacts.manifest import Manifest
 from groundswell.common.v1.model_service_pb2 import GetModelRequest
 from groundswell.common.v1.model_service_pb2_grpc import ModelServiceStub
-from groundswell.serving.bundles import HeldBundles
+from groundswell.runtime.held_bundles import HeldBundles
 from groundswell.session_service.answers import StoredViews
 from groundswell.session_service.catalogue import CatalogueFollower
 from groundswell.session_service.encoder import SessionEncoder

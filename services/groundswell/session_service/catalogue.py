@@ -4,7 +4,7 @@ import grpc
 import structlog
 
 from groundswell.profile.v1.catalogue_service_pb2 import ItemChange, WatchItemsResponse
-from groundswell.serving.catalogue_stream import CatalogueStream
+from groundswell.runtime.catalogue_stream import CatalogueStream
 from groundswell.serving.errors import ServiceError
 from groundswell.serving.telemetry import count
 from groundswell.serving.vectors import vector_from_proto

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from groundswell.profile_service import supervision
-from groundswell.profile_service.supervision import Supervisor
+from groundswell.runtime import supervision
+from groundswell.runtime.supervision import Supervisor
 from groundswell.serving.errors import Unavailable
 
 

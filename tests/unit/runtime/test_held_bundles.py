@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from groundswell.serving.bundles import HeldBundles
+from groundswell.runtime.held_bundles import HeldBundles
 from groundswell.serving.errors import FailedPrecondition, Unavailable
 
 

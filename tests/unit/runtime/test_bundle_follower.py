@@ -12,9 +12,9 @@ from structlog.testing import capture_logs
 
 from groundswell.artifacts.bundle import Bundle
 from groundswell.artifacts.errors import BundleError
-from groundswell.artifacts.follower import BundleFollower
 from groundswell.artifacts.manifest import Manifest
 from groundswell.artifacts.store import BundleStore, Signature
+from groundswell.runtime.bundle_follower import BundleFollower
 from tests.support.bundles import tiny_bundle
 
 STALE = OSError(errno.ESTALE, "Stale file handle", "/bundles/current")

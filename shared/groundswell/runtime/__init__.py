@@ -1,0 +1,1 @@
+"""What every service does around its calls: follow bundles and the catalogue, run again, serve."""
