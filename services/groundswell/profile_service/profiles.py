@@ -181,10 +181,9 @@ class Profiles:
     def _find(
         self, connection: DatabaseConnection, keys: Sequence[UserKeys], models: ProfileModels
     ) -> "_Found":
-        users, identity = find_users(connection, keys)
+        (users, identity), rows = statements.find_covered(connection, keys, models.spec)
         lineage = identity.lineage
         held = self._hold_all(users, lineage)
-        rows = statements.covered_profiles(connection, held.keys(), models.spec)
         newer = _newer_actions(connection, dict(users.values()), held)
         revision = max((row.catalogue_revision for row in rows.values()), default=0)
         models.contexts.follow(connection, revision, lineage)

@@ -4,10 +4,12 @@ from collections.abc import Collection, Mapping, Sequence
 from operator import itemgetter
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, case, func, select
+from sqlalchemy import Connection, and_, bindparam, case, func, select
 
+from groundswell.profile_service.store.identity import identity_columns
 from groundswell.profile_service.store.items import catalogue_revision
 from groundswell.profile_service.store.statements import Subjects, insert
+from groundswell.profile_service.store.users import UserKeys, Users, select_users
 from groundswell.profile_service.tables import profile_chunks, profiles, users
 
 
@@ -16,6 +18,28 @@ class Spec(NamedTuple):
 
     fingerprint: str
     chunk_length: int
+
+
+_FIND_COVERED = (
+    select(
+        users,
+        *identity_columns(),
+        profiles.c.covered_sequence,
+        profiles.c.covered_us,
+        profiles.c.last_event_us,
+        catalogue_revision().label("catalogue_revision"),
+    )
+    .where(users.c.user_key.in_(bindparam("keys", expanding=True)))
+    .join(
+        profiles,
+        and_(
+            profiles.c.user_no == users.c.user_no,
+            profiles.c.fingerprint == bindparam("fingerprint"),
+            profiles.c.chunk_length == bindparam("chunk_length"),
+        ),
+        isouter=True,
+    )
+)
 
 
 def find_profiles(connection: Connection, user_nos: Collection[int], spec: Spec) -> dict[int, Any]:
@@ -28,16 +52,16 @@ def find_profiles(connection: Connection, user_nos: Collection[int], spec: Spec)
     return {row.user_no: row for row in connection.execute(statement)}
 
 
-def covered_profiles(
-    connection: Connection, user_nos: Collection[int], spec: Spec
-) -> dict[int, Any]:
-    """Return, by number, what the profiles of users cover: rows of (user_no, covered_sequence,
-    covered_us, last_event_us, catalogue_revision), the last one being the catalogue's own."""
-    c = profiles.c
-    columns = (c.user_no, c.covered_sequence, c.covered_us, c.last_event_us)
-    statement = select(*columns, catalogue_revision().label("catalogue_revision"))
-    statement = statement.where(c.user_no.in_(user_nos), *_of(profiles, spec))
-    return {row.user_no: row for row in connection.execute(statement)}
+def find_covered(
+    connection: Connection, keys: Collection[UserKeys], spec: Spec
+) -> tuple[Users, dict[int, Any]]:
+    """Find users, and what the profiles of those who have one cover, in one statement.
+
+    The profiles are rows of (covered_sequence, covered_us, last_event_us, catalogue_revision) by
+    user_no; the last one is the catalogue's own. Raises FailedPrecondition (SECRET_OUTDATED).
+    """
+    found, rows = select_users(connection, keys, _FIND_COVERED, spec._asdict())
+    return found, {row.user_no: row for row in rows if row.covered_sequence is not None}
 
 
 def newest_chunks(

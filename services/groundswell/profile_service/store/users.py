@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, bindparam, func, select, update
+from sqlalchemy import Connection, Select, bindparam, func, select, update
 
 from groundswell.profile_service.store.identity import (
     Identity,
@@ -39,18 +39,37 @@ class StoredKey(NamedTuple):
     version: int
 
 
+_FIND = select(users, *identity_columns()).where(
+    users.c.user_key.in_(bindparam("keys", expanding=True))
+)
+
+
 def find_users(connection: Connection, keys: Collection[UserKeys]) -> Users:
     """Find the users that are known. Raises FailedPrecondition (SECRET_OUTDATED)."""
+    return select_users(connection, keys, _FIND)[0]
+
+
+def select_users(
+    connection: Connection,
+    keys: Collection[UserKeys],
+    statement: Select[Any],
+    parameters: Mapping[str, Any] | None = None,
+) -> tuple[Users, list[Any]]:
+    """Find the users that are known by a statement, and return its rows too.
+
+    The statement selects the columns of `users`, of some `keys`, and `identity_columns`. Raises
+    FailedPrecondition (SECRET_OUTDATED).
+    """
     names = _names(keys)
     rows: list[Any] = []
     every = list(names)
     for start in range(0, len(every), _MAX_KEYS):
-        some = users.c.user_key.in_(every[start : start + _MAX_KEYS])
-        rows += connection.execute(select(users, *identity_columns()).where(some))
+        some = {"keys": every[start : start + _MAX_KEYS], **(parameters or {})}
+        rows += connection.execute(statement, some)
     identity = identity_of(rows[0]) if rows else read_identity(connection)
     _check_version(identity, keys)
     found = {names[row.user_key]: (row.user_no, row.last_sequence) for row in rows}
-    return Users(found, identity)
+    return Users(found, identity), rows
 
 
 def lock_users(connection: Connection, keys: Collection[UserKeys]) -> Users:
