@@ -3,14 +3,14 @@
 import asyncio
 import inspect
 from collections.abc import Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, aclosing
+from contextlib import AbstractContextManager, aclosing
 from typing import Any, TypeAlias
 
 import grpc
 
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
-Around: TypeAlias = Callable[["Context"], AbstractAsyncContextManager[None]]
+Around: TypeAlias = Callable[["Context"], AbstractContextManager[None]]
 
 
 class WrappingInterceptor(grpc.aio.ServerInterceptor):
@@ -42,7 +42,7 @@ class WrappingInterceptor(grpc.aio.ServerInterceptor):
 
 
 class CallInterceptor(WrappingInterceptor):
-    """Enters an async context manager around the calls of every method."""
+    """Enters a context manager around the calls of every method."""
 
     def around(self, method: str, handler: Handler) -> Around | None:
         """Return the context manager to enter around calls of a method; None enters none."""
@@ -78,26 +78,32 @@ def is_stream(handler: Handler) -> bool:
     return bool(handler.request_streaming or handler.response_streaming)
 
 
-def _entering(handler: Handler, around: Around) -> Handler:
-    behaviour = behaviour_of(handler)
+def writing(behaviour: Any) -> Any:
+    """Return a coroutine function that calls a servicer's method, and writes what it generates.
 
-    async def answer(request: Any, context: Context) -> Any:
-        async with around(context):
-            return await behaviour(request, context)
+    A stream then ends as soon as its client is gone: gRPC itself would leave a generator suspended,
+    with all that it holds, until the garbage collector finds it. A method that is a coroutine is
+    returned as it is; it may also answer with a stream, by `context.write`.
+    """
+    if not inspect.isasyncgenfunction(behaviour):
+        return behaviour
 
     async def write_all(request: Any, context: Context) -> None:
-        """Answer a stream by writing, so that the generator ends as soon as its client is gone.
-
-        gRPC itself would leave a generator suspended, with all that it holds, until the garbage
-        collector finds it.
-        """
-        async with around(context), aclosing(behaviour(request, context)) as responses:
+        async with aclosing(behaviour(request, context)) as responses:
             async for response in responses:
                 await _write(context, response)
 
-    # A coroutine may also answer with a stream, by context.write: it is wrapped as one answer.
-    entering = write_all if inspect.isasyncgenfunction(behaviour) else answer
-    return with_behaviour(handler, entering, handler.request_deserializer)
+    return write_all
+
+
+def _entering(handler: Handler, around: Around) -> Handler:
+    behaviour = writing(behaviour_of(handler))
+
+    async def answer(request: Any, context: Context) -> Any:
+        with around(context):
+            return await behaviour(request, context)
+
+    return with_behaviour(handler, answer, handler.request_deserializer)
 
 
 async def _write(context: Context, response: Any) -> None:

@@ -2,8 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -11,7 +11,17 @@ import grpc
 import structlog
 
 from groundswell.serving import telemetry
-from groundswell.serving.around import Around, CallInterceptor, Context, Handler, is_stream
+from groundswell.serving.around import (
+    Around,
+    CallInterceptor,
+    Context,
+    Handler,
+    WrappingInterceptor,
+    behaviour_of,
+    is_stream,
+    with_behaviour,
+    writing,
+)
 from groundswell.serving.errors import ResourceExhausted, Unavailable, end_call, is_expected
 
 RETRY_AFTER_S = 0.1
@@ -22,28 +32,34 @@ _log = structlog.get_logger(__name__)
 _ALWAYS_ADMITTED = ("/grpc.health.", "/grpc.reflection.")
 
 
-class ErrorInterceptor(CallInterceptor):
+class ErrorInterceptor(WrappingInterceptor):
     """Ends a call that raised with the status of its exception, through the one table."""
 
-    def around(self, method: str, handler: Handler) -> Around:  # noqa: ARG002 - the same for all
-        return partial(self._errors_to_status, method)
+    def wrapped(self, method: str, handler: Handler) -> Handler:
+        """Return a handler that ends its call when it raises."""
+        behaviour = writing(behaviour_of(handler))
 
-    @asynccontextmanager
-    async def _errors_to_status(self, method: str, context: Context) -> AsyncIterator[None]:
-        try:
-            yield
-        except grpc.aio.AbortError:
-            raise
-        except Exception as error:  # noqa: BLE001 - this is where every exception ends
-            if not is_expected(error):
-                # The text, which may hold ids and texts of users, is for DEBUG alone.
-                _log.error("call_failed", method=method, **telemetry.unexpected(error))
-                _log.debug("call_failed_because", method=method, exc_info=error)
+        async def answer(request: Any, context: Context) -> Any:
             try:
-                await end_call(context, error)
-            except grpc.aio.InternalError:
-                # The client is gone.
-                raise asyncio.CancelledError from None
+                return await behaviour(request, context)
+            except grpc.aio.AbortError:
+                raise
+            except Exception as error:  # noqa: BLE001 - this is where every exception ends
+                return await _end(method, context, error)
+
+        return with_behaviour(handler, answer, handler.request_deserializer)
+
+
+async def _end(method: str, context: Context, error: Exception) -> None:
+    if not is_expected(error):
+        # The text, which may hold ids and texts of users, is for DEBUG alone.
+        _log.error("call_failed", method=method, **telemetry.unexpected(error))
+        _log.debug("call_failed_because", method=method, exc_info=error)
+    try:
+        await end_call(context, error)
+    except grpc.aio.InternalError:
+        # The client is gone.
+        raise asyncio.CancelledError from None
 
 
 class DrainInterceptor(CallInterceptor):
@@ -68,8 +84,8 @@ class DrainInterceptor(CallInterceptor):
         for task in tuple(self._tasks):
             task.cancel()
 
-    @asynccontextmanager
-    async def _until_drained(self, _context: Context) -> AsyncIterator[None]:
+    @contextmanager
+    def _until_drained(self, _context: Context) -> Iterator[None]:
         task = asyncio.current_task()
         if self._draining or task is None:
             raise _shutting_down()
@@ -102,8 +118,8 @@ class AdmissionInterceptor(CallInterceptor):
         is_free = is_stream(handler) or method.startswith(_ALWAYS_ADMITTED)
         return None if is_free else self._admitted
 
-    @asynccontextmanager
-    async def _admitted(self, _context: Context) -> AsyncIterator[None]:
+    @contextmanager
+    def _admitted(self, _context: Context) -> Iterator[None]:
         if self._num_in_flight >= self._max:
             telemetry.count("calls_refused")
             raise ResourceExhausted(
@@ -126,10 +142,8 @@ class TelemetryInterceptor(CallInterceptor):
         kind = _KINDS[handler.request_streaming, handler.response_streaming]
         return partial(self._measured, telemetry.RpcMetrics(kind, service, name))
 
-    @asynccontextmanager
-    async def _measured(
-        self, metrics: telemetry.RpcMetrics, context: Context
-    ) -> AsyncIterator[None]:
+    @contextmanager
+    def _measured(self, metrics: telemetry.RpcMetrics, context: Context) -> Iterator[None]:
         metrics.started()
         begin = time.perf_counter()
         code = grpc.StatusCode.OK

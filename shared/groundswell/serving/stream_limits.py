@@ -1,12 +1,11 @@
 """Bounds the streams that a process holds open, in all and on one connection."""
 
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
-from functools import partial
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from groundswell.serving import telemetry
-from groundswell.serving.around import Around, CallInterceptor, Context, Handler, is_stream
+from groundswell.serving.around import Around, CallInterceptor, Handler, is_stream
 from groundswell.serving.errors import ResourceExhausted
 
 _RETRY_AFTER_S = 1.0
@@ -32,13 +31,7 @@ class StreamAdmissionInterceptor(CallInterceptor):
         if not is_stream(handler):
             return None
         places = self._server if method.startswith(_OF_THE_SERVER) else self._services
-        return partial(_admitted, places)
-
-
-@asynccontextmanager
-async def _admitted(places: "StreamPlaces", context: Context) -> AsyncIterator[None]:
-    with places.take(context.peer()):
-        yield
+        return lambda context: places.take(context.peer())
 
 
 class StreamPlaces:

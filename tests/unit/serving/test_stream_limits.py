@@ -1,6 +1,6 @@
 """Open streams are bounded in all and per connection; an ended stream no longer counts."""
 
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from typing import Any
 from unittest.mock import Mock
 
@@ -29,19 +29,19 @@ def test_one_connection_cannot_take_the_places_of_another() -> None:
             pass
 
 
-async def test_the_streams_of_one_client_do_not_keep_others_on_its_host_out() -> None:
+def test_the_streams_of_one_client_do_not_keep_others_on_its_host_out() -> None:
     """Behind a proxy, all clients have one address."""
     interceptor = StreamAdmissionInterceptor(max_streams=4, max_streams_per_peer=2)
     handler: Any = grpc.unary_stream_rpc_method_handler(Mock())
     around = interceptor.around("/package.Service/Watch", handler)
     assert around is not None
 
-    def stream(port: int) -> AbstractAsyncContextManager[None]:
+    def stream(port: int) -> AbstractContextManager[None]:
         return around(Mock(peer=lambda: f"ipv4:10.0.0.7:{port}"))
 
-    async with AsyncExitStack() as held:
+    with ExitStack() as held:
         for _ in range(2):
-            await held.enter_async_context(stream(50_001))
+            held.enter_context(stream(50_001))
         with pytest.raises(ResourceExhausted):
-            await held.enter_async_context(stream(50_001))
-        await held.enter_async_context(stream(50_002))
+            held.enter_context(stream(50_001))
+        held.enter_context(stream(50_002))
