@@ -1,7 +1,9 @@
 """A secret changes under load: two services serve on, its process is killed again and again."""
 
 import asyncio
+import json
 import random
+import signal
 import threading
 import time
 from collections import Counter
@@ -122,7 +124,10 @@ def test_nobody_is_lost_or_stored_twice_while_the_secret_changes(
             client.upsert_items(item(i, title, categories=c) for i, title, c in ITEMS)
         writers = Writers(addresses)
         threads = writers.run(SECONDS)
-        _rotate_with_kills(both, tmp_path / "rotation")
+        begun_at = _rotate_with_kills(both, tmp_path / "rotation")
+        # Each run began where the killed one before it stopped.
+        assert begun_at == sorted(begun_at)
+        assert len(set(begun_at)) > KILLS // 2
         for thread in threads:
             thread.join()
         assert writers.problems == []
@@ -133,12 +138,24 @@ def test_nobody_is_lost_or_stored_twice_while_the_secret_changes(
                 assert client.get_profile(user_id).num_events == number
 
 
-def _rotate_with_kills(environment: dict[str, str], log: Path) -> None:
+def _rotate_with_kills(environment: dict[str, str], log: Path) -> list[int]:
+    """Kill the rewriting KILLS times; return after how many users each run began."""
     rng = random.Random(1)
     process = Process(ROTATE, environment, log)
-    for _ in range(KILLS):
+    for number in range(KILLS):
         with process:
-            time.sleep(rng.uniform(0.8, 2.5))
+            end = time.monotonic() + 60
+            while len(_begun_at(process)) <= number:
+                assert process.is_running and time.monotonic() < end, process.log()
+                time.sleep(0.005)
+            time.sleep(rng.uniform(0.0, 0.2))
             process.kill()
+            assert process.popen.returncode == -signal.SIGKILL
     with process:
         assert process.wait(120) == 0
+    return _begun_at(process)
+
+
+def _begun_at(process: Process) -> list[int]:
+    lines = [line for line in process.log().splitlines() if "rewriting_keys" in line]
+    return [int(json.loads(line)["users_done"]) for line in lines]
