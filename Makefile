@@ -1,7 +1,7 @@
 # Every target does its own set-up; `make help` lists them.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help install demo test campaign lint fix protos protos-baseline bench bench-peers up clean
+.PHONY: help install demo test campaign lint fix protos client protos-baseline bench bench-peers up clean
 
 PYTHON ?= python3
 # Processes that run tests; each starts servers of its own.
@@ -39,6 +39,7 @@ lint: install ## format, types, import directions, contracts, links of the pages
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
+	$(BIN)/python clients/python/generate_sync.py --check
 	$(BIN)/python docs/check_links.py
 	cd protos && ../$(BIN)/buf lint && ../$(BIN)/buf breaking --against baseline.binpb
 
@@ -52,6 +53,9 @@ protos: install ## generate the stubs from protos/ again
 	  --python_out=protos/gen --mypy_out=quiet:protos/gen $(PROTOS)
 	PATH=$(CURDIR)/$(BIN):$$PATH $(BIN)/python -m grpc_tools.protoc -Iprotos \
 	  --grpc_python_out=protos/gen --mypy_grpc_out=quiet:protos/gen $(SERVICE_PROTOS)
+
+client: install ## generate the sync client from the aio one again
+	$(BIN)/python clients/python/generate_sync.py
 
 protos-baseline: install ## accept today's contracts as what may not be broken
 	cd protos && ../$(BIN)/buf build -o baseline.binpb

@@ -6,12 +6,12 @@
 ...     answer = client.recommend("anna", page_size=5)
 """
 
-from groundswell.client.aio import AsyncGroundswellClient
+from groundswell.client.aio.client import AsyncGroundswellClient
 from groundswell.client.channels import Deadlines, Targets
 from groundswell.client.errors import FieldViolation, GroundswellError, OverloadedError
 from groundswell.client.messages import event, item, vector_values
 from groundswell.client.requests import recommend_request
-from groundswell.client.sync import GroundswellClient
+from groundswell.client.sync.client import GroundswellClient
 
 __all__ = [
     "AsyncGroundswellClient",

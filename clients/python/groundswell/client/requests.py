@@ -1,6 +1,6 @@
 """Builds requests from plain arguments, the same for the sync and the aio client."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
 from itertools import islice
 from typing import TypeAlias, TypedDict, TypeVar, Unpack
 
@@ -13,6 +13,7 @@ from groundswell.ranker.v1 import ranker_service_pb2 as ranker_pb2
 from groundswell.session.v1 import session_service_pb2 as session_pb2
 
 Events: TypeAlias = Iterable[event_pb2.Event]
+AnyEvents: TypeAlias = Iterable[event_pb2.Event] | AsyncIterable[event_pb2.Event]
 OfSubject = TypeVar(
     "OfSubject",
     ranker_pb2.RecommendRequest,
@@ -148,6 +149,29 @@ def event_batches(events: Events, size: int) -> Iterator[events_pb2.ImportEvents
     remaining = iter(events)
     while batch := list(islice(remaining, size)):
         yield events_pb2.ImportEventsRequest(events=batch)
+
+
+async def async_event_batches(
+    events: AnyEvents, size: int
+) -> AsyncIterator[events_pb2.ImportEventsRequest]:
+    """The same for events that may come asynchronously."""
+    batch: list[event_pb2.Event] = []
+    async for event in _as_async(events):
+        batch.append(event)
+        if len(batch) == size:
+            yield events_pb2.ImportEventsRequest(events=batch)
+            batch = []
+    if batch:
+        yield events_pb2.ImportEventsRequest(events=batch)
+
+
+async def _as_async(events: AnyEvents) -> AsyncIterator[event_pb2.Event]:
+    if isinstance(events, AsyncIterable):
+        async for event in events:
+            yield event
+    else:
+        for event in events:
+            yield event
 
 
 def _with_subject(request: OfSubject, user_id: str | None, events: Events | None) -> OfSubject:

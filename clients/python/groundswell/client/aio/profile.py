@@ -8,8 +8,8 @@ from functools import partial
 import grpc
 
 from groundswell.client import requests
-from groundswell.client.aio_calls import AsyncThrottledCalls, stream
-from groundswell.client.aio_import import AnyEvents, import_batches
+from groundswell.client.aio.calls import AsyncThrottledCalls, stream
+from groundswell.client.aio.imports import import_batches
 from groundswell.client.channels import Deadlines
 from groundswell.client.errors import GroundswellError
 from groundswell.client.retries import Reopening
@@ -66,7 +66,7 @@ class AsyncProfileCalls:
 
     async def import_events(
         self,
-        events: AnyEvents,
+        events: requests.AnyEvents,
         *,
         batch_size: int = requests.MAX_EVENTS,
         timeout: float | None = None,
@@ -80,13 +80,7 @@ class AsyncProfileCalls:
         that was not answered; it is safe to send events again. `timeout` is for the whole log.
         """
         seconds = self._deadlines.stream_s if timeout is None else timeout
-        answers = import_batches(
-            lambda left_s: self._events.ImportEvents(timeout=left_s),
-            events,
-            batch_size,
-            seconds,
-            give_up_s,
-        )
+        answers = import_batches(self._events.ImportEvents, events, batch_size, seconds, give_up_s)
         async with aclosing(answers):
             async for answer in answers:
                 yield answer

@@ -1,3 +1,4 @@
+# Generated from aio/calls.py by `make client`: change that file.
 """Makes calls of the sync client: with a deadline, and with errors of the client."""
 
 from collections.abc import Callable, Generator, Iterator
@@ -14,7 +15,7 @@ Response = TypeVar("Response")
 Answer = TypeVar("Answer", covariant=True)
 
 
-class StreamOfAnswers(Protocol[Answer]):
+class Answers(Protocol[Answer]):
     """What gRPC returns for a streaming call."""
 
     def __iter__(self) -> Iterator[Answer]: ...
@@ -48,11 +49,14 @@ class ThrottledCalls:
         return answer
 
 
-def stream(start: Callable[[], StreamOfAnswers[Response]]) -> Generator[Response, None, None]:
+def stream(
+    start: Callable[[], Answers[Response]],
+) -> Generator[Response, None, None]:
     """The answers of a streaming call; leaving them early ends it. Raises GroundswellError."""
     answers = start()
     try:
-        yield from answers
+        for answer in answers:
+            yield answer
     except grpc.RpcError as error:
         raise from_rpc_error(error) from error
     finally:

@@ -1,3 +1,4 @@
+# Generated from aio/profile.py by `make client`: change that file.
 """The sync client's calls of the profile service."""
 
 import time
@@ -11,8 +12,8 @@ from groundswell.client import requests
 from groundswell.client.channels import Deadlines
 from groundswell.client.errors import GroundswellError
 from groundswell.client.retries import Reopening
-from groundswell.client.sync_calls import ThrottledCalls, stream
-from groundswell.client.sync_import import import_batches
+from groundswell.client.sync.calls import ThrottledCalls, stream
+from groundswell.client.sync.imports import import_batches
 from groundswell.common.v1 import event_pb2, item_pb2
 from groundswell.profile.v1 import catalogue_service_pb2 as catalogue_pb2
 from groundswell.profile.v1 import event_service_pb2 as events_pb2
@@ -52,7 +53,8 @@ class ProfileCalls:
         request = events_pb2.ListEventsRequest(user_id=user_id, page_size=page_size)
         while True:
             page = self._call(self._events.ListEvents, request, timeout, self._deadlines.read_s)
-            yield from page.events
+            for stored in page.events:
+                yield stored
             if not page.next_page_token:
                 return
             request.page_token = page.next_page_token
@@ -73,13 +75,10 @@ class ProfileCalls:
         that was not answered; it is safe to send events again. `timeout` is for the whole log.
         """
         seconds = self._deadlines.stream_s if timeout is None else timeout
-        yield from import_batches(
-            lambda batches, left_s: self._events.ImportEvents(batches, timeout=left_s),
-            events,
-            batch_size,
-            seconds,
-            give_up_s,
-        )
+        answers = import_batches(self._events.ImportEvents, events, batch_size, seconds, give_up_s)
+        with closing(answers):
+            for answer in answers:
+                yield answer
 
     # --- items
 
@@ -100,7 +99,8 @@ class ProfileCalls:
     def get_item(self, item_id: str, *, timeout: float | None = None) -> item_pb2.Item:
         """One item; the error's reason is ITEM_NOT_FOUND when there is none."""
         request = catalogue_pb2.GetItemRequest(item_id=item_id)
-        return self._call(self._catalogue.GetItem, request, timeout, self._deadlines.read_s).item
+        answer = self._call(self._catalogue.GetItem, request, timeout, self._deadlines.read_s)
+        return answer.item
 
     def list_items(
         self, *, page_size: int = 100, timeout: float | None = None
@@ -109,7 +109,8 @@ class ProfileCalls:
         request = catalogue_pb2.ListItemsRequest(page_size=page_size)
         while True:
             page = self._call(self._catalogue.ListItems, request, timeout, self._deadlines.read_s)
-            yield from page.items
+            for stored in page.items:
+                yield stored
             if not page.next_page_token:
                 return
             request.page_token = page.next_page_token

@@ -1,7 +1,7 @@
 """Makes calls of the aio client: with a deadline, and with errors of the client."""
 
-from collections.abc import AsyncGenerator, Callable
-from typing import TypeVar
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from typing import Protocol, TypeVar
 
 import grpc
 from google.protobuf.message import Message
@@ -11,6 +11,15 @@ from groundswell.client.throttling import Throttle
 
 Request = TypeVar("Request", bound=Message)
 Response = TypeVar("Response")
+Answer = TypeVar("Answer", covariant=True)
+
+
+class AsyncAnswers(Protocol[Answer]):
+    """What gRPC returns for a streaming call."""
+
+    def __aiter__(self) -> AsyncIterator[Answer]: ...
+
+    def cancel(self) -> bool: ...
 
 
 class AsyncThrottledCalls:
@@ -40,7 +49,7 @@ class AsyncThrottledCalls:
 
 
 async def stream(
-    start: "Callable[[], grpc.aio.UnaryStreamCall[Request, Response]]",
+    start: Callable[[], AsyncAnswers[Response]],
 ) -> AsyncGenerator[Response, None]:
     """The answers of a streaming call; leaving them early ends it. Raises GroundswellError."""
     answers = start()

@@ -7,8 +7,8 @@ from typing import Literal, Self, Unpack
 import grpc
 
 from groundswell.client import requests
-from groundswell.client.aio_calls import AsyncThrottledCalls
-from groundswell.client.aio_profile import AsyncProfileCalls
+from groundswell.client.aio.calls import AsyncThrottledCalls
+from groundswell.client.aio.profile import AsyncProfileCalls
 from groundswell.client.channels import Deadlines, Targets, channel_options
 from groundswell.client.throttling import MAX_SHARE, Throttle
 from groundswell.common.v1 import event_pb2

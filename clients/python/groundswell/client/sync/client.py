@@ -1,3 +1,4 @@
+# Generated from aio/client.py by `make client`: change that file.
 """The client for code without an event loop."""
 
 from collections.abc import Iterable
@@ -8,8 +9,8 @@ import grpc
 
 from groundswell.client import requests
 from groundswell.client.channels import Deadlines, Targets, channel_options
-from groundswell.client.sync_calls import ThrottledCalls
-from groundswell.client.sync_profile import ProfileCalls
+from groundswell.client.sync.calls import ThrottledCalls
+from groundswell.client.sync.profile import ProfileCalls
 from groundswell.client.throttling import MAX_SHARE, Throttle
 from groundswell.common.v1 import event_pb2
 from groundswell.common.v1 import model_service_pb2 as model_pb2
@@ -23,10 +24,11 @@ from groundswell.session.v1.session_service_pb2_grpc import SessionServiceStub
 class GroundswellClient(ProfileCalls):
     """Calls the services of a suite; make one, keep it, and close it at the end.
 
-    Safe to use from many threads. Every call has a deadline, `timeout` in seconds where it is
-    given, and raises GroundswellError. Calls that reach no server are tried again within their
-    deadline, and so are calls that a busy server refuses, when it says after what time. While most
-    calls fail, no call is tried again. The messages are those of the contracts in `protos/`.
+    It is safe to use from many threads. Every call has a deadline, `timeout` in seconds
+    where it is given, and raises GroundswellError. Calls that reach no server are tried again
+    within their deadline, and so are calls that a busy server refuses, when it says after what
+    time. While most calls fail, no call is tried again. The messages are those of the contracts in
+    `protos/`.
     While a service refuses most calls with OVERLOADED, the client refuses some by itself: it sends
     about twice as many as the service accepts. A call that it refuses raises OverloadedError with
     `is_local`. With `throttling=False` it sends every call.
