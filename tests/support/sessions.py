@@ -3,20 +3,11 @@
 import asyncio
 from collections.abc import Sequence
 
-from groundswell.common.v1.event_pb2 import (
-    ACTION_VIEW,
-    EVENT_STATUS_ACCEPTED,
-    EVENT_STATUS_DUPLICATE,
-    EVENT_STATUS_REJECTED,
-    Event,
-    EventResult,
-)
-from groundswell.profile.v1.event_service_pb2 import AppendEventsResponse
+from groundswell.features.actions import action_number
 from groundswell.serving.errors import Unavailable
-from groundswell.serving.validation import to_timestamp
-from groundswell.session_service.profile_client import window_event
+from groundswell.session_service.events import Appended, SentEvent, WriteResult, WriteStatus
 from groundswell.session_service.sessions import Found, Sessions
-from groundswell.session_service.windows import Listing, Window, WindowEvent
+from groundswell.session_service.windows.window import Listing, Window, WindowEvent
 
 _DAY_US = 86_400_000_000
 
@@ -35,14 +26,14 @@ class MemoryLog:
 
     async def append(
         self,
-        events: Sequence[Event],
+        events: Sequence[SentEvent],
         remaining_s: float | None,  # noqa: ARG002 - the seam's
-    ) -> AppendEventsResponse:
+    ) -> Appended:
         if self.down:
             raise Unavailable("PROFILE_UNAVAILABLE", "down")
         results = [self._store(event) for event in events]
         await self.answers.wait()
-        return AppendEventsResponse(results=results, lineage=self.lineage)
+        return Appended(results, self.lineage)
 
     async def newest(self, user_id: str, count: int) -> Listing:
         self.num_listings += 1
@@ -57,18 +48,24 @@ class MemoryLog:
         self.stored.clear()
         self.lineage = lineage
 
-    def _store(self, event: Event) -> EventResult:
+    def _store(self, event: SentEvent) -> WriteResult:
         if event.item_id == "unknown":
-            return EventResult(status=EVENT_STATUS_REJECTED, reason="ITEM_NOT_FOUND")
+            return WriteResult(WriteStatus.REJECTED, reason="ITEM_NOT_FOUND")
         mine = self.stored.setdefault(event.user_id, {})
         known = mine.get(event.event_id)
         if known is not None:
-            return EventResult(
-                status=EVENT_STATUS_DUPLICATE, sequence=known.sequence, item_no=known.item_no
-            )
-        item_no = int(event.item_id)
-        mine[event.event_id] = window_event(event, len(mine) + 1, item_no)
-        return EventResult(status=EVENT_STATUS_ACCEPTED, sequence=len(mine), item_no=item_no)
+            return WriteResult(WriteStatus.DUPLICATE, known.sequence, known.item_no)
+        stored = WindowEvent(
+            event.time_us,
+            event.ordinal,
+            event.event_id,
+            len(mine) + 1,
+            int(event.item_id),
+            event.action,
+            event.session_id,
+        )
+        mine[event.event_id] = stored
+        return WriteResult(WriteStatus.ACCEPTED, stored.sequence, stored.item_no)
 
 
 class Clock:
@@ -79,14 +76,9 @@ class Clock:
         return self.now
 
 
-def event(event_id: str, user_id: str = "ann", item_id: str = "1", day: int = 0) -> Event:
-    return Event(
-        event_id=event_id,
-        user_id=user_id,
-        item_id=item_id,
-        action=ACTION_VIEW,
-        time=to_timestamp(1_700_000_000_000_000 + day * _DAY_US),
-    )
+def event(event_id: str, user_id: str = "ann", item_id: str = "1", day: int = 0) -> SentEvent:
+    time_us = 1_700_000_000_000_000 + day * _DAY_US
+    return SentEvent(user_id, event_id, item_id, action_number("view"), None, time_us, 0, "", "")
 
 
 async def found_for(sessions: Sessions, user_id: str, capacity: int = 5) -> Found:

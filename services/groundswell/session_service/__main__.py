@@ -17,7 +17,7 @@ from groundswell.session_service.profile_client import EventLogClient
 from groundswell.session_service.servicer import SessionServicer
 from groundswell.session_service.sessions import Sessions
 from groundswell.session_service.settings import SessionSettings
-from groundswell.session_service.windows import MemoryWindows
+from groundswell.session_service.windows.memory import MemoryWindows
 
 _SERVICE = "groundswell.session.v1.SessionService"
 

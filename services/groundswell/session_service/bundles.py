@@ -13,11 +13,11 @@ from groundswell.artifacts.manifest import Manifest
 from groundswell.common.v1.model_service_pb2 import GetModelRequest
 from groundswell.common.v1.model_service_pb2_grpc import ModelServiceStub
 from groundswell.runtime.held_bundles import HeldBundles
-from groundswell.session_service.answers import StoredViews
 from groundswell.session_service.catalogue import CatalogueFollower
+from groundswell.session_service.encoded_sessions import EncodedSessions
 from groundswell.session_service.encoder import SessionEncoder
 from groundswell.session_service.settings import SessionSettings
-from groundswell.session_service.windows import Window
+from groundswell.session_service.windows.window import Window
 
 _log = structlog.get_logger(__name__)
 
@@ -30,17 +30,17 @@ MAX_WINDOW_LENGTH = 999
 
 @dataclass(frozen=True, slots=True)
 class LoadedBundle:
-    """One bundle, warm: its items are followed, its windows encoded, its views stored."""
+    """A bundle that is warm: it follows the catalogue, and encodes windows."""
 
     id: str
     manifest: Manifest
     follower: CatalogueFollower
-    views: StoredViews
+    sessions: EncodedSessions
 
     @property
     def encoder(self) -> SessionEncoder:
         """The encoder of windows."""
-        return self.views.encoder
+        return self.sessions.encoder
 
     async def close(self) -> None:
         """Stop following and encoding."""
@@ -87,7 +87,7 @@ class LoadedBundles:
         """Let the served bundle begin to encode a window that a write changed."""
         served = self._held.served
         if served is not None and served.encoder.items.lineage == window.lineage:
-            served.views.refresh(user_key, window)
+            served.sessions.refresh(user_key, window)
 
     async def first(self, current: str) -> str:
         """Return the bundle to begin with: the current one, if the profile service holds it.
@@ -141,10 +141,10 @@ class LoadedBundles:
             max_queue=settings.max_queue,
             max_queue_bytes=settings.max_queue_bytes,
         )
-        views = StoredViews(
-            encoder, max_views=settings.max_windows, max_bytes=settings.max_view_bytes
+        sessions = EncodedSessions(
+            encoder, max_users=settings.max_windows, max_bytes=settings.max_view_bytes
         )
-        loaded = LoadedBundle(bundle.id, manifest, follower, views)
+        loaded = LoadedBundle(bundle.id, manifest, follower, sessions)
         try:
             await follower.start()
             await encoder.warm_up()

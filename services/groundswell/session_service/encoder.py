@@ -1,4 +1,4 @@
-"""Encodes the newest events of a window into the short-term view, with one bundle."""
+"""Encodes the newest events of a window into the short-term vector, with one bundle."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,25 +15,25 @@ from groundswell.features.window import (
     window_tensors,
 )
 from groundswell.serving.batching import MicroBatcher
-from groundswell.serving.vectors import pack_int64, pack_uint32
 from groundswell.session_service.items import ItemTable
-from groundswell.session_service.windows import WindowEvent
+from groundswell.session_service.windows.window import WindowEvent
 
 
 @dataclass(frozen=True, slots=True)
-class SessionView:
-    """The short-term view, ready to be sent."""
+class EncodedSession:
+    """A window of n events, encoded with one bundle."""
 
     bundle_id: str
-    vector: bytes
-    """d little-endian float32 values."""
-    num_window_events: int
+    short_vector: NDArray[np.float32]
+    """[d] u_s."""
     num_session_events: int
+    """The events of the session that the last event belongs to."""
     last_event_us: int | None
-    item_nos: bytes
-    """Little-endian int64, oldest event first."""
-    action_masks: bytes
-    """Little-endian uint32: 1 << the action's number."""
+    """When the last event happened; None for an empty window."""
+    item_nos: NDArray[np.int64]
+    """[n] the items, oldest event first."""
+    actions: NDArray[np.int64]
+    """[n] the numbers of the actions."""
     lineage: str = ""
     """The lineage of the items that the window was read with."""
 
@@ -78,7 +78,7 @@ class SessionEncoder:
             size=lambda x: x.item_vectors.nbytes + sum(part.nbytes for part in x.tensors),
         )
 
-    async def encode(self, events: Sequence[WindowEvent]) -> SessionView:
+    async def encode(self, events: Sequence[WindowEvent]) -> EncodedSession:
         """Encode ordered events with the item vectors of this moment.
 
         Raises ResourceExhausted (OVERLOADED).
@@ -91,14 +91,13 @@ class SessionEncoder:
         tensors = window_tensors(times_us, actions, starts, use_time=self._use_time)
         lineage = self.items.lineage
         vector = await self._batcher.submit(EncoderInput(self.items.vectors(item_nos), tensors))
-        return SessionView(
+        return EncodedSession(
             bundle_id=self.bundle_id,
-            vector=vector.astype("<f4").tobytes(),
-            num_window_events=len(events),
+            short_vector=vector.copy(),  # alone: it does not keep its batch in memory
             num_session_events=session_length(starts),
             last_event_us=events[-1].time_us if events else None,
-            item_nos=pack_int64(item_nos),
-            action_masks=pack_uint32(np.left_shift(1, actions)),
+            item_nos=item_nos,
+            actions=actions,
             lineage=lineage,
         )
 

@@ -4,16 +4,15 @@ from collections.abc import Sequence
 
 import grpc
 
-from groundswell.common.v1.event_pb2 import Event
 from groundswell.profile.v1.event_service_pb2 import (
     AppendEventsRequest,
-    AppendEventsResponse,
     ListEventsRequest,
 )
 from groundswell.profile.v1.event_service_pb2_grpc import EventServiceStub
 from groundswell.serving.errors import ServiceError, Unavailable, from_rpc_error
-from groundswell.serving.validation import to_us
-from groundswell.session_service.windows import Listing, WindowEvent
+from groundswell.session_service.events import Appended, SentEvent
+from groundswell.session_service.messages import event_message, window_event, write_result
+from groundswell.session_service.windows.window import Listing
 
 _OUTAGE = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
 
@@ -32,9 +31,7 @@ class EventLogClient:
         self._append_timeout_s = append_timeout_s
         self._list_timeout_s = list_timeout_s
 
-    async def append(
-        self, events: Sequence[Event], remaining_s: float | None
-    ) -> AppendEventsResponse:
+    async def append(self, events: Sequence[SentEvent], remaining_s: float | None) -> Appended:
         """Store events durably and return what became of each, in their order.
 
         `remaining_s` is what the caller's own deadline leaves. Raises Unavailable
@@ -42,13 +39,14 @@ class EventLogClient:
         """
         limits = (self._append_timeout_s, remaining_s)
         timeout_s = min(limit for limit in limits if limit is not None)
-        request = AppendEventsRequest(events=events)
+        request = AppendEventsRequest(events=[event_message(event) for event in events])
         try:
-            return await self._stub.AppendEvents(request, timeout=timeout_s)
+            answer = await self._stub.AppendEvents(request, timeout=timeout_s)
         except grpc.aio.AioRpcError as error:
             # A cancelled call may have begun; the other refusals tell that nothing was stored.
             is_open = error.code() is grpc.StatusCode.CANCELLED
             raise (_not_answered() if is_open else _as_service_error(error)) from error
+        return Appended([write_result(result) for result in answer.results], answer.lineage)
 
     async def newest(self, user_id: str, count: int) -> Listing:
         """Return the newest events of a user, at most `count` ≤ 1,000.
@@ -68,19 +66,6 @@ class EventLogClient:
             raise (problem if isinstance(problem, ServiceError) else _not_answered()) from error
         events = [window_event(s.event, s.sequence, s.item_no) for s in page.events]
         return Listing(events, page.last_sequence, page.lineage)
-
-
-def window_event(event: Event, sequence: int, item_no: int) -> WindowEvent:
-    """Keep of an event what a window needs."""
-    return WindowEvent(
-        time_us=to_us(event.time),
-        ordinal=event.ordinal,
-        event_id=event.event_id,
-        sequence=sequence,
-        item_no=item_no,
-        action=event.action,
-        session_id=event.session_id,
-    )
 
 
 def _as_service_error(error: grpc.aio.AioRpcError) -> Exception:

@@ -3,11 +3,13 @@
 from collections.abc import Sequence
 
 import grpc
+import numpy as np
 
 from groundswell.common.v1.event_pb2 import Event
-from groundswell.common.v1.item_pb2 import Vector
 from groundswell.serving.errors import InvalidArgument, NotFound
+from groundswell.serving.slices import Slices
 from groundswell.serving.validation import check_user_id, event_problem, to_timestamp
+from groundswell.serving.vectors import pack_int64, pack_uint32, vector_to_proto
 from groundswell.session.v1.session_service_pb2 import (
     EncodeSessionRequest,
     EncodeSessionResponse,
@@ -16,14 +18,13 @@ from groundswell.session.v1.session_service_pb2 import (
 )
 from groundswell.session.v1.session_service_pb2_grpc import SessionServiceServicer
 from groundswell.session_service.bundles import LoadedBundle, LoadedBundles
-from groundswell.session_service.encoder import SessionView
-from groundswell.session_service.profile_client import window_event
+from groundswell.session_service.encoder import EncodedSession
+from groundswell.session_service.events import SentEvent, WriteResult, WriteStatus
+from groundswell.session_service.messages import result_message, sent_event, window_event
 from groundswell.session_service.sessions import Sessions, check_lineage
 
 MAX_EVENTS = 1_000
 MAX_INLINE_EVENTS = 200
-
-_BYTES_PER_VALUE = 4
 
 
 class SessionServicer(SessionServiceServicer):
@@ -32,6 +33,7 @@ class SessionServicer(SessionServiceServicer):
     def __init__(self, sessions: Sessions, bundles: LoadedBundles) -> None:
         self._sessions = sessions
         self._bundles = bundles
+        self._slices = Slices()
 
     async def RecordEvents(
         self,
@@ -45,8 +47,11 @@ class SessionServicer(SessionServiceServicer):
                 f"events has {len(request.events)}; it must have 1 to {MAX_EVENTS}",
                 field="events",
             )
-        results = await self._sessions.record(request.events, context.time_remaining())
-        return RecordEventsResponse(results=results)
+        read = await self._slices.map(_read, request.events)
+        good = [one for one in read if isinstance(one, SentEvent)]
+        recorded = iter(await self._sessions.record(good, context.time_remaining()) if good else ())
+        results = [next(recorded) if isinstance(one, SentEvent) else one for one in read]
+        return RecordEventsResponse(results=[result_message(result) for result in results])
 
     async def EncodeSession(
         self,
@@ -68,10 +73,10 @@ class SessionServicer(SessionServiceServicer):
             found = await self._sessions.window(
                 request.user_id, user_key, self._bundles.capacity, bundle.encoder.items.lineage
             )
-            view = await bundle.views.view(user_key, found.window)
+            session = await bundle.sessions.of(user_key, found.window)
         if found.window.events:
-            check_lineage(view.lineage, found.window.lineage)
-        response = _response(view, found.window.last_sequence)
+            check_lineage(session.lineage, found.window.lineage)
+        response = _response(session, found.window.last_sequence)
         if found.stale_s is not None:
             response.stale = True
             response.window_age.FromMicroseconds(round(found.stale_s * 1e6))
@@ -108,19 +113,24 @@ async def _encode_inline(
     return _response(await bundle.encoder.encode(events), last_sequence=0)
 
 
-def _response(view: SessionView, last_sequence: int) -> EncodeSessionResponse:
-    last_us = view.last_event_us
+def _read(event: Event) -> SentEvent | WriteResult:
+    """Read an event; one that breaks a rule of the contract is rejected."""
+    problem = event_problem(event)
+    if problem is None:
+        return sent_event(event)
+    reason, detail = problem
+    return WriteResult(WriteStatus.REJECTED, reason=reason, detail=detail)
+
+
+def _response(session: EncodedSession, last_sequence: int) -> EncodeSessionResponse:
+    last_us = session.last_event_us
     return EncodeSessionResponse(
-        vector=Vector(
-            values=view.vector,
-            dimension=len(view.vector) // _BYTES_PER_VALUE,
-            bundle_id=view.bundle_id,
-        ),
-        num_window_events=view.num_window_events,
-        num_session_events=view.num_session_events,
+        vector=vector_to_proto(session.short_vector, session.bundle_id),
+        num_window_events=len(session.item_nos),
+        num_session_events=session.num_session_events,
         last_event_time=None if last_us is None else to_timestamp(last_us),
         last_sequence=last_sequence,
-        item_nos=view.item_nos,
-        action_masks=view.action_masks,
-        lineage=view.lineage,
+        item_nos=pack_int64(session.item_nos),
+        action_masks=pack_uint32(np.left_shift(1, session.actions)),
+        lineage=session.lineage,
     )

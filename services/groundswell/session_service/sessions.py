@@ -7,33 +7,24 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import NamedTuple, Protocol
 
-from groundswell.common.v1.event_pb2 import (
-    EVENT_STATUS_DUPLICATE,
-    EVENT_STATUS_REJECTED,
-    Event,
-    EventResult,
-)
-from groundswell.profile.v1.event_service_pb2 import AppendEventsResponse
 from groundswell.serving.errors import ServiceError, Unavailable
 from groundswell.serving.pseudonym import Pseudonymizer
 from groundswell.serving.telemetry import count
-from groundswell.serving.validation import event_problem
+from groundswell.session_service.events import Appended, SentEvent, WriteResult, WriteStatus
 from groundswell.session_service.outages import LogGate
-from groundswell.session_service.profile_client import window_event
-from groundswell.session_service.windows import Listing, Window, WindowEvent, WindowStore
+from groundswell.session_service.windows.store import WindowStore
+from groundswell.session_service.windows.window import Listing, Window, WindowEvent
 
 _RETRY_AFTER_S = 0.5
-_LONGEST_WRITE_S = 35.0
+_LONGEST_WRITE_US = 35_000_000
 """A write whose outcome is unknown is stored within this time, or never: the profile service gives
 a transaction 30 s."""
 
 
-class EventLog(Protocol):
-    """The durable log of events."""
+class DurableLog(Protocol):
+    """The log of all events."""
 
-    async def append(
-        self, events: Sequence[Event], remaining_s: float | None
-    ) -> AppendEventsResponse:
+    async def append(self, events: Sequence[SentEvent], remaining_s: float | None) -> Appended:
         """Store events durably and return what became of each, in their order."""
 
     async def newest(self, user_id: str, count: int) -> Listing:
@@ -56,20 +47,21 @@ class Sessions:
 
     def __init__(
         self,
-        log: EventLog,
+        log: DurableLog,
         windows: WindowStore,
         pseudonyms: Pseudonymizer,
         *,
         changed: Callable[[bytes, Window], None],
         ttl_s: float,
         clock: Callable[[], float] = time.monotonic,
+        now_us: Callable[[], int] = lambda: time.time_ns() // 1000,
     ) -> None:
         self._log = log
         self._windows = windows
         self._pseudonyms = pseudonyms
         self._changed = changed
-        self._ttl_s = ttl_s
-        self._clock = clock
+        self._ttl_us = int(ttl_s * 1e6)
+        self._now_us = now_us
         self._listings: dict[bytes, asyncio.Task[Window]] = {}
         self._gate = LogGate(clock)
 
@@ -77,20 +69,26 @@ class Sessions:
         """Return the key that stands for a user."""
         return self._pseudonyms.user_key(user_id)
 
-    async def record(self, events: Sequence[Event], remaining_s: float | None) -> list[EventResult]:
+    async def record(
+        self, events: Sequence[SentEvent], remaining_s: float | None
+    ) -> Sequence[WriteResult]:
         """Record events; return the outcome of each, once it is durable and in its window.
 
-        Raises Unavailable (PROFILE_UNAVAILABLE): nothing is acknowledged then.
+        `remaining_s` is what the caller's deadline leaves. Raises Unavailable
+        (PROFILE_UNAVAILABLE): nothing is acknowledged then.
         """
-        problems = [event_problem(event) for event in events]
-        good = [event for event, problem in zip(events, problems, strict=True) if problem is None]
-        stored = iter(await self._append(good, remaining_s) if good else ())
-        return [
-            next(stored)
-            if problem is None
-            else EventResult(status=EVENT_STATUS_REJECTED, reason=problem[0], detail=problem[1])
-            for problem in problems
-        ]
+        keys = {event.user_id: self.user_key(event.user_id) for event in events}
+        try:
+            answer = await self._log.append(events, remaining_s)
+        except BaseException as error:
+            # Also when the caller is gone: the log may store the events, now or later.
+            if _may_be_stored(error):
+                for user_key in keys.values():
+                    await self._doubt(user_key)
+            raise
+        self._gate.reached()
+        await self._take(events, answer, keys)
+        return answer.results
 
     async def window(
         self, user_id: str, user_key: bytes, capacity: int, lineage: str = ""
@@ -108,8 +106,7 @@ class Sessions:
 
     async def _find(self, user_id: str, user_key: bytes, capacity: int, lineage: str) -> Found:
         held = await self._windows.get(user_key)
-        is_current = held is not None and held.is_current(capacity, self._clock() - self._ttl_s)
-        if held is not None and is_current and held.lineage == lineage:
+        if held is not None and held.lineage == lineage and self._is_current(held, capacity):
             return Found(held, None)
         doubtful = self._gate.expects_failure(user_key)
         listing = self._listing(user_id, user_key, capacity)
@@ -131,6 +128,9 @@ class Sessions:
                 raise
             return self._stale(held)
 
+    def _is_current(self, window: Window, capacity: int) -> bool:
+        return window.is_current(capacity, now_us=self._now_us(), ttl_us=self._ttl_us)
+
     def _listing(self, user_id: str, user_key: bytes, capacity: int) -> asyncio.Task[Window] | None:
         """Start a listing for a user, or join the running one; None while no read is allowed."""
         task = self._listings.get(user_key)
@@ -150,61 +150,59 @@ class Sessions:
 
     def _stale(self, window: Window) -> Found:
         count("degradations", kind="SESSION_STALE")
-        return Found(window, max(self._clock() - window.listed_at, 0.0))
+        return Found(window, max((self._now_us() - window.listed_us) / 1e6, 0.0))
 
-    async def _append(
-        self, events: Sequence[Event], remaining_s: float | None
-    ) -> Sequence[EventResult]:
-        keys = {event.user_id: self.user_key(event.user_id) for event in events}
-        try:
-            answer = await self._log.append(events, remaining_s)
-        except BaseException as error:
-            # Also when the caller is gone: the log may store the events, now or later.
-            if _may_be_stored(error):
-                for user_key in keys.values():
-                    await self._doubt(user_key)
-            raise
-        self._gate.reached()
+    async def _take(
+        self, events: Sequence[SentEvent], answer: Appended, keys: dict[str, bytes]
+    ) -> None:
+        """Put what was stored into the windows of its users, and tell of the changed ones."""
         accepted: dict[bytes, list[WindowEvent]] = defaultdict(list)
         duplicate: dict[bytes, list[WindowEvent]] = defaultdict(list)
         for event, result in zip(events, answer.results, strict=True):
-            if result.status == EVENT_STATUS_REJECTED:
+            if result.status is WriteStatus.REJECTED:
                 continue
-            target = duplicate if result.status == EVENT_STATUS_DUPLICATE else accepted
-            written = window_event(event, result.sequence, result.item_no)
-            target[keys[event.user_id]].append(written)
+            target = duplicate if result.status is WriteStatus.DUPLICATE else accepted
+            target[keys[event.user_id]].append(_written(event, result))
         for user_key in keys.values():
             change = partial(
-                _merge,
+                _merged,
                 accepted=accepted[user_key],
                 duplicate=duplicate[user_key],
                 lineage=answer.lineage,
-                now=self._clock(),
+                now_us=self._now_us(),
             )
-            window = await self._windows.update(user_key, change)
+            window = await self._update(user_key, change)
             if window is not None and window.is_whole:
                 self._changed(user_key, window)
-        return answer.results
+
+    async def _update(self, user_key: bytes, change: Callable[[Window], Window]) -> Window | None:
+        """Replace a user's window by its changed form; None when it is not held."""
+        while (held := await self._windows.get(user_key, is_read=False)) is not None:
+            changed = change(held)
+            # Another call or process may have changed it since.
+            if await self._windows.swap(user_key, held, changed):
+                return changed
+        return None
 
     async def _doubt(self, user_key: bytes) -> None:
-        until = self._clock() + _LONGEST_WRITE_S
+        until_us = self._now_us() + _LONGEST_WRITE_US
         # A window that is made later must be in doubt, too.
-        await self._windows.hold(user_key, Window(1))
-        await self._windows.update(user_key, lambda window: window.doubted(until))
+        await self._windows.swap(user_key, None, Window(1))
+        await self._update(user_key, lambda window: window.doubted(until_us))
 
     async def _relist(self, user_id: str, user_key: bytes, capacity: int) -> Window:
         # Held before the log is read: a write that comes while it is read is merged into it.
-        await self._windows.hold(user_key, Window(capacity))
+        await self._windows.swap(user_key, None, Window(capacity))
         held = await self._windows.get(user_key)
         known = 0 if held is None else held.last_sequence
-        now = self._clock()
+        now_us = self._now_us()
         listing = await self._log.newest(user_id, capacity)
         count("session_windows_listed")
 
         def change(window: Window) -> Window:
-            return window.relisted(listing, capacity=capacity, known=known, now=now)
+            return window.relisted(listing, capacity=capacity, known=known, now_us=now_us)
 
-        window = await self._windows.update(user_key, change)
+        window = await self._update(user_key, change)
         return change(Window(capacity)) if window is None else window
 
 
@@ -223,14 +221,26 @@ def check_lineage(one: str, other: str) -> None:
         )
 
 
-def _merge(
+def _written(event: SentEvent, result: WriteResult) -> WindowEvent:
+    return WindowEvent(
+        time_us=event.time_us,
+        ordinal=event.ordinal,
+        event_id=event.event_id,
+        sequence=result.sequence,
+        item_no=result.item_no,
+        action=event.action,
+        session_id=event.session_id,
+    )
+
+
+def _merged(
     window: Window,
     *,
     accepted: Sequence[WindowEvent],
     duplicate: Sequence[WindowEvent],
     lineage: str,
-    now: float,
+    now_us: int,
 ) -> Window:
     if not accepted and not duplicate:
         return window
-    return window.of_lineage(lineage).merged(accepted).merged(duplicate, duplicates_at=now)
+    return window.of_lineage(lineage).merged(accepted).merged(duplicate, duplicates_us=now_us)

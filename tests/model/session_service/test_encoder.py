@@ -8,10 +8,10 @@ import pytest
 
 from groundswell.artifacts.bundle import Bundle
 from groundswell.serving.errors import Unavailable
-from groundswell.session_service.answers import StoredViews
+from groundswell.session_service.encoded_sessions import EncodedSessions
 from groundswell.session_service.encoder import SessionEncoder
 from groundswell.session_service.items import ItemTable
-from groundswell.session_service.windows import Listing, Window, WindowEvent
+from groundswell.session_service.windows.window import Listing, Window, WindowEvent
 
 _MINUTE_US = 60_000_000
 _L = 8  # the tiny bundle's window
@@ -24,7 +24,7 @@ def event(n: int, *, item_no: int = 0, minutes: float = 1.0, session_id: str = "
 
 def window(events: list[WindowEvent]) -> Window:
     listing = Listing(events, len(events))
-    return Window(_L + 1).relisted(listing, capacity=_L + 1, known=0, now=0.0)
+    return Window(_L + 1).relisted(listing, capacity=_L + 1, known=0, now_us=0)
 
 
 @pytest.fixture
@@ -52,7 +52,7 @@ async def encoder(bundle: Bundle, items: ItemTable) -> AsyncIterator[SessionEnco
 
 
 async def encode(encoder: SessionEncoder, events: list[WindowEvent]) -> np.ndarray:
-    return np.frombuffer((await encoder.encode(events)).vector, "<f4")
+    return (await encoder.encode(events)).short_vector
 
 
 async def test_a_window_is_encoded_as_the_model_alone_would(
@@ -79,14 +79,11 @@ async def test_windows_that_share_a_batch_do_not_touch_each_other(encoder: Sessi
 
 async def test_only_the_newest_events_of_a_long_window_are_read(encoder: SessionEncoder) -> None:
     long = [event(n) for n in range(1, 40)]
-    view = await encoder.encode(long)
-    assert view.num_window_events == _L
-    assert list(np.frombuffer(view.item_nos, "<i8")) == [e.item_no for e in long[-_L:]]
-    assert list(np.frombuffer(view.action_masks, "<u4")) == [1 << e.action for e in long[-_L:]]
-    assert view.last_event_us == long[-1].time_us
-    np.testing.assert_array_equal(
-        np.frombuffer(view.vector, "<f4"), await encode(encoder, long[-_L - 1 :])
-    )
+    session = await encoder.encode(long)
+    assert session.item_nos.tolist() == [e.item_no for e in long[-_L:]]
+    assert session.actions.tolist() == [e.action for e in long[-_L:]]
+    assert session.last_event_us == long[-1].time_us
+    np.testing.assert_array_equal(session.short_vector, await encode(encoder, long[-_L - 1 :]))
 
 
 async def test_the_event_before_the_window_tells_whether_the_window_starts_a_session(
@@ -106,114 +103,115 @@ async def test_the_last_session_is_counted_by_its_id_or_by_time(encoder: Session
 
 
 async def test_an_empty_window_has_a_vector(encoder: SessionEncoder) -> None:
-    view = await encoder.encode([])
-    assert view.num_window_events == 0
-    assert view.last_event_us is None
-    assert np.isfinite(np.frombuffer(view.vector, "<f4")).all()
+    session = await encoder.encode([])
+    assert len(session.item_nos) == 0
+    assert session.last_event_us is None
+    assert np.isfinite(session.short_vector).all()
 
 
 async def test_an_unchanged_window_is_not_encoded_again(encoder: SessionEncoder) -> None:
-    views = StoredViews(encoder, max_views=10, max_bytes=10_000_000)
+    sessions = EncodedSessions(encoder, max_users=10, max_bytes=10_000_000)
     held = window([event(1), event(2)])
-    first = await views.view(b"ann", held)
-    assert await views.view(b"ann", held) is first
+    first = await sessions.of(b"ann", held)
+    assert await sessions.of(b"ann", held) is first
     assert (
-        await views.view(
-            b"ann", held.relisted(Listing(held.events, 2), capacity=_L + 1, known=2, now=9.0)
+        await sessions.of(
+            b"ann", held.relisted(Listing(held.events, 2), capacity=_L + 1, known=2, now_us=9)
         )
         is first
     )
-    assert await views.view(b"ann", held.merged([event(3)])) is not first
+    assert await sessions.of(b"ann", held.merged([event(3)])) is not first
 
 
 async def test_a_vector_that_comes_late_replaces_the_stored_view(
     encoder: SessionEncoder, items: ItemTable
 ) -> None:
-    views = StoredViews(encoder, max_views=10, max_bytes=10_000_000)
+    sessions = EncodedSessions(encoder, max_users=10, max_bytes=10_000_000)
     held = window([event(1), event(2, item_no=77)])
-    before = await views.view(b"ann", held)
+    before = await sessions.of(b"ann", held)
     items.upsert("elsewhere", 99, np.ones(16, np.float32))
-    assert await views.view(b"ann", held) is before
+    assert await sessions.of(b"ann", held) is before
     items.upsert("item-77", 77, np.ones(16, np.float32))
-    after = await views.view(b"ann", held)
-    assert after.vector != before.vector
-    assert after.item_nos == before.item_nos
+    after = await sessions.of(b"ann", held)
+    assert not np.array_equal(after.short_vector, before.short_vector)
+    assert np.array_equal(after.item_nos, before.item_nos)
 
 
 async def test_a_vector_that_changes_while_the_model_runs_is_read_at_the_next_call(
     encoder: SessionEncoder, items: ItemTable
 ) -> None:
-    views = StoredViews(encoder, max_views=10, max_bytes=10_000_000)
+    sessions = EncodedSessions(encoder, max_users=10, max_bytes=10_000_000)
     held = window([event(1, item_no=2)])
-    running = asyncio.create_task(views.view(b"ann", held))
+    running = asyncio.create_task(sessions.of(b"ann", held))
     for _ in range(3):  # until the model has its input
         await asyncio.sleep(0)
     items.upsert("item-1", 2, np.ones(16, np.float32))
-    assert (await views.view(b"ann", held)).vector != (await running).vector
+    later = await sessions.of(b"ann", held)
+    assert not np.array_equal(later.short_vector, (await running).short_vector)
 
 
 async def test_readers_of_one_window_share_one_view(encoder: SessionEncoder) -> None:
-    views = StoredViews(encoder, max_views=10, max_bytes=10_000_000)
+    sessions = EncodedSessions(encoder, max_users=10, max_bytes=10_000_000)
     held = window([event(1)])
-    got = await asyncio.gather(*(views.view(b"ann", held) for _ in range(5)))
-    assert all(view is got[0] for view in got)
+    got = await asyncio.gather(*(sessions.of(b"ann", held) for _ in range(5)))
+    assert all(session is got[0] for session in got)
 
 
 async def test_a_reader_who_leaves_does_not_take_the_view_from_the_others(
     encoder: SessionEncoder,
 ) -> None:
-    views = StoredViews(encoder, max_views=10, max_bytes=10_000_000)
+    sessions = EncodedSessions(encoder, max_users=10, max_bytes=10_000_000)
     held = window([event(1)])
-    first = asyncio.create_task(views.view(b"ann", held))
-    second = asyncio.create_task(views.view(b"ann", held))
+    first = asyncio.create_task(sessions.of(b"ann", held))
+    second = asyncio.create_task(sessions.of(b"ann", held))
     await asyncio.sleep(0)
     first.cancel()
-    assert (await second).num_window_events == 1
+    assert len((await second).item_nos) == 1
 
 
 async def test_a_write_of_a_user_who_asks_is_encoded_before_the_next_read(
     encoder: SessionEncoder,
 ) -> None:
-    views = StoredViews(encoder, max_views=10, max_bytes=10_000_000)
+    sessions = EncodedSessions(encoder, max_users=10, max_bytes=10_000_000)
     held = window([event(1)])
-    await views.view(b"ann", held)
+    await sessions.of(b"ann", held)
     changed = held.merged([event(2)])
-    views.refresh(b"ann", changed)
+    sessions.refresh(b"ann", changed)
     await asyncio.sleep(0.1)
     await encoder.close()  # what is read now was encoded before
-    assert (await views.view(b"ann", changed)).num_window_events == 2
+    assert len((await sessions.of(b"ann", changed)).item_nos) == 2
 
 
 async def test_a_write_of_a_user_who_never_asks_is_not_encoded(encoder: SessionEncoder) -> None:
-    views = StoredViews(encoder, max_views=10, max_bytes=10_000_000)
+    sessions = EncodedSessions(encoder, max_users=10, max_bytes=10_000_000)
     held = window([event(1)])
-    views.refresh(b"bob", held)
+    sessions.refresh(b"bob", held)
     await encoder.close()
     with pytest.raises(Unavailable):
-        await views.view(b"bob", held)
+        await sessions.of(b"bob", held)
 
 
 async def test_an_older_window_that_is_done_later_does_not_replace_a_newer_view(
     encoder: SessionEncoder,
 ) -> None:
-    views = StoredViews(encoder, max_views=10, max_bytes=10_000_000)
+    sessions = EncodedSessions(encoder, max_users=10, max_bytes=10_000_000)
     held = window([event(1)])
-    await views.view(b"ann", held)
+    await sessions.of(b"ann", held)
     newer = held.merged([event(2)])
     newest = newer.merged([event(3)])
-    views.refresh(b"ann", newer)
-    views.refresh(b"ann", newest)
+    sessions.refresh(b"ann", newer)
+    sessions.refresh(b"ann", newest)
     await asyncio.sleep(0.1)
     await encoder.close()
-    assert (await views.view(b"ann", newest)).num_window_events == 3
+    assert len((await sessions.of(b"ann", newest)).item_nos) == 3
 
 
 async def test_the_view_that_was_used_longest_ago_leaves_first(encoder: SessionEncoder) -> None:
-    views = StoredViews(encoder, max_views=1, max_bytes=10_000_000)
+    sessions = EncodedSessions(encoder, max_users=1, max_bytes=10_000_000)
     held = window([event(1)])
-    first = await views.view(b"ann", held)
-    await views.view(b"bob", held)
-    assert await views.view(b"ann", held) is not first
+    first = await sessions.of(b"ann", held)
+    await sessions.of(b"bob", held)
+    assert await sessions.of(b"ann", held) is not first
 
 
 async def test_a_model_that_gives_nan_fails_the_call(

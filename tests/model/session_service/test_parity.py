@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from groundswell.session_service.encoder import SessionEncoder
 from groundswell.session_service.items import ItemTable
-from groundswell.session_service.windows import Listing, Window, WindowEvent
+from groundswell.session_service.windows.window import Listing, Window, WindowEvent
 from groundswell.trainer.dataset.prepare import prepare
 from groundswell.trainer.dataset.prepared import Prepared, load_prepared
 from groundswell.trainer.inputs.histories import windows_before
@@ -54,7 +54,7 @@ def served_window(prepared: Prepared, event: int) -> Window:
         for n in range(begin, event)
     ]
     listing = Listing(events[-(L + 1) :], len(events))
-    return Window(L + 1).relisted(listing, capacity=L + 1, known=0, now=0.0)
+    return Window(L + 1).relisted(listing, capacity=L + 1, known=0, now_us=0)
 
 
 async def test_a_served_window_is_the_window_of_training(prepared: Prepared) -> None:

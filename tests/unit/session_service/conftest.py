@@ -4,7 +4,8 @@ import pytest
 
 from groundswell.serving.pseudonym import Pseudonymizer
 from groundswell.session_service.sessions import Sessions
-from groundswell.session_service.windows import MemoryWindows, Window
+from groundswell.session_service.windows.memory import MemoryWindows
+from groundswell.session_service.windows.window import Window
 from tests.support.sessions import Clock, MemoryLog
 
 
@@ -33,4 +34,5 @@ def sessions(log: MemoryLog, clock: Clock, changed: list[Window]) -> Sessions:
         changed=lambda _, window: changed.append(window),
         ttl_s=10.0,
         clock=clock,
+        now_us=lambda: int(clock() * 1e6),
     )

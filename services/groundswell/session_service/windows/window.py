@@ -1,18 +1,8 @@
-"""Windows of users: caches of their newest events, merged from listings and from writes."""
+"""The window of a user: their newest events, merged from listings of the log and from writes."""
 
-import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from sys import getsizeof
-from typing import NamedTuple, Protocol
-
-from groundswell.serving.bounded import BoundedCache
-
-_NEVER = -math.inf
-# The bytes of an event besides its ids, of a sequence in a set, and of a window besides both.
-_EVENT_BYTES = 270
-_SEQUENCE_BYTES = 100
-_WINDOW_BYTES = 500
+from typing import NamedTuple
 
 
 class WindowEvent(NamedTuple):
@@ -44,7 +34,7 @@ class Window:
     """The newest `capacity` events of a user, merged from listings of the log and from writes.
 
     A write is known by its sequence, so it counts once however often and in whatever order it
-    comes. Every change gives a new window; one that changes nothing keeps the tuple of events.
+    comes. Every change gives a new window. All times are microseconds since 1970.
     """
 
     capacity: int
@@ -54,9 +44,9 @@ class Window:
     """Every event up to this sequence was taken into account; -1 before the first listing."""
     ahead: frozenset[int] = frozenset()
     """Sequences above `complete_to` that were taken into account too."""
-    listed_at: float = _NEVER
-    """The clock's seconds when the log was last asked; -inf before that."""
-    doubt_ends_at: float = _NEVER
+    listed_us: int = 0
+    """When the last listing began; 0 before the first."""
+    doubt_until_us: int = 0
     """Until then the log may take a write that is not here; only a listing that began later is
     certain to hold it."""
     lineage: str = ""
@@ -77,24 +67,30 @@ class Window:
         """Whether no write is known to be missing."""
         return self.was_listed and not self.ahead
 
-    def is_current(self, capacity: int, since: float) -> bool:
-        """Whether it holds `capacity` events without a gap, and was listed at `since` or later."""
+    def is_current(self, capacity: int, *, now_us: int, ttl_us: int) -> bool:
+        """Whether it holds `capacity` events without a gap, and was listed at most `ttl_us` ago.
+
+        A listing of the future does not count either: the clock may have been set back since.
+        """
         holds = self.capacity >= capacity or len(self.events) < self.capacity
-        return self.is_whole and holds and self.listed_at >= max(since, self.doubt_ends_at)
+        is_fresh = abs(now_us - self.listed_us) <= ttl_us and self.listed_us >= self.doubt_until_us
+        return self.is_whole and holds and is_fresh
 
     def of_lineage(self, lineage: str) -> "Window":
         """Return the window when it is of a lineage, and an empty one of that lineage when not.
 
         Sequences and item numbers of two lineages cannot be compared.
         """
-        return self if lineage == self.lineage else Window(self.capacity, lineage=lineage)
+        if lineage == self.lineage:
+            return self
+        return Window(self.capacity, doubt_until_us=self.doubt_until_us, lineage=lineage)
 
-    def merged(self, events: Iterable[WindowEvent], *, duplicates_at: float = _NEVER) -> "Window":
+    def merged(self, events: Iterable[WindowEvent], *, duplicates_us: int = 0) -> "Window":
         """Take committed writes into account.
 
-        Duplicates come with the time, `duplicates_at`. A duplicate that the window lacks shows that
-        it missed the write. The stored event may differ from the one that was sent now, so the log
-        is read before the window counts as current.
+        Duplicates come with the present time, `duplicates_us`. A duplicate that the window lacks
+        shows that it missed the write. The stored event may differ from the one that was sent now,
+        so the log is read before the window counts as current.
         """
         news = [e for e in events if e.sequence > self.complete_to and e.sequence not in self.ahead]
         if not news:
@@ -106,23 +102,23 @@ class Window:
             complete_to=complete_to,
             # A window with a gap is read from the log anyway, so only some sequences are kept.
             ahead=frozenset(sorted(ahead)[-self.capacity :]),
-            doubt_ends_at=max(self.doubt_ends_at, duplicates_at),
+            doubt_until_us=max(self.doubt_until_us, duplicates_us),
         )
 
-    def doubted(self, until: float) -> "Window":
+    def doubted(self, until_us: int) -> "Window":
         """Note that a write with an unknown outcome may still be stored, until then."""
-        return replace(self, doubt_ends_at=max(self.doubt_ends_at, until))
+        return replace(self, doubt_until_us=max(self.doubt_until_us, until_us))
 
-    def relisted(self, listing: Listing, *, capacity: int, known: int, now: float) -> "Window":
+    def relisted(self, listing: Listing, *, capacity: int, known: int, now_us: int) -> "Window":
         """Take what the log held as the truth, and keep the writes that came while it was read.
 
-        `now` is when the read began, and `known` the `last_sequence` at that time. A log with a
+        `now_us` is when the read began, and `known` the `last_sequence` at that time. A log with a
         lower one, or of another lineage, was erased or restored from a backup: then nothing of the
         window is kept but its doubt.
         """
         if listing.last_sequence < known or listing.lineage != self.lineage:
-            empty = Window(capacity, doubt_ends_at=self.doubt_ends_at, lineage=listing.lineage)
-            return empty.relisted(listing, capacity=capacity, known=0, now=now)
+            empty = Window(capacity, doubt_until_us=self.doubt_until_us, lineage=listing.lineage)
+            return empty.relisted(listing, capacity=capacity, known=0, now_us=now_us)
         newer = [e for e in self.events if e.sequence > listing.last_sequence]
         taken = self.ahead | {e.sequence for e in newer}
         if self.capacity >= capacity:
@@ -131,68 +127,14 @@ class Window:
         events = _newest([*listing.events, *newer], capacity)
         return Window(
             capacity=capacity,
+            # Who holds the same events shares their memory.
             events=self.events if events == self.events else events,
             complete_to=complete_to,
             ahead=ahead,
-            listed_at=now,
-            doubt_ends_at=self.doubt_ends_at,
+            listed_us=now_us,
+            doubt_until_us=self.doubt_until_us,
             lineage=listing.lineage,
         )
-
-
-class WindowStore(Protocol):
-    """A cache of windows. A lost window is read from the log again."""
-
-    async def get(self, user_key: bytes) -> Window | None:
-        """Return a user's window; None when it is not held."""
-
-    async def hold(self, user_key: bytes, window: Window) -> None:
-        """Keep a window unless the user has one already."""
-
-    async def update(self, user_key: bytes, change: Callable[[Window], Window]) -> Window | None:
-        """Replace a user's window by its changed form, in one step; None when it is not held."""
-
-
-class MemoryWindows:
-    """Windows in this process; the least recently used one is dropped first."""
-
-    def __init__(self, max_windows: int, max_bytes: int) -> None:
-        self._windows: BoundedCache[bytes, Window] = BoundedCache(
-            max_bytes=max_bytes, max_entries=max_windows, size=_num_bytes
-        )
-
-    def __len__(self) -> int:
-        return len(self._windows)
-
-    async def get(self, user_key: bytes) -> Window | None:
-        """Return a user's window; None when it is not held."""
-        return self._windows.get(user_key)
-
-    async def hold(self, user_key: bytes, window: Window) -> None:
-        """Keep a window unless the user has one already."""
-        if self._windows.get(user_key) is None:
-            self._windows.put(user_key, window)
-
-    async def update(self, user_key: bytes, change: Callable[[Window], Window]) -> Window | None:
-        """Replace a user's window by its changed form, in one step; None when it is not held."""
-        window = self._windows.peek(user_key)
-        if window is None:
-            return None
-        changed = change(window)
-        # It does not count as used: only reads make a window worth keeping.
-        self._windows.replace(user_key, changed)
-        return changed
-
-
-def events_bytes(events: Sequence[WindowEvent]) -> int:
-    """Return the memory that events take."""
-    ids = sum(getsizeof(event.event_id) + getsizeof(event.session_id) for event in events)
-    return len(events) * _EVENT_BYTES + ids
-
-
-def _num_bytes(user_key: bytes, window: Window) -> int:
-    ahead = len(window.ahead) * _SEQUENCE_BYTES
-    return _WINDOW_BYTES + len(user_key) + events_bytes(window.events) + ahead
 
 
 def _newest(events: list[WindowEvent], capacity: int) -> tuple[WindowEvent, ...]:

@@ -1,0 +1,66 @@
+"""Turns messages of the contracts into the plain values of this service, and back."""
+
+from groundswell.common.v1.event_pb2 import Action, Event, EventResult, EventStatus
+from groundswell.serving.validation import to_timestamp, to_us
+from groundswell.session_service.events import SentEvent, WriteResult, WriteStatus
+from groundswell.session_service.windows.window import WindowEvent
+
+
+def sent_event(message: Event) -> SentEvent:
+    """Read an event that a client sent."""
+    return SentEvent(
+        user_id=message.user_id,
+        event_id=message.event_id,
+        item_id=message.item_id,
+        action=message.action,
+        value=message.value if message.HasField("value") else None,
+        time_us=to_us(message.time),
+        ordinal=message.ordinal,
+        session_id=message.session_id,
+        attribution_token=message.attribution_token,
+    )
+
+
+def event_message(event: SentEvent) -> Event:
+    """Write an event for the log."""
+    return Event(
+        user_id=event.user_id,
+        event_id=event.event_id,
+        item_id=event.item_id,
+        action=Action.ValueType(event.action),
+        value=event.value,
+        time=to_timestamp(event.time_us),
+        ordinal=event.ordinal,
+        session_id=event.session_id,
+        attribution_token=event.attribution_token,
+    )
+
+
+def write_result(message: EventResult) -> WriteResult:
+    """Read what became of an event."""
+    status = WriteStatus(message.status)
+    return WriteResult(status, message.sequence, message.item_no, message.reason, message.detail)
+
+
+def result_message(result: WriteResult) -> EventResult:
+    """Write what became of an event."""
+    return EventResult(
+        status=EventStatus.ValueType(result.status.value),
+        sequence=result.sequence,
+        item_no=result.item_no,
+        reason=result.reason,
+        detail=result.detail,
+    )
+
+
+def window_event(message: Event, sequence: int, item_no: int) -> WindowEvent:
+    """Read of an event what a window needs."""
+    return WindowEvent(
+        time_us=to_us(message.time),
+        ordinal=message.ordinal,
+        event_id=message.event_id,
+        sequence=sequence,
+        item_no=item_no,
+        action=message.action,
+        session_id=message.session_id,
+    )
