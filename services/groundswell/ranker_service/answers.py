@@ -14,18 +14,18 @@ from groundswell.ranker.v1.ranker_service_pb2 import (
     SimilarItemsResponse,
 )
 from groundswell.ranker_service.bundle_ranker import BundleRanker
-from groundswell.ranker_service.fusion import AlphaSource
+from groundswell.ranker_service.fusion import FusionWeightOrigin
 from groundswell.ranker_service.recommender import Answer
 from groundswell.retrieval.item_index import Hits
 from groundswell.serving.interests import interest_messages
 from groundswell.serving.limits import MAX_ANSWER_BYTES
 
-_SOURCES = {
-    AlphaSource.LEARNED: FusionWeightSource.FUSION_WEIGHT_SOURCE_LEARNED,
-    AlphaSource.CONSTANT: FusionWeightSource.FUSION_WEIGHT_SOURCE_CONSTANT,
-    AlphaSource.FORCED: FusionWeightSource.FUSION_WEIGHT_SOURCE_FORCED,
-    AlphaSource.ONE_VIEW: FusionWeightSource.FUSION_WEIGHT_SOURCE_ONE_VIEW,
-    AlphaSource.NONE: FusionWeightSource.FUSION_WEIGHT_SOURCE_UNSPECIFIED,
+_WEIGHT_SOURCES = {
+    FusionWeightOrigin.LEARNED: FusionWeightSource.FUSION_WEIGHT_SOURCE_LEARNED,
+    FusionWeightOrigin.CONSTANT: FusionWeightSource.FUSION_WEIGHT_SOURCE_CONSTANT,
+    FusionWeightOrigin.FORCED: FusionWeightSource.FUSION_WEIGHT_SOURCE_FORCED,
+    FusionWeightOrigin.ONE_VIEW: FusionWeightSource.FUSION_WEIGHT_SOURCE_ONE_VIEW,
+    FusionWeightOrigin.NONE: FusionWeightSource.FUSION_WEIGHT_SOURCE_UNSPECIFIED,
 }
 # The bytes of the tag and the length of one answer in a batch.
 _FRAME_BYTES = 8
@@ -59,7 +59,7 @@ def interests_response(answer: Answer) -> GetInterestsResponse:
     return GetInterestsResponse(
         interests=interest_messages(answer.interests),
         fusion_weight=answer.fusion_weight,
-        fusion_weight_source=_SOURCES[answer.source],
+        fusion_weight_source=_WEIGHT_SOURCES[answer.origin],
         bundle_id=answer.bundle_id,
         degradations=answer.degradations,
     )
@@ -105,7 +105,7 @@ def _recommended(answer: Answer, *, with_details: bool) -> RecommendResponse:
         ],
         interests=interest_messages(answer.interests) if with_details else (),
         fusion_weight=answer.fusion_weight,
-        fusion_weight_source=_SOURCES[answer.source],
+        fusion_weight_source=_WEIGHT_SOURCES[answer.origin],
         bundle_id=answer.bundle_id,
         degradations=answer.degradations,
         profile_age=_duration(answer.profile_age_us),

@@ -3,53 +3,30 @@
 import asyncio
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from groundswell.artifacts.bundle import Bundle
 from groundswell.artifacts.errors import BundleError
-from groundswell.features.gate import GATE_FEATURES
 from groundswell.ranker_service.bitmaps import FilterBitmaps
 from groundswell.ranker_service.bundle_rows import BundleRows
 from groundswell.ranker_service.catalogue import Catalogue, CatalogueItem
 from groundswell.ranker_service.fusion import Fusion
+from groundswell.ranker_service.neighbours import NumberedNeighbours
 from groundswell.ranker_service.pipeline import Pipeline, Ranked, RankInput
 from groundswell.ranker_service.replicas import BundleSpace
 from groundswell.ranker_service.settings import RankerSettings
 from groundswell.retrieval.engine import open_index
 from groundswell.retrieval.item_index import Hits, ItemIndex
-from groundswell.retrieval.neighbours import Neighbours, Sparse
+from groundswell.retrieval.neighbours import Neighbours
 from groundswell.serving.batching import MicroBatcher
 from groundswell.serving.errors import FailedPrecondition, ResourceExhausted
 
 RETRY_AFTER_S = 0.1
 _MAX_SIMILAR_QUEUE = 64
 _MAX_CANARY_ITEMS = 20
-_READING_BYTES = 4_000
-"""The bytes of a reading besides the items in it: two vectors, and the objects."""
-_NO_ITEMS: NDArray[np.int64] = np.empty(0, np.int64)
-
-
-@dataclass(frozen=True)
-class Reading:
-    """One user to rank for, with the items that the views read; their neighbours are looked up."""
-
-    rank: RankInput
-    """Without sources."""
-    window: NDArray[np.int64] = field(default_factory=_NO_ITEMS.copy)
-    """[n] item numbers of the window's events, oldest first; -1 speaks for nothing."""
-    history: NDArray[np.int64] = field(default_factory=_NO_ITEMS.copy)
-    """[m] item numbers of what the profile knows and was not only disliked, each once."""
-    exclude: Sequence[NDArray[np.int64]] = ()
-    """Item numbers never to return, in any number of parts."""
-
-    @property
-    def num_bytes(self) -> int:
-        """What it takes while it waits."""
-        parts = (self.window, self.history, *self.exclude)
-        return _READING_BYTES + sum(part.nbytes for part in parts)
 
 
 @dataclass(frozen=True)
@@ -97,16 +74,17 @@ class BundleRanker:
         )
         self._interests = bundle.interest_head(settings.threads)
         self._fusion = Fusion(bundle.fusion_model(settings.threads), bundle.manifest.fusion)
-        self._neighbours = Neighbours.of(bundle)
+        neighbours = Neighbours.of(bundle)
         self._bundle_rows = BundleRows(num_rows)
+        self._neighbours = neighbours and NumberedNeighbours(neighbours, self._bundle_rows)
         self._popularity = np.zeros(0)
-        self._pipeline = Pipeline(self._fusion, self.index, self._popularity)
-        self._ranking: MicroBatcher[Reading, Outcome] = MicroBatcher(
+        self._pipeline = self._with_popularity(self._popularity)
+        self._ranking: MicroBatcher[RankInput, Outcome] = MicroBatcher(
             self._rank,
             max_batch=settings.max_batch,
             max_queue=settings.max_queue,
             max_bytes=settings.max_queue_bytes,
-            size=lambda reading: reading.num_bytes,
+            size=lambda one: one.num_bytes,
         )
         self._similar = ThreadPoolExecutor(max_workers=1, thread_name_prefix="similar")
         self._num_similar = 0
@@ -132,14 +110,14 @@ class BundleRanker:
             )
         return num_refused
 
-    async def rank(self, readings: Sequence[Reading]) -> list[Outcome]:
+    async def rank(self, inputs: Sequence[RankInput]) -> list[Outcome]:
         """Rank for each user. Several users are admitted together, and go after single ones.
 
         Raises ResourceExhausted (OVERLOADED).
         """
-        if len(readings) == 1:
-            return [await self._ranking.submit(readings[0])]
-        return await self._ranking.submit_all(readings)
+        if len(inputs) == 1:
+            return [await self._ranking.submit(inputs[0])]
+        return await self._ranking.submit_all(inputs)
 
     async def similar(self, item_no: int, k: int, filter_text: str) -> Hits:
         """Return the items nearest to one.
@@ -172,15 +150,13 @@ class BundleRanker:
         """
         vector = self._canary.copy()
         vector[-1] = 1.0
-        features = np.zeros(len(GATE_FEATURES), np.float32)
         items = self._bundle_rows.numbers(
             np.arange(min(len(self.bundle.item_ids), _MAX_CANARY_ITEMS))
         )
-        both = RankInput(k=10, short=vector, long=-vector, gate_features=features)
         canaries = [
-            Reading(both, window=items, history=items),
-            Reading(RankInput(k=10, short=vector), window=items),
-            Reading(RankInput(k=10)),
+            RankInput(k=10, short_vector=vector, long_vector=-vector, window=items, history=items),
+            RankInput(k=10, short_vector=vector, window=items),
+            RankInput(k=10),
         ]
         for outcome in await self.rank(canaries):
             values = [outcome.ranked.scores, outcome.ranked.alpha, outcome.interests]
@@ -193,35 +169,19 @@ class BundleRanker:
         await self.filters.close()
         await asyncio.to_thread(self._similar.shutdown)
 
-    def _rank(self, readings: list[Reading]) -> list[Outcome]:
-        ranked = self._pipeline.rank([self._with_sources(one) for one in readings])
+    def _rank(self, inputs: list[RankInput]) -> list[Outcome]:
+        unavailable = self.catalogue.unavailable
+        ranked = self._pipeline.rank(
+            [replace(one, exclude=(*one.exclude, unavailable)) for one in inputs]
+        )
         users = [one.user for one in ranked if one.user is not None]
         if self._interests is None or not users:
             return [Outcome(one, None) for one in ranked]
         probabilities = iter(self._interests.run(vectors=np.stack(users)))
         return [Outcome(one, None if one.user is None else next(probabilities)) for one in ranked]
 
-    def _with_sources(self, reading: Reading) -> RankInput:
-        """Unite what is excluded and look up the neighbours of what the views read.
-
-        It takes long, so it runs beside the event loop.
-        """
-        if reading.rank.k == 0:
-            return reading.rank
-        parts = [reading.rank.exclude, self.catalogue.unavailable, *reading.exclude]
-        rank = replace(reading.rank, exclude=np.concatenate(parts))
-        if self._neighbours is None:
-            return rank
-        rows = self._bundle_rows.rows
-        return replace(
-            rank,
-            short_source=self._by_number(self._neighbours.short(rows(reading.window))),
-            long_source=self._by_number(self._neighbours.long(rows(reading.history))),
-        )
-
-    def _by_number(self, source: Sparse) -> Sparse:
-        """Name items by their numbers; rows that are no items now are unknown to the index."""
-        return Sparse(self._bundle_rows.numbers(source.rows), source.scores)
+    def _with_popularity(self, popularity: NDArray[np.float64]) -> Pipeline:
+        return Pipeline(self._fusion, self._neighbours, self.index, popularity)
 
     def _note_rows(self, items: Sequence[CatalogueItem]) -> None:
         """Note the items' rows, and under their numbers how popular training found them."""
@@ -230,7 +190,7 @@ class BundleRanker:
             grown = np.zeros(2 * size)
             grown[: len(self._popularity)] = self._popularity
             self._popularity = grown
-            self._pipeline = Pipeline(self._fusion, self.index, grown)
+            self._pipeline = self._with_popularity(grown)
         numbers = np.array([item.item_no for item in items], np.int64)
         rows = np.array([self.bundle.rows.get(item.item_id, -1) for item in items], np.int64)
         self._bundle_rows.put(numbers, rows)

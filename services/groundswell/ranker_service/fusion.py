@@ -1,6 +1,6 @@
-"""The short-term and the long-term vector → the one vector of a user that is searched with.
+"""Decides each user's fusion weight α, and fuses the short-term and the long-term vector by it.
 
-u = α ∘ u_s + (1 − α) ∘ u_l, not normalised again. Shapes: B users, d dimensions.
+The fused vector is not normalised again. Shapes: B users, d dimensions, G features of the gate.
 """
 
 from enum import Enum
@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 
 from groundswell.artifacts.manifest import FusionSpec
 from groundswell.artifacts.onnx_model import OnnxModel
+from groundswell.features.fusion import fuse
 from groundswell.features.gate import clamp_gate_features
 
 
-class AlphaSource(Enum):
+class FusionWeightOrigin(Enum):
     """Where a fusion weight came from."""
 
     LEARNED = "learned"
@@ -25,7 +26,7 @@ class AlphaSource(Enum):
     """There is neither vector."""
 
 
-class Fused(NamedTuple):
+class FusedVectors(NamedTuple):
     """The fused users."""
 
     user: NDArray[np.float32]
@@ -36,12 +37,12 @@ class Fused(NamedTuple):
     """[B, d] (1 − α) ∘ u_l."""
     alphas: NDArray[np.float32]
     """[B, d] the share of the short-term vector, per dimension."""
-    sources: list[AlphaSource]
+    origins: list[FusionWeightOrigin]
     """[B] where each α came from."""
 
 
 class Fusion:
-    """Fuses with a bundle's gate or constant, with a forced weight, or with the one view there is.
+    """Fuses by a bundle's gate or constant, by a forced weight, or takes the one vector there is.
 
     `model` is the bundle's gate; it is run only for users whose α it decides.
     """
@@ -58,12 +59,12 @@ class Fusion:
         has_long: NDArray[np.bool_],
         gate_features: NDArray[np.float32],
         fusion_weights: NDArray[np.float64],
-    ) -> Fused:
+    ) -> FusedVectors:
         """Fuse [B, d] short and long vectors.
 
         `has_short`, `has_long` [B]: True where the vector is there; the other's row is ignored.
-        `gate_features` [B, 3] as `features.gate` makes them. `fusion_weights` [B]: a forced α in
-        [0, 1], NaN where none is forced. With one view alone α is 1 or 0, forced or not.
+        `gate_features` [B, G] as `features.gate` makes them. `fusion_weights` [B]: a forced α in
+        [0, 1], NaN where none is forced. With one vector alone α is 1 or 0, forced or not.
         """
         both = has_short & has_long
         forced = both & ~np.isnan(fusion_weights)
@@ -75,10 +76,14 @@ class Fusion:
             alphas[decided] = self._spec.constant_alpha
         elif decided.any():
             alphas[decided] = self._gate(short[decided], long[decided], gate_features[decided])
-        short_parts = np.where(has_short[:, None], alphas * short, np.float32(0))
-        long_parts = np.where(has_long[:, None], (1 - alphas) * long, np.float32(0))
-        sources = [self._source(*flags) for flags in zip(has_short, has_long, forced, strict=True)]
-        return Fused(short_parts + long_parts, short_parts, long_parts, alphas, sources)
+        # The row of a missing vector may hold anything.
+        short, long = (
+            np.where(has[:, None], vectors, np.float32(0))
+            for has, vectors in ((has_short, short), (has_long, long))
+        )
+        short_parts, long_parts = fuse(alphas, short, long)
+        origins = [self._origin(*flags) for flags in zip(has_short, has_long, forced, strict=True)]
+        return FusedVectors(short_parts + long_parts, short_parts, long_parts, alphas, origins)
 
     def _gate(
         self,
@@ -89,11 +94,11 @@ class Fusion:
         clamped = clamp_gate_features(gate_features, self._spec.gate_low, self._spec.gate_high)
         return self._model.run(short_vectors=short, long_vectors=long, gate_features=clamped)
 
-    def _source(self, has_short: bool, has_long: bool, forced: bool) -> AlphaSource:
+    def _origin(self, has_short: bool, has_long: bool, forced: bool) -> FusionWeightOrigin:
         if not (has_short or has_long):
-            return AlphaSource.NONE
+            return FusionWeightOrigin.NONE
         if not (has_short and has_long):
-            return AlphaSource.ONE_VIEW
+            return FusionWeightOrigin.ONE_VIEW
         if forced:
-            return AlphaSource.FORCED
-        return AlphaSource(self._spec.mode)
+            return FusionWeightOrigin.FORCED
+        return FusionWeightOrigin(self._spec.mode)

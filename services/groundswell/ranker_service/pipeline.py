@@ -1,21 +1,26 @@
-"""Rank users' items: fuse → retrieve → rank, on plain inputs; the trainer's evaluation runs it too.
+"""Ranks items for users: neighbours → fuse → retrieve, on plain inputs. Evaluation runs it too.
 
-Shapes: B users, d dimensions, k items. Ids are the index's own: item numbers in the service, a
-bundle's rows in the evaluation.
+Shapes: B users, d dimensions, k items. Ids are the index's own: item numbers in the service, items
+of a prepared log in evaluation.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from groundswell.features.gate import GATE_FEATURES
-from groundswell.ranker_service.fusion import AlphaSource, Fused, Fusion
-from groundswell.retrieval.item_index import Hits, ItemIndex, Query
+from groundswell.features.fusion import fuse
+from groundswell.features.gate import GateFeatures
+from groundswell.ranker_service.fusion import FusedVectors, Fusion, FusionWeightOrigin
+from groundswell.retrieval.item_index import Hits, Query
 from groundswell.retrieval.neighbours import NOTHING, Sparse
 
-_NO_HITS = Hits(np.empty(0, np.int64), np.empty(0, np.float32), np.empty((0, 2), np.float32))
+_NO_IDS: NDArray[np.int64] = np.empty(0, np.int64)
+_NO_HITS = Hits(_NO_IDS, np.empty(0, np.float32), np.empty((0, 2), np.float32))
+_INPUT_BYTES = 4_000
+"""The bytes of an input besides the ids in it: two vectors, and the objects."""
 
 
 @dataclass(frozen=True)
@@ -24,25 +29,29 @@ class RankInput:
 
     k: int
     """How many items at most; every item of the index may be asked for. 0: the fusion alone."""
-    short: NDArray[np.float32] | None = None
-    """[d] the short-term vector u_s; None without one."""
-    long: NDArray[np.float32] | None = None
-    """[d] the long-term vector u_l; None without one."""
-    short_source: Sparse | None = None
-    """What else speaks for items by the short-term view, at least 0 each; as ids, each once. It is
-    weighed as the view is, and without its vector it counts for nothing."""
-    long_source: Sparse | None = None
-    """The same of the long-term view."""
-    gate_features: NDArray[np.float32] = field(
-        default_factory=lambda: np.zeros(len(GATE_FEATURES), np.float32)
-    )
-    """[3] as `features.gate` makes them; clamped here. Matters only with both vectors."""
+    short_vector: NDArray[np.float32] | None = None
+    """[d] u_s; None without one."""
+    long_vector: NDArray[np.float32] | None = None
+    """[d] u_l; None without one."""
+    window: NDArray[np.int64] = field(default_factory=_NO_IDS.copy)
+    """[n] ids of the window's items, oldest event first; one without neighbours adds nothing. Their
+    neighbour scores belong to the short-term vector, and count only with it."""
+    history: NDArray[np.int64] = field(default_factory=_NO_IDS.copy)
+    """[m] ids of the history's items, each once, ordered by most recent interaction, oldest first.
+    Their neighbour scores belong to the long-term vector."""
+    gate_features: GateFeatures = field(default_factory=GateFeatures)
+    """Matter only with both vectors."""
     fusion_weight: float | None = None
     """Forces α, in [0, 1]; None: the bundle decides."""
-    exclude: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
-    """Ids never to return; unknown ones are ignored."""
+    exclude: Sequence[NDArray[np.int64]] = ()
+    """Ids never to return, in any number of arrays; unknown ones are ignored."""
     allowed: NDArray[np.bool_] | None = None
     """Indexed by id: True where an item may be returned; ids past its end may not. None: all."""
+
+    @property
+    def num_bytes(self) -> int:
+        """The memory it takes while it waits."""
+        return _INPUT_BYTES + sum(ids.nbytes for ids in (self.window, self.history, *self.exclude))
 
 
 @dataclass(frozen=True)
@@ -52,31 +61,64 @@ class Ranked:
     ids: NDArray[np.int64]
     """[k'] with k' = min(k, items that pass)."""
     scores: NDArray[np.float32]
-    """[k'] u·v + ᾱ · short source + (1 − ᾱ) · long source, ᾱ being the mean of α over the
-    dimensions; the popularity of a fallback."""
+    """[k'] as `features.fusion` defines them; the popularity of a fallback."""
     short_scores: NDArray[np.float32]
-    """[k'] (α ∘ u_s)·v + ᾱ · short source; zeros for a fallback."""
+    """[k'] the short-term part of the score; zeros for a fallback."""
     long_scores: NDArray[np.float32]
-    """[k'] ((1 − α) ∘ u_l)·v + (1 − ᾱ) · long source; zeros for a fallback."""
+    """[k'] the long-term part; zeros for a fallback."""
     alpha: NDArray[np.float32] | None
     """[d] the fusion weight; None for a fallback."""
-    source: AlphaSource
+    origin: FusionWeightOrigin
     """Where the fusion weight came from."""
     user: NDArray[np.float32] | None
-    """[d] the fused vector u; None for a fallback."""
+    """[d] the fused vector; None for a fallback."""
     fallback: bool
-    """True: neither vector was there, these are popular items."""
+    """True: there was neither vector, these are popular items."""
+
+
+class NeighbourScores(Protocol):
+    """Gives the items that a user's items are followed by a score each, at least 0."""
+
+    def short(self, window: NDArray[np.int64]) -> Sparse:
+        """Return n_s of ids; see `RankInput.window`."""
+
+    def long(self, history: NDArray[np.int64]) -> Sparse:
+        """Return n_l of ids; see `RankInput.history`."""
+
+
+class Retrieval(Protocol):
+    """Finds items; `retrieval.item_index.ItemIndex` is the one that serves."""
+
+    @property
+    def dimension(self) -> int:
+        """d."""
+
+    def search(self, queries: Sequence[Query]) -> list[Hits]:
+        """Find the items with the largest score for each query."""
+
+    def passing_ids(
+        self, exclude: NDArray[np.int64], allowed: NDArray[np.bool_] | None
+    ) -> NDArray[np.int64]:
+        """Return the ids that a search with these limits chooses from, in no order."""
 
 
 class Pipeline:
-    """Ranks with one bundle's fusion, index and popularity. Thread-safe.
+    """Ranks with one bundle's fusion, neighbours, index and popularity. Thread-safe.
 
-    `popularity` is indexed by id; an id past its end has 0.
+    Without `neighbours` no item has neighbour scores. `popularity` is indexed by id; an id past its
+    end has 0.
     """
 
-    def __init__(self, fusion: Fusion, index: ItemIndex, popularity: NDArray[np.float64]) -> None:
+    def __init__(
+        self,
+        fusion: Fusion,
+        neighbours: NeighbourScores | None,
+        retrieval: Retrieval,
+        popularity: NDArray[np.float64],
+    ) -> None:
         self._fusion = fusion
-        self._index = index
+        self._neighbours = neighbours
+        self._retrieval = retrieval
         self._popularity = popularity
 
     def rank(self, inputs: Sequence[RankInput]) -> list[Ranked]:
@@ -84,54 +126,50 @@ class Pipeline:
         if not inputs:
             return []
         fused = self._fuse(inputs)
-        known = [b for b, source in enumerate(fused.sources) if source is not AlphaSource.NONE]
+        known = [b for b, one in enumerate(fused.origins) if one is not FusionWeightOrigin.NONE]
         searched = [b for b in known if inputs[b].k > 0]
+        queries = [self._query(inputs[b], fused, b) for b in searched]
         hits = dict.fromkeys(known, _NO_HITS)
-        hits.update(zip(searched, self._retrieve(inputs, fused, searched), strict=True))
+        hits.update(zip(searched, self._retrieval.search(queries), strict=True))
         return [
-            self._ranked(fused, b, hits[b]) if b in hits else self._popular(one)
+            _ranked(fused, b, hits[b]) if b in hits else self._popular(one)
             for b, one in enumerate(inputs)
         ]
 
-    def _fuse(self, inputs: Sequence[RankInput]) -> Fused:
+    def _fuse(self, inputs: Sequence[RankInput]) -> FusedVectors:
         return self._fusion.fuse(
-            self._stacked([one.short for one in inputs]),
-            self._stacked([one.long for one in inputs]),
-            np.array([one.short is not None for one in inputs], dtype=bool),
-            np.array([one.long is not None for one in inputs], dtype=bool),
-            np.stack([one.gate_features for one in inputs]),
+            self._stacked([one.short_vector for one in inputs]),
+            self._stacked([one.long_vector for one in inputs]),
+            np.array([one.short_vector is not None for one in inputs], dtype=bool),
+            np.array([one.long_vector is not None for one in inputs], dtype=bool),
+            GateFeatures.stack([one.gate_features for one in inputs]).logarithms(),
             np.array(
                 [np.nan if one.fusion_weight is None else one.fusion_weight for one in inputs]
             ),
         )
 
-    def _retrieve(
-        self, inputs: Sequence[RankInput], fused: Fused, searched: Sequence[int]
-    ) -> list[Hits]:
-        """Search with both parts of u, so that each item's score comes with its two parts."""
-        queries = []
-        for b in searched:
-            one, parts = inputs[b], np.stack([fused.short_parts[b], fused.long_parts[b]])
-            added = _weighed_sources(one, float(fused.alphas[b].mean(dtype=np.float64)))
-            queries.append(Query(parts, one.k, one.exclude, one.allowed, added))
-        return self._index.search(queries)
-
-    @staticmethod
-    def _ranked(fused: Fused, b: int, hits: Hits) -> Ranked:
-        return Ranked(
-            ids=hits.ids,
-            scores=hits.scores,
-            short_scores=hits.part_scores[:, 0],
-            long_scores=hits.part_scores[:, 1],
-            alpha=fused.alphas[b],
-            source=fused.sources[b],
-            user=fused.user[b],
-            fallback=False,
+    def _query(self, one: RankInput, fused: FusedVectors, b: int) -> Query:
+        """Search with both parts of the user, so that each score comes with its two parts."""
+        return Query(
+            np.stack([fused.short_parts[b], fused.long_parts[b]]),
+            one.k,
+            np.concatenate([_NO_IDS, *one.exclude]),
+            one.allowed,
+            self._added(one, float(fused.alphas[b].mean(dtype=np.float64))),
         )
 
+    def _added(self, one: RankInput, mean_alpha: float) -> tuple[Sparse, ...]:
+        """Look up the neighbour scores of both parts, and weigh them as the vectors are."""
+        if self._neighbours is None:
+            return ()
+        short = NOTHING if one.short_vector is None else self._neighbours.short(one.window)
+        long = NOTHING if one.long_vector is None else self._neighbours.long(one.history)
+        weighed = fuse(mean_alpha, short.scores, long.scores)
+        return Sparse(short.rows, weighed[0]), Sparse(long.rows, weighed[1])
+
     def _popular(self, one: RankInput) -> Ranked:
-        """Rank by popularity what passes: an answer for someone of whom nothing is known."""
-        ids = self._index.passing_ids(one.exclude, one.allowed)
+        """Rank what passes by popularity: an answer for a user of whom nothing is known."""
+        ids = self._retrieval.passing_ids(np.concatenate([_NO_IDS, *one.exclude]), one.allowed)
         popularity = np.zeros(len(ids))
         counted = ids < len(self._popularity)
         popularity[counted] = self._popularity[ids[counted]]
@@ -148,30 +186,27 @@ class Pipeline:
             short_scores=nothing,
             long_scores=nothing,
             alpha=None,
-            source=AlphaSource.NONE,
+            origin=FusionWeightOrigin.NONE,
             user=None,
             fallback=True,
         )
 
     def _stacked(self, vectors: Sequence[NDArray[np.float32] | None]) -> NDArray[np.float32]:
-        stacked = np.zeros((len(vectors), self._index.dimension), np.float32)
+        stacked = np.zeros((len(vectors), self._retrieval.dimension), np.float32)
         for b, vector in enumerate(vectors):
             if vector is not None:
                 stacked[b] = vector
         return stacked
 
 
-def _weighed_sources(one: RankInput, alpha: float) -> tuple[Sparse, ...]:
-    """Return both sources with their views' weights, or none; with one view alone α is 1 or 0."""
-    if one.short_source is None and one.long_source is None:
-        return ()
-    return (
-        _scaled(one.short_source, alpha),
-        _scaled(one.long_source, 1 - alpha),
+def _ranked(fused: FusedVectors, b: int, hits: Hits) -> Ranked:
+    return Ranked(
+        ids=hits.ids,
+        scores=hits.scores,
+        short_scores=hits.part_scores[:, 0],
+        long_scores=hits.part_scores[:, 1],
+        alpha=fused.alphas[b],
+        origin=fused.origins[b],
+        user=fused.user[b],
+        fallback=False,
     )
-
-
-def _scaled(source: Sparse | None, weight: float) -> Sparse:
-    if source is None or weight == 0:
-        return NOTHING
-    return Sparse(source.rows, np.float32(weight) * source.scores)

@@ -7,11 +7,11 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from groundswell.features.gate import gate_features
+from groundswell.features.gate import GateFeatures, seconds_since
 from groundswell.ranker.v1.ranker_service_pb2 import Degradation
-from groundswell.ranker_service.bundle_ranker import BundleRanker, Outcome, Reading
+from groundswell.ranker_service.bundle_ranker import BundleRanker, Outcome
 from groundswell.ranker_service.catalogue import CatalogueItem
-from groundswell.ranker_service.fusion import AlphaSource
+from groundswell.ranker_service.fusion import FusionWeightOrigin
 from groundswell.ranker_service.pipeline import Ranked, RankInput
 from groundswell.ranker_service.replicas import BundleNotHeldError, BundleSpace
 from groundswell.ranker_service.upstreams import Upstreams
@@ -60,7 +60,7 @@ class Answer:
     interests: list[tuple[str, float]]
     """(category, probability), most probable first."""
     fusion_weight: float
-    source: AlphaSource
+    origin: FusionWeightOrigin
     degradations: list[Degradation.ValueType]
     profile_age_us: int | None
     session_age_us: int | None
@@ -116,36 +116,35 @@ class Recommender:
         cases = [_Case(*each) for each in zip(asks, views, allowed, strict=True)]
         if len(cases) == 1:
             # It does not wait for the slices of a batch.
-            [outcome] = await ranker.rank([self._reading(ranker, cases[0])])
+            [outcome] = await ranker.rank([self._rank_input(ranker, cases[0])])
             return [_explained(ranker, cases[0], outcome)]
-        readings = await self._slices.map(lambda case: self._reading(ranker, case), cases)
-        explained = zip(cases, await ranker.rank(readings), strict=True)
+        inputs = await self._slices.map(lambda case: self._rank_input(ranker, case), cases)
+        explained = zip(cases, await ranker.rank(inputs), strict=True)
         return await self._slices.map(lambda each: _explained(ranker, *each), explained)
 
-    def _reading(self, ranker: BundleRanker, case: _Case) -> Reading:
+    def _rank_input(self, ranker: BundleRanker, case: _Case) -> RankInput:
         ask, profile, session = case.ask, case.views.profile, case.views.session
         has_neighbours = ranker.manifest.neighbours is not None
         case.degradations += _degradations(ask, case.views, has_neighbours=has_neighbours)
         seen = None if profile is None else profile.seen
-        rank = RankInput(
+        return RankInput(
             k=ask.k,
-            short=None if session is None else session.vector,
-            long=None if profile is None else profile.vector,
-            gate_features=gate_features(
-                ask.as_of_us,
-                None if session is None else session.last_event_us,
-                0 if session is None else session.num_session_events,
-                0 if profile is None else profile.num_events,
-                use_time=ranker.manifest.use_time,
-            ),
-            fusion_weight=ask.fusion_weight,
-            allowed=case.allowed,
-        )
-        return Reading(
-            rank,
+            short_vector=None if session is None else session.vector,
+            long_vector=None if profile is None else profile.vector,
             window=_NO_ITEMS if session is None else session.window,
             history=_NO_ITEMS if seen is None else seen.history,
+            gate_features=GateFeatures(
+                seconds_since(
+                    ask.as_of_us,
+                    None if session is None else session.last_event_us,
+                    use_time=ranker.manifest.use_time,
+                ),
+                session_length=0 if session is None else session.num_session_events,
+                history_length=0 if profile is None else profile.num_events,
+            ),
+            fusion_weight=ask.fusion_weight,
             exclude=self._excluded(ranker, case),
+            allowed=case.allowed,
         )
 
     def _excluded(self, ranker: BundleRanker, case: _Case) -> list[NDArray[np.int64]]:
@@ -224,7 +223,7 @@ def _explained(ranker: BundleRanker, case: _Case, outcome: Outcome) -> Answer:
         items=items,
         interests=_interests(ranker, ask, outcome),
         fusion_weight=0.0 if ranked.alpha is None else float(ranked.alpha.mean(dtype=np.float64)),
-        source=ranked.source,
+        origin=ranked.origin,
         degradations=degradations,
         profile_age_us=_age_us(ask, None if profile is None else profile.last_event_us),
         session_age_us=_age_us(ask, None if session is None else session.last_event_us),

@@ -162,7 +162,7 @@ class _Users:
         return Views(
             self.encoders.short(events).clone(),
             self.encoders.long(events).clone(),
-            to_tensor(features, self.run.device),
+            to_tensor(features.logarithms(), self.run.device),
             self.neighbours.before(events),
         )
 

@@ -5,11 +5,14 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from groundswell.features.gate import NUM_GATE_FEATURES
 from groundswell.features.window import MAX_RECENT
 
 FORMAT_VERSION: Final = 2
 
-_Range = tuple[float, float, float]
+_Range = Annotated[
+    tuple[float, ...], Field(min_length=NUM_GATE_FEATURES, max_length=NUM_GATE_FEATURES)
+]
 
 
 class _Frozen(BaseModel):
@@ -35,10 +38,10 @@ class TextSpec(_Frozen):
 
 
 class FusionSpec(_Frozen):
-    """How the two views are fused."""
+    """How the short-term and the long-term vector are fused."""
 
     mode: Literal["learned", "constant"]
-    """What ranks by default; validation decided."""
+    """What gives the fusion weight by default; validation chose it."""
     constant_alpha: Annotated[float, Field(ge=0, le=1)]
     """The share of the short-term vector that was best on validation as a constant."""
     gate_low: _Range
@@ -48,21 +51,20 @@ class FusionSpec(_Frozen):
 
 
 class NeighbourSpec(_Frozen):
-    """The second source of each view: the neighbours of the items that it read."""
+    """How neighbour scores are made of windows and histories; see `retrieval.neighbours`."""
 
     count: Annotated[int, Field(ge=1)]
-    """K: the neighbours that are kept of an item at most."""
+    """K: the most neighbours that are kept of an item."""
     window_length: Annotated[int, Field(ge=1)]
-    """The newest events of a window that the short-term source reads at most."""
+    """The most events of a window that are read: its newest ones."""
     decay: Annotated[float, Field(ge=0, le=1)]
-    """How much each older one of them weighs of the next newer one."""
+    """The weight of each of them relative to the next newer one."""
     short_weight: Annotated[float, Field(ge=0)]
-    """What similarity 1 to the window's newest item adds to a short-term score."""
+    """What a similarity of 1 to the window's newest item adds to a short-term score."""
     history_decay: Annotated[float, Field(ge=0, le=1)] = 1.0
-    """How much each older item of a history weighs of the next newer one."""
+    """The weight of each item of a history relative to the next newer one."""
     long_weight: Annotated[float, Field(ge=0)]
-    """The same for the only item of a history and a long-term score; of more items their weights
-    have this Euclidean norm."""
+    """The Euclidean norm of the weights of a history's items, in a long-term score."""
 
 
 class Manifest(_Frozen):
@@ -89,7 +91,7 @@ class Manifest(_Frozen):
     text: TextSpec
     fusion: FusionSpec
     neighbours: NeighbourSpec | None = None
-    """None: the bundle has no second source."""
+    """None: the bundle has no neighbours."""
     index_kind: Annotated[str, Field(pattern="^[a-z][a-z0-9_]*$")] | None = None
     """Which engine searches the index; see `retrieval.engine`. None: a FAISS index, whose file says
     whether it is flat or a graph."""

@@ -1,38 +1,57 @@
-"""What the fusion gate may know besides the two vectors: recency and the lengths of both views."""
+"""What the fusion gate knows of a request besides the two vectors; never a candidate item."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from operator import attrgetter
 
 import numpy as np
 from numpy.typing import NDArray
 
-GATE_FEATURES = ("log_seconds_since_last_event", "log_session_length", "log_history_length")
-"""The features' names, in the order of the vector. None of them looks at a candidate item."""
 
+@dataclass(frozen=True)
+class GateFeatures:
+    """The gate's features in the order of its input; each a number, or an array [B] of many.
 
-def gate_features(
-    now_us: int,
-    last_event_us: int | None,
-    session_length: int,
-    history_length: int,
-    *,
-    use_time: bool,
-) -> NDArray[np.float32]:
-    """Return [3] features, each log(1 + x).
-
-    `session_length` counts the events of the window's last session, `history_length` all events of
-    the user. Without a last event, before it (a clock behind), or with `use_time` False, the first
-    feature is 0.
+    The gate reads log(1 + x) of each. Another field here is another input of the gate.
     """
-    seconds = 0.0
-    if use_time and last_event_us is not None:
-        seconds = max(now_us - last_event_us, 0) / 1e6
-    counts = np.array([seconds, session_length, history_length], dtype=np.float32)
-    return np.log1p(counts)
+
+    seconds_since_last_event: float | NDArray[np.floating] = 0.0
+    """0 without a last event, before it (a clock behind), or in a log without times."""
+    session_length: float | NDArray[np.integer] = 0
+    """The events of the window's last session."""
+    history_length: float | NDArray[np.integer] = 0
+    """All events of the user."""
+
+    @classmethod
+    def stack(cls, many: Sequence["GateFeatures"]) -> "GateFeatures":
+        """Return the numbers of [B] features as arrays [B]."""
+        return cls(*(np.array(values) for values in zip(*map(_VALUES, many), strict=True)))
+
+    def logarithms(self) -> NDArray[np.float32]:
+        """Return [..., G] log(1 + x) of every feature, as the gate reads them."""
+        values = [np.asarray(value, np.float32) for value in _VALUES(self)]
+        return np.log1p(np.stack(values, axis=-1))
+
+
+_VALUES = attrgetter(*(one.name for one in fields(GateFeatures)))
+NUM_GATE_FEATURES = len(fields(GateFeatures))
+"""G."""
+
+
+def seconds_since(
+    now_us: int | NDArray[np.int64], last_us: int | NDArray[np.int64] | None, *, use_time: bool
+) -> float | NDArray[np.float64]:
+    """Return the seconds from `last_us` to `now_us`: 0 for a later event, for none, and with
+    `use_time` False."""
+    if not use_time or last_us is None:
+        return 0.0
+    seconds: float | NDArray[np.float64] = np.maximum(now_us - last_us, 0) / 1e6
+    return seconds
 
 
 def clamp_gate_features(
     features: NDArray[np.float32], low: Sequence[float], high: Sequence[float]
 ) -> NDArray[np.float32]:
-    """Clamp [..., 3] features to the ranges seen in training."""
+    """Clamp [..., G] features to the ranges seen in training."""
     bounds = np.array([low, high], dtype=np.float32)
     return np.clip(features, bounds[0], bounds[1])

@@ -14,14 +14,14 @@ MAX_RECENT = 256
 
 
 class WindowTensors(NamedTuple):
-    """What is known of each of n events besides its item, oldest first."""
+    """What is known of each of n events besides its item, oldest first; also of many windows."""
 
     actions: NDArray[np.int64]
-    """[n] action numbers."""
+    """[..., n] action numbers."""
     gaps: NDArray[np.float32]
-    """[n] log(1 + seconds since the event before); 0 for the first."""
+    """[..., n] log(1 + seconds since the event before); 0 for the first."""
     starts: NDArray[np.float32]
-    """[n] 1 where a session starts."""
+    """[..., n] 1 where a session starts."""
 
 
 def session_starts(
@@ -50,18 +50,16 @@ def window_tensors(
     *,
     use_time: bool,
 ) -> WindowTensors:
-    """Turn n ordered events into tensors of length n.
+    """Turn the n ordered events of one window, or of each of many, into tensors [..., n].
 
     With `use_time` False (a log whose times are only positions) gaps and starts are zeros.
     """
-    gaps = np.zeros(len(times_us), dtype=np.float32)
+    gaps = np.zeros(times_us.shape, np.float32)
+    start_values = np.zeros(times_us.shape, np.float32)
     if use_time:
-        if len(times_us) > 1:
-            seconds = np.maximum(np.diff(times_us), 0) / 1e6
-            gaps[1:] = np.log1p(seconds)
+        seconds = np.maximum(np.diff(times_us, axis=-1), 0) / 1e6
+        gaps[..., 1:] = np.log1p(seconds)
         start_values = starts.astype(np.float32)
-    else:
-        start_values = np.zeros(len(times_us), dtype=np.float32)
     return WindowTensors(actions.astype(np.int64), gaps, start_values)
 
 

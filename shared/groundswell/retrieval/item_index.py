@@ -101,6 +101,11 @@ class ItemIndex:
         places = rows.places(np.array([item], np.int64))
         return rows.vectors(places)[0] if len(places) else None
 
+    def vectors(self, items: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Return [k, d] the vectors of items [k] that the index has."""
+        rows = self._rows
+        return rows.vectors(rows.places(items))
+
     def passing_ids(
         self, exclude: NDArray[np.int64] = _NO_IDS, allowed: NDArray[np.bool_] | None = None
     ) -> NDArray[np.int64]:

@@ -1,12 +1,11 @@
-"""Item-to-item neighbours: what follows what was in a history, remembered pair by pair.
+"""Item-to-item neighbours: the items that follow each item most, and the scores they get by it.
 
-A vector of d numbers says what kind of things go together; that these two very items do, it must
-forget. So each view of a user has a second source: the neighbours of what it read. Both are sums
-over events, so they add to the scores of the views, and are weighed as those are:
-score = α·(u_s·v + short source) + (1 − α)·(u_l·v + long source).
+A vector of d numbers holds which kinds of items go together, but not each pair of them. So items
+also get neighbour scores: sums, over the items of a window or of a history, of how strongly an item
+follows those. `features.fusion` has how they add to the scores of the vectors.
 
 After Sarwar et al. 2001 (item-based collaborative filtering) and Choi et al. 2021 (session-aware
-linear models); the decay over the window after Ludewig and Jannach 2018.
+linear models).
 """
 
 from typing import NamedTuple
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 
 from groundswell.artifacts.bundle import Bundle
 from groundswell.artifacts.manifest import NeighbourSpec
+from groundswell.features.neighbours import history_weights, window_weights
 
 
 class Sparse(NamedTuple):
@@ -53,22 +53,22 @@ class Neighbours:
         return cls(bundle.neighbour_rows, bundle.neighbour_similarities, spec)
 
     def short(self, window: NDArray[np.int64]) -> Sparse:
-        """Return the short-term source of a window: rows [n] of its events, oldest first.
+        """Return the neighbour scores of a window: rows [n] of its items, oldest event first.
 
         A row of -1 is an item that the bundle does not know; it has no neighbours.
         """
         spec = self._spec
         newest = window[-spec.window_length :]
-        ages = np.arange(len(newest) - 1, -1, -1)
-        weights = (spec.short_weight * spec.decay**ages).astype(np.float32)
-        return self._sum(newest, weights)
+        weights = spec.short_weight * window_weights(_ages(newest), spec.decay)
+        return self._sum(newest, weights.astype(np.float32))
 
     def long(self, history: NDArray[np.int64]) -> Sparse:
-        """Return the long-term source of a history: rows [n] of its items, each once, the one of
-        the oldest newest event first."""
-        weights = self._spec.history_decay ** np.arange(len(history) - 1, -1, -1)
-        norm = np.sqrt(max(np.square(weights).sum(), 1.0))
-        return self._sum(history, (self._spec.long_weight / norm * weights).astype(np.float32))
+        """Return the neighbour scores of a history: rows [n] of its items, each once, ordered by
+        most recent interaction, oldest first."""
+        spec = self._spec
+        one = np.zeros(len(history), np.int64)
+        weights = spec.long_weight * history_weights(one, _ages(history), spec.history_decay)
+        return self._sum(history, weights.astype(np.float32))
 
     def _sum(self, items: NDArray[np.int64], weights: NDArray[np.float32]) -> Sparse:
         known = (items >= 0) & (weights != 0)
@@ -79,6 +79,11 @@ class Neighbours:
         scores = self.similarities[items] * weights[:, None]
         real = rows >= 0
         return summed(rows[real], scores[real])
+
+
+def _ages(items: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the ages of items [n] that are ordered oldest first: the last has age 0."""
+    return np.arange(len(items) - 1, -1, -1)
 
 
 def summed(rows: NDArray[np.integer], scores: NDArray[np.float32]) -> Sparse:

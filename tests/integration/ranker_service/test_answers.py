@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from groundswell.client import event
 from groundswell.client.requests import RecommendOptions, recommend_request
-from groundswell.features.gate import clamp_gate_features, gate_features
+from groundswell.features.gate import GateFeatures, clamp_gate_features
 from groundswell.profile.v1.profile_service_pb2 import BatchGetProfilesRequest, GetProfileRequest
 from groundswell.ranker.v1.ranker_service_pb2 import (
     FusionWeightSource,
@@ -45,7 +45,7 @@ def test_both_views_are_fused_by_the_gate_and_the_answer_says_everything(ranker:
     answer = recommend(ranker, page_size=EVERYTHING)
 
     spec = ranker.bundle.manifest.fusion
-    features = gate_features(NOW_US, NOW_US - 30_000_000, 3, 7, use_time=True)
+    features = GateFeatures(30.0, session_length=3, history_length=7).logarithms()
     alpha = ranker.bundle.fusion_model().run(
         short_vectors=short[None],
         long_vectors=long[None],

@@ -10,7 +10,7 @@ import torch
 from groundswell.artifacts.manifest import FusionSpec
 from groundswell.artifacts.onnx_model import OnnxModel
 from groundswell.models.fusion import FusionGate, fuse
-from groundswell.ranker_service.fusion import AlphaSource, Fusion
+from groundswell.ranker_service.fusion import Fusion, FusionWeightOrigin
 from groundswell.trainer.bundle.onnx import Input, export
 
 DIMENSION = 8
@@ -86,7 +86,7 @@ def test_a_forced_weight_replaces_every_dimension(tmp_path: Path, weight: float)
     yes = np.ones(3, bool)
     features = np.ones((3, 3), np.float32)
     fused = fusion.fuse(short, long, yes, yes, features, np.full(3, weight))
-    assert fused.sources == [AlphaSource.FORCED] * 3
+    assert fused.origins == [FusionWeightOrigin.FORCED] * 3
     np.testing.assert_array_equal(fused.alphas, np.full_like(short, weight))
     expected = {0.0: long, 1.0: short}.get(weight, np.float32(0.25) * short + 0.75 * long)
     np.testing.assert_allclose(fused.user, expected, rtol=0, atol=1e-6)

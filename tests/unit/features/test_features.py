@@ -9,7 +9,12 @@ from groundswell.common.v1 import event_pb2
 from groundswell.features.actions import ACTIONS, NUM_ACTIONS, action_number
 from groundswell.features.batches import token_batches
 from groundswell.features.chunks import chunk_ages, num_full_chunks
-from groundswell.features.gate import clamp_gate_features, gate_features
+from groundswell.features.gate import (
+    NUM_GATE_FEATURES,
+    GateFeatures,
+    clamp_gate_features,
+    seconds_since,
+)
 from groundswell.features.text import chunk_text, content_hash, item_text
 from groundswell.features.window import session_length, session_starts, window_tensors
 
@@ -91,11 +96,15 @@ def test_the_hash_of_a_text_depends_on_the_encoder_and_takes_any_text() -> None:
 
 
 def test_gate_features_are_logarithms_clamped_to_what_training_saw() -> None:
-    features = gate_features(5_000_000, 2_000_000, 3, 7, use_time=True)
+    seconds = seconds_since(5_000_000, 2_000_000, use_time=True)
+    features = GateFeatures(seconds, 3, 7).logarithms()
     assert features == pytest.approx(np.log1p([3.0, 3.0, 7.0]))
-    assert gate_features(1, 2_000_000, 3, 7, use_time=True)[0] == 0.0
-    assert gate_features(5_000_000, None, 0, 0, use_time=True).tolist() == [0.0, 0.0, 0.0]
-    assert gate_features(5_000_000, 0, 3, 7, use_time=False)[0] == 0.0
+    assert seconds_since(1, 2_000_000, use_time=True) == 0.0
+    assert seconds_since(5_000_000, None, use_time=True) == 0.0
+    assert seconds_since(5_000_000, 0, use_time=False) == 0.0
+    assert GateFeatures().logarithms().tolist() == [0.0] * NUM_GATE_FEATURES
+    many = GateFeatures.stack([GateFeatures(), GateFeatures(seconds, 3, 7)]).logarithms()
+    assert many.tolist() == [[0.0] * NUM_GATE_FEATURES, features.tolist()]
     clamped = clamp_gate_features(features, (2.0, 0.0, 0.0), (9.0, 1.0, 9.0))
     assert clamped == pytest.approx([2.0, 1.0, np.log1p(7.0)])
 

@@ -7,7 +7,7 @@ import pytest
 from groundswell.ranker.v1.ranker_service_pb2 import BatchRecommendResponse, Degradation
 from groundswell.ranker_service.answers import interests_response, recommend_responses
 from groundswell.ranker_service.catalogue import CatalogueItem
-from groundswell.ranker_service.fusion import AlphaSource
+from groundswell.ranker_service.fusion import FusionWeightOrigin
 from groundswell.ranker_service.recommender import Answer, RankedItem
 from groundswell.serving.limits import MAX_ANSWER_BYTES
 
@@ -35,7 +35,7 @@ def answer(items: Sequence[RankedItem], num_interests: int = 0) -> Answer:
         items=list(items),
         interests=[(f"{n:0256}", 0.001) for n in range(num_interests)],
         fusion_weight=0.5,
-        source=AlphaSource.LEARNED,
+        origin=FusionWeightOrigin.LEARNED,
         degradations=list(Degradation.values()[1:]),
         profile_age_us=10**17,
         session_age_us=10**17,

@@ -5,7 +5,7 @@ import pytest
 from numpy.typing import NDArray
 
 from groundswell.artifacts.onnx_model import OnnxModel
-from groundswell.ranker_service.fusion import AlphaSource, Fused, Fusion
+from groundswell.ranker_service.fusion import FusedVectors, Fusion, FusionWeightOrigin
 from tests.support.ranker import CONSTANT, LEARNED
 
 D = 3
@@ -21,7 +21,7 @@ def fuse(
     has_short: bool = True,
     has_long: bool = True,
     features: tuple[float, float, float] = (0.0, 0.0, 0.0),
-) -> Fused:
+) -> FusedVectors:
     return fusion.fuse(
         SHORT,
         LONG,
@@ -41,8 +41,8 @@ def test_the_worked_example_holds_for_a_forced_and_for_a_constant_weight(gate: O
     constant = fuse(Fusion(gate, CONSTANT))
     np.testing.assert_allclose(forced.user, DUE, atol=1e-6)
     np.testing.assert_allclose(constant.user, DUE, atol=1e-6)
-    assert forced.sources == [AlphaSource.FORCED]
-    assert constant.sources == [AlphaSource.CONSTANT]
+    assert forced.origins == [FusionWeightOrigin.FORCED]
+    assert constant.origins == [FusionWeightOrigin.CONSTANT]
 
 
 def test_the_gate_decides_per_dimension(gate: OnnxModel) -> None:
@@ -50,7 +50,7 @@ def test_the_gate_decides_per_dimension(gate: OnnxModel) -> None:
     due = np.array([[sigmoid(0), sigmoid(1), sigmoid(2)]], np.float32)
     np.testing.assert_allclose(fused.alphas, due, rtol=1e-5)
     np.testing.assert_allclose(fused.user, due * SHORT + (1 - due) * LONG, rtol=1e-5)
-    assert fused.sources == [AlphaSource.LEARNED]
+    assert fused.origins == [FusionWeightOrigin.LEARNED]
 
 
 def test_the_gates_inputs_are_clamped_to_the_ranges_of_training(gate: OnnxModel) -> None:
@@ -76,7 +76,7 @@ def test_one_view_ranks_alone_whatever_was_forced(gate: OnnxModel, weight: float
     np.testing.assert_array_equal(long_alone.user, LONG)
     assert short_alone.alphas.tolist() == [[1.0] * D]
     assert long_alone.alphas.tolist() == [[0.0] * D]
-    assert short_alone.sources == long_alone.sources == [AlphaSource.ONE_VIEW]
+    assert short_alone.origins == long_alone.origins == [FusionWeightOrigin.ONE_VIEW]
 
 
 def test_a_missing_view_leaves_no_trace_even_when_its_row_is_not_finite(gate: OnnxModel) -> None:
@@ -95,7 +95,7 @@ def test_a_missing_view_leaves_no_trace_even_when_its_row_is_not_finite(gate: On
 
 def test_without_a_view_nothing_is_fused(gate: OnnxModel) -> None:
     fused = fuse(Fusion(gate, LEARNED), has_short=False, has_long=False)
-    assert fused.sources == [AlphaSource.NONE]
+    assert fused.origins == [FusionWeightOrigin.NONE]
     assert fused.user.tolist() == [[0.0] * D]
 
 
@@ -115,6 +115,6 @@ def test_a_batch_of_every_kind_gives_each_user_what_it_gets_alone(gate: OnnxMode
             short[one], long[one], has_short[one], has_long[one], features[one], weights[one]
         )
         np.testing.assert_allclose(together.user[b], alone.user[0], rtol=1e-6)
-        assert together.sources[b] is alone.sources[0]
+        assert together.origins[b] is alone.origins[0]
     np.testing.assert_array_equal(together.user, together.short_parts + together.long_parts)
-    assert len(set(together.sources)) == 4
+    assert len(set(together.origins)) == 4

@@ -8,7 +8,8 @@ import pytest
 from numpy.typing import NDArray
 
 from groundswell.artifacts.onnx_model import OnnxModel
-from groundswell.ranker_service.fusion import AlphaSource, Fusion
+from groundswell.features.gate import GateFeatures
+from groundswell.ranker_service.fusion import Fusion, FusionWeightOrigin
 from groundswell.ranker_service.pipeline import Pipeline, RankInput
 from groundswell.retrieval.engine import build_index, open_engine
 from groundswell.retrieval.item_index import ItemIndex
@@ -23,11 +24,14 @@ POPULARITY = np.random.default_rng(5).integers(0, 20, N).astype(np.float64)
 def pipeline(gate: OnnxModel, tmp_path: Path) -> Pipeline:
     build_index(VECTORS, tmp_path / "index.faiss")
     index = ItemIndex(open_engine(tmp_path / "index.faiss", (N, D)))
-    return Pipeline(Fusion(gate, LEARNED), index, POPULARITY)
+    return Pipeline(Fusion(gate, LEARNED), None, index, POPULARITY)
 
 
 def user(seed: int) -> NDArray[np.float32]:
     return np.random.default_rng(seed).standard_normal(D).astype(np.float32)
+
+
+BOTH = RankInput(k=N, short_vector=user(0), long_vector=user(1))
 
 
 def sorted_ids(scores: NDArray[np.floating], passing: NDArray[np.bool_]) -> list[int]:
@@ -40,10 +44,12 @@ def test_hundreds_of_users_are_ranked_over_all_items_as_numpy_does_it(pipeline: 
     rng = np.random.default_rng(1)
     inputs, due = [], []
     for seed in range(300):
-        short, long, features = user(seed), user(1_000 + seed), rng.random(3).astype(np.float32)
+        short, long = user(seed), user(1_000 + seed)
+        features = GateFeatures(rng.random(), int(rng.integers(3)), int(rng.integers(6)))
         seen = rng.integers(0, N, 30)
-        inputs.append(RankInput(k=N, short=short, long=long, gate_features=features, exclude=seen))
-        alpha = 1 / (1 + np.exp(-features))
+        both = RankInput(k=N, short_vector=short, long_vector=long)
+        inputs.append(replace(both, gate_features=features, exclude=[seen]))
+        alpha = 1 / (1 + np.exp(-features.logarithms()))
         fused = (alpha * short + (1 - alpha) * long).astype(np.float64)
         passing = np.ones(N, bool)
         passing[seen] = False
@@ -52,13 +58,13 @@ def test_hundreds_of_users_are_ranked_over_all_items_as_numpy_does_it(pipeline: 
         assert sorted(ranked.ids.tolist()) == np.flatnonzero(passing).tolist()
         np.testing.assert_allclose(ranked.scores, scores[ranked.ids], atol=1e-5)
         assert (np.diff(ranked.scores) <= 0).all()
-        assert ranked.source is AlphaSource.LEARNED
+        assert ranked.origin is FusionWeightOrigin.LEARNED
 
 
 def test_a_page_is_the_head_of_the_whole_ranking_within_the_filter(pipeline: Pipeline) -> None:
     allowed = np.random.default_rng(2).random(N) < 0.3
     seen = np.flatnonzero(allowed)[:20]
-    one = RankInput(k=10, short=user(0), long=user(1), exclude=seen, allowed=allowed)
+    one = replace(BOTH, k=10, exclude=[seen], allowed=allowed)
     page, whole = pipeline.rank([one, replace(one, k=N)])
     assert page.ids.tolist() == whole.ids[:10].tolist()
     assert allowed[whole.ids].all()
@@ -67,7 +73,7 @@ def test_a_page_is_the_head_of_the_whole_ranking_within_the_filter(pipeline: Pip
 
 def test_the_two_parts_of_a_score_are_what_each_view_gave(pipeline: Pipeline) -> None:
     short, long = user(0), user(1)
-    [ranked] = pipeline.rank([RankInput(k=20, short=short, long=long, fusion_weight=0.25)])
+    [ranked] = pipeline.rank([replace(BOTH, k=20, fusion_weight=0.25)])
     vectors = VECTORS[ranked.ids]
     np.testing.assert_allclose(ranked.short_scores, vectors @ (0.25 * short), atol=1e-5)
     np.testing.assert_allclose(ranked.long_scores, vectors @ (0.75 * long), atol=1e-5)
@@ -79,9 +85,9 @@ def test_the_two_parts_of_a_score_are_what_each_view_gave(pipeline: Pipeline) ->
 def test_one_view_ranks_alone(pipeline: Pipeline) -> None:
     both, short_alone, long_alone = pipeline.rank(
         [
-            RankInput(k=N, short=user(0), long=user(1)),
-            RankInput(k=N, short=user(0)),
-            RankInput(k=N, long=user(1), fusion_weight=0.9),
+            BOTH,
+            RankInput(k=N, short_vector=user(0)),
+            RankInput(k=N, long_vector=user(1), fusion_weight=0.9),
         ]
     )
     everything = np.ones(N, bool)
@@ -89,14 +95,14 @@ def test_one_view_ranks_alone(pipeline: Pipeline) -> None:
     assert long_alone.ids.tolist() == sorted_ids(VECTORS @ user(1), everything)
     assert not short_alone.long_scores.any()
     assert not long_alone.short_scores.any()
-    assert short_alone.source is long_alone.source is AlphaSource.ONE_VIEW
+    assert short_alone.origin is long_alone.origin is FusionWeightOrigin.ONE_VIEW
     assert both.ids.tolist() != short_alone.ids.tolist()
 
 
 def test_nobody_gets_what_is_popular_within_the_filter(pipeline: Pipeline) -> None:
     allowed = np.random.default_rng(3).random(N) < 0.5
     seen = np.arange(0, N, 7)
-    [ranked] = pipeline.rank([RankInput(k=25, exclude=seen, allowed=allowed)])
+    [ranked] = pipeline.rank([RankInput(k=25, exclude=[seen], allowed=allowed)])
     passing = allowed.copy()
     passing[seen] = False
     assert ranked.ids.tolist() == sorted_ids(POPULARITY, passing)[:25]
@@ -107,7 +113,7 @@ def test_nobody_gets_what_is_popular_within_the_filter(pipeline: Pipeline) -> No
 
 
 def test_known_and_unknown_users_of_one_batch_keep_their_places(pipeline: Pipeline) -> None:
-    inputs = [RankInput(k=5), RankInput(k=5, short=user(0)), RankInput(k=5)]
+    inputs = [RankInput(k=5), RankInput(k=5, short_vector=user(0)), RankInput(k=5)]
     ranked = pipeline.rank(inputs)
     assert [one.fallback for one in ranked] == [True, False, True]
     assert ranked[1].ids.tolist() == pipeline.rank([inputs[1]])[0].ids.tolist()
@@ -115,9 +121,7 @@ def test_known_and_unknown_users_of_one_batch_keep_their_places(pipeline: Pipeli
 
 
 def test_a_page_of_nothing_is_the_fusion_alone(pipeline: Pipeline) -> None:
-    page, alone = pipeline.rank(
-        [RankInput(k=5, short=user(0), long=user(1)), RankInput(k=0, short=user(0), long=user(1))]
-    )
+    page, alone = pipeline.rank([replace(BOTH, k=5), replace(BOTH, k=0)])
     assert alone.ids.tolist() == []
     assert alone.user is not None
     assert page.user is not None
@@ -131,7 +135,7 @@ def test_items_that_training_never_saw_count_as_unpopular(gate: OnnxModel, tmp_p
     index.put(np.array([50]), VECTORS[:1])
     popularity = np.zeros(10)
     popularity[[2, 4, 9]] = [3.0, 5.0, 8.0]
-    [ranked] = Pipeline(Fusion(gate, CONSTANT), index, popularity).rank([RankInput(k=9)])
+    [ranked] = Pipeline(Fusion(gate, CONSTANT), None, index, popularity).rank([RankInput(k=9)])
     assert ranked.ids.tolist() == [9, 4, 2, 50]
 
 
@@ -139,4 +143,4 @@ def test_a_vector_that_is_not_finite_never_reaches_an_answer(pipeline: Pipeline)
     poison = user(0)
     poison[1] = np.nan
     with pytest.raises(ValueError, match="finite"):
-        pipeline.rank([RankInput(k=3, short=poison)])
+        pipeline.rank([RankInput(k=3, short_vector=poison)])

@@ -16,6 +16,7 @@ from torch.export import Dim
 from groundswell.artifacts import bundle as files
 from groundswell.artifacts.onnx_model import OnnxModel
 from groundswell.features.actions import NUM_ACTIONS
+from groundswell.features.gate import NUM_GATE_FEATURES
 from groundswell.models.fusion import FusionGate
 from groundswell.models.interest_head import InterestHead
 from groundswell.models.item_head import ItemHead
@@ -85,7 +86,10 @@ def export_models(folder: Path, trained: Trained, window_length: int, recent_len
         folder / files.FUSION,
         [Input(n, (_BATCH,)) for n in ("short_vectors", "long_vectors", "gate_features")],
         "alphas",
-        [(torch.randn(b, d), torch.randn(b, d), torch.rand(b, 3) * 5) for b in (2, 1, 5)],
+        [
+            (torch.randn(b, d), torch.randn(b, d), torch.rand(b, NUM_GATE_FEATURES) * 5)
+            for b in (2, 1, 5)
+        ],
     )
     rows = [torch.tensor([0, -1]), torch.tensor([-1]), torch.tensor([-1, 0, 0])]
     heads = (

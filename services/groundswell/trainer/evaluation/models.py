@@ -10,7 +10,7 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from groundswell.artifacts.bundle import Bundle
-from groundswell.ranker_service.fusion import Fused, Fusion
+from groundswell.ranker_service.fusion import FusedVectors, Fusion
 from groundswell.retrieval.neighbours import Neighbours
 from groundswell.trainer.dataset.prepared import Prepared
 from groundswell.trainer.errors import DataError
@@ -147,8 +147,9 @@ class BundleViews:
 
     @cached_property
     def gate_features(self) -> NDArray[np.float32]:
-        """[n, 3]"""
-        return gate_inputs(self._prepared, self._events, self._bundle.manifest.window_length)
+        """[n, G]"""
+        length = self._bundle.manifest.window_length
+        return gate_inputs(self._prepared, self._events, length).logarithms()
 
     @cached_property
     def alphas(self) -> NDArray[np.float32]:
@@ -163,7 +164,7 @@ class BundleViews:
         texts = self._encode(self._prepared.texts)
         return self._bundle.context_head().run(text_vectors=texts, rows=self._rows)
 
-    def _fuse(self, weight: float) -> Fused:
+    def _fuse(self, weight: float) -> FusedVectors:
         """Fuse as the ranker does; with a `weight` of NaN the bundle decides."""
         spec = self._bundle.manifest.fusion
         return Fusion(self._bundle.fusion_model(), spec).fuse(

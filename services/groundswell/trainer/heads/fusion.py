@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from groundswell.artifacts.manifest import FusionSpec
-from groundswell.features.gate import GATE_FEATURES
+from groundswell.features.gate import NUM_GATE_FEATURES
 from groundswell.models.fusion import FusionGate, fuse
 from groundswell.trainer.config import TrainConfig
 from groundswell.trainer.heads.fusing import Views, alphas_of, fused_gains, smooth_best
@@ -101,8 +101,8 @@ def _spec(mode: str, alpha: float, low: Tensor, high: Tensor) -> FusionSpec:
         {
             "mode": mode,
             "constant_alpha": alpha,
-            "gate_low": _triple(low),
-            "gate_high": _triple(high),
+            "gate_low": low.tolist(),
+            "gate_high": high.tolist(),
         }
     )
 
@@ -120,7 +120,7 @@ def _gate(
     start = min(max(alpha, _START_FROM), 1 - _START_FROM)
     gate = FusionGate(
         config.dimension,
-        len(GATE_FEATURES),
+        NUM_GATE_FEATURES,
         width=config.gate_width,
         per_dimension=per_dimension,
         alpha=start,
@@ -132,7 +132,7 @@ def _gate(
 
 def _ranges(train: Views) -> tuple[Tensor, Tensor]:
     if len(train.features) == 0:
-        return torch.zeros(len(GATE_FEATURES)), torch.ones(len(GATE_FEATURES))
+        return torch.zeros(NUM_GATE_FEATURES), torch.ones(NUM_GATE_FEATURES)
     return train.features.amin(0), train.features.amax(0)
 
 
@@ -148,8 +148,3 @@ def _served_alphas(fused: Fused, views: Views) -> Tensor:
         return torch.tensor([fused.spec.constant_alpha])
     with torch.inference_mode():
         return alphas_of(fused.gate, views)
-
-
-def _triple(values: Tensor) -> tuple[float, float, float]:
-    first, second, third = values.tolist()
-    return first, second, third

@@ -9,9 +9,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from groundswell.features.actions import DISLIKE
 from groundswell.features.chunks import chunk_ages
-from groundswell.features.gate import gate_features
+from groundswell.features.gate import GateFeatures, seconds_since
 from groundswell.features.text import chunk_text
+from groundswell.features.window import window_tensors
 from groundswell.trainer.dataset.prepared import Prepared
 
 
@@ -62,15 +64,19 @@ def window_rows(
     offset = np.arange(longest)
     real = offset[None, :] < lengths[:, None]
     event = np.where(real, first[:, None] + offset[None, :], 0)
-    gaps = np.zeros(event.shape, np.float32)
-    starts = np.zeros(event.shape, np.float32)
-    if not prepared.order_only:
-        seconds = np.diff(prepared.times_us[event], axis=1) / 1e6
-        gaps[:, 1:] = np.log1p(np.maximum(seconds, 0)) * real[:, 1:]
-        starts = (prepared.starts[event] & real).astype(np.float32)
-    rows = np.where(real, prepared.items[event], 0).astype(np.int64)
-    actions = np.where(real, prepared.actions[event], 0).astype(np.int64)
-    return WindowInputs(rows, actions, gaps, starts, lengths.astype(np.int64))
+    actions, gaps, starts = window_tensors(
+        prepared.times_us[event],
+        prepared.actions[event],
+        prepared.starts[event],
+        use_time=not prepared.order_only,
+    )
+    return WindowInputs(
+        np.where(real, prepared.items[event].astype(np.int64), 0),
+        np.where(real, actions, 0),
+        np.where(real, gaps, 0),
+        np.where(real, starts, 0),
+        lengths.astype(np.int64),
+    )
 
 
 def windows_before(
@@ -184,22 +190,46 @@ class Histories:
         return ProfileInputs(self._chunks.vectors[rows], ages, shown, recent)
 
 
-def gate_inputs(
-    prepared: Prepared, events: NDArray[np.int64], window_length: int
-) -> NDArray[np.float32]:
-    """Return [B, 3] gate features before each event, at the event's own time."""
+def ranges(
+    first: NDArray[np.int64], until: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return all numbers of the ranges [first, until), with the place of their range."""
+    lengths = until - first
+    row = np.repeat(np.arange(len(first)), lengths)
+    offset = np.arange(len(row)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+    return row, first[row] + offset
+
+
+def history_items(
+    prepared: Prepared, events: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the items that each user's profile knows before each event [n], each once.
+
+    They are given by their newest events: rows [m] in [0, n), ascending, and events [m], oldest
+    first in each row. What was only disliked is no part of a history.
+    """
     begin = prepared.offsets[prepared.users[events]]
+    row, read = ranges(begin, prepared.profile_until(events))
+    row, read = row[::-1], read[::-1]
+    item = row * prepared.num_items + prepared.items[read]
+    _, newest, place = np.unique(item, return_index=True, return_inverse=True)
+    counts = np.bincount(place, prepared.actions[read] != DISLIKE, len(newest)) > 0
+    kept = np.sort(newest[counts])[::-1]
+    return row[kept], read[kept]
+
+
+def gate_inputs(prepared: Prepared, events: NDArray[np.int64], window_length: int) -> GateFeatures:
+    """Return what the gate knows before each of [B] events, at the event's own time."""
+    known = events - prepared.offsets[prepared.users[events]]
+    before = np.maximum(events - 1, 0)
     index = np.arange(len(prepared.items))
     last_start = np.maximum.accumulate(np.where(prepared.starts, index, 0))
-    features = np.zeros((len(events), 3), np.float32)
-    for b, (event, first) in enumerate(zip(events.tolist(), begin.tolist(), strict=True)):
-        known = event - first
-        session = min(event - int(last_start[event - 1]), window_length) if known else 0
-        features[b] = gate_features(
-            int(prepared.times_us[event]),
-            int(prepared.times_us[event - 1]) if known else None,
-            session,
-            known,
-            use_time=not prepared.order_only,
-        )
-    return features
+    in_session = np.minimum(events - last_start[before], window_length)
+    seconds = seconds_since(
+        prepared.times_us[events], prepared.times_us[before], use_time=not prepared.order_only
+    )
+    return GateFeatures(
+        np.where(known > 0, seconds, 0.0),
+        session_length=np.where(known > 0, in_session, 0),
+        history_length=known,
+    )

@@ -221,7 +221,7 @@ def _windows(prepared: Prepared, events: NDArray[np.int64]) -> Sequence[NDArray[
 
 
 def _gate(prepared: Prepared, events: NDArray[np.int64]) -> Sequence[NDArray[np.generic]]:
-    return [gate_inputs(prepared, events, _WINDOW)]
+    return [gate_inputs(prepared, events, _WINDOW).logarithms()]
 
 
 def _profiles(prepared: Prepared, events: NDArray[np.int64]) -> Sequence[NDArray[np.generic]]:

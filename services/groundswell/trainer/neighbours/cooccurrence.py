@@ -10,7 +10,9 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from groundswell.features.actions import DISLIKE
+from groundswell.features.neighbours import history_weights, window_weights
 from groundswell.trainer.dataset.prepared import TRAIN, Prepared
+from groundswell.trainer.inputs.histories import history_items, ranges
 
 NUM_NEIGHBOURS = 100
 """Kept for each item."""
@@ -166,44 +168,25 @@ def _window_weights(
     if begin is None:
         begin = prepared.offsets[prepared.users[events]]
     first = np.maximum(begin, events - reading.length)
-    row, read = _ranges(first, events)
-    ages = events[row] - 1 - read
-    weights = np.where(_speaks(prepared, read), reading.decay**ages, 0).astype(np.float32)
+    row, read = ranges(first, events)
+    by_age = window_weights(events[row] - 1 - read, reading.decay)
+    weights = np.where(_counts(prepared, read), by_age, 0).astype(np.float32)
     return _matrix(prepared, len(events), row, read, weights)
 
 
 def _history_weights(prepared: Prepared, events: NDArray[np.int64], decay: float) -> sp.csr_array:
     """Return [n, N] rows of norm 1: how much each item of each history weighs, by its newest
     event."""
-    begin = prepared.offsets[prepared.users[events]]
-    row, read = _ranges(begin, prepared.profile_until(events))
-    row, read = row[::-1], read[::-1]
-    item = row * prepared.num_items + prepared.items[read]
-    _, newest, place = np.unique(item, return_index=True, return_inverse=True)
-    speaks = np.bincount(place, _speaks(prepared, read), len(newest)) > 0
-    newest = np.sort(newest[speaks])
-    row, read = row[newest], read[newest]
-    lengths = np.bincount(row, minlength=len(events))
-    ends = np.cumsum(lengths[::-1])[::-1]
-    weights = decay ** (np.arange(len(row)) - (ends - lengths)[row])
-    norms = np.sqrt(np.bincount(row, weights**2, len(events)))
-    return _matrix(prepared, len(events), row, read, (weights / norms[row]).astype(np.float32))
+    row, read = history_items(prepared, events)
+    ends = np.cumsum(np.bincount(row, minlength=len(events)))
+    weights = history_weights(row, ends[row] - 1 - np.arange(len(row)), decay)
+    return _matrix(prepared, len(events), row, read, weights.astype(np.float32))
 
 
-def _speaks(prepared: Prepared, events: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """[n] True for events that speak for what is near their item."""
-    speaks: NDArray[np.bool_] = prepared.actions[events] != DISLIKE
-    return speaks
-
-
-def _ranges(
-    first: NDArray[np.int64], until: NDArray[np.int64]
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return all numbers of the ranges [first, until), with the place of their range."""
-    lengths = until - first
-    row = np.repeat(np.arange(len(first)), lengths)
-    offset = np.arange(len(row)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
-    return row, first[row] + offset
+def _counts(prepared: Prepared, events: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """[n] True for events whose items' neighbours get scores: all but dislikes."""
+    counts: NDArray[np.bool_] = prepared.actions[events] != DISLIKE
+    return counts
 
 
 def _matrix(
@@ -229,7 +212,7 @@ def _followed(prepared: Prepared, is_target: NDArray[np.bool_]) -> sp.csr_array:
     for distance in range(1, int(distances) + 1):
         later = targets[targets - distance >= begin]
         earlier = later - distance
-        real = _speaks(prepared, earlier) & (prepared.items[earlier] != prepared.items[later])
+        real = _counts(prepared, earlier) & (prepared.items[earlier] != prepared.items[later])
         rows, columns = prepared.items[earlier[real]], prepared.items[later[real]]
         weights = np.full(len(rows), _COUNTING_DECAY ** (distance - 1), np.float32)
         total = total + sp.csr_array((weights, (rows, columns)), shape=shape)

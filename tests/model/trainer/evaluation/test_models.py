@@ -10,7 +10,7 @@ from groundswell.artifacts.bundle import Bundle
 from groundswell.artifacts.store import load_bundle
 from groundswell.features.actions import DISLIKE
 from groundswell.features.chunks import chunk_ages
-from groundswell.features.gate import gate_features
+from groundswell.features.gate import GateFeatures, seconds_since
 from groundswell.features.text import chunk_text
 from groundswell.features.window import session_length, session_starts, window_tensors
 from groundswell.trainer.dataset.prepared import TEST, Prepared
@@ -131,10 +131,10 @@ def test_the_views_are_those_that_the_servers_would_compute(
         )
         np.testing.assert_allclose(views.long[b], long[0], rtol=1e-3, atol=1e-4)
         now = int(prepared.times_us[event])
-        features = gate_features(
-            now, int(times[-1]), session_length(starts), len(items), use_time=True
+        features = GateFeatures(
+            seconds_since(now, int(times[-1]), use_time=True), session_length(starts), len(items)
         )
-        np.testing.assert_allclose(views.gate_features[b], features, rtol=1e-6)
+        np.testing.assert_allclose(views.gate_features[b], features.logarithms(), rtol=1e-6)
 
 
 def test_what_was_disliked_speaks_for_nothing(prepared: Prepared, tmp_path: Path) -> None:

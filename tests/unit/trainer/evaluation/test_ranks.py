@@ -10,6 +10,7 @@ from onnx import TensorProto, helper
 
 from groundswell.artifacts.manifest import FusionSpec
 from groundswell.artifacts.onnx_model import OnnxModel
+from groundswell.features.gate import GateFeatures
 from groundswell.ranker_service.fusion import Fusion
 from groundswell.ranker_service.pipeline import Pipeline, RankInput
 from groundswell.retrieval.engine import build_index, open_engine
@@ -77,7 +78,7 @@ class Bench:
         self.vectors[rng.choice(m, m // 2)] = self.vectors[0]
         self.popularity = rng.integers(4, size=m).astype(np.float64)
         self.short, self.long = (rng.standard_normal((n, D)).astype(np.float32) for _ in range(2))
-        self.features = rng.uniform(-2, 2, (n, 3)).astype(np.float32)
+        self.features = rng.uniform(0, 2, (n, 3)).astype(np.float32)
         self.known = self.events > world.offsets[world.users[self.events]]
         spec = FusionSpec(
             mode="learned", constant_alpha=0.3, gate_low=(-9, -9, -9), gate_high=(9, 9, 9)
@@ -85,7 +86,7 @@ class Bench:
         build_index(self.vectors, folder / "index.faiss")
         index = ItemIndex(open_engine(folder / "index.faiss", (m, D)))
         self.fusion = Fusion(gate, spec)
-        self.pipeline = Pipeline(self.fusion, index, self.popularity)
+        self.pipeline = Pipeline(self.fusion, None, index, self.popularity)
 
     def rank(self, *, include_seen: bool = False) -> Outcome:
         fused = self.fusion.fuse(
@@ -114,10 +115,10 @@ class Bench:
             [
                 RankInput(
                     k=len(self.candidates),
-                    short=self.short[n] if known else None,
-                    long=self.long[n] if known else None,
-                    gate_features=self.features[n],
-                    exclude=np.empty(0, np.int64) if include_seen else np.unique(seen),
+                    short_vector=self.short[n] if known else None,
+                    long_vector=self.long[n] if known else None,
+                    gate_features=GateFeatures(*np.expm1(self.features[n]).tolist()),
+                    exclude=() if include_seen else [np.unique(seen)],
                 )
             ]
         )

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from torch import Tensor
 
-from groundswell.features.gate import GATE_FEATURES
+from groundswell.features.gate import NUM_GATE_FEATURES
 from groundswell.trainer.config import TrainConfig
 from groundswell.trainer.heads.fusing import Views
 from groundswell.trainer.heads.fusion import Fused, train_fusion
@@ -37,7 +37,7 @@ def vectors(knows: Tensor, seed: int) -> Tensor:
 def fused(short_knows: Tensor, long_knows: Tensor, folder: Path, loud: float = 0.0) -> Fused:
     """Train on views of one noise, hold those of another out; the second feature of the gate tells
     who is known by the short-term one. With `loud` views that know nothing shout."""
-    features = torch.zeros(n, len(GATE_FEATURES))
+    features = torch.zeros(n, NUM_GATE_FEATURES)
     features[:, 1] = short_knows.float()
     nothing = sp.csr_array((n, PREPARED.num_items), dtype=np.float32)
 

@@ -8,7 +8,7 @@ import scipy.sparse as sp
 import torch
 from rich.console import Console
 
-from groundswell.features.gate import GATE_FEATURES
+from groundswell.features.gate import NUM_GATE_FEATURES
 from groundswell.models.fusion import FusionGate
 from groundswell.trainer.config import TrainConfig
 from groundswell.trainer.dataset.prepared import VALIDATION
@@ -37,7 +37,7 @@ def test_negatives_of_a_large_catalogue_count_with_their_neighbours(
     views = Views(
         torch.randn(n, 4),
         torch.randn(n, 4),
-        torch.rand(n, len(GATE_FEATURES)),
+        torch.rand(n, NUM_GATE_FEATURES),
         Sources(source(), source()),
     )
     items_Id = torch.randn(num_items, 4)
@@ -45,7 +45,7 @@ def test_negatives_of_a_large_catalogue_count_with_their_neighbours(
     def losses() -> list[float]:
         with open_run(TrainConfig(), "cpu", 0, tmp_path, Console(quiet=True)) as run:
             gate = FusionGate(
-                4, len(GATE_FEATURES), width=3, per_dimension=True, alpha=0.5, dropout=0.0
+                4, NUM_GATE_FEATURES, width=3, per_dimension=True, alpha=0.5, dropout=0.0
             )
             gate_training.train_by_likelihood(
                 gate, views, validation.targets, views, items_Id, validation, run

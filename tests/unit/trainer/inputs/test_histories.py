@@ -74,7 +74,7 @@ def test_an_order_only_log_has_no_feature_of_time() -> None:
     assert (windows.starts == 0).all()
     histories, _, _ = histories_of(log, 1, 8)
     assert (histories.before(np.array([3])).chunk_ages == 0).all()
-    assert gate_inputs(log, np.array([3]), 50)[0, 0] == 0
+    assert gate_inputs(log, np.array([3]), 50).logarithms()[0, 0] == 0
 
 
 def test_chunks_are_cut_from_the_start_of_each_history() -> None:
@@ -148,7 +148,7 @@ def test_a_log_without_a_full_chunk_still_has_histories() -> None:
 
 def test_gate_features_are_recency_session_and_history_before_the_event() -> None:
     log = prepared_of([[0], [1, 2, 3, 4, 5]], minutes=[[0], [0, 1, 100, 101, 161]])
-    got = np.expm1(gate_inputs(log, np.array([1, 2, 3, 5]), 50))
+    got = np.expm1(gate_inputs(log, np.array([1, 2, 3, 5]), 50).logarithms())
     np.testing.assert_allclose(
         got, [[0, 0, 0], [60, 1, 1], [99 * 60, 2, 2], [60 * 60, 2, 4]], rtol=1e-5
     )
@@ -156,4 +156,5 @@ def test_gate_features_are_recency_session_and_history_before_the_event() -> Non
 
 def test_the_session_is_counted_inside_of_the_window() -> None:
     log = prepared_of([[0, 1, 2, 3, 4, 5, 6]])
-    assert np.expm1(gate_inputs(log, np.array([6]), 4))[0, 1:].tolist() == pytest.approx([4, 6])
+    known = gate_inputs(log, np.array([6]), 4)
+    assert np.expm1(known.logarithms())[0, 1:].tolist() == pytest.approx([4, 6])

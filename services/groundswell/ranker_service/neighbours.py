@@ -1,0 +1,31 @@
+"""The neighbour stage: what a user did → the neighbour scores of items, by item number."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from groundswell.ranker_service.bundle_rows import BundleRows
+from groundswell.retrieval.neighbours import Neighbours, Sparse
+
+
+class NumberedNeighbours:
+    """A bundle's neighbours, looked up by the catalogue's item numbers instead of its rows.
+
+    A number that is no item of the bundle has no neighbours.
+    """
+
+    def __init__(self, neighbours: Neighbours, rows: BundleRows) -> None:
+        self._neighbours = neighbours
+        self._rows = rows
+
+    def short(self, window: NDArray[np.int64]) -> Sparse:
+        """Return the neighbour scores of a window's items [n], oldest event first."""
+        return self._by_number(self._neighbours.short(self._rows.rows(window)))
+
+    def long(self, history: NDArray[np.int64]) -> Sparse:
+        """Return those of a history's items [n], each once, ordered by most recent interaction,
+        oldest first."""
+        return self._by_number(self._neighbours.long(self._rows.rows(history)))
+
+    def _by_number(self, scores: Sparse) -> Sparse:
+        """Name items by their numbers; a row that is no item now gets -1, which no index knows."""
+        return Sparse(self._rows.numbers(scores.rows), scores.scores)
