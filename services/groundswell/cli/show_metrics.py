@@ -32,7 +32,12 @@ def table(figures: Mapping[str, Any]) -> RenderableType:
             "95 % bootstrap intervals over users"
         )
     )
-    parts += [Text(line) for line in (*_alpha(figures["alpha"]), *_interests(figures["interests"]))]
+    lines = (
+        *_alpha(figures["alpha"]),
+        *_interests(figures["interests"]),
+        *_index(figures["index"]),
+    )
+    parts += [Text(line) for line in lines]
     return Group(*parts)
 
 
@@ -125,4 +130,14 @@ def _interests(found: Mapping[str, Any] | None) -> list[str]:
         f"category {found['hit_any']:.3f}; recall {found['macro_recall']:.3f}, F1 "
         f"{found['macro_f1']:.3f} (macro), {found['weighted_f1']:.3f} (weighted); calibration "
         f"error {found['ece']:.3f}"
+    ]
+
+
+def _index(found: Mapping[str, Any]) -> list[str]:
+    """Say what the bundle's index loses; all other figures score every item."""
+    if found["recall@10"] is None:
+        return []
+    return [
+        f"index: {found['kind'] or 'FAISS'}, finds {found['recall@10']:.2%} of the ten best items "
+        f"({found['searches']:,} searches)"
     ]

@@ -4,11 +4,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from groundswell.artifacts.bundle import Bundle
-from groundswell.retrieval.neighbours import Neighbours
 from groundswell.trainer.dataset.prepared import Prepared
 from groundswell.trainer.errors import DataError
 
@@ -72,24 +70,3 @@ def bundle_items(
         texts = encode([prepared.texts[item] for item in new])
         vectors[new] = bundle.item_head().run(text_vectors=texts, rows=np.full(len(new), -1))
     return BundleItems(vectors, popularity, len(new))
-
-
-def neighbour_matrix(
-    neighbours: Neighbours, rows: NDArray[np.int64], candidates: Candidates
-) -> sp.csr_array:
-    """Return [N, N'] how similar a bundle says that candidates are to the prepared items.
-
-    `rows` [N] are those of the prepared items in the bundle, -1 where it does not know them.
-    """
-    known = np.flatnonzero(rows >= 0)
-    item_of_row = np.full(len(neighbours.rows), -1, np.int64)
-    item_of_row[rows[known]] = known
-    near = neighbours.rows[rows[known]].astype(np.int64)
-    item, place = np.nonzero(near >= 0)
-    column = candidates.columns[item_of_row[near[item, place]]]
-    # A neighbour that the log does not know has no column.
-    column[item_of_row[near[item, place]] < 0] = -1
-    kept = column >= 0
-    values = neighbours.similarities[rows[known]][item, place].astype(np.float32)
-    found = (values[kept], (known[item[kept]], column[kept]))
-    return sp.csr_array(found, shape=(len(rows), len(candidates)))

@@ -7,20 +7,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from groundswell.artifacts.bundle import Bundle
-from groundswell.artifacts.text_cache import TextCache
-from groundswell.trainer.dataset.prepared import TEST, TEXT_VECTORS, VALIDATION, Prepared
+from groundswell.trainer.dataset.prepared import TEST, VALIDATION, Prepared
 from groundswell.trainer.errors import DataError
 from groundswell.trainer.evaluation import baselines
 from groundswell.trainer.evaluation import list_metrics as lists
 from groundswell.trainer.evaluation.bootstrap import RESAMPLES, SEED
-from groundswell.trainer.evaluation.bundle_items import BundleItems, Candidates, bundle_items
+from groundswell.trainer.evaluation.bundle_items import Candidates
 from groundswell.trainer.evaluation.figures import cold_items as cold
 from groundswell.trainer.evaluation.figures.fusion_weights import alpha_figures
 from groundswell.trainer.evaluation.figures.interests import interest_figures
 from groundswell.trainer.evaluation.figures.models import model_figures, paired_figures
 from groundswell.trainer.evaluation.item_knn import ItemKnn
-from groundswell.trainer.evaluation.models import MODELS, BundleViews
-from groundswell.trainer.evaluation.ranks import Outcome, Scores, by_item, by_vector, rank_targets
+from groundswell.trainer.evaluation.models import MODELS
+from groundswell.trainer.evaluation.opened import OpenedBundle
+from groundswell.trainer.evaluation.ranks import RankedTargets, Scores, by_item, rank_targets
 from groundswell.trainer.evaluation.slices import drivers_of, later_positions, slices_of
 from groundswell.trainer.inputs.leakage import check_leakage
 from groundswell.trainer.ranking.metrics import ranking_metrics
@@ -36,21 +36,7 @@ class Compared(NamedTuple):
     name: str
     bundle: Bundle
     model: str
-    """One of `views.MODELS`."""
-
-
-class _Opened(NamedTuple):
-    """A bundle, held against the log."""
-
-    items: BundleItems
-    views: BundleViews
-
-    def scores(self, model: str, candidates: Candidates) -> Scores:
-        return by_vector(
-            self.views.users(model),
-            self.items.vectors[candidates.items],
-            self.items.popularity[candidates.items],
-        )
+    """One of `models.MODELS`."""
 
 
 def evaluate(
@@ -77,14 +63,14 @@ def evaluate(
     if len(events) == 0:
         raise DataError(_no_targets(prepared, part, targets.num_left_out_seen))
     candidates = Candidates.of(prepared)
-    opened = _open(bundle, prepared, candidates, events)
+    opened = OpenedBundle(bundle, prepared, candidates, events)
     scores = _baselines(prepared, candidates, events)
-    scores |= {model: opened.scores(model, candidates) for model in MODELS}
+    scores |= {model: opened.scores(model) for model in MODELS}
     for other in compare:
         if other.name in scores:
             raise DataError(f"two models are called {other.name}: name the compared one otherwise")
-        found = _open(other.bundle, prepared, candidates, events)
-        scores[other.name] = found.scores(other.model, candidates)
+        found = OpenedBundle(other.bundle, prepared, candidates, events)
+        scores[other.name] = found.scores(other.model)
     outcomes = rank_targets(prepared, candidates, events, scores, include_seen=include_seen)
     users = prepared.users[events]
     counts = baselines.training_counts(prepared, candidates)
@@ -111,7 +97,7 @@ def evaluate(
         "models": models,
         "paired": paired_figures(values, users, slices, later, _pairs(list(outcomes))),
         "alpha": alpha_figures(
-            opened.views.alphas, users, drivers_of(prepared, events), bundle.manifest.fusion.mode
+            opened.fused.weights, users, drivers_of(prepared, events), bundle.manifest.fusion.mode
         ),
         "cold": cold.cold_figures(
             {name: one.ranks[on_cold] for name, one in outcomes.items()},
@@ -119,8 +105,17 @@ def evaluate(
             prepared.items[events][on_cold],
             len(candidates),
         ),
-        "interests": interest_figures(bundle, prepared, events, opened.views.users("fused")),
+        "interests": interest_figures(bundle, prepared, events, opened.fused),
+        "index": opened.index_figures(_seen(prepared, events, include_seen=include_seen)),
     }
+
+
+def _seen(
+    prepared: Prepared, events: NDArray[np.int64], *, include_seen: bool
+) -> list[NDArray[np.int64]]:
+    """Return the items that each user had before an event; none with `include_seen`."""
+    begin = events if include_seen else prepared.offsets[prepared.users[events]]
+    return [prepared.items[a:b].astype(np.int64) for a, b in zip(begin, events, strict=True)]
 
 
 def _no_targets(prepared: Prepared, part: str, num_seen: int) -> str:
@@ -130,15 +125,6 @@ def _no_targets(prepared: Prepared, part: str, num_seen: int) -> str:
             "evaluate with --include-seen"
         )
     return f"{prepared.folder} has no {part} targets: its split is {prepared.split}"
-
-
-def _open(
-    bundle: Bundle, prepared: Prepared, candidates: Candidates, events: NDArray[np.int64]
-) -> _Opened:
-    cache = prepared.folder / TEXT_VECTORS
-    encode = TextCache(cache, bundle.text_encoder(), bundle.manifest.text.fingerprint).encode
-    items = bundle_items(bundle, prepared, candidates, encode)
-    return _Opened(items, BundleViews(bundle, prepared, events, items.vectors, candidates, encode))
 
 
 def _baselines(
@@ -154,7 +140,10 @@ def _baselines(
 
 
 def _values(
-    outcome: Outcome, counts: NDArray[np.float64], opened: _Opened, candidates: Candidates
+    outcome: RankedTargets,
+    counts: NDArray[np.float64],
+    opened: OpenedBundle,
+    candidates: Candidates,
 ) -> dict[str, NDArray[np.float64]]:
     """Return every metric that is a mean over targets; all models are judged in one space."""
     return ranking_metrics(outcome.ranks) | {

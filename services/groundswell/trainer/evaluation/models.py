@@ -1,32 +1,27 @@
-"""What a bundle's exported models make of the users' histories before given events."""
+"""A bundle's exported models on a log: what the ranker would be given before given events."""
 
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
-import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from groundswell.artifacts.bundle import Bundle
-from groundswell.ranker_service.fusion import FusedVectors, Fusion
-from groundswell.retrieval.neighbours import Neighbours
+from groundswell.features.actions import DISLIKE
+from groundswell.features.gate import GateFeatures
+from groundswell.ranker_service.pipeline import RankInput
 from groundswell.trainer.dataset.prepared import Prepared
 from groundswell.trainer.errors import DataError
-from groundswell.trainer.evaluation.bundle_items import Candidates, EncodeTexts, neighbour_matrix
+from groundswell.trainer.evaluation.bundle_items import EncodeTexts
 from groundswell.trainer.inputs.histories import (
     ChunkTable,
     Histories,
     cut_chunks,
     gate_inputs,
+    history_items,
     window_rows,
-)
-from groundswell.trainer.neighbours.cooccurrence import (
-    Reading,
-    Sources,
-    history_source,
-    window_source,
 )
 
 MODELS = ("short", "short-session", "long", "constant", "fused")
@@ -34,19 +29,21 @@ MODELS = ("short", "short-session", "long", "constant", "fused")
 _BATCH = 256
 
 
-class Users(NamedTuple):
-    """One vector for the user of each of n events."""
+class _Read(NamedTuple):
+    """What a model reads of n events' users; None: it does without."""
 
-    vectors: NDArray[np.float32]
+    short_vectors: NDArray[np.float32] | None = None
     """[n, d]"""
-    known: NDArray[np.bool_]
-    """[n] False where nothing was known to make a vector of: popularity answers then."""
-    source: sp.csr_array | None
-    """[n, N'] what the neighbours add to the candidates' scores; None without neighbours."""
+    window_begins: NDArray[np.int64] | None = None
+    """[n] where the windows begin whose items' neighbours count."""
+    long_vectors: NDArray[np.float32] | None = None
+    """[n, d]"""
+    fusion_weight: float | None = None
+    """None: the bundle decides."""
 
 
-class BundleViews:
-    """Runs a bundle's models before n events on the inputs that the servers give them, each once.
+class BundleModels:
+    """Runs a bundle's encoders before n events on the inputs that the servers give them, each once.
 
     `item_vectors` [N, d] are those of the prepared items. Raises DataError when the bundle reads
     times and the log has none.
@@ -58,7 +55,6 @@ class BundleViews:
         prepared: Prepared,
         events: NDArray[np.int64],
         item_vectors: NDArray[np.float32],
-        candidates: Candidates,
         encode: EncodeTexts,
     ) -> None:
         manifest = bundle.manifest
@@ -72,65 +68,64 @@ class BundleViews:
         self._prepared = replace(prepared, order_only=not manifest.use_time)
         self._events = events
         self._item_vectors = item_vectors
-        self._candidates = candidates
-        self._rows = np.array([bundle.rows.get(i, -1) for i in prepared.item_ids], np.int64)
         self._encode = encode
-        begin = prepared.offsets[prepared.users[events]]
-        self._has_past = events > begin
-        self._has_profile = prepared.profile_until(events) > begin
+        self._begin = prepared.offsets[prepared.users[events]]
+        self._has_past = events > self._begin
+        self._has_profile = prepared.profile_until(events) > self._begin
 
-    def users(self, model: str) -> Users:
-        """Return the vectors that one of `MODELS` ranks with."""
-        sources = self._sources
+    def inputs(
+        self, model: str, some: slice, k: int, exclude: list[NDArray[np.int64]] | None = None
+    ) -> list[RankInput]:
+        """Return what the ranker is given to rank k items with one of `MODELS`.
+
+        Ids are the prepared items. `exclude` has an array for each of the events.
+        """
+        read = self._read(model)
+        has_short = self._has_past & (read.short_vectors is not None)
+        has_long = self._has_profile & (read.long_vectors is not None)
+        places = range(*some.indices(len(self._events)))
+        windows = self._windows_of(read.window_begins, some)
+        histories = self._histories_of(some) if read.long_vectors is not None else windows
+        return [
+            RankInput(
+                k=k,
+                short_vector=_row(read.short_vectors, n) if has_short[n] else None,
+                long_vector=_row(read.long_vectors, n) if has_long[n] else None,
+                window=window,
+                history=history,
+                gate_features=self._gate_features_of(n),
+                fusion_weight=read.fusion_weight,
+                exclude=() if exclude is None else exclude[n - places.start : n - places.start + 1],
+            )
+            for n, window, history in zip(places, windows, histories, strict=True)
+        ]
+
+    def _read(self, model: str) -> _Read:
         if model == "short":
-            return Users(self.short, self._has_past, sources and sources.short)
+            return _Read(self.short_vectors, self._begin)
         if model == "short-session":
-            clipped = self._neighbours_before(self._session_begin)
-            return Users(self.short_of_session, self._has_past, clipped and clipped.short)
+            return _Read(self.short_vectors_of_session, self._session_begin)
         if model == "long":
-            return Users(self.long, self._has_profile, sources and sources.long)
-        weight = self._bundle.manifest.fusion.constant_alpha if model == "constant" else np.nan
-        fused = self._fuse(weight)
-        alphas = fused.alphas.mean(axis=1, keepdims=True)
-        mixed = sources and sources.short.multiply(alphas) + sources.long.multiply(1 - alphas)
-        return Users(fused.user, self._has_past, mixed)
+            return _Read(long_vectors=self.long_vectors)
+        weight = self._bundle.manifest.fusion.constant_alpha if model == "constant" else None
+        return _Read(self.short_vectors, self._begin, self.long_vectors, weight)
 
     @cached_property
-    def short(self) -> NDArray[np.float32]:
+    def short_vectors(self) -> NDArray[np.float32]:
         """[n, d] of the newest events, as the session service reads them."""
-        begin = self._prepared.offsets[self._prepared.users[self._events]]
-        return self._windows(begin)
+        return self._encoded_windows(self._begin)
 
     @cached_property
-    def short_of_session(self) -> NDArray[np.float32]:
+    def short_vectors_of_session(self) -> NDArray[np.float32]:
         """[n, d] of the events of the current session alone: of none at its first event."""
-        return self._windows(self._session_begin)
+        return self._encoded_windows(self._session_begin)
 
     @property
     def _session_begin(self) -> NDArray[np.int64]:
         return self._events - self._prepared.session_place[self._events] + 1
 
     @cached_property
-    def _sources(self) -> Sources | None:
-        return self._neighbours_before(None)
-
-    def _neighbours_before(self, begin: NDArray[np.int64] | None) -> Sources | None:
-        """Return what the bundle's neighbours say, of the candidates alone."""
-        spec = self._bundle.manifest.neighbours
-        table = Neighbours.of(self._bundle)
-        if spec is None or table is None:
-            return None
-        similarities = neighbour_matrix(table, self._rows, self._candidates)
-        window = Reading(spec.window_length, spec.decay)
-        prepared, events = self._prepared, self._events
-        sources = Sources(
-            window_source(prepared, similarities, events, window, begin),
-            history_source(prepared, similarities, events, spec.history_decay),
-        )
-        return sources.weighed(spec.short_weight, spec.long_weight)
-
-    @cached_property
-    def long(self) -> NDArray[np.float32]:
+    def long_vectors(self) -> NDArray[np.float32]:
         """[n, d] of the profile as it was before each event."""
         manifest, prepared = self._bundle.manifest, self._prepared
         chunks = cut_chunks(prepared, manifest.chunk_length)
@@ -146,37 +141,48 @@ class BundleViews:
         return profiles
 
     @cached_property
-    def gate_features(self) -> NDArray[np.float32]:
-        """[n, G]"""
+    def gate_features(self) -> GateFeatures:
+        """Of all n events."""
         length = self._bundle.manifest.window_length
-        return gate_inputs(self._prepared, self._events, length).logarithms()
+        return gate_inputs(self._prepared, self._events, length)
+
+    def _gate_features_of(self, n: int) -> GateFeatures:
+        return GateFeatures(*(values[n] for values in self._gate_values))
 
     @cached_property
-    def alphas(self) -> NDArray[np.float32]:
-        """[n] the fusion weight that is served, a mean over dimensions; NaN where there are not
-        both views to weigh."""
-        alphas: NDArray[np.float32] = self._fuse(np.nan).alphas.mean(axis=1)
-        alphas[~(self._has_past & self._has_profile)] = np.nan
-        return alphas
+    def _gate_values(self) -> list[list[Any]]:
+        return [values.tolist() for values in vars(self.gate_features).values()]
+
+    def _windows_of(self, begins: NDArray[np.int64] | None, some: slice) -> list[NDArray[np.int64]]:
+        """Return the items of each window; a dislike keeps its place, and names none: -1."""
+        spec, events = self._bundle.manifest.neighbours, self._events[some]
+        if spec is None or begins is None:
+            return [_NO_ITEMS] * len(events)
+        first = np.maximum(begins[some], events - spec.window_length)
+        ends = zip(first.tolist(), events.tolist(), strict=True)
+        return [self._window_items[begin:end] for begin, end in ends]
+
+    @cached_property
+    def _window_items(self) -> NDArray[np.int64]:
+        disliked = self._prepared.actions == DISLIKE
+        return np.where(disliked, -1, self._prepared.items).astype(np.int64)
+
+    def _histories_of(self, some: slice) -> list[NDArray[np.int64]]:
+        """Return the items of each history, as the profile service gives them to the ranker."""
+        events = self._events[some]
+        if self._bundle.manifest.neighbours is None:
+            return [_NO_ITEMS] * len(events)
+        row, read = history_items(self._prepared, events)
+        items = self._prepared.items[read].astype(np.int64)
+        return np.split(items, np.searchsorted(row, np.arange(1, len(events))))
 
     def _contexts(self) -> NDArray[np.float32]:
         """Return [N, c] the context vectors of the prepared items."""
+        rows = np.array([self._bundle.rows.get(i, -1) for i in self._prepared.item_ids], np.int64)
         texts = self._encode(self._prepared.texts)
-        return self._bundle.context_head().run(text_vectors=texts, rows=self._rows)
+        return self._bundle.context_head().run(text_vectors=texts, rows=rows)
 
-    def _fuse(self, weight: float) -> FusedVectors:
-        """Fuse as the ranker does; with a `weight` of NaN the bundle decides."""
-        spec = self._bundle.manifest.fusion
-        return Fusion(self._bundle.fusion_model(), spec).fuse(
-            self.short,
-            self.long,
-            self._has_past,
-            self._has_profile,
-            self.gate_features,
-            np.full(len(self._events), weight),
-        )
-
-    def _windows(self, begin: NDArray[np.int64]) -> NDArray[np.float32]:
+    def _encoded_windows(self, begin: NDArray[np.int64]) -> NDArray[np.float32]:
         """Encode each event's window, which starts at `begin` [n] or later."""
         model = self._bundle.session_model()
         first = np.maximum(begin, self._events - self._bundle.manifest.window_length)
@@ -197,6 +203,13 @@ class BundleViews:
         vectors = np.empty((len(order), self._bundle.manifest.dimension), np.float32)
         vectors[order] = _batched(encode, order)
         return vectors
+
+
+_NO_ITEMS: NDArray[np.int64] = np.empty(0, np.int64)
+
+
+def _row(vectors: NDArray[np.float32] | None, n: int) -> NDArray[np.float32] | None:
+    return None if vectors is None else vectors[n]
 
 
 def _batched(

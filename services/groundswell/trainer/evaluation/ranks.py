@@ -9,9 +9,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from groundswell.ranker_service.pipeline import Pipeline, RankInput
 from groundswell.trainer.dataset.prepared import Prepared
 from groundswell.trainer.evaluation.bundle_items import Candidates
-from groundswell.trainer.evaluation.models import Users
 from groundswell.trainer.ranking.metrics import Cells, target_ranks
 from groundswell.trainer.ranking.targets import events_before
 
@@ -25,8 +25,8 @@ Scores = Callable[[slice], NDArray[np.float32]]
 """A slice of the targets → [B, N'] scores of the candidates for each, made anew for each call."""
 
 
-class Outcome(NamedTuple):
-    """What a model makes of n targets."""
+class RankedTargets(NamedTuple):
+    """The ranks of n targets by a model, and what it recommends instead."""
 
     ranks: NDArray[np.int64]
     """[n] from 1."""
@@ -34,21 +34,16 @@ class Outcome(NamedTuple):
     """[n, 10] columns of the best candidates, in no order; -1 where fewer may be recommended."""
 
 
-def by_vector(
-    users: Users, vectors: NDArray[np.float32], popularity: NDArray[np.float64]
+def by_pipeline(
+    pipeline: Pipeline, inputs: Callable[[slice], list[RankInput]], candidates: Candidates
 ) -> Scores:
-    """Score by u·v as the ranker does, in double precision rounded to single; vectors [N', d].
-
-    Where nothing is known of the user, `popularity` [N'] scores, as in production.
-    """
-    transposed = vectors.T.astype(np.float64)
-    fallback = popularity.astype(np.float32)
+    """Score by a pipeline that ranks all candidates; `inputs` gives what it reads of some users."""
 
     def score(some: slice) -> NDArray[np.float32]:
-        scores = (users.vectors[some].astype(np.float64) @ transposed).astype(np.float32)
-        if users.source is not None:
-            scores += users.source[some].toarray()
-        scores[~users.known[some]] = fallback
+        ranked = pipeline.rank(inputs(some))
+        scores = np.empty((len(ranked), len(candidates)), np.float32)
+        for row, one in zip(scores, ranked, strict=True):
+            row[candidates.columns[one.ids]] = one.scores
         return scores
 
     return score
@@ -72,7 +67,7 @@ def rank_targets(
     models: Mapping[str, Scores],
     *,
     include_seen: bool,
-) -> dict[str, Outcome]:
+) -> dict[str, RankedTargets]:
     """Rank the items of the target `events` [n] among all candidates, by every model.
 
     What a user did before a target, whatever the action, is excluded unless `include_seen`.
@@ -93,7 +88,8 @@ def rank_targets(
             ranks[name].append(target_ranks(scores, targets, excluded))
             lists[name].append(_best(scores))
     return {
-        name: Outcome(np.concatenate(ranks[name]), np.concatenate(lists[name])) for name in models
+        name: RankedTargets(np.concatenate(ranks[name]), np.concatenate(lists[name]))
+        for name in models
     }
 
 

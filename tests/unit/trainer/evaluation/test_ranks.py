@@ -1,5 +1,6 @@
 """Targets are ranked among all candidates, exactly as the ranker's own pipeline would."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,15 +15,15 @@ from groundswell.features.gate import GateFeatures
 from groundswell.ranker_service.fusion import Fusion
 from groundswell.ranker_service.pipeline import Pipeline, RankInput
 from groundswell.retrieval.engine import build_index, open_engine
+from groundswell.retrieval.exhaustive import ExhaustiveIndex
 from groundswell.retrieval.item_index import ItemIndex
 from groundswell.trainer.dataset.prepared import TEST, Prepared
 from groundswell.trainer.evaluation.bundle_items import Candidates
-from groundswell.trainer.evaluation.models import Users
 from groundswell.trainer.evaluation.ranks import (
     LIST_LENGTH,
-    Outcome,
+    RankedTargets,
     by_item,
-    by_vector,
+    by_pipeline,
     rank_targets,
 )
 from groundswell.trainer.ranking.targets import choose_targets
@@ -87,17 +88,17 @@ class Bench:
         index = ItemIndex(open_engine(folder / "index.faiss", (m, D)))
         self.fusion = Fusion(gate, spec)
         self.pipeline = Pipeline(self.fusion, None, index, self.popularity)
+        exhaustive = ExhaustiveIndex(index)
+        self.exhaustive = Pipeline(self.fusion, None, exhaustive, self.popularity)
 
-    def rank(self, *, include_seen: bool = False) -> Outcome:
-        fused = self.fusion.fuse(
-            self.short,
-            self.long,
-            self.known,
-            self.known,
-            self.features,
-            np.full(len(self.events), np.nan),
+    def rank(self, *, include_seen: bool = False) -> RankedTargets:
+        # The items are numbered as the candidates' columns.
+        columns = Candidates(np.arange(len(self.candidates)), np.arange(len(self.candidates)))
+        scores = by_pipeline(
+            self.exhaustive,
+            lambda some: [self.input(n) for n in range(*some.indices(len(self.events)))],
+            columns,
         )
-        scores = by_vector(Users(fused.user, self.known, None), self.vectors, self.popularity)
         return rank_targets(
             self.world,
             self.candidates,
@@ -106,22 +107,22 @@ class Bench:
             include_seen=include_seen,
         )["fused"]
 
-    def by_pipeline(self, n: int, *, include_seen: bool = False) -> tuple[int, list[int]]:
-        """The rank of a target and the first ten items."""
-        event, known = int(self.events[n]), bool(self.known[n])
-        begin = int(self.world.offsets[self.world.users[event]])
-        seen = self.candidates.columns[self.world.items[begin:event]]
-        [ranked] = self.pipeline.rank(
-            [
-                RankInput(
-                    k=len(self.candidates),
-                    short_vector=self.short[n] if known else None,
-                    long_vector=self.long[n] if known else None,
-                    gate_features=GateFeatures(*np.expm1(self.features[n]).tolist()),
-                    exclude=() if include_seen else [np.unique(seen)],
-                )
-            ]
+    def input(self, n: int, exclude: Sequence[NDArray[np.int64]] = ()) -> RankInput:
+        known = bool(self.known[n])
+        return RankInput(
+            k=len(self.candidates),
+            short_vector=self.short[n] if known else None,
+            long_vector=self.long[n] if known else None,
+            gate_features=GateFeatures(*np.expm1(self.features[n]).tolist()),
+            exclude=exclude,
         )
+
+    def served(self, n: int, *, include_seen: bool = False) -> tuple[int, list[int]]:
+        """The rank of a target and the first ten items, as the ranker gives them."""
+        event = int(self.events[n])
+        begin = int(self.world.offsets[self.world.users[event]])
+        seen = np.unique(self.candidates.columns[self.world.items[begin:event]])
+        [ranked] = self.pipeline.rank([self.input(n, () if include_seen else [seen])])
         target = self.candidates.columns[self.world.items[event]]
         own = ranked.scores[ranked.ids == target][0]
         return int((ranked.scores >= own).sum()), ranked.ids[:LIST_LENGTH].tolist()
@@ -137,7 +138,7 @@ def test_ranks_are_those_of_the_pipeline_with_ties_against_the_target(
     bench: Bench, include_seen: bool
 ) -> None:
     outcome = bench.rank(include_seen=include_seen)
-    due = [bench.by_pipeline(n, include_seen=include_seen)[0] for n in range(len(bench.events))]
+    due = [bench.served(n, include_seen=include_seen)[0] for n in range(len(bench.events))]
     assert outcome.ranks.tolist() == due
     assert not bench.known.all()
     assert bench.known.sum() > 30
@@ -147,7 +148,7 @@ def test_the_lists_are_the_best_ten_of_the_pipeline(bench: Bench) -> None:
     """Of equal scores any may be in the list: the scores must be the same."""
     outcome = bench.rank()
     for n in np.flatnonzero(bench.known).tolist():
-        due = bench.by_pipeline(n)[1]
+        due = bench.served(n)[1]
         alpha = 1 / (1 + np.exp(-bench.features[n, 0]))
         scores = bench.vectors @ (alpha * bench.short[n] + (1 - alpha) * bench.long[n])
         found = outcome.lists[n]

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from groundswell.artifacts.bundle import Bundle
 from groundswell.trainer.dataset.prepared import Prepared
 from groundswell.trainer.evaluation.bootstrap import clustered_means, difference, interval
-from groundswell.trainer.evaluation.models import Users
+from groundswell.trainer.evaluation.opened import Fused
 from groundswell.trainer.ranking.classification import (
     calibration,
     class_scores,
@@ -19,7 +19,7 @@ _COLUMNS = ("accuracy", "hit_any", "most_frequent_accuracy")
 
 
 def interest_figures(
-    bundle: Bundle, prepared: Prepared, events: NDArray[np.int64], users: Users
+    bundle: Bundle, prepared: Prepared, events: NDArray[np.int64], fused: Fused
 ) -> dict[str, Any] | None:
     """Hold the likeliest category of each fused vector against those of the target [n].
 
@@ -29,14 +29,14 @@ def interest_figures(
     """
     head = bundle.interest_head()
     items = prepared.items[events]
-    counted = (prepared.item_category[items] >= 0) & users.known
+    counted = (prepared.item_category[items] >= 0) & fused.known
     if head is None or not counted.any():
         return None
     items, events = items[counted], events[counted]
     number = {name: c for c, name in enumerate(bundle.manifest.categories)}
     known = np.array([number.get(name, -1) for name in prepared.categories], np.int64)
     actual = known[prepared.item_category[items]]
-    probabilities = head.run(vectors=users.vectors[counted])
+    probabilities = head.run(vectors=fused.vectors[counted])
     predicted = probabilities.argmax(axis=1)
     right = predicted == actual
     frequent = np.bincount(actual + 1).argmax() - 1
