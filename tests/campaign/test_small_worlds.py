@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 
 from groundswell.artifacts.store import BundleStore
-from groundswell.cli.deployment import free_ports
+from groundswell.cli.suite.deployment import free_ports
 from groundswell.trainer.config import parse_config
 from groundswell.trainer.dataset.prepare import Options, prepare
 from groundswell.trainer.dataset.prepared import Prepared, load_prepared

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from groundswell.artifacts.store import BundleStore
-from groundswell.cli.deployment import free_ports, taken_ports
+from groundswell.cli.suite.deployment import free_ports, taken_ports
 from groundswell.client import GroundswellClient, GroundswellError, event, item
 from groundswell.common.v1.event_pb2 import EVENT_STATUS_ACCEPTED, EVENT_STATUS_DUPLICATE
 from groundswell.ranker.v1 import ranker_service_pb2 as ranker_pb2

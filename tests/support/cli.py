@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from groundswell.cli.deployment import Ports
+from groundswell.cli.suite.deployment import Ports
 
 READY_TIMEOUT_S = 60.0
 END_TIMEOUT_S = 30.0

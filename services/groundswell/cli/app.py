@@ -4,16 +4,9 @@ import sys
 
 import typer
 
-from groundswell.cli import (
-    call_commands,
-    db_commands,
-    grid_commands,
-    model_commands,
-    serve_commands,
-    text_commands,
-)
+from groundswell.cli.commands import call, db, grid, model, serve, text
+from groundswell.cli.commands.ids import IdCommand
 from groundswell.cli.failures import one_line
-from groundswell.cli.ids import IdCommand
 
 EXIT_FAILED, EXIT_USAGE = 1, 2
 
@@ -28,19 +21,19 @@ app = typer.Typer(
 _MODEL = "From a log to a bundle"
 _SERVICES = "Running and asking the services"
 
-app.command()(serve_commands.demo)
-app.add_typer(model_commands.data_app, name="data", rich_help_panel=_MODEL)
-app.command(rich_help_panel=_MODEL)(model_commands.prepare)
-app.command(rich_help_panel=_MODEL)(model_commands.train)
-app.command(rich_help_panel=_MODEL)(model_commands.evaluate)
-app.command(rich_help_panel=_MODEL)(grid_commands.grid)
-app.command(rich_help_panel=_MODEL)(text_commands.text_probe)
-app.command(rich_help_panel=_SERVICES)(serve_commands.up)
-app.add_typer(call_commands.items_app, name="items", rich_help_panel=_SERVICES)
-app.add_typer(call_commands.events_app, name="events", rich_help_panel=_SERVICES)
-app.add_typer(db_commands.app, name="db", rich_help_panel=_SERVICES)
-app.command(cls=IdCommand, rich_help_panel=_SERVICES)(call_commands.recommend)
-app.command(cls=IdCommand, rich_help_panel=_SERVICES)(call_commands.similar)
+app.command()(serve.demo)
+app.add_typer(model.data_app, name="data", rich_help_panel=_MODEL)
+app.command(rich_help_panel=_MODEL)(model.prepare)
+app.command(rich_help_panel=_MODEL)(model.train)
+app.command(rich_help_panel=_MODEL)(model.evaluate)
+app.command(rich_help_panel=_MODEL)(grid.grid)
+app.command(rich_help_panel=_MODEL)(text.text_probe)
+app.command(rich_help_panel=_SERVICES)(serve.up)
+app.add_typer(call.items_app, name="items", rich_help_panel=_SERVICES)
+app.add_typer(call.events_app, name="events", rich_help_panel=_SERVICES)
+app.add_typer(db.app, name="db", rich_help_panel=_SERVICES)
+app.command(cls=IdCommand, rich_help_panel=_SERVICES)(call.recommend)
+app.command(cls=IdCommand, rich_help_panel=_SERVICES)(call.similar)
 
 
 def run() -> None:

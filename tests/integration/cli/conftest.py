@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from groundswell.cli.deployment import free_ports
+from groundswell.cli.suite.deployment import free_ports
 from tests.support.cli import Up
 
 

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from groundswell.cli import failures
 from groundswell.cli.app import app
-from groundswell.cli.deployment import free_ports
+from groundswell.cli.suite.deployment import free_ports
 from tests.support.bundles import ITEMS
 from tests.support.cli import Up, groundswell
 

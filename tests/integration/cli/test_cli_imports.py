@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from groundswell.cli.event_import import EventImport, report
-from groundswell.cli.event_rows import EventRows
-from groundswell.cli.journal import Journal, Progress
+from groundswell.cli.imports.event_rows import EventRows
+from groundswell.cli.imports.events import EventImport, report
+from groundswell.cli.imports.journal import Journal, Progress
 from groundswell.client import GroundswellClient
 from groundswell.common.v1.item_pb2 import Item
 from tests.support.bundles import ITEMS

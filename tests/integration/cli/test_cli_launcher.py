@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from groundswell.cli.failures import CommandError
-from groundswell.cli.launcher import Service, Suite, is_serving
+from groundswell.cli.suite.launcher import Service, Suite, is_serving
 from tests.support.processes import SECRET, free_port
 
 WAIT_S = 20.0
@@ -104,7 +104,7 @@ def test_services_end_when_their_launcher_is_killed(tmp_path: Path) -> None:
     service = probe(tmp_path, "profile")
     program = f"""
 import sys, time
-from groundswell.cli.launcher import Service, Suite
+from groundswell.cli.suite.launcher import Service, Suite
 service = Service("profile", "tests.support.probe_server", {service.port}, {service.variables!r})
 with Suite([service], lambda *_: None) as suite:
     suite.wait_serving({WAIT_S})

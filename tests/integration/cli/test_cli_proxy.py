@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from groundswell.cli.deployment import free_ports
+from groundswell.cli.suite.deployment import free_ports
 from groundswell.client import Deadlines, GroundswellClient, GroundswellError
 from groundswell.ranker.v1.ranker_service_pb2 import (
     DEGRADATION_PROFILE_UNAVAILABLE,

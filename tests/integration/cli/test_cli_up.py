@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from groundswell.artifacts.store import load_bundle
-from groundswell.cli.deployment import free_ports, taken_ports
+from groundswell.cli.suite.deployment import free_ports, taken_ports
 from tests.support.cli import Up, groundswell
 
 

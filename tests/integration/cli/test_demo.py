@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from groundswell.cli import deployment
-from groundswell.cli.demo import serve_scenes
-from groundswell.cli.demo_model import Model
-from groundswell.cli.demo_people import other_taste, pick_people
-from groundswell.cli.demo_story import Story
+from groundswell.cli.demo.model import Model
+from groundswell.cli.demo.people import other_taste, pick_people
+from groundswell.cli.demo.run import serve_scenes
+from groundswell.cli.demo.story import Story
 from groundswell.cli.failures import CommandError
-from groundswell.cli.state import State
+from groundswell.cli.suite import deployment
+from groundswell.cli.suite.state import State
 from groundswell.trainer.dataset.movielens import Files
 from groundswell.trainer.dataset.prepared import load_prepared
 from tests.support.trained import Trained

@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from groundswell.artifacts.bundle import Bundle
-from groundswell.cli import show_metrics
+from groundswell.cli.display import metrics
 from groundswell.trainer.dataset.prepare import Options
 from groundswell.trainer.dataset.prepared import TEST, Prepared
 from groundswell.trainer.errors import DataError
@@ -39,7 +39,7 @@ def test_every_target_of_a_log_with_cold_items_is_on_one(
     for name, one in found["models"].items():
         assert one["recall@20"] == pytest.approx(figures["models"][name]["recall@20"])
     screen = io.StringIO()
-    Console(width=80, file=screen).print(show_metrics.table(figures))
+    Console(width=80, file=screen).print(metrics.table(figures))
     assert f"{figures['targets']} targets on {found['items']} cold items" in screen.getvalue()
     page = write_page(tmp_path, figures, bundle, cold_log).read_text()
     assert 'id="cold"' in page

@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 from rich.progress import TextColumn
 
-from groundswell.cli.progress import progress_bar
+from groundswell.cli.display.progress import progress_bar
 from groundswell.trainer.config import TrainConfig
 from groundswell.trainer.loop import progress
 from groundswell.trainer.loop.progress import Display, working

@@ -13,8 +13,8 @@ from rich.console import Console
 
 from groundswell.artifacts.bundle import Bundle
 from groundswell.artifacts.store import load_bundle
-from groundswell.cli import show_metrics
-from groundswell.cli.compared import parse_compared
+from groundswell.cli.commands.compared import parse_compared
+from groundswell.cli.display import metrics
 from groundswell.cli.failures import CommandError
 from groundswell.trainer.dataset.prepared import Prepared
 from groundswell.trainer.evaluation.evaluate import Compared, evaluate
@@ -145,7 +145,7 @@ def test_what_was_not_measured_has_no_part_of_the_page(
 
 def test_the_terminal_shows_intervals_positions_and_differences(figures: dict[str, Any]) -> None:
     screen = io.StringIO()
-    Console(width=80, file=screen).print(show_metrics.table(figures))
+    Console(width=80, file=screen).print(metrics.table(figures))
     shown = screen.getvalue()
     fused = figures["models"]["fused"]
     for part in (fused, *fused["slices"]["position"].values()):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from groundswell.cli.demo_people import other_taste, pick_people
+from groundswell.cli.demo.people import other_taste, pick_people
 from groundswell.trainer.dataset.prepare import prepare
 from groundswell.trainer.dataset.prepared import Prepared, load_prepared
 from tests.support.worlds import synthetic_world

@@ -7,9 +7,9 @@ from pathlib import Path
 import polars as pl
 from rich.console import Console
 
+from groundswell.cli.display.progress import progress_bar
 from groundswell.cli.failures import CommandError
-from groundswell.cli.file_report import say_how_read, say_left_out
-from groundswell.cli.progress import progress_bar
+from groundswell.cli.imports.file_report import say_how_read, say_left_out
 from groundswell.client import GroundswellClient
 from groundswell.logs.raw_table import LINE
 from groundswell.logs.tables import read_table

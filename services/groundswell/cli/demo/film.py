@@ -6,9 +6,9 @@ from typing import NamedTuple
 from rich.console import Console
 from rich.text import Text
 
-from groundswell.cli import show
-from groundswell.cli.demo_checks import check, until, wait_encoded
-from groundswell.cli.demo_model import Model
+from groundswell.cli.demo.checks import check, until, wait_encoded
+from groundswell.cli.demo.model import Model
+from groundswell.cli.display import answers
 from groundswell.client import GroundswellClient, item, recommend_request
 from groundswell.ranker.v1.ranker_service_pb2 import RecommendResponse
 
@@ -48,7 +48,7 @@ class NewFilm:
         )
         answer = self._client.similar_items(FILM.item_id, page_size=_NEIGHBOURS)
         title = f"“{FILM.title}” ({', '.join(FILM.categories)}) is nearest to"
-        self._console.print(Text(title), show.similar_items(answer))
+        self._console.print(Text(title), answers.similar_items(answer))
         check(len(answer.items) == _NEIGHBOURS, "the new film has too few neighbours")
         self._for_whom()
 
@@ -63,7 +63,7 @@ class NewFilm:
             "It ranks highest for:"
         )
         kind = " or ".join(FILM.categories)
-        table = show.plain_table()
+        table = answers.plain_table()
         for name in ("user", "rank", "score", f"{kind} among what they had"):
             table.add_column(name, justify="right")
         for each in placed[:_SHOWN]:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from groundswell.cli.failures import CommandError
-from groundswell.cli.journal import Journal, Progress, check_journal
+from groundswell.cli.imports.journal import Journal, Progress, check_journal
 
 TARGET = "127.0.0.1:50051"
 

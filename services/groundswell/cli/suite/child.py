@@ -1,6 +1,6 @@
 """Runs a service's module, and ends it when the launcher that started it is gone.
 
-`python -m groundswell.cli.child MODULE`: the launcher holds the other end of this process's
+`python -m groundswell.cli.suite.child MODULE`: the launcher holds the other end of this process's
 standard input and never writes. However the launcher ends, kill -9 included, that end closes.
 """
 

@@ -6,8 +6,10 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from groundswell.cli import connection, demo, event_import, item_deletion, item_import
+from groundswell.cli import connection
 from groundswell.cli.app import app
+from groundswell.cli.demo import run
+from groundswell.cli.imports import deletion, events, items
 from groundswell.profile_service import upkeep
 from groundswell.profile_service.store.database import Database
 from groundswell.trainer import grid, train
@@ -28,7 +30,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 CASES = {
-    "demo": (demo, "run_demo", [], "everything has ended"),
+    "demo": (run, "run_demo", [], "everything has ended"),
     "prepare": (
         prepare,
         "prepare",
@@ -54,19 +56,19 @@ CASES = {
         "the same command goes on from what kept holds",
     ),
     "events import": (
-        event_import,
+        events,
         "import_log",
         ["e.csv"],
         "the same command goes on where it stopped, and stores nothing twice",
     ),
     "items import": (
-        item_import,
+        items,
         "import_catalogue",
         ["i.csv"],
         "run it again: what is written stays, and is written again",
     ),
     "items delete": (
-        item_deletion,
+        deletion,
         "delete",
         ["a"],
         "run it again: what is deleted stays deleted",

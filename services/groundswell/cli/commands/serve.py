@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
+from groundswell.cli.commands.options import Bundles
 from groundswell.cli.interruption import says_when_interrupted
-from groundswell.cli.options import Bundles
 
 
 def up(
@@ -28,9 +28,9 @@ def up(
     """Start all services on loopback, with one log; Ctrl-C ends them."""
     from rich.console import Console
 
-    from groundswell.cli import deployment, logs
-    from groundswell.cli.launcher import Suite
-    from groundswell.cli.state import State
+    from groundswell.cli.suite import deployment, logs
+    from groundswell.cli.suite.launcher import Suite
+    from groundswell.cli.suite.state import State
 
     ports = deployment.Ports(profile_port, session_port, ranker_port)
     deployment.check_bundles(bundles)
@@ -61,7 +61,7 @@ def demo(
     own on free ports, imports catalogue and log, and shows what they recommend and why. Nothing is
     left running. Exit code 0 means that all of it worked.
     """
-    from groundswell.cli.demo import run_demo
+    from groundswell.cli.demo.run import run_demo
 
     with says_when_interrupted(lambda: "everything has ended"):
         run_demo(folder, seed)

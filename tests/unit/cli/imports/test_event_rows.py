@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from groundswell.cli.event_rows import EventRows
+from groundswell.cli.imports.event_rows import EventRows
 from groundswell.common.v1.event_pb2 import ACTION_RATE, Event
 
 HEADER = "user_id,item_id,action,timestamp,value\n"

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from groundswell.cli.item_import import item_batches
+from groundswell.cli.imports.items import item_batches
 from groundswell.logs.items import read_items
 
 

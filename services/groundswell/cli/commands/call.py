@@ -5,9 +5,8 @@ from typing import Annotated, Any
 
 import typer
 
-from groundswell.cli.ids import IdCommand
-from groundswell.cli.interruption import says_when_interrupted
-from groundswell.cli.options import (
+from groundswell.cli.commands.ids import IdCommand
+from groundswell.cli.commands.options import (
     PROFILE_TARGET,
     RANKER_TARGET,
     AttributeKinds,
@@ -15,6 +14,7 @@ from groundswell.cli.options import (
     RankerTarget,
     Separator,
 )
+from groundswell.cli.interruption import says_when_interrupted
 
 events_app = typer.Typer(no_args_is_help=True, help="The log of what users did.")
 items_app = typer.Typer(no_args_is_help=True, help="The catalogue of what can be recommended.")
@@ -58,8 +58,8 @@ def recommend(
     """Recommend items to a user, with the short and the long part of each score."""
     from rich.console import Console
 
-    from groundswell.cli import show
     from groundswell.cli.connection import connected
+    from groundswell.cli.display import answers
     from groundswell.client import Targets
     from groundswell.client.requests import RecommendOptions
 
@@ -74,9 +74,9 @@ def recommend(
         _print_json(answer)
         return
     console = Console()
-    console.print(show.recommendations(answer))
+    console.print(answers.recommendations(answer))
     if answer.interests:
-        console.print("interests:", show.interests(answer.interests))
+        console.print("interests:", answers.interests(answer.interests))
 
 
 def similar(
@@ -90,8 +90,8 @@ def similar(
     """List the items that are nearest to an item."""
     from rich.console import Console
 
-    from groundswell.cli import show
     from groundswell.cli.connection import connected
+    from groundswell.cli.display import answers
     from groundswell.client import Targets
 
     with connected(Targets(ranker=ranker), "ranker") as client:
@@ -99,7 +99,7 @@ def similar(
     if as_json:
         _print_json(answer)
     else:
-        Console().print(show.similar_items(answer))
+        Console().print(answers.similar_items(answer))
 
 
 @events_app.command("import")
@@ -126,7 +126,7 @@ def import_events(
     from rich.console import Console
 
     from groundswell.cli.connection import connected
-    from groundswell.cli.event_import import import_log
+    from groundswell.cli.imports.events import import_log
     from groundswell.client import Targets
 
     journal = resume_file or Path(f"{file.absolute()}.import.json")
@@ -167,8 +167,8 @@ def import_items(
 
     from groundswell.cli.connection import connected
     from groundswell.cli.failures import CommandError
-    from groundswell.cli.item_deletion import delete_what_is_not_in, held_ids
-    from groundswell.cli.item_import import import_catalogue
+    from groundswell.cli.imports.deletion import delete_what_is_not_in, held_ids
+    from groundswell.cli.imports.items import import_catalogue
     from groundswell.client import Targets
     from groundswell.logs.attributes import parse_kinds
 
@@ -207,8 +207,8 @@ def delete_items(
     from rich.console import Console
 
     from groundswell.cli.connection import connected
-    from groundswell.cli.file_report import check_all_taken
-    from groundswell.cli.item_deletion import delete, ids_of_file
+    from groundswell.cli.imports.deletion import delete, ids_of_file
+    from groundswell.cli.imports.file_report import check_all_taken
     from groundswell.client import Targets
 
     console = Console()

@@ -7,15 +7,15 @@ from pathlib import Path
 
 from rich.console import Console
 
-from groundswell.cli import deployment, logs
 from groundswell.cli.connection import connected
-from groundswell.cli.demo_checks import check
-from groundswell.cli.demo_model import Model, make_model
-from groundswell.cli.demo_scenes import Scenes
-from groundswell.cli.demo_story import Story
+from groundswell.cli.demo.checks import check
+from groundswell.cli.demo.model import Model, make_model
+from groundswell.cli.demo.scenes import Scenes
+from groundswell.cli.demo.story import Story
 from groundswell.cli.failures import CommandError
-from groundswell.cli.launcher import Suite
-from groundswell.cli.state import State
+from groundswell.cli.suite import deployment, logs
+from groundswell.cli.suite.launcher import Suite
+from groundswell.cli.suite.state import State
 from groundswell.client import GroundswellError
 from groundswell.trainer.dataset.prepared import TEXT_VECTORS
 

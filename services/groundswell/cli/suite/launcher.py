@@ -57,7 +57,7 @@ class _Child:
         self._on_line = on_line
         self._last = deque[str](maxlen=_LAST_WORDS)
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "groundswell.cli.child", service.module],
+            [sys.executable, "-m", "groundswell.cli.suite.child", service.module],
             env={**os.environ, **_ONE_THREAD, "PYTHONUNBUFFERED": "1", **service.variables},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

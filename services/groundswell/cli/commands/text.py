@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from groundswell.cli.commands.options import Separator
 from groundswell.cli.interruption import says_when_interrupted
-from groundswell.cli.options import Separator
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -49,7 +49,7 @@ def text_probe(
 
     from rich.console import Console
 
-    from groundswell.cli.file_report import say_how_read, say_left_out
+    from groundswell.cli.imports.file_report import say_how_read, say_left_out
     from groundswell.logs.items import read_items
     from groundswell.trainer.config import parse_config
     from groundswell.trainer.dataset.disk import check_output

@@ -7,8 +7,8 @@ from typing import Annotated, Literal
 
 import typer
 
+from groundswell.cli.commands.options import AttributeKinds, Bundles, Prepared, Separator
 from groundswell.cli.interruption import says_when_interrupted
-from groundswell.cli.options import AttributeKinds, Bundles, Prepared, Separator
 
 data_app = typer.Typer(no_args_is_help=True, help="Public data sets to try it with.")
 
@@ -276,8 +276,8 @@ def evaluate(
     from rich.console import Console
 
     from groundswell.artifacts.store import load_bundle
-    from groundswell.cli import show_metrics
-    from groundswell.cli.compared import parse_compared
+    from groundswell.cli.commands.compared import parse_compared
+    from groundswell.cli.display import metrics
     from groundswell.trainer.dataset.disk import check_output, check_writable
     from groundswell.trainer.dataset.prepared import load_prepared
     from groundswell.trainer.evaluation.evaluate import evaluate as evaluate_bundle
@@ -298,7 +298,7 @@ def evaluate(
             compare=others,
             items_of=None if items_of is None else load_prepared(items_of),
         )
-    Console().print(show_metrics.table(figures))
+    Console().print(metrics.table(figures))
     if json_file is not None:
         json_file.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
     if report is not None:

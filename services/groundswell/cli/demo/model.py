@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 
 from groundswell.artifacts.store import BundleStore, load_bundle
-from groundswell.cli import show_metrics
-from groundswell.cli.demo_checks import check
-from groundswell.cli.demo_people import Person, pick_people
-from groundswell.cli.demo_story import Story
+from groundswell.cli.demo.checks import check
+from groundswell.cli.demo.people import Person, pick_people
+from groundswell.cli.demo.story import Story
+from groundswell.cli.display import metrics
 from groundswell.features.actions import ACTIONS, action_number
 from groundswell.trainer.config import TrainConfig
 from groundswell.trainer.dataset.movielens import LICENCE, Files, get_movielens
@@ -93,7 +93,7 @@ def make_model(story: Story, folder: Path, seed: int) -> Model:
     with working(story.console, "evaluating"):
         figures = evaluate(load_bundle(store.path(bundle_id)), prepared)
     (folder / "evaluation.json").write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
-    story.console.print(show_metrics.table(figures))
+    story.console.print(metrics.table(figures))
     models = figures["models"]
     check(
         models["fused"]["ndcg@10"] > models["popularity"]["ndcg@10"],

@@ -11,11 +11,11 @@ import polars as pl
 from rich.console import Console
 from rich.text import Text
 
-from groundswell.cli.event_rows import EventRows
+from groundswell.cli.display.progress import progress_bar
 from groundswell.cli.failures import CommandError
-from groundswell.cli.file_report import check_all_taken, say_how_read, say_left_out
-from groundswell.cli.journal import Journal, Progress, check_journal
-from groundswell.cli.progress import progress_bar
+from groundswell.cli.imports.event_rows import EventRows
+from groundswell.cli.imports.file_report import check_all_taken, say_how_read, say_left_out
+from groundswell.cli.imports.journal import Journal, Progress, check_journal
 from groundswell.client import GroundswellClient, GroundswellError
 from groundswell.common.v1.event_pb2 import EVENT_STATUS_DUPLICATE
 from groundswell.logs.alike import find_alike

@@ -8,7 +8,7 @@ from typer.testing import CliRunner, Result
 
 from groundswell.cli.app import app
 from groundswell.cli.failures import CommandError
-from groundswell.cli.state import State
+from groundswell.cli.suite.state import State
 from groundswell.profile_service.secret_keys import is_rotated
 from groundswell.profile_service.store.database import Database
 from groundswell.profile_service.store.identity import read_lineage

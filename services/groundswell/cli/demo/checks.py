@@ -5,8 +5,8 @@ from collections.abc import Callable
 
 from rich.console import Console
 
+from groundswell.cli.display.progress import progress_bar
 from groundswell.cli.failures import CommandError
-from groundswell.cli.progress import progress_bar
 from groundswell.client import GroundswellClient, GroundswellError
 
 _CATCH_UP_S = 30.0

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from groundswell.cli.failures import CommandError
-from groundswell.cli.launcher import Service
-from groundswell.cli.state import State
+from groundswell.cli.suite.launcher import Service
+from groundswell.cli.suite.state import State
 from groundswell.client import Targets
 
 LOOPBACK = "127.0.0.1"

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from groundswell.cli.commands.options import Prepared
 from groundswell.cli.interruption import says_when_interrupted
-from groundswell.cli.options import Prepared
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -10,8 +10,8 @@ from typing import NamedTuple
 import polars as pl
 from rich.console import Console
 
-from groundswell.cli.file_report import check_all_taken, say_how_read, say_left_out
-from groundswell.cli.progress import progress_bar
+from groundswell.cli.display.progress import progress_bar
+from groundswell.cli.imports.file_report import check_all_taken, say_how_read, say_left_out
 from groundswell.client import GroundswellClient, GroundswellError, item
 from groundswell.common.v1.item_pb2 import Item
 from groundswell.logs.items import read_items

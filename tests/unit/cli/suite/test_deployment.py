@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import make_url
 
-from groundswell.cli.state import State
+from groundswell.cli.suite.state import State
 
 
 @pytest.mark.parametrize(

@@ -71,7 +71,7 @@ def _database(
     state: Path | None, url: str | None
 ) -> Iterator[tuple[str, Callable[[], tuple[str, ...]]]]:
     """Give the database's URL, and what makes or finds the secrets to rewrite it for."""
-    from groundswell.cli.state import State
+    from groundswell.cli.suite.state import State
 
     if state is not None:
         if not (state / "groundswell.db").exists():
@@ -115,7 +115,7 @@ def _secrets_of_the_environment() -> tuple[str, ...]:
 
 @contextmanager
 def _progress(console: Any) -> Iterator[Callable[[int, int], None]]:
-    from groundswell.cli.progress import progress_bar
+    from groundswell.cli.display.progress import progress_bar
     from groundswell.profile_service.upkeep import every_half_minute
 
     if console.is_terminal:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from groundswell.cli.failures import CommandError
-from groundswell.cli.state import State
+from groundswell.cli.suite.state import State
 
 
 def test_the_secret_is_made_once_and_is_for_its_owner_alone(tmp_path: Path) -> None:

@@ -5,14 +5,14 @@ from datetime import UTC, datetime
 from rich.table import Table
 from rich.text import Text
 
-from groundswell.cli import show
-from groundswell.cli.demo_checks import check, until, wait_encoded
-from groundswell.cli.demo_film import NewFilm
-from groundswell.cli.demo_model import Model
-from groundswell.cli.demo_people import OtherTaste, Person, other_taste
-from groundswell.cli.demo_story import Story
-from groundswell.cli.event_import import import_log
-from groundswell.cli.item_import import import_catalogue
+from groundswell.cli.demo.checks import check, until, wait_encoded
+from groundswell.cli.demo.film import NewFilm
+from groundswell.cli.demo.model import Model
+from groundswell.cli.demo.people import OtherTaste, Person, other_taste
+from groundswell.cli.demo.story import Story
+from groundswell.cli.display import answers
+from groundswell.cli.imports.events import import_log
+from groundswell.cli.imports.items import import_catalogue
 from groundswell.client import GroundswellClient, event
 from groundswell.common.v1.event_pb2 import EVENT_STATUS_ACCEPTED, Event
 from groundswell.features.actions import ACTIONS
@@ -66,17 +66,17 @@ class Scenes:
         answer = self._recommend(person, as_of)
         check(not answer.degradations, f"the answer is not a full one: {answer.degradations}")
         self._console.print(self._last_events(person))
-        self._console.print("Interests now:", show.interests(answer.interests))
-        self._console.print(show.recommendations(answer, "Recommended"))
+        self._console.print("Interests now:", answers.interests(answer.interests))
+        self._console.print(answers.recommendations(answer, "Recommended"))
 
     def _last_events(self, person: Person) -> Table:
-        table = show.plain_table("Last events")
+        table = answers.plain_table("Last events")
         for name in ("when", "what", "title", "categories"):
             table.add_column(name, no_wrap=name in ("when", "what"))
         stored = self._client.list_events(person.user_id, page_size=_LAST_EVENTS)
         for _, entry in zip(range(_LAST_EVENTS), stored, strict=False):
             moment = datetime.fromtimestamp(entry.event.time.seconds, UTC)
-            texts = map(show.cut_text, self._model.item(entry.event.item_id))
+            texts = map(answers.cut_text, self._model.item(entry.event.item_id))
             table.add_row(f"{moment:%Y-%m-%d %H:%M}", _what(entry.event), *texts)
         return table
 
@@ -128,8 +128,8 @@ class Scenes:
         rank_before = {item.item_id: n for n, item in enumerate(before.recommendations, start=1)}
         ids_after = [item.item_id for item in after.recommendations]
         check(ids_after != list(rank_before), "the list did not change")
-        self._console.print(show.recommendations(after, "Recommended after them", rank_before))
-        table = show.plain_table()
+        self._console.print(answers.recommendations(after, "Recommended after them", rank_before))
+        table = answers.plain_table()
         for name in ("", "before", "after"):
             table.add_column(name)
         pair = (before, after)

@@ -1,0 +1,1 @@
+"""The commands of `groundswell`, by theme: what each takes, and which function does it."""

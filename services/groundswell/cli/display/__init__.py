@@ -1,0 +1,1 @@
+"""How answers, figures and progress look on a terminal."""

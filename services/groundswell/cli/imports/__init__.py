@@ -1,0 +1,1 @@
+"""Writes files into running services: catalogues and logs, and deletes items."""

@@ -1,0 +1,1 @@
+"""The three services as processes on this machine: where they listen, what they store."""
