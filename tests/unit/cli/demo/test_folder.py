@@ -30,7 +30,7 @@ def test_the_demo_goes_on_in_its_own_folder_and_in_a_new_one(
     def unreachable(*_: object) -> None:
         raise DataError("no network")
 
-    monkeypatch.setattr("groundswell.cli.demo_model.get_movielens", unreachable)
+    monkeypatch.setattr("groundswell.cli.demo.model.get_movielens", unreachable)
     if mark:
         (tmp_path / mark).write_text("")
     for _ in range(2):
