@@ -14,8 +14,8 @@ import pytest
 
 from groundswell.client import Deadlines, GroundswellClient, Targets, event, item
 from groundswell.profile_service.store.database import Database
+from groundswell.profile_service.store.tables import users
 from groundswell.profile_service.store.users import count_users
-from groundswell.profile_service.tables import users
 from tests.support.bundles import ITEMS, tiny_bundle
 from tests.support.postgres import postgres
 from tests.support.processes import Process, free_port, service_process

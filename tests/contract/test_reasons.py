@@ -29,6 +29,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PROTOS = ROOT / "protos"
 # The code of the processes that answer calls.
 SERVED = (
+    "shared/groundswell/runtime",
     "shared/groundswell/serving",
     "services/groundswell/profile_service",
     "services/groundswell/session_service",

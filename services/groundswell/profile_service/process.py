@@ -15,23 +15,23 @@ from groundswell.profile.v1 import (
     profile_service_pb2_grpc,
     text_service_pb2_grpc,
 )
-from groundswell.profile_service.bundles import LoadedBundles
-from groundswell.profile_service.coverage import covered_bundle
-from groundswell.profile_service.encode_bundles import EncodedBundles
-from groundswell.profile_service.encoding import TextEncoder
-from groundswell.profile_service.events import EventLog
-from groundswell.profile_service.items import Catalogue
-from groundswell.profile_service.lineage import LineageKeeper
-from groundswell.profile_service.profiles import Profiles
-from groundswell.profile_service.secret_keys import check_secrets
+from groundswell.profile_service.bundles.encoded import EncodedBundles
+from groundswell.profile_service.bundles.first import covered_bundle
+from groundswell.profile_service.bundles.loaded import LoadedBundles
+from groundswell.profile_service.catalogue import Catalogue
+from groundswell.profile_service.event_store import EventLog
+from groundswell.profile_service.identity.lineage import LineageKeeper
+from groundswell.profile_service.identity.secret_keys import check_secrets
+from groundswell.profile_service.profiles.reader import Profiles
 from groundswell.profile_service.servicers.catalogue import CatalogueServicer
 from groundswell.profile_service.servicers.event import EventServicer
 from groundswell.profile_service.servicers.profile import ProfileServicer
 from groundswell.profile_service.servicers.text import TextServicer
 from groundswell.profile_service.settings import ProfileSettings, WorkerSettings
-from groundswell.profile_service.signals import Signals
 from groundswell.profile_service.store.database import Database
-from groundswell.profile_service.workers import Workers
+from groundswell.profile_service.store.signals import Signals
+from groundswell.profile_service.worker.encoder_thread import TextEncoder
+from groundswell.profile_service.worker.running import Workers
 from groundswell.runtime.bundle_follower import BundleFollower
 from groundswell.serving.admission import until_deadline
 from groundswell.serving.health import OVERALL, Health

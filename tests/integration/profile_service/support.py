@@ -13,18 +13,18 @@ from numpy.typing import NDArray
 from sqlalchemy.util import await_only, greenlet_spawn
 
 from groundswell.client import Deadlines
-from groundswell.profile_service.encoding import TextEncoder
-from groundswell.profile_service.events import EventLog, NewEvent, Outcome
-from groundswell.profile_service.items import Catalogue
+from groundswell.profile_service.catalogue import Catalogue
+from groundswell.profile_service.event_store import EventLog, NewEvent, Outcome
 from groundswell.profile_service.settings import ProfileSettings
-from groundswell.profile_service.signals import Signals
 from groundswell.profile_service.store.database import Database, DatabaseConnection
 from groundswell.profile_service.store.events import EventContent
 from groundswell.profile_service.store.items import Attribute, ItemContent
 from groundswell.profile_service.store.profiles import Spec
+from groundswell.profile_service.store.signals import Signals
+from groundswell.profile_service.store.tables import stale_users
 from groundswell.profile_service.store.work import WorkList
-from groundswell.profile_service.tables import stale_users
-from groundswell.profile_service.worker import Worker
+from groundswell.profile_service.worker.encoder_thread import TextEncoder
+from groundswell.profile_service.worker.loop import Worker
 from groundswell.serving.pseudonym import Pseudonymizer
 from tests.support.processes import SECRET
 from tests.support.suite import Suite

@@ -14,12 +14,12 @@ from sqlalchemy import select
 from groundswell.artifacts.bundle import Bundle
 from groundswell.artifacts.manifest import Manifest
 from groundswell.artifacts.store import BundleStore
-from groundswell.profile_service import backfill
-from groundswell.profile_service import worker as worker_module
-from groundswell.profile_service.coverage import covered_bundle
+from groundswell.profile_service.bundles.first import covered_bundle
 from groundswell.profile_service.store.profiles import Spec, find_profiles, uncovered_users
-from groundswell.profile_service.tables import users
-from groundswell.profile_service.workers import Workers
+from groundswell.profile_service.store.tables import users
+from groundswell.profile_service.worker import backfill
+from groundswell.profile_service.worker import loop as worker_module
+from groundswell.profile_service.worker.running import Workers
 from groundswell.serving.pseudonym import Pseudonymizer
 from tests.integration.profile_service.support import (
     CountingEncoder,

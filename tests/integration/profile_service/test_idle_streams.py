@@ -13,7 +13,7 @@ from grpc_status import rpc_status
 from groundswell.client import GroundswellClient
 from groundswell.profile.v1 import catalogue_service_pb2 as pb
 from groundswell.profile.v1.catalogue_service_pb2_grpc import CatalogueServiceStub
-from groundswell.profile_service.profiles import Profiles
+from groundswell.profile_service.profiles.reader import Profiles
 from groundswell.serving.pseudonym import Pseudonymizer
 from tests.integration.profile_service.support import SPEC, Memory, an_item, fill
 from tests.support.processes import SECRET

@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 
 from groundswell.artifacts.store import load_bundle
 from groundswell.features.text import item_text
-from groundswell.profile_service import item_vectors
-from groundswell.profile_service.encoder import ProfileModels
-from groundswell.profile_service.item_vectors import ItemVectors
+from groundswell.profile_service.profiles import item_vectors
+from groundswell.profile_service.profiles.item_vectors import ItemVectors
+from groundswell.profile_service.profiles.models import ProfileModels
 from groundswell.profile_service.store.identity import read_standing
 from groundswell.profile_service.store.items import ItemContent, ItemText
 from tests.integration.profile_service.support import CountingEncoder, Memory, reading

@@ -8,13 +8,13 @@ import pytest
 from sqlalchemy import text
 
 from groundswell.artifacts.store import load_bundle
-from groundswell.profile_service.encoder import ProfileModels
-from groundswell.profile_service.events import EventLog
-from groundswell.profile_service.held import Profile
-from groundswell.profile_service.high_water import HighWater
-from groundswell.profile_service.items import Changes
-from groundswell.profile_service.lineage import LineageKeeper
-from groundswell.profile_service.profiles import Profiles
+from groundswell.profile_service.catalogue import Changes
+from groundswell.profile_service.event_store import EventLog
+from groundswell.profile_service.identity.high_water import HighWater
+from groundswell.profile_service.identity.lineage import LineageKeeper
+from groundswell.profile_service.profiles.cached import Profile
+from groundswell.profile_service.profiles.models import ProfileModels
+from groundswell.profile_service.profiles.reader import Profiles
 from groundswell.profile_service.store.database import Database
 from groundswell.profile_service.store.identity import Witness, read_lineage, renew_lineage
 from groundswell.serving.pseudonym import Pseudonymizer

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from groundswell.profile_service import secret_keys
-from groundswell.profile_service.events import EventLog, Outcome, Status
-from groundswell.profile_service.secret_keys import check_secrets, is_rotated, rotate
+from groundswell.profile_service.event_store import EventLog, Outcome, Status
+from groundswell.profile_service.identity import secret_keys
+from groundswell.profile_service.identity.secret_keys import check_secrets, is_rotated, rotate
 from groundswell.profile_service.store.database import Database
 from groundswell.profile_service.store.identity import set_secret_checks
+from groundswell.profile_service.store.tables import users
 from groundswell.profile_service.store.users import count_users, find_users
-from groundswell.profile_service.tables import users
 from groundswell.serving.errors import FailedPrecondition
 from groundswell.serving.pseudonym import Pseudonymizer
 from groundswell.serving.server import StartError

@@ -10,13 +10,13 @@ import pytest
 from numpy.typing import NDArray
 from sqlalchemy import text
 
-from groundswell.profile_service import uncovered, user_work
-from groundswell.profile_service.events import Outcome
-from groundswell.profile_service.profiles import Profiles
+from groundswell.profile_service.event_store import Outcome
+from groundswell.profile_service.profiles.reader import Profiles
 from groundswell.profile_service.store.profiles import find_profiles, uncovered_users
+from groundswell.profile_service.store.tables import stale_items, stale_users
 from groundswell.profile_service.store.work import SET_ASIDE, SUSPECT, WorkList
-from groundswell.profile_service.tables import stale_items, stale_users
-from groundswell.profile_service.worker import EncoderError, Worker
+from groundswell.profile_service.worker import encode_users, uncovered
+from groundswell.profile_service.worker.loop import EncoderError, Worker
 from groundswell.serving.errors import Unavailable
 from groundswell.serving.pseudonym import Pseudonymizer
 from tests.integration.profile_service.support import (
@@ -257,8 +257,8 @@ async def test_items_and_users_take_turns(memory: Memory) -> None:
 async def test_a_long_history_keeps_nobody_waiting(
     memory: Memory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(user_work, "PART_EVENTS", 8)
-    monkeypatch.setattr(user_work, "MAX_CHUNKS", 2)
+    monkeypatch.setattr(encode_users, "PART_EVENTS", 8)
+    monkeypatch.setattr(encode_users, "MAX_CHUNKS", 2)
     await fill(memory, 22, user="long")
     await _append(memory, "bob")
     await memory.log.append([an_event(n, user="cat", item="a") for n in range(4)])

@@ -10,7 +10,7 @@ from alembic.migration import MigrationContext
 from sqlalchemy import Connection, text
 
 from groundswell.profile_service.store.database import Database, DatabaseConnection
-from groundswell.profile_service.tables import metadata
+from groundswell.profile_service.store.tables import metadata
 from groundswell.serving.errors import ResourceExhausted, Unavailable
 from groundswell.serving.server import StartError
 from tests.integration.profile_service.support import (

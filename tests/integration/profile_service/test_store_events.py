@@ -4,7 +4,7 @@ import asyncio
 import random
 from dataclasses import replace
 
-from groundswell.profile_service.events import EventLog, NewEvent, Status
+from groundswell.profile_service.event_store import EventLog, NewEvent, Status
 from groundswell.profile_service.store.database import now_us
 from groundswell.profile_service.store.events import EventContent
 from groundswell.serving.pseudonym import Pseudonymizer

@@ -4,9 +4,9 @@ import asyncio
 
 import pytest
 
-from groundswell.profile_service.items import Catalogue
-from groundswell.profile_service.signals import Signals
+from groundswell.profile_service.catalogue import Catalogue
 from groundswell.profile_service.store.items import KnownItem
+from groundswell.profile_service.store.signals import Signals
 from groundswell.serving.errors import InvalidArgument, NotFound
 from tests.integration.profile_service.support import (
     SPEC,

@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Connection, inspect, text
 
-from groundswell.profile_service.migrations import upgrade
 from groundswell.profile_service.store.database import Database
+from groundswell.profile_service.store.migrations import upgrade
+from groundswell.profile_service.store.tables import stale_items, stale_users
 from groundswell.profile_service.store.work import WorkList
-from groundswell.profile_service.tables import stale_items, stale_users
 from tests.integration.profile_service import earlier_releases as earlier
 from tests.integration.profile_service.earlier_releases import FIRST, RELEASES, Release
 from tests.integration.profile_service.support import (

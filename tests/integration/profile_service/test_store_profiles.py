@@ -8,10 +8,10 @@ import pytest
 from numpy.typing import NDArray
 
 from groundswell.features.text import chunk_text
-from groundswell.profile_service.events import NewEvent
-from groundswell.profile_service.histories import NOTHING_COVERED, cut, start_of
+from groundswell.profile_service.event_store import NewEvent
 from groundswell.profile_service.store.events import EventContent, events_from
 from groundswell.profile_service.store.profiles import find_profiles, newest_chunks, stored_chunks
+from groundswell.profile_service.worker.histories import NOTHING_COVERED, cut, start_of
 from tests.integration.profile_service.support import (
     SPEC,
     CountingEncoder,

@@ -9,12 +9,12 @@ from numpy.typing import NDArray
 from sqlalchemy import text
 
 from groundswell.features.window import MAX_RECENT
-from groundswell.profile_service.events import NewEvent
-from groundswell.profile_service.recent import unpack
+from groundswell.profile_service.event_store import NewEvent
 from groundswell.profile_service.store.events import EventContent
 from groundswell.profile_service.store.profiles import find_profiles, stored_chunks
+from groundswell.profile_service.store.recent import unpack
+from groundswell.profile_service.store.tables import stale_users
 from groundswell.profile_service.store.work import WorkList
-from groundswell.profile_service.tables import stale_users
 from tests.integration.profile_service.support import (
     SPEC,
     CountingEncoder,

@@ -5,8 +5,8 @@ import asyncio
 from sqlalchemy import text
 
 from groundswell.features.text import chunk_text
+from groundswell.profile_service.store.tables import stale_items, stale_users
 from groundswell.profile_service.store.work import WorkList
-from groundswell.profile_service.tables import stale_items, stale_users
 from tests.integration.profile_service.support import (
     SPEC,
     CountingEncoder,

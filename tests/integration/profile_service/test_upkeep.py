@@ -8,12 +8,12 @@ from typer.testing import CliRunner
 
 from groundswell.cli.app import app
 from groundswell.cli.failures import CommandError
-from groundswell.profile_service.store.database import Database
-from groundswell.profile_service.upkeep import (
+from groundswell.profile_service.identity.upkeep import (
     begin_new_lineage,
     needs_new_secret,
     rotate_secret,
 )
+from groundswell.profile_service.store.database import Database
 from groundswell.serving.server import StartError
 from tests.integration.profile_service.support import reading
 from tests.support.postgres import Postgres

@@ -14,9 +14,9 @@ from groundswell.artifacts import bundle as files
 from groundswell.artifacts.bundle import Bundle
 from groundswell.artifacts.store import BundleStore, load_bundle
 from groundswell.models.profile_encoder import ProfileEncoder
-from groundswell.profile_service.encoder import ProfileModels
-from groundswell.profile_service.events import NewEvent
-from groundswell.profile_service.profiles import Profiles
+from groundswell.profile_service.event_store import NewEvent
+from groundswell.profile_service.profiles.models import ProfileModels
+from groundswell.profile_service.profiles.reader import Profiles
 from groundswell.profile_service.store.events import EventContent
 from groundswell.profile_service.store.items import ItemContent
 from groundswell.serving.pseudonym import Pseudonymizer

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from groundswell.profile_service.high_water import DAMAGED, HighWater, Mark
-from groundswell.profile_service.lineage import LineageKeeper
+from groundswell.profile_service.identity.high_water import DAMAGED, HighWater, Mark
+from groundswell.profile_service.identity.lineage import LineageKeeper
 from groundswell.profile_service.store.database import Database
 from groundswell.profile_service.store.identity import Witness, read_lineage
 from groundswell.serving.server import StartError

@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 
 from groundswell.features.text import chunk_text, content_hash
 from groundswell.features.window import MAX_RECENT, SESSION_GAP_US, session_starts
-from groundswell.profile_service.histories import (
+from groundswell.profile_service.store.profiles import Spec
+from groundswell.profile_service.store.recent import LAYOUT, unpack
+from groundswell.profile_service.worker.histories import (
     NOTHING_COVERED,
     Covered,
     CutHistory,
@@ -17,8 +19,6 @@ from groundswell.profile_service.histories import (
     cut,
     start_of,
 )
-from groundswell.profile_service.recent import LAYOUT, unpack
-from groundswell.profile_service.store.profiles import Spec
 
 C = 3
 SPEC = Spec("an encoder:fp32:1", C)

@@ -3,7 +3,7 @@
 import pytest
 
 from groundswell.client import item
-from groundswell.profile_service.items import attribute_kind
+from groundswell.profile_service.catalogue import attribute_kind
 from groundswell.profile_service.servicers.item_messages import item_content, item_message
 from groundswell.profile_service.store.items import KnownItem
 from groundswell.serving.errors import InvalidArgument

@@ -5,10 +5,10 @@ from typing import Any, cast
 
 import pytest
 
-from groundswell.profile_service.joint_work import JointWork
 from groundswell.profile_service.store.database import Database, DatabaseConnection
 from groundswell.profile_service.store.profiles import Spec
 from groundswell.profile_service.store.work import Claim, WorkList
+from groundswell.profile_service.worker.every_encoder import JointWork
 from groundswell.serving.errors import Unavailable
 
 SERVED, BESIDE = Spec("served", 4), Spec("beside", 4)

@@ -1,6 +1,6 @@
 """The last answers: by user and bundle, bounded, and never of another lineage."""
 
-from groundswell.profile_service.last_answers import Answer, LastAnswers
+from groundswell.profile_service.profiles.last_answers import Answer, LastAnswers
 
 
 def test_an_answer_is_given_when_there_is_one_for_each_user() -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from groundswell.profile_service.held import (
+from groundswell.profile_service.profiles.cached import (
     Held,
     HeldVector,
     Profile,
@@ -14,8 +14,8 @@ from groundswell.profile_service.held import (
     held_bytes,
     profile_bytes,
 )
-from groundswell.profile_service.item_vectors import ItemVectors
-from groundswell.profile_service.last_answers import Answer, LastAnswers
+from groundswell.profile_service.profiles.item_vectors import ItemVectors
+from groundswell.profile_service.profiles.last_answers import Answer, LastAnswers
 from groundswell.profile_service.store.items import ItemText
 from groundswell.serving.bounded import BoundedCache
 from tests.support.memory import allocations

@@ -5,8 +5,8 @@ from contextlib import ExitStack
 
 import pytest
 
-from groundswell.profile_service.polling import SharedPoll
-from groundswell.profile_service.signals import Signal
+from groundswell.profile_service.store.polling import SharedPoll
+from groundswell.profile_service.store.signals import Signal
 from groundswell.serving.errors import Unavailable
 
 
@@ -49,7 +49,7 @@ async def test_however_many_wait_the_value_is_looked_at_by_one(value: Value) -> 
 async def test_a_change_wakes_all_who_wait_even_after_an_outage(
     value: Value, error: Exception | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("groundswell.profile_service.polling._MAX_POLL_S", 0.05)
+    monkeypatch.setattr("groundswell.profile_service.store.polling._MAX_POLL_S", 0.05)
     poll = SharedPoll(value.look, value.changed, 0.01)
     with poll.waiting(), poll.waiting():
         await asyncio.sleep(0.03)

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from groundswell.profile_service.held import NOTHING_SEEN, with_actions
+from groundswell.profile_service.profiles.cached import NOTHING_SEEN, with_actions
 
 pairs = st.lists(st.tuples(st.integers(1, 9), st.integers(1, 9)), max_size=30)
 

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from groundswell.profile_service.signals import Signal
+from groundswell.profile_service.store.signals import Signal
 
 
 async def test_a_change_after_the_mark_ends_the_wait_at_once() -> None:

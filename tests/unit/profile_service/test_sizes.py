@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from groundswell.common.v1.item_pb2 import Item
 from groundswell.profile.v1 import profile_service_pb2 as pb
-from groundswell.profile_service.held import Profile, Seen
+from groundswell.profile_service.profiles.cached import Profile, Seen
 from groundswell.profile_service.servicers.profile import MAX_SEEN_ITEMS, ProfileServicer
 from groundswell.profile_service.servicers.sizes import FRAME_BYTES, fitting_runs
 from groundswell.serving.limits import MAX_ANSWER_BYTES

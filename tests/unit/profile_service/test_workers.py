@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from groundswell.profile_service import workers as module
 from groundswell.profile_service.settings import ProfileSettings
-from groundswell.profile_service.signals import Signals
 from groundswell.profile_service.store.profiles import Spec
-from groundswell.profile_service.workers import Workers
+from groundswell.profile_service.store.signals import Signals
+from groundswell.profile_service.worker import running as module
+from groundswell.profile_service.worker.running import Workers
 
 
 class Backfill:

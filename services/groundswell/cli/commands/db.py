@@ -37,7 +37,7 @@ def restored(state: StateFolder = None, database_url: DatabaseUrl = None) -> Non
     Whoever holds something of the database from before starts over: rankers, session services,
     lists that are being paged through. docs/restore.md says why.
     """
-    from groundswell.profile_service.upkeep import begin_new_lineage
+    from groundswell.profile_service.identity.upkeep import begin_new_lineage
 
     with _database(state, database_url) as (url, _):
         lineage = _run(begin_new_lineage(url))
@@ -55,7 +55,7 @@ def rotate_secret(state: StateFolder = None, database_url: DatabaseUrl = None) -
     """
     from rich.console import Console
 
-    from groundswell.profile_service.upkeep import rotate_secret as rewrite
+    from groundswell.profile_service.identity.upkeep import rotate_secret as rewrite
 
     with (
         says_when_interrupted(lambda: "the same command goes on where it stopped"),
@@ -99,7 +99,7 @@ def _check_url(url: str) -> None:
 
 def _secrets_of(state: Any) -> tuple[str, ...]:
     """Return the secrets of a state, with a new one unless it has one that is not in use yet."""
-    from groundswell.profile_service.upkeep import needs_new_secret
+    from groundswell.profile_service.identity.upkeep import needs_new_secret
 
     if _run(needs_new_secret(state.database_url, state.secrets())):
         state.add_secret()
@@ -116,7 +116,7 @@ def _secrets_of_the_environment() -> tuple[str, ...]:
 @contextmanager
 def _progress(console: Any) -> Iterator[Callable[[int, int], None]]:
     from groundswell.cli.display.progress import progress_bar
-    from groundswell.profile_service.upkeep import every_half_minute
+    from groundswell.profile_service.identity.upkeep import every_half_minute
 
     if console.is_terminal:
         with progress_bar(console, "users") as update:

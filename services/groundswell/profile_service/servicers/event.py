@@ -7,7 +7,7 @@ import grpc
 from groundswell.common.v1 import event_pb2
 from groundswell.profile.v1 import event_service_pb2 as pb
 from groundswell.profile.v1.event_service_pb2_grpc import EventServiceServicer
-from groundswell.profile_service.events import EventLog, NewEvent, Outcome, Status
+from groundswell.profile_service.event_store import EventLog, NewEvent, Outcome, Status
 from groundswell.profile_service.servicers.pages import Place, decode_token, encode_token
 from groundswell.profile_service.store.events import EventContent, KnownEvent, OrderKey
 from groundswell.serving.errors import InvalidArgument

@@ -8,9 +8,9 @@ import grpc
 from groundswell.common.v1.item_pb2 import Vector
 from groundswell.profile.v1 import profile_service_pb2 as pb
 from groundswell.profile.v1.profile_service_pb2_grpc import ProfileServiceServicer
-from groundswell.profile_service.bundles import LoadedBundles
-from groundswell.profile_service.held import Profile
-from groundswell.profile_service.profiles import Profiles
+from groundswell.profile_service.bundles.loaded import LoadedBundles
+from groundswell.profile_service.profiles.cached import Profile
+from groundswell.profile_service.profiles.reader import Profiles
 from groundswell.profile_service.servicers.sizes import REST_BYTES
 from groundswell.serving.errors import InvalidArgument
 from groundswell.serving.limits import MAX_ANSWER_BYTES

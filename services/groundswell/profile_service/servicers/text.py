@@ -5,7 +5,7 @@ import numpy as np
 
 from groundswell.profile.v1 import text_service_pb2 as pb
 from groundswell.profile.v1.text_service_pb2_grpc import TextServiceServicer
-from groundswell.profile_service.bundles import LoadedBundles
+from groundswell.profile_service.bundles.loaded import LoadedBundles
 from groundswell.profile_service.settings import ProfileSettings
 from groundswell.serving.deadlines import call_timeout
 from groundswell.serving.errors import InvalidArgument

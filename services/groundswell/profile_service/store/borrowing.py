@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from groundswell.profile_service.signals import Signal
+from groundswell.profile_service.store.signals import Signal
 
 
 class Borrowing:

@@ -12,7 +12,6 @@ import structlog
 from sqlalchemy import Connection
 from sqlalchemy.engine import make_url
 
-from groundswell.profile_service.migrations import is_new, upgrade
 from groundswell.profile_service.store.engines import (
     Transactions,
     Work,
@@ -27,6 +26,7 @@ from groundswell.profile_service.store.file_lock import (
     naming_file,
 )
 from groundswell.profile_service.store.gates import Gate, enter
+from groundswell.profile_service.store.migrations import is_new, upgrade
 from groundswell.profile_service.store.outages import Outages
 from groundswell.serving.errors import ServiceError, Unavailable
 from groundswell.serving.redaction import masked

@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import BigInteger, Connection, Text, and_, bindparam, func, select, tuple_, update
 
 from groundswell.profile_service.store.statements import given_rows
-from groundswell.profile_service.tables import events, items, users
+from groundswell.profile_service.store.tables import events, items, users
 
 _NUMBER, _TEXT = BigInteger(), Text()
 

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection, ScalarSelect, func, select, update
 
 from groundswell.profile_service.store.items import catalogue_revision
-from groundswell.profile_service.tables import events, identity
+from groundswell.profile_service.store.tables import events, identity
 
 _LINEAGE, _CHECKS = "lineage", "secret_checks"
 _LINEAGE_BYTES = 16

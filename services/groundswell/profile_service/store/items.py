@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import BigInteger, Connection, ScalarSelect, and_, bindparam, select, update
 
 from groundswell.profile_service.store.statements import Subjects, given_rows, insert
-from groundswell.profile_service.tables import attribute_kinds, counters, item_texts, items
+from groundswell.profile_service.store.tables import attribute_kinds, counters, item_texts, items
 
 Attribute = str | float | bool | list[str]
 

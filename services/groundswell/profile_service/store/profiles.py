@@ -9,8 +9,8 @@ from sqlalchemy import Connection, and_, bindparam, case, func, select
 from groundswell.profile_service.store.identity import identity_columns
 from groundswell.profile_service.store.items import catalogue_revision
 from groundswell.profile_service.store.statements import Subjects, insert
+from groundswell.profile_service.store.tables import profile_chunks, profiles, users
 from groundswell.profile_service.store.users import UserKeys, Users, select_users
-from groundswell.profile_service.tables import profile_chunks, profiles, users
 
 
 class Spec(NamedTuple):

@@ -13,7 +13,7 @@ from groundswell.profile_service.store.identity import (
     read_identity,
 )
 from groundswell.profile_service.store.statements import insert
-from groundswell.profile_service.tables import users
+from groundswell.profile_service.store.tables import users
 from groundswell.serving.errors import FailedPrecondition
 
 _MAX_KEYS = 10_000

@@ -6,7 +6,7 @@ import numpy as np
 from rich.console import Console
 
 from groundswell.artifacts.store import BundleStore
-from groundswell.profile_service.encoder import ProfileModels
+from groundswell.profile_service.profiles.models import ProfileModels
 from groundswell.trainer.config import parse_config
 from groundswell.trainer.dataset.prepare import prepare
 from groundswell.trainer.dataset.prepared import load_prepared

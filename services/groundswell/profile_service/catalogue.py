@@ -6,15 +6,15 @@ from functools import partial
 from typing import NamedTuple
 
 from groundswell.features.text import item_text
-from groundswell.profile_service.lineage import begin_lineage
-from groundswell.profile_service.polling import SharedPoll
-from groundswell.profile_service.signals import Signals
+from groundswell.profile_service.identity.lineage import begin_lineage
 from groundswell.profile_service.store import items as statements
 from groundswell.profile_service.store.database import Database, DatabaseConnection
 from groundswell.profile_service.store.identity import Standing, read_lineage, read_standing
 from groundswell.profile_service.store.items import Attribute, ItemContent, ItemPage, KnownItem
+from groundswell.profile_service.store.polling import SharedPoll
+from groundswell.profile_service.store.signals import Signals
+from groundswell.profile_service.store.tables import stale_items
 from groundswell.profile_service.store.work import WorkList
-from groundswell.profile_service.tables import stale_items
 from groundswell.serving.errors import InvalidArgument, NotFound
 
 WATCH_PAGE = 500

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 import structlog
 
-from groundswell.profile_service.signals import Signal
+from groundswell.profile_service.store.signals import Signal
 from groundswell.serving.errors import ServiceError
 
 _log = structlog.get_logger(__name__)

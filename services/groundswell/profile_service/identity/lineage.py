@@ -6,7 +6,7 @@ from pathlib import Path
 
 import structlog
 
-from groundswell.profile_service.high_water import DAMAGED, HighWater, Mark
+from groundswell.profile_service.identity.high_water import DAMAGED, HighWater, Mark
 from groundswell.profile_service.store.database import Database, DatabaseConnection
 from groundswell.profile_service.store.identity import (
     Standing,

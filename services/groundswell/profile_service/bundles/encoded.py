@@ -6,9 +6,9 @@ import time
 import structlog
 
 from groundswell.artifacts.bundle import Bundle
-from groundswell.profile_service.coverage import spec_of
+from groundswell.profile_service.bundles.first import spec_of
 from groundswell.profile_service.store.profiles import Spec
-from groundswell.profile_service.workers import Workers
+from groundswell.profile_service.worker.running import Workers
 
 _log = structlog.get_logger(__name__)
 

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 
 import structlog
 
-from groundswell.profile_service.secret_keys import is_rotated, rotate
+from groundswell.profile_service.identity.secret_keys import is_rotated, rotate
 from groundswell.profile_service.store.database import Database
 from groundswell.profile_service.store.identity import renew_lineage
 from groundswell.serving.pseudonym import Pseudonymizer

@@ -8,11 +8,11 @@ from numpy.typing import NDArray
 
 from groundswell.features.chunks import chunk_ages
 from groundswell.features.window import WindowTensors, window_tensors
-from groundswell.profile_service.encoder import History, ProfileModels
-from groundswell.profile_service.recent import unpack
+from groundswell.profile_service.profiles.models import History, ProfileModels
 from groundswell.profile_service.store import profiles as statements
 from groundswell.profile_service.store.database import DatabaseConnection
 from groundswell.profile_service.store.items import ItemText
+from groundswell.profile_service.store.recent import unpack
 
 
 class StoredHistory(NamedTuple):

@@ -8,14 +8,14 @@ from typing import NamedTuple
 
 import structlog
 
-from groundswell.profile_service.joint_work import OUTAGES
-from groundswell.profile_service.signals import Signals
 from groundswell.profile_service.store.database import Database, DatabaseConnection
 from groundswell.profile_service.store.profiles import Spec
+from groundswell.profile_service.store.signals import Signals
 from groundswell.profile_service.store.statements import Subjects
 from groundswell.profile_service.store.work import WorkList
-from groundswell.profile_service.uncovered import page_of_uncovered, uncovered_work
-from groundswell.profile_service.worker import MAX_ATTEMPTS
+from groundswell.profile_service.worker.every_encoder import OUTAGES
+from groundswell.profile_service.worker.loop import MAX_ATTEMPTS
+from groundswell.profile_service.worker.uncovered import page_of_uncovered, uncovered_work
 from groundswell.serving.telemetry import gauge
 
 _log = structlog.get_logger(__name__)

@@ -2,7 +2,7 @@
 
 from alembic import context
 
-from groundswell.profile_service.tables import metadata
+from groundswell.profile_service.store.tables import metadata
 
 context.configure(
     connection=context.config.attributes["connection"],

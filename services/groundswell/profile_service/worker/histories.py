@@ -9,7 +9,7 @@ from typing import Any
 from groundswell.features.chunks import num_full_chunks
 from groundswell.features.text import chunk_text, content_hash
 from groundswell.features.window import MAX_RECENT
-from groundswell.profile_service import recent
+from groundswell.profile_service.store import recent
 from groundswell.profile_service.store.events import OrderKey
 from groundswell.profile_service.store.profiles import Spec
 

@@ -6,8 +6,8 @@ from groundswell.profile_service.store.database import Database, DatabaseConnect
 from groundswell.profile_service.store.items import items_without_text
 from groundswell.profile_service.store.profiles import Spec, uncovered_users
 from groundswell.profile_service.store.statements import Subjects
+from groundswell.profile_service.store.tables import stale_items, stale_users
 from groundswell.profile_service.store.work import WorkList
-from groundswell.profile_service.tables import stale_items, stale_users
 
 _PAGE = 2_000
 """Items or users that one transaction looks at."""

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from groundswell.artifacts.bundle import Bundle
 from groundswell.artifacts.onnx_model import OnnxModel
 from groundswell.features.window import WindowTensors
-from groundswell.profile_service.item_vectors import ItemVectors
+from groundswell.profile_service.profiles.item_vectors import ItemVectors
 from groundswell.profile_service.store.items import ItemText
 from groundswell.profile_service.store.profiles import Spec
 from groundswell.serving.batching import MicroBatcher

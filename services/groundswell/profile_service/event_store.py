@@ -5,14 +5,14 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
-from groundswell.profile_service.signals import Signals
 from groundswell.profile_service.store import events as statements
 from groundswell.profile_service.store.database import Database, DatabaseConnection, now_us
 from groundswell.profile_service.store.events import EventContent, KnownEvent, OrderKey
 from groundswell.profile_service.store.identity import Witness
+from groundswell.profile_service.store.signals import Signals
+from groundswell.profile_service.store.tables import stale_users
 from groundswell.profile_service.store.users import UserKeys, find_users, lock_users
 from groundswell.profile_service.store.work import WorkList
-from groundswell.profile_service.tables import stale_users
 from groundswell.serving.pseudonym import Pseudonymizer
 
 

@@ -9,16 +9,16 @@ from typing import NamedTuple
 
 import structlog
 
-from groundswell.profile_service.encoding import Encoding, TextEncoder
-from groundswell.profile_service.item_work import ItemWork
-from groundswell.profile_service.joint_work import OUTAGES, JointWork
 from groundswell.profile_service.settings import ProfileSettings
-from groundswell.profile_service.signals import Signals
 from groundswell.profile_service.store.database import Database, DatabaseConnection
 from groundswell.profile_service.store.profiles import Spec
+from groundswell.profile_service.store.signals import Signals
 from groundswell.profile_service.store.work import MAX_DELAY_S, Claim, WorkList
-from groundswell.profile_service.uncovered import mark_uncovered
-from groundswell.profile_service.user_work import UserWork
+from groundswell.profile_service.worker.encode_items import ItemWork
+from groundswell.profile_service.worker.encode_users import UserWork
+from groundswell.profile_service.worker.encoder_thread import Encoding, TextEncoder
+from groundswell.profile_service.worker.every_encoder import OUTAGES, JointWork
+from groundswell.profile_service.worker.uncovered import mark_uncovered
 from groundswell.serving.telemetry import count, unexpected
 
 _log = structlog.get_logger(__name__)

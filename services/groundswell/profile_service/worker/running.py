@@ -7,14 +7,14 @@ from functools import partial
 import structlog
 
 from groundswell.artifacts.bundle import Bundle
-from groundswell.profile_service.backfill import Backfill
-from groundswell.profile_service.encoding import TextEncoder
 from groundswell.profile_service.settings import ProfileSettings
-from groundswell.profile_service.signals import Signals
 from groundswell.profile_service.store.database import Database
 from groundswell.profile_service.store.profiles import Spec
-from groundswell.profile_service.uncovered import mark_uncovered
-from groundswell.profile_service.worker import Worker
+from groundswell.profile_service.store.signals import Signals
+from groundswell.profile_service.worker.backfill import Backfill
+from groundswell.profile_service.worker.encoder_thread import TextEncoder
+from groundswell.profile_service.worker.loop import Worker
+from groundswell.profile_service.worker.uncovered import mark_uncovered
 from groundswell.runtime.supervision import Report, Supervisor
 from groundswell.serving.telemetry import count, unexpected
 

@@ -5,9 +5,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from groundswell.profile_service.histories import Chunk, CutHistory
 from groundswell.profile_service.store.database import now_us
 from groundswell.profile_service.store.profiles import Spec
+from groundswell.profile_service.worker.histories import Chunk, CutHistory
 
 _LARGEST_HALF = 65_504.0
 

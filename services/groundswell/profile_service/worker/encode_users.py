@@ -3,8 +3,15 @@
 from functools import partial
 from typing import Any
 
-from groundswell.profile_service.encoding import Encoding
-from groundswell.profile_service.histories import (
+from groundswell.profile_service.store import events as event_statements
+from groundswell.profile_service.store import profiles as statements
+from groundswell.profile_service.store.database import Database, DatabaseConnection
+from groundswell.profile_service.store.events import OrderKey
+from groundswell.profile_service.store.profiles import Spec
+from groundswell.profile_service.store.tables import stale_users
+from groundswell.profile_service.store.work import Claim, WorkList
+from groundswell.profile_service.worker.encoder_thread import Encoding
+from groundswell.profile_service.worker.histories import (
     NOTHING_COVERED,
     Chunk,
     Covered,
@@ -13,14 +20,7 @@ from groundswell.profile_service.histories import (
     cut,
     start_of,
 )
-from groundswell.profile_service.profile_rows import chunk_row, profile_row
-from groundswell.profile_service.store import events as event_statements
-from groundswell.profile_service.store import profiles as statements
-from groundswell.profile_service.store.database import Database, DatabaseConnection
-from groundswell.profile_service.store.events import OrderKey
-from groundswell.profile_service.store.profiles import Spec
-from groundswell.profile_service.store.work import Claim, WorkList
-from groundswell.profile_service.tables import stale_users
+from groundswell.profile_service.worker.profile_rows import chunk_row, profile_row
 from groundswell.serving.telemetry import count
 
 PART_EVENTS = 10_000

@@ -3,14 +3,14 @@
 from typing import Any
 
 from groundswell.features.text import content_hash, item_text
-from groundswell.profile_service.encoding import Encoding
-from groundswell.profile_service.signals import Signals
 from groundswell.profile_service.store import items as statements
 from groundswell.profile_service.store.database import Database, DatabaseConnection
 from groundswell.profile_service.store.items import KnownItem
 from groundswell.profile_service.store.profiles import Spec
+from groundswell.profile_service.store.signals import Signals
+from groundswell.profile_service.store.tables import stale_items
 from groundswell.profile_service.store.work import Claim, WorkList
-from groundswell.profile_service.tables import stale_items
+from groundswell.profile_service.worker.encoder_thread import Encoding
 from groundswell.serving.telemetry import count
 
 

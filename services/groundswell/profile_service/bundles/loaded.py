@@ -7,11 +7,11 @@ import structlog
 
 from groundswell.artifacts.bundle import Bundle
 from groundswell.artifacts.manifest import Manifest
-from groundswell.profile_service.encoder import ProfileModels
-from groundswell.profile_service.profiles import Profiles
+from groundswell.profile_service.profiles.models import ProfileModels
+from groundswell.profile_service.profiles.reader import Profiles
 from groundswell.profile_service.settings import ProfileSettings
 from groundswell.profile_service.store.profiles import Spec
-from groundswell.profile_service.workers import Workers
+from groundswell.profile_service.worker.running import Workers
 from groundswell.runtime.held_bundles import HeldBundles
 
 _log = structlog.get_logger(__name__)

@@ -6,9 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from groundswell.profile_service.encoder import ProfileModels
-from groundswell.profile_service.head_inputs import StoredHistories, histories, load_histories
-from groundswell.profile_service.held import (
+from groundswell.profile_service.profiles.cached import (
     UNKNOWN,
     Held,
     HeldVector,
@@ -18,16 +16,22 @@ from groundswell.profile_service.held import (
     profile_bytes,
     with_actions,
 )
-from groundswell.profile_service.last_answers import Answer, LastAnswers
-from groundswell.profile_service.polling import SharedPoll
-from groundswell.profile_service.signals import Signal
+from groundswell.profile_service.profiles.head_inputs import (
+    StoredHistories,
+    histories,
+    load_histories,
+)
+from groundswell.profile_service.profiles.last_answers import Answer, LastAnswers
+from groundswell.profile_service.profiles.models import ProfileModels
 from groundswell.profile_service.store import events as event_statements
 from groundswell.profile_service.store import profiles as statements
 from groundswell.profile_service.store.database import Database, DatabaseConnection, now_us
+from groundswell.profile_service.store.polling import SharedPoll
+from groundswell.profile_service.store.signals import Signal
 from groundswell.profile_service.store.statements import clock_us
+from groundswell.profile_service.store.tables import stale_items, stale_users
 from groundswell.profile_service.store.users import UserKeys, find_users
 from groundswell.profile_service.store.work import WorkList
-from groundswell.profile_service.tables import stale_items, stale_users
 from groundswell.serving.bounded import BoundedCache
 from groundswell.serving.errors import Unavailable
 from groundswell.serving.pseudonym import Pseudonymizer
