@@ -12,9 +12,10 @@ import structlog
 from groundswell.artifacts.bundle import Bundle
 from groundswell.artifacts.manifest import Manifest
 from groundswell.ranker_service.bundle_ranker import BundleRanker
-from groundswell.ranker_service.follower import CatalogueFollower
+from groundswell.ranker_service.follower import RankerCopies
 from groundswell.ranker_service.settings import RankerSettings
 from groundswell.ranker_service.upstreams import Upstreams
+from groundswell.runtime.catalogue_follower import CatalogueFollower
 from groundswell.runtime.held_bundles import HeldBundles
 
 _log = structlog.get_logger(__name__)
@@ -28,27 +29,24 @@ _MAX_HELD = 2
 
 
 @dataclass(frozen=True)
-class LoadedBundle:
+class RankerBundle:
     """One bundle that is warm and follows the catalogue."""
 
-    follower: CatalogueFollower
+    id: str
+    manifest: Manifest
+    follower: CatalogueFollower[BundleRanker]
 
     @property
     def ranker(self) -> BundleRanker:
         """The ranker in use; a restore of the database replaces it."""
-        return self.follower.ranker
-
-    @property
-    def id(self) -> str:
-        """The bundle's id."""
-        return self.ranker.space.bundle_id
+        return self.follower.copy
 
     async def close(self) -> None:
         """Stop following and ranking."""
         await self.follower.close()
 
 
-class LoadedBundles:
+class RankerBundles:
     """Holds the bundle that ranks, the one before it, and the one that is to rank next."""
 
     def __init__(
@@ -57,15 +55,15 @@ class LoadedBundles:
         self._profile = profile
         self._upstreams = upstreams
         self._settings = settings
-        self._held: HeldBundles[LoadedBundle] = HeldBundles(
+        self.held: HeldBundles[RankerBundle] = HeldBundles(
             keep_s=settings.bundle_keep_s, max_held=_MAX_HELD
         )
-        self._candidate: LoadedBundle | None = None
+        self._candidate: RankerBundle | None = None
         """A warm bundle that some encoder may not hold yet."""
 
     def current(self) -> BundleRanker:
         """Return the ranker in use. Raises Unavailable (NO_BUNDLE) before the first bundle."""
-        return self._held.get("").ranker
+        return self.held.get("").ranker
 
     @contextmanager
     def in_use(self) -> Iterator[list[BundleRanker]]:
@@ -74,19 +72,10 @@ class LoadedBundles:
         Inside none of them is closed, however often the bundle changes. Raises Unavailable
         (NO_BUNDLE) before the first bundle.
         """
-        others = [self._candidate, *self._held.all()[1:]]
-        bundles = [self._held.get(""), *(bundle for bundle in others if bundle is not None)]
-        with self._held.using(*bundles):
+        others = [self._candidate, *self.held.all()[1:]]
+        bundles = [self.held.get(""), *(bundle for bundle in others if bundle is not None)]
+        with self.held.using(*bundles):
             yield [bundle.ranker for bundle in bundles]
-
-    def served(self) -> tuple[str, Manifest]:
-        """Return id and manifest of the bundle that ranks. Raises Unavailable (NO_BUNDLE)."""
-        ranker = self.current()
-        return ranker.space.bundle_id, ranker.manifest
-
-    def loaded_ids(self) -> list[str]:
-        """Name the bundles that are loaded, the one that ranks first."""
-        return self._held.ids()
 
     async def first(self, current: str) -> str:
         """Return the bundle to begin with: the current one, as soon as both encoders hold it.
@@ -118,33 +107,35 @@ class LoadedBundles:
         That may take long, and the bundle is loaded once; a call that is cancelled meanwhile
         changes nothing. Raises BundleError when the bundle cannot be served.
         """
-        loaded = self._held.find(bundle.id)
+        loaded = self.held.find(bundle.id)
         if loaded is not None:
             await self._until_encoded(bundle.id)
         else:
             loaded = await self._load(bundle)
         self._candidate = None
-        self._held.serve(loaded)
+        self.held.serve(loaded)
         _log.info("bundle_ranks", bundle_id=bundle.id, items=loaded.ranker.index.num_items)
 
     async def close(self) -> None:
         """Close what is loaded."""
-        await self._held.close()
+        await self.held.close()
 
-    async def _load(self, bundle: Bundle) -> LoadedBundle:
+    async def _load(self, bundle: Bundle) -> RankerBundle:
         make = partial(BundleRanker, bundle, self._settings)
         ranker = await asyncio.to_thread(make)
-        loaded = LoadedBundle(CatalogueFollower(self._profile, ranker, make))
+        copies = RankerCopies(ranker, make)
+        follower = CatalogueFollower(self._profile, bundle.id, copies, ranker, with_content=True)
+        loaded = RankerBundle(bundle.id, bundle.manifest, follower)
         try:
             await ranker.warm_up()
             await loaded.follower.start()
             await loaded.ranker.warm_up()
-            if self._held.served is not None:
+            if self.held.served is not None:
                 self._candidate = loaded
                 await self._until_encoded(bundle.id)
         except BaseException:
             self._candidate = None
-            self._held.retire(loaded)
+            self.held.retire(loaded)
             raise
         return loaded
 

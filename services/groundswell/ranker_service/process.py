@@ -2,23 +2,19 @@
 
 import grpc
 
-from groundswell.artifacts.store import BundleStore
-from groundswell.common.v1 import model_service_pb2_grpc
 from groundswell.ranker.v1 import ranker_service_pb2_grpc
-from groundswell.ranker_service.bundles import LoadedBundles
+from groundswell.ranker_service.bundles import RankerBundles
 from groundswell.ranker_service.recommender import Recommender
 from groundswell.ranker_service.requests import RequestReader
 from groundswell.ranker_service.seen import SeenCache
 from groundswell.ranker_service.servicer import RankerServicer
 from groundswell.ranker_service.settings import RankerSettings
 from groundswell.ranker_service.upstreams import Upstreams
-from groundswell.runtime.bundle_follower import BundleFollower
+from groundswell.runtime.process import serve_bundles
 from groundswell.serving.admission import DeadlineAdmission
 from groundswell.serving.channels import open_channel
-from groundswell.serving.model_servicer import ModelServicer
 from groundswell.serving.overload import Admissions
 from groundswell.serving.pseudonym import Pseudonymizer
-from groundswell.serving.server import serve
 
 _SERVICE = "groundswell.ranker.v1.RankerService"
 
@@ -33,28 +29,22 @@ async def main(settings: RankerSettings) -> None:
         max_users=settings.max_seen_users,
     )
     upstreams = Upstreams(profile, session, seen, max_bulk_users=settings.max_bulk_users)
-    bundles = LoadedBundles(profile, upstreams, settings)
-    store = BundleStore(settings.bundles)
-    follower = BundleFollower(store, settings.bundle_poll_s, bundles.take, first=bundles.first)
+    bundles = RankerBundles(profile, upstreams, settings)
     reader = RequestReader(Pseudonymizer(*settings.secrets))
     recommender = Recommender(upstreams, settings.seen_mask)
     servicer = RankerServicer(recommender, bundles, reader, settings)
 
-    def register(server: grpc.aio.Server) -> tuple[str, ...]:
+    def add_servicers(server: grpc.aio.Server) -> tuple[str, ...]:
         ranker_service_pb2_grpc.add_RankerServiceServicer_to_server(servicer, server)
-        model_service_pb2_grpc.add_ModelServiceServicer_to_server(
-            ModelServicer(bundles.served, bundles.loaded_ids), server
-        )
-        return _SERVICE, "groundswell.common.v1.ModelService"
+        return (_SERVICE,)
 
-    async def close() -> None:
-        await follower.close()
-        await bundles.close()
-        await profile.close()
-        await session.close()
-
-    await serve(
-        settings, register, ready=follower.start, close=close, admissions=_admissions(settings)
+    await serve_bundles(
+        settings,
+        bundles,
+        add_servicers,
+        held=bundles.held,
+        close=(bundles, profile, session),
+        admissions=_admissions(settings),
     )
 
 

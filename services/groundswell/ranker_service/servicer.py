@@ -21,7 +21,7 @@ from groundswell.ranker_service.answers import (
     recommend_responses,
     similar_response,
 )
-from groundswell.ranker_service.bundles import LoadedBundles
+from groundswell.ranker_service.bundles import RankerBundles
 from groundswell.ranker_service.recommender import Answer, Ask, Recommender
 from groundswell.ranker_service.requests import DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE, RequestReader
 from groundswell.ranker_service.settings import RankerSettings
@@ -37,7 +37,7 @@ class RankerServicer(RankerServiceServicer):
     def __init__(
         self,
         recommender: Recommender,
-        bundles: LoadedBundles,
+        bundles: RankerBundles,
         reader: RequestReader,
         settings: RankerSettings,
     ) -> None:

@@ -1,7 +1,6 @@
-"""Brings new bundles into service at the session service, and keeps earlier ones while in use."""
+"""Loads new bundles and serves them; earlier bundles stay loaded while they are in use."""
 
 import asyncio
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import grpc
@@ -12,10 +11,12 @@ from groundswell.artifacts.errors import BundleError
 from groundswell.artifacts.manifest import Manifest
 from groundswell.common.v1.model_service_pb2 import GetModelRequest
 from groundswell.common.v1.model_service_pb2_grpc import ModelServiceStub
+from groundswell.runtime.catalogue_follower import CatalogueFollower
 from groundswell.runtime.held_bundles import HeldBundles
-from groundswell.session_service.catalogue import CatalogueFollower
+from groundswell.session_service.catalogue import ItemTables
 from groundswell.session_service.encoded_sessions import EncodedSessions
 from groundswell.session_service.encoder import SessionEncoder
+from groundswell.session_service.items import ItemTable
 from groundswell.session_service.settings import SessionSettings
 from groundswell.session_service.windows.window import Window
 
@@ -29,12 +30,12 @@ MAX_WINDOW_LENGTH = 999
 
 
 @dataclass(frozen=True, slots=True)
-class LoadedBundle:
+class SessionBundle:
     """A bundle that is warm: it follows the catalogue, and encodes windows."""
 
     id: str
     manifest: Manifest
-    follower: CatalogueFollower
+    follower: CatalogueFollower[ItemTable]
     sessions: EncodedSessions
 
     @property
@@ -48,44 +49,24 @@ class LoadedBundle:
         await self.encoder.close()
 
 
-class LoadedBundles:
-    """Takes new bundles beside the served one, and swaps one reference when they are warm."""
+class SessionBundles:
+    """Loads new bundles beside the served one, and swaps one reference when they are warm."""
 
     def __init__(self, profile: grpc.aio.Channel, settings: SessionSettings) -> None:
         self._profile = profile
         self._settings = settings
-        self._held: HeldBundles[LoadedBundle] = HeldBundles(
+        self.held: HeldBundles[SessionBundle] = HeldBundles(
             keep_s=settings.bundle_keep_s, max_held=settings.max_bundles
         )
-
-    def get(self, bundle_id: str) -> LoadedBundle:
-        """Return a loaded bundle, the served one for an empty id.
-
-        Raises FailedPrecondition (BUNDLE_NOT_LOADED), and Unavailable (NO_BUNDLE) before the first.
-        """
-        return self._held.get(bundle_id)
-
-    def asked_for(self, bundle_id: str) -> AbstractContextManager[LoadedBundle]:
-        """Give a loaded bundle as `get` does; inside it is not closed, though it may be dropped."""
-        return self._held.asked_for(bundle_id)
-
-    def served(self) -> tuple[str, Manifest]:
-        """Return the id and the manifest of the served bundle. Raises Unavailable (NO_BUNDLE)."""
-        bundle = self._held.get("")
-        return bundle.id, bundle.manifest
-
-    def loaded_ids(self) -> list[str]:
-        """Name the bundles that are loaded, the served one first."""
-        return self._held.ids()
 
     @property
     def capacity(self) -> int:
         """How many events a window must hold: the longest window, and the event before it."""
-        return 1 + max(bundle.encoder.window_length for bundle in self._held.all())
+        return 1 + max(bundle.encoder.window_length for bundle in self.held.all())
 
     def refresh(self, user_key: bytes, window: Window) -> None:
         """Let the served bundle begin to encode a window that a write changed."""
-        served = self._held.served
+        served = self.held.served
         if served is not None and served.encoder.items.lineage == window.lineage:
             served.sessions.refresh(user_key, window)
 
@@ -114,27 +95,29 @@ class LoadedBundles:
         The items come once the profile service holds the bundle, which may take long. A call that
         is cancelled meanwhile changes nothing. Raises BundleError when it cannot be served.
         """
-        self._held.serve(self._held.find(bundle.id) or await self._load(bundle))
+        self.held.serve(self.held.find(bundle.id) or await self._load(bundle))
         _log.info("bundle_served", bundle_id=bundle.id)
 
     async def close(self) -> None:
         """Close what is loaded."""
-        await self._held.close()
+        await self.held.close()
 
     def _lies_in_folder(self, bundle_id: str) -> bool:
         return bool(bundle_id) and (self._settings.bundles / bundle_id).is_dir()
 
-    async def _load(self, bundle: Bundle) -> LoadedBundle:
+    async def _load(self, bundle: Bundle) -> SessionBundle:
         manifest, settings = bundle.manifest, self._settings
         if manifest.window_length > MAX_WINDOW_LENGTH:
             message = f"window_length {manifest.window_length} is over {MAX_WINDOW_LENGTH}"
             raise BundleError("BUNDLE_FORMAT", message)
         model = await asyncio.to_thread(bundle.session_model, settings.threads)
-        follower = CatalogueFollower(self._profile, bundle.id, manifest.dimension)
+        items = ItemTable(manifest.dimension)
+        tables = ItemTables(items, bundle.id)
+        follower = CatalogueFollower(self._profile, bundle.id, tables, items, with_content=False)
         encoder = SessionEncoder(
             bundle.id,
             model,
-            follower.items,
+            items,
             window_length=manifest.window_length,
             use_time=manifest.use_time,
             max_batch=settings.max_batch,
@@ -144,7 +127,7 @@ class LoadedBundles:
         sessions = EncodedSessions(
             encoder, max_users=settings.max_windows, max_bytes=settings.max_view_bytes
         )
-        loaded = LoadedBundle(bundle.id, manifest, follower, sessions)
+        loaded = SessionBundle(bundle.id, manifest, follower, sessions)
         try:
             await follower.start()
             await encoder.warm_up()

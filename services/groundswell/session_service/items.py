@@ -14,6 +14,8 @@ class ItemTable:
     """
 
     def __init__(self, dimension: int) -> None:
+        self.dimension = dimension
+        """d of the vectors."""
         self.version = 0
         """Grows with every vector that changes."""
         self.lineage = ""

@@ -1,12 +1,12 @@
 """Decides when the log of events may be read again after a failure."""
 
-import random
 from collections import OrderedDict
 from collections.abc import Callable
 from typing import NamedTuple
 
 import structlog
 
+from groundswell.runtime.backoff import ExponentialBackoff
 from groundswell.serving.telemetry import count, gauge
 
 _log = structlog.get_logger(__name__)
@@ -22,9 +22,14 @@ _MAX_USERS = 1_000
 """How many failing users are remembered."""
 
 
-class _Failing(NamedTuple):
-    delay_s: float
+class _FailingUser(NamedTuple):
+    backoff: ExponentialBackoff
     again_at: float
+    """When the log may be read for this user next."""
+
+
+def _new_backoff() -> ExponentialBackoff:
+    return ExponentialBackoff(_FIRST_DELAY_S, _LONGEST_DELAY_S, shortest_share=0.75)
 
 
 class LogGate:
@@ -35,7 +40,7 @@ class LogGate:
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self._failing: OrderedDict[bytes, _Failing] = OrderedDict()
+        self._failing: OrderedDict[bytes, _FailingUser] = OrderedDict()
         self._failed_in_a_row: set[bytes] = set()
         self._probe_at: float | None = None
         """When the log may be read next; None while it is not down."""
@@ -58,9 +63,8 @@ class LogGate:
     def failed(self, user_key: bytes) -> None:
         """Note that a read for a user failed."""
         before = self._failing.pop(user_key, None)
-        delay_s = _FIRST_DELAY_S if before is None else min(2 * before.delay_s, _LONGEST_DELAY_S)
-        again_at = self._clock() + delay_s * random.uniform(0.75, 1.0)
-        self._failing[user_key] = _Failing(delay_s, again_at)
+        backoff = before.backoff if before is not None else _new_backoff()
+        self._failing[user_key] = _FailingUser(backoff, self._clock() + backoff.next_s())
         if len(self._failing) > _MAX_USERS:
             self._failing.popitem(last=False)
         self._failed_in_a_row.add(user_key)

@@ -17,7 +17,7 @@ from groundswell.session.v1.session_service_pb2 import (
     RecordEventsResponse,
 )
 from groundswell.session.v1.session_service_pb2_grpc import SessionServiceServicer
-from groundswell.session_service.bundles import LoadedBundle, LoadedBundles
+from groundswell.session_service.bundles import SessionBundle, SessionBundles
 from groundswell.session_service.encoder import EncodedSession
 from groundswell.session_service.events import SentEvent, WriteResult, WriteStatus
 from groundswell.session_service.messages import result_message, sent_event, window_event
@@ -30,7 +30,7 @@ MAX_INLINE_EVENTS = 200
 class SessionServicer(SessionServiceServicer):
     """Serves SessionService. Its contract is in session_service.proto."""
 
-    def __init__(self, sessions: Sessions, bundles: LoadedBundles) -> None:
+    def __init__(self, sessions: Sessions, bundles: SessionBundles) -> None:
         self._sessions = sessions
         self._bundles = bundles
         self._slices = Slices()
@@ -65,10 +65,10 @@ class SessionServicer(SessionServiceServicer):
                 "SUBJECT_INVALID", "one of user_id and inline_events must be set", field="subject"
             )
         if subject == "inline_events":
-            with self._bundles.asked_for(request.bundle_id) as bundle:
+            with self._bundles.held.asked_for(request.bundle_id) as bundle:
                 return await _encode_inline(bundle, request.inline_events.events)
         check_user_id(request.user_id)
-        with self._bundles.asked_for(request.bundle_id) as bundle:
+        with self._bundles.held.asked_for(request.bundle_id) as bundle:
             user_key = self._sessions.user_key(request.user_id)
             found = await self._sessions.window(
                 request.user_id, user_key, self._bundles.capacity, bundle.encoder.items.lineage
@@ -84,7 +84,7 @@ class SessionServicer(SessionServiceServicer):
 
 
 async def _encode_inline(
-    bundle: LoadedBundle, inline_events: Sequence[Event]
+    bundle: SessionBundle, inline_events: Sequence[Event]
 ) -> EncodeSessionResponse:
     if len(inline_events) > MAX_INLINE_EVENTS:
         raise InvalidArgument(

@@ -10,6 +10,7 @@ import structlog
 from groundswell.artifacts.bundle import Bundle
 from groundswell.artifacts.errors import BundleError
 from groundswell.artifacts.store import BundleStore, Signature
+from groundswell.runtime.backoff import ExponentialBackoff
 from groundswell.serving.telemetry import count
 
 _log = structlog.get_logger(__name__)
@@ -20,6 +21,7 @@ _FAILED_DELAYS_S = (1.0, 30.0)
 """The first and the longest wait before a bundle is tried again after an error."""
 _REFUSED_DELAYS_S = (60.0, 3600.0)
 """The same after a refusal (a BundleError). A change of the bundle's files ends the wait."""
+_NOT_AT_RANDOM = 1.0
 
 
 @dataclass
@@ -39,7 +41,8 @@ class _Failure:
     problem: str
     signature: Signature | None
     """The files of a refused bundle, which is tried again when they change; else None."""
-    delay_s: float
+    is_refusal: bool
+    backoff: ExponentialBackoff
     again_at: float
 
 
@@ -74,8 +77,11 @@ class BundleFollower:
         """The id of the bundle that `on_bundle` took last."""
         self._taking: _Taking | None = None
         self._failure: _Failure | None = None
-        self._num_unread = 0
-        """How often in a row the pointer could not be read."""
+        self._unread = ExponentialBackoff(
+            2 * poll_s, max(poll_s, _LONGEST_POLL_S), shortest_share=_NOT_AT_RANDOM
+        )
+        self._is_read = True
+        """Whether the pointer could be read last time."""
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -109,14 +115,14 @@ class BundleFollower:
 
     async def _follow(self) -> None:
         while True:
-            slower = self._poll_s * 2 ** min(self._num_unread, 8)
-            await asyncio.sleep(min(slower, max(self._poll_s, _LONGEST_POLL_S)))
+            await asyncio.sleep(self._poll_s if self._is_read else self._unread.next_s())
             try:
                 current = await asyncio.to_thread(self._store.current)
             except (OSError, BundleError) as error:
                 self._not_read(error)
                 continue
-            self._num_unread = 0
+            self._is_read = True
+            self._unread.reset()
             try:
                 await self._follow_to(current)
             except Exception:  # noqa: BLE001 - a server must follow later bundles
@@ -156,13 +162,17 @@ class BundleFollower:
         first_s, longest_s = _REFUSED_DELAYS_S if is_refusal else _FAILED_DELAYS_S
         before = self._failure
         problem = f"{type(error).__name__}: {error}"
-        delay_s = first_s if before is None else min(2 * before.delay_s, longest_s)
+        if before is not None and before.is_refusal is is_refusal:
+            backoff = before.backoff
+        else:
+            backoff = ExponentialBackoff(first_s, longest_s, shortest_share=_NOT_AT_RANDOM)
         self._failure = _Failure(
             taking.bundle_id,
             problem,
             taking.signature if is_refusal else None,
-            max(delay_s, first_s),
-            self._clock() + max(delay_s, first_s),
+            is_refusal,
+            backoff,
+            self._clock() + backoff.next_s(),
         )
         is_news = before is None or before.problem != problem
         if isinstance(error, BundleError):
@@ -181,9 +191,9 @@ class BundleFollower:
 
     def _not_read(self, error: OSError | BundleError) -> None:
         count("bundle_follow_failures", what="pointer")
-        if self._num_unread == 0:
+        if self._is_read:
             _log.error("bundle_pointer_not_read", problem=str(error))
-        self._num_unread += 1
+        self._is_read = False
 
     def _is_due(self, failure: _Failure, signature: Signature | None) -> bool:
         has_changed = failure.signature is not None and signature not in (None, failure.signature)

@@ -1,7 +1,6 @@
 """Reads every change of the profile service's catalogue, over any number of broken streams."""
 
 import asyncio
-import random
 from collections.abc import Awaitable, Callable
 
 import grpc
@@ -9,6 +8,7 @@ import structlog
 
 from groundswell.profile.v1.catalogue_service_pb2 import WatchItemsRequest, WatchItemsResponse
 from groundswell.profile.v1.catalogue_service_pb2_grpc import CatalogueServiceStub
+from groundswell.runtime.backoff import ExponentialBackoff
 
 _log = structlog.get_logger(__name__)
 
@@ -55,16 +55,15 @@ class CatalogueStream:
             await asyncio.gather(self._task, return_exceptions=True)
 
     async def _follow(self) -> None:
-        delay_s = _FIRST_DELAY_S
+        backoff = ExponentialBackoff(_FIRST_DELAY_S, _LAST_DELAY_S)
         while True:
             revision = self._revision
             problem = await self._follow_once()
             if self._revision != revision:
-                delay_s = _FIRST_DELAY_S
-            wait_s = delay_s * random.uniform(0.5, 1.0)
+                backoff.reset()
+            wait_s = backoff.next_s()
             _log.info("catalogue_stream_ended", problem=problem, again_in_s=round(wait_s, 2))
             await asyncio.sleep(wait_s)
-            delay_s = min(2 * delay_s, _LAST_DELAY_S)
 
     async def _follow_once(self) -> str:
         """Read one stream to its end; return why it ended."""

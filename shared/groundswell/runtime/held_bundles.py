@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Generic, Protocol, TypeVar
 
+from groundswell.artifacts.manifest import Manifest
 from groundswell.serving.errors import FailedPrecondition, Unavailable
 from groundswell.serving.telemetry import gauge
 
@@ -17,6 +18,9 @@ class LoadedBundle(Protocol):
 
     @property
     def id(self) -> str: ...
+
+    @property
+    def manifest(self) -> Manifest: ...
 
     async def close(self) -> None: ...
 
@@ -73,6 +77,11 @@ class HeldBundles(Generic[B]):
     def ids(self) -> list[str]:
         """Name what is held, the served one first."""
         return [bundle.id for bundle in self._held]
+
+    def served_model(self) -> tuple[str, Manifest]:
+        """Return the id and the manifest of the served bundle. Raises Unavailable (NO_BUNDLE)."""
+        bundle = self.get("")
+        return bundle.id, bundle.manifest
 
     def find(self, bundle_id: str) -> B | None:
         """Return a bundle if it is held. It does not count as asked for."""

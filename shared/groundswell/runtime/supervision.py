@@ -1,6 +1,5 @@
 """Runs the encoder worker again after every failure, and reports a lasting one."""
 
-import random
 import time
 from asyncio import sleep
 from collections.abc import Awaitable, Callable
@@ -8,6 +7,7 @@ from typing import Protocol
 
 import structlog
 
+from groundswell.runtime.backoff import ExponentialBackoff
 from groundswell.serving import telemetry
 from groundswell.serving.errors import ServiceError
 
@@ -45,14 +45,15 @@ class Supervisor:
     async def run(self, turn: Callable[[], Awaitable[None]]) -> None:
         """Take turns for ever."""
         self._measure()
+        backoff = ExponentialBackoff(_FIRST_DELAY_S, _LAST_DELAY_S)
         while True:
             try:
                 await turn()
             except Exception as error:  # noqa: BLE001 - the worker must run again
                 await self._failed(error)
-                delay_s = min(_FIRST_DELAY_S * 2.0 ** min(self._num_failures, 10), _LAST_DELAY_S)
-                await sleep(delay_s * random.uniform(0.5, 1.0))
+                await sleep(backoff.next_s())
             else:
+                backoff.reset()
                 await self._succeeded()
 
     async def _failed(self, error: Exception) -> None:

@@ -15,6 +15,8 @@ from tests.support.suite import Suite
 
 NUM_CALLS = 200
 DEADLINE_S = 0.05
+MAX_BURSTS = 30
+"""On a busy machine the calls of a burst may reach the service too late to meet there."""
 
 
 @pytest.mark.parametrize("service", ["session", "profile"])
@@ -29,11 +31,15 @@ async def test_a_call_that_would_wait_past_its_deadline_is_refused_with_a_time_t
             requests = [GetProfileRequest(user_id=f"u{n}") for n in range(NUM_CALLS)]
         for request in requests[:20]:
             await call(request, timeout=10.0)  # what a call costs is known from here on
-        ends = await asyncio.gather(
-            *(call(request, timeout=DEADLINE_S) for request in requests), return_exceptions=True
-        )
-    errors = [from_rpc_error(end) for end in ends if isinstance(end, grpc.RpcError)]
-    refused = [error for error in errors if "take up its time" in str(error)]
+        refused: list[Any] = []
+        for _ in range(MAX_BURSTS):
+            ends = await asyncio.gather(
+                *(call(request, timeout=DEADLINE_S) for request in requests), return_exceptions=True
+            )
+            errors = [from_rpc_error(end) for end in ends if isinstance(end, grpc.RpcError)]
+            refused = [error for error in errors if "take up its time" in str(error)]
+            if refused:
+                break
     assert refused
     for error in refused:
         assert error.reason == "OVERLOADED"

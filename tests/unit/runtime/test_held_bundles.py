@@ -1,6 +1,7 @@
 """A server holds earlier bundles as long as calls ask for them, and no longer."""
 
 import asyncio
+from typing import Any
 
 import pytest
 
@@ -11,6 +12,7 @@ from groundswell.serving.errors import FailedPrecondition, Unavailable
 class Loaded:
     def __init__(self, bundle_id: str) -> None:
         self.id = bundle_id
+        self.manifest: Any = f"the manifest of {bundle_id}"
         self.is_closed = False
 
     async def close(self) -> None:
@@ -38,6 +40,15 @@ async def test_nothing_is_answered_before_the_first_bundle(held: HeldBundles[Loa
     with pytest.raises(Unavailable) as caught:
         held.get("")
     assert caught.value.reason == "NO_BUNDLE"
+
+
+async def test_the_served_model_is_told_with_its_manifest(held: HeldBundles[Loaded]) -> None:
+    with pytest.raises(Unavailable):
+        held.served_model()
+    held.serve(Loaded("a"))
+    held.serve(Loaded("b"))
+    bundle_id, manifest = held.served_model()
+    assert (bundle_id, str(manifest)) == ("b", "the manifest of b")
 
 
 async def test_the_served_bundle_and_the_one_before_it_stay_however_long(

@@ -1,0 +1,55 @@
+"""Builds the parts of the session service and serves them."""
+
+import grpc
+
+from groundswell.runtime.process import serve_bundles
+from groundswell.serving.admission import until_deadline
+from groundswell.serving.channels import open_channel
+from groundswell.serving.pseudonym import Pseudonymizer
+from groundswell.session.v1 import session_service_pb2_grpc
+from groundswell.session_service.bundles import SessionBundles
+from groundswell.session_service.profile_client import EventLogClient
+from groundswell.session_service.servicer import SessionServicer
+from groundswell.session_service.sessions import Sessions
+from groundswell.session_service.settings import SessionSettings
+from groundswell.session_service.windows.memory import MemoryWindows
+
+_SERVICE = "groundswell.session.v1.SessionService"
+
+
+async def main(settings: SessionSettings) -> None:
+    """Serve until the process is told to end."""
+    profile = open_channel(settings.profile_address, http_proxy=settings.http_proxy)
+    bundles = SessionBundles(profile, settings)
+    servicer = SessionServicer(_sessions(profile, bundles, settings), bundles)
+
+    def add_servicers(server: grpc.aio.Server) -> tuple[str, ...]:
+        session_service_pb2_grpc.add_SessionServiceServicer_to_server(servicer, server)
+        return (_SERVICE,)
+
+    await serve_bundles(
+        settings,
+        bundles,
+        add_servicers,
+        held=bundles.held,
+        close=(bundles, profile),
+        admissions=until_deadline(_SERVICE, "EncodeSession", "RecordEvents"),
+    )
+
+
+def _sessions(
+    profile: grpc.aio.Channel, bundles: SessionBundles, settings: SessionSettings
+) -> Sessions:
+    log = EventLogClient(
+        profile,
+        append_timeout_s=settings.append_timeout_s,
+        list_timeout_s=settings.list_timeout_s,
+    )
+    windows = MemoryWindows(settings.max_windows, settings.max_window_bytes)
+    return Sessions(
+        log,
+        windows,
+        Pseudonymizer(*settings.secrets),
+        changed=bundles.refresh,
+        ttl_s=settings.window_ttl_s,
+    )

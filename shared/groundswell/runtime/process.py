@@ -1,0 +1,77 @@
+"""Serves a service that follows a folder of bundles, from its first log line to its end."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Protocol
+
+import grpc
+
+from groundswell.artifacts.bundle import Bundle
+from groundswell.artifacts.store import BundleStore
+from groundswell.common.v1 import model_service_pb2_grpc
+from groundswell.runtime.bundle_follower import BundleFollower
+from groundswell.runtime.held_bundles import HeldBundles
+from groundswell.serving.health import Health
+from groundswell.serving.model_servicer import ModelServicer
+from groundswell.serving.overload import NO_ADMISSIONS, Admissions
+from groundswell.serving.server import serve
+from groundswell.serving.settings import ServingSettings
+
+_MODEL_SERVICE = "groundswell.common.v1.ModelService"
+
+
+class Closable(Protocol):
+    """A part of a process that is closed at its end."""
+
+    async def close(self) -> None: ...
+
+
+class TakesBundles(Protocol):
+    """Serves the bundles that it is given."""
+
+    async def take(self, bundle: Bundle) -> None:
+        """Serve a bundle from now on; raises BundleError when it cannot be served."""
+
+    async def first(self, current: str) -> str:
+        """Return the id of the bundle to begin with."""
+
+
+async def serve_bundles(
+    settings: ServingSettings,
+    bundles: TakesBundles,
+    add_servicers: Callable[[grpc.aio.Server], Sequence[str]],
+    *,
+    held: HeldBundles[Any] | None,
+    begin: Sequence[Callable[[], Awaitable[object]]] = (),
+    close: Sequence[Closable],
+    health: Health | None = None,
+    admissions: Admissions = NO_ADMISSIONS,
+) -> None:
+    """Serve until SIGTERM or SIGINT.
+
+    `add_servicers` adds the servicers and returns their full service names; with `held`, the
+    ModelService tells of the bundles in it. The steps of `begin` are taken before the first bundle
+    is loaded, and the parts of `close` are closed at the end, both in their order. The rest is as
+    for `serve`.
+    """
+    store = BundleStore(settings.bundles)
+    follower = BundleFollower(store, settings.bundle_poll_s, bundles.take, first=bundles.first)
+
+    def register(server: grpc.aio.Server) -> Sequence[str]:
+        names = add_servicers(server)
+        if held is None:
+            return names
+        servicer = ModelServicer(held.served_model, held.ids)
+        model_service_pb2_grpc.add_ModelServiceServicer_to_server(servicer, server)
+        return (*names, _MODEL_SERVICE)
+
+    async def ready() -> None:
+        for step in (*begin, follower.start):
+            await step()
+
+    async def close_all() -> None:
+        for part in (follower, *close):
+            await part.close()
+
+    await serve(
+        settings, register, ready=ready, close=close_all, health=health, admissions=admissions
+    )
