@@ -33,7 +33,7 @@ class Changes:
     """Whether the watcher must first drop all items that it holds."""
 
 
-class Catalogue:
+class StoredCatalogue:
     """Writes and reads the stored items."""
 
     def __init__(self, database: Database, signals: Signals, idle_poll_s: float) -> None:

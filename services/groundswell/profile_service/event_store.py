@@ -34,7 +34,7 @@ class Status(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class AppendOutcome:
     """The outcome of writing one event, with its sequence and its item's number."""
 
     status: Status
@@ -46,17 +46,17 @@ class Outcome:
     """The lineage of the database that sequence and number belong to; empty when they are 0."""
 
 
-_NO_ITEM = Outcome(
+_NO_ITEM = AppendOutcome(
     Status.REJECTED,
     reason="ITEM_NOT_FOUND",
     detail="item_id names no item of the catalogue",
 )
-_FUTURE = Outcome(
+_FUTURE = AppendOutcome(
     Status.REJECTED,
     reason="TIME_IN_FUTURE",
     detail="time lies too far in the future; check the clock of the device",
 )
-_CONFLICT = Outcome(
+_CONFLICT = AppendOutcome(
     Status.REJECTED,
     reason="EVENT_ID_CONFLICT",
     detail="event_id is that of another event of this user, which stays",
@@ -73,7 +73,7 @@ class Page:
     """The lineage of the database that they were read from."""
 
 
-class EventLog:
+class EventStore:
     """The durable log of all users' events.
 
     An event that lies more than `max_future_s` in the future is rejected: it would stay the user's
@@ -96,7 +96,7 @@ class EventLog:
         self._on_stored = on_stored
         self._stale = WorkList(stale_users)
 
-    async def append(self, new: Sequence[NewEvent]) -> list[Outcome]:
+    async def append(self, new: Sequence[NewEvent]) -> list[AppendOutcome]:
         """Store events in one transaction, and return the outcome of each, in their order.
 
         Every user who got one is marked stale in the same transaction. Raises
@@ -114,7 +114,7 @@ class EventLog:
 
     def _append(
         self, connection: DatabaseConnection, keys: Sequence[UserKeys], new: Sequence[NewEvent]
-    ) -> tuple[list[Outcome], tuple[str, Witness] | None]:
+    ) -> tuple[list[AppendOutcome], tuple[str, Witness] | None]:
         """Return the outcomes, and the lineage with one stored event if there is one."""
         numbers = statements.item_numbers(connection, {e.content.item_id for e in new})
         batch = _Batch(numbers, now_us(), self._max_future_us)
@@ -184,7 +184,7 @@ class _Batch:
         known = statements.known_events(connection, wanted)
         self._known = {k: (e.content, e.sequence, e.item_no) for k, e in known.items()}
 
-    def take(self, keys: UserKeys, event: NewEvent) -> Outcome:
+    def take(self, keys: UserKeys, event: NewEvent) -> AppendOutcome:
         """Decide about one event; an accepted one gets its user's next sequence."""
         content = event.content
         key = keys[-1]
@@ -193,7 +193,7 @@ class _Batch:
         if known is not None:
             if known[0] != content:
                 return _CONFLICT
-            return Outcome(Status.DUPLICATE, *known[1:], lineage=self.lineage)
+            return AppendOutcome(Status.DUPLICATE, *known[1:], lineage=self.lineage)
         item_no, is_deleted = self._item_numbers.get(content.item_id, (0, True))
         if is_deleted:
             return _NO_ITEM
@@ -217,7 +217,7 @@ class _Batch:
                 "stored_us": self._stored_us,
             }
         )
-        return Outcome(Status.ACCEPTED, sequence, item_no, lineage=self.lineage)
+        return AppendOutcome(Status.ACCEPTED, sequence, item_no, lineage=self.lineage)
 
     def witness(self) -> tuple[str, Witness] | None:
         """Return one of the events that are stored, with the lineage; None without any."""

@@ -15,11 +15,11 @@ from groundswell.profile.v1 import (
     profile_service_pb2_grpc,
     text_service_pb2_grpc,
 )
-from groundswell.profile_service.bundles.encoded import EncodedBundles
+from groundswell.profile_service.bundles.encoded import WorkerBundles
 from groundswell.profile_service.bundles.first import covered_bundle
-from groundswell.profile_service.bundles.loaded import LoadedBundles
-from groundswell.profile_service.catalogue import Catalogue
-from groundswell.profile_service.event_store import EventLog
+from groundswell.profile_service.bundles.loaded import ProfileBundles
+from groundswell.profile_service.catalogue import StoredCatalogue
+from groundswell.profile_service.event_store import EventStore
 from groundswell.profile_service.identity.lineage import LineageKeeper
 from groundswell.profile_service.identity.secret_keys import check_secrets
 from groundswell.profile_service.profiles.reader import Profiles
@@ -30,8 +30,8 @@ from groundswell.profile_service.servicers.text import TextServicer
 from groundswell.profile_service.settings import ProfileSettings, WorkerSettings
 from groundswell.profile_service.store.database import Database
 from groundswell.profile_service.store.signals import Signals
-from groundswell.profile_service.worker.encoder_thread import TextEncoder
-from groundswell.profile_service.worker.running import Workers
+from groundswell.profile_service.worker.encoder_thread import WorkerEncoder
+from groundswell.profile_service.worker.running import RunningWorker
 from groundswell.runtime.bundle_follower import BundleFollower
 from groundswell.serving.admission import until_deadline
 from groundswell.serving.health import OVERALL, Health
@@ -64,20 +64,20 @@ async def main(settings: ProfileSettings) -> None:
         max_cached=settings.max_cached_profiles,
         max_bytes=settings.max_cached_profile_bytes,
     )
-    log = EventLog(
+    log = EventStore(
         database,
         pseudonyms,
         signals,
         max_future_s=settings.max_event_future_s,
         on_stored=lineage.stored,
     )
-    catalogue = Catalogue(database, signals, settings.idle_poll_s)
+    catalogue = StoredCatalogue(database, signals, settings.idle_poll_s)
     names = (WORKER,) if settings.worker else ()
     await health.add(names)
     report = partial(health.report, names)
     load = partial(_onnx_encoder, settings=settings)
-    workers = Workers(database, settings, signals, load, report)
-    bundles = LoadedBundles(settings, workers, profiles)
+    worker = RunningWorker(database, settings, signals, load, report)
+    bundles = ProfileBundles(settings, worker, profiles)
     follower = _follower(database, settings, bundles)
 
     async def ready() -> None:
@@ -87,7 +87,7 @@ async def main(settings: ProfileSettings) -> None:
         await follower.start()
 
     async def close() -> None:
-        for part in (follower, workers, bundles, lineage, database):
+        for part in (follower, worker, bundles, lineage, database):
             await part.close()
 
     register = _servicers(settings, log, profiles, catalogue, bundles)
@@ -104,8 +104,8 @@ async def encode(settings: WorkerSettings) -> None:
     await health.add(names)
     report = partial(health.report, names)
     load = partial(_encoder, settings=settings)
-    workers = Workers(database, settings, Signals(), load, report)
-    bundles = EncodedBundles(workers)
+    worker = RunningWorker(database, settings, Signals(), load, report)
+    bundles = WorkerBundles(worker)
     follower = _follower(database, settings, bundles)
 
     async def ready() -> None:
@@ -113,7 +113,7 @@ async def encode(settings: WorkerSettings) -> None:
         await follower.start()
 
     async def close() -> None:
-        for part in (follower, bundles, workers, database):
+        for part in (follower, bundles, worker, database):
             await part.close()
 
     # It serves health alone, so that its operator sees whether it runs and makes progress.
@@ -122,10 +122,10 @@ async def encode(settings: WorkerSettings) -> None:
 
 def _servicers(
     settings: ProfileSettings,
-    log: EventLog,
+    log: EventStore,
     profiles: Profiles,
-    catalogue: Catalogue,
-    bundles: LoadedBundles,
+    catalogue: StoredCatalogue,
+    bundles: ProfileBundles,
 ) -> Callable[[grpc.aio.Server], Sequence[str]]:
     """Return a function that adds the servicers to a server and returns their names."""
 
@@ -161,7 +161,7 @@ def _admissions() -> Admissions:
 
 
 def _follower(
-    database: Database, settings: ProfileSettings, bundles: LoadedBundles | EncodedBundles
+    database: Database, settings: ProfileSettings, bundles: ProfileBundles | WorkerBundles
 ) -> BundleFollower:
     store = BundleStore(settings.bundles)
     first = partial(covered_bundle, database, store)
@@ -176,7 +176,7 @@ def _database(settings: ProfileSettings) -> Database:
     )
 
 
-def _onnx_encoder(bundle: Bundle, settings: ProfileSettings) -> TextEncoder:
+def _onnx_encoder(bundle: Bundle, settings: ProfileSettings) -> WorkerEncoder:
     encoder = bundle.text_encoder(settings.worker_threads)
     if settings.text_vectors is None:
         return encoder
@@ -201,7 +201,7 @@ def _check_device(device: str) -> None:
         raise StartError("DEVICE_UNAVAILABLE", f"GROUNDSWELL_DEVICE: {problem}; or use cpu")
 
 
-def _encoder(bundle: Bundle, settings: WorkerSettings) -> TextEncoder:
+def _encoder(bundle: Bundle, settings: WorkerSettings) -> WorkerEncoder:
     if settings.device == "cpu":
         return _onnx_encoder(bundle, settings)
     # Only the two imports in this module load torch, so the service does not need it.

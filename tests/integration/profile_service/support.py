@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from sqlalchemy.util import await_only, greenlet_spawn
 
 from groundswell.client import Deadlines
-from groundswell.profile_service.catalogue import Catalogue
-from groundswell.profile_service.event_store import EventLog, NewEvent, Outcome
+from groundswell.profile_service.catalogue import StoredCatalogue
+from groundswell.profile_service.event_store import AppendOutcome, EventStore, NewEvent
 from groundswell.profile_service.settings import ProfileSettings
 from groundswell.profile_service.store.database import Database, DatabaseConnection
 from groundswell.profile_service.store.events import EventContent
@@ -23,7 +23,7 @@ from groundswell.profile_service.store.profiles import Spec
 from groundswell.profile_service.store.signals import Signals
 from groundswell.profile_service.store.tables import stale_users
 from groundswell.profile_service.store.work import WorkList
-from groundswell.profile_service.worker.encoder_thread import TextEncoder
+from groundswell.profile_service.worker.encoder_thread import WorkerEncoder
 from groundswell.profile_service.worker.loop import Worker
 from groundswell.serving.pseudonym import Pseudonymizer
 from tests.support.processes import SECRET
@@ -60,12 +60,12 @@ class Memory:
     """The profile service's use cases over one database, as one process has them."""
 
     database: Database
-    log: EventLog
-    catalogue: Catalogue
+    log: EventStore
+    catalogue: StoredCatalogue
     signals: Signals
     settings: ProfileSettings
 
-    def worker(self, encoder: TextEncoder, *, lease_s: float = 60.0, spec: Spec = SPEC) -> Worker:
+    def worker(self, encoder: WorkerEncoder, *, lease_s: float = 60.0, spec: Spec = SPEC) -> Worker:
         """A worker over this database."""
         settings = self.settings.model_copy(update={"lease_s": lease_s})
         return Worker(self.database, encoder, spec, settings, self.signals)
@@ -76,8 +76,8 @@ async def open_memory(url: str, bundles: Path) -> Memory:
     database = Database(url)
     await database.open()
     signals = Signals()
-    log = EventLog(database, Pseudonymizer(SECRET), signals, max_future_s=DAY_S)
-    catalogue = Catalogue(database, signals, 0.05)
+    log = EventStore(database, Pseudonymizer(SECRET), signals, max_future_s=DAY_S)
+    catalogue = StoredCatalogue(database, signals, 0.05)
     settings = ProfileSettings.model_validate(
         {"secret": SECRET, "bundles": bundles, "database_url": url}
     )
@@ -177,7 +177,7 @@ def an_event(n: int, *, user: str = "ann", item: str = "a", time: int | None = N
 
 async def fill(
     memory: Memory, num_events: int, *, user: str = "ann", items: str = "abcd"
-) -> list[Outcome]:
+) -> list[AppendOutcome]:
     """Store four items, and events of one user with them in turn, at times 0, 1, 2 …"""
     await memory.catalogue.upsert([an_item(name) for name in "abcd"])
     events = [an_event(n, user=user, item=items[n % 4]) for n in range(num_events)]

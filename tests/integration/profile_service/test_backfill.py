@@ -19,7 +19,7 @@ from groundswell.profile_service.store.profiles import Spec, find_profiles, unco
 from groundswell.profile_service.store.tables import users
 from groundswell.profile_service.worker import backfill
 from groundswell.profile_service.worker import loop as worker_module
-from groundswell.profile_service.worker.running import Workers
+from groundswell.profile_service.worker.running import RunningWorker
 from groundswell.serving.pseudonym import Pseudonymizer
 from tests.integration.profile_service.support import (
     CountingEncoder,
@@ -49,7 +49,7 @@ class Process:
     has_worker: bool = True
 
     def __post_init__(self) -> None:
-        self.workers = Workers(
+        self.workers = RunningWorker(
             self.memory.database,
             self.memory.settings.model_copy(
                 update={"worker": self.has_worker, "worker_users": 4, "idle_poll_s": 0.05}

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from groundswell.artifacts.store import load_bundle
 from groundswell.features.text import item_text
 from groundswell.profile_service.profiles import item_vectors
-from groundswell.profile_service.profiles.item_vectors import ItemVectors
+from groundswell.profile_service.profiles.item_vectors import ItemVectorCache
 from groundswell.profile_service.profiles.models import ProfileModels
 from groundswell.profile_service.store.identity import read_standing
 from groundswell.profile_service.store.items import ItemContent, ItemText
@@ -50,7 +50,7 @@ class CountedModels(ProfileModels):
             max_item_bytes=1_000_000,
         )
         self.computed: list[int] = []
-        self.told = ItemVectors(self.vectors_of_items, self.spec.fingerprint, 1_000)
+        self.told = ItemVectorCache(self.vectors_of_items, self.spec.fingerprint, 1_000)
 
     async def vectors_of_items(self, items: Sequence[ItemText]) -> Vectors:
         self.computed += sorted(item.item_no for item in items)
@@ -79,7 +79,7 @@ async def read_texts(memory: Memory, models: ProfileModels) -> None:
     await worker.close()
 
 
-async def ask(memory: Memory, items: ItemVectors, item_nos: Set[int]) -> Vectors:
+async def ask(memory: Memory, items: ItemVectorCache, item_nos: Set[int]) -> Vectors:
     """Look into the database once, as a request does."""
     async with reading(memory.database) as connection:
         lineage, revision = await connection.run(read_standing)
@@ -171,7 +171,7 @@ async def test_more_changes_than_are_remembered_count_as_a_change_of_everything(
 async def test_no_more_vectors_are_held_than_was_said(
     filled: Memory, models: CountedModels
 ) -> None:
-    items = ItemVectors(models.vectors_of_items, models.spec.fingerprint, 4)
+    items = ItemVectorCache(models.vectors_of_items, models.spec.fingerprint, 4)
     await ask(filled, items, {1, 2, 3})
     await ask(filled, items, {4, 5})
     models.computed.clear()

@@ -9,7 +9,7 @@ from sqlalchemy import text
 
 from groundswell.artifacts.store import load_bundle
 from groundswell.profile_service.catalogue import Changes
-from groundswell.profile_service.event_store import EventLog
+from groundswell.profile_service.event_store import EventStore
 from groundswell.profile_service.identity.high_water import HighWater
 from groundswell.profile_service.identity.lineage import LineageKeeper
 from groundswell.profile_service.profiles.cached import Profile
@@ -182,9 +182,9 @@ async def keeper_of(memory: Memory, file: Path | None) -> LineageKeeper:
     return keeper
 
 
-def log_of(memory: Memory, keeper: LineageKeeper) -> EventLog:
+def log_of(memory: Memory, keeper: LineageKeeper) -> EventStore:
     """The log of a process that has a keeper."""
-    return EventLog(
+    return EventStore(
         memory.database,
         Pseudonymizer(SECRET),
         memory.signals,

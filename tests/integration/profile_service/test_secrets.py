@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from groundswell.profile_service.event_store import EventLog, Outcome, Status
+from groundswell.profile_service.event_store import AppendOutcome, EventStore, Status
 from groundswell.profile_service.identity import secret_keys
 from groundswell.profile_service.identity.secret_keys import check_secrets, is_rotated, rotate
 from groundswell.profile_service.store.database import Database
@@ -37,9 +37,9 @@ class Killed(BaseException):
     """Stands for the end of the process that rewrites."""
 
 
-def log_with(memory: Memory, *secrets: str) -> EventLog:
+def log_with(memory: Memory, *secrets: str) -> EventStore:
     """The log as a process with these secrets has it."""
-    return EventLog(memory.database, Pseudonymizer(*secrets), memory.signals, max_future_s=DAY_S)
+    return EventStore(memory.database, Pseudonymizer(*secrets), memory.signals, max_future_s=DAY_S)
 
 
 async def fill(memory: Memory) -> None:
@@ -50,7 +50,7 @@ async def fill(memory: Memory) -> None:
         await memory.log.append([an_event(k, user=user) for k in range(n + 1)])
 
 
-async def numbers_of_events(log: EventLog) -> list[int]:
+async def numbers_of_events(log: EventStore) -> list[int]:
     return [(await log.list(user, None, 1)).last_sequence for user in USERS]
 
 
@@ -206,14 +206,14 @@ async def test_writers_in_two_processes_and_a_rotation_lose_and_double_nothing(
     accepted: Counter[str] = Counter(dict(zip(USERS, range(1, 26), strict=True)))
     rotated = asyncio.Event()
 
-    async def write(number: int, log: EventLog) -> None:
+    async def write(number: int, log: EventStore) -> None:
         chance, n = random.Random(number), 0
         while not rotated.is_set() or n < 40:
             n += 1
             names = {f"new-{chance.randrange(300)}" for _ in range(3)} | {chance.choice(USERS)}
             events = [an_event(10_000 * (number + 1) + n, user=user) for user in names]
             try:
-                outcomes: list[Outcome] = await log.append(events)
+                outcomes: list[AppendOutcome] = await log.append(events)
             except FailedPrecondition:
                 assert log is outdated
                 return

@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 from sqlalchemy import text
 
-from groundswell.profile_service.event_store import Outcome
+from groundswell.profile_service.event_store import AppendOutcome
 from groundswell.profile_service.profiles.reader import Profiles
 from groundswell.profile_service.store.profiles import find_profiles, uncovered_users
 from groundswell.profile_service.store.tables import stale_items, stale_users
@@ -66,7 +66,7 @@ async def _attempts(memory: Memory, table: str) -> list[int]:
         return list(found.scalars())
 
 
-async def _append(memory: Memory, *users: str) -> list[Outcome]:
+async def _append(memory: Memory, *users: str) -> list[AppendOutcome]:
     return await memory.log.append([an_event(n, user=u) for u in users for n in range(4)])
 
 

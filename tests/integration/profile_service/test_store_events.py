@@ -4,7 +4,7 @@ import asyncio
 import random
 from dataclasses import replace
 
-from groundswell.profile_service.event_store import EventLog, NewEvent, Status
+from groundswell.profile_service.event_store import EventStore, NewEvent, Status
 from groundswell.profile_service.store.database import now_us
 from groundswell.profile_service.store.events import EventContent
 from groundswell.serving.pseudonym import Pseudonymizer
@@ -152,7 +152,7 @@ async def test_an_event_of_the_far_future_is_rejected_but_known_again_when_it_is
     far = an_event(1, time=now_us() + 2 * day_us)
     (rejected,) = await memory.log.append([far])
     assert (rejected.status, rejected.reason) == (Status.REJECTED, "TIME_IN_FUTURE")
-    without_bound = EventLog(
+    without_bound = EventStore(
         memory.database, Pseudonymizer(SECRET), memory.signals, max_future_s=3e9
     )
     await without_bound.append([far, an_event(2, time=now_us() + day_us // 2)])

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from groundswell.profile_service.catalogue import Catalogue
+from groundswell.profile_service.catalogue import StoredCatalogue
 from groundswell.profile_service.store.items import KnownItem
 from groundswell.profile_service.store.signals import Signals
 from groundswell.serving.errors import InvalidArgument, NotFound
@@ -75,7 +75,7 @@ async def test_a_watcher_misses_nothing_while_several_write(memory: Memory) -> N
 
 
 async def test_a_watcher_is_woken_by_a_write_and_polls_for_those_of_others(memory: Memory) -> None:
-    memory.catalogue = Catalogue(memory.database, memory.signals, idle_poll_s=60)
+    memory.catalogue = StoredCatalogue(memory.database, memory.signals, idle_poll_s=60)
     answers = memory.catalogue.watch(0, SPEC.fingerprint)
     assert (await anext(answers)).caught_up
     waiting = asyncio.ensure_future(anext(answers))
@@ -85,7 +85,7 @@ async def test_a_watcher_is_woken_by_a_write_and_polls_for_those_of_others(memor
     assert [item.content.item_id for item in changes.items] == ["a"]
     async with second_process(memory) as other:
         await other.catalogue.upsert([an_item("b")])
-        polling = Catalogue(memory.database, Signals(), idle_poll_s=0.05)
+        polling = StoredCatalogue(memory.database, Signals(), idle_poll_s=0.05)
         polled = polling.watch(changes.revision, SPEC.fingerprint)
         found = await asyncio.wait_for(anext(polled), 5)
         assert [item.content.item_id for item in found.items] == ["b"]

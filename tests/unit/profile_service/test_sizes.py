@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from groundswell.common.v1.item_pb2 import Item
 from groundswell.profile.v1 import profile_service_pb2 as pb
-from groundswell.profile_service.profiles.cached import Profile, Seen
+from groundswell.profile_service.profiles.cached import Profile, SeenItems
 from groundswell.profile_service.servicers.profile import MAX_SEEN_ITEMS, ProfileServicer
 from groundswell.profile_service.servicers.sizes import FRAME_BYTES, fitting_runs
 from groundswell.serving.limits import MAX_ANSWER_BYTES
@@ -41,7 +41,7 @@ class ManySeen:
         return [self._profile(int(name)) for name in names]
 
     def _profile(self, num_items: int) -> Profile:
-        seen = Seen(np.arange(num_items), np.arange(num_items, dtype=np.uint32))
+        seen = SeenItems(np.arange(num_items), np.arange(num_items, dtype=np.uint32))
         return Profile(np.ones(768, np.float32), 1, max(num_items, 1), 1, 1, seen)
 
 

@@ -8,7 +8,7 @@ import structlog
 from groundswell.artifacts.bundle import Bundle
 from groundswell.profile_service.bundles.first import spec_of
 from groundswell.profile_service.store.profiles import Spec
-from groundswell.profile_service.worker.running import Workers
+from groundswell.profile_service.worker.running import RunningWorker
 
 _log = structlog.get_logger(__name__)
 
@@ -17,11 +17,11 @@ _KEEP_S = 3600.0
 _TEND_EVERY_S = 30.0
 
 
-class EncodedBundles:
-    """Follows bundles for a worker alone; `bundles.LoadedBundles` does it for a service."""
+class WorkerBundles:
+    """Follows bundles for a worker alone; `bundles.ProfileBundles` does it for a service."""
 
-    def __init__(self, workers: Workers) -> None:
-        self._workers = workers
+    def __init__(self, worker: RunningWorker) -> None:
+        self._worker = worker
         self._current: Spec | None = None
         self._left_at: dict[Spec, float] = {}
         """When each earlier encoder stopped being the current one."""
@@ -31,13 +31,13 @@ class EncodedBundles:
         """Read everything with a bundle's encoder, and then every new event and item."""
         spec = spec_of(bundle.manifest)
         if self._current is None:
-            await self._workers.begin(bundle, spec)
+            await self._worker.begin(bundle, spec)
             self._tending = asyncio.create_task(self._tend())
         else:
             self._left_at[spec] = time.monotonic()
             try:
-                await self._workers.backfill(bundle, spec)
-                await self._workers.serve(bundle, spec)
+                await self._worker.backfill(bundle, spec)
+                await self._worker.serve(bundle, spec)
             except BaseException:
                 del self._left_at[spec]
                 await self._keep_needed()
@@ -59,4 +59,4 @@ class EncodedBundles:
 
     async def _keep_needed(self) -> None:
         since = time.monotonic() - _KEEP_S
-        await self._workers.keep({spec for spec, left in self._left_at.items() if left >= since})
+        await self._worker.keep({spec for spec, left in self._left_at.items() if left >= since})

@@ -11,7 +11,7 @@ from groundswell.profile_service.profiles.models import ProfileModels
 from groundswell.profile_service.profiles.reader import Profiles
 from groundswell.profile_service.settings import ProfileSettings
 from groundswell.profile_service.store.profiles import Spec
-from groundswell.profile_service.worker.running import Workers
+from groundswell.profile_service.worker.running import RunningWorker
 from groundswell.runtime.held_bundles import HeldBundles
 
 _log = structlog.get_logger(__name__)
@@ -19,7 +19,7 @@ _log = structlog.get_logger(__name__)
 _TEND_EVERY_S = 5.0
 
 
-class LoadedBundles:
+class ProfileBundles:
     """Takes new bundles beside the served one, and swaps one reference when they are ready.
 
     A bundle with another text encoder is served only once the worker has read everything with it.
@@ -27,9 +27,11 @@ class LoadedBundles:
     encoders. The first bundle is served at once.
     """
 
-    def __init__(self, settings: ProfileSettings, workers: Workers, profiles: Profiles) -> None:
+    def __init__(
+        self, settings: ProfileSettings, worker: RunningWorker, profiles: Profiles
+    ) -> None:
         self._settings = settings
-        self._workers = workers
+        self._worker = worker
         self._held: HeldBundles[ProfileModels] = HeldBundles(
             keep_s=settings.bundle_keep_s,
             max_held=settings.max_bundles,
@@ -69,7 +71,7 @@ class LoadedBundles:
         if models is None:
             models = await self._candidate(bundle)
         with self._held.using(models):  # else it could be closed before it is served again
-            await self._workers.serve(bundle, models.spec)
+            await self._worker.serve(bundle, models.spec)
             self._held.serve(models)
         self._backfilled = None
         if self._tending is None:
@@ -100,9 +102,9 @@ class LoadedBundles:
         self._backfilled = models.spec
         try:
             if self._held.served is None:
-                await self._workers.begin(bundle, models.spec)
+                await self._worker.begin(bundle, models.spec)
             else:
-                await self._workers.backfill(bundle, models.spec)
+                await self._worker.backfill(bundle, models.spec)
         except BaseException:
             self._backfilled = None
             await models.close()
@@ -118,6 +120,4 @@ class LoadedBundles:
 
     async def _keep_needed(self) -> None:
         needed = {one.spec for one in self._held.all() if self._held.is_asked_for(one)}
-        await self._workers.keep(
-            needed if self._backfilled is None else needed | {self._backfilled}
-        )
+        await self._worker.keep(needed if self._backfilled is None else needed | {self._backfilled})

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from groundswell.serving.bounded import ARRAY_BYTES
 
 
-class Seen(NamedTuple):
+class SeenItems(NamedTuple):
     """Which items a user acted on, and how."""
 
     item_nos: NDArray[np.int64]
@@ -27,7 +27,7 @@ class Profile(NamedTuple):
     num_events: int
     last_event_us: int | None
     covered_us: int | None
-    seen: Seen
+    seen: SeenItems
     """Complete up to `num_events`."""
     lineage: str = ""
     """The lineage of the database that `num_events` and the seen items belong to."""
@@ -35,14 +35,14 @@ class Profile(NamedTuple):
     """When this was read, if it is from memory because the database is away; else None."""
 
 
-NOTHING_SEEN = Seen(np.empty(0, np.int64), np.empty(0, np.uint32))
+NOTHING_SEEN = SeenItems(np.empty(0, np.int64), np.empty(0, np.uint32))
 # The bytes of a user, and of one of their vectors, besides the values in the arrays.
 _USER_BYTES = 300 + 2 * ARRAY_BYTES
 _VECTOR_BYTES = 500 + 3 * ARRAY_BYTES
 UNKNOWN = Profile(None, 0, 0, None, None, NOTHING_SEEN)
 
 
-class HeldVector(NamedTuple):
+class CachedVector(NamedTuple):
     """A cached vector, and the state that it was computed from."""
 
     covered_us: int
@@ -55,16 +55,16 @@ class HeldVector(NamedTuple):
 
 
 @dataclass(slots=True)
-class Held:
+class CachedUser:
     """The data of one user that is cached between reads."""
 
     seen_sequence: int = 0
-    seen: Seen = NOTHING_SEEN
-    vectors: dict[str, HeldVector] = field(default_factory=dict)
+    seen: SeenItems = NOTHING_SEEN
+    vectors: dict[str, CachedVector] = field(default_factory=dict)
     """By bundle id."""
 
 
-def held_bytes(_key: bytes, held: Held) -> int:
+def cached_bytes(_key: bytes, held: CachedUser) -> int:
     vectors = sum(
         _VECTOR_BYTES + one.item_nos.nbytes + one.vector.nbytes for one in held.vectors.values()
     )
@@ -77,7 +77,7 @@ def profile_bytes(profile: Profile) -> int:
     return _VECTOR_BYTES + vector + profile.seen.item_nos.nbytes + profile.seen.action_masks.nbytes
 
 
-def with_actions(seen: Seen, actions: Sequence[tuple[int, int]]) -> Seen:
+def with_actions(seen: SeenItems, actions: Sequence[tuple[int, int]]) -> SeenItems:
     """Add (item_no, action) pairs to what was seen."""
     if not actions:
         return seen
@@ -88,4 +88,4 @@ def with_actions(seen: Seen, actions: Sequence[tuple[int, int]]) -> Seen:
     bits = np.left_shift(np.uint32(1), added[:, 1].astype(np.uint32))
     np.bitwise_or.at(masks, places, np.concatenate([seen.action_masks, bits])[::-1])
     order = np.argsort(-newest)
-    return Seen(item_nos[order], masks[order])
+    return SeenItems(item_nos[order], masks[order])

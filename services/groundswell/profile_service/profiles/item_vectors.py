@@ -18,7 +18,7 @@ Encode = Callable[[Sequence[ItemText]], Awaitable[dict[int, NDArray[np.float32]]
 """Items → their vectors, by number."""
 
 
-class ItemVectors:
+class ItemVectorCache:
     """The vectors of the items that were asked for last.
 
     They are right up to a revision of the catalogue, which `follow` moves on. What changed is

@@ -11,7 +11,7 @@ _USER_BYTES = 350
 """The bytes of a user besides the profiles: the key, and the table by bundle."""
 
 
-class Answer(NamedTuple, Generic[P]):
+class LastAnswer(NamedTuple, Generic[P]):
     """A profile, and when it was read from the database."""
 
     profile: P
@@ -26,15 +26,15 @@ class LastAnswers(Generic[P]):
     """
 
     def __init__(self, max_users: int, max_bytes: int, *, size: Callable[[P], int]) -> None:
-        def user_bytes(key: bytes, answers: dict[str, Answer[P]]) -> int:
+        def user_bytes(key: bytes, answers: dict[str, LastAnswer[P]]) -> int:
             return len(key) + _USER_BYTES + sum(size(one.profile) for one in answers.values())
 
-        self._users: BoundedCache[bytes, dict[str, Answer[P]]] = BoundedCache(
+        self._users: BoundedCache[bytes, dict[str, LastAnswer[P]]] = BoundedCache(
             max_bytes=max_bytes, max_entries=max_users, size=user_bytes
         )
         self._lineage = ""
 
-    def keep(self, lineage: str, key: bytes, bundle_id: str, answer: Answer[P]) -> None:
+    def keep(self, lineage: str, key: bytes, bundle_id: str, answer: LastAnswer[P]) -> None:
         """Remember an answer; answers of another lineage are dropped."""
         if lineage != self._lineage:
             self._users.clear()
@@ -42,7 +42,7 @@ class LastAnswers(Generic[P]):
         answers = self._users.peek(key) or {}
         self._users.put(key, answers | {bundle_id: answer})
 
-    def of_all(self, keys: Sequence[bytes], bundle_id: str) -> list[Answer[P]] | None:
+    def of_all(self, keys: Sequence[bytes], bundle_id: str) -> list[LastAnswer[P]] | None:
         """The last answers for users, in their order; None unless there is one for each."""
         found = [(self._users.peek(key) or {}).get(bundle_id) for key in keys]
         answers = [answer for answer in found if answer is not None]

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from groundswell.artifacts.bundle import Bundle
 from groundswell.artifacts.onnx_model import OnnxModel
 from groundswell.features.window import WindowTensors
-from groundswell.profile_service.profiles.item_vectors import ItemVectors
+from groundswell.profile_service.profiles.item_vectors import ItemVectorCache
 from groundswell.profile_service.store.items import ItemText
 from groundswell.profile_service.store.profiles import Spec
 from groundswell.serving.batching import MicroBatcher
@@ -62,7 +62,7 @@ class ProfileModels:
         self.spec = Spec(bundle.manifest.text.fingerprint, bundle.manifest.chunk_length)
         item_bytes = _ITEM_BYTES + 4 * bundle.manifest.context_dimension
         num_items = min(max_items, max_item_bytes // item_bytes)
-        self.contexts = ItemVectors(self._contexts_of_items, self.spec.fingerprint, num_items)
+        self.contexts = ItemVectorCache(self._contexts_of_items, self.spec.fingerprint, num_items)
         self._rows = bundle.rows
         self._text_encoder = bundle.text_encoder(threads)
         self._item_head = bundle.item_head(threads)

@@ -8,11 +8,11 @@ from numpy.typing import NDArray
 
 from groundswell.profile_service.profiles.cached import (
     UNKNOWN,
-    Held,
-    HeldVector,
+    CachedUser,
+    CachedVector,
     Profile,
-    Seen,
-    held_bytes,
+    SeenItems,
+    cached_bytes,
     profile_bytes,
     with_actions,
 )
@@ -21,7 +21,7 @@ from groundswell.profile_service.profiles.head_inputs import (
     histories,
     load_histories,
 )
-from groundswell.profile_service.profiles.last_answers import Answer, LastAnswers
+from groundswell.profile_service.profiles.last_answers import LastAnswer, LastAnswers
 from groundswell.profile_service.profiles.models import ProfileModels
 from groundswell.profile_service.store import events as event_statements
 from groundswell.profile_service.store import profiles as statements
@@ -43,24 +43,24 @@ _REFRESH_POLL_S = 0.1
 _WORK = (WorkList(stale_users), WorkList(stale_items))
 
 
-class Progress(NamedTuple):
+class RefreshProgress(NamedTuple):
     """How many users and items still wait for the encoder."""
 
     num_users_left: int
     num_items_left: int
 
 
-class _Found(NamedTuple):
+class _FoundProfiles(NamedTuple):
     """What one transaction reads about the users of a call."""
 
     users: dict[bytes, tuple[int, int]]
     """(user_no, last_sequence) by key."""
     rows: dict[int, Any]
     """The stored profiles, by user_no."""
-    held: dict[int, Held]
+    held: dict[int, CachedUser]
     newer: dict[int, list[tuple[int, int]]]
     """(item_no, action) of the events after those that the cached seen items cover."""
-    vectors: dict[int, HeldVector]
+    vectors: dict[int, CachedVector]
     """The cached vectors that are still right."""
     stored: StoredHistories
     """What the other vectors are computed from."""
@@ -86,8 +86,8 @@ class Profiles:
     ) -> None:
         self._database = database
         self._pseudonyms = pseudonyms
-        self._held: BoundedCache[bytes, Held] = BoundedCache(
-            max_bytes=max_bytes, max_entries=max_cached, size=held_bytes
+        self._held: BoundedCache[bytes, CachedUser] = BoundedCache(
+            max_bytes=max_bytes, max_entries=max_cached, size=cached_bytes
         )
         """By the user's key: after a restore a user_no may belong to another user."""
         self._lineage = ""
@@ -122,10 +122,12 @@ class Profiles:
         }
         answers = [profiles.get(key[-1], UNKNOWN)._replace(lineage=found.lineage) for key in keys]
         for key, answer in zip(keys, answers, strict=True):
-            self._last.keep(found.lineage, key[-1], models.id, Answer(answer, read_us))
+            self._last.keep(found.lineage, key[-1], models.id, LastAnswer(answer, read_us))
         return answers
 
-    async def _update(self, found: _Found, models: ProfileModels) -> dict[int, NDArray[np.float32]]:
+    async def _update(
+        self, found: _FoundProfiles, models: ProfileModels
+    ) -> dict[int, NDArray[np.float32]]:
         """Bring the cached data up to what was found; return the vectors of users by number."""
         found.update_seen()
         vectors = found.vectors
@@ -135,7 +137,7 @@ class Profiles:
         computed = await models.long_vectors(list(read.values())) if read else []
         for number, vector in zip(read, computed, strict=True):
             item_nos = np.unique(found.stored.by_user[number].recent["item_no"])
-            vectors[number] = found.held[number].vectors[models.id] = HeldVector(
+            vectors[number] = found.held[number].vectors[models.id] = CachedVector(
                 found.rows[number].covered_us, found.revision, item_nos, vector
             )
         for user_key, (number, _) in found.users.items():
@@ -149,7 +151,7 @@ class Profiles:
             held.vectors.pop(bundle_id, None)
         self._last.forget(bundle_id)
 
-    async def refresh(self, user_ids: Sequence[str]) -> AsyncGenerator[Progress, None]:
+    async def refresh(self, user_ids: Sequence[str]) -> AsyncGenerator[RefreshProgress, None]:
         """Yield how much is left of the work that waits now, until nothing is left.
 
         With `user_ids`, only these users count; otherwise all users and items.
@@ -164,14 +166,14 @@ class Profiles:
             until_us = max(clock_us(connection), *marks)
             return [number for number, _ in known.values()] if keys else None, until_us
 
-        def look(connection: DatabaseConnection) -> Progress:
-            return Progress(
+        def look(connection: DatabaseConnection) -> RefreshProgress:
+            return RefreshProgress(
                 users.count(connection, until_us, numbers),
                 0 if keys else items.count(connection, until_us),
             )
 
         numbers, until_us = await self._database.read(begin)
-        last: Progress | None = None
+        last: RefreshProgress | None = None
         with self._poll.waiting():
             while last is None or any(last):
                 mark = self._progress.mark
@@ -184,7 +186,7 @@ class Profiles:
 
     def _find(
         self, connection: DatabaseConnection, keys: Sequence[UserKeys], models: ProfileModels
-    ) -> "_Found":
+    ) -> "_FoundProfiles":
         (users, identity), rows = statements.find_covered(connection, keys, models.spec)
         lineage = identity.lineage
         held = self._hold_all(users, lineage)
@@ -193,9 +195,11 @@ class Profiles:
         models.contexts.follow(connection, revision, lineage)
         vectors, outdated = _held_vectors(rows, held, models, lineage)
         stored = load_histories(connection, outdated, models, lineage)
-        return _Found(users, rows, held, newer, vectors, stored, revision, lineage)
+        return _FoundProfiles(users, rows, held, newer, vectors, stored, revision, lineage)
 
-    def _hold_all(self, users: Mapping[bytes, tuple[int, int]], lineage: str) -> dict[int, Held]:
+    def _hold_all(
+        self, users: Mapping[bytes, tuple[int, int]], lineage: str
+    ) -> dict[int, CachedUser]:
         """Return the cached data of users, by number. Data of another lineage is dropped."""
         if lineage != self._lineage:
             # A read that still runs keeps the objects that it took, which are of its own lineage.
@@ -203,16 +207,16 @@ class Profiles:
             self._lineage = lineage
         return {number: self._hold(key) for key, (number, _) in users.items()}
 
-    def _hold(self, key: bytes) -> Held:
+    def _hold(self, key: bytes) -> CachedUser:
         held = self._held.get(key)
         if held is None:
-            held = Held()
+            held = CachedUser()
             self._held.put(key, held)
         return held
 
 
 def _newer_actions(
-    connection: DatabaseConnection, last_sequences: dict[int, int], held: dict[int, Held]
+    connection: DatabaseConnection, last_sequences: dict[int, int], held: dict[int, CachedUser]
 ) -> dict[int, list[tuple[int, int]]]:
     """Return what users did after what their cached seen items cover, up to this transaction."""
     covered = {number: held[number].seen_sequence for number in last_sequences}
@@ -221,8 +225,8 @@ def _newer_actions(
 
 
 def _held_vectors(
-    rows: dict[int, Any], held: dict[int, Held], models: ProfileModels, lineage: str
-) -> tuple[dict[int, HeldVector], list[int]]:
+    rows: dict[int, Any], held: dict[int, CachedUser], models: ProfileModels, lineage: str
+) -> tuple[dict[int, CachedVector], list[int]]:
     """Return the cached vectors that are still right, and the numbers of the other users."""
     vectors, outdated = {}, []
     for number, row in rows.items():
@@ -239,7 +243,9 @@ def _held_vectors(
     return vectors, outdated
 
 
-def _profile(num_events: int, row: Any, seen: Seen, vector: NDArray[np.float32] | None) -> Profile:
+def _profile(
+    num_events: int, row: Any, seen: SeenItems, vector: NDArray[np.float32] | None
+) -> Profile:
     if row is None:
         return UNKNOWN._replace(num_events=num_events, seen=seen)
     return Profile(

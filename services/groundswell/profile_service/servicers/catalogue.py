@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from groundswell.common.v1 import item_pb2
 from groundswell.profile.v1 import catalogue_service_pb2 as pb
 from groundswell.profile.v1.catalogue_service_pb2_grpc import CatalogueServiceServicer
-from groundswell.profile_service.bundles.loaded import LoadedBundles
-from groundswell.profile_service.catalogue import Catalogue
+from groundswell.profile_service.bundles.loaded import ProfileBundles
+from groundswell.profile_service.catalogue import StoredCatalogue
 from groundswell.profile_service.servicers.item_messages import item_content, item_message
 from groundswell.profile_service.servicers.pages import decode_token, encode_token
 from groundswell.profile_service.servicers.sizes import fitting_runs
@@ -28,7 +28,7 @@ DEFAULT_PAGE_SIZE = 100
 class CatalogueServicer(CatalogueServiceServicer):
     """The contract is in catalogue_service.proto."""
 
-    def __init__(self, catalogue: Catalogue, bundles: LoadedBundles) -> None:
+    def __init__(self, catalogue: StoredCatalogue, bundles: ProfileBundles) -> None:
         self._catalogue = catalogue
         self._bundles = bundles
 

@@ -7,7 +7,7 @@ import grpc
 from groundswell.common.v1 import event_pb2
 from groundswell.profile.v1 import event_service_pb2 as pb
 from groundswell.profile.v1.event_service_pb2_grpc import EventServiceServicer
-from groundswell.profile_service.event_store import EventLog, NewEvent, Outcome, Status
+from groundswell.profile_service.event_store import AppendOutcome, EventStore, NewEvent, Status
 from groundswell.profile_service.servicers.pages import Place, decode_token, encode_token
 from groundswell.profile_service.store.events import EventContent, KnownEvent, OrderKey
 from groundswell.serving.errors import InvalidArgument
@@ -34,7 +34,7 @@ _STATUSES = {
 class EventServicer(EventServiceServicer):
     """The contract is in event_service.proto."""
 
-    def __init__(self, log: EventLog) -> None:
+    def __init__(self, log: EventStore) -> None:
         self._log = log
 
     async def AppendEvents(
@@ -141,7 +141,7 @@ def _new_event(event: event_pb2.Event) -> NewEvent:
     return NewEvent(event.user_id, event.event_id, content)
 
 
-def _result(outcome: Outcome) -> event_pb2.EventResult:
+def _result(outcome: AppendOutcome) -> event_pb2.EventResult:
     return event_pb2.EventResult(
         status=_STATUSES[outcome.status],
         sequence=outcome.sequence,

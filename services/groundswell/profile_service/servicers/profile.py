@@ -8,7 +8,7 @@ import grpc
 from groundswell.common.v1.item_pb2 import Vector
 from groundswell.profile.v1 import profile_service_pb2 as pb
 from groundswell.profile.v1.profile_service_pb2_grpc import ProfileServiceServicer
-from groundswell.profile_service.bundles.loaded import LoadedBundles
+from groundswell.profile_service.bundles.loaded import ProfileBundles
 from groundswell.profile_service.profiles.cached import Profile
 from groundswell.profile_service.profiles.reader import Profiles
 from groundswell.profile_service.servicers.sizes import REST_BYTES
@@ -25,7 +25,7 @@ MAX_SEEN_ITEMS = 200_000
 class ProfileServicer(ProfileServiceServicer):
     """The contract is in profile_service.proto."""
 
-    def __init__(self, profiles: Profiles, bundles: LoadedBundles) -> None:
+    def __init__(self, profiles: Profiles, bundles: ProfileBundles) -> None:
         self._profiles = profiles
         self._bundles = bundles
 

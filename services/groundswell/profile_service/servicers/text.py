@@ -5,7 +5,7 @@ import numpy as np
 
 from groundswell.profile.v1 import text_service_pb2 as pb
 from groundswell.profile.v1.text_service_pb2_grpc import TextServiceServicer
-from groundswell.profile_service.bundles.loaded import LoadedBundles
+from groundswell.profile_service.bundles.loaded import ProfileBundles
 from groundswell.profile_service.settings import ProfileSettings
 from groundswell.serving.deadlines import call_timeout
 from groundswell.serving.errors import InvalidArgument
@@ -21,7 +21,7 @@ MAX_UNKNOWN_SHARE = 0.5
 class TextServicer(TextServiceServicer):
     """The contract is in text_service.proto."""
 
-    def __init__(self, bundles: LoadedBundles, settings: ProfileSettings) -> None:
+    def __init__(self, bundles: ProfileBundles, settings: ProfileSettings) -> None:
         self._bundles = bundles
         self._settings = settings
 

@@ -25,7 +25,7 @@ _CALM_S = 5.0
 a second work and fail in turn, and each change would be logged."""
 
 
-class _Failing:
+class _Failures:
     """The failures of one kind of transaction."""
 
     def __init__(self) -> None:
@@ -51,7 +51,7 @@ class Outages:
         self._is_down = False
         self._probing: asyncio.Task[None] | None = None
         self._num_worked = 0
-        self._failing: dict[str, _Failing] = {}
+        self._failing: dict[str, _Failures] = {}
         """By kind of transaction."""
 
     def check(self) -> None:
@@ -63,7 +63,7 @@ class Outages:
     def failed(self, kind: str, cause: Cause, error: BaseException) -> None:
         """Take note of a transaction that failed; each cause is logged once until they work."""
         count("store_failures", cause=cause.value)
-        failing = self._failing.setdefault(kind, _Failing())
+        failing = self._failing.setdefault(kind, _Failures())
         failing.failed_at = self._clock()
         if cause not in failing.logged:
             failing.logged.add(cause)

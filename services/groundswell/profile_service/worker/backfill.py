@@ -27,7 +27,7 @@ _ALL_TIMES = 2**62
 _LOG_EVERY_S = 30.0
 
 
-class _Found(NamedTuple):
+class _PassResult(NamedTuple):
     """The result of one pass over all items and users."""
 
     num_marked: int
@@ -57,7 +57,7 @@ class Backfill:
 
     async def run(self) -> None:
         """Return when everything is covered, or was tried too often. An outage only delays it."""
-        before: _Found | None = None
+        before: _PassResult | None = None
         while True:
             try:
                 found = await self._pass()
@@ -73,7 +73,7 @@ class Backfill:
                 await asyncio.sleep(_WITHOUT_PROGRESS_S)
             before = found
 
-    async def _pass(self) -> _Found:
+    async def _pass(self) -> _PassResult:
         """Look at everything once, mark what is uncovered, and wait until it has been read."""
         num_marked = num_waiting = 0
         for work, uncovered, size in self._lists:
@@ -90,7 +90,7 @@ class Backfill:
                 num_marked += len(unmarked)
         for work, _, _ in self._lists:
             await self._until_few(work, 0, await self._database.read(work.newest_mark))
-        return _Found(num_marked, num_waiting)
+        return _PassResult(num_marked, num_waiting)
 
     def _look(
         self, connection: DatabaseConnection, *, work: WorkList, uncovered: Subjects, after: int

@@ -10,15 +10,15 @@ from groundswell.profile_service.store.profiles import Spec
 from groundswell.profile_service.store.signals import Signals
 from groundswell.profile_service.store.tables import stale_items
 from groundswell.profile_service.store.work import Claim, WorkList
-from groundswell.profile_service.worker.encoder_thread import Encoding
+from groundswell.profile_service.worker.encoder_thread import EncoderThread
 from groundswell.serving.telemetry import count
 
 
-class ItemWork:
+class EncodeItems:
     """Stale items → their text vectors."""
 
     def __init__(
-        self, database: Database, encoding: Encoding, spec: Spec, signals: Signals, limit: int
+        self, database: Database, encoding: EncoderThread, spec: Spec, signals: Signals, limit: int
     ) -> None:
         self.stale = WorkList(stale_items)
         self.limit = limit

@@ -10,7 +10,7 @@ from groundswell.profile_service.store.events import OrderKey
 from groundswell.profile_service.store.profiles import Spec
 from groundswell.profile_service.store.tables import stale_users
 from groundswell.profile_service.store.work import Claim, WorkList
-from groundswell.profile_service.worker.encoder_thread import Encoding
+from groundswell.profile_service.worker.encoder_thread import EncoderThread
 from groundswell.profile_service.worker.histories import (
     NOTHING_COVERED,
     Chunk,
@@ -34,10 +34,10 @@ Stored = dict[tuple[int, int], tuple[bytes, OrderKey]]
 """The content and the end of each stored chunk, by user and number."""
 
 
-class UserWork:
+class EncodeUsers:
     """Stale users → the chunks and the newest events of their histories."""
 
-    def __init__(self, database: Database, encoding: Encoding, spec: Spec, limit: int) -> None:
+    def __init__(self, database: Database, encoding: EncoderThread, spec: Spec, limit: int) -> None:
         self.stale = WorkList(stale_users)
         self.limit = limit
         self._database = database

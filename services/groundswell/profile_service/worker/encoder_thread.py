@@ -18,7 +18,7 @@ _SLICE = 256
 _PROBE = "a text that every encoder can read"
 
 
-class TextEncoder(Protocol):
+class WorkerEncoder(Protocol):
     """Texts → vectors [n, t]; torch and onnxruntime both do it."""
 
     dimension: int
@@ -28,10 +28,10 @@ class TextEncoder(Protocol):
         ...
 
 
-class Encoding:
+class EncoderThread:
     """A text encoder whose calls do not block the event loop."""
 
-    def __init__(self, encoder: TextEncoder) -> None:
+    def __init__(self, encoder: WorkerEncoder) -> None:
         self._encoder = encoder
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="encoder")
 

@@ -43,7 +43,7 @@ class EncoderWork(Protocol):
         ...
 
 
-class JointWork:
+class EveryEncoder:
     """Encodes what is claimed with the served encoder, and then with the others in use.
 
     When one of the others fails on every text, the work is done without it.

@@ -14,10 +14,10 @@ from groundswell.profile_service.store.database import Database, DatabaseConnect
 from groundswell.profile_service.store.profiles import Spec
 from groundswell.profile_service.store.signals import Signals
 from groundswell.profile_service.store.work import MAX_DELAY_S, Claim, WorkList
-from groundswell.profile_service.worker.encode_items import ItemWork
-from groundswell.profile_service.worker.encode_users import UserWork
-from groundswell.profile_service.worker.encoder_thread import Encoding, TextEncoder
-from groundswell.profile_service.worker.every_encoder import OUTAGES, JointWork
+from groundswell.profile_service.worker.encode_items import EncodeItems
+from groundswell.profile_service.worker.encode_users import EncodeUsers
+from groundswell.profile_service.worker.encoder_thread import EncoderThread, WorkerEncoder
+from groundswell.profile_service.worker.every_encoder import OUTAGES, EveryEncoder
 from groundswell.profile_service.worker.uncovered import mark_uncovered
 from groundswell.serving.telemetry import count, unexpected
 
@@ -35,7 +35,7 @@ class EncoderError(Exception):
 class _Turn(NamedTuple):
     """One kind of claim: of which work, and whether of suspects."""
 
-    work: JointWork
+    work: EveryEncoder
     suspects: bool
 
 
@@ -49,7 +49,7 @@ class Worker:
     def __init__(
         self,
         database: Database,
-        encoder: TextEncoder,
+        encoder: WorkerEncoder,
         spec: Spec,
         settings: ProfileSettings,
         signals: Signals,
@@ -57,9 +57,9 @@ class Worker:
         self._database = database
         self._settings = settings
         self._signals = signals
-        self._encodings = {spec: Encoding(encoder)}
-        self._items = JointWork(database, spec, self._item_work(spec))
-        self._users = JointWork(database, spec, self._user_work(spec))
+        self._encodings = {spec: EncoderThread(encoder)}
+        self._items = EveryEncoder(database, spec, self._item_work(spec))
+        self._users = EveryEncoder(database, spec, self._user_work(spec))
         self._works = (self._items, self._users)
         self._turns = [_Turn(work, suspects) for suspects in (False, True) for work in self._works]
         self._owner = uuid.uuid4().hex
@@ -71,9 +71,9 @@ class Worker:
         """The encoders in use, the served one first."""
         return tuple(self._encodings)
 
-    def join(self, encoder: TextEncoder, spec: Spec) -> None:
+    def join(self, encoder: WorkerEncoder, spec: Spec) -> None:
         """Encode what is claimed from now on with another encoder too."""
-        self._encodings[spec] = Encoding(encoder)
+        self._encodings[spec] = EncoderThread(encoder)
         self._items.join(spec, self._item_work(spec))
         self._users.join(spec, self._user_work(spec))
 
@@ -122,17 +122,17 @@ class Worker:
         await mark_uncovered(self._database, self.specs[0])
         self._signals.work.notify()
 
-    def _item_work(self, spec: Spec) -> ItemWork:
+    def _item_work(self, spec: Spec) -> EncodeItems:
         encoding, limit = self._encodings[spec], self._settings.worker_items
-        return ItemWork(self._database, encoding, spec, self._signals, limit)
+        return EncodeItems(self._database, encoding, spec, self._signals, limit)
 
-    def _user_work(self, spec: Spec) -> UserWork:
+    def _user_work(self, spec: Spec) -> EncodeUsers:
         encoding, limit = self._encodings[spec], self._settings.worker_users
-        return UserWork(self._database, encoding, spec, limit)
+        return EncodeUsers(self._database, encoding, spec, limit)
 
     def _claim(
         self, connection: DatabaseConnection, *, release_first: bool
-    ) -> tuple[JointWork | None, Claim]:
+    ) -> tuple[EveryEncoder | None, Claim]:
         if release_first:
             self._release_all(connection)
         self._recover(connection)
@@ -159,7 +159,7 @@ class Worker:
                 count("work_set_aside", list=work.stale.name)
                 _log.error("work_set_aside", list=work.stale.name, number=number)
 
-    async def _attempt(self, work: JointWork, claim: Claim) -> None:
+    async def _attempt(self, work: EveryEncoder, claim: Claim) -> None:
         try:
             await work.encode(claim)
         except (asyncio.CancelledError, *OUTAGES) as error:
@@ -182,7 +182,7 @@ class Worker:
             await self._release(work, claim, min(2.0 ** min(attempt, 10), MAX_DELAY_S), counts=True)
 
     async def _release(
-        self, work: JointWork, claim: Claim, delay_s: float, *, counts: bool
+        self, work: EveryEncoder, claim: Claim, delay_s: float, *, counts: bool
     ) -> None:
         await self._database.write(lambda c: work.stale.release(c, claim, delay_s, counts=counts))
 

@@ -12,7 +12,7 @@ from groundswell.profile_service.store.database import Database
 from groundswell.profile_service.store.profiles import Spec
 from groundswell.profile_service.store.signals import Signals
 from groundswell.profile_service.worker.backfill import Backfill
-from groundswell.profile_service.worker.encoder_thread import TextEncoder
+from groundswell.profile_service.worker.encoder_thread import WorkerEncoder
 from groundswell.profile_service.worker.loop import Worker
 from groundswell.profile_service.worker.uncovered import mark_uncovered
 from groundswell.runtime.supervision import Report, Supervisor
@@ -24,7 +24,7 @@ _CATCH_UP_AGAIN_S = 1.0
 _CATCH_UP_LAST_DELAY_S = 60.0
 
 
-class Workers:
+class RunningWorker:
     """Runs one worker, which uses the served text encoder and others beside it.
 
     With `settings.worker` off it only puts on the work lists what an encoder has not read. `report`
@@ -36,7 +36,7 @@ class Workers:
         database: Database,
         settings: ProfileSettings,
         signals: Signals,
-        load_encoder: Callable[[Bundle], TextEncoder],
+        load_encoder: Callable[[Bundle], WorkerEncoder],
         report: Report,
     ) -> None:
         self._database = database

@@ -95,9 +95,9 @@ class ListEventsRequest(_message.Message):
     database was restored from a backup: then list from the newest event.
     """
     omit_future: _builtins.bool
-    """Whether to leave out events that lie further in the future than the service accepts today
-    (GROUNDSWELL_MAX_EVENT_FUTURE_S). Only an earlier release stored such events; they would stay
-    a user's newest ones. The clock of the service decides, not that of the caller.
+    """Whether to leave out events that lie further in the future than the service accepts today: its
+    setting GROUNDSWELL_MAX_EVENT_FUTURE_S. Only an earlier release stored such events; they would
+    stay a user's newest ones. The clock of the service decides, not that of the caller.
     """
     @_builtins.property
     def before(self) -> _timestamp_pb2.Timestamp:

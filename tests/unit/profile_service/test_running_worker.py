@@ -11,7 +11,7 @@ from groundswell.profile_service.settings import ProfileSettings
 from groundswell.profile_service.store.profiles import Spec
 from groundswell.profile_service.store.signals import Signals
 from groundswell.profile_service.worker import running as module
-from groundswell.profile_service.worker.running import Workers
+from groundswell.profile_service.worker.running import RunningWorker
 
 
 class Backfill:
@@ -35,14 +35,14 @@ async def test_catching_up_goes_on_after_a_failure(
     monkeypatch.setattr(module, "_CATCH_UP_AGAIN_S", 0.001)
     settings = ProfileSettings.model_validate({"secret": "s" * 16, "bundles": tmp_path})
     nothing: Any = None
-    workers = Workers(nothing, settings, Signals(), nothing, nothing)
+    worker = RunningWorker(nothing, settings, Signals(), nothing, nothing)
     backfill = Backfill()
-    monkeypatch.setattr(workers, "_backfill", lambda _: backfill)
+    monkeypatch.setattr(worker, "_backfill", lambda _: backfill)
     with capture_logs() as logged:
-        await workers.serve(nothing, Spec("another encoder", 4))
+        await worker.serve(nothing, Spec("another encoder", 4))
         async with asyncio.timeout(5):
             await backfill.is_done.wait()
-        await workers.close()
+        await worker.close()
     assert backfill.num_runs == 3
     assert [line["event"] for line in logged] == ["catching_up_failed"] * 2
     assert "the text of ann" not in repr(logged)

@@ -8,7 +8,7 @@ import pytest
 from groundswell.profile_service.store.database import Database, DatabaseConnection
 from groundswell.profile_service.store.profiles import Spec
 from groundswell.profile_service.store.work import Claim, WorkList
-from groundswell.profile_service.worker.every_encoder import JointWork
+from groundswell.profile_service.worker.every_encoder import EveryEncoder
 from groundswell.serving.errors import Unavailable
 
 SERVED, BESIDE = Spec("served", 4), Spec("beside", 4)
@@ -55,8 +55,8 @@ class NoDatabase:
         work(cast(DatabaseConnection, None))
 
 
-def joint(served: Work, beside: Work) -> JointWork:
-    work = JointWork(cast(Database, NoDatabase()), SERVED, served)
+def joint(served: Work, beside: Work) -> EveryEncoder:
+    work = EveryEncoder(cast(Database, NoDatabase()), SERVED, served)
     work.join(BESIDE, beside)
     return work
 
