@@ -76,7 +76,7 @@ class StoredCatalogue:
         return item
 
     async def list(self, after_no: int, limit: int) -> tuple[ItemPage, str]:
-        """Return items that are not deleted, by number, from just after one; and the lineage."""
+        """Return the items after a number that are not deleted, and the lineage."""
 
         def look(connection: DatabaseConnection) -> tuple[ItemPage, str]:
             page = statements.list_items(connection, after_no, limit)
@@ -89,9 +89,10 @@ class StoredCatalogue:
     ) -> AsyncGenerator[Changes, None]:
         """Yield every change after a revision, for ever; the first answer comes at once.
 
-        A local write wakes the watcher; another process's is seen at the next poll, which all
-        watchers share: one that waits costs nothing. When the database turns out not to be the one
-        of `lineage`, or to have gone back, everything comes again. An empty lineage is not known.
+        A write of this process wakes the watcher at once. Writes of other processes are found by a
+        poll that all watchers share, so a waiting watcher costs nothing. When the database is not
+        of `lineage`, or its revision is lower than before, all items are sent again. An empty
+        lineage is unknown.
         """
         first, reset = True, False
         look = partial(_newer, fingerprint=fingerprint)
@@ -155,9 +156,9 @@ class _Written(NamedTuple):
 def _newer(
     connection: DatabaseConnection, since: int, fingerprint: str
 ) -> tuple[Standing, ItemPage]:
-    """Return how far the database is, and what changed after a revision."""
+    """Return the database's lineage and revision, and what changed after a revision."""
     now = read_standing(connection)
-    if now.catalogue_revision <= since:  # as most looks find
+    if now.catalogue_revision <= since:  # the usual case
         return now, ItemPage([], more=False)
     return now, statements.changes_since(connection, since, fingerprint, WATCH_PAGE)
 

@@ -1,4 +1,4 @@
-"""Use cases of the log: append events idempotently, list them."""
+"""Use cases of the event log: append events idempotently, list them."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -150,7 +150,7 @@ def _page(
 
 
 class _Batch:
-    """One append: decides about each event and gathers the rows to write."""
+    """One append: decides the outcome of each event, and collects the rows to write."""
 
     def __init__(
         self, item_numbers: dict[str, tuple[int, bool]], stored_us: int, max_future_us: int
@@ -185,7 +185,7 @@ class _Batch:
         self._known = {k: (e.content, e.sequence, e.item_no) for k, e in known.items()}
 
     def take(self, keys: UserKeys, event: NewEvent) -> AppendOutcome:
-        """Decide about one event; an accepted one gets its user's next sequence."""
+        """Decide the outcome of one event; an accepted one gets its user's next sequence."""
         content = event.content
         key = keys[-1]
         user_no, last_sequence = self._users.get(key, (0, 0))

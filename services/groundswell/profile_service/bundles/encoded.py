@@ -1,4 +1,4 @@
-"""Gives a worker process its text encoders: the current one, and earlier ones for an hour."""
+"""Chooses the text encoders of a worker process: the current one, and earlier ones for an hour."""
 
 import asyncio
 import time

@@ -1,4 +1,4 @@
-"""Chooses the bundle that a process begins with: one whose text encoder has read what is stored."""
+"""Chooses the bundle to start with: one whose text encoder has encoded the stored users."""
 
 import asyncio
 

@@ -1,4 +1,4 @@
-"""Brings new bundles into service at the profile service, and keeps earlier ones while in use."""
+"""Loads new bundles into the profile service, and keeps earlier ones while they are used."""
 
 import asyncio
 from contextlib import AbstractContextManager

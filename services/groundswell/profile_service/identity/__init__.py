@@ -1,1 +1,1 @@
-"""Knows which database this is: its lineage, its secrets, and whether it was restored."""
+"""The identity of the database: its lineage, its secrets, and the detection of a restore."""

@@ -1,4 +1,4 @@
-"""Keeps in a file outside the database how far the database was, to detect a restore."""
+"""Stores how far the database was in a file outside it, so that a restore is detected."""
 
 import json
 import os
@@ -17,7 +17,7 @@ _FORMAT = 1
 
 
 class Mark(NamedTuple):
-    """How far a database was. It names no user and no item."""
+    """The state of a database at one time. It names no user and no item."""
 
     lineage: str
     past: tuple[str, ...]

@@ -26,10 +26,11 @@ _AFTER_FAILURE_S = 10.0
 
 
 class LineageKeeper:
-    """Compares the database, at the start and once a second, with what it held before.
+    """Compares the database, at the start and once a second, with its state before.
 
-    The knowledge is kept in a file, if one is set, for the next start. A database that has gone
-    back gets a new lineage, so that every service reads it from the start.
+    The state is written to a file, if one is set, for the next start. A database whose state is
+    older than before was restored. It gets a new lineage, so that every service reads it again
+    from the start.
     """
 
     def __init__(self, database: Database, file: Path | None) -> None:
@@ -40,7 +41,7 @@ class LineageKeeper:
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Compare once, then go on comparing in the background.
+        """Compare once, then start to compare once a second in the background.
 
         Raises Unavailable, and StartError (HIGH_WATER_UNUSABLE) when the file cannot be written.
         """
@@ -49,7 +50,7 @@ class LineageKeeper:
         self._task = asyncio.create_task(self._keep_looking())
 
     async def close(self) -> None:
-        """Compare and note once more, for the next start, and stop."""
+        """Stop; compare and write the state once more, for the next start."""
         if self._task is None:
             return
         self._task.cancel()
@@ -60,11 +61,11 @@ class LineageKeeper:
             _log.warning("lineage_not_compared", reason=error.reason)
 
     def stored(self, lineage: str, witness: Witness) -> None:
-        """Learn of an event that was committed into the database of a lineage."""
+        """Record an event that was committed into the database of a lineage."""
         self._witness = lineage, witness
 
     async def look(self) -> None:
-        """Compare the database with what it held before, and note how far it is.
+        """Compare the database with its state before, and write its state now.
 
         Raises Unavailable, and StartError (HIGH_WATER_UNUSABLE) when that cannot be written.
         """
@@ -120,7 +121,7 @@ async def begin_lineage(database: Database, before: str, evidence: str) -> None:
 
 
 def _problem(mark: Mark, lineage: str, revision: int) -> str | None:
-    """Say what shows that the database was restored since the mark was made; None for nothing."""
+    """Return the evidence that the database was restored after the mark was made; None without."""
     if mark == DAMAGED:
         return "what is known of it from before is damaged"
     if lineage in mark.past:

@@ -1,4 +1,4 @@
-"""The profiles and cached data of users, and the memory that they take."""
+"""A user's profile, the data that is cached between reads, and the bytes that both take."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -20,7 +20,7 @@ class SeenItems(NamedTuple):
 
 
 class Profile(NamedTuple):
-    """The long-term view of one user."""
+    """The long-term profile of one user."""
 
     vector: NDArray[np.float32] | None
     num_covered_events: int
@@ -32,7 +32,7 @@ class Profile(NamedTuple):
     lineage: str = ""
     """The lineage of the database that `num_events` and the seen items belong to."""
     as_of_us: int | None = None
-    """When this was read, if it is from memory because the database is away; else None."""
+    """When this was read, if it is from memory because the database did not answer; else None."""
 
 
 NOTHING_SEEN = SeenItems(np.empty(0, np.int64), np.empty(0, np.uint32))

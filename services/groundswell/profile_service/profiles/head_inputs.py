@@ -25,13 +25,13 @@ class StoredHistory(NamedTuple):
 
 
 class StoredHistories(NamedTuple):
-    """What one look into the database finds of several users."""
+    """The stored input of the head for several users, as one transaction reads it."""
 
     by_user: dict[int, StoredHistory]
     item_vectors: dict[int, NDArray[np.float32]]
-    """The vectors that were held of the newest events' items, by number."""
+    """The cached vectors of the newest events' items, by number."""
     item_texts: list[ItemText]
-    """What the others are made of."""
+    """What the vectors of the other items are computed from."""
 
 
 def load_histories(
@@ -58,8 +58,10 @@ def load_histories(
 async def histories(
     stored: StoredHistories, models: ProfileModels, revision: int, lineage: str
 ) -> dict[int, History]:
-    """Make of it what the head reads, by user; at that look the catalogue had the revision, of the
-    lineage."""
+    """Make the inputs of the head, by user.
+
+    `revision` and `lineage` are those of the catalogue in the transaction that loaded `stored`.
+    """
     encoded = await models.contexts.encode(stored.item_texts, revision, lineage)
     vectors = stored.item_vectors | encoded
     return {number: _history(user, vectors, models) for number, user in stored.by_user.items()}
@@ -91,6 +93,6 @@ def _chunks(profile: Any, stored: list[Any], newest: int) -> list[Any]:
 
 
 def _recent(profile: Any, length: int) -> NDArray[np.void]:
-    """Return the newest events at hand; none of a row that the worker has yet to cover again."""
+    """Return the newest stored events; none for a row that the worker has yet to cover again."""
     events = unpack(profile.recent or b"")
     return events[max(len(events) - length, 0) :]

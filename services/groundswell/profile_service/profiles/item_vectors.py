@@ -11,7 +11,7 @@ from groundswell.profile_service.store.database import DatabaseConnection
 from groundswell.profile_service.store.items import ItemText
 
 _MAX_CHANGES = 10_000
-"""When more items than this changed since the last look, everything is forgotten instead."""
+"""When more items than this changed since the last read, the whole cache is dropped."""
 
 
 Encode = Callable[[Sequence[ItemText]], Awaitable[dict[int, NDArray[np.float32]]]]
@@ -19,10 +19,11 @@ Encode = Callable[[Sequence[ItemText]], Awaitable[dict[int, NDArray[np.float32]]
 
 
 class ItemVectorCache:
-    """The vectors of the items that were asked for last.
+    """The vectors of the items that were used last.
 
-    They are right up to a revision of the catalogue, which `follow` moves on. What changed is
-    remembered for those who hold what was made of it. Thread-safe: transactions run in threads.
+    They are valid up to a revision of the catalogue, which `follow` advances. The cache also keeps
+    when items changed, so that `unchanged` can tell whether a result computed from them is still
+    valid. Thread-safe: transactions run in threads.
     """
 
     def __init__(self, encode: Encode, fingerprint: str, max_held: int) -> None:
@@ -52,7 +53,7 @@ class ItemVectorCache:
             return
         changes = statements.revisions_since(connection, known, _MAX_CHANGES + 1) if known else []
         with self._lock:
-            if lineage == self._lineage:  # else another call went on to it meanwhile
+            if lineage == self._lineage:  # else another call has moved on to it
                 self._forget(changes, known, revision)
 
     def _forget(self, changes: Sequence[tuple[int, int]], known: int, revision: int) -> None:
@@ -67,8 +68,7 @@ class ItemVectorCache:
         self._revision = max(self._revision, revision)
 
     def unchanged(self, item_nos: Iterable[int], since: int, lineage: str) -> bool:
-        """Whether none of these items changed after a revision of a lineage, as far as is known for
-        certain."""
+        """Whether certainly none of these items changed after a revision of a lineage."""
         with self._lock:
             if lineage != self._lineage or since < self._changed_since:
                 return False
@@ -79,7 +79,7 @@ class ItemVectorCache:
     def load(
         self, connection: DatabaseConnection, item_nos: Set[int], lineage: str
     ) -> tuple[dict[int, NDArray[np.float32]], list[ItemText]]:
-        """Return the vectors of those that are held, by number, and the texts of the others."""
+        """Return the cached vectors by number, and the texts of the items without one."""
         with self._lock:
             known = self._held if lineage == self._lineage else {}
             held = {n: known[n] for n in item_nos if n in known}
@@ -91,11 +91,13 @@ class ItemVectorCache:
     async def encode(
         self, texts: Sequence[ItemText], revision: int, lineage: str
     ) -> dict[int, NDArray[np.float32]]:
-        """Return the vectors of items that were loaded at a revision of a lineage, by number, and
-        hold them."""
+        """Compute the vectors of items that were loaded at a revision of a lineage, and cache them.
+
+        Returns them by number.
+        """
         vectors = await self._encode(texts)
         with self._lock:
-            # What was loaded before the last look may have changed since.
+            # Items that were loaded before the newest `follow` may have changed since.
             if lineage == self._lineage and revision >= self._revision:
                 self._held |= vectors
                 while len(self._held) > self._max_held:

@@ -1,4 +1,4 @@
-"""Keeps the last profile of each user, to answer with while the database is away."""
+"""Caches the last profile of each user, for answers while the database cannot be reached."""
 
 from collections.abc import Callable, Sequence
 from typing import Generic, NamedTuple, TypeVar

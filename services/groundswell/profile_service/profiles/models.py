@@ -23,7 +23,7 @@ _ITEM_BYTES = 350
 
 
 class History(NamedTuple):
-    """What the profile head reads of one user."""
+    """The input of the profile head for one user."""
 
     chunk_vectors: NDArray[np.float32]
     """[N, t] the newest full chunks, oldest first."""
@@ -32,7 +32,7 @@ class History(NamedTuple):
     recent_vectors: NDArray[np.float32]
     """[m, c] the context vectors of the newest events, oldest first."""
     recent_tensors: WindowTensors
-    """What else is known of these m events."""
+    """The other inputs of these m events."""
 
 
 class EncodedText(NamedTuple):
@@ -90,7 +90,7 @@ class ProfileModels:
         await self._texts.close()
 
     async def long_vectors(self, histories: Sequence[History]) -> list[NDArray[np.float32]]:
-        """Return the long-term vectors [d] of users. Several users go after single ones.
+        """Return the long-term vectors [d] of users. Single users have priority over several.
 
         Raises ResourceExhausted (OVERLOADED).
         """
@@ -103,7 +103,7 @@ class ProfileModels:
         return await self._texts.submit(text)
 
     async def encode_texts(self, texts: Sequence[str]) -> list[EncodedText]:
-        """Encode several texts, which go after single ones.
+        """Encode several texts; single ones have priority.
 
         Raises ResourceExhausted (OVERLOADED).
         """
@@ -146,7 +146,7 @@ class ProfileModels:
         if head is None:
             raise FailedPrecondition("NO_CATEGORIES", "the served bundle has no categories")
         vectors = await self.item_vectors(text_vector[None], np.array([-1], np.int64))
-        # Where a user's vector has a 1, an item's has its popularity, which says nothing here.
+        # The last value of an item vector is its popularity, which a text has not; a user's is 1.
         vectors[:, -1] = 1.0
         probabilities = await asyncio.to_thread(head.run, vectors=vectors)
         first: NDArray[np.float32] = probabilities[0]

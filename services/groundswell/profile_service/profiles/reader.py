@@ -152,7 +152,7 @@ class Profiles:
         self._last.forget(bundle_id)
 
     async def refresh(self, user_ids: Sequence[str]) -> AsyncGenerator[RefreshProgress, None]:
-        """Yield how much is left of the work that waits now, until nothing is left.
+        """Yield how much is left of the work that waits at the start, until nothing is left.
 
         With `user_ids`, only these users count; otherwise all users and items.
         """

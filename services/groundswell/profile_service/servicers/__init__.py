@@ -1,1 +1,1 @@
-"""The gRPC faces of the profile service: check, convert, call, convert."""
+"""The gRPC servicers: check a request, convert it, call the use case, convert the answer."""

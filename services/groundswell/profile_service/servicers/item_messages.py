@@ -1,4 +1,4 @@
-"""Items between their messages and their stored form, with every rule of the contract."""
+"""Converts items between messages and their stored form; checks the rules of the contract."""
 
 import math
 

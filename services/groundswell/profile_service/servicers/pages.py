@@ -1,4 +1,4 @@
-"""Page tokens: opaque to clients, refused when they are not ours."""
+"""Writes and reads page tokens, which are opaque to clients."""
 
 import base64
 import binascii

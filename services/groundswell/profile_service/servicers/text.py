@@ -53,7 +53,7 @@ class TextServicer(TextServiceServicer):
         request: pb.PredictInterestsRequest,
         context: grpc.aio.ServicerContext[pb.PredictInterestsRequest, pb.PredictInterestsResponse],
     ) -> pb.PredictInterestsResponse:
-        """Say what a text is about."""
+        """Return the interest distribution of a text."""
         _check_text(request.text, "text", "TEXT_INVALID")
         num_interests = check_num_interests(request, 1, MAX_INTERESTS)
         with self._bundles.asked_for("") as models:

@@ -1,4 +1,4 @@
-"""Begins transactions; where the server has no room for another connection, a pooled one serves."""
+"""Begins transactions, and waits for a pooled connection when the server allows no new one."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -13,8 +13,8 @@ from groundswell.profile_service.store.signals import Signal
 class Borrowing:
     """Waits for a connection of the pool to come back when no new one can be made.
 
-    The pool makes a new connection while it has fewer than its size, whatever the server allows.
-    Not thread-safe: it belongs to the event loop.
+    The pool tries to make a new connection while it has fewer than its size, even if the server
+    allows no more. Not thread-safe: use it on the event loop alone.
     """
 
     def __init__(self, wait_s: float) -> None:

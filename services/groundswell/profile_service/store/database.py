@@ -1,4 +1,4 @@
-"""The database: its engine, and transactions that raise the errors of the contract."""
+"""Opens the database, and runs transactions that raise the errors of the contract."""
 
 import asyncio
 import time
@@ -46,15 +46,15 @@ _OPEN_AGAIN_S = 0.5
 
 
 class Database:
-    """One engine for the life of the process; it connects again by itself after an outage.
+    """The connections to the database. It connects again by itself after an outage.
 
-    A transaction is a function that runs in a task of its own. When its caller leaves (its deadline
-    passed, its client hung up), the transaction still runs to its end: a driver that is interrupted
-    in a statement would leave the transaction open and its locks held. At most `pool_size` such
-    tasks run; a caller that leaves before its turn starts none.
+    A transaction is a function that runs in a task of its own. When its call ends early (the
+    deadline passed, the client hung up), the transaction still runs to its end: a driver that is
+    interrupted in a statement would leave the transaction open and its locks held. At most
+    `pool_size` transactions run at once. A call that ends while it waits starts none.
 
-    SQLite allows one process, which `open` ensures, and one writer in it: writing transactions wait
-    for each other.
+    A file of SQLite serves one process, which `open` ensures. It has one writer at a time, so
+    writing transactions wait for each other.
     """
 
     def __init__(self, url: str, *, pool_size: int = 8, pool_timeout_s: float = 2.0) -> None:

@@ -169,7 +169,7 @@ def _write_if_the_server_does(connection: Any, _: ConnectionPoolEntry) -> None:
 
 
 def _leave_read_only(context: ExceptionContext) -> None:
-    """Drop the connections to a server that became read-only: another one may lead by now."""
+    """Drop the connections to a server that became read-only: another one may be the leader now."""
     error = context.sqlalchemy_exception
     if error is not None and cause_of(error) is Cause.READ_ONLY:
         context.is_disconnect = True

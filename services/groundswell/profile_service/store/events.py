@@ -13,12 +13,12 @@ from groundswell.profile_service.store.tables import events, items, users
 _NUMBER, _TEXT = BigInteger(), Text()
 
 OrderKey = tuple[int, int, str]
-"""The one order of events: (time, ordinal, event id)."""
+"""The key that a user's events are ordered by: (time, ordinal, event id)."""
 
 
 @dataclass(frozen=True, slots=True)
 class EventContent:
-    """What a client says of an event, but for its user and its id."""
+    """The fields of an event that a client sets, without its user and its id."""
 
     item_id: str
     action: int
@@ -50,7 +50,7 @@ def item_numbers(connection: Connection, item_ids: Collection[str]) -> dict[str,
 def known_events(
     connection: Connection, keys: Collection[tuple[int, str]]
 ) -> dict[tuple[int, str], KnownEvent]:
-    """Return the stored ones of these (user_no, event_id)."""
+    """Return the stored events among these (user_no, event_id)."""
     if not keys:
         return {}
     c = given_rows(connection, {"user_no": _NUMBER, "event_id": _TEXT}, keys).c
@@ -78,7 +78,7 @@ def insert_events(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> 
 def list_events(
     connection: Connection, user_no: int, before: OrderKey | None, limit: int
 ) -> list[KnownEvent]:
-    """Return a user's events, newest first, from just before a place in the one order."""
+    """Return a user's events that come before an order key, newest first."""
     order = (events.c.time_us, events.c.ordinal, events.c.event_id)
     statement = _stored().where(events.c.user_no == user_no)
     if before is not None:
@@ -90,7 +90,7 @@ def list_events(
 def newer_events(
     connection: Connection, sequences: Mapping[int, int]
 ) -> dict[int, tuple[int, int]]:
-    """Return (earliest time, highest sequence) of each user's events after a sequence of theirs."""
+    """Return (earliest time, highest sequence) of each user's events after the given sequence."""
     after = given_rows(connection, {"user_no": _NUMBER, "sequence": _NUMBER}, sequences.items())
     statement = (
         select(events.c.user_no, func.min(events.c.time_us), func.max(events.c.sequence))
@@ -104,7 +104,7 @@ def newer_events(
 
 
 def events_from(connection: Connection, places: Mapping[int, OrderKey]) -> Sequence[Any]:
-    """Return each user's events from a place in the one order on, by user and in that order.
+    """Return each user's events from an order key on, ordered by user and by that key.
 
     Rows of (user_no, item_no, action, session_id, time_us, ordinal, event_id, title).
     """
@@ -134,7 +134,7 @@ def events_from(connection: Connection, places: Mapping[int, OrderKey]) -> Seque
 def actions_since(
     connection: Connection, sequences: Mapping[int, int]
 ) -> dict[int, list[tuple[int, int]]]:
-    """Return (item_no, action) of every event of each user after a sequence of theirs, in order."""
+    """Return (item_no, action) of each user's events after the given sequence, in order."""
     found: dict[int, list[tuple[int, int]]] = {user_no: [] for user_no in sequences}
     columns = select(events.c.user_no, events.c.item_no, events.c.action)
     by_sequence: dict[int, list[int]] = {}

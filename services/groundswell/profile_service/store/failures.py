@@ -1,4 +1,4 @@
-"""Decides by its code what an error of the database means; one table per database."""
+"""Maps the error codes of the databases to causes, and causes to errors of the contract."""
 
 import sqlite3
 from enum import Enum
@@ -18,7 +18,7 @@ class Cause(Enum):
     GONE = "gone"
     """It cannot be reached, or ended the connection."""
     BUSY = "busy"
-    """It could not do this now: a lock, a deadlock, memory, connections, a disk error."""
+    """It could not run the statement now: a lock, a deadlock, no memory, a disk error."""
     READ_ONLY = "read_only"
     """It takes no writes, for example in a failover. Reads work."""
     FULL = "full"
@@ -60,7 +60,7 @@ _SQLITE = {
 
 
 def cause_of(error: BaseException) -> Cause | None:
-    """The cause of an error; None for an error that is a fault: a wrong statement, damaged data."""
+    """Return the cause of an error; None for a wrong statement or damaged data."""
     if isinstance(error, PoolTimeoutError):
         return Cause.BUSY
     if isinstance(error, TimeoutError):
@@ -79,14 +79,14 @@ def cause_of(error: BaseException) -> Cause | None:
 
 
 def code_of(error: BaseException) -> str | int | None:
-    """The SQLSTATE of PostgreSQL or the number of SQLite; None when there is neither."""
+    """Return the SQLSTATE of PostgreSQL or the error code of SQLite; None without either."""
     original = getattr(error, "orig", error)
     code = getattr(original, "sqlstate", None)
     return code if code is not None else getattr(original, "sqlite_errorcode", None)
 
 
 def service_error(cause: Cause) -> ServiceError:
-    """The error that a caller gets."""
+    """Return the error that a caller gets."""
     if cause is Cause.FULL:
         message = "the disk of the database is full; nothing was written, and reads go on"
         return ResourceExhausted("STORAGE_FULL", message, retry_after_s=_FULL_RETRY_AFTER_S)

@@ -1,4 +1,4 @@
-"""Bounds how many transactions run at once, and how long a caller waits for its turn."""
+"""Limits how many transactions run at once, and how long a call waits to start one."""
 
 import asyncio
 from collections.abc import Iterable
@@ -20,9 +20,9 @@ class Gate(NamedTuple):
 
 
 async def enter(gates: Iterable[Gate]) -> ExitStack:
-    """Go through gates in their order; closing the result gives the permits back.
+    """Take a permit of each gate, in their order; closing the result gives them back.
 
-    A caller that is cancelled while it waits holds none. Raises ResourceExhausted (OVERLOADED).
+    A caller that is cancelled while it waits keeps none. Raises ResourceExhausted (OVERLOADED).
     """
     with ExitStack() as entered:
         for gate in gates:

@@ -12,25 +12,25 @@ from groundswell.profile_service.store.tables import events, identity
 _LINEAGE, _CHECKS = "lineage", "secret_checks"
 _LINEAGE_BYTES = 16
 _SECRETS_LOCK = 7_305_402
-"""The lock that transactions share which make users; a change of the secret takes it alone."""
+"""Transactions that make users share this lock. A change of the secret takes it alone."""
 
 
 class Identity(NamedTuple):
     """The identity of the database that a transaction sees."""
 
     lineage: str
-    """32 hexadecimal digits; another one after every restore from a backup."""
+    """32 hexadecimal digits; a new lineage begins after every restore from a backup."""
     secret_checks: tuple[str, ...]
     """The check values of the secrets that users' keys were made with, oldest first."""
 
     @property
     def key_version(self) -> int:
-        """The version of new users' keys: how many secrets they are made with, from 1."""
+        """The version of new users' keys: the number of secrets that they are made with, from 1."""
         return max(1, len(self.secret_checks))
 
 
 class Witness(NamedTuple):
-    """One stored event; a database that lacks it was restored."""
+    """One stored event. A database that lacks it was restored from a backup."""
 
     user_no: int
     sequence: int
@@ -38,7 +38,7 @@ class Witness(NamedTuple):
 
 
 class Standing(NamedTuple):
-    """How far a database is."""
+    """The lineage of a database, and its catalogue's revision."""
 
     lineage: str
     catalogue_revision: int
@@ -80,7 +80,7 @@ def renew_lineage(connection: Connection, before: str | None = None) -> str:
 
 
 def read_standing(connection: Connection) -> Standing:
-    """Return how far the database is."""
+    """Return the database's lineage and its catalogue's revision."""
     statement = select(lineage(), catalogue_revision())
     return Standing(*(connection.execute(statement)).one())
 

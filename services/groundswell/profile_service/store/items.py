@@ -22,7 +22,7 @@ _PAGE_BYTES = 3 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class ItemContent:
-    """What a client says of an item."""
+    """The fields of an item that a client sets."""
 
     item_id: str
     title: str = ""
@@ -45,7 +45,7 @@ class KnownItem:
 
 
 class ItemPage(NamedTuple):
-    """Items that follow each other, and whether there are more after them."""
+    """Consecutive items, and whether more follow."""
 
     items: list[KnownItem]
     more: bool
@@ -61,9 +61,9 @@ class ItemText(NamedTuple):
 
 
 def lock_revision(connection: Connection) -> int:
-    """Return the catalogue's revision and keep it from moving until the transaction ends.
+    """Return the catalogue's revision, and lock it until the transaction ends.
 
-    Revisions therefore become visible in their order, and a watcher misses none.
+    So revisions become visible in their order, and a watcher misses none.
     """
     statement = (
         update(counters)
@@ -75,7 +75,7 @@ def lock_revision(connection: Connection) -> int:
 
 
 def set_revision(connection: Connection, revision: int) -> None:
-    """Move the catalogue's revision, in the transaction that locked it."""
+    """Set the catalogue's revision, in the transaction that locked it."""
     statement = update(counters).where(counters.c.name == _REVISION).values(value=revision)
     connection.execute(statement)
 
@@ -109,7 +109,7 @@ def insert_items(
 def update_items(
     connection: Connection, contents: Sequence[ItemContent], revisions: Sequence[int]
 ) -> None:
-    """Replace items whole; a deleted one is there again."""
+    """Replace every field of items; a deleted item is restored."""
     rows = [_row(c, r) | {"id": c.item_id} for c, r in zip(contents, revisions, strict=True)]
     rows.sort(key=itemgetter("id"))
     if rows:
@@ -124,7 +124,7 @@ def update_items(
 def touch_items(
     connection: Connection, revisions: Mapping[int, int], *, deleted: bool | None = None
 ) -> None:
-    """Give items new revisions, by number; also delete them, when that is said."""
+    """Give items new revisions, by number; with `deleted`, also mark them as deleted or not."""
     if not revisions:
         return
     values: dict[str, Any] = {"revision": bindparam("new")}
@@ -219,7 +219,7 @@ def put_texts(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None
 
 
 def drop_texts(connection: Connection, item_nos: Collection[int]) -> None:
-    """Forget the vectors of items whose text changed: they must not stand for the new text."""
+    """Delete the vectors of items whose text changed: they are not those of the new text."""
     if item_nos:
         connection.execute(item_texts.delete().where(item_texts.c.item_no.in_(item_nos)))
 
@@ -227,7 +227,7 @@ def drop_texts(connection: Connection, item_nos: Collection[int]) -> None:
 def items_without_text(fingerprint: str) -> Subjects:
     """Select (item_no, revision) of all items that lack a vector of this encoder.
 
-    Deleted ones too: users' events of them stay, and so their part in a profile.
+    Deleted items too: events of them stay, and so they are still part of profiles.
     """
     on = and_(item_texts.c.item_no == items.c.item_no, item_texts.c.fingerprint == fingerprint)
     statement = select(items.c.item_no, items.c.revision).join(item_texts, on, isouter=True)

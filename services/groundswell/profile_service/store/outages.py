@@ -34,10 +34,10 @@ class _Failures:
 
 
 class Outages:
-    """Knows whether the database can be reached. While it cannot, one probe asks again and again.
+    """Tracks whether the database can be reached. While it cannot, one probe tries repeatedly.
 
-    One failed connection proves little: only its backend may have ended, or the server has no room
-    for one more. So `probe` decides, together with transactions that still work. Without a probe,
+    One failed connection is no proof: only its backend may have ended, or the server allows no more
+    connections. So `probe` decides, together with transactions that still work. Without a probe,
     every call tries the database itself.
     """
 
@@ -61,7 +61,7 @@ class Outages:
             raise service_error(Cause.GONE)
 
     def failed(self, kind: str, cause: Cause, error: BaseException) -> None:
-        """Take note of a transaction that failed; each cause is logged once until they work."""
+        """Record a failed transaction. Each cause is logged once, until transactions work again."""
         count("store_failures", cause=cause.value)
         failing = self._failing.setdefault(kind, _Failures())
         failing.failed_at = self._clock()
@@ -84,7 +84,7 @@ class Outages:
             timer.cancel()
 
     def worked(self, kind: str) -> None:
-        """Take note of a transaction that worked."""
+        """Record a transaction that worked."""
         self._num_worked += 1
         failing = self._failing.get(kind)
         if failing is not None and self._clock() >= failing.failed_at + _CALM_S:
@@ -92,7 +92,7 @@ class Outages:
             _log.info("store_works_again", kind=kind)
 
     async def close(self) -> None:
-        """Stop asking."""
+        """Stop the probe."""
         if self._probing is not None:
             self._probing.cancel()
             with suppress(asyncio.CancelledError):

@@ -14,7 +14,7 @@ from groundswell.profile_service.store.users import UserKeys, Users, select_user
 
 
 class Spec(NamedTuple):
-    """What decides whether stored chunks can be read: the text encoder and the chunks' length."""
+    """The text encoder and the chunk length that stored chunks were made with."""
 
     fingerprint: str
     chunk_length: int
@@ -98,12 +98,12 @@ def stored_chunks(
 
 
 def put_chunks(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Store chunks whole, over what was there."""
+    """Store chunks, in place of earlier ones with the same keys."""
     _put(connection, profile_chunks, rows)
 
 
 def put_profiles(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Store profiles whole, over what was there."""
+    """Store profiles, in place of earlier ones with the same keys."""
     _put(connection, profiles, rows)
 
 

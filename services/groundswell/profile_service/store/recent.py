@@ -1,4 +1,4 @@
-"""Packs the newest events of a history into the one blob of a profile row, and reads them."""
+"""Packs the newest events of a history into one blob of a profile row, and unpacks them."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -39,5 +39,5 @@ def with_newer(blob: bytes, rows: Sequence[Any], *, first_is_held: bool) -> byte
     events["action"] = [row.action for row in read]
     events["starts_session"] = session_starts(times_us, [row.session_id for row in read])
     newer = events[1:] if first_is_held and len(read) == len(rows) else events
-    # Of more than MAX_RECENT rows the first has lost the one before it, and is cut off here.
+    # With more than MAX_RECENT rows, the first lacks the row before it; it is cut off here.
     return (blob + newer.tobytes())[-MAX_RECENT * LAYOUT.itemsize :]

@@ -1,4 +1,4 @@
-"""Wakes the worker when there is work, and watchers when the catalogue has changed."""
+"""Signals inside the process: to the worker that there is work, to watchers of the catalogue."""
 
 import asyncio
 
@@ -14,7 +14,7 @@ class Signal:
 
     @property
     def mark(self) -> asyncio.Event:
-        """What to hand to `wait` after having looked."""
+        """The argument of `wait`: take it before you look."""
         return self._event
 
     def notify(self) -> None:
@@ -32,7 +32,7 @@ class Signal:
 
 
 class Signals:
-    """What a process tells itself; what other processes did is found by polling."""
+    """The signals of one process. Changes by other processes are found by polling."""
 
     def __init__(self) -> None:
         self.work = Signal()

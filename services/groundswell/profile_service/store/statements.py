@@ -1,4 +1,4 @@
-"""Statements that the two databases write differently, and SQLAlchemy does not unify."""
+"""SQL that differs between the two databases, and that SQLAlchemy does not unify."""
 
 import json
 import time
@@ -44,7 +44,7 @@ class Subjects(NamedTuple):
 
 
 def insert(connection: Connection, table: Table) -> postgresql.Insert:
-    """An INSERT that knows ON CONFLICT."""
+    """Return an INSERT statement that can have ON CONFLICT."""
     if connection.dialect.name == "sqlite":
         # The two classes have the same methods, but no common type that says so.
         return sqlite.insert(table)  # type: ignore[return-value]
@@ -71,10 +71,10 @@ def given_rows(
     columns: dict[str, TypeEngine[Any]],
     rows: Collection[tuple[int | str, ...]],
 ) -> CTE:
-    """A table of given rows, to join with.
+    """Return a table of the given rows, to join with.
 
-    However many they are, they are one parameter per column or one in all: a statement of many
-    parameters takes long to write, and SQLite reads a whole table for a list of pairs.
+    The rows are one parameter per column, or one in all: a statement with many parameters takes
+    long to build, and SQLite reads a whole table for a list of pairs.
     """
     if connection.dialect.name == "sqlite":
         each = func.json_each(json.dumps(list(rows))).table_valued("value")

@@ -136,7 +136,7 @@ profiles = Table(
     Column("tail_length", Integer, nullable=True),
     Column("tail_vector", LargeBinary, nullable=True),
 )
-"""What the profile head reads of each user besides the chunks.
+"""The input of the profile head for each user, besides the chunks.
 
 `recent` are the newest events, laid out as in the module `recent`; null where a release wrote the
 row that knew none: the worker covers such a row again. That release writes `tail_length` and
@@ -178,8 +178,8 @@ stale_users = _work("stale_users", "user_no", "users.user_no")
 """Users with events that their profile does not cover; `version` is their newest sequence.
 
 A row is claimed by moving `due_us` to the end of the lease and writing the worker into `owner`.
-`attempt` counts claims since the last success; `lost_claims` those whose worker ended without a
-word.
+`attempt` counts claims since the last success; `lost_claims` those whose worker ended without
+releasing them.
 """
 
 stale_items = _work("stale_items", "item_no", "items.item_no")

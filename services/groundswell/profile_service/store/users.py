@@ -1,4 +1,4 @@
-"""Statements about users, who may be stored under any version of their key."""
+"""Statements about users. A user may be stored under any version of their key."""
 
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -24,7 +24,7 @@ UserKeys = tuple[bytes, ...]
 
 
 class Users(NamedTuple):
-    """Some users, and the database that they were found in."""
+    """Users that were found, and the identity of their database."""
 
     by_key: dict[bytes, tuple[int, int]]
     """(user_no, last_sequence) by the last of the user's keys."""

@@ -1,8 +1,8 @@
 """The work lists: stale subjects (users or items), which workers claim under leases.
 
 All times are the database's (see `statements.now`). A claim whose lease ran out is lost: its worker
-died, perhaps because of the work itself. A subject whose claims were lost twice is claimed alone,
-so that it cannot take others with it. After five losses it is set aside: it is not claimed again
+ended, perhaps because of the work itself. A subject whose claims were lost twice is claimed alone,
+so that others are not lost with it. After five losses it is set aside: it is not claimed again
 until it is marked with `again`.
 """
 
@@ -34,7 +34,8 @@ MAX_DELAY_S = 300.0
 """The longest delay after which a released subject is due again."""
 _MAX_LEASE_S = 3600.0
 _MAX_UNTRIED_S = 5.0
-"""What was never tried is due at once, or a second after an outage; clocks are set by less."""
+"""The longest delay of a subject that was never tried: a second after an outage, and room for a
+correction of the clock."""
 
 _NO_OWNER = ""
 
@@ -49,7 +50,7 @@ class Claim(NamedTuple):
     """How often each subject has been claimed, this time included."""
 
     def only(self, subjects: Iterable[int]) -> "Claim":
-        """The part of the claim that is about some of its subjects."""
+        """Return the part of the claim with some of its subjects."""
         parts = ({s: numbers[s] for s in subjects} for numbers in (self.versions, self.attempts))
         return Claim(self.owner, *parts)
 

@@ -56,7 +56,7 @@ class Backfill:
         self._logged_at = 0.0
 
     async def run(self) -> None:
-        """Return when everything is covered, or was tried too often. An outage only delays it."""
+        """Return when each subject is covered or has failed too often. An outage only delays it."""
         before: _PassResult | None = None
         while True:
             try:
@@ -74,7 +74,7 @@ class Backfill:
             before = found
 
     async def _pass(self) -> _PassResult:
-        """Look at everything once, mark what is uncovered, and wait until it has been read."""
+        """Go through all subjects once, mark the uncovered ones, and wait until they are read."""
         num_marked = num_waiting = 0
         for work, uncovered, size in self._lists:
             after: int | None = 0

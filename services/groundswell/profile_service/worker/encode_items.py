@@ -15,7 +15,7 @@ from groundswell.serving.telemetry import count
 
 
 class EncodeItems:
-    """Stale items → their text vectors."""
+    """Encodes the texts of claimed items."""
 
     def __init__(
         self, database: Database, encoding: EncoderThread, spec: Spec, signals: Signals, limit: int

@@ -35,7 +35,7 @@ Stored = dict[tuple[int, int], tuple[bytes, OrderKey]]
 
 
 class EncodeUsers:
-    """Stale users → the chunks and the newest events of their histories."""
+    """Encodes the chunks of claimed users' histories, and stores their newest events."""
 
     def __init__(self, database: Database, encoding: EncoderThread, spec: Spec, limit: int) -> None:
         self.stale = WorkList(stale_users)

@@ -14,17 +14,17 @@ from groundswell.serving.telemetry import unexpected
 _log = structlog.get_logger(__name__)
 
 _SLICE = 256
-"""Texts that are encoded at once; a cancelled call ends after them."""
+"""The number of texts that one call of the encoder gets; a cancelled call ends after them."""
 _PROBE = "a text that every encoder can read"
 
 
 class WorkerEncoder(Protocol):
-    """Texts → vectors [n, t]; torch and onnxruntime both do it."""
+    """The text encoder of the worker: ONNX or torch."""
 
     dimension: int
 
     def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """Encode texts; runs in the worker's own thread."""
+        """Return the vectors [n, t] of n texts. It is called in a thread."""
         ...
 
 
@@ -36,7 +36,7 @@ class EncoderThread:
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="encoder")
 
     async def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """Texts → vectors [n, t]. Raises what the encoder raises, and ValueError."""
+        """Return the vectors [n, t] of n texts. Raises what the encoder raises, and ValueError."""
         loop = asyncio.get_running_loop()
         vectors = np.empty((len(texts), self._encoder.dimension), np.float32)
         for start in range(0, len(texts), _SLICE):
@@ -48,7 +48,7 @@ class EncoderThread:
         return vectors
 
     async def works(self) -> bool:
-        """Whether the encoder can encode a simple text. Then an error is the fault of its text."""
+        """Whether the encoder can encode a simple text. If so, an error came from its text."""
         try:
             await self.encode([_PROBE])
         except Exception as error:  # noqa: BLE001 - whatever it raises, it does not work

@@ -1,4 +1,4 @@
-"""Does one kind of the worker's work with every text encoder in use."""
+"""Encodes claimed items or users with every text encoder in use."""
 
 from typing import Protocol
 
@@ -17,7 +17,7 @@ OUTAGES = (Unavailable, ResourceExhausted)
 
 
 class EncoderWork(Protocol):
-    """One kind of work with one encoder."""
+    """Encodes one kind of subject, items or users, with one encoder."""
 
     stale: WorkList
     limit: int

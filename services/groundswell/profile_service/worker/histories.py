@@ -23,7 +23,7 @@ class Covered:
     sequence: int
     """The highest sequence, and so the number, of the events that it covers."""
     recent: bytes | None
-    """The newest of them (see `recent`); None when they were never put at hand."""
+    """The newest of them (see `recent`); None when they were never stored in the profile."""
 
 
 NOTHING_COVERED = Covered(0, None)
@@ -31,7 +31,7 @@ NOTHING_COVERED = Covered(0, None)
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """From where a history has to be cut into chunks again; earlier chunks stay as stored."""
+    """The place from which a history is cut into chunks again; earlier chunks stay as stored."""
 
     num_chunks: int
     """The stored chunks that stay."""
@@ -40,7 +40,7 @@ class Start:
     covered_sequence: int
     """The highest sequence of all stored events."""
     recent: bytes
-    """The newest events up to the place, as far as they are at hand."""
+    """The newest events up to the place, as far as the profile has them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ class Chunk:
 
 @dataclass(frozen=True, slots=True)
 class CutHistory:
-    """A user's history, cut from where it has to be."""
+    """A user's history, cut into chunks from its start place on."""
 
     user_no: int
     covered_sequence: int
@@ -87,7 +87,7 @@ def start_of(
     if kept == 0:
         return Start(0, _BEFORE_EVERYTHING, sequence, b"")
     last = stored[kept - 1]
-    # The chunks that stay are the first events of the history, before and after.
+    # The chunks that stay cover the first events of the history; newer events come after them.
     at_hand = recent.without_newest(covered.recent or b"", covered.sequence - kept * chunk_length)
     return Start(
         kept, (last.last_time_us, last.last_ordinal, last.last_event_id), sequence, at_hand
@@ -104,7 +104,7 @@ def cut(rows: Sequence[Any], starts: Mapping[int, Start], spec: Spec) -> list[Cu
 
 def _cut(user_no: int, rows: Sequence[Any], start: Start, spec: Spec) -> CutHistory:
     size = spec.chunk_length
-    # The last event that stays comes along.
+    # The first row is the last event of the chunks that stay.
     first_stays = bool(rows) and _key(rows[0]) == start.place
     events = rows[1:] if first_stays else rows
     chunks = []

@@ -1,4 +1,4 @@
-"""The encoder worker: claims stale items and users, encodes their texts in batches, stores them."""
+"""The work loop: claims stale items and users in turns, and retries what fails."""
 
 import asyncio
 import uuid
@@ -29,11 +29,11 @@ MAX_ATTEMPTS = 5
 
 
 class EncoderError(Exception):
-    """The text encoder fails on whatever it is given."""
+    """The text encoder fails on every text."""
 
 
 class _Turn(NamedTuple):
-    """One kind of claim: of which work, and whether of suspects."""
+    """One kind of claim: items or users, and whether suspects."""
 
     work: EveryEncoder
     suspects: bool
@@ -42,8 +42,8 @@ class _Turn(NamedTuple):
 class Worker:
     """Works off the two lists for one or more encoders. No transaction is open while a model runs.
 
-    Items and users take turns. A subject that fails is released with a growing delay, and does not
-    block the others. A subject that may have killed its worker (a suspect) is claimed alone.
+    Items and users take turns. A subject that fails is released with a growing delay, so it does
+    not block the others. A suspect, a subject whose claims were lost, is claimed alone.
     """
 
     def __init__(
@@ -84,7 +84,7 @@ class Worker:
             work.serve(spec)
 
     async def keep(self, specs: Collection[Spec]) -> None:
-        """Stop using every encoder but these and the served one."""
+        """Remove every encoder but these and the served one."""
         for spec in [one for one in self.specs[1:] if one not in specs]:
             for work in self._works:
                 work.leave(spec)

@@ -1,4 +1,4 @@
-"""Starts the encoder worker, and gives it the text encoders to use."""
+"""Runs the encoder worker, and adds and removes its text encoders."""
 
 import asyncio
 from collections.abc import Callable, Collection
@@ -61,7 +61,7 @@ class RunningWorker:
             self._task = asyncio.create_task(self._supervisor.run(partial(self._turn, worker)))
 
     async def backfill(self, bundle: Bundle, spec: Spec) -> None:
-        """Read everything with the encoder of a bundle that is to be served next.
+        """Encode all stored subjects with the encoder of a bundle that is to be served next.
 
         New events and items are read with it too, until `keep` ends that. A cancelled call loses
         nothing that was read.
@@ -70,7 +70,7 @@ class RunningWorker:
             await self._backfill(spec).run()
 
     async def serve(self, bundle: Bundle, spec: Spec) -> None:
-        """Make an encoder the served one, even if it still has to read something."""
+        """Make an encoder the served one, even if some subjects still lack its vectors."""
         if spec == self._served:
             return
         lacks_some = await self._join(bundle, spec)
@@ -83,7 +83,7 @@ class RunningWorker:
             task.add_done_callback(self._catching_up.discard)
 
     async def keep(self, specs: Collection[Spec]) -> None:
-        """Stop reading with every encoder but these and the served one."""
+        """Remove every encoder but these and the served one."""
         if self._worker is not None:
             await self._worker.keep(specs)
 
@@ -104,7 +104,7 @@ class RunningWorker:
             await self._signals.work.wait(mark, self._settings.idle_poll_s)
 
     async def _join(self, bundle: Bundle, spec: Spec) -> bool:
-        """Let the worker use an encoder too; False when it does so already."""
+        """Add an encoder to the worker; return False when the worker has it already."""
         if self._worker is None:
             return True
         if spec in self._worker.specs:

@@ -232,7 +232,7 @@ Global___ListItemsResponse: _TypeAlias = ListItemsResponse  # noqa: Y015
 
 @_typing.final
 class WatchItemsRequest(_message.Message):
-    """From where to follow the catalogue."""
+    """The revision to follow the catalogue from."""
 
     DESCRIPTOR: _descriptor.Descriptor
 

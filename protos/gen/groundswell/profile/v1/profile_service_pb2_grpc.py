@@ -26,7 +26,8 @@ if _version_not_supported:
 
 
 class ProfileServiceStub:
-    """Gives users' profiles: what their whole history says. Served by the profile service.
+    """Returns users' profiles: a vector of their whole history, and the items that they have seen.
+    Served by the profile service.
     """
 
     def __init__(self, channel):
@@ -53,7 +54,8 @@ class ProfileServiceStub:
 
 
 class ProfileServiceServicer:
-    """Gives users' profiles: what their whole history says. Served by the profile service.
+    """Returns users' profiles: a vector of their whole history, and the items that they have seen.
+    Served by the profile service.
     """
 
     def GetProfile(self, request, context):
@@ -120,7 +122,8 @@ def add_ProfileServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class ProfileService:
-    """Gives users' profiles: what their whole history says. Served by the profile service.
+    """Returns users' profiles: a vector of their whole history, and the items that they have seen.
+    Served by the profile service.
     """
 
     @staticmethod

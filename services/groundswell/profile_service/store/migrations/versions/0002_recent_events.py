@@ -1,7 +1,7 @@
-"""Profiles keep the newest events of each history at hand, in place of their mean text vector.
+"""Profiles store the newest events of each history, in place of their mean text vector.
 
-Rows of before have none: the worker finds them when it starts, and covers them again from what is
-stored, without encoding a chunk.
+Older rows have none: the worker finds them when it starts, and covers them again from stored rows,
+without encoding a chunk.
 """
 
 import sqlalchemy as sa
