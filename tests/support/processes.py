@@ -34,11 +34,22 @@ class Process:
     """`python ARGUMENTS` with its output in a file; leaving the context ends it.
 
     The process gets this one's environment without any GROUNDSWELL_ variable, then `environment`,
-    and runs in the root of the repository.
+    and runs in the root of the repository. What it writes to stderr goes into the log too, unless
+    `err` names another file.
     """
 
-    def __init__(self, arguments: Sequence[str], environment: Mapping[str, str], log: Path) -> None:
+    end_signal = signal.SIGTERM
+    stop_timeout_s = STOP_TIMEOUT_S
+
+    def __init__(
+        self,
+        arguments: Sequence[str],
+        environment: Mapping[str, str],
+        log: Path,
+        err: Path | None = None,
+    ) -> None:
         self.log_path = log
+        self._err_path = err or log
         inherited = {k: v for k, v in os.environ.items() if not k.startswith("GROUNDSWELL_")}
         self._environment = {**inherited, **_ONE_THREAD, **environment}
         self._arguments = [sys.executable, *arguments]
@@ -61,14 +72,14 @@ class Process:
 
         `environment` changes variables for this run alone.
         """
-        with self.log_path.open("ab") as log:
+        with self.log_path.open("ab") as log, self._err_path.open("ab") as err:
             self._popen = subprocess.Popen(
                 self._arguments,
                 env={**self._environment, **(environment or {})},
                 cwd=ROOT,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
-                stderr=subprocess.STDOUT,
+                stderr=err,
             )
 
     @property
@@ -83,12 +94,12 @@ class Process:
         """Whether it has been started and has not ended."""
         return self._popen is not None and self._popen.poll() is None
 
-    def stop(self, timeout: float = STOP_TIMEOUT_S) -> int:
-        """SIGTERM, then SIGKILL when it has not ended within `timeout`; returns the status."""
+    def stop(self) -> int:
+        """End it in order, or with SIGKILL when that takes too long; returns the status."""
         if self.is_running:
-            self.popen.terminate()
+            self.popen.send_signal(self.end_signal)
         try:
-            return self.popen.wait(timeout)
+            return self.popen.wait(self.stop_timeout_s)
         except subprocess.TimeoutExpired:
             self.kill()
             return self.popen.returncode
@@ -106,6 +117,10 @@ class Process:
     def log(self) -> str:
         """Everything it has written so far."""
         return self.log_path.read_text(errors="replace")
+
+    def err(self) -> str:
+        """What it has written to stderr so far."""
+        return self._err_path.read_text(errors="replace")
 
     def wait_serving(self, address: str, service: str = "", timeout: float = 30.0) -> None:
         """Wait until it says SERVING; raises AssertionError with its log when it ends before."""

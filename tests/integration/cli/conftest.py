@@ -13,5 +13,5 @@ from tests.support.cli import Up
 def up(bundles: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
     """Running services that the tests of a module share."""
     with Up(bundles, tmp_path_factory.mktemp("up"), free_ports()) as running:
-        running.wait_serving()
+        running.wait_ready()
         yield running

@@ -4,7 +4,6 @@ import errno
 import json
 import signal
 import subprocess
-import time
 from pathlib import Path
 
 import pytest
@@ -17,6 +16,7 @@ from groundswell.client import GroundswellClient
 from groundswell.common.v1.item_pb2 import Item
 from tests.support.bundles import ITEMS
 from tests.support.cli import COMMAND, Up, groundswell
+from tests.support.waiting import eventually
 
 HEADER = "user_id,item_id,action,timestamp,value\n"
 
@@ -70,10 +70,7 @@ def test_an_import_that_was_killed_goes_on_where_it_stopped(up: Up, tmp_path: Pa
     with subprocess.Popen(
         [*COMMAND, *command, "--profile", up.ports.targets.profile], stdout=subprocess.DEVNULL
     ) as process:
-        deadline = time.monotonic() + 30
-        while not journal.exists():
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
+        eventually(journal.exists, 30)
         process.kill()
     done = json.loads(journal.read_text())["next_row"]
     assert 0 < done < rows
@@ -97,10 +94,7 @@ def test_an_interrupted_import_says_how_to_go_on(up: Up, tmp_path: Path) -> None
         text=True,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     ) as process:
-        deadline = time.monotonic() + 30
-        while not journal.exists():
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
+        eventually(journal.exists, 30)
         process.send_signal(signal.SIGINT)
         _, said = process.communicate(timeout=30)
     assert process.returncode == 130

@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -12,6 +11,7 @@ import pytest
 from groundswell.cli.failures import CommandError
 from groundswell.cli.suite.launcher import Service, Suite, is_serving
 from tests.support.processes import SECRET, free_port
+from tests.support.waiting import eventually
 
 WAIT_S = 20.0
 
@@ -38,10 +38,7 @@ def is_running(pid: int) -> bool:
 
 
 def wait_until_gone(pids: list[int]) -> None:
-    deadline = time.monotonic() + WAIT_S
-    while any(map(is_running, pids)):
-        assert time.monotonic() < deadline, "still running"
-        time.sleep(0.05)
+    eventually(lambda: not any(map(is_running, pids)), WAIT_S)
 
 
 def test_services_serve_inside_the_context_and_are_gone_after_it(tmp_path: Path) -> None:
@@ -92,7 +89,7 @@ def test_a_service_that_dies_later_is_noticed(tmp_path: Path) -> None:
 
 
 def test_a_service_that_never_gets_ready_is_waited_for_no_longer_than_told(tmp_path: Path) -> None:
-    service = probe(tmp_path, "profile", PROBE_READY_AFTER_S="60")
+    service = probe(tmp_path, "profile", PROBE_READY_FILE=str(tmp_path / "never"))
     with (
         pytest.raises(CommandError, match="not SERVING after 2 s: profile"),
         Suite([service], lambda *_: None) as suite,

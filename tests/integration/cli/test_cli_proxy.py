@@ -33,7 +33,7 @@ def test_everything_works_under_a_proxy_that_is_not_there(bundles: Path, tmp_pat
         "user_id,item_id,action,timestamp\nanna,item-1,click,1700000000\n"
     )
     with Up(bundles, tmp_path, free_ports()) as up:
-        up.wait_serving()
+        up.wait_ready()
         for kind in ("items", "events"):
             assert up.call(kind, "import", str(tmp_path / f"{kind}.csv")).returncode == 0
         # The ranker asks both other services.

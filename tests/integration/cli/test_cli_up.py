@@ -27,13 +27,14 @@ def test_it_says_where_everything_is_and_ends_cleanly(
     bundles: Path, tmp_path: Path, number: signal.Signals
 ) -> None:
     with Up(bundles, tmp_path, free_ports()) as up:
-        up.wait_serving()
-        children = children_of(up.process.pid)
+        up.wait_ready()
+        children = children_of(up.popen.pid)
         assert len(children) == 3
         for name, port in up.ports.by_name().items():
-            assert re.search(rf"^{name} +127\.0\.0\.1:{port} +SERVING$", up.out(), re.MULTILINE)
-        assert up.end(number) == 0
-    assert "Everything has ended" in up.out()
+            assert re.search(rf"^{name} +127\.0\.0\.1:{port} +SERVING$", up.log(), re.MULTILINE)
+        up.popen.send_signal(number)
+        assert up.wait(30) == 0
+    assert "Everything has ended" in up.log()
     assert taken_ports(up.ports) == {}
     assert not any(Path(f"/proc/{child}").exists() for child in children)
     for name in up.ports.by_name():
@@ -49,7 +50,7 @@ def test_what_was_stored_is_there_again_after_a_restart(bundles: Path, tmp_path:
     )
     for run in range(2):
         with Up(bundles, tmp_path, free_ports()) as up:
-            up.wait_serving()
+            up.wait_ready()
             if run == 0:
                 assert up.call("items", "import", str(tmp_path / "items.csv")).returncode == 0
             imported = up.call("events", "import", str(tmp_path / "events.csv"))
@@ -59,11 +60,11 @@ def test_what_was_stored_is_there_again_after_a_restart(bundles: Path, tmp_path:
 
 def test_a_service_that_dies_ends_the_rest_and_is_named(bundles: Path, tmp_path: Path) -> None:
     with Up(bundles, tmp_path, free_ports()) as up:
-        up.wait_serving()
-        children = children_of(up.process.pid)
+        up.wait_ready()
+        children = children_of(up.popen.pid)
         session = next(pid for pid in children if "session_service" in command_line(pid))
         subprocess.run(["kill", "-9", str(session)], check=True)
-        assert up.process.wait(30) == 1
+        assert up.wait(30) == 1
     last_line = up.err().splitlines()[-1]
     assert last_line.startswith("groundswell: the session service ended by SIGKILL")
     assert taken_ports(up.ports) == {}
@@ -76,7 +77,7 @@ def test_a_taken_port_is_named_and_nothing_starts(bundles: Path, tmp_path: Path)
         taken.bind(("127.0.0.1", ports.session))
         taken.listen()
         with Up(bundles, tmp_path, ports) as up:
-            assert up.process.wait(30) == 1
+            assert up.wait(30) == 1
     assert up.err().splitlines() == [
         f"groundswell: port {ports.session} is taken; end what listens there (another "
         "`groundswell up`?), or choose another --session-port"
@@ -86,7 +87,7 @@ def test_a_taken_port_is_named_and_nothing_starts(bundles: Path, tmp_path: Path)
 
 def test_two_cannot_use_one_state(up: Up, bundles: Path, tmp_path: Path) -> None:
     with Up(bundles, tmp_path, free_ports(), state=up.state) as second:
-        assert second.process.wait(30) == 1
+        assert second.wait(30) == 1
     assert "is in use by another" in second.err()
     assert len(second.err().splitlines()) == 1
 
@@ -105,7 +106,7 @@ def test_a_corrupt_bundle_is_named_and_nothing_is_left(bundles: Path, tmp_path: 
         file.seek(100)
         file.write(b"\xff\xff")
     with Up(copy, tmp_path, free_ports()) as up:
-        assert up.process.wait(60) == 1
+        assert up.wait(60) == 1
     last_line = up.err().splitlines()[-1]
     assert last_line.startswith("groundswell: the ")
     assert "BUNDLE_CORRUPT" in last_line
@@ -139,7 +140,7 @@ def test_a_damaged_database_is_named_with_what_to_do(bundles: Path, tmp_path: Pa
     secret.touch(mode=0o600)
     secret.write_text("0123456789abcdef" * 4, encoding="utf-8")
     with Up(bundles, tmp_path, free_ports()) as up:
-        assert up.process.wait(60) == 1
+        assert up.wait(60) == 1
     last_line = up.err().splitlines()[-1]
     assert last_line.startswith("groundswell: the profile service ended with status 1")
     assert f"{database}: file is not a database; it is damaged: restore it" in last_line

@@ -19,6 +19,7 @@ from groundswell.serving.errors import (
 )
 from tests.support.processes import free_port
 from tests.support.recorder import Recorders, failing, open_client
+from tests.support.waiting import eventually
 
 
 def log_of(num_events: int) -> Iterator[event_pb2.Event]:
@@ -166,10 +167,7 @@ def test_leaving_an_import_early_ends_the_call(client: Any, suite: Recorders) ->
     answers = client.import_events(log_of(1_000), batch_size=1)
     next(answers)
     answers.close()
-    deadline = time.monotonic() + 5
-    while not ended and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert ended
+    eventually(lambda: ended, 5)
 
 
 def test_a_watch_that_breaks_goes_on_from_its_last_revision(client: Any, suite: Recorders) -> None:

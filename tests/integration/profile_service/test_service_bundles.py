@@ -1,8 +1,7 @@
 """The profile service follows the current bundle completely, and keeps the old one beside it."""
 
 import shutil
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import grpc
@@ -15,10 +14,11 @@ from groundswell.client import GroundswellClient, GroundswellError, event, item,
 from groundswell.common.v1.model_service_pb2 import GetModelRequest, GetModelResponse
 from groundswell.common.v1.model_service_pb2_grpc import ModelServiceStub
 from tests.integration.profile_service.support import profile_service
-from tests.support.bundles import ITEMS, tiny_bundle
+from tests.support.bundles import ITEMS, serve, tiny_bundle
 from tests.support.postgres import Postgres
 from tests.support.processes import free_port, service_process
 from tests.support.suite import Suite
+from tests.support.waiting import eventually
 
 
 @pytest.fixture(scope="module")
@@ -42,19 +42,13 @@ def _with_encoder(bundle: Path, root: Path, fingerprint: str) -> Path:
 @pytest.fixture
 def service(tmp_path: Path, made: list[Path]) -> Iterator[Suite]:
     """A service of the test's own, on the first bundle, with one covered user."""
-    _serve(tmp_path / "bundles", made[0])
+    serve(made[0], tmp_path / "bundles")
     with profile_service(tmp_path, tmp_path / "bundles") as running:
         running.client.upsert_items(item(i, title, categories=c) for i, title, c in ITEMS)
         running.client.append_events(event("ann", ITEMS[n][0]) for n in range(6))
         for _ in running.client.refresh_profiles(timeout=30):
             pass
         yield running
-
-
-def _serve(root: Path, bundle: Path, change: Callable[[Path], object] = lambda _: None) -> None:
-    path = Path(shutil.copytree(bundle, root / bundle.name, dirs_exist_ok=True))
-    change(path)
-    BundleStore(root).set_current(bundle.name)
 
 
 def _model(service: Suite) -> GetModelResponse:
@@ -64,11 +58,8 @@ def _model(service: Suite) -> GetModelResponse:
 
 
 def _wait_for(service: Suite, bundle: Path) -> GetModelResponse:
-    deadline = time.monotonic() + 30
-    while (model := _model(service)).model.bundle_id != bundle.name:
-        assert time.monotonic() < deadline, service.profile.log()
-        time.sleep(0.05)
-    return model
+    eventually(lambda: _model(service).model.bundle_id == bundle.name, 30, service.profile.log)
+    return _model(service)
 
 
 def _watched(
@@ -87,7 +78,7 @@ def test_a_new_bundle_of_the_same_encoder_serves_at_once_and_the_old_one_beside_
 ) -> None:
     client = service.client
     old = client.get_profile("ann")
-    _serve(service.folder / "bundles", made[1])
+    serve(made[1], service.folder / "bundles")
     model = _wait_for(service, made[1])
     assert list(model.loaded_bundle_ids) == [made[1].name, made[0].name]
     new = client.get_profile("ann")
@@ -106,7 +97,7 @@ def test_a_bundle_of_another_encoder_serves_once_everything_has_been_read_with_i
     before = client.get_profile("ann").covered_at
     # What such a user did stays in the profile, though the item is gone.
     client.delete_items([ITEMS[5][0]])
-    _serve(service.folder / "bundles", made[2])
+    serve(made[2], service.folder / "bundles")
     _wait_for(service, made[2])
     profile = client.get_profile("ann")
     assert (profile.vector.bundle_id, profile.num_covered_events) == (made[2].name, 6)
@@ -123,11 +114,8 @@ def test_a_broken_bundle_is_refused_and_the_old_one_serves_on(
         data[len(data) // 2] ^= 1
         file.write_bytes(data)
 
-    _serve(service.folder / "bundles", made[1], flip)
-    deadline = time.monotonic() + 20
-    while "bundle_refused" not in service.profile.log():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    serve(made[1], service.folder / "bundles", flip)
+    eventually(lambda: "bundle_refused" in service.profile.log(), 20)
     assert list(_model(service).loaded_bundle_ids) == [made[0].name]
     assert service.client.get_profile("ann").vector.values
     with pytest.raises(GroundswellError) as caught:
@@ -139,7 +127,7 @@ def test_a_backfill_without_end_can_be_rolled_back_and_a_restart_serves_what_was
     tmp_path: Path, made: list[Path], server: Postgres
 ) -> None:
     bundles, url = tmp_path / "bundles", server.new_database()
-    _serve(bundles, made[0])
+    serve(made[0], bundles)
     database = {"GROUNDSWELL_DATABASE_URL": url}
     encoder_port = free_port()
     encoder = service_process(
@@ -160,13 +148,13 @@ def test_a_backfill_without_end_can_be_rolled_back_and_a_restart_serves_what_was
             pass
         encoder.kill()
         for _ in range(2):
-            _serve(bundles, made[2])
+            serve(made[2], bundles)
             _until_logged(service, "bundle_loaded", made[2])
             assert list(_model(service).loaded_bundle_ids) == [made[0].name]
-            _serve(bundles, made[0])
+            serve(made[0], bundles)
             _until_logged(service, "candidate_given_up", made[2])
             service.profile.log_path.write_text("")
-        _serve(bundles, made[2])
+        serve(made[2], bundles)
         _until_logged(service, "bundle_loaded", made[2])
         client.append_events([event("ann", ITEMS[7][0])])
         assert client.get_profile("ann").stale
@@ -183,7 +171,7 @@ def test_a_backfill_without_end_can_be_rolled_back_and_a_restart_serves_what_was
 
 
 def _until_logged(service: Suite, what: str, bundle: Path) -> None:
-    deadline = time.monotonic() + 30
-    while not any(what in x and bundle.name in x for x in service.profile.log().splitlines()):
-        assert time.monotonic() < deadline, service.profile.log()
-        time.sleep(0.05)
+    def is_logged() -> bool:
+        return any(what in x and bundle.name in x for x in service.profile.log().splitlines())
+
+    eventually(is_logged, 30, service.profile.log)

@@ -3,7 +3,7 @@
 import json
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import grpc
@@ -19,6 +19,7 @@ from tests.support.bundles import ITEMS
 from tests.support.postgres import Postgres
 from tests.support.processes import free_port
 from tests.support.suite import Suite
+from tests.support.waiting import eventually
 
 METRICS_PORT = free_port()
 
@@ -36,13 +37,6 @@ def service(
         worked(running, "first")
         yield running
         server.set_read_only(False)
-
-
-def until(holds: Callable[[], bool], within_s: float = 15.0) -> None:
-    deadline = time.monotonic() + within_s
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 def worked(service: Suite, user_id: str) -> None:
@@ -87,16 +81,16 @@ def test_the_worker_outlives_a_failover_and_says_when_it_fails(
     assert is_serving(service, WORKER)
     assert metric("worker_failing") == 0
     server.set_read_only(True)
-    until(lambda: refused(service))
-    until(lambda: not is_serving(service, WORKER))
+    eventually(lambda: refused(service))
+    eventually(lambda: not is_serving(service, WORKER))
     assert metric("worker_failing") == 1
     assert metric("worker_failures_in_a_row") >= 2
     # The service itself answers, so nobody takes it out of its balancer.
     assert is_serving(service, "")
     assert service.client.get_item(ITEMS[0][0]).title == ITEMS[0][1]
     server.set_read_only(False)
-    until(lambda: not refused(service))
-    until(lambda: is_serving(service, WORKER))
+    eventually(lambda: not refused(service))
+    eventually(lambda: is_serving(service, WORKER))
     worked(service, "after the failover")
     assert metric("worker_failing") == 0
     assert time.time() - metric("worker_last_success_timestamp_seconds") < 60
@@ -112,10 +106,10 @@ def test_nothing_has_to_be_started_again_after_a_restart_of_the_database(
     before = service.client.get_profile("ann")
     assert not before.HasField("as_of")
     server.end_connections()
-    until(lambda: not refused(service))
+    eventually(lambda: not refused(service))
     server.stop()
     try:
-        until(lambda: refused(service))
+        eventually(lambda: refused(service))
         begin = time.monotonic()
         with pytest.raises(GroundswellError) as failed:
             service.client.get_item(ITEMS[0][0], timeout=0.5)
@@ -132,8 +126,8 @@ def test_nothing_has_to_be_started_again_after_a_restart_of_the_database(
         assert failed.value.reason in ("STORE_UNAVAILABLE", "DEADLINE_EXCEEDED")
     finally:
         server.start()
-    until(lambda: not refused(service), within_s=10)
-    until(lambda: not service.client.get_profile("ann").HasField("as_of"))
+    eventually(lambda: not refused(service), timeout_s=10)
+    eventually(lambda: not service.client.get_profile("ann").HasField("as_of"))
     assert not service.client.get_profile("ann").stale
     worked(service, "after the restart")
     assert "Traceback" not in service.profile.log()

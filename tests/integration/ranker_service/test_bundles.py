@@ -5,7 +5,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -28,7 +28,7 @@ from tests.integration.ranker_service.support import (
     ranker_process,
     scripted_ranker,
 )
-from tests.support.bundles import ITEMS, tiny_bundle
+from tests.support.bundles import ITEMS, serve, tiny_bundle
 from tests.support.processes import wait_serving
 from tests.support.scripted import Scripted
 from tests.support.waiting import eventually
@@ -40,7 +40,7 @@ EVERYTHING = len(ITEMS)
 def own_bundles(made: list[Path], tmp_path: Path) -> Path:
     """A folder of bundles that a test may add to; its files are links to the shared ones."""
     root = tmp_path / "bundles"
-    add(made[0], root)
+    serve(made[0], root)
     return root
 
 
@@ -49,13 +49,6 @@ def ranker(own_bundles: Path, tmp_path: Path) -> Iterator[Ranker]:
     """A process of the test's own."""
     with scripted_ranker(tmp_path, own_bundles) as ranker:
         yield ranker
-
-
-def add(bundle: Path, root: Path, change: Callable[[Path], None] = lambda _: None) -> None:
-    """Put a bundle into a folder of bundles, change it there, make it current."""
-    path = Path(shutil.copytree(bundle, root / bundle.name, copy_function=os.link))
-    change(path)
-    BundleStore(root).set_current(path.name)
 
 
 def vectors_of(bundle: Bundle) -> dict[int, "np.ndarray[tuple[int], np.dtype[np.float32]]"]:
@@ -70,7 +63,7 @@ def test_a_new_bundle_ranks_once_both_encoders_hold_it_and_its_items(
     ranker: Ranker, made: list[Path]
 ) -> None:
     old, new = ranker.bundle, load_bundle(made[1])
-    add(made[1], ranker.bundles)
+    serve(made[1], ranker.bundles)
     time.sleep(1.0)
     assert ranks_with(ranker) == old.id
     ranker.scripted.vectors[new.id] = vectors_of(new)
@@ -95,7 +88,7 @@ def test_no_call_fails_while_bundles_are_swapped_forth_and_back(
 ) -> None:
     old, new = ranker.bundle, load_bundle(made[1])
     ranker.scripted.hold(new.id, vectors_of(new))
-    add(made[1], ranker.bundles)
+    serve(made[1], ranker.bundles)
     store = BundleStore(ranker.bundles)
     for target in (new.id, old.id, new.id):
         store.set_current(target)
@@ -112,7 +105,7 @@ def test_a_deletion_survives_a_swap(ranker: Ranker, made: list[Path]) -> None:
     eventually(lambda: "item-0" not in ids(ranker.client.recommend("nobody")))
     new = load_bundle(made[1])
     ranker.scripted.hold(new.id, vectors_of(new))
-    add(made[1], ranker.bundles)
+    serve(made[1], ranker.bundles)
     eventually(lambda: ranks_with(ranker) == new.id)
     assert "item-0" not in ids(ranker.client.recommend("nobody", page_size=EVERYTHING))
 
@@ -128,7 +121,7 @@ def test_a_corrupt_bundle_is_refused_and_the_old_one_ranks_on(
         (path / file).write_bytes(content)
 
     ranker.scripted.hold(made[1].name, {})
-    add(made[1], ranker.bundles, flip_a_bit)
+    serve(made[1], ranker.bundles, flip_a_bit)
     eventually(lambda: "bundle_refused" in ranker.process.log())
     [refusal] = [line for line in ranker.process.log().splitlines() if "bundle_refused" in line]
     assert file in refusal
@@ -137,7 +130,7 @@ def test_a_corrupt_bundle_is_refused_and_the_old_one_ranks_on(
 
     good = load_bundle(made[2])
     ranker.scripted.hold(good.id, vectors_of(good))
-    add(made[2], ranker.bundles)
+    serve(made[2], ranker.bundles)
     eventually(lambda: ranks_with(ranker) == good.id)
 
 
@@ -227,7 +220,7 @@ def test_a_start_while_the_encoders_prepare_the_new_bundle_begins_with_the_one_t
     for row in range(EVERYTHING):
         scripted.put(item(row))
     scripted.hold(old.id, vectors_of(old))
-    add(made[1], own_bundles)
+    serve(made[1], own_bundles)
     process, address = ranker_process(
         tmp_path, own_bundles, scripted.addresses["profile"], scripted.addresses["session"]
     )
@@ -247,7 +240,7 @@ def test_a_bundle_is_loaded_once_however_long_the_encoders_take(
     new = load_bundle(made[1])
     ranker.scripted.vectors[new.id] = vectors_of(new)
     ranker.scripted.loaded["profile"].append(new.id)
-    add(made[1], ranker.bundles)
+    serve(made[1], ranker.bundles)
 
     def num_watches() -> int:
         asked = [one for one in ranker.scripted.asked if isinstance(one, WatchItemsRequest)]

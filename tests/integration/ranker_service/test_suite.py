@@ -16,7 +16,7 @@ from groundswell.client import GroundswellError, event, item
 from groundswell.client.requests import recommend_request
 from groundswell.ranker.v1.ranker_service_pb2 import Degradation, FusionWeightSource
 from tests.integration.ranker_service.support import degradations, ids
-from tests.support.bundles import ITEMS, tiny_bundle
+from tests.support.bundles import ITEMS, serve, tiny_bundle
 from tests.support.suite import Suite
 from tests.support.waiting import eventually
 
@@ -27,8 +27,7 @@ NOON = datetime(2026, 5, 4, 12, tzinfo=UTC)
 @pytest.fixture(scope="module")
 def suite(tmp_path_factory: pytest.TempPathFactory, made: list[Path]) -> Iterator[Suite]:
     folder = tmp_path_factory.mktemp("suite")
-    shutil.copytree(made[0], folder / "bundles" / made[0].name, copy_function=os.link)
-    BundleStore(folder / "bundles").set_current(made[0].name)
+    serve(made[0], folder / "bundles")
     with Suite(folder, folder / "bundles") as running:
         running.fill()
         rows = (3, 9, 12, 4, 21, 8)
@@ -223,8 +222,7 @@ def test_a_new_bundle_is_taken_by_all_and_no_answer_mixes_two(
     suite: Suite, made: list[Path]
 ) -> None:
     whole(suite)
-    shutil.copytree(made[1], suite.bundles / made[1].name, copy_function=os.link)
-    BundleStore(suite.bundles).set_current(made[1].name)
+    serve(made[1], suite.bundles)
     deadline = time.monotonic() + 60
     seen = set()
     while made[1].name not in seen:

@@ -1,7 +1,5 @@
 """Around a swap every answer is complete and of one bundle, whichever replica lacks a bundle."""
 
-import os
-import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -23,7 +21,7 @@ from tests.integration.ranker_service.support import (
     ranker_process,
 )
 from tests.integration.ranker_service.support import item as scripted_item
-from tests.support.bundles import ITEMS
+from tests.support.bundles import ITEMS, serve
 from tests.support.processes import Process, free_port, service_process
 from tests.support.scripted import Scripted
 from tests.support.waiting import eventually
@@ -62,21 +60,15 @@ class Caller:
 
     def wait_for(self, holds: Callable[[RecommendResponse], bool], num: int = 20) -> None:
         """Wait until so many answers more were all as they should be."""
-        deadline = time.monotonic() + 30
-        while len(self.answers) < num or not all(map(holds, self.answers[-num:])):
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
-
-
-def put(bundle: Path, root: Path) -> None:
-    shutil.copytree(bundle, root / bundle.name, copy_function=os.link)
-    BundleStore(root).set_current(bundle.name)
+        eventually(
+            lambda: len(self.answers) >= num and all(map(holds, self.answers[-num:])), timeout_s=30
+        )
 
 
 @pytest.fixture
 def replicas(made: list[Path], tmp_path: Path) -> Iterator[tuple[Ranker, list[Scripted]]]:
     """A ranker over two scripted replicas of both services, which know one user."""
-    put(made[0], tmp_path / "bundles")
+    serve(made[0], tmp_path / "bundles")
     bundle = load_bundle(made[0])
     both = [Scripted(), Scripted()]
     for one in both:
@@ -109,7 +101,7 @@ def test_a_swap_waits_for_the_slowest_replica_and_no_answer_falls_short(
     vectors = {number(row): v for row, v in enumerate(new.item_vectors)}
     caller = Caller(ranker.client)
     with caller.calling():
-        put(made[1], ranker.bundles)
+        serve(made[1], ranker.bundles)
         fast.hold(new.id, vectors)
         time.sleep(1.5)
         assert {answer.bundle_id for answer in caller.answers} == {ranker.bundle.id}
@@ -124,7 +116,7 @@ def test_a_replica_without_the_bundle_is_passed_over_for_another_or_for_another_
     new = load_bundle(made[1])
     for replica in (one, other):
         replica.hold(new.id, {number(row): v for row, v in enumerate(new.item_vectors)})
-    put(made[1], ranker.bundles)
+    serve(made[1], ranker.bundles)
     eventually(lambda: ranker.client.recommend("ann").bundle_id == new.id)
     caller = Caller(ranker.client)
     with caller.calling():
@@ -143,7 +135,7 @@ def test_services_that_hold_another_loaded_bundle_alone_are_ranked_with_it(
 ) -> None:
     ranker, both = replicas
     new = load_bundle(made[1])
-    put(made[1], ranker.bundles)
+    serve(made[1], ranker.bundles)
     for replica in both:
         replica.hold(new.id, {number(row): v for row, v in enumerate(new.item_vectors)})
     eventually(lambda: new.id in ranker.client.model("ranker").loaded_bundle_ids)
@@ -174,7 +166,7 @@ def real_suite(
     """A real suite with two session services; every process follows a folder of its own."""
     roots = [folder / name for name in ("profile", "session-1", "session-2", "ranker")]
     for root in roots:
-        put(bundle, root)
+        serve(bundle, root)
     profile_port, *session_ports = free_port(), free_port(), free_port()
     profile_address = f"127.0.0.1:{profile_port}"
     database = {"GROUNDSWELL_DATABASE_URL": f"sqlite+aiosqlite:///{folder / 'groundswell.db'}"}
@@ -216,9 +208,9 @@ def test_real_replicas_that_load_at_their_own_pace_leave_no_answer_short(
         caller = Caller(client)
         with caller.calling():
             for root in (roots[3], roots[0], roots[1]):
-                put(made[1], root)
+                serve(made[1], root)
             time.sleep(2.0)
-            put(made[1], roots[2])
+            serve(made[1], roots[2])
             caller.wait_for(lambda answer: answer.bundle_id == made[1].name)
             for root in roots:
                 BundleStore(root).set_current(made[0].name)

@@ -1,6 +1,7 @@
 """What a client sees of a real server: health, reflection, errors, limits."""
 
 import time
+from contextlib import suppress
 from typing import Any
 
 import grpc
@@ -14,6 +15,7 @@ from groundswell.profile.v1 import catalogue_service_pb2 as pb
 from groundswell.profile.v1.catalogue_service_pb2_grpc import CatalogueServiceStub
 from tests.integration.serving.conftest import Server
 from tests.support.probe_server import SERVICE
+from tests.support.waiting import eventually
 
 TIMEOUT_S = 10.0
 MIB = 1024 * 1024
@@ -198,14 +200,13 @@ def test_a_caller_that_leaves_frees_its_place(server: Server) -> None:
     assert refused_when_full(server).code() is grpc.StatusCode.RESOURCE_EXHAUSTED
     for call in slow:
         call.cancel()
-    deadline = time.monotonic() + 5
-    while time.monotonic() < deadline:
-        try:
-            assert get_item(server, "x").item.item_id == "x"
-        except grpc.RpcError:
-            continue
-        return
-    pytest.fail("the places of cancelled calls were not freed")
+
+    def is_answered() -> bool:
+        with suppress(grpc.RpcError):
+            return bool(get_item(server, "x").item.item_id == "x")
+        return False
+
+    eventually(is_answered, 5)
 
 
 def test_streams_have_places_of_their_own_and_health_has_others(server: Server) -> None:
@@ -225,16 +226,16 @@ def test_streams_have_places_of_their_own_and_health_has_others(server: Server) 
     assert health.Check(health_pb2.HealthCheckRequest(), timeout=TIMEOUT_S).status == 1
     for stream in (*watches, *checks):
         stream.cancel()
-    deadline = time.monotonic() + 5
-    while time.monotonic() < deadline:
+
+    def is_watched() -> bool:
         watch = stub.WatchItems(pb.WatchItemsRequest())
-        try:
+        with suppress(grpc.RpcError):
             assert next(iter(watch)).caught_up
-        except grpc.RpcError:
-            continue
-        watch.cancel()
-        return
-    pytest.fail("the places of cancelled streams were not freed")
+            watch.cancel()
+            return True
+        return False
+
+    eventually(is_watched, 5)
 
 
 def next_error(stream: Any) -> grpc.Call:

@@ -17,6 +17,7 @@ from groundswell.serving import health_probe
 from tests.integration.serving.conftest import start
 from tests.support.probe_server import SERVICE
 from tests.support.processes import Process, free_port, service_process, wait_serving
+from tests.support.waiting import eventually
 
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 SERVING = health_pb2.HealthCheckResponse.SERVING
@@ -27,10 +28,7 @@ def events_of(process: Process) -> list[str]:
 
 
 def wait_for_log(process: Process, text: str, timeout: float = 10.0) -> None:
-    deadline = time.monotonic() + timeout
-    while text not in process.log():
-        assert time.monotonic() < deadline, f"{text!r} is not in the log:\n{process.log()}"
-        time.sleep(0.02)
+    eventually(lambda: text in process.log(), timeout, lambda: f"no {text!r} in {process.log()}")
 
 
 def wait_for_metrics(url: str, lines: list[str], timeout: float = 5.0) -> None:
@@ -55,12 +53,14 @@ def health(address: str, service: str = "") -> int:
 
 
 def test_it_is_not_serving_until_it_is_ready(tmp_path: Path) -> None:
-    process, port = start(tmp_path, PROBE_READY_AFTER_S="2")
+    ready = tmp_path / "ready"
+    process, port = start(tmp_path, PROBE_READY_FILE=str(ready))
     address = f"127.0.0.1:{port}"
     with process:
         assert [health(address), health(address, SERVICE)] == [NOT_SERVING, NOT_SERVING]
         with pytest.raises(TimeoutError, match="NOT_SERVING"):
             wait_serving(address, timeout=0.3)
+        ready.touch()
         process.wait_serving(address)
         assert health(address, SERVICE) == SERVING
 
@@ -128,7 +128,8 @@ def test_a_call_that_takes_too_long_is_ended_when_the_grace_is_over(tmp_path: Pa
 
 def test_sigterm_before_it_is_ready_ends_it_cleanly(tmp_path: Path) -> None:
     closed = tmp_path / "closed"
-    process, port = start(tmp_path, PROBE_READY_AFTER_S="60", PROBE_CLOSE_FILE=str(closed))
+    never = str(tmp_path / "never")
+    process, port = start(tmp_path, PROBE_READY_FILE=never, PROBE_CLOSE_FILE=str(closed))
     with process:
         assert health(f"127.0.0.1:{port}") == NOT_SERVING
         assert process.stop() == 0
@@ -213,12 +214,14 @@ def test_metrics_count_the_calls_by_method_and_status(tmp_path: Path) -> None:
 
 
 def test_the_probe_tells_serving_from_everything_else(tmp_path: Path) -> None:
-    process, port = start(tmp_path, PROBE_READY_AFTER_S="5")
+    ready = tmp_path / "ready"
+    process, port = start(tmp_path, PROBE_READY_FILE=str(ready))
     address = f"127.0.0.1:{port}"
     assert health_probe.main([address]) == 1
     with process:
         assert health(address) == NOT_SERVING
         assert health_probe.main([address]) == 1
+        ready.touch()
         process.wait_serving(address)
         assert health_probe.main([address]) == 0
         assert health_probe.main([address, SERVICE]) == 0

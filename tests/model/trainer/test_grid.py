@@ -16,6 +16,7 @@ from groundswell.trainer.dataset.prepared import Prepared, load_prepared
 from groundswell.trainer.dataset.splits import Split
 from groundswell.trainer.errors import DataError
 from groundswell.trainer.loop.checkpoint import FILE
+from tests.support.text_encoders import with_export
 from tests.support.worlds import prepared_world
 
 SMALL = (
@@ -26,7 +27,7 @@ SMALL = (
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return prepared_world(tmp_path_factory.mktemp("world"))
+    return with_export(prepared_world(tmp_path_factory.mktemp("world")))
 
 
 def run(data: Path, folder: Path, *options: str) -> tuple[list[dict[str, Any]], str]:

@@ -28,6 +28,7 @@ from groundswell.trainer.loop.checkpoint import Checkpoints
 from groundswell.trainer.loop.run import Run, open_run
 from groundswell.trainer.ranking.validation import Validation
 from groundswell.trainer.train import train
+from tests.support.text_encoders import with_export
 from tests.support.worlds import prepared_world
 
 SMALL = (
@@ -41,7 +42,8 @@ QUICK = (*SMALL, "num_blocks=1", "max_epochs=2")
 @pytest.fixture(scope="module")
 def large_world(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
     """Large enough that chance finds little."""
-    return load_prepared(prepared_world(tmp_path_factory.mktemp("large"), users=200, items=240))
+    data = prepared_world(tmp_path_factory.mktemp("large"), users=200, items=240)
+    return load_prepared(with_export(data))
 
 
 def trained(prepared: Prepared, bundles: Path, *settings: str, seed: int = 0) -> Bundle:

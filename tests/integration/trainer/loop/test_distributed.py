@@ -14,6 +14,7 @@ from groundswell.trainer.dataset.prepared import load_prepared
 from groundswell.trainer.errors import TrainError
 from groundswell.trainer.loop.checkpoint import FILE
 from groundswell.trainer.train import train
+from tests.support.text_encoders import with_export
 from tests.support.torchrun import TIMEOUT_S, TwoProcesses
 from tests.support.worlds import prepared_world
 
@@ -30,7 +31,7 @@ ROUNDING = 1e-6
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return prepared_world(tmp_path_factory.mktemp("world"))
+    return with_export(prepared_world(tmp_path_factory.mktemp("world")))
 
 
 def in_two(data: Path, bundles: Path, *settings: str) -> TwoProcesses:
@@ -51,8 +52,8 @@ def published(bundles: Path) -> set[str]:
 
 def test_two_processes_publish_the_one_bundle_of_one(data: Path, tmp_path: Path) -> None:
     with in_two(data, tmp_path / "two") as two:
-        assert two.wait() == 0, two.err()
-    (bundle_id,) = two.out().split()
+        assert two.wait(TIMEOUT_S) == 0, two.err()
+    (bundle_id,) = two.log().split()
     assert published(tmp_path / "two") == {bundle_id, "current"}
     assert not list((tmp_path / "two").glob(".*")), "neither a workspace nor a checkpoint is left"
     assert two.err().count("item texts") == 1, "one process alone shows what it does"
@@ -87,10 +88,10 @@ def test_a_process_that_fails_tells_why_and_ends_the_run_which_one_process_canno
             time.sleep(0.01)
         processes = [two.process_of(rank) for rank in range(2)]
         block((bundles / FILE).with_suffix(".building"))
-        assert two.wait() != 0
+        assert two.wait(TIMEOUT_S) != 0
     assert f"groundswell: {bundles}/.checkpoint.building cannot be written" in two.err()
     assert not any(Path(f"/proc/{process}").exists() for process in processes)
     assert published(bundles) == set()
-    assert two.out() == ""
+    assert two.log() == ""
     with pytest.raises(TrainError, match=r"resumed: the number of processes was 2, is 1$"):
         in_one(data, bundles, longer, resume=True)

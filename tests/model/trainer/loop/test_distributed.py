@@ -15,7 +15,7 @@ from groundswell.trainer.dataset.values import parse_action_weights
 from groundswell.trainer.loop import losses as loss
 from groundswell.trainer.ranking.validation import Validation
 from tests.support.encoders import Outcome, train_encoders
-from tests.support.torchrun import TwoProcesses
+from tests.support.torchrun import TIMEOUT_S, TwoProcesses
 from tests.support.two_processes import (
     KEEPING,
     LARGE,
@@ -52,7 +52,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     prepare(files.events, files.items, folder / "prepared", options=options)
     program = ("-m", "tests.support.two_processes", str(folder))
     with TwoProcesses(*program, folder=folder) as two:
-        assert two.wait() == 0, two.err()
+        assert two.wait(TIMEOUT_S) == 0, two.err()
     return folder
 
 

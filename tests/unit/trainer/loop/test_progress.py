@@ -13,6 +13,7 @@ from groundswell.trainer.config import TrainConfig
 from groundswell.trainer.loop import progress
 from groundswell.trainer.loop.progress import Display, working
 from groundswell.trainer.loop.run import open_run
+from tests.support.waiting import eventually
 
 WAIT_S = 20.0
 
@@ -23,10 +24,7 @@ def soon(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def until_said(file: io.StringIO, words: str) -> None:
-    deadline = time.monotonic() + WAIT_S
-    while words not in file.getvalue():
-        assert time.monotonic() < deadline, file.getvalue()
-        time.sleep(0.01)
+    eventually(lambda: words in file.getvalue(), WAIT_S, file.getvalue)
 
 
 @pytest.mark.usefixtures("soon")
