@@ -12,13 +12,14 @@ from pathlib import Path
 
 import pytest
 
-from groundswell.client import Deadlines, GroundswellClient, Targets, event, item
+from groundswell.client import Deadlines, GroundswellClient, Targets, event
 from groundswell.profile_service.store.database import Database
 from groundswell.profile_service.store.tables import users
 from groundswell.profile_service.store.users import count_users
 from tests.support.bundles import ITEMS, tiny_bundle
 from tests.support.postgres import postgres
 from tests.support.processes import Process, free_port, service_process
+from tests.support.suite import tiny_items
 
 OLD, NEW = "the old secret of the campaign", "the new secret of the campaign"
 OTHERS = 60_000
@@ -121,7 +122,7 @@ def test_nobody_is_lost_or_stored_twice_while_the_secret_changes(
             process = service_process(module, port, bundles, tmp_path / name, both)
             stack.enter_context(process).wait_serving(addresses[-1], timeout=60)
         with client_of(addresses[0]) as client:
-            client.upsert_items(item(i, title, categories=c) for i, title, c in ITEMS)
+            client.upsert_items(tiny_items())
         writers = Writers(addresses)
         threads = writers.run(SECONDS)
         begun_at = _rotate_with_kills(both, tmp_path / "rotation")

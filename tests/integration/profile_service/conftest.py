@@ -5,11 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from groundswell.client import GroundswellClient, item
+from groundswell.client import GroundswellClient
 from tests.integration.profile_service.support import Memory, open_memory, profile_service
-from tests.support.bundles import ITEMS
 from tests.support.postgres import Postgres
-from tests.support.suite import Suite
+from tests.support.suite import Suite, tiny_items
 
 DATABASES = ("sqlite", "postgresql")
 
@@ -40,7 +39,7 @@ def service(tmp_path_factory: pytest.TempPathFactory, bundles: Path) -> Iterator
 @pytest.fixture(scope="module")
 def client(service: Suite) -> GroundswellClient:
     """A client of the service, with the items of the tiny bundle in the catalogue."""
-    service.client.upsert_items(item(i, title, categories=c) for i, title, c in ITEMS)
+    service.client.upsert_items(tiny_items())
     return service.client
 
 

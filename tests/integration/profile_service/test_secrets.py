@@ -27,7 +27,8 @@ from tests.integration.profile_service.support import (
     writing,
 )
 from tests.support.postgres import Postgres
-from tests.support.processes import SECRET, Process, free_port, service_process
+from tests.support.processes import SECRET, Process
+from tests.support.suite import Suite
 
 NEWER, NEWEST = "another secret of the tests", "the newest secret of the tests"
 USERS = [f"user-{n}" for n in range(25)]
@@ -232,19 +233,13 @@ async def test_writers_in_two_processes_and_a_rotation_lose_and_double_nothing(
         assert (await logs[0].list(user, None, 1)).last_sequence == number
 
 
-def service(bundles: Path, url: str, log: Path, **settings: str) -> tuple[Process, str]:
-    port = free_port()
-    environment = {"GROUNDSWELL_DATABASE_URL": url, **settings}
-    module = "groundswell.profile_service"
-    return service_process(module, port, bundles, log, environment), f"127.0.0.1:{port}"
-
-
 async def test_a_service_with_another_secret_does_not_start_and_says_what_to_do(
     memory: Memory, bundles: Path, tmp_path: Path
 ) -> None:
     await check_secrets(memory.database, Pseudonymizer(NEWER))
     await memory.database.close()
-    process, _ = service(bundles, memory.settings.database_url, tmp_path / "log")
+    url = memory.settings.database_url
+    process = Suite(tmp_path, bundles, ("profile",), database_url=url).profile
     with process:
         assert process.wait(30) == 1
     assert '"SECRET_CHANGED"' in process.log()

@@ -13,7 +13,7 @@ from groundswell.client import GroundswellClient, event, item, vector_values
 from groundswell.features.text import item_text
 from groundswell.profile.v1.profile_service_pb2 import SeenItems
 from tests.support.bundles import CATEGORIES, DIMENSION, ITEMS
-from tests.support.processes import ROOT, SECRET, free_port, service_process
+from tests.support.processes import ROOT, SECRET
 from tests.support.suite import Suite
 
 _START = 1_700_000_000
@@ -156,14 +156,8 @@ def test_an_item_comes_back_as_it_was_written(client: GroundswellClient) -> None
 def test_a_second_process_over_the_same_file_is_refused(
     service: Suite, bundles: Path, tmp_path: Path
 ) -> None:
-    url = f"sqlite+aiosqlite:///{service.folder / 'groundswell.db'}"
-    second = service_process(
-        "groundswell.profile_service",
-        free_port(),
-        bundles,
-        tmp_path / "log",
-        {"GROUNDSWELL_DATABASE_URL": url},
-    )
+    url = service.database_url
+    second = Suite(tmp_path, bundles, ("profile",), database_url=url).profile
     with second:
         assert second.wait() == 1
     assert "DATABASE_IN_USE" in second.log()

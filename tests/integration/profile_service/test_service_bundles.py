@@ -10,14 +10,13 @@ import pytest
 
 from groundswell.artifacts.bundle import Bundle
 from groundswell.artifacts.store import BundleStore, load_bundle
-from groundswell.client import GroundswellClient, GroundswellError, event, item, vector_values
+from groundswell.client import GroundswellClient, GroundswellError, event, vector_values
 from groundswell.common.v1.model_service_pb2 import GetModelRequest, GetModelResponse
 from groundswell.common.v1.model_service_pb2_grpc import ModelServiceStub
 from tests.integration.profile_service.support import profile_service
 from tests.support.bundles import ITEMS, serve, tiny_bundle
 from tests.support.postgres import Postgres
-from tests.support.processes import free_port, service_process
-from tests.support.suite import Suite
+from tests.support.suite import Suite, tiny_items
 from tests.support.waiting import eventually
 
 
@@ -44,7 +43,7 @@ def service(tmp_path: Path, made: list[Path]) -> Iterator[Suite]:
     """A service of the test's own, on the first bundle, with one covered user."""
     serve(made[0], tmp_path / "bundles")
     with profile_service(tmp_path, tmp_path / "bundles") as running:
-        running.client.upsert_items(item(i, title, categories=c) for i, title, c in ITEMS)
+        running.client.upsert_items(tiny_items())
         running.client.append_events(event("ann", ITEMS[n][0]) for n in range(6))
         for _ in running.client.refresh_profiles(timeout=30):
             pass
@@ -128,21 +127,11 @@ def test_a_backfill_without_end_can_be_rolled_back_and_a_restart_serves_what_was
 ) -> None:
     bundles, url = tmp_path / "bundles", server.new_database()
     serve(made[0], bundles)
-    database = {"GROUNDSWELL_DATABASE_URL": url}
-    encoder_port = free_port()
-    encoder = service_process(
-        "groundswell.profile_service",
-        encoder_port,
-        bundles,
-        tmp_path / "encoder.log",
-        database,
-        ["encode"],
-    )
-    alone = database | {"GROUNDSWELL_WORKER": "0"}
-    with profile_service(tmp_path, bundles, alone) as service, encoder:
-        encoder.wait_serving(f"127.0.0.1:{encoder_port}")
-        client = service.client
-        client.upsert_items(item(i, title, categories=c) for i, title, c in ITEMS)
+    alone = {"profile": {"GROUNDSWELL_WORKER": "0"}}
+    names = ("profile", "worker")
+    with Suite(tmp_path, bundles, names, database_url=url, settings=alone) as service:
+        client, encoder = service.client, service.processes["worker"]
+        client.upsert_items(tiny_items())
         client.append_events(event("ann", ITEMS[n][0]) for n in range(6))
         for _ in client.refresh_profiles(timeout=30):
             pass

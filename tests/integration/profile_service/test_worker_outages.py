@@ -10,7 +10,7 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from groundswell.client import GroundswellError, event, item
+from groundswell.client import GroundswellError, event
 from groundswell.profile.v1 import event_service_pb2
 from groundswell.profile.v1.event_service_pb2_grpc import EventServiceStub
 from groundswell.profile_service.process import WORKER
@@ -18,7 +18,7 @@ from tests.integration.profile_service.support import profile_service
 from tests.support.bundles import ITEMS
 from tests.support.postgres import Postgres
 from tests.support.processes import free_port
-from tests.support.suite import Suite
+from tests.support.suite import Suite, tiny_items
 from tests.support.waiting import eventually
 
 METRICS_PORT = free_port()
@@ -33,7 +33,7 @@ def service(
         "GROUNDSWELL_METRICS_PORT": str(METRICS_PORT),
     }
     with profile_service(tmp_path_factory.mktemp("outages"), bundles, environment) as running:
-        running.client.upsert_items(item(i, title, categories=c) for i, title, c in ITEMS)
+        running.client.upsert_items(tiny_items())
         worked(running, "first")
         yield running
         server.set_read_only(False)

@@ -6,56 +6,36 @@ import numpy as np
 
 from groundswell.artifacts.bundle import TEXT_ENCODER
 from groundswell.artifacts.store import load_bundle
-from groundswell.client import GroundswellClient, Targets, event, item
+from groundswell.client import event
 from groundswell.models.text_encoder import load_torch_encoder
 from tests.support.bundles import ITEMS, MAX_TOKENS
 from tests.support.postgres import Postgres
-from tests.support.processes import Process, free_port, service_process
-
-
-def _worker(bundles: Path, url: str, log: Path) -> tuple[Process, str]:
-    port = free_port()
-    process = service_process(
-        "groundswell.profile_service",
-        port,
-        bundles,
-        log,
-        {"GROUNDSWELL_DATABASE_URL": url},
-        ["encode"],
-    )
-    return process, f"127.0.0.1:{port}"
+from tests.support.processes import free_port, service_process
+from tests.support.suite import Suite, tiny_items
 
 
 def test_a_worker_of_its_own_covers_what_the_service_stored_and_a_second_takes_over(
     server: Postgres, bundles: Path, tmp_path: Path
 ) -> None:
-    url, port = server.new_database(), free_port()
-    api = service_process(
-        "groundswell.profile_service",
-        port,
-        bundles,
-        tmp_path / "api",
-        {"GROUNDSWELL_DATABASE_URL": url, "GROUNDSWELL_WORKER": "0"},
-    )
-    address = f"127.0.0.1:{port}"
-    targets = Targets(profile=address, session="127.0.0.1:1", ranker="127.0.0.1:1")
-    with api, GroundswellClient(targets) as client:
-        api.wait_serving(address)
-        client.upsert_items(item(i, title, categories=c) for i, title, c in ITEMS)
+    alone = {"profile": {"GROUNDSWELL_WORKER": "0"}}
+    names, url = ("profile", "worker"), server.new_database()
+    suite = Suite(tmp_path, bundles, names, database_url=url, settings=alone)
+    client, worker = suite.client, suite.processes["worker"]
+    with client, suite.profile:
+        suite.profile.wait_serving(suite.targets.profile)
+        client.upsert_items(tiny_items())
         client.append_events(event("ann", ITEMS[n][0]) for n in range(9))
         assert client.get_profile("ann").num_covered_events == 0
-        first, first_address = _worker(bundles, url, tmp_path / "first")
-        with first:
-            first.wait_serving(first_address)
+        with worker:
+            worker.wait_serving(suite.addresses["worker"])
             for _ in client.refresh_profiles(timeout=30):
                 pass
             assert client.get_profile("ann").num_covered_events == 9
-            first.kill()
+            worker.kill()
         client.append_events(event("ann", ITEMS[n][0]) for n in range(9))
         assert client.get_profile("ann").stale
-        second, second_address = _worker(bundles, url, tmp_path / "second")
-        with second:
-            second.wait_serving(second_address)
+        with worker:
+            worker.wait_serving(suite.addresses["worker"])
             for _ in client.refresh_profiles(["ann"], timeout=30):
                 pass
             assert client.get_profile("ann").num_covered_events == 18

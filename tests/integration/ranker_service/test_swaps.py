@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from groundswell.artifacts.store import BundleStore, load_bundle
-from groundswell.client import Deadlines, GroundswellClient, Targets, event, item
+from groundswell.client import Deadlines, GroundswellClient, Targets, event
 from groundswell.ranker.v1.ranker_service_pb2 import RecommendResponse
 from tests.integration.ranker_service.support import (
     CLICK,
@@ -24,6 +24,7 @@ from tests.integration.ranker_service.support import item as scripted_item
 from tests.support.bundles import ITEMS, serve
 from tests.support.processes import Process, free_port, service_process
 from tests.support.scripted import Scripted
+from tests.support.suite import tiny_items
 from tests.support.waiting import eventually
 
 
@@ -192,7 +193,7 @@ def real_suite(
         ranker,
     ):
         processes[0].wait_serving(profile_address)
-        client.upsert_items([item(i, title, categories=names) for i, title, names in ITEMS])
+        client.upsert_items(tiny_items())
         ranker.wait_serving(ranker_address, SERVICE)
         client.append_events([event("ann", f"item-{n}", event_id=str(n)) for n in range(5)])
         for _ in client.refresh_profiles():

@@ -138,20 +138,11 @@ def test_neighbours_are_there_where_the_manifest_describes_them(
     assert found.scores.tolist() == [3.0 * 0.75, 3.0 * 0.25]
 
 
-def _rows(value: int) -> Callable[[Path], object]:
+def _entry(name: str, value: float) -> Callable[[Path], object]:
     def change(folder: Path) -> None:
-        rows = np.load(folder / files.NEIGHBOUR_ROWS)
-        rows[2, 1] = value
-        _array(files.NEIGHBOUR_ROWS, rows)(folder)
-
-    return change
-
-
-def _similarities(value: float) -> Callable[[Path], object]:
-    def change(folder: Path) -> None:
-        similarities = np.load(folder / files.NEIGHBOUR_SIMILARITIES)
-        similarities[2, 1] = value
-        _array(files.NEIGHBOUR_SIMILARITIES, similarities)(folder)
+        array = np.load(folder / name)
+        array[2, 1] = value
+        _array(name, array)(folder)
 
     return change
 
@@ -195,11 +186,11 @@ _BAD_NEIGHBOURS: dict[str, tuple[str, Callable[[Path], object]]] = {
         "neighbours",
         _array(files.NEIGHBOUR_SIMILARITIES, np.full(_SHAPE, None, np.object_)),
     ),
-    "past the end": ("not within", _rows(len(ITEMS))),
-    "below nothing": ("not within", _rows(-2)),
-    "nan": ("negative or not finite", _similarities(np.nan)),
-    "infinite": ("negative or not finite", _similarities(np.inf)),
-    "negative": ("negative or not finite", _similarities(-0.5)),
+    "past the end": ("not within", _entry(files.NEIGHBOUR_ROWS, len(ITEMS))),
+    "below nothing": ("not within", _entry(files.NEIGHBOUR_ROWS, -2)),
+    "nan": ("negative or not finite", _entry(files.NEIGHBOUR_SIMILARITIES, np.nan)),
+    "infinite": ("negative or not finite", _entry(files.NEIGHBOUR_SIMILARITIES, np.inf)),
+    "negative": ("negative or not finite", _entry(files.NEIGHBOUR_SIMILARITIES, -0.5)),
 }
 
 

@@ -55,6 +55,15 @@ def by_session(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
     return log(tmp_path_factory.mktemp("by_session"), Split.NEXT_SESSION)
 
 
+def trained_with(prepared: Prepared, events: np.ndarray) -> Prepared:
+    """The log with some of its events moved to training."""
+    return replace(
+        prepared,
+        split_of=np.where(events, TRAIN, prepared.split_of).astype(np.int8),
+        target=np.where(events, 0, prepared.target).astype(np.int8),
+    )
+
+
 @settings(max_examples=16, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.integers(0, 10**6), st.sampled_from(list(Split)), st.sampled_from([0.0, 0.2]))
 def test_what_prepare_writes_passes(tmp_path: Path, seed: int, split: Split, cold: float) -> None:
@@ -156,18 +165,9 @@ def test_a_session_that_lies_in_two_sets_is_found(by_session: Prepared) -> None:
     first = int(by_session.offsets[by_session.users[np.flatnonzero(last)[0]]])
     session = by_session.sessions == by_session.sessions[np.flatnonzero(last)[0]]
     assert first < int(np.flatnonzero(session)[0])
-    planted = replace(
-        by_session,
-        split_of=np.where(session & by_session.starts, TRAIN, by_session.split_of).astype(np.int8),
-        target=np.where(session & by_session.starts, 0, by_session.target).astype(np.int8),
-    )
     # Without the validation session before it, only the session itself tells.
-    earlier = planted.split_of == VALIDATION
-    planted = replace(
-        planted,
-        split_of=np.where(earlier, TRAIN, planted.split_of).astype(np.int8),
-        target=np.where(earlier, 0, planted.target).astype(np.int8),
-    )
+    earlier = by_session.split_of == VALIDATION
+    planted = trained_with(by_session, earlier | (session & by_session.starts))
     with pytest.raises(LeakageError, match="another set than the rest of their session"):
         check_leakage(planted)
 
@@ -191,13 +191,8 @@ def test_training_later_than_a_target_of_another_user_is_found(tmp_path: Path) -
     held = np.isin(users, users[prepared.target != 0])
     event = int(np.flatnonzero((prepared.split_of != TRAIN) & (users != users[held][0]))[0])
     alone = users == users[event]
-    planted = replace(
-        prepared,
-        split_of=np.where(alone, TRAIN, prepared.split_of).astype(np.int8),
-        target=np.where(alone, 0, prepared.target).astype(np.int8),
-    )
     with pytest.raises(LeakageError, match="at or after the time of a held-out target"):
-        check_leakage(planted)
+        check_leakage(trained_with(prepared, alone))
 
 
 def test_cold_items_that_are_left_in_training_are_found(
