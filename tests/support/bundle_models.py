@@ -9,7 +9,7 @@ from onnx import numpy_helper
 from torch import Tensor, nn
 
 from groundswell.artifacts import bundle as files
-from groundswell.trainer.bundle.export import Input, export
+from groundswell.trainer.bundle.onnx import Input, export
 from tests.support import bundles
 from tests.support.bundles import CATEGORIES, CONTEXT_DIMENSION, DIMENSION, ITEMS, TEXT_DIMENSION
 from tests.support.shared import CHECKOUT, made_once

@@ -8,13 +8,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
+import polars as pl
+from numpy.typing import NDArray
 
 from groundswell.artifacts import bundle as files
 from groundswell.artifacts.manifest import FusionSpec, Manifest, NeighbourSpec, TextSpec
+from groundswell.artifacts.onnx_model import OnnxModel
 from groundswell.artifacts.store import BundleStore
 from groundswell.artifacts.text_onnx import OnnxTextEncoder
 from groundswell.features.text import TEMPLATE_VERSION, item_text
-from groundswell.retrieval.engine import kind_for
+from groundswell.retrieval.engine import build_index, kind_for
 from tests.support.shared import made_once, run_folder
 
 DIMENSION = 16
@@ -90,7 +93,6 @@ def _make(
     root: Path, seed: int, items: Sequence[tuple[str, str, tuple[str, ...]]], neighbours: bool
 ) -> None:
     # They import torch, which takes seconds, and most processes find each bundle made.
-    from groundswell.trainer.bundle.export import write_tables
     from tests.support.bundle_models import write_heads
     from tests.support.text_encoders import text_encoder
 
@@ -100,9 +102,7 @@ def _make(
         write_heads(folder, seed, len(items))
         encoder = OnnxTextEncoder(folder / files.TEXT_ENCODER, MAX_TOKENS)
         texts = encoder.encode([item_text(title, categories) for _, title, categories in items])
-        ids, popularity = [item_id for item_id, _, _ in items], np.linspace(100, 1, len(items))
-        write_tables(folder, ids, texts, popularity)
-        (folder / files.MODEL_CARD).write_text("# A bundle for tests\n")
+        _write_items(folder, [item_id for item_id, _, _ in items], texts)
         if neighbours:
             _write_neighbours(folder, len(items))
         bundle_id = store.publish(folder, _manifest(seed, NEIGHBOURS if neighbours else None))
@@ -148,3 +148,15 @@ def _write_neighbours(folder: Path, num_items: int) -> None:
         similarities[:, place] = similarity
     np.save(folder / files.NEIGHBOUR_ROWS, rows)
     np.save(folder / files.NEIGHBOUR_SIMILARITIES, similarities)
+
+
+def _write_items(folder: Path, item_ids: list[str], texts: NDArray[np.float32]) -> None:
+    rows = np.arange(len(item_ids), dtype=np.int64)
+    vectors = OnnxModel(folder / files.ITEM_HEAD).run(text_vectors=texts, rows=rows)
+    np.save(folder / files.ITEM_VECTORS, vectors)
+    build_index(vectors, folder / files.INDEX)
+    ids = pl.DataFrame({"item_id": item_ids})
+    ids.write_parquet(folder / files.ITEMS)
+    popular = ids.with_columns(popularity=np.linspace(100, 1, len(item_ids)))
+    popular.write_parquet(folder / files.POPULARITY)
+    (folder / files.MODEL_CARD).write_text("# A bundle for tests\n")
