@@ -9,9 +9,9 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-_RANKING = ("hr@10", "ndcg@10", "mrr")
-_LISTS = {"coverage": "cover", "novelty": "novel", "diversity": "diverse"}
-_MAIN = "ndcg@10"
+from groundswell.trainer.evaluation.metrics import MAIN, METRICS, Metric
+
+_SHOWN = [metric for metric in METRICS if metric.in_terminal]
 _COLD = "recall@50"
 _SIGNIFICANT = 0.05
 
@@ -42,21 +42,25 @@ def table(figures: Mapping[str, Any]) -> RenderableType:
 
 
 def _models(models: Mapping[str, Any]) -> Table:
-    shown = _table("model", *(name.upper() for name in _RANKING), *_LISTS.values())
+    shown = _table("model", *(metric.in_terminal or "" for metric in _SHOWN))
     for name, one in models.items():
-        ranking = (_with_interval(one, metric) for metric in _RANKING)
-        lists = (f"{one[metric]:.3f}" for metric in _LISTS)
-        shown.add_row(escape(name), *ranking, *lists, style=_style(name))
+        shown.add_row(escape(name), *(_cell(one, metric) for metric in _SHOWN), style=_style(name))
     return shown
+
+
+def _cell(figures: Mapping[str, Any], metric: Metric) -> str:
+    if metric.terminal_interval:
+        return _with_interval(figures, metric.name)
+    return f"{figures[metric.name]:.3f}"
 
 
 def _positions(models: Mapping[str, Any], positions: Mapping[str, Any]) -> Table:
     heads = [f"{name} ({part['targets']:,})" for name, part in positions.items()]
-    shown = _table("model", *heads, title=f"{_MAIN.upper()} by place in the session")
+    shown = _table("model", *heads, title=f"{MAIN.upper()} by place in the session")
     for name, one in models.items():
         parts = one["slices"]["position"].values()
         shown.add_row(
-            escape(name), *(_with_interval(part, _MAIN) for part in parts), style=_style(name)
+            escape(name), *(_with_interval(part, MAIN) for part in parts), style=_style(name)
         )
     return shown
 
@@ -64,10 +68,10 @@ def _positions(models: Mapping[str, Any], positions: Mapping[str, Any]) -> Table
 def _paired(paired: Sequence[Mapping[str, Any]]) -> Table:
     slices = list(dict.fromkeys(one["slice"] for one in paired))
     heads = [name.removeprefix("position:") for name in slices]
-    title = f"difference in {_MAIN.upper()} by place in the session, paired; * p < {_SIGNIFICANT}"
+    title = f"difference in {MAIN.upper()} by place in the session, paired; * p < {_SIGNIFICANT}"
     shown = _table("", *heads, title=title)
     pairs = dict.fromkeys((one["a"], one["b"]) for one in paired)
-    found = {(one["a"], one["b"], one["slice"]): one for one in paired if one["metric"] == _MAIN}
+    found = {(one["a"], one["b"], one["slice"]): one for one in paired if one["metric"] == MAIN}
     for a, b in pairs:
         shown.add_row(escape(f"{a} -\n{b}"), *(_difference(found[a, b, name]) for name in slices))
     return shown

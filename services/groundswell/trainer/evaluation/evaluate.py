@@ -10,7 +10,6 @@ from groundswell.artifacts.bundle import Bundle
 from groundswell.trainer.dataset.prepared import TEST, VALIDATION, Prepared
 from groundswell.trainer.errors import DataError
 from groundswell.trainer.evaluation import baselines
-from groundswell.trainer.evaluation import list_metrics as lists
 from groundswell.trainer.evaluation.bootstrap import RESAMPLES, SEED
 from groundswell.trainer.evaluation.bundle_items import Candidates
 from groundswell.trainer.evaluation.figures import cold_items as cold
@@ -18,12 +17,12 @@ from groundswell.trainer.evaluation.figures.fusion_weights import alpha_figures
 from groundswell.trainer.evaluation.figures.interests import interest_figures
 from groundswell.trainer.evaluation.figures.models import model_figures, paired_figures
 from groundswell.trainer.evaluation.item_knn import ItemKnn
+from groundswell.trainer.evaluation.metrics import MetricInputs, metric_values
 from groundswell.trainer.evaluation.models import MODELS
 from groundswell.trainer.evaluation.opened import OpenedBundle
-from groundswell.trainer.evaluation.ranks import RankedTargets, Scores, by_item, rank_targets
+from groundswell.trainer.evaluation.ranks import Scores, by_item, rank_targets
 from groundswell.trainer.evaluation.slices import drivers_of, later_positions, slices_of
 from groundswell.trainer.inputs.leakage import check_leakage
-from groundswell.trainer.ranking.metrics import ranking_metrics
 from groundswell.trainer.ranking.targets import choose_targets
 
 BASELINES = ("popularity", "recent", "item-knn")
@@ -75,10 +74,13 @@ def evaluate(
     users = prepared.users[events]
     counts = baselines.training_counts(prepared, candidates)
     slices = slices_of(prepared, candidates, events, counts)
-    values = {name: _values(one, counts, opened, candidates) for name, one in outcomes.items()}
+    # All models are judged in one space.
+    vectors = opened.items.vectors[candidates.items]
+    values = {
+        name: metric_values(MetricInputs(*outcome, counts, vectors))
+        for name, outcome in outcomes.items()
+    }
     models = model_figures(values, users, slices)
-    for name, outcome in outcomes.items():
-        models[name]["coverage"] = lists.coverage(outcome.lists, len(candidates))
     on_cold = is_cold[prepared.items[events]]
     later = later_positions(prepared, events)
     return {
@@ -137,19 +139,6 @@ def _baselines(
         lambda some: neighbours.scores(events[some]),
     )
     return dict(zip(BASELINES, found, strict=True))
-
-
-def _values(
-    outcome: RankedTargets,
-    counts: NDArray[np.float64],
-    opened: OpenedBundle,
-    candidates: Candidates,
-) -> dict[str, NDArray[np.float64]]:
-    """Return every metric that is a mean over targets; all models are judged in one space."""
-    return ranking_metrics(outcome.ranks) | {
-        "novelty": lists.novelty(outcome.lists, counts),
-        "diversity": lists.diversity(outcome.lists, opened.items.vectors[candidates.items]),
-    }
 
 
 def _pairs(names: Sequence[str]) -> list[tuple[str, str]]:

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from groundswell.models.fusion import FusionGate, fuse
 from groundswell.trainer.neighbours.cooccurrence import Sources
-from groundswell.trainer.ranking.validation import Ranking, gains
+from groundswell.trainer.ranking.metrics import gains
+from groundswell.trainer.ranking.validation import K, Ranking
 
 
 class Views(NamedTuple):
@@ -45,12 +46,14 @@ def fused_source(alphas_nd: Tensor, sources: Sources) -> sp.csr_array:
 
 
 @torch.no_grad()
-def fused_gains(alphas_nd: Tensor, views: Views, items_Id: Tensor, positions: Ranking) -> Tensor:
+def fused_gains(
+    alphas_nd: Tensor, views: Views, items_Id: Tensor, positions: Ranking
+) -> NDArray[np.float64]:
     """[n] what each position adds to the NDCG@10 of both views and their sources, fused with
     weights [n, 1 or d]."""
     source = fused_source(alphas_nd, views.sources)
     users_nd = fuse(alphas_nd, views.short, views.long)
-    return gains(positions.ranks(users_nd, items_Id, source))
+    return gains(positions.ranks(users_nd, items_Id, source), K)
 
 
 def smooth_best(scores: list[float]) -> int:

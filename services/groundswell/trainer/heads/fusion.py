@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from groundswell.artifacts.manifest import FusionSpec
@@ -17,13 +18,8 @@ from groundswell.trainer.heads.gate import (
     train_scalar,
 )
 from groundswell.trainer.loop.run import Run
-from groundswell.trainer.ranking.validation import (
-    Part,
-    Ranking,
-    Validation,
-    gains,
-    is_clearly_better,
-)
+from groundswell.trainer.ranking.metrics import gains
+from groundswell.trainer.ranking.validation import K, Part, Ranking, Validation, is_clearly_better
 
 _GRID = np.linspace(0, 1, 21)
 _FEWEST_POSITIONS = 100
@@ -71,7 +67,7 @@ def train_fusion(
         gate = _gate(run.config, _CONSTANT_WITHOUT_VALIDATION, False, low, high)
         return Fused(gate.eval(), _spec("constant", _CONSTANT_WITHOUT_VALIDATION, low, high), {})
     held_out_ranks_nA = _ranks(validation, held_out, items_Id)
-    constants_nA = gains(held_out_ranks_nA)
+    constants_nA = gains(held_out_ranks_nA, K)
     place = smooth_best(constants_nA.mean(0).tolist())
     if not is_clearly_better(constants_nA[:, place], constants_nA[:, -1]):
         place = len(_GRID) - 1
@@ -136,7 +132,7 @@ def _ranges(train: Views) -> tuple[Tensor, Tensor]:
     return train.features.amin(0), train.features.amax(0)
 
 
-def _ranks(positions: Ranking, views: Views, items_Id: Tensor) -> Tensor:
+def _ranks(positions: Ranking, views: Views, items_Id: Tensor) -> NDArray[np.int64]:
     """[n, A] rank of each position's target with each constant of the grid."""
     sources = views.sources
     sides = [Part(views.short, sources.short), Part(views.long, sources.long)]

@@ -14,7 +14,8 @@ from groundswell.trainer.heads.fusing import Views, alphas_of, fused_gains, smoo
 from groundswell.trainer.loop.early_stopping import EarlyStopping
 from groundswell.trainer.loop.losses import sample_negatives
 from groundswell.trainer.loop.run import Run
-from groundswell.trainer.ranking.validation import Validation, gains
+from groundswell.trainer.ranking.metrics import gains
+from groundswell.trainer.ranking.validation import K, Validation
 
 SCALAR = "gate"
 PER_DIMENSION = "gate-per-dimension"
@@ -31,9 +32,9 @@ _SCALAR_PATIENCE = 100
 def train_scalar(
     gate: FusionGate,
     train: Views,
-    ranks_nA: Tensor,
+    ranks_nA: NDArray[np.int64],
     held_out: Views,
-    held_out_ranks_nA: Tensor,
+    held_out_ranks_nA: NDArray[np.int64],
     run: Run,
 ) -> None:
     """Train a gate on what each weight gains at each position.
@@ -48,8 +49,8 @@ def train_scalar(
     nn.init.zeros_(gate.vectors.weight)
     learned = [p for name, p in gate.named_parameters() if not name.startswith("vectors.")]
     optimizer = torch.optim.Adam(learned, lr=_SCALAR_LEARNING_RATE)
-    gains_nA = (1 / torch.log2(ranks_nA.double() + 1)).float().to(run.device)
-    held_out_gains_nA = gains(held_out_ranks_nA).float().to(run.device)
+    gains_nA = torch.from_numpy(gains(ranks_nA)).float().to(run.device)
+    held_out_gains_nA = torch.from_numpy(gains(held_out_ranks_nA, K)).float().to(run.device)
     stopping = EarlyStopping(_SCALAR_PATIENCE, gate)
     with run.stage(SCALAR, _SCALAR_STEPS) as stage:
         for step in range(1, _SCALAR_STEPS + 1):

@@ -24,7 +24,8 @@ from groundswell.trainer.neighbours.cooccurrence import (
     neighbour_table,
     window_source,
 )
-from groundswell.trainer.ranking.validation import Part, Validation, gains, is_clearly_better
+from groundswell.trainer.ranking.metrics import gains
+from groundswell.trainer.ranking.validation import K, Part, Validation, is_clearly_better
 
 _WEIGHTS = (0.0, *(2.0**power for power in range(-1, 7)))
 _LESS = 2
@@ -137,15 +138,15 @@ def weigh_for_fusion(
     are the ones that are best for the long-term view alone: what helps it most may only repeat the
     `short` one.
     """
-    found: list[tuple[Weighing, Tensor]] = []
+    found: list[tuple[Weighing, NDArray[np.float64]]] = []
     for decay, source in by_decay.items():
         alone = _for_view(long_nd, decay, source, items_Id, held)
         place = max(range(len(alone)), key=lambda number: alone[number].ndcg)
         tried = list(dict.fromkeys((alone[0], *alone[max(place - _LESS, 0) : place + 1])))
         shares = [[a, 1 - a, (1 - a) * one.weight] for one in tried for a in _CONSTANTS]
         parts = [short, Part(long_nd), Part(None, source)]
-        gains_nA = gains(held.mixed_ranks(parts, np.array(shares), items_Id))
-        for one, gains_nC in zip(tried, gains_nA.split(len(_CONSTANTS), 1), strict=True):
+        gains_nA = gains(held.mixed_ranks(parts, np.array(shares), items_Id), K)
+        for one, gains_nC in zip(tried, np.split(gains_nA, len(tried), axis=1), strict=True):
             found.append((one, gains_nC[:, gains_nC.mean(0).argmax()]))
     _, best_n = max(found, key=lambda one: float(one[1].mean()))
     as_good = [one for one, gains_n in found if not is_clearly_better(best_n, gains_n, _ERRORS)]
@@ -158,5 +159,5 @@ def _for_view(
     """Return what a view reaches with each weight of its source."""
     shares_AP = np.stack([np.ones(len(_WEIGHTS)), np.array(_WEIGHTS)], axis=1)
     ranks_nA = held.mixed_ranks([Part(users_nd), Part(None, source)], shares_AP, items_Id)
-    ndcgs = gains(ranks_nA).mean(0).tolist()
+    ndcgs = gains(ranks_nA, K).mean(0).tolist()
     return [Weighing(decay, w, x, ndcgs[0]) for w, x in zip(_WEIGHTS, ndcgs, strict=True)]

@@ -1,12 +1,9 @@
-"""Scores of candidates → ranks of targets → the metrics of ranking, in plain numpy."""
+"""Scores of candidates → ranks of targets → what each rank adds to HR@k and NDCG@k."""
 
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-
-CUTOFFS = (5, 10, 20, 50)
-"""The k of HR@k, NDCG@k and recall@k."""
 
 
 class Cells(NamedTuple):
@@ -45,23 +42,9 @@ def hits(ranks: NDArray[np.int64], k: int) -> NDArray[np.float64]:
     return (ranks <= k).astype(np.float64)
 
 
-def gains(ranks: NDArray[np.int64], k: int) -> NDArray[np.float64]:
+def gains(ranks: NDArray[np.int64], k: float = np.inf) -> NDArray[np.float64]:
     """Give each target 1 / log2(1 + rank) within k, else 0: the mean is NDCG@k.
 
     With one relevant item the ideal gain is 1 (Järvelin and Kekäläinen 2002).
     """
     return np.where(ranks <= k, 1 / np.log2(1.0 + ranks), 0.0)
-
-
-def ranking_metrics(ranks: NDArray[np.int64]) -> dict[str, NDArray[np.float64]]:
-    """Return every metric of n targets by name, [n] each; the means are what is reported.
-
-    "mrr" looks at the whole ranking.
-    """
-    found: dict[str, NDArray[np.float64]] = {}
-    for k in CUTOFFS:
-        found[f"hr@{k}"] = hits(ranks, k)
-        found[f"ndcg@{k}"] = gains(ranks, k)
-        found[f"recall@{k}"] = found[f"hr@{k}"]
-    found["mrr"] = 1.0 / ranks
-    return found

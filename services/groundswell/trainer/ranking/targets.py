@@ -23,12 +23,17 @@ def choose_targets(prepared: Prepared, part: int, *, include_seen: bool) -> Targ
     events = np.flatnonzero(prepared.target == part)
     if include_seen:
         return Targets(events, 0)
+    fresh = is_new(prepared)[events]
+    return Targets(events[fresh], int((~fresh).sum()))
+
+
+def is_new(prepared: Prepared) -> NDArray[np.bool_]:
+    """[E] True where the user had no earlier event on the item."""
     pairs = prepared.users.astype(np.int64) * prepared.num_items + prepared.items
     _, first = np.unique(pairs, return_index=True)
-    is_first = np.zeros(len(pairs), bool)
-    is_first[first] = True
-    fresh = is_first[events]
-    return Targets(events[fresh], int((~fresh).sum()))
+    found = np.zeros(len(pairs), bool)
+    found[first] = True
+    return found
 
 
 def events_before(prepared: Prepared, events: NDArray[np.int64], most: int | None = None) -> Cells:

@@ -11,12 +11,15 @@ from torch import Tensor
 
 from groundswell.trainer.dataset.prepared import VALIDATION, Prepared
 from groundswell.trainer.loop.losses import is_large
+from groundswell.trainer.ranking.metrics import gains, hits
+from groundswell.trainer.ranking.targets import events_before, is_new
 
 _BATCH = 256
 _BLOCK_ITEMS = 2**13
 """Of a large catalogue: scores that fit the processor's cache are counted several times faster."""
 _MOST_SCORES = 2**31
-_K = 10
+K = 10
+"""Of the NDCG and the HR that settings and weights are chosen by."""
 
 
 def most_targets(num_items: int) -> int | None:
@@ -88,12 +91,8 @@ class Ranking:
 
     def __init__(self, prepared: Prepared, events: NDArray[np.int64]) -> None:
         self._prepared = prepared
-        begins = prepared.offsets[prepared.users[events]]
-        fresh = [
-            begin < event and prepared.items[event] not in prepared.items[begin:event]
-            for begin, event in zip(begins.tolist(), events.tolist(), strict=True)
-        ]
-        self.events: NDArray[np.int64] = events[np.array(fresh, bool)]
+        has_past = events > prepared.offsets[prepared.users[events]]
+        self.events: NDArray[np.int64] = events[has_past & is_new(prepared)[events]]
         """[n] positions in [0, E)."""
         self.targets = torch.from_numpy(prepared.items[self.events].astype(np.int64))
         """[n] items."""
@@ -105,7 +104,7 @@ class Ranking:
 
     def ranks(
         self, users_nd: Tensor, items_Nd: Tensor, source: sp.csr_array | None = None
-    ) -> Tensor:
+    ) -> NDArray[np.int64]:
         """Rank by users [n, d] · items [N, d], plus a `source` [n, N], in the order of `events`.
 
         Returns [n] ranks from 1.
@@ -114,7 +113,7 @@ class Ranking:
 
     def mixed_ranks(
         self, parts: Sequence[Part], shares_AP: NDArray[np.floating], items_Nd: Tensor
-    ) -> Tensor:
+    ) -> NDArray[np.int64]:
         """Rank by each of A mixtures of P parts, as `ranks` does: [n, A]."""
         found = [torch.empty((0, len(shares_AP)), dtype=torch.int64)]
         for start in range(0, len(self.events), _BATCH):
@@ -122,7 +121,7 @@ class Ranking:
             found.append(
                 self._ranks(some, [part.take(some) for part in parts], shares_AP, items_Nd)
             )
-        return torch.cat(found)
+        return torch.cat(found).numpy()
 
     def _ranks(
         self, some: slice, parts: list[Part], shares_AP: NDArray[np.floating], items_Nd: Tensor
@@ -154,17 +153,14 @@ class Ranking:
 
     def _seen(self, events: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
         """Return what users had before each event: places in `events`, and items."""
-        begins = self._prepared.offsets[self._prepared.users[events]]
-        lengths = events - begins
-        rows = np.repeat(np.arange(len(events)), lengths)
-        number = np.arange(len(rows)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
-        items = self._prepared.items[begins[rows] + number].astype(np.int64)
-        return torch.from_numpy(rows), torch.from_numpy(items)
+        before = events_before(self._prepared, events)
+        items = self._prepared.items[before.columns].astype(np.int64)
+        return torch.from_numpy(before.rows), torch.from_numpy(items)
 
     def score(self, users_nd: Tensor, items_Nd: Tensor) -> Score:
         """Return the means of what `ranks` finds."""
         ranks = self.ranks(users_nd, items_Nd)
-        return Score(gains(ranks).mean().item(), (ranks <= _K).double().mean().item())
+        return Score(float(gains(ranks, K).mean()), float(hits(ranks, K).mean()))
 
 
 def _mixed(values_P: list[Tensor], shares_P: list[float]) -> Tensor:
@@ -174,19 +170,18 @@ def _mixed(values_P: list[Tensor], shares_P: list[float]) -> Tensor:
     return mixed
 
 
-def gains(ranks: Tensor) -> Tensor:
-    """[...] ranks from 1 → [...] what each adds to NDCG@10."""
-    return (ranks <= _K) / torch.log2(ranks.double() + 1)
-
-
-def is_clearly_better(gains_n: Tensor, others_n: Tensor, errors: float = 1.0) -> bool:
+def is_clearly_better(
+    gains_n: NDArray[np.float64], others_n: NDArray[np.float64], errors: float = 1.0
+) -> bool:
     """True when [n] gains are above others by more than so many standard errors of the difference.
 
     After Breiman et al. 1984, section 3.4.3: what is within one may as well be chosen otherwise.
     The best of many is above any other by more than one by chance alone.
     """
     more_n = gains_n - others_n
-    return bool(more_n.mean() > errors * more_n.std() / len(more_n) ** 0.5)
+    if len(more_n) < 2:
+        return False
+    return bool(more_n.mean() > errors * more_n.std(ddof=1) / len(more_n) ** 0.5)
 
 
 class Validation(Ranking):

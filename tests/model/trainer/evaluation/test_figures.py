@@ -10,8 +10,9 @@ from groundswell.artifacts.bundle import Bundle
 from groundswell.trainer.dataset.prepared import TEST, Prepared
 from groundswell.trainer.errors import DataError
 from groundswell.trainer.evaluation.evaluate import BASELINES, Compared, evaluate
+from groundswell.trainer.evaluation.metrics import CUTOFFS
 from groundswell.trainer.evaluation.models import MODELS
-from groundswell.trainer.ranking.metrics import CUTOFFS, ranking_metrics
+from groundswell.trainer.ranking.metrics import gains, hits
 from tests.support.bundles import CATEGORIES, ITEMS
 from tests.support.random_log import USERS
 
@@ -61,8 +62,12 @@ def test_popularity_is_what_the_training_part_counts_with_ties_against_the_targe
         if target not in before:
             others = set(prepared.items.tolist()) - before
             ranks.append(sum(counts[item] >= counts[target] for item in others))
-    for name, values in ranking_metrics(np.array(ranks)).items():
-        assert figures["models"]["popularity"][name] == pytest.approx(values.mean())
+    popularity, found = figures["models"]["popularity"], np.array(ranks)
+    for k in CUTOFFS:
+        assert popularity[f"ndcg@{k}"] == pytest.approx(gains(found, k).mean())
+        assert popularity[f"hr@{k}"] == popularity[f"recall@{k}"]
+        assert popularity[f"hr@{k}"] == pytest.approx(hits(found, k).mean())
+    assert popularity["mrr"] == pytest.approx((1 / found).mean())
 
 
 def test_the_pairs_that_matter_are_compared_over_all_and_by_position(

@@ -107,8 +107,8 @@ def test_ranks_over_blocks_of_items_are_those_over_all(
     whole = ranking.ranks(users, items, source)
     monkeypatch.setattr(validation, "_BLOCK_ITEMS", 7)
     monkeypatch.setattr(loss, "FULL_UP_TO", 10)
-    assert len(whole.unique()) > 10
-    assert torch.equal(ranking.ranks(users, items, source), whole)
+    assert len(np.unique(whole)) > 10
+    assert (ranking.ranks(users, items, source) == whole).all()
 
 
 @pytest.mark.parametrize("block", [7, 100])
@@ -127,10 +127,10 @@ def test_mixtures_of_parts_rank_as_their_sums_do(
     parts = [Part(short, source), Part(long), Part(None, source)]
     shares = np.array([[1.0, 0.0, 0.0], [0.3, 0.7, 2.0]])
     found = ranking.mixed_ranks(parts, shares, items)
-    assert torch.equal(found[:, 0], ranking.ranks(short, items, source))
+    assert (found[:, 0] == ranking.ranks(short, items, source)).all()
     mixed = ranking.ranks(0.3 * short + 0.7 * long, items, source * 2.3)
-    assert (found[:, 1] - mixed).abs().max() <= 1
-    assert torch.equal(found[:, 1], mixed) or (found[:, 1] != mixed).sum() < 3
+    assert np.abs(found[:, 1] - mixed).max() <= 1
+    assert (found[:, 1] != mixed).sum() < 3
 
 
 def test_of_a_large_catalogue_fewer_targets_are_ranked(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,7 +17,7 @@ from groundswell.trainer.heads.fusion import Fused, train_fusion
 from groundswell.trainer.loop.run import open_run
 from groundswell.trainer.neighbours.cooccurrence import Sources
 from groundswell.trainer.neighbours.tuning import weigh_for_fusion, weigh_for_view
-from groundswell.trainer.ranking.validation import Part, Validation, is_clearly_better
+from groundswell.trainer.ranking.validation import Part, Validation
 from tests.unit.trainer.memory import random_log
 
 PREPARED = random_log(users=400)
@@ -84,16 +84,6 @@ def test_the_reading_and_the_weight_that_help_most_are_chosen() -> None:
     assert found.ndcg_alone < 0.6
     useless = weigh_for_view(ITEMS_Id[VALIDATION.targets] * 9, {0.5: wrong}, ITEMS_Id, VALIDATION)
     assert useless.weight == 0.0
-
-
-def test_what_is_clearly_better_is_so_by_standard_errors() -> None:
-    # On average 1.5 standard errors above nothing.
-    gains_n = torch.tensor([-1.0, 1.0]).repeat(50).double()
-    gains_n += 1.5 * gains_n.std() / len(gains_n) ** 0.5
-    nothing_n = torch.zeros_like(gains_n)
-    assert is_clearly_better(gains_n, nothing_n)
-    assert not is_clearly_better(gains_n, nothing_n, 2.0)
-    assert not is_clearly_better(nothing_n, gains_n)
 
 
 def test_of_histories_readings_that_fuse_alike_the_one_that_is_best_alone_is_chosen() -> None:

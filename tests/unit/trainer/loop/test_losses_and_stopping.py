@@ -1,4 +1,4 @@
-"""Losses against their definition, validation against a ranking by hand, and when to stop."""
+"""Losses against their definition, when to stop, and what a run reports."""
 
 import math
 from pathlib import Path
@@ -11,7 +11,6 @@ from torch import nn
 from torch.nn import functional as F
 
 from groundswell.trainer.config import TrainConfig
-from groundswell.trainer.dataset.prepared import TEST, VALIDATION
 from groundswell.trainer.errors import TrainError
 from groundswell.trainer.loop.early_stopping import EarlyStopping
 from groundswell.trainer.loop.losses import (
@@ -21,8 +20,6 @@ from groundswell.trainer.loop.losses import (
     sampled_loss,
 )
 from groundswell.trainer.loop.run import open_run
-from groundswell.trainer.ranking.validation import Validation
-from tests.unit.trainer.memory import prepared_of
 
 
 def test_only_a_large_catalogue_gets_sampled_negatives() -> None:
@@ -63,29 +60,6 @@ def test_items_that_stand_still_need_no_gradient() -> None:
     next_item_loss(users, targets, items).backward()
     due = torch.autograd.grad(F.cross_entropy(users @ items.T, targets), users)[0]
     torch.testing.assert_close(users.grad, due)
-
-
-def test_validation_ranks_among_what_is_new_to_the_user_and_known_to_the_log() -> None:
-    # Item 9 has no event; user 1 had its target before; user 2 has no past.
-    prepared = prepared_of(
-        [[0, 1, 2, 3], [4, 5, 4], [6, 7], [8, 8]],
-        held_out=[(VALIDATION, TEST), (VALIDATION,), (VALIDATION, TEST)],
-        num_items=10,
-    )
-    validation = Validation(prepared)
-    assert validation.events.tolist() == [2]
-    items = torch.eye(10)
-    # Items 0 and 1 were seen and 9 cannot be recommended; 7 ranks before the target, item 2.
-    scores = torch.tensor([[9.0, 8.0, 5.0, 1.0, 1.0, 1.0, 1.0, 6.0, 1.0, 7.0]])
-    score = validation.score(scores, items)
-    assert score.hit_rate == 1
-    assert score.ndcg == pytest.approx(1 / math.log2(3))
-    tied = torch.full((1, 10), 5.0)
-    assert validation.score(tied, items).ndcg == pytest.approx(1 / math.log2(8))
-
-
-def test_a_log_without_validation_targets_says_so() -> None:
-    assert not Validation(prepared_of([[1, 2, 3]]))
 
 
 def test_training_stops_after_as_many_worse_epochs_as_patience_says() -> None:

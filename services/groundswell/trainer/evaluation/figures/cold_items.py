@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from groundswell.trainer.dataset.prepared import Prepared
 from groundswell.trainer.errors import DataError
 from groundswell.trainer.evaluation.bootstrap import clustered_means, interval
-from groundswell.trainer.ranking.metrics import CUTOFFS, hits
+from groundswell.trainer.evaluation.metrics import CUTOFFS
+from groundswell.trainer.ranking.metrics import hits
 
 
 def items_of(prepared: Prepared, other: Prepared | None) -> NDArray[np.bool_]:

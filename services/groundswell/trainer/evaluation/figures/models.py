@@ -12,14 +12,13 @@ from groundswell.trainer.evaluation.bootstrap import (
     difference,
     interval,
 )
+from groundswell.trainer.evaluation.metrics import BY_SLICE, COMPARED
 from groundswell.trainer.evaluation.slices import LATER_POSITIONS, POSITION, Slices
 
-COMPARED_METRICS = ("ndcg@10", "hr@10")
-SLICE_METRICS = (*COMPARED_METRICS, "mrr")
 ALL = "all"
 
 Values = dict[str, dict[str, NDArray[np.float64]]]
-"""By model and metric: [n] values of the targets, whose mean is the metric."""
+"""By model and metric, as `metrics.metric_values` returns them."""
 
 
 def model_figures(values: Values, users: NDArray[np.integer], slices: Slices) -> dict[str, Any]:
@@ -27,11 +26,13 @@ def model_figures(values: Values, users: NDArray[np.integer], slices: Slices) ->
 
     In the form of the JSON: by model its metrics, "ci95" and "slices".
     """
-    first = next(iter(values.values()))
-    columns = [(model, metric) for model in values for metric in first]
+    columns = [(model, name) for model in values for name, one in values[model].items() if one.ndim]
     everything = np.ones((1, len(users)), bool)
     means = clustered_means(_stacked(values, columns), users, everything)
-    figures: dict[str, Any] = {model: {"ci95": {}} for model in values}
+    figures: dict[str, Any] = {
+        model: {"ci95": {}} | {name: float(one) for name, one in found.items() if not one.ndim}
+        for model, found in values.items()
+    }
     for number, (model, metric) in enumerate(columns):
         figures[model][metric] = float(means.observed[0, number])
         figures[model]["ci95"][metric] = interval(means.resampled[:, 0, number])
@@ -56,11 +57,11 @@ def paired_figures(
         positions = {**slices[POSITION], LATER_POSITIONS: later}
         groups |= {f"{POSITION}:{name}": inside for name, inside in positions.items()}
     groups = {name: inside for name, inside in groups.items() if inside.any()}
-    columns = [(model, metric) for model in values for metric in COMPARED_METRICS]
+    columns = [(model, metric) for model in values for metric in COMPARED]
     means = clustered_means(_stacked(values, columns), users, np.stack(list(groups.values())))
     figures = []
     for a, b in pairs:
-        for metric in COMPARED_METRICS:
+        for metric in COMPARED:
             first, second = columns.index((a, metric)), columns.index((b, metric))
             for number, name in enumerate(groups):
                 found = difference(means, number, first, second)
@@ -73,7 +74,7 @@ def _slice_figures(
 ) -> dict[str, dict[str, dict[str, Any]]]:
     """By model, kind and name: targets, the main metrics and "ci95"."""
     names = [(kind, name) for kind, parts in slices.items() for name in parts]
-    columns = [(model, metric) for model in values for metric in SLICE_METRICS]
+    columns = [(model, metric) for model in values for metric in BY_SLICE]
     masks = np.stack([slices[kind][name] for kind, name in names])
     means = clustered_means(_stacked(values, columns), users, masks)
     return {
@@ -97,7 +98,7 @@ def _one_slice(
 ) -> dict[str, Any]:
     figures: dict[str, Any] = {"targets": int(masks[group].sum())}
     intervals = {}
-    for metric in SLICE_METRICS:
+    for metric in BY_SLICE:
         column = columns.index((model, metric))
         figures[metric] = float(means.observed[group, column])
         intervals[metric] = interval(means.resampled[:, group, column])

@@ -14,6 +14,7 @@ from groundswell.trainer.evaluation.baselines import (
     RECENT_SHARE,
 )
 from groundswell.trainer.evaluation.item_knn import DECAY
+from groundswell.trainer.evaluation.metrics import MAIN, METRICS
 from groundswell.trainer.evaluation.report import plots
 from groundswell.trainer.evaluation.report.item_map import MOST_ITEMS, item_map
 from groundswell.trainer.evaluation.report.svg import model_colours, style
@@ -21,10 +22,7 @@ from groundswell.trainer.neighbours.cooccurrence import NUM_NEIGHBOURS, WINDOW_L
 
 PAGE = "report.html"
 _TEMPLATE = Path(__file__).with_name("page.html.jinja")
-_METRICS = (
-    *(f"{name}@{k}" for name in ("hr", "ndcg") for k in (5, 10, 20, 50)),
-    *("mrr", "coverage", "novelty", "diversity"),
-)
+_METRICS = [metric for metric in METRICS if metric.on_page]
 _LINES = ("popularity", "item-knn", "short-session", "short", "long", "fused")
 
 
@@ -83,12 +81,12 @@ def _plots(
 
 
 def _best(models: Mapping[str, Any]) -> dict[str, float]:
-    return {metric: max(one[metric] for one in models.values()) for metric in _METRICS}
+    return {m.name: max(one[m.name] for one in models.values()) for m in _METRICS}
 
 
 def _paired_rows(figures: Mapping[str, Any]) -> dict[str, Any]:
     """Arrange the differences in NDCG@10: a row for each pair, a column for each slice."""
-    found = [one for one in figures["paired"] if one["metric"] == plots.MAIN]
+    found = [one for one in figures["paired"] if one["metric"] == MAIN]
     rows: dict[tuple[str, str], dict[str, Any]] = {}
     for one in found:
         rows.setdefault((one["a"], one["b"]), {})[one["slice"]] = one

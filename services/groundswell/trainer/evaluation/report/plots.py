@@ -7,11 +7,11 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
+from groundswell.trainer.evaluation.metrics import COMPARED, MAIN
 from groundswell.trainer.evaluation.report.svg import INK, MUTED, model_colours, panels, to_svg
 
 Figures = Mapping[str, Any]
 
-MAIN = "ndcg@10"
 _BLUE = "#1f5fa8"
 _UNORDERED = ("popularity", "cold")
 _KINDS = {
@@ -25,12 +25,12 @@ _KINDS = {
 
 
 def models_plot(figures: Figures) -> str:
-    """Draw every model's NDCG@10 and HR@10 with intervals, the best at the top."""
+    """Draw the metrics that models are compared by, with intervals, the best at the top."""
     models = figures["models"]
     colours = model_colours(list(models))
     order = sorted(models, key=lambda name: models[name][MAIN])
-    figure, axes = panels(1, 2, 10, 0.34 * len(order) + 1)
-    for one, metric in zip(axes, (MAIN, "hr@10"), strict=True):
+    figure, axes = panels(1, len(COMPARED), 10, 0.34 * len(order) + 1)
+    for one, metric in zip(axes, COMPARED, strict=True):
         for y, name in enumerate(order):
             low, high = models[name]["ci95"][metric]
             value, strong = models[name][metric], name == "fused"
