@@ -187,7 +187,7 @@ def learn(
         both = (encoders.short, encoders.long)
         short, long = (encode(validation.events).clone() for encode in both)
         items = encoders.items.vectors()
-        ndcgs = [validation.score(users, items).ndcg for users in (short, long)]
+        ndcgs = [validation.ndcg(users, items) for users in (short, long)]
         return Learned(ndcgs[0], ndcgs[1], torch.cat([short, long]), encoders, run)
 
 

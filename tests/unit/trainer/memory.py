@@ -47,7 +47,6 @@ def prepared_of(
         items=items,
         actions=numbers,
         times_us=np.concatenate([*times, []]).astype(np.int64),
-        values=np.zeros(len(items), np.float32),
         weights=(numbers != DISLIKE).astype(np.float32),
         sessions=np.cumsum(starts).astype(np.int32) - 1,
         starts=starts.astype(bool),

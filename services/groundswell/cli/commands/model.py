@@ -135,6 +135,7 @@ def prepare(
     from rich.console import Console
 
     from groundswell.logs.attributes import parse_kinds
+    from groundswell.trainer.dataset.action_weights import parse_action_weights
     from groundswell.trainer.dataset.disk import told_when_full
     from groundswell.trainer.dataset.filters import Filters
     from groundswell.trainer.dataset.prepare import Options
@@ -143,7 +144,6 @@ def prepare(
     from groundswell.trainer.dataset.report import print_report
     from groundswell.trainer.dataset.report_plots import draw_report
     from groundswell.trainer.dataset.splits import Split
-    from groundswell.trainer.dataset.values import parse_action_weights
     from groundswell.trainer.loop.progress import working
 
     options = Options(

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from groundswell.logs.events import Events, read_events
 from groundswell.logs.items import COLUMNS, Items, read_items, without_file
 from groundswell.trainer.dataset import prepared as data
+from groundswell.trainer.dataset.action_weights import action_weights
 from groundswell.trainer.dataset.anomalies import find_anomalies
 from groundswell.trainer.dataset.cold import cold_items
 from groundswell.trainer.dataset.disk import check_writable, told_when_full
@@ -22,7 +23,6 @@ from groundswell.trainer.dataset.replacing import mend, replacing
 from groundswell.trainer.dataset.report import Source, data_report
 from groundswell.trainer.dataset.sessions import DEFAULT_GAP, by_session
 from groundswell.trainer.dataset.splits import Log, Split, assign, hold_out_cold
-from groundswell.trainer.dataset.values import Scales, action_weights, normalised, value_scales
 from groundswell.trainer.errors import DataError
 
 _LITTER = (".DS_Store", "Thumbs.db", "desktop.ini", "lost+found", "@eaDir")
@@ -34,7 +34,6 @@ _EVENT_COLUMNS = (
     "time_us",
     "ordinal",
     "value",
-    "normal_value",
     "weight",
     "session",
     "session_start",
@@ -101,10 +100,9 @@ def prepare(
     user_ids = log.frame["user_id"].unique().sort()
     ordered = _ordered(log, user_ids, item_table["item_id"], options.session_gap)
     ordered = _split(ordered, split, weights, item_table["cold"])
-    ordered, scales = _with_values(ordered)
     source = Source(log, catalogue, anomalies.found, options.filters)
     report = data_report(source, ordered, item_table, split)
-    meta = _meta(report, ordered, item_table, len(user_ids), options, scales)
+    meta = _meta(report, ordered, item_table, len(user_ids), options)
     kept = "what was there before is unchanged; make room, or choose another --out"
     with told_when_full([out], kept), replacing(out, data.KEPT) as folder:
         ordered.select(_EVENT_COLUMNS).write_parquet(folder / data.EVENTS)
@@ -141,14 +139,6 @@ def _split(
     is_cold = cold.to_numpy()[ordered["item"].to_numpy()]
     split_of, target = hold_out_cold(assign(split, log), log, is_cold)
     return ordered.with_columns(split=pl.Series(split_of), target=pl.Series(target))
-
-
-def _with_values(ordered: pl.DataFrame) -> tuple[pl.DataFrame, Scales]:
-    """Add `normal_value`, by the scales of the training events."""
-    values = ordered["value"].cast(pl.Float64).fill_null(np.nan).to_numpy()
-    actions = ordered["action"].to_numpy()
-    scales = value_scales(values, actions, ordered["split"].to_numpy() == data.TRAIN)
-    return ordered.with_columns(normal_value=pl.Series(normalised(values, actions, scales))), scales
 
 
 def _item_table(log: Events, catalogue: Items, options: Options) -> pl.DataFrame:
@@ -193,7 +183,6 @@ def _meta(
     item_table: pl.DataFrame,
     num_users: int,
     options: Options,
-    scales: Scales,
 ) -> dict[str, Any]:
     names = item_table["categories"].explode().drop_nulls().value_counts()
     return {
@@ -213,7 +202,6 @@ def _meta(
         "cold_items": options.cold_items,
         "seed": options.seed,
         "filters": options.filters.names,
-        "value_scales": scales,
         "report": report,
     }
 

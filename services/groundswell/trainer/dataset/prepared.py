@@ -36,7 +36,7 @@ TRAIN, VALIDATION, TEST = 0, 1, 2
 """Values of `split_of`: where an event lies; and, but for 0 = none, of `target`."""
 
 _ARRAYS = (
-    *("offsets", "items", "actions", "times_us", "values", "weights", "sessions", "starts"),
+    *("offsets", "items", "actions", "times_us", "weights", "sessions", "starts"),
     *("split_of", "target", "cold"),
 )
 _HASH_LENGTH = 12
@@ -65,8 +65,6 @@ class Prepared:
     """[E] action numbers of `features.actions`."""
     times_us: NDArray[np.int64]
     """[E] microseconds since 1970."""
-    values: NDArray[np.float32]
-    """[E] the value of each event, normalised as `trainer.values` says; 0 without one."""
     weights: NDArray[np.float32]
     """[E] the weight of each event as a target, by its action; 0 = input only, never a target."""
     sessions: NDArray[np.int32]
@@ -174,7 +172,6 @@ class Prepared:
             items=self.items[kept],
             actions=self.actions[kept],
             times_us=self.times_us[kept],
-            values=self.values[kept],
             weights=self.weights[kept],
             sessions=sessions,
             starts=np.diff(sessions, prepend=-1) != 0,
@@ -218,7 +215,6 @@ def load_prepared(folder: Path) -> Prepared:
             items=events["item"].to_numpy(),
             actions=events["action"].to_numpy(),
             times_us=events["time_us"].to_numpy(),
-            values=events["normal_value"].to_numpy(),
             weights=events["weight"].to_numpy(),
             sessions=events["session"].to_numpy(),
             starts=events["session_start"].to_numpy(),

@@ -233,4 +233,4 @@ def _ndcg(
     """Return NDCG@10 on validation, of the first process; None without validation."""
     if not validation:
         return None
-    return run.workers.from_first(lambda: validation.score(users(validation.events), items()).ndcg)
+    return run.workers.from_first(lambda: validation.ndcg(users(validation.events), items()))

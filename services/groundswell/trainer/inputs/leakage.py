@@ -26,7 +26,6 @@ _OF_EVENTS = (
     "items",
     "actions",
     "times_us",
-    "values",
     "weights",
     "sessions",
     "starts",
@@ -63,8 +62,8 @@ def check_inputs(
     """Refuse inputs of `events` that know anything of what their users do from then on.
 
     `events` [B] are of B different users, `hidden_from` [B] the first events that must not be
-    known. Raises LeakageError when the inputs change with the items, actions and values from there
-    on, or with the times after the events.
+    known. Raises LeakageError when the inputs change with the items and actions from there on, or
+    with the times after the events.
     """
     users = prepared.users
     first, target = (np.full(prepared.num_users, len(users), np.int64) for _ in range(2))
@@ -76,7 +75,6 @@ def check_inputs(
         prepared,
         items=np.where(hidden, (prepared.items + 1) % prepared.num_items, prepared.items),
         actions=np.where(hidden, prepared.actions % len(ACTIONS) + 1, prepared.actions),
-        values=np.where(hidden, prepared.values + 1, prepared.values),
         times_us=np.where(later, prepared.times_us + _HOUR_US, prepared.times_us),
     )
     for one, two in zip(inputs(prepared, events), inputs(other, events), strict=True):

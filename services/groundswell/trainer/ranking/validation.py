@@ -11,7 +11,7 @@ from torch import Tensor
 
 from groundswell.trainer.dataset.prepared import VALIDATION, Prepared
 from groundswell.trainer.loop.losses import is_large
-from groundswell.trainer.ranking.metrics import gains, hits
+from groundswell.trainer.ranking.metrics import gains
 from groundswell.trainer.ranking.targets import events_before, is_new
 
 _BATCH = 256
@@ -19,7 +19,7 @@ _BLOCK_ITEMS = 2**13
 """Of a large catalogue: scores that fit the processor's cache are counted several times faster."""
 _MOST_SCORES = 2**31
 K = 10
-"""Of the NDCG and the HR that settings and weights are chosen by."""
+"""Of the NDCG that epochs, weights and settings are chosen by."""
 
 
 def most_targets(num_items: int) -> int | None:
@@ -28,15 +28,6 @@ def most_targets(num_items: int) -> int | None:
     Fusion ranks them dozens of times, each time among all items.
     """
     return _MOST_SCORES // num_items if is_large(num_items) else None
-
-
-class Score(NamedTuple):
-    """Means over the validation targets."""
-
-    ndcg: float
-    """NDCG@10."""
-    hit_rate: float
-    """HR@10."""
 
 
 class Part(NamedTuple):
@@ -157,10 +148,9 @@ class Ranking:
         items = self._prepared.items[before.columns].astype(np.int64)
         return torch.from_numpy(before.rows), torch.from_numpy(items)
 
-    def score(self, users_nd: Tensor, items_Nd: Tensor) -> Score:
-        """Return the means of what `ranks` finds."""
-        ranks = self.ranks(users_nd, items_Nd)
-        return Score(float(gains(ranks, K).mean()), float(hits(ranks, K).mean()))
+    def ndcg(self, users_nd: Tensor, items_Nd: Tensor) -> float:
+        """Return the NDCG@10 of users [n, d] · items [N, d]."""
+        return float(gains(self.ranks(users_nd, items_Nd), K).mean())
 
 
 def _mixed(values_P: list[Tensor], shares_P: list[float]) -> Tensor:

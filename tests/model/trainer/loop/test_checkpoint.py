@@ -14,7 +14,7 @@ from groundswell.trainer.errors import TrainError
 from groundswell.trainer.loop import checkpoint
 from groundswell.trainer.loop import losses as loss
 from groundswell.trainer.loop.checkpoint import FILE
-from groundswell.trainer.ranking.validation import Score, Validation
+from groundswell.trainer.ranking.validation import Validation
 from tests.support.encoders import SETTINGS, InterruptionError, Outcome, train_encoders
 from tests.support.worlds import synthetic_world
 
@@ -26,11 +26,11 @@ class EndingAfter(Validation):
         super().__init__(prepared)
         self._left = judged
 
-    def score(self, users_nd: Tensor, items_Nd: Tensor) -> Score:
+    def ndcg(self, users_nd: Tensor, items_Nd: Tensor) -> float:
         if self._left == 0:
             raise InterruptionError
         self._left -= 1
-        return super().score(users_nd, items_Nd)
+        return super().ndcg(users_nd, items_Nd)
 
 
 @pytest.fixture(scope="module")

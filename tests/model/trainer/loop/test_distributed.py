@@ -9,9 +9,9 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from groundswell.trainer.dataset.action_weights import parse_action_weights
 from groundswell.trainer.dataset.prepare import Options, prepare
 from groundswell.trainer.dataset.prepared import Prepared, load_prepared
-from groundswell.trainer.dataset.values import parse_action_weights
 from groundswell.trainer.loop import losses as loss
 from groundswell.trainer.ranking.validation import Validation
 from tests.support.encoders import Outcome, train_encoders

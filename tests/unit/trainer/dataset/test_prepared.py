@@ -130,19 +130,13 @@ def test_training_sees_no_event_on_a_cold_item(tmp_path: Path) -> None:
     assert seen.for_training() is seen
 
 
-def test_values_are_normalised_by_action_and_actions_weigh_what_was_asked_for(
-    tmp_path: Path,
-) -> None:
-    rows = [f"u,a,rate,{T + n},{value}" for n, value in enumerate([1, 2, 3, 4, 5])]
-    rows += [f"u,a,cart,{T + 9},1e9", f"u,a,view,{T + 10},"]
-    text = log(*rows, header=f"{HEADER},value")
+def test_actions_weigh_what_was_asked_for(tmp_path: Path) -> None:
+    text = log(f"u,a,rate,{T}", f"u,a,cart,{T + 9}", f"u,a,view,{T + 10}")
     files = write(tmp_path / "e.csv", text), write(tmp_path / "i.csv", CATALOGUE)
     options = Options(action_weights={"view": 0.5})
     prepare(*files, tmp_path / "out", split=Split.NONE, options=options)
     loaded = data.load_prepared(tmp_path / "out")
-    assert loaded.values.tolist() == pytest.approx([-1.349, -0.6745, 0, 0.6745, 1.349, 0, 0])
-    assert loaded.weights.tolist() == [1] * 6 + [0.5]
-    assert loaded.meta["value_scales"]["rate"]["centre"] == 3
+    assert loaded.weights.tolist() == [1, 1, 0.5]
 
 
 def test_a_folder_of_an_older_format_is_refused(tmp_path: Path) -> None:
