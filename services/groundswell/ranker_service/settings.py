@@ -54,8 +54,8 @@ class RankerSettings(CallingSettings):
     """The bytes that the users who wait to be ranked may take: of single calls, and as many again
     of BatchRecommend. An empty queue takes any batch."""
     max_bulk_users: Annotated[int, Field(ge=1)] = 64
-    """For how many users' views all BatchRecommend calls together ask each service at once. With
-    more, single calls would wait longer."""
+    """For how many users all BatchRecommend calls together ask each service at once. With more,
+    single calls would wait longer."""
     start_wait_s: Annotated[float, Field(ge=0)] = 10.0
     """How long the first bundle waits until both encoders hold it; then it ranks in any case."""
 

@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class RankerServiceStub:
-    """Recommends. Served by the ranker service.
+    """Recommends items. The ranker service serves it.
     """
 
     def __init__(self, channel):
@@ -58,15 +58,16 @@ class RankerServiceStub:
 
 
 class RankerServiceServicer:
-    """Recommends. Served by the ranker service.
+    """Recommends items. The ranker service serves it.
     """
 
     def Recommend(self, request, context):
         """The items for a user, or for the inline events of an anonymous visitor, best first.
         An unknown user gets the popular items, and `degradations` says so.
         A call is refused at once with OVERLOADED when it would wait for the calls before it for more
-        than a quarter of the time in which the views are gathered: 0.5 s, or less with a deadline below
-        0.72 s. Without a deadline a call has 1 s. These times are settings of the service.
+        than a quarter of the time in which the service asks the session and the profile service: 0.5 s,
+        or less with a deadline below 0.72 s. Without a deadline a call has 1 s. These times are settings
+        of the service.
         Statuses: OK; INVALID_ARGUMENT (SUBJECT_INVALID, USER_ID_INVALID, PAGE_SIZE_INVALID,
         FILTER_INVALID, FUSION_WEIGHT_INVALID, DENY_LIST_INVALID, EVENTS_INVALID, TIME_INVALID,
         NUM_INTERESTS_INVALID, and the reasons that Event names); NOT_FOUND (ITEM_NOT_FOUND, an inline
@@ -91,10 +92,11 @@ class RankerServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def SimilarItems(self, request, context):
-        """The items whose vectors are nearest to an item's own (popularity left out), nearest first.
+        """The items whose vectors are nearest to the vector of an item, nearest first. The popularity
+        dimension of the vectors is left out.
         Statuses: OK; INVALID_ARGUMENT (ITEM_ID_INVALID, PAGE_SIZE_INVALID, FILTER_INVALID);
-        NOT_FOUND (ITEM_NOT_FOUND); FAILED_PRECONDITION (ITEM_NOT_ENCODED: the encoder has not read
-        it yet); RESOURCE_EXHAUSTED (OVERLOADED, with RetryInfo); UNAVAILABLE (NO_BUNDLE);
+        NOT_FOUND (ITEM_NOT_FOUND); FAILED_PRECONDITION (ITEM_NOT_ENCODED: the encoder has not encoded
+        the item yet); RESOURCE_EXHAUSTED (OVERLOADED, with RetryInfo); UNAVAILABLE (NO_BUNDLE);
         DEADLINE_EXCEEDED. Safe to retry.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -141,7 +143,7 @@ def add_RankerServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class RankerService:
-    """Recommends. Served by the ranker service.
+    """Recommends items. The ranker service serves it.
     """
 
     @staticmethod
