@@ -1,1 +1,1 @@
-"""The ranker service: fuses both views of a user and finds the nearest items."""
+"""The ranker service: fuses both vectors of a user and finds the nearest items."""

@@ -14,8 +14,8 @@ from groundswell.ranker.v1.ranker_service_pb2 import (
     SimilarItemsResponse,
 )
 from groundswell.ranker_service.bundle_ranker import BundleRanker
-from groundswell.ranker_service.fusion import FusionWeightOrigin
-from groundswell.ranker_service.recommender import Answer
+from groundswell.ranker_service.stages.explain import Recommendations
+from groundswell.ranker_service.stages.fuse import FusionWeightOrigin
 from groundswell.retrieval.item_index import Hits
 from groundswell.serving.interests import interest_messages
 from groundswell.serving.limits import MAX_ANSWER_BYTES
@@ -32,7 +32,7 @@ _FRAME_BYTES = 8
 
 
 def recommend_responses(
-    answers: Sequence[Answer], max_bytes: int = MAX_ANSWER_BYTES
+    answers: Sequence[Recommendations], max_bytes: int = MAX_ANSWER_BYTES
 ) -> list[RecommendResponse]:
     """The messages of a call's answers, less than `max_bytes` together.
 
@@ -54,12 +54,12 @@ def recommend_responses(
     return responses
 
 
-def interests_response(answer: Answer) -> GetInterestsResponse:
+def interests_response(answer: Recommendations) -> GetInterestsResponse:
     """The message of an answer that was asked for interests alone."""
     return GetInterestsResponse(
         interests=interest_messages(answer.interests),
         fusion_weight=answer.fusion_weight,
-        fusion_weight_source=_WEIGHT_SOURCES[answer.origin],
+        fusion_weight_source=_WEIGHT_SOURCES[answer.ranked.origin],
         bundle_id=answer.bundle_id,
         degradations=answer.degradations,
     )
@@ -71,7 +71,7 @@ def similar_response(
     """The message of an item's neighbours; without titles if it would be too large."""
     response = SimilarItemsResponse(bundle_id=ranker.space.bundle_id)
     for number, cosine in zip(hits.ids.tolist(), hits.scores.tolist(), strict=True):
-        item = ranker.catalogue.get(number)
+        item = ranker.items.get(number)
         if item is not None:  # else it was deleted since the search
             response.items.append(
                 SimilarItem(
@@ -89,23 +89,13 @@ def similar_response(
     return response
 
 
-def _recommended(answer: Answer, *, with_details: bool) -> RecommendResponse:
+def _recommended(answer: Recommendations, *, with_details: bool) -> RecommendResponse:
     recommendation_id = uuid.uuid4().hex
     return RecommendResponse(
-        recommendations=[
-            Recommendation(
-                item_id=ranked.item.item_id,
-                score=ranked.score,
-                short_score=ranked.short_score,
-                long_score=ranked.long_score,
-                title=ranked.item.title if with_details else "",
-                categories=ranked.item.categories if with_details else (),
-            )
-            for ranked in answer.items
-        ],
+        recommendations=_recommendations(answer, with_details=with_details),
         interests=interest_messages(answer.interests) if with_details else (),
         fusion_weight=answer.fusion_weight,
-        fusion_weight_source=_WEIGHT_SOURCES[answer.origin],
+        fusion_weight_source=_WEIGHT_SOURCES[answer.ranked.origin],
         bundle_id=answer.bundle_id,
         degradations=answer.degradations,
         profile_age=_duration(answer.profile_age_us),
@@ -115,6 +105,23 @@ def _recommended(answer: Answer, *, with_details: bool) -> RecommendResponse:
         attribution_token=f"{recommendation_id}.{answer.bundle_id}",
         details_omitted=not with_details,
     )
+
+
+def _recommendations(answer: Recommendations, *, with_details: bool) -> list[Recommendation]:
+    ranked = answer.ranked
+    scores = (ranked.scores.tolist(), ranked.short_scores.tolist(), ranked.long_scores.tolist())
+    return [
+        Recommendation(
+            item_id=item.item_id,
+            score=score,
+            short_score=short_score,
+            long_score=long_score,
+            title=item.title if with_details else "",
+            categories=item.categories if with_details else (),
+        )
+        for item, score, short_score, long_score in zip(answer.items, *scores, strict=True)
+        if item is not None
+    ]
 
 
 def _omit_details(response: RecommendResponse) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from groundswell.ranker_service.catalogue import ITEM_NO, Catalogue, Segment
+from groundswell.ranker_service.catalogue import ITEM_NO, ItemMetadata, Segment
 from groundswell.ranker_service.filters import Filter, parse_filter, passing_rows
 from groundswell.serving.batching import MicroBatcher
 from groundswell.serving.bounded import BoundedCache
@@ -42,9 +42,9 @@ class FilterBitmaps:
     """
 
     def __init__(
-        self, catalogue: Catalogue, *, max_bytes: int, max_filters: int, max_queue: int
+        self, items: ItemMetadata, *, max_bytes: int, max_filters: int, max_queue: int
     ) -> None:
-        self._catalogue = catalogue
+        self._items = items
         self._held: BoundedCache[str, Bitmap] = BoundedCache(
             max_bytes=max_bytes, max_entries=max_filters, size=_num_bytes
         )
@@ -60,7 +60,7 @@ class FilterBitmaps:
         """
         if not text:
             return None
-        since = self._catalogue.version
+        since = self._items.version
         held = self._current(text)
         while held is None:
             found = await self._joined(text)
@@ -96,7 +96,7 @@ class FilterBitmaps:
 
     def _current(self, text: str) -> Bitmap | None:
         held = self._held.get(text)
-        if held is None or held.version != self._catalogue.version:
+        if held is None or held.version != self._items.version:
             return None
         count("filter_bitmaps", source="held")
         return held
@@ -116,14 +116,14 @@ class FilterBitmaps:
 
     def _one(self, text: str) -> Bitmap | ServiceError:
         # In this order: rows that come in between are then evaluated again, not missed.
-        version, segments = self._catalogue.version, self._catalogue.segments
+        version, segments = self._items.version, self._items.segments
         held = self._held.get(text)
         if held is not None and held.version == version:
             return held  # Another lane's call for the same filter was evaluated first.
         count("filter_bitmaps", source="evaluated" if held is None else "brought_up")
         try:
             if held is None:
-                parsed = parse_filter(text, self._catalogue.kinds)
+                parsed = parse_filter(text, self._items.kinds)
                 held = Bitmap(parsed, 0, np.zeros(0, dtype=bool))
             newer = [segment for segment in segments if segment.version > held.version]
             bitmap = Bitmap(held.filter, version, _updated(held, newer))

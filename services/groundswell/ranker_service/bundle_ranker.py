@@ -12,12 +12,12 @@ from groundswell.artifacts.bundle import Bundle
 from groundswell.artifacts.errors import BundleError
 from groundswell.ranker_service.bitmaps import FilterBitmaps
 from groundswell.ranker_service.bundle_rows import BundleRows
-from groundswell.ranker_service.catalogue import Catalogue, CatalogueItem
-from groundswell.ranker_service.fusion import Fusion
-from groundswell.ranker_service.neighbours import NumberedNeighbours
+from groundswell.ranker_service.catalogue import CatalogueItem, ItemMetadata
 from groundswell.ranker_service.pipeline import Pipeline, Ranked, RankInput
 from groundswell.ranker_service.replicas import BundleSpace
 from groundswell.ranker_service.settings import RankerSettings
+from groundswell.ranker_service.stages.fuse import Fusion
+from groundswell.ranker_service.stages.neighbours import NumberedNeighbours
 from groundswell.retrieval.engine import open_index
 from groundswell.retrieval.item_index import Hits, ItemIndex
 from groundswell.retrieval.neighbours import Neighbours
@@ -27,15 +27,6 @@ from groundswell.serving.errors import FailedPrecondition, ResourceExhausted
 RETRY_AFTER_S = 0.1
 _MAX_SIMILAR_QUEUE = 64
 _MAX_CANARY_ITEMS = 20
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What ranking gave for one user."""
-
-    ranked: Ranked
-    interests: NDArray[np.float32] | None
-    """[C] probabilities of the categories; None for a fallback, or without categories."""
 
 
 @dataclass(frozen=True)
@@ -65,9 +56,9 @@ class BundleRanker:
         if not self.index.holds(bundle.item_vectors):
             raise BundleError("BUNDLE_CORRUPT", "the index does not hold the items' vectors")
         self._canary = np.array(bundle.item_vectors[:1].sum(0), np.float32)
-        self.catalogue = Catalogue()
+        self.items = ItemMetadata()
         self.filters = FilterBitmaps(
-            self.catalogue,
+            self.items,
             max_bytes=settings.max_filter_bytes,
             max_filters=settings.max_filters,
             max_queue=settings.max_filter_queue,
@@ -79,7 +70,7 @@ class BundleRanker:
         self._neighbours = neighbours and NumberedNeighbours(neighbours, self._bundle_rows)
         self._popularity = np.zeros(0)
         self._pipeline = self._with_popularity(self._popularity)
-        self._ranking: MicroBatcher[RankInput, Outcome] = MicroBatcher(
+        self._ranking: MicroBatcher[RankInput, Ranked] = MicroBatcher(
             self._rank,
             max_batch=settings.max_batch,
             max_queue=settings.max_queue,
@@ -94,12 +85,12 @@ class BundleRanker:
 
         Blocks; to be called by one thread at a time, and not by the event loop's.
         """
-        num_refused = self.catalogue.put(changes.items)
+        num_refused = self.items.put(changes.items)
         self._note_rows(changes.items)
         if len(changes.deleted):
             self.index.remove(changes.deleted)
             self._bundle_rows.remove(changes.deleted)
-            self.catalogue.remove(changes.deleted.tolist())
+            self.items.remove(changes.deleted.tolist())
         pairs = zip(changes.items, changes.vectors, strict=True)
         encoded = [(item, vector) for item, vector in pairs if vector is not None]
         if encoded:
@@ -110,7 +101,7 @@ class BundleRanker:
             )
         return num_refused
 
-    async def rank(self, inputs: Sequence[RankInput]) -> list[Outcome]:
+    async def rank(self, inputs: Sequence[RankInput]) -> list[Ranked]:
         """Rank for each user. Several users are admitted together, and go after single ones.
 
         Raises ResourceExhausted (OVERLOADED).
@@ -130,7 +121,7 @@ class BundleRanker:
                 "ITEM_NOT_ENCODED", "the item has no vector yet: its text waits for the encoder"
             )
         allowed = await self.filters.allowed(filter_text)
-        exclude = np.append(self.catalogue.unavailable, item_no)
+        exclude = np.append(self.items.unavailable, item_no)
         if self._num_similar >= _MAX_SIMILAR_QUEUE:
             message = "too many calls wait for similar items"
             raise ResourceExhausted("OVERLOADED", message, retry_after_s=RETRY_AFTER_S)
@@ -158,8 +149,8 @@ class BundleRanker:
             RankInput(k=10, short_vector=vector, window=items),
             RankInput(k=10),
         ]
-        for outcome in await self.rank(canaries):
-            values = [outcome.ranked.scores, outcome.ranked.alpha, outcome.interests]
+        for ranked in await self.rank(canaries):
+            values = [ranked.scores, ranked.alpha, ranked.interests]
             if any(value is not None and not np.isfinite(value).all() for value in values):
                 raise BundleError("BUNDLE_CORRUPT", "a canary query was answered with a NaN")
 
@@ -169,19 +160,14 @@ class BundleRanker:
         await self.filters.close()
         await asyncio.to_thread(self._similar.shutdown)
 
-    def _rank(self, inputs: list[RankInput]) -> list[Outcome]:
-        unavailable = self.catalogue.unavailable
-        ranked = self._pipeline.rank(
+    def _rank(self, inputs: list[RankInput]) -> list[Ranked]:
+        unavailable = self.items.unavailable
+        return self._pipeline.rank(
             [replace(one, exclude=(*one.exclude, unavailable)) for one in inputs]
         )
-        users = [one.user for one in ranked if one.user is not None]
-        if self._interests is None or not users:
-            return [Outcome(one, None) for one in ranked]
-        probabilities = iter(self._interests.run(vectors=np.stack(users)))
-        return [Outcome(one, None if one.user is None else next(probabilities)) for one in ranked]
 
     def _with_popularity(self, popularity: NDArray[np.float64]) -> Pipeline:
-        return Pipeline(self._fusion, self._neighbours, self.index, popularity)
+        return Pipeline(self._fusion, self._neighbours, self.index, popularity, self._interests)
 
     def _note_rows(self, items: Sequence[CatalogueItem]) -> None:
         """Note the items' rows, and under their numbers how popular training found them."""

@@ -11,10 +11,11 @@ import structlog
 
 from groundswell.artifacts.bundle import Bundle
 from groundswell.artifacts.manifest import Manifest
+from groundswell.common.v1.model_service_pb2_grpc import ModelServiceStub
 from groundswell.ranker_service.bundle_ranker import BundleRanker
 from groundswell.ranker_service.follower import RankerCopies
+from groundswell.ranker_service.replicas import held_ids
 from groundswell.ranker_service.settings import RankerSettings
-from groundswell.ranker_service.upstreams import Upstreams
 from groundswell.runtime.catalogue_follower import CatalogueFollower
 from groundswell.runtime.held_bundles import HeldBundles
 
@@ -50,10 +51,13 @@ class RankerBundles:
     """Holds the bundle that ranks, the one before it, and the one that is to rank next."""
 
     def __init__(
-        self, profile: grpc.aio.Channel, upstreams: Upstreams, settings: RankerSettings
+        self, profile: grpc.aio.Channel, session: grpc.aio.Channel, settings: RankerSettings
     ) -> None:
         self._profile = profile
-        self._upstreams = upstreams
+        self._encoders = {
+            "profile": ModelServiceStub(profile),
+            "session": ModelServiceStub(session),
+        }
         self._settings = settings
         self.held: HeldBundles[RankerBundle] = HeldBundles(
             keep_s=settings.bundle_keep_s, max_held=_MAX_HELD
@@ -81,13 +85,13 @@ class RankerBundles:
         """Return the bundle to begin with: the current one, as soon as both encoders hold it.
 
         While they still prepare it, they both hold an earlier bundle: then that one, if the folder
-        has it. After `start_wait_s` it is the current one in any case; answers that lack a view say
-        so.
+        has it. After `start_wait_s` it is the current one in any case; answers that lack a vector
+        say so.
         """
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self._settings.start_wait_s
         while True:
-            held = await self._upstreams.held_ids(_ASK_TIMEOUT_S)
+            held = await held_ids(self._encoders, _ASK_TIMEOUT_S)
             common = [one for one in held["profile"] if one in held["session"]]
             if current in common:
                 return current
@@ -148,7 +152,7 @@ class RankerBundles:
         delay_s = _ASK_EVERY_S
         num_answers = 0
         while num_answers < _NUM_ANSWERS:
-            held = await self._upstreams.held_ids(_ASK_TIMEOUT_S)
+            held = await held_ids(self._encoders, _ASK_TIMEOUT_S)
             if all(bundle_id in ids for ids in held.values()):
                 num_answers += 1
                 continue

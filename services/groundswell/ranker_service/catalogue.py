@@ -38,7 +38,7 @@ class Segment:
     """The catalogue's version that its newest row came with."""
 
 
-class Catalogue:
+class ItemMetadata:
     """The items by number. One thread changes it; any may read.
 
     The frame is kept in segments of growing size. So a change costs as much as its size, and

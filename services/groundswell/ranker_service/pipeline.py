@@ -1,4 +1,7 @@
-"""Ranks items for users: neighbours → fuse → retrieve, on plain inputs. Evaluation runs it too.
+"""Ranks items for users: fuse → neighbours → retrieve → interests, on plain inputs.
+
+This is the part of a recommendation between gathering and explaining (see `recommender`).
+Evaluation runs it too, on inputs that it makes from a log.
 
 Shapes: B users, d dimensions, k items. Ids are the index's own: item numbers in the service, items
 of a prepared log in evaluation.
@@ -11,14 +14,15 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from groundswell.artifacts.onnx_model import OnnxModel
 from groundswell.features.fusion import fuse
 from groundswell.features.gate import GateFeatures
-from groundswell.ranker_service.fusion import FusedVectors, Fusion, FusionWeightOrigin
+from groundswell.ranker_service.stages.fuse import FusedVectors, Fusion, FusionWeightOrigin
+from groundswell.ranker_service.stages.interests import interests_of
+from groundswell.ranker_service.stages.retrieve import NO_HITS, NO_IDS, Retrieval, popular
 from groundswell.retrieval.item_index import Hits, Query
 from groundswell.retrieval.neighbours import NOTHING, Sparse
 
-_NO_IDS: NDArray[np.int64] = np.empty(0, np.int64)
-_NO_HITS = Hits(_NO_IDS, np.empty(0, np.float32), np.empty((0, 2), np.float32))
 _INPUT_BYTES = 4_000
 """The bytes of an input besides the ids in it: two vectors, and the objects."""
 
@@ -33,10 +37,10 @@ class RankInput:
     """[d] u_s; None without one."""
     long_vector: NDArray[np.float32] | None = None
     """[d] u_l; None without one."""
-    window: NDArray[np.int64] = field(default_factory=_NO_IDS.copy)
+    window: NDArray[np.int64] = field(default_factory=NO_IDS.copy)
     """[n] ids of the window's items, oldest event first; one without neighbours adds nothing. Their
     neighbour scores belong to the short-term vector, and count only with it."""
-    history: NDArray[np.int64] = field(default_factory=_NO_IDS.copy)
+    history: NDArray[np.int64] = field(default_factory=NO_IDS.copy)
     """[m] ids of the history's items, each once, ordered by most recent interaction, oldest first.
     Their neighbour scores belong to the long-term vector."""
     gate_features: GateFeatures = field(default_factory=GateFeatures)
@@ -74,6 +78,8 @@ class Ranked:
     """[d] the fused vector; None for a fallback."""
     fallback: bool
     """True: there was neither vector, these are popular items."""
+    interests: NDArray[np.float32] | None = None
+    """[C] probabilities of the categories; None for a fallback, or without categories."""
 
 
 class NeighbourScores(Protocol):
@@ -86,27 +92,11 @@ class NeighbourScores(Protocol):
         """Return n_l of ids; see `RankInput.history`."""
 
 
-class Retrieval(Protocol):
-    """Finds items; `retrieval.item_index.ItemIndex` is the one that serves."""
-
-    @property
-    def dimension(self) -> int:
-        """d."""
-
-    def search(self, queries: Sequence[Query]) -> list[Hits]:
-        """Find the items with the largest score for each query."""
-
-    def passing_ids(
-        self, exclude: NDArray[np.int64], allowed: NDArray[np.bool_] | None
-    ) -> NDArray[np.int64]:
-        """Return the ids that a search with these limits chooses from, in no order."""
-
-
 class Pipeline:
     """Ranks with one bundle's fusion, neighbours, index and popularity. Thread-safe.
 
-    Without `neighbours` no item has neighbour scores. `popularity` is indexed by id; an id past its
-    end has 0.
+    Without `neighbours` no item has neighbour scores, and without `interest_head` no user has
+    interests. `popularity` is indexed by id; an id past its end has 0.
     """
 
     def __init__(
@@ -115,25 +105,26 @@ class Pipeline:
         neighbours: NeighbourScores | None,
         retrieval: Retrieval,
         popularity: NDArray[np.float64],
+        interest_head: OnnxModel | None = None,
     ) -> None:
         self._fusion = fusion
         self._neighbours = neighbours
         self._retrieval = retrieval
         self._popularity = popularity
+        self._interest_head = interest_head
 
     def rank(self, inputs: Sequence[RankInput]) -> list[Ranked]:
         """Rank for each user, in the order of `inputs`."""
         if not inputs:
             return []
         fused = self._fuse(inputs)
-        known = [b for b, one in enumerate(fused.origins) if one is not FusionWeightOrigin.NONE]
-        searched = [b for b in known if inputs[b].k > 0]
-        queries = [self._query(inputs[b], fused, b) for b in searched]
-        hits = dict.fromkeys(known, _NO_HITS)
-        hits.update(zip(searched, self._retrieval.search(queries), strict=True))
+        users = fused.known_users()
+        added = [self._look_up(*each) for each in zip(inputs, fused.alphas, strict=True)]
+        hits = self._retrieve(inputs, fused, users, added)
+        interests = interests_of(self._interest_head, users)
         return [
-            _ranked(fused, b, hits[b]) if b in hits else self._popular(one)
-            for b, one in enumerate(inputs)
+            _ranked(fused, b, *each)
+            for b, each in enumerate(zip(users, hits, interests, strict=True))
         ]
 
     def _fuse(self, inputs: Sequence[RankInput]) -> FusedVectors:
@@ -148,48 +139,41 @@ class Pipeline:
             ),
         )
 
-    def _query(self, one: RankInput, fused: FusedVectors, b: int) -> Query:
-        """Search with both parts of the user, so that each score comes with its two parts."""
-        return Query(
-            np.stack([fused.short_parts[b], fused.long_parts[b]]),
-            one.k,
-            np.concatenate([_NO_IDS, *one.exclude]),
-            one.allowed,
-            self._added(one, float(fused.alphas[b].mean(dtype=np.float64))),
-        )
-
-    def _added(self, one: RankInput, mean_alpha: float) -> tuple[Sparse, ...]:
-        """Look up the neighbour scores of both parts, and weigh them as the vectors are."""
-        if self._neighbours is None:
+    def _look_up(self, one: RankInput, alpha: NDArray[np.float32]) -> tuple[Sparse, ...]:
+        """Return the neighbour scores of both parts, weighed as the vectors are."""
+        if self._neighbours is None or one.k == 0:
             return ()
         short = NOTHING if one.short_vector is None else self._neighbours.short(one.window)
         long = NOTHING if one.long_vector is None else self._neighbours.long(one.history)
-        weighed = fuse(mean_alpha, short.scores, long.scores)
+        weighed = fuse(float(alpha.mean(dtype=np.float64)), short.scores, long.scores)
         return Sparse(short.rows, weighed[0]), Sparse(long.rows, weighed[1])
 
-    def _popular(self, one: RankInput) -> Ranked:
-        """Rank what passes by popularity: an answer for a user of whom nothing is known."""
-        ids = self._retrieval.passing_ids(np.concatenate([_NO_IDS, *one.exclude]), one.allowed)
-        popularity = np.zeros(len(ids))
-        counted = ids < len(self._popularity)
-        popularity[counted] = self._popularity[ids[counted]]
-        if one.k < len(ids):
-            # Sorting a whole catalogue for one page would take longer than any search.
-            last = len(ids) - max(one.k, 1)
-            threshold = np.partition(popularity, last)[last]
-            ids, popularity = ids[popularity >= threshold], popularity[popularity >= threshold]
-        order = np.lexsort((ids, -popularity))[: one.k]
-        nothing = np.zeros(len(order), np.float32)
-        return Ranked(
-            ids=ids[order],
-            scores=popularity[order].astype(np.float32),
-            short_scores=nothing,
-            long_scores=nothing,
-            alpha=None,
-            origin=FusionWeightOrigin.NONE,
-            user=None,
-            fallback=True,
-        )
+    def _retrieve(
+        self,
+        inputs: Sequence[RankInput],
+        fused: FusedVectors,
+        users: Sequence[NDArray[np.float32] | None],
+        added: Sequence[tuple[Sparse, ...]],
+    ) -> list[Hits]:
+        """Search with both parts of each user, so that each score comes with its two parts."""
+        excluded = [np.concatenate([NO_IDS, *one.exclude]) for one in inputs]
+        searched = [b for b, one in enumerate(inputs) if one.k > 0 and users[b] is not None]
+        queries = [
+            Query(
+                np.stack([fused.short_parts[b], fused.long_parts[b]]),
+                inputs[b].k,
+                excluded[b],
+                inputs[b].allowed,
+                added[b],
+            )
+            for b in searched
+        ]
+        found = dict(zip(searched, self._retrieval.search(queries), strict=True))
+        for b, one in enumerate(inputs):
+            if users[b] is None:
+                limits = (one.k, excluded[b], one.allowed)
+                found[b] = popular(self._retrieval, self._popularity, *limits)
+        return [found.get(b, NO_HITS) for b in range(len(inputs))]
 
     def _stacked(self, vectors: Sequence[NDArray[np.float32] | None]) -> NDArray[np.float32]:
         stacked = np.zeros((len(vectors), self._retrieval.dimension), np.float32)
@@ -199,14 +183,21 @@ class Pipeline:
         return stacked
 
 
-def _ranked(fused: FusedVectors, b: int, hits: Hits) -> Ranked:
+def _ranked(
+    fused: FusedVectors,
+    b: int,
+    user: NDArray[np.float32] | None,
+    hits: Hits,
+    interests: NDArray[np.float32] | None,
+) -> Ranked:
     return Ranked(
         ids=hits.ids,
         scores=hits.scores,
         short_scores=hits.part_scores[:, 0],
         long_scores=hits.part_scores[:, 1],
-        alpha=fused.alphas[b],
+        alpha=None if user is None else fused.alphas[b],
         origin=fused.origins[b],
-        user=fused.user[b],
-        fallback=False,
+        user=user,
+        fallback=user is None,
+        interests=interests,
     )

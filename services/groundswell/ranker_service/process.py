@@ -4,12 +4,15 @@ import grpc
 
 from groundswell.ranker.v1 import ranker_service_pb2_grpc
 from groundswell.ranker_service.bundles import RankerBundles
+from groundswell.ranker_service.profile_client import ProfileClient
 from groundswell.ranker_service.recommender import Recommender
 from groundswell.ranker_service.requests import RequestReader
 from groundswell.ranker_service.seen import SeenCache
 from groundswell.ranker_service.servicer import RankerServicer
+from groundswell.ranker_service.session_client import SessionClient
 from groundswell.ranker_service.settings import RankerSettings
-from groundswell.ranker_service.upstreams import Upstreams
+from groundswell.ranker_service.stages.filter import Exclusions
+from groundswell.ranker_service.stages.gather import Gather
 from groundswell.runtime.process import serve_bundles
 from groundswell.serving.admission import DeadlineAdmission
 from groundswell.serving.channels import open_channel
@@ -28,10 +31,14 @@ async def main(settings: RankerSettings) -> None:
         max_bytes=settings.max_seen_bytes,
         max_users=settings.max_seen_users,
     )
-    upstreams = Upstreams(profile, session, seen, max_bulk_users=settings.max_bulk_users)
-    bundles = RankerBundles(profile, upstreams, settings)
+    gather = Gather(
+        SessionClient(session, seen),
+        ProfileClient(profile, seen),
+        max_bulk_users=settings.max_bulk_users,
+    )
+    bundles = RankerBundles(profile, session, settings)
     reader = RequestReader(Pseudonymizer(*settings.secrets))
-    recommender = Recommender(upstreams, settings.seen_mask)
+    recommender = Recommender(gather, Exclusions(settings.seen_mask))
     servicer = RankerServicer(recommender, bundles, reader, settings)
 
     def add_servicers(server: grpc.aio.Server) -> tuple[str, ...]:
@@ -49,7 +56,7 @@ async def main(settings: RankerSettings) -> None:
 
 
 def _admissions(settings: RankerSettings) -> Admissions:
-    """Refuse a call when too little of the time for its two views would be left."""
+    """Refuse a call when too little time would be left to ask the other services."""
     admission = DeadlineAdmission(
         default_s=settings.recommend_timeout_s,
         share=settings.upstream_share,

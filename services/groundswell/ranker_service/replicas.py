@@ -1,14 +1,25 @@
-"""Asks the replicas of a service until one holds the bundle that ranks."""
+"""Asks a service, replica by replica until one holds the bundle that ranks, within a deadline."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import grpc
+import structlog
 
-from groundswell.serving.errors import FailedPrecondition, from_rpc_error
+from groundswell.common.v1.model_service_pb2 import GetModelRequest
+from groundswell.profile.v1.profile_service_pb2 import Profile
+from groundswell.serving.errors import FailedPrecondition, ServiceError, from_rpc_error
 from groundswell.serving.telemetry import count
+from groundswell.serving.validation import to_us
+from groundswell.session.v1.session_service_pb2 import EncodeSessionResponse
+
+if TYPE_CHECKING:
+    # What a stub over an aio channel is; it exists for type checkers alone.
+    from groundswell.common.v1.model_service_pb2_grpc import ModelServiceAsyncStub
+
+_log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
 
@@ -32,44 +43,51 @@ class BundleSpace:
     """The lineage of the catalogue that is ranked; empty before it is known."""
 
 
-def has_numbers_of(space: BundleSpace, lineage: str, upstream: str) -> bool:
-    """Whether the item numbers of an upstream's answer name the same items here.
+async def answered(
+    service: str,
+    ask: Callable[[float], Awaitable[T]],
+    space: BundleSpace,
+    deadline: float,
+    faults: Sequence[grpc.StatusCode] = (),
+    permits: asyncio.Semaphore | None = None,
+) -> T | None:
+    """Return what `ask(timeout_s)` gives; None when the service fails or takes too long.
 
-    They do not just after a restore of the database, while one of the two services does not know
-    its new state yet. A service of an earlier release names no lineage.
+    `deadline` is a time of the event loop. A status of `faults` is raised as its ServiceError. With
+    `permits`, a permit is waited for first. Raises BundleNotHeldError when the bundle has a
+    substitute and no replica that was asked holds it.
     """
-    if lineage in ("", space.lineage):
-        return True
-    count("upstream_answers_refused", upstream=upstream, reason="LINEAGE_CHANGED")
-    return False
+    try:
+        if permits is None:
+            return await _of_any_replica(ask, space, deadline)
+        async with asyncio.timeout_at(deadline), permits:
+            return await _of_any_replica(ask, space, deadline)
+    except TimeoutError:
+        count("upstream_failures", upstream=service, code="DEADLINE_EXCEEDED")
+    except grpc.aio.AioRpcError as error:
+        if error.code() in faults:
+            raise from_rpc_error(error) or error from error
+        count("upstream_failures", upstream=service, code=error.code().name)
+    return None
 
 
-def of_any_replica(
-    ask: Callable[[float], Awaitable[T]], space: BundleSpace
-) -> Callable[[float], Awaitable[T]]:
-    """Return a function that calls `ask` again while the replica that answers lacks the bundle.
-
-    It raises BundleNotHeldError when the bundle has a substitute and no replica that was asked
-    holds it, and else what `ask` raises.
-    """
-
-    async def asking(timeout_s: float) -> T:
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + timeout_s
-        for left in reversed(range(_NUM_ASKED)):
-            try:
-                return await ask(max(deadline - loop.time(), 0.0))
-            except grpc.aio.AioRpcError as error:
-                if not _lacks_bundle(error):
-                    raise
-                count("upstream_bundles_not_held")
-                if left == 0:
-                    if space.has_substitute:
-                        raise BundleNotHeldError from error
-                    raise
-        raise AssertionError("the last replica that was asked has answered")
-
-    return asking
+async def _of_any_replica(
+    ask: Callable[[float], Awaitable[T]], space: BundleSpace, deadline: float
+) -> T:
+    """Call `ask` again while the replica that answers lacks the bundle."""
+    loop = asyncio.get_running_loop()
+    for left in reversed(range(_NUM_ASKED)):
+        try:
+            return await ask(max(deadline - loop.time(), 0.0))
+        except grpc.aio.AioRpcError as error:
+            if not _lacks_bundle(error):
+                raise
+            count("upstream_bundles_not_held")
+            if left == 0:
+                if space.has_substitute:
+                    raise BundleNotHeldError from error
+                raise
+    raise AssertionError("the last replica that was asked has answered")
 
 
 def _lacks_bundle(error: grpc.aio.AioRpcError) -> bool:
@@ -77,3 +95,42 @@ def _lacks_bundle(error: grpc.aio.AioRpcError) -> bool:
         return False
     told = from_rpc_error(error)
     return isinstance(told, FailedPrecondition) and told.reason == "BUNDLE_NOT_LOADED"
+
+
+def has_numbers_of(space: BundleSpace, lineage: str, service: str) -> bool:
+    """Whether the item numbers of a service's answer name the same items here.
+
+    They do not just after a restore of the database, while one of the two services does not know
+    its new state yet. A service of an earlier release names no lineage.
+    """
+    if lineage in ("", space.lineage):
+        return True
+    count("upstream_answers_refused", upstream=service, reason="LINEAGE_CHANGED")
+    return False
+
+
+def refused(service: str, error: ServiceError) -> None:
+    """Note an answer that ranking must not use: a vector of another bundle, or a broken one."""
+    count("upstream_answers_refused", upstream=service, reason=error.reason)
+    _log.error("upstream_answer_refused", upstream=service, reason=error.reason)
+
+
+def last_event_us(answer: Profile | EncodeSessionResponse) -> int | None:
+    """The time of an answer's last event, in microseconds since 1970; None without one."""
+    return to_us(answer.last_event_time) if answer.HasField("last_event_time") else None
+
+
+async def held_ids(
+    models: Mapping[str, "ModelServiceAsyncStub"], timeout_s: float
+) -> dict[str, list[str]]:
+    """Return the bundles that each service holds; none for a service that does not answer."""
+    held = await asyncio.gather(*(_held_ids(model, timeout_s) for model in models.values()))
+    return dict(zip(models, held, strict=True))
+
+
+async def _held_ids(model: "ModelServiceAsyncStub", timeout_s: float) -> list[str]:
+    try:
+        answer = await model.GetModel(GetModelRequest(), timeout=timeout_s)
+    except grpc.aio.AioRpcError:
+        return []
+    return list(answer.loaded_bundle_ids)

@@ -1,17 +1,18 @@
-"""Checks requests by the rules of the ranker's contract, and turns them into asks."""
+"""Checked requests for one user or visitor, and the reader that checks them by the contract."""
 
 import math
 import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
+from groundswell.common.v1.event_pb2 import Event, InlineEvents
 from groundswell.ranker.v1.ranker_service_pb2 import (
     BatchRecommendRequest,
     GetInterestsRequest,
     RecommendRequest,
 )
-from groundswell.ranker_service.recommender import Ask
-from groundswell.ranker_service.views import Subject, located
 from groundswell.serving.errors import InvalidArgument, ServiceError
-from groundswell.serving.interests import MAX_INTERESTS
+from groundswell.serving.interests import DEFAULT_INTERESTS, MAX_INTERESTS
 from groundswell.serving.pseudonym import Pseudonymizer
 from groundswell.serving.slices import Slices
 from groundswell.serving.validation import (
@@ -33,6 +34,31 @@ MAX_TOTAL = 10_000
 """Of a batch: as many items of the longest ids fit into one answer."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Ask:
+    """A checked request for one user, or for a visitor without an id."""
+
+    user_id: str = ""
+    """Empty for a visitor."""
+    user_key: bytes = b""
+    """The user's pseudonym, which the cache of seen items is keyed by."""
+    inline_events: InlineEvents | None = None
+    """The events of a visitor; None for a user."""
+    where: str = ""
+    """The path of the request in a batch; empty for a call of one request."""
+    as_of_us: int
+    """The request's own time, in microseconds since 1970."""
+    k: int
+    """How many items; 0: none, the interests alone."""
+    filter: str = ""
+    deny_item_ids: Sequence[str] = ()
+    exclude_seen: bool = True
+    fusion_weight: float | None = None
+    """Forces α, in [0, 1]; None: the bundle decides."""
+    num_interests: int = DEFAULT_INTERESTS
+    """How many categories at most."""
+
+
 class RequestReader:
     """Reads requests; users get their pseudonyms here."""
 
@@ -50,15 +76,12 @@ class RequestReader:
                 f"at most {MAX_DENY_ITEMS} are allowed",
                 field="deny_item_ids",
             )
-        return Ask(
-            subject=self._subject(request, where),
-            as_of_us=_as_of_us(request),
-            k=page_size,
+        num_interests = check_num_interests(request, 0, MAX_NUM_INTERESTS)
+        return replace(
+            self._ask(request, k=page_size, num_interests=num_interests, where=where),
             filter=request.filter,
             deny_item_ids=tuple(request.deny_item_ids),
             exclude_seen=request.exclude_seen if request.HasField("exclude_seen") else True,
-            fusion_weight=_fusion_weight(request),
-            num_interests=check_num_interests(request, 0, MAX_NUM_INTERESTS),
         )
 
     async def batch(self, request: BatchRecommendRequest) -> list[Ask]:
@@ -83,15 +106,18 @@ class RequestReader:
 
     def interests(self, request: GetInterestsRequest) -> Ask:
         """Read a request for interests alone."""
-        return Ask(
-            subject=self._subject(request, ""),
-            as_of_us=_as_of_us(request),
-            k=0,
-            fusion_weight=_fusion_weight(request),
-            num_interests=check_num_interests(request, 1, MAX_INTERESTS),
-        )
+        num_interests = check_num_interests(request, 1, MAX_INTERESTS)
+        return self._ask(request, k=0, num_interests=num_interests)
 
-    def _subject(self, request: RecommendRequest | GetInterestsRequest, where: str) -> Subject:
+    def _ask(
+        self,
+        request: RecommendRequest | GetInterestsRequest,
+        *,
+        k: int,
+        num_interests: int,
+        where: str = "",
+    ) -> Ask:
+        """Read the subject, and what both kinds of requests have."""
         kind = request.WhichOneof("subject")
         if kind is None:
             raise InvalidArgument(
@@ -99,23 +125,34 @@ class RequestReader:
             )
         if kind == "user_id":
             check_user_id(request.user_id)
-            key = self._pseudonyms.user_key(request.user_id)
-            return Subject(user_id=request.user_id, user_key=key, where=where)
-        events = request.inline_events.events
-        if len(events) > MAX_INLINE_EVENTS:
-            raise InvalidArgument(
-                "EVENTS_INVALID",
-                f"inline_events has {len(events)} events; at most {MAX_INLINE_EVENTS} are read",
-                field="inline_events.events",
-            )
-        for index, event in enumerate(events):
-            problem = event_problem(event, inline=True)
-            if problem is not None:
-                reason, detail = problem
-                path = f"inline_events.events[{index}]"
-                field = f"{path}.{detail.split(' ', 1)[0]}"
-                raise InvalidArgument(reason, f"{path}.{detail}", field=field)
-        return Subject(inline_events=request.inline_events, where=where)
+        else:
+            _check_inline_events(request.inline_events.events)
+        return Ask(
+            user_id=request.user_id,
+            user_key=self._pseudonyms.user_key(request.user_id) if request.user_id else b"",
+            inline_events=None if kind == "user_id" else request.inline_events,
+            where=where,
+            as_of_us=_as_of_us(request),
+            k=k,
+            fusion_weight=_fusion_weight(request),
+            num_interests=num_interests,
+        )
+
+
+def _check_inline_events(events: Sequence[Event]) -> None:
+    if len(events) > MAX_INLINE_EVENTS:
+        raise InvalidArgument(
+            "EVENTS_INVALID",
+            f"inline_events has {len(events)} events; at most {MAX_INLINE_EVENTS} are read",
+            field="inline_events.events",
+        )
+    for index, event in enumerate(events):
+        problem = event_problem(event, inline=True)
+        if problem is not None:
+            reason, detail = problem
+            path = f"inline_events.events[{index}]"
+            field = f"{path}.{detail.split(' ', 1)[0]}"
+            raise InvalidArgument(reason, f"{path}.{detail}", field=field)
 
 
 def _check_total(number: int, what: str) -> None:
@@ -145,3 +182,12 @@ def _fusion_weight(request: RecommendRequest | GetInterestsRequest) -> float | N
             field="fusion_weight",
         )
     return weight
+
+
+def located(error: ServiceError, where: str) -> ServiceError:
+    """Return the error with the path of the request in a batch; the same error for no path."""
+    if not where:
+        return error
+    field = where if error.field is None else f"{where}.{error.field}"
+    message = f"{where}: {error.message}"
+    return type(error)(error.reason, message, field=field, retry_after_s=error.retry_after_s)

@@ -1,4 +1,4 @@
-"""The items that users have seen, kept by the version that the profile service gave them."""
+"""A cache of the items that users interacted with, by the version of the profile service."""
 
 from typing import NamedTuple
 
@@ -16,15 +16,15 @@ _USER_BYTES = 300
 """The bytes of a user besides the arrays: key, version, lineage, and the objects."""
 
 
-class Seen(NamedTuple):
-    """What one user has seen, as of a version."""
+class UserItems(NamedTuple):
+    """The items that a user interacted with, as of a version."""
 
     version: int
-    item_nos: NDArray[np.int64]
-    """[n] the items that the user did a counting action with."""
+    seen: NDArray[np.int64]
+    """[n] the items that count as seen, by their actions."""
     history: NDArray[np.int64]
-    """[m] the items that the user did anything with but dislike them: what speaks for others. By
-    their newest events, oldest first."""
+    """[m] the items that the user did not only dislike, ordered by most recent interaction, oldest
+    first. Their neighbours are looked up."""
     is_complete: bool = True
     """False when only the newest of very many items are known."""
     lineage: str = ""
@@ -64,15 +64,18 @@ def unpacked(item_nos: bytes, action_masks: bytes) -> Packed:
 
 
 class SeenCache:
-    """Seen items by the user's pseudonym; the users who asked longest ago leave first."""
+    """The items of users by their pseudonyms; the users who asked longest ago leave first.
+
+    `counting` has a bit for each action that makes an item count as seen: 1 << its number.
+    """
 
     def __init__(self, counting: int, *, max_bytes: int, max_users: int) -> None:
         self._counting = counting
-        self._users: BoundedCache[bytes, Seen] = BoundedCache(
+        self._users: BoundedCache[bytes, UserItems] = BoundedCache(
             max_bytes=max_bytes, max_entries=max_users, size=_num_bytes
         )
 
-    def get(self, user_key: bytes) -> Seen | None:
+    def get(self, user_key: bytes) -> UserItems | None:
         """Return what is held of a user."""
         return self._users.get(user_key)
 
@@ -80,34 +83,36 @@ class SeenCache:
         """Return the items that count as seen."""
         return packed.item_nos[packed.shares(self._counting)]
 
-    def take(self, user_key: bytes, answer: SeenItems, named: Seen | None) -> Seen | None:
-        """Return what an answer says that a user has seen, and keep it.
+    def take(self, user_key: bytes, answer: SeenItems, named: UserItems | None) -> UserItems | None:
+        """Return the items of a user that an answer names, and keep them.
 
         `named` is what was held when the version in the request was named. None when the answer
         leaves out what this cache does not hold.
         """
         if answer.version == 0:
             nothing: NDArray[np.int64] = np.empty(0, np.int64)
-            return Seen(0, nothing, nothing, lineage=answer.lineage)
+            return UserItems(0, nothing, nothing, lineage=answer.lineage)
         if not answer.included:
             count("seen_items", source="held")
             if named is None or (named.version, named.lineage) != (answer.version, answer.lineage):
                 return None
-            seen = named
+            items = named
         else:
             count("seen_items", source="given")
-            packed = unpacked(answer.item_nos, answer.action_masks)
-            seen = self._seen(answer, packed)
-        self._users.put(user_key, seen)
-        return seen
+            items = self._read(answer)
+        self._users.put(user_key, items)
+        return items
 
-    def _seen(self, answer: SeenItems, packed: Packed) -> Seen:
-        history = packed.item_nos[~packed.is_only_disliked]
-        is_complete = not answer.truncated
-        return Seen(answer.version, self.counting(packed), history, is_complete, answer.lineage)
+    def _read(self, answer: SeenItems) -> UserItems:
+        packed = unpacked(answer.item_nos, answer.action_masks)
+        return UserItems(
+            version=answer.version,
+            seen=self.counting(packed),
+            history=packed.item_nos[~packed.is_only_disliked],
+            is_complete=not answer.truncated,
+            lineage=answer.lineage,
+        )
 
 
-def _num_bytes(user_key: bytes, seen: Seen) -> int:
-    return (
-        _USER_BYTES + len(user_key) + seen.item_nos.nbytes + seen.history.nbytes + 2 * ARRAY_BYTES
-    )
+def _num_bytes(user_key: bytes, items: UserItems) -> int:
+    return _USER_BYTES + len(user_key) + items.seen.nbytes + items.history.nbytes + 2 * ARRAY_BYTES

@@ -1,4 +1,4 @@
-"""The gRPC face of the ranker service: checks, converts, calls, converts."""
+"""The gRPC methods of the ranker service: each reads a request and writes its answer."""
 
 import asyncio
 from collections.abc import Sequence
@@ -22,9 +22,10 @@ from groundswell.ranker_service.answers import (
     similar_response,
 )
 from groundswell.ranker_service.bundles import RankerBundles
-from groundswell.ranker_service.recommender import Answer, Ask, Recommender
-from groundswell.ranker_service.requests import DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE, RequestReader
+from groundswell.ranker_service.recommender import Recommender
+from groundswell.ranker_service.requests import DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE, Ask, RequestReader
 from groundswell.ranker_service.settings import RankerSettings
+from groundswell.ranker_service.stages.explain import Recommendations
 from groundswell.serving.around import Context
 from groundswell.serving.deadlines import call_timeout, time_left_s
 from groundswell.serving.errors import FailedPrecondition, NotFound
@@ -75,7 +76,7 @@ class RankerServicer(RankerServiceServicer):
         request: GetInterestsRequest,
         context: grpc.aio.ServicerContext[GetInterestsRequest, GetInterestsResponse],
     ) -> GetInterestsResponse:
-        """Say what a user or visitor is interested in."""
+        """Return the interests of a user or visitor."""
         ask = self._reader.interests(request)
         if not self._bundles.current().manifest.categories:
             raise FailedPrecondition("NO_CATEGORIES", "the catalogue that trained has none")
@@ -86,11 +87,11 @@ class RankerServicer(RankerServiceServicer):
         request: SimilarItemsRequest,
         context: grpc.aio.ServicerContext[SimilarItemsRequest, SimilarItemsResponse],
     ) -> SimilarItemsResponse:
-        """Find an item's neighbours."""
+        """Return the items that are nearest to an item."""
         check_item_id(request.item_id)
         k = check_page_size(request, DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE)
         with self._bundles.in_use() as [ranker, *_]:
-            item_no = ranker.catalogue.number(request.item_id)
+            item_no = ranker.items.number(request.item_id)
             if item_no is None:
                 raise NotFound(
                     "ITEM_NOT_FOUND", "item_id names no item of the catalogue", field="item_id"
@@ -99,15 +100,17 @@ class RankerServicer(RankerServiceServicer):
                 hits = await ranker.similar(item_no, k, request.filter)
             return similar_response(ranker, hits)
 
-    async def _answer_one(self, ask: Ask, context: Context) -> Answer:
+    async def _answer_one(self, ask: Ask, context: Context) -> Recommendations:
         settings = self._settings
         timeout_s = time_left_s(context, settings.recommend_timeout_s)
         gather_s = min(settings.upstream_timeout_s, settings.upstream_share * timeout_s)
         [answer] = await self._answer([ask], timeout_s, gather_s)
         return answer
 
-    async def _answer(self, asks: Sequence[Ask], timeout_s: float, gather_s: float) -> list[Answer]:
-        """Answer within a time, of which the services get their share."""
+    async def _answer(
+        self, asks: Sequence[Ask], timeout_s: float, gather_s: float
+    ) -> list[Recommendations]:
+        """Answer within `timeout_s`; wait for the other services for at most `gather_s`."""
         with self._bundles.in_use() as rankers:
             async with asyncio.timeout(timeout_s):
-                return await self._recommender.answer(rankers, asks, gather_s)
+                return await self._recommender.recommend(rankers, asks, gather_s)

@@ -10,7 +10,7 @@ import torch
 from groundswell.artifacts.manifest import FusionSpec
 from groundswell.artifacts.onnx_model import OnnxModel
 from groundswell.models.fusion import FusionGate, fuse
-from groundswell.ranker_service.fusion import Fusion, FusionWeightOrigin
+from groundswell.ranker_service.stages.fuse import Fusion, FusionWeightOrigin
 from groundswell.trainer.bundle.onnx import Input, export
 
 DIMENSION = 8

@@ -2,40 +2,50 @@
 
 from collections.abc import Sequence
 
+import numpy as np
 import pytest
 
 from groundswell.ranker.v1.ranker_service_pb2 import BatchRecommendResponse, Degradation
 from groundswell.ranker_service.answers import interests_response, recommend_responses
 from groundswell.ranker_service.catalogue import CatalogueItem
-from groundswell.ranker_service.fusion import FusionWeightOrigin
-from groundswell.ranker_service.recommender import Answer, RankedItem
+from groundswell.ranker_service.pipeline import Ranked
+from groundswell.ranker_service.stages.explain import Recommendations
+from groundswell.ranker_service.stages.fuse import FusionWeightOrigin
 from groundswell.serving.limits import MAX_ANSWER_BYTES
 
 NUM_ITEMS, NUM_CATEGORIES = 200, 64
 
 
-def longest_items() -> list[RankedItem]:
+def longest_items() -> list[CatalogueItem]:
     """Items whose ids, titles and categories are as long as the contract allows."""
     categories = tuple(f"{n:0256}" for n in range(NUM_CATEGORIES))
-    items = [
+    return [
         CatalogueItem(n, f"{n:0256}", "T" * 2_000, categories, {}, available=True)
         for n in range(NUM_ITEMS)
     ]
-    return [RankedItem(item, 1.5 + item.item_no, 0.5, 1.0) for item in items]
 
 
-def short_items() -> list[RankedItem]:
-    items = [CatalogueItem(n, f"i{n}", f"Item {n}", ("a",), {}, True) for n in range(NUM_ITEMS)]
-    return [RankedItem(item, 1.5, 0.5, 1.0) for item in items]
+def usual_items() -> list[CatalogueItem]:
+    return [CatalogueItem(n, f"i{n}", f"Item {n}", ("a",), {}, True) for n in range(NUM_ITEMS)]
 
 
-def answer(items: Sequence[RankedItem], num_interests: int = 0) -> Answer:
-    return Answer(
+def answer(items: Sequence[CatalogueItem | None], num_interests: int = 0) -> Recommendations:
+    ids = np.arange(len(items))
+    parts = np.ones((2, len(items)), np.float32)
+    return Recommendations(
         bundle_id="b" * 64,
+        ranked=Ranked(
+            ids=ids,
+            scores=(1.5 + ids).astype(np.float32),
+            short_scores=parts[0],
+            long_scores=parts[1],
+            alpha=np.full(4, 0.5, np.float32),
+            origin=FusionWeightOrigin.LEARNED,
+            user=np.ones(4, np.float32),
+            fallback=False,
+        ),
         items=list(items),
         interests=[(f"{n:0256}", 0.001) for n in range(num_interests)],
-        fusion_weight=0.5,
-        origin=FusionWeightOrigin.LEARNED,
         degradations=list(Degradation.values()[1:]),
         profile_age_us=10**17,
         session_age_us=10**17,
@@ -69,10 +79,18 @@ def test_the_largest_answers_fit_and_none_lacks_an_item(
 
 
 def test_answers_of_usual_items_are_whole() -> None:
-    responses = recommend_responses([answer(short_items(), 20)] * 50)
+    responses = recommend_responses([answer(usual_items(), 20)] * 50)
     assert not any(response.details_omitted for response in responses)
     assert responses[-1].recommendations[199].title == "Item 199"
     assert len({response.recommendation_id for response in responses}) == 50
+
+
+def test_an_item_that_was_deleted_since_the_search_is_left_out() -> None:
+    first, _, third = usual_items()[:3]
+    [response] = recommend_responses([answer([first, None, third])])
+    found = [(one.item_id, one.score) for one in response.recommendations]
+    assert found == [("i0", 1.5), ("i2", 3.5)]
+    assert response.fusion_weight == 0.5
 
 
 def test_the_most_interests_that_can_be_asked_for_fit() -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from groundswell.ranker_service import bitmaps as bitmaps_module
 from groundswell.ranker_service.bitmaps import FilterBitmaps
-from groundswell.ranker_service.catalogue import Catalogue, CatalogueItem
+from groundswell.ranker_service.catalogue import CatalogueItem, ItemMetadata
 from groundswell.ranker_service.filters import Kind, passing_rows
 from groundswell.serving.errors import InvalidArgument, ResourceExhausted
 
@@ -30,14 +30,14 @@ def priced(item_no: int) -> CatalogueItem:
 
 
 @pytest.fixture
-def catalogue() -> Catalogue:
-    made = Catalogue()
+def catalogue() -> ItemMetadata:
+    made = ItemMetadata()
     made.put([priced(n) for n in range(1, 100)])
     return made
 
 
 @pytest.fixture
-async def bitmaps(catalogue: Catalogue) -> AsyncIterator[FilterBitmaps]:
+async def bitmaps(catalogue: ItemMetadata) -> AsyncIterator[FilterBitmaps]:
     made = FilterBitmaps(catalogue, max_bytes=64 * _MB, max_filters=2_000, max_queue=256)
     yield made
     await made.close()
@@ -93,7 +93,7 @@ async def test_a_batch_that_does_not_fit_is_refused_whole_and_single_calls_go_on
     assert len(evaluated) == 201
 
 
-async def test_too_many_single_evaluations_at_once_are_refused(catalogue: Catalogue) -> None:
+async def test_too_many_single_evaluations_at_once_are_refused(catalogue: ItemMetadata) -> None:
     bitmaps = FilterBitmaps(catalogue, max_bytes=_MB, max_filters=100, max_queue=4)
     calls = [bitmaps.allowed(f"price < {bound}") for bound in range(10)]
     answers = await asyncio.gather(*calls, return_exceptions=True)
@@ -113,7 +113,7 @@ async def test_a_wrong_filter_of_a_batch_takes_the_place_of_its_bitmap_alone(
 
 
 async def test_who_joins_an_evaluation_sees_every_change_before_the_call(
-    catalogue: Catalogue, bitmaps: FilterBitmaps
+    catalogue: ItemMetadata, bitmaps: FilterBitmaps
 ) -> None:
     before = asyncio.create_task(bitmaps.allowed("price >= 99"))
     await asyncio.sleep(0)
@@ -133,7 +133,7 @@ async def test_a_caller_that_leaves_takes_nothing_from_those_who_wait_too(
     assert names(await second) == [1, 2]
 
 
-async def test_the_filter_used_longest_ago_leaves_first(catalogue: Catalogue) -> None:
+async def test_the_filter_used_longest_ago_leaves_first(catalogue: ItemMetadata) -> None:
     bitmaps = FilterBitmaps(catalogue, max_bytes=_MB, max_filters=3, max_queue=8)
     kept = await bitmaps.allowed("price < 0")
     for bound in range(1, 30):
@@ -152,7 +152,7 @@ async def test_the_filter_used_longest_ago_leaves_first(catalogue: Catalogue) ->
     ids=["many comparisons", "long literals"],
 )
 async def test_filters_take_no_more_memory_than_their_bound(
-    catalogue: Catalogue, template: str
+    catalogue: ItemMetadata, template: str
 ) -> None:
     # Expressions are held by Rust, which tracemalloc does not see: the process itself is measured.
     bound = 1 * _MB

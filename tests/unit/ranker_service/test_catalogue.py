@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from groundswell.ranker_service.bitmaps import FilterBitmaps
-from groundswell.ranker_service.catalogue import Catalogue, CatalogueItem, Value
+from groundswell.ranker_service.catalogue import CatalogueItem, ItemMetadata, Value
 from groundswell.ranker_service.filters import Kind
 from groundswell.serving.errors import InvalidArgument
 
@@ -35,12 +35,12 @@ def priced(item_no: int, price: float) -> CatalogueItem:
 
 
 @pytest.fixture
-def catalogue() -> Catalogue:
-    return Catalogue()
+def catalogue() -> ItemMetadata:
+    return ItemMetadata()
 
 
 @pytest.fixture
-async def bitmaps(catalogue: Catalogue) -> AsyncIterator[FilterBitmaps]:
+async def bitmaps(catalogue: ItemMetadata) -> AsyncIterator[FilterBitmaps]:
     made = FilterBitmaps(catalogue, max_bytes=1_000_000, max_filters=100, max_queue=8)
     yield made
     await made.close()
@@ -52,7 +52,7 @@ async def passing(bitmaps: FilterBitmaps, text: str) -> list[int]:
     return [int(item_no) for item_no in np.flatnonzero(allowed)]
 
 
-def test_items_are_found_by_number_and_by_id(catalogue: Catalogue) -> None:
+def test_items_are_found_by_number_and_by_id(catalogue: ItemMetadata) -> None:
     catalogue.put([item(7), item(9)])
     held = catalogue.get(7)
     assert held is not None
@@ -64,7 +64,7 @@ def test_items_are_found_by_number_and_by_id(catalogue: Catalogue) -> None:
 
 
 def test_an_item_that_came_again_under_its_id_outlives_the_deletion_of_the_first(
-    catalogue: Catalogue,
+    catalogue: ItemMetadata,
 ) -> None:
     catalogue.put([item(1, item_id="x")])
     catalogue.put([item(2, item_id="x")])
@@ -75,7 +75,7 @@ def test_an_item_that_came_again_under_its_id_outlives_the_deletion_of_the_first
     assert len(catalogue) == 0
 
 
-def test_what_may_not_be_recommended_is_known_and_forgotten_again(catalogue: Catalogue) -> None:
+def test_what_may_not_be_recommended_is_known_and_forgotten_again(catalogue: ItemMetadata) -> None:
     catalogue.put([item(n, available=n % 2 == 0) for n in range(1, 8)])
     assert catalogue.unavailable.tolist() == [1, 3, 5, 7]
     catalogue.put([item(3), item(4, available=False)])
@@ -83,7 +83,7 @@ def test_what_may_not_be_recommended_is_known_and_forgotten_again(catalogue: Cat
     assert catalogue.unavailable.tolist() == [1, 4, 7]
 
 
-def test_an_attribute_keeps_the_kind_that_it_was_first_seen_with(catalogue: Catalogue) -> None:
+def test_an_attribute_keeps_the_kind_that_it_was_first_seen_with(catalogue: ItemMetadata) -> None:
     assert catalogue.put([priced(1, 3.0)]) == 0
     odd = item(2, attributes={"price": (Kind.TEXT, "cheap"), "brand": (Kind.TEXT, "acme")})
     assert catalogue.put([odd]) == 1
@@ -91,7 +91,7 @@ def test_an_attribute_keeps_the_kind_that_it_was_first_seen_with(catalogue: Cata
     assert catalogue.kinds["brand"] is Kind.TEXT
 
 
-def test_segments_stay_few_and_hold_the_newest_row_of_every_item(catalogue: Catalogue) -> None:
+def test_segments_stay_few_and_hold_the_newest_row_of_every_item(catalogue: ItemMetadata) -> None:
     rng = np.random.default_rng(0)
     newest: dict[int, float] = {}
     for _ in range(300):
@@ -107,7 +107,7 @@ def test_segments_stay_few_and_hold_the_newest_row_of_every_item(catalogue: Cata
 
 
 async def test_a_filter_is_brought_up_to_every_change(
-    catalogue: Catalogue, bitmaps: FilterBitmaps
+    catalogue: ItemMetadata, bitmaps: FilterBitmaps
 ) -> None:
     rng = np.random.default_rng(1)
     newest: dict[int, float] = {}
@@ -122,7 +122,7 @@ async def test_a_filter_is_brought_up_to_every_change(
 
 
 async def test_the_bitmap_that_a_search_reads_is_never_written_again(
-    catalogue: Catalogue, bitmaps: FilterBitmaps
+    catalogue: ItemMetadata, bitmaps: FilterBitmaps
 ) -> None:
     catalogue.put([priced(1, 1.0), priced(2, 9.0)])
     before = await bitmaps.allowed("price < 5")
@@ -136,7 +136,7 @@ async def test_the_bitmap_that_a_search_reads_is_never_written_again(
 
 
 async def test_rows_without_an_attribute_have_null_there(
-    catalogue: Catalogue, bitmaps: FilterBitmaps
+    catalogue: ItemMetadata, bitmaps: FilterBitmaps
 ) -> None:
     catalogue.put([priced(n, 1.0) for n in range(1, 40)])
     catalogue.put([item(50, categories=("war",))])
@@ -146,7 +146,7 @@ async def test_rows_without_an_attribute_have_null_there(
 
 
 async def test_all_kinds_of_attributes_can_be_filtered_by(
-    catalogue: Catalogue, bitmaps: FilterBitmaps
+    catalogue: ItemMetadata, bitmaps: FilterBitmaps
 ) -> None:
     attributes: dict[str, tuple[Kind, Any]] = {
         "brand": (Kind.TEXT, "acme"),
@@ -174,7 +174,7 @@ async def test_no_filter_has_no_bitmap_and_an_empty_catalogue_an_empty_one(
 
 
 async def test_a_wrong_filter_is_wrong_each_time_until_its_attribute_is_there(
-    catalogue: Catalogue, bitmaps: FilterBitmaps
+    catalogue: ItemMetadata, bitmaps: FilterBitmaps
 ) -> None:
     catalogue.put([item(1)])
     for _ in range(2):

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from groundswell.artifacts.onnx_model import OnnxModel
 from groundswell.features.gate import GateFeatures
-from groundswell.ranker_service.fusion import Fusion, FusionWeightOrigin
 from groundswell.ranker_service.pipeline import Pipeline, RankInput
+from groundswell.ranker_service.stages.fuse import Fusion, FusionWeightOrigin
 from groundswell.retrieval.engine import build_index, open_engine
 from groundswell.retrieval.item_index import ItemIndex
 from tests.support.ranker import CONSTANT, LEARNED

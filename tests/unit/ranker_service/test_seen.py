@@ -4,7 +4,7 @@ import pytest
 
 from groundswell.features.actions import DISLIKE
 from groundswell.profile.v1.profile_service_pb2 import SeenItems
-from groundswell.ranker_service.seen import Seen, SeenCache, unpacked
+from groundswell.ranker_service.seen import SeenCache, UserItems, unpacked
 from groundswell.ranker_service.settings import RankerSettings
 from groundswell.serving.errors import InvalidArgument
 from groundswell.serving.vectors import pack_int64, pack_uint32
@@ -29,28 +29,28 @@ def given(version: int, **masks: int) -> SeenItems:
 
 
 def test_a_view_alone_does_not_make_an_item_seen() -> None:
-    seen = small().take(b"u", given(3, n1=VIEW, n2=PURCHASE | VIEW), None)
-    assert seen is not None
-    assert seen.item_nos.tolist() == [2]
+    items = small().take(b"u", given(3, n1=VIEW, n2=PURCHASE | VIEW), None)
+    assert items is not None
+    assert items.seen.tolist() == [2]
 
 
 def test_the_history_has_every_item_whatever_was_done_with_it() -> None:
     answer = given(3, n5=VIEW, n2=PURCHASE, n3=VIEW, n1=PURCHASE | VIEW)
-    seen = small().take(b"u", answer, None)
-    assert seen is not None
-    assert seen.item_nos.tolist() == [2, 1]
-    assert seen.history.tolist() == [5, 2, 3, 1]
+    items = small().take(b"u", answer, None)
+    assert items is not None
+    assert items.seen.tolist() == [2, 1]
+    assert items.history.tolist() == [5, 2, 3, 1]
 
 
 def test_what_was_only_disliked_is_seen_and_no_part_of_the_history() -> None:
     answer = given(3, n1=VIEW, n2=DISLIKED, n3=PURCHASE, n4=DISLIKED | VIEW)
-    seen = small().take(b"u", answer, None)
-    assert seen is not None
-    assert seen.item_nos.tolist() == [2, 3, 4]
-    assert seen.history.tolist() == [1, 3, 4]
+    items = small().take(b"u", answer, None)
+    assert items is not None
+    assert items.seen.tolist() == [2, 3, 4]
+    assert items.history.tolist() == [1, 3, 4]
     ignoring = SeenCache(PURCHASE, max_bytes=100_000, max_users=100).take(b"u", answer, None)
     assert ignoring is not None
-    assert ignoring.item_nos.tolist() == [3]
+    assert ignoring.seen.tolist() == [3]
     assert ignoring.history.tolist() == [1, 3, 4]
 
 
@@ -82,9 +82,9 @@ def test_an_answer_that_leaves_out_what_is_not_held_gives_nothing() -> None:
 
 
 def test_a_user_without_events_has_seen_nothing() -> None:
-    seen = small().take(b"u", SeenItems(version=0), None)
-    assert seen is not None
-    assert len(seen.item_nos) == len(seen.history) == 0
+    items = small().take(b"u", SeenItems(version=0), None)
+    assert items is not None
+    assert len(items.seen) == len(items.history) == 0
 
 
 def test_what_was_dropped_while_the_question_was_under_way_is_still_used() -> None:
@@ -92,7 +92,7 @@ def test_what_was_dropped_while_the_question_was_under_way_is_still_used() -> No
     named = cache.take(b"u", given(3, n1=PURCHASE), None)
     cache.take(b"v", given(1, **{f"n{n}": PURCHASE for n in range(20)}), None)
     assert cache.get(b"u") is None
-    assert isinstance(named, Seen)
+    assert isinstance(named, UserItems)
     assert cache.take(b"u", SeenItems(version=3), named) is named
 
 

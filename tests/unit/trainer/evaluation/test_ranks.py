@@ -12,8 +12,8 @@ from onnx import TensorProto, helper
 from groundswell.artifacts.manifest import FusionSpec
 from groundswell.artifacts.onnx_model import OnnxModel
 from groundswell.features.gate import GateFeatures
-from groundswell.ranker_service.fusion import Fusion
 from groundswell.ranker_service.pipeline import Pipeline, RankInput
+from groundswell.ranker_service.stages.fuse import Fusion
 from groundswell.retrieval.engine import build_index, open_engine
 from groundswell.retrieval.exhaustive import ExhaustiveIndex
 from groundswell.retrieval.item_index import ItemIndex

@@ -5,7 +5,7 @@ import pytest
 from numpy.typing import NDArray
 
 from groundswell.artifacts.onnx_model import OnnxModel
-from groundswell.ranker_service.fusion import FusedVectors, Fusion, FusionWeightOrigin
+from groundswell.ranker_service.stages.fuse import FusedVectors, Fusion, FusionWeightOrigin
 from tests.support.ranker import CONSTANT, LEARNED
 
 D = 3

@@ -1,4 +1,4 @@
-"""The neighbour stage: what a user did → the neighbour scores of items, by item number."""
+"""Neighbour stage: looks up the neighbour scores of items for what a user did."""
 
 import numpy as np
 from numpy.typing import NDArray

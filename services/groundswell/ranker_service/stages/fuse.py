@@ -1,6 +1,7 @@
-"""Decides each user's fusion weight α, and fuses the short-term and the long-term vector by it.
+"""Fuse stage: decides each user's fusion weight α, and fuses the two vectors by it.
 
-The fused vector is not normalised again. Shapes: B users, d dimensions, G features of the gate.
+They are the short-term and the long-term vector; their fusion is not normalised again. Shapes: B
+users, d dimensions, G features of the gate.
 """
 
 from enum import Enum
@@ -39,6 +40,11 @@ class FusedVectors(NamedTuple):
     """[B, d] the share of the short-term vector, per dimension."""
     origins: list[FusionWeightOrigin]
     """[B] where each α came from."""
+
+    def known_users(self) -> list[NDArray[np.float32] | None]:
+        """Return the users [d]; None where there is neither vector."""
+        pairs = zip(self.user, self.origins, strict=True)
+        return [None if origin is FusionWeightOrigin.NONE else user for user, origin in pairs]
 
 
 class Fusion:

@@ -1,0 +1,141 @@
+"""The client of the profile service: long-term vectors and seen items of users."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import grpc
+import numpy as np
+from numpy.typing import NDArray
+
+from groundswell.profile.v1.profile_service_pb2 import (
+    BatchGetProfilesRequest,
+    GetProfileRequest,
+    Profile,
+)
+from groundswell.profile.v1.profile_service_pb2_grpc import ProfileServiceStub
+from groundswell.ranker_service.replicas import (
+    BundleSpace,
+    answered,
+    has_numbers_of,
+    last_event_us,
+    refused,
+)
+from groundswell.ranker_service.requests import Ask
+from groundswell.ranker_service.seen import SeenCache, UserItems
+from groundswell.serving.errors import ServiceError
+from groundswell.serving.telemetry import count
+from groundswell.serving.vectors import vector_from_proto
+
+_SERVICE = "profile"
+
+
+@dataclass(frozen=True)
+class LongTerm:
+    """What the profile service knows of a user."""
+
+    vector: NDArray[np.float32] | None
+    """[d] u_l; None while the encoder has covered nothing."""
+    num_events: int
+    last_event_us: int | None
+    """When the vector's last covered event happened."""
+    stale: bool
+    items: UserItems | None
+    """The items that the user interacted with; None when they are not known."""
+    is_of_now: bool = True
+    """False when the database did not answer, and the profile service gave an earlier answer."""
+
+
+class ProfileClient:
+    """Asks for the profiles of users. Seen items that the cache holds are not sent again."""
+
+    max_users = 32
+    """How many users one call asks for at most."""
+
+    def __init__(self, channel: grpc.aio.Channel, seen: SeenCache) -> None:
+        self._stub = ProfileServiceStub(channel)
+        self._seen = seen
+
+    async def long_terms(
+        self,
+        users: Sequence[Ask],
+        space: BundleSpace,
+        deadline: float,
+        permits: asyncio.Semaphore | None = None,
+    ) -> Sequence[LongTerm | None]:
+        """Return what is known of each user, in their order; None without an answer in time.
+
+        `deadline` is a time of the event loop. With `permits`, a permit is waited for first. Raises
+        BundleNotHeldError when the service lacks a bundle that has a substitute.
+        """
+        held = [self._seen.get(user.user_key) for user in users]
+        requests = [
+            GetProfileRequest(
+                user_id=user.user_id,
+                bundle_id=space.bundle_id,
+                known_seen_version=None if known is None else known.version,
+                known_seen_lineage="" if known is None else known.lineage,
+            )
+            for user, known in zip(users, held, strict=True)
+        ]
+        ask = partial(self._ask, requests)
+        profiles = await answered(_SERVICE, ask, space, deadline, permits=permits)
+        if profiles is None:
+            return [None] * len(users)
+        return [
+            self._read(profile, user, known, space)
+            for profile, user, known in zip(profiles, users, held, strict=True)
+        ]
+
+    async def _ask(
+        self, requests: Sequence[GetProfileRequest], timeout_s: float
+    ) -> Sequence[Profile]:
+        """Return a profile per request, in their order. Raises AioRpcError."""
+        if len(requests) == 1:
+            return [(await self._stub.GetProfile(requests[0], timeout=timeout_s)).profile]
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + timeout_s
+        batch = BatchGetProfilesRequest(requests=requests)
+        profiles = list((await self._stub.BatchGetProfiles(batch, timeout=timeout_s)).profiles)
+        for place, request in enumerate(requests):
+            if _lacks_seen(request, profiles[place]):
+                # The lists of all users did not fit into one answer. If this call fails, the user's
+                # answer says that the seen items are incomplete.
+                try:
+                    left_s = max(deadline - loop.time(), 0.0)
+                    answer = await self._stub.GetProfile(request, timeout=left_s)
+                except grpc.aio.AioRpcError:
+                    count("seen_items_lacking")
+                    break
+                profiles[place] = answer.profile
+        return profiles
+
+    def _read(
+        self, profile: Profile, user: Ask, known: UserItems | None, space: BundleSpace
+    ) -> LongTerm | None:
+        try:
+            fits = has_numbers_of(space, profile.seen.lineage, _SERVICE)
+            return LongTerm(
+                vector=(
+                    vector_from_proto(profile.vector, space.dimension, space.bundle_id)
+                    if profile.vector.values
+                    else None
+                ),
+                num_events=profile.num_events,
+                last_event_us=last_event_us(profile),
+                stale=profile.stale,
+                items=self._seen.take(user.user_key, profile.seen, known) if fits else None,
+                is_of_now=not profile.HasField("as_of"),
+            )
+        except ServiceError as error:
+            refused(_SERVICE, error)
+            return None
+
+
+def _lacks_seen(request: GetProfileRequest, profile: Profile) -> bool:
+    """Whether an answer leaves out seen items that the caller does not hold."""
+    seen = profile.seen
+    held = (request.known_seen_version, request.known_seen_lineage)
+    is_held = request.HasField("known_seen_version") and held == (seen.version, seen.lineage)
+    return seen.version > 0 and not seen.included and not is_held

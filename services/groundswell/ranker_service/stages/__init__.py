@@ -1,0 +1,1 @@
+"""The stages of a recommendation, in their order; see `pipeline` and `recommender`."""

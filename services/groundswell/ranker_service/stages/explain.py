@@ -1,0 +1,123 @@
+"""Explain stage: names the items and interests of a ranking, and says how it falls short."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from groundswell.ranker.v1.ranker_service_pb2 import Degradation
+from groundswell.ranker_service.bundle_ranker import BundleRanker
+from groundswell.ranker_service.catalogue import CatalogueItem
+from groundswell.ranker_service.pipeline import Ranked
+from groundswell.ranker_service.requests import Ask
+from groundswell.ranker_service.stages.gather import Gathered
+from groundswell.serving.interests import top_interests
+from groundswell.serving.telemetry import count
+
+
+@dataclass(frozen=True)
+class Recommendations:
+    """What one user is recommended, and why."""
+
+    bundle_id: str
+    ranked: Ranked
+    items: list[CatalogueItem | None]
+    """[k'] the items of `ranked`; None for one that was deleted since the search."""
+    interests: list[tuple[str, float]]
+    """(category, probability), most probable first."""
+    degradations: list[Degradation.ValueType]
+    profile_age_us: int | None
+    """How old the newest event of the long-term vector is; None without one."""
+    session_age_us: int | None
+    """The same of the short-term vector."""
+
+    @property
+    def fusion_weight(self) -> float:
+        """The mean of α over the dimensions; 0 for a fallback."""
+        alpha = self.ranked.alpha
+        return 0.0 if alpha is None else float(alpha.mean(dtype=np.float64))
+
+
+def explain(ranker: BundleRanker, ask: Ask, gathered: Gathered, ranked: Ranked) -> Recommendations:
+    """Explain what a ranker gave one user."""
+    items = [ranker.items.get(item_no) for item_no in ranked.ids.tolist()]
+    num_items = sum(item is not None for item in items)
+    has_neighbours = ranker.manifest.neighbours is not None
+    degradations = [
+        *_degradations_of_gathered(ask, gathered, has_neighbours=has_neighbours),
+        *_degradations_of_ranked(ask, ranked, num_items),
+    ]
+    for degradation in degradations:
+        count("degradations", kind=Degradation.Name(degradation).removeprefix("DEGRADATION_"))
+    short, long = gathered.short, gathered.long
+    return Recommendations(
+        bundle_id=ranker.space.bundle_id,
+        ranked=ranked,
+        items=items,
+        interests=_interests(ranker, ask, ranked),
+        degradations=degradations,
+        profile_age_us=_age_us(ask, None if long is None else long.last_event_us),
+        session_age_us=_age_us(ask, None if short is None else short.last_event_us),
+    )
+
+
+def _degradations_of_gathered(
+    ask: Ask, gathered: Gathered, *, has_neighbours: bool
+) -> Iterator[Degradation.ValueType]:
+    """Say what the services did not know, or did not answer."""
+    short, long = gathered.short, gathered.long
+    is_visitor = ask.inline_events is not None
+    if not is_visitor and long is None:
+        yield Degradation.DEGRADATION_PROFILE_UNAVAILABLE
+    if short is None:
+        yield Degradation.DEGRADATION_SESSION_UNAVAILABLE
+    elif short.stale:
+        yield Degradation.DEGRADATION_SESSION_STALE
+    if long is not None and long.vector is not None and long.stale:
+        yield Degradation.DEGRADATION_PROFILE_STALE
+    # Seen items are excluded, and their neighbours are looked up.
+    needs_seen = ask.exclude_seen or (has_neighbours and long is not None)
+    if ask.k and needs_seen and not (is_visitor or _knows_all_items(gathered)):
+        yield Degradation.DEGRADATION_SEEN_INCOMPLETE
+    if _is_unknown(ask, gathered):
+        yield Degradation.DEGRADATION_USER_UNKNOWN
+    elif long is not None and long.vector is None:
+        yield Degradation.DEGRADATION_NO_PROFILE
+
+
+def _knows_all_items(gathered: Gathered) -> bool:
+    """Whether all items that the user has seen are known."""
+    long = gathered.long
+    if long is None or long.items is None:
+        return False
+    return long.is_of_now and long.items.is_complete
+
+
+def _is_unknown(ask: Ask, gathered: Gathered) -> bool:
+    """Whether nothing is known of a user, or a visitor sent nothing."""
+    short, long = gathered.short, gathered.long
+    if short is not None and short.vector is not None:
+        return False
+    if ask.inline_events is not None:
+        return not ask.inline_events.events
+    return long is not None and long.num_events == 0
+
+
+def _degradations_of_ranked(
+    ask: Ask, ranked: Ranked, num_items: int
+) -> Iterator[Degradation.ValueType]:
+    if ask.k and ranked.fallback:
+        yield Degradation.DEGRADATION_POPULARITY_FALLBACK
+    if num_items < ask.k:
+        yield Degradation.DEGRADATION_PAGE_NOT_FILLED
+
+
+def _interests(ranker: BundleRanker, ask: Ask, ranked: Ranked) -> list[tuple[str, float]]:
+    if ranked.interests is None:
+        return []
+    return top_interests(ranked.interests, ranker.manifest.categories, ask.num_interests)
+
+
+def _age_us(ask: Ask, last_event_us: int | None) -> int | None:
+    """Return the age of an event at the request's own time; 0 for a later event."""
+    return None if last_event_us is None else max(ask.as_of_us - last_event_us, 0)

@@ -1,0 +1,53 @@
+"""Retrieve stage: finds the items with the largest scores, or popular ones without any vector."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from groundswell.retrieval.item_index import Hits, Query
+
+NO_IDS: NDArray[np.int64] = np.empty(0, np.int64)
+NO_HITS = Hits(NO_IDS, np.empty(0, np.float32), np.empty((0, 2), np.float32))
+
+
+class Retrieval(Protocol):
+    """Finds items; `retrieval.item_index.ItemIndex` is the one that serves."""
+
+    @property
+    def dimension(self) -> int:
+        """d."""
+
+    def search(self, queries: Sequence[Query]) -> list[Hits]:
+        """Find the items with the largest score for each query."""
+
+    def passing_ids(
+        self, exclude: NDArray[np.int64], allowed: NDArray[np.bool_] | None
+    ) -> NDArray[np.int64]:
+        """Return the ids that a search with these limits chooses from, in no order."""
+
+
+def popular(
+    retrieval: Retrieval,
+    popularity: NDArray[np.float64],
+    k: int,
+    exclude: NDArray[np.int64],
+    allowed: NDArray[np.bool_] | None,
+) -> Hits:
+    """Return the k most popular items that pass: for a user of whom nothing is known.
+
+    `popularity` is indexed by id; an id past its end has 0. Both parts of the scores are 0.
+    """
+    ids = retrieval.passing_ids(exclude, allowed)
+    scores = np.zeros(len(ids))
+    counted = ids < len(popularity)
+    scores[counted] = popularity[ids[counted]]
+    if k < len(ids):
+        # Sorting a whole catalogue for one page would take longer than any search.
+        last = len(ids) - max(k, 1)
+        threshold = np.partition(scores, last)[last]
+        ids, scores = ids[scores >= threshold], scores[scores >= threshold]
+    order = np.lexsort((ids, -scores))[:k]
+    parts = np.zeros((len(order), 2), np.float32)
+    return Hits(ids[order], scores[order].astype(np.float32), parts)
