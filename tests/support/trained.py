@@ -6,9 +6,10 @@ from typing import NamedTuple
 from groundswell.artifacts.store import BundleStore
 from tests.support.cli import groundswell
 from tests.support.shared import made_once, run_folder
+from tests.support.text_encoders import with_export
 from tests.support.worlds import World, synthetic_world
 
-TRAIN_TIMEOUT_S = 120.0
+TRAIN_TIMEOUT_S = 300.0
 SETTINGS = ("max_epochs=40", "patience=8", "dimension=32", "width=32", "num_blocks=1")
 
 
@@ -41,6 +42,7 @@ def _train(folder: Path) -> None:
     world, data, bundles = _parts(folder)
     synthetic_world(folder / "world")
     run("prepare", "--events", str(world.events), "--items", str(world.items), "--out", str(data))
+    with_export(data)
     settings = [part for setting in SETTINGS for part in ("--set", setting)]
     bundle_id = run("train", "--data", str(data), "--bundles", str(bundles), *settings).strip()
     assert BundleStore(bundles).current() == bundle_id
