@@ -16,7 +16,7 @@ from groundswell.trainer.encoders.training import new_encoders, train_jointly, t
 from groundswell.trainer.inputs.histories import cut_chunks
 from groundswell.trainer.inputs.training_log import TrainingLog
 from groundswell.trainer.loop.checkpoint import Checkpoints
-from groundswell.trainer.loop.distributed import ALONE, Workers
+from groundswell.trainer.loop.distributed import ALONE, Processes
 from groundswell.trainer.loop.run import open_run
 from groundswell.trainer.ranking.validation import Validation
 
@@ -54,14 +54,14 @@ def train_encoders(
     *,
     resume: bool = False,
     checkpoints: type[Checkpoints] = Checkpoints,
-    workers: Workers = ALONE,
+    processes: Processes = ALONE,
     negatives: torch.Generator | None = None,
 ) -> Outcome:
     """Train both stages of the views. `negatives`, where given, are drawn apart."""
     config = parse_config(settings)
     # A resumed run must not owe its random numbers to the seed.
     seed = 99 if resume else 1
-    with open_run(config, "cpu", seed, folder / "logs", Console(quiet=True), workers) as run:
+    with open_run(config, "cpu", seed, folder / "logs", Console(quiet=True), processes) as run:
         run.negatives = negatives or run.negatives
         kept = checkpoints(folder, run, resume=resume)
         kept.belongs_to({"learning_rate": config.learning_rate, "the log": "a"})

@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from groundswell.trainer.dataset.prepared import Prepared, load_prepared
 from groundswell.trainer.loop import losses as loss
 from groundswell.trainer.loop.checkpoint import Checkpoints, Training
-from groundswell.trainer.loop.distributed import Workers, open_workers
+from groundswell.trainer.loop.distributed import Processes, open_processes
 from groundswell.trainer.ranking.validation import Validation
 from tests.support.encoders import SETTINGS, InterruptionError, Outcome, train_encoders
 
@@ -40,7 +40,7 @@ class EndingCheckpoints(Checkpoints):
             raise InterruptionError
 
 
-def interrupted(prepared: Prepared, folder: Path, workers: Workers) -> Outcome:
+def interrupted(prepared: Prepared, folder: Path, processes: Processes) -> Outcome:
     """Train with an end after the second epoch and after the fourth, the profile's first one."""
     for resume in (False, True):
         try:
@@ -51,37 +51,37 @@ def interrupted(prepared: Prepared, folder: Path, workers: Workers) -> Outcome:
                 DROPPING,
                 resume=resume,
                 checkpoints=EndingCheckpoints,
-                workers=workers,
+                processes=processes,
             )
         except InterruptionError:
             # Nobody reads the checkpoint before it is written.
-            workers.from_first(lambda: None)
+            processes.from_first(lambda: None)
     return train_encoders(
-        Validation(prepared), prepared, folder, DROPPING, resume=True, workers=workers
+        Validation(prepared), prepared, folder, DROPPING, resume=True, processes=processes
     )
 
 
 def main(folder: Path) -> None:
     """Train every case."""
     prepared = load_prepared(folder / "prepared")
-    with open_workers("cpu") as workers:
+    with open_processes("cpu") as processes:
 
         def keep(case: str, outcome: Outcome) -> None:
-            name = f"{case}-{workers.rank}"
+            name = f"{case}-{processes.rank}"
             save_file(outcome.weights, folder / f"{name}.safetensors")
             known = {"losses": outcome.losses, "draws": outcome.draws}
             (folder / f"{name}.json").write_text(json.dumps(known))
 
         def train(case: str, settings: tuple[str, ...]) -> None:
             out = folder / case
-            workers.from_first(out.mkdir)
-            keep(case, train_encoders(validation, prepared, out, settings, workers=workers))
+            processes.from_first(out.mkdir)
+            keep(case, train_encoders(validation, prepared, out, settings, processes=processes))
 
         validation = Validation(prepared)
         train(SMALL, KEEPING)
         train(WHOLE, DROPPING)
-        workers.from_first((folder / RESUMED).mkdir)
-        keep(RESUMED, interrupted(prepared, folder / RESUMED, workers))
+        processes.from_first((folder / RESUMED).mkdir)
+        keep(RESUMED, interrupted(prepared, folder / RESUMED, processes))
         loss.FULL_UP_TO = LARGE_FROM
         train(LARGE, (*KEEPING, NEGATIVES))
 

@@ -1,4 +1,4 @@
-"""What a training run can be told, with defaults that hold without tuning."""
+"""The settings of a training run, with defaults that need no tuning."""
 
 import math
 from collections.abc import Sequence
@@ -55,7 +55,7 @@ _AT_MOST = {
     "gate_width": 4_096,
     "max_positions": 10_000_000,
 }
-"""Beyond these a slip of the finger is likelier than a machine with so much memory."""
+"""Above these a value is more likely a typing error than a machine with so much memory."""
 
 GATES = ("best", "scalar", "per-dimension", "constant")
 PRECISIONS = ("auto", "float32", "bfloat16")
@@ -82,20 +82,20 @@ class TrainConfig:
     text_encoder: str = "default"
     """"default" (the packaged MiniLM), a folder in Hugging Face's layout, or a hub id."""
     text_encoder_pretrain: str = "none"
-    """"mlm": a small BERT of the catalogue's and the training histories' own text takes the place
-    of the default encoder; one that is named goes on with its pre-training there."""
+    """"mlm": pre-train on the texts of the catalogue and of training histories. Instead of the
+    default encoder a small BERT is trained from scratch; a named encoder is trained further."""
     text_encoder_layers: int = 0
-    """Of the pre-trained BERT; 0 for this, its width, vocabulary and steps: as the texts say."""
+    """Of the pre-trained BERT; 0 for this, its width, vocabulary or steps: by amount of text."""
     text_encoder_width: int = 0
     text_encoder_vocabulary: int = 0
-    """Most tokens; every character of the texts is one of them all the same."""
+    """Most tokens; every character of the texts is a token in any case."""
     text_encoder_steps: int = 0
     text_encoder_finetune: str = "none"
-    """"lora" (adapters, merged afterwards) or "full": next items' texts come near those before."""
+    """"lora" (adapters, merged afterwards) or "full": draw next items' texts near those before."""
     text_encoder_finetune_steps: int = 0
-    """0: as the log says."""
+    """0: by the size of the log."""
     text_encoder_rank: int = 8
-    """Of the adapters."""
+    """Rank of the adapters."""
     max_tokens: int = 256
     """Longer texts are cut."""
     dimension: int = 64
@@ -112,7 +112,7 @@ class TrainConfig:
     num_heads: int = 2
     dropout: float = 0.3
     id_dropout: float = 0.1
-    """How often an item's ID part is dropped, so that its text learns to stand alone."""
+    """How often an item's ID part is dropped, so that its text alone can place it, too."""
     learning_rate: float = 2e-3
     warmup_steps: int = 100
     batch_windows: int = 0
@@ -120,9 +120,10 @@ class TrainConfig:
     precision: str = "auto"
     """Of the products in training: "float32", "bfloat16", or "auto", the faster one here."""
     ema: float = 0.99
-    """How much of the mean of the weights each step keeps; the mean is what is served."""
+    """Decay of the EMA of the weights in each step; the EMA is what is served."""
     epochs: int = 0
-    """Of the views; 0: until validation stops to improve, as an earlier run did without."""
+    """Of items and both encoders together; 0: until early stopping, or without validation as
+    many as the current bundle was trained for."""
     max_epochs: int = 60
     patience: int = 6
     """Epochs without a better validation NDCG@10 before a stage ends."""
@@ -133,13 +134,13 @@ class TrainConfig:
     profile_blocks: int = 1
     """Of the Transformer in the profile encoder."""
     event_dropout: float = 0.0
-    """How often an event of a window loses its item, so that no single one is relied on."""
+    """How often an event of a window loses its item."""
     history_dropout: float = 0.5
     """How often an event is left out of the sum over a history."""
     long_stale: float = 0.5
-    """How often the long-term view is made without the events of the target's own session."""
+    """How often the long-term vector is computed without the events of the target's session."""
     long_horizon: int = 20
-    """How many of the events before its target it lacks then at most."""
+    """Most events before the target that it then lacks."""
     chunk_dropout: float = 0.1
     gate: str = "best"
     """"scalar" (one α a request), "per-dimension", "constant" (nothing learned), or "best": the

@@ -1,4 +1,4 @@
-"""Tries settings: a training for each combination and seed, compared on validation alone."""
+"""Compares settings: one training for each combination and seed, by validation alone."""
 
 import hashlib
 import itertools
@@ -110,7 +110,7 @@ def try_settings(
 
 
 def verdict(rows: Sequence[Row]) -> str:
-    """Say which row's fused view is the best one, and whether more than chance may make it so."""
+    """Say which row's fused ranking is best, and whether the difference is more than chance."""
     first, *others = rows
     best = max(rows, key=lambda row: float(np.mean(row.ndcg["fused"])))
     if best is first:
@@ -118,7 +118,7 @@ def verdict(rows: Sequence[Row]) -> str:
     more, error = best.above(first, "fused")
     found = f"{best.name} is best, {more:+.4f} above the first row"
     if error is None:
-        return f"{found}; with one seed nobody knows whether another one would say so too"
+        return f"{found}; with one seed this may be chance"
     if more > _ERRORS * error:
         return f"{found}: more than two standard errors, of the best of {len(others)}"
     return f"{found}: within two standard errors, so the first row may as well stay"

@@ -35,7 +35,7 @@ from groundswell.trainer.inputs.leakage import check_leakage
 from groundswell.trainer.inputs.training_log import TrainingLog
 from groundswell.trainer.loop.checkpoint import Checkpoints, versions
 from groundswell.trainer.loop.devices import check_device
-from groundswell.trainer.loop.distributed import open_workers
+from groundswell.trainer.loop.distributed import open_processes
 from groundswell.trainer.loop.losses import is_large
 from groundswell.trainer.loop.profiling import profiled
 from groundswell.trainer.loop.run import Run, open_run, to_tensor
@@ -44,8 +44,8 @@ from groundswell.trainer.ranking.validation import Ranking, Validation, most_tar
 from groundswell.trainer.text_encoder.encode import Texts
 
 _KEPT = (
-    "nothing was published; make room, and where an epoch was done the same command with --resume "
-    "goes on from it"
+    "nothing was published; free some space, and resume after the last finished epoch, if any, by "
+    "the same command with --resume"
 )
 _EPOCHS_WITHOUT_ANYTHING = 20
 _MOST_WHILE_TRAINING = 4_000
@@ -85,12 +85,12 @@ def train(
     logs = prepared.folder / RUNS / datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
     with (
         told_when_full(written, _KEPT),
-        open_workers(device) as workers,
-        store.workspace() if workers.is_first else nullcontext(bundles) as folder,
-        open_run(config, device, seed, logs, console, workers) as run,
+        open_processes(device) as processes,
+        store.workspace() if processes.is_first else nullcontext(bundles) as folder,
+        open_run(config, device, seed, logs, console, processes) as run,
     ):
         checkpoints = Checkpoints(bundles, run, resume=resume)
-        epochs = workers.from_first(lambda: _epochs(store, prepared, config, console))
+        epochs = processes.from_first(lambda: _epochs(store, prepared, config, console))
         checkpoints.belongs_to(_made_of(prepared, config, epochs, run))
         texts = Texts(prepared.texts, log, prepared.folder / TEXT_VECTORS, folder, run)
         checkpoints.belongs_to({"the text encoder": texts.fingerprint})
@@ -108,7 +108,7 @@ def train(
             checkpoints.remove()
             return bundle_id
 
-        return workers.from_first(finish)
+        return processes.from_first(finish)
 
 
 def _training_log(prepared: Prepared) -> TrainingLog:
@@ -291,8 +291,8 @@ def _epochs(store: BundleStore, prepared: Prepared, config: TrainConfig, console
     except (BundleError, KeyError) as error:
         console.print(f"the current bundle says nothing of its epochs: {error}")
     console.print(
-        f"no validation set, and no earlier bundle: {NAME} train for {_EPOCHS_WITHOUT_ANYTHING} "
-        "epochs (--set epochs=N changes it)"
+        "no validation set, and no earlier bundle: the encoders train for "
+        f"{_EPOCHS_WITHOUT_ANYTHING} epochs (--set epochs=N changes it)"
     )
     return _EPOCHS_WITHOUT_ANYTHING
 
@@ -304,7 +304,7 @@ def _made_of(prepared: Prepared, config: TrainConfig, epochs: int, run: Run) -> 
         "the number of epochs": epochs,
         "seed": run.seed,
         "device": run.device.type,
-        "the number of processes": run.workers.size,
+        "the number of processes": run.processes.size,
         "the prepared log": prepared.fingerprint(),
         **versions(),
     }
@@ -312,6 +312,6 @@ def _made_of(prepared: Prepared, config: TrainConfig, epochs: int, run: Run) -> 
 
 def _trace(folder: Path | None, run: Run, console: Console) -> AbstractContextManager[None]:
     """Trace some steps into `folder`, where it is given, in the first process."""
-    if folder is None or not run.workers.is_first:
+    if folder is None or not run.processes.is_first:
         return nullcontext()
     return profiled(folder, run.device.type, console)

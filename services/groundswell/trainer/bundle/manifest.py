@@ -46,7 +46,7 @@ def _training(prepared: Prepared, run: Run) -> dict[str, Any]:
     return {
         "config": asdict(run.config),
         "seed": run.seed,
-        "num_processes": run.workers.size,
+        "num_processes": run.processes.size,
         "epochs": run.epochs,
         "curves": run.curves,
         "seconds": round(time.monotonic() - run.started, 1),

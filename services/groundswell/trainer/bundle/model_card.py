@@ -1,4 +1,4 @@
-"""A bundle's model card: what it is, what it was made of, how good it is, what it cannot do."""
+"""A bundle's model card: its data, models, quality, limits and settings, in Markdown."""
 
 from datetime import UTC, datetime
 

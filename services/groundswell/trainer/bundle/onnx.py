@@ -126,7 +126,7 @@ def export(
     Raises ExportError naming the file and the difference.
     """
     dims = {name: Dim(name) for name in {name for one in inputs for name in one.dims}}
-    # The exporter takes inputs that are one object for one input.
+    # The exporter would merge inputs that are the same object.
     first = [value.clone() for value in examples[0]]
     with _quiet():
         torch.onnx.export(
@@ -174,7 +174,7 @@ def _histories(batch: int, chunks: int, width: int) -> tuple[Tensor, ...]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Silence the exporter's notes on its own inner workings."""
+    """Silence the exporter's own log and warnings."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     logger.setLevel(logging.ERROR)

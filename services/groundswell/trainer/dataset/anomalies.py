@@ -11,7 +11,7 @@ from groundswell.logs.events import Events
 from groundswell.logs.items import Items
 
 _EARLIEST_US = int(datetime(1990, 1, 1, tzinfo=UTC).timestamp()) * 1_000_000
-"""Before it no log of behaviour was written, and all zeros of clocks lie there."""
+"""No log of behaviour is older; times of clocks that were never set are."""
 _MINUTE_US, _HOUR_US = 60_000_000, 3_600_000_000
 _DEVIATIONS = 5.0
 _NORMAL_MAD = 1.4826

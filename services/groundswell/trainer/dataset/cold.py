@@ -1,4 +1,4 @@
-"""Which items are kept out of training altogether, to see how text alone places them."""
+"""Chooses items to keep out of training, to measure how well their text alone places them."""
 
 import hashlib
 from collections.abc import Sequence
@@ -12,8 +12,8 @@ _HASH_BYTES = 8
 def cold_items(item_ids: Sequence[str], share: float, seed: int) -> NDArray[np.bool_]:
     """Choose about `share` of N items: [N], True for the cold ones.
 
-    A hash of (seed, item id) decides on each item alone, so that every catalogue that has an item
-    chooses it or not alike. Raises ValueError unless 0 <= share < 1.
+    A hash of (seed, item id) decides on each item, whatever else is in the catalogue. Raises
+    ValueError unless 0 <= share < 1.
     """
     if not 0 <= share < 1:
         raise ValueError(f"the share of cold items must be at least 0 and below 1, not {share}")

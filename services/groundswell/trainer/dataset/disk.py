@@ -1,4 +1,4 @@
-"""Folders that cannot be written or are full: seen before the work, and told in one line after."""
+"""Checks that folders can be written before long work, and reports a full disk in one line."""
 
 import errno
 import shutil
@@ -11,7 +11,7 @@ from groundswell.trainer.errors import DataError
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _FULL_TEXTS = ("No space left", "File too large", "quota exceeded", " requested and ")
-"""As libraries say it that give no number; the last one is numpy's."""
+"""Messages of libraries that give no error number; the last one is numpy's."""
 _PROBE_BYTES = 1 << 16
 _MB = 1e6
 

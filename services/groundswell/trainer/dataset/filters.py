@@ -1,4 +1,4 @@
-"""Leaves out what looks wrong, where that was asked for, and says of each row why."""
+"""Leaves out events and items that look wrong, where asked for, and lists the reason for each."""
 
 from dataclasses import dataclass
 

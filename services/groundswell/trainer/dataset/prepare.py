@@ -20,7 +20,7 @@ from groundswell.trainer.dataset.cold import cold_items
 from groundswell.trainer.dataset.disk import check_writable, told_when_full
 from groundswell.trainer.dataset.filters import Filters, apply_filters
 from groundswell.trainer.dataset.replacing import mend, replacing
-from groundswell.trainer.dataset.report import Source, data_report
+from groundswell.trainer.dataset.report import CleanedLog, data_report
 from groundswell.trainer.dataset.sessions import DEFAULT_GAP, by_session
 from groundswell.trainer.dataset.splits import Log, Split, assign, hold_out_cold
 from groundswell.trainer.errors import DataError
@@ -100,8 +100,8 @@ def prepare(
     user_ids = log.frame["user_id"].unique().sort()
     ordered = _ordered(log, user_ids, item_table["item_id"], options.session_gap)
     ordered = _split(ordered, split, weights, item_table["cold"])
-    source = Source(log, catalogue, anomalies.found, options.filters)
-    report = data_report(source, ordered, item_table, split)
+    cleaned = CleanedLog(log, catalogue, anomalies.found, options.filters)
+    report = data_report(cleaned, ordered, item_table, split)
     meta = _meta(report, ordered, item_table, len(user_ids), options)
     kept = "what was there before is unchanged; make room, or choose another --out"
     with told_when_full([out], kept), replacing(out, data.KEPT) as folder:

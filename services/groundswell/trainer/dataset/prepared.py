@@ -24,12 +24,12 @@ META = "meta.json"
 LEFT_OUT = "left_out.csv"
 PICTURE = "report.png"
 TEXT_VECTORS = "text_vectors"
+"""The cache of encoded texts."""
 RUNS = "tensorboard"
 KEPT = (TEXT_VECTORS, RUNS)
 """Folders that trainings write; they stay when a log is prepared again."""
 WRITTEN = (EVENTS, ITEMS, USERS, META, LEFT_OUT, PICTURE, *KEPT)
 """All that a prepared folder may hold."""
-"""The cache of encoded texts, which training keeps in the folder and `prepare` leaves there."""
 
 NEXT_SESSION = "next-session"
 TRAIN, VALIDATION, TEST = 0, 1, 2
@@ -259,7 +259,7 @@ def _table(path: Path) -> pl.DataFrame:
 
 
 def _check(prepared: Prepared, users: NDArray[np.int32]) -> None:
-    """Hold the tables against each other: a folder of two runs must not be trained on."""
+    """Check that the tables belong together: those of two runs must not be trained on."""
     sizes = (prepared.num_users, prepared.num_items, len(prepared.items))
     due = tuple(prepared.meta.get(f"num_{name}") for name in ("users", "items", "events"))
     sessions = prepared.sessions

@@ -34,8 +34,8 @@ _QUOTED = {
 _TIMES = {"future": "in the future", "before_1990": "before 1990"}
 
 
-class Source(NamedTuple):
-    """What was read, and what became of it."""
+class CleanedLog(NamedTuple):
+    """The files as read, and what looks wrong in them."""
 
     events: Events
     items: Items
@@ -45,10 +45,10 @@ class Source(NamedTuple):
 
 
 def data_report(
-    source: Source, log: pl.DataFrame, item_table: pl.DataFrame, split: Split
+    cleaned: CleanedLog, log: pl.DataFrame, item_table: pl.DataFrame, split: Split
 ) -> dict[str, Any]:
     """Describe a prepared log; `log` is its table of ordered events."""
-    events, items = source.events, source.items
+    events, items = cleaned.events, cleaned.items
     num_items = item_table.height
     lengths = log.group_by("user").len()["len"]
     on_cold = item_table["cold"].gather(log["item"])
@@ -68,8 +68,8 @@ def data_report(
         "without_value": log["value"].null_count(),
         "sessions": int(log["session_start"].sum()) if _has_sessions(events) else None,
         "events_per_session": _spread(log.group_by("session").len()["len"]),
-        "anomalies": source.anomalies,
-        "filters": source.filters.names,
+        "anomalies": cleaned.anomalies,
+        "filters": cleaned.filters.names,
         "cold_items": int(item_table["cold"].sum()),
         "cold_events": int(on_cold.sum()),
         "equal_times": int(log.select(pl.struct("user", "time_us").is_duplicated().sum()).item()),
@@ -77,12 +77,12 @@ def data_report(
         "split_events": [int((log["split"] == part).sum()) for part in (TRAIN, VALIDATION, TEST)],
         "targets": [int((log["target"] == part).sum()) for part in (VALIDATION, TEST)],
     }
-    report["warnings"] = list(_warnings(report, source, log))
+    report["warnings"] = list(_warnings(report, cleaned, log))
     return report
 
 
 def _about_files(events: Events, items: Items) -> dict[str, Any]:
-    """Describe what was read, and what became of it."""
+    """Describe the files: rows read, rows left out, and notes."""
     return {
         "rows_read": events.num_rows,
         "item_rows_read": items.num_rows,
@@ -152,9 +152,9 @@ def _lines(report: dict[str, Any]) -> Iterator[tuple[str, str]]:
         yield "cold", f"{report['cold_items']:,} items with {report['cold_events']:,} events"
 
 
-def _warnings(report: dict[str, Any], source: Source, log: pl.DataFrame) -> Iterator[str]:
-    yield from _row_warnings(report, source.events, source.items)
-    yield from _anomaly_warnings(source.anomalies, source.filters)
+def _warnings(report: dict[str, Any], cleaned: CleanedLog, log: pl.DataFrame) -> Iterator[str]:
+    yield from _row_warnings(report, cleaned.events, cleaned.items)
+    yield from _anomaly_warnings(cleaned.anomalies, cleaned.filters)
     flood = report["events_per_user"]["most"]
     if flood > max(_FLOOD_MINIMUM, _FLOOD_SHARE * log.height):
         yield f"one user has {flood:,} events, {flood / log.height:.0%} of all: a machine?"

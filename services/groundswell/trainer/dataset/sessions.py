@@ -1,4 +1,4 @@
-"""Events in the order of time → sessions, and the order in which sessions are whole."""
+"""Numbers the sessions of a log, and orders its events so that each session is contiguous."""
 
 from datetime import timedelta
 
@@ -7,7 +7,7 @@ import polars as pl
 from groundswell.features.window import SESSION_GAP_US
 
 DEFAULT_GAP = timedelta(microseconds=SESSION_GAP_US)
-"""That of the services: another one trains on sessions that they cut differently."""
+"""The gap of the services: with another one training and serving cut sessions differently."""
 
 
 def by_session(ordered: pl.DataFrame, gap: timedelta | None) -> pl.DataFrame:
@@ -39,7 +39,7 @@ def by_session(ordered: pl.DataFrame, gap: timedelta | None) -> pl.DataFrame:
 
 
 def _first_event(marked: pl.DataFrame) -> pl.Series:
-    """Say of each event which is the first one of its session, by `index`."""
+    """Return for each event the `index` of the first one of its session."""
     if not (marked["session_id"] != "").any():
         return marked.select(pl.col("index").first().over("run")).to_series()
     same_id = pl.col("index").first().over("user", "session_id")

@@ -1,6 +1,6 @@
 """What one step of training reads: windows of histories, and which state predicts which event.
 
-Of several processes each draws the same steps and reads its share of the windows of each.
+Every process draws the same steps and reads its share of the windows of each.
 
 B windows of L events with T = L + 1 states each, N chunks, t text dimensions, n targets.
 """
@@ -16,7 +16,7 @@ from torch import Tensor
 from groundswell.trainer.config import TrainConfig
 from groundswell.trainer.inputs.histories import ChunkTable, WindowInputs, window_rows
 from groundswell.trainer.inputs.training_log import TrainingLog, Windows, batches_by_length
-from groundswell.trainer.loop.distributed import ALONE, Workers
+from groundswell.trainer.loop.distributed import ALONE, Processes
 from groundswell.trainer.loop.run import to_tensor
 
 _TARGETS = 1_000
@@ -38,7 +38,7 @@ class BatchTargets(NamedTuple):
 
 
 class ChunkInputs(NamedTuple):
-    """What the states of a batch may read as text."""
+    """The chunks that the states of a batch read as text."""
 
     chunks_BNt: NDArray[np.float32]
     ages_BTN: NDArray[np.float32]
@@ -56,21 +56,21 @@ class EncoderBatch(NamedTuple):
     num_targets: int
     """Of the whole step."""
     share: float
-    """How much of the weight of all targets of the step `targets` have. A process without any of
-    them reads all of the step, and none of it counts."""
+    """The share of `targets` in the weight of all targets of the step. A process without any of
+    them reads the whole step with a share of 0."""
 
 
 def session_batches(
     log: TrainingLog,
     config: TrainConfig,
     rng: np.random.Generator,
-    workers: Workers = ALONE,
+    processes: Processes = ALONE,
 ) -> Iterator[EncoderBatch]:
     """Yield an epoch: each training target once, from the state right before it."""
     for windows in _windows(log, config.window_length, config.batch_windows, rng):
         due = _targets(log, windows)
         if len(due.events_n):
-            part, own, share = _share(log, windows, due, workers)
+            part, own, share = _share(log, windows, due, processes)
             yield EncoderBatch(_inputs(log, part), _due(log, own), None, len(due.events_n), share)
 
 
@@ -80,7 +80,7 @@ def profile_batches(
     recent_length: int,
     config: TrainConfig,
     rng: np.random.Generator,
-    workers: Workers = ALONE,
+    processes: Processes = ALONE,
 ) -> Iterator[EncoderBatch]:
     """Yield an epoch: each training target once, from a state that may lack what came last.
 
@@ -93,9 +93,9 @@ def profile_batches(
         if len(due.events_n) == 0:
             continue
         stale_n = _staleness(log, due.events_n, config, rng)
-        # A window starts with a state of its own: of nothing, where it is cut out of a history.
+        # State 0 has read nothing: even where a window is cut out of a history it is no stale one.
         known_n = np.maximum(due.slot_n - stale_n, np.minimum(due.slot_n, 1))
-        part, own, share = _share(log, windows, due._replace(slot_n=known_n), workers)
+        part, own, share = _share(log, windows, due._replace(slot_n=known_n), processes)
         yield EncoderBatch(
             _inputs(log, part),
             _due(log, own),
@@ -158,17 +158,17 @@ def _targets(log: TrainingLog, windows: Windows) -> _Due:
 
 
 def _share(
-    log: TrainingLog, windows: Windows, due: _Due, workers: Workers
+    log: TrainingLog, windows: Windows, due: _Due, processes: Processes
 ) -> tuple[Windows, _Due, float]:
     """Return what one process reads of a step, and its share of the weight of all targets."""
     weights_n = log.prepared.weights[due.events_n].astype(np.float64)
-    is_own_n = due.window_n % workers.size == workers.rank
+    is_own_n = due.window_n % processes.size == processes.rank
     share = float(weights_n[is_own_n].sum() / weights_n.sum())
     if share == 0:
         return windows, due, share
-    own = Windows(*(x[workers.rank :: workers.size] for x in windows))
+    own = Windows(*(x[processes.rank :: processes.size] for x in windows))
     window_n, slot_n, events_n = (x[is_own_n] for x in due)
-    return own, _Due(window_n // workers.size, slot_n, events_n), share
+    return own, _Due(window_n // processes.size, slot_n, events_n), share
 
 
 def _due(log: TrainingLog, due: _Due) -> BatchTargets:

@@ -46,9 +46,9 @@ class ItemBatch:
 class ItemSampler:
     """Makes the vectors of each step with the item head that is trained.
 
-    Only items with an event in training compete: one that was kept out must not learn that nobody
-    wants it. Of a catalogue of many, a step makes only the vectors that it needs. Several processes
-    draw the same negatives from a `generator` of its own in each.
+    Only items with an event in training are candidates: an item that was kept out must not be
+    trained as one that nobody wants. Of a large catalogue a step computes only the vectors that it
+    needs. In several processes a `generator` of one seed in each draws the same negatives.
     """
 
     def __init__(
@@ -72,13 +72,13 @@ class ItemSampler:
         self._place_I = torch.zeros(len(texts_It), dtype=torch.int64, device=texts_It.device)
         self._place_I[self._known_K] = torch.arange(len(self._known_K), device=texts_It.device)
         self._is_small = sample_negatives(len(self._known_K), num_negatives) is None
-        # A copy only where it is read again and again.
+        # A copy only of a small catalogue, where every step reads all of it.
         self._known_texts_Kt = texts_It[self._known_K] if self._is_small else None
 
     def items(
         self, window_rows_BL: Tensor, target_rows_n: Tensor, frozen_Id: Tensor | None = None
     ) -> ItemBatch:
-        """Return the items of a step; `frozen_Id`, where given, are vectors that stand still."""
+        """Return the items of a step; `frozen_Id`, where given, holds their vectors untrained."""
         window_BL, targets_n = self._place_I[window_rows_BL], self._place_I[target_rows_n]
         if self._known_texts_Kt is not None:
             vectors_Kd = self._vectors(self._known_texts_Kt, self._known_K, frozen_Id)

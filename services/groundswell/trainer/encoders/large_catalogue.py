@@ -1,6 +1,6 @@
-"""The parts of a large catalogue that no step may touch as a whole: its texts and its id tables.
+"""The texts and vectors of a large catalogue, held in half precision and computed in parts.
 
-I items, K of them in a step, d vector and t text dimensions.
+I items, d vector and t text dimensions.
 """
 
 import torch
@@ -13,7 +13,7 @@ from groundswell.trainer.loop.losses import FULL_UP_TO, is_large
 class HalfTexts:
     """[I, t] texts of a large catalogue, in half precision; rows are normalised as they are read.
 
-    It stands where a small catalogue has a tensor of normalised texts.
+    It is used like the tensor of normalised texts of a small catalogue.
     """
 
     def __init__(self, texts_It: Tensor, head: ItemHead) -> None:

@@ -1,9 +1,9 @@
 """Trains the items and both user encoders, at every position of every history.
 
 First all together: both encoders read and predict the same item vectors, so a step of either moves
-those. The long-term view and the next event need different things of an item, and its vector must
-hold both. Then the items stay as they were in the best epoch, and the profile encoder trains on
-alone, now with the texts of histories, until its own best epoch.
+those. The long-term vector and the next event need different things of an item, and its vector
+must hold both. Then the items stay as they were in the best epoch, and the profile encoder trains
+on alone, now with the texts of histories, until its own best epoch.
 
 I items, M chunks, t text dimensions.
 """
@@ -43,6 +43,7 @@ from groundswell.trainer.loop.run import Run, to_tensor
 from groundswell.trainer.ranking.validation import Validation
 
 NAME = "views"
+"""The joint phase, in curves, manifests and TensorBoard: what bundles call it."""
 PROFILE_NAME = "profile"
 _TEXT_SCALE = 0.02
 _PROFILE_EPOCHS = 30
@@ -81,8 +82,8 @@ def new_encoders(log: TrainingLog, texts_It: NDArray[np.floating], run: Run) -> 
     items = ItemEncoder(served, readable(to_tensor(texts_It, run.device), served.item_head))
     sampler = _sampler(log, model.item_head, items, run)
     # All processes start with the same weights; each drops other values.
-    if not run.workers.is_first:
-        torch.manual_seed(run.seed + run.workers.rank)
+    if not run.processes.is_first:
+        torch.manual_seed(run.seed + run.processes.rank)
     return EncoderTraining(log, run, model, ema, items, sampler, recent_length)
 
 
@@ -103,7 +104,7 @@ def train_jointly(
         learning_rate=config.learning_rate,
         warmup_steps=config.warmup_steps,
         ema=config.ema,
-        workers=run.workers,
+        processes=run.processes,
     )
     stopping = EarlyStopping(config.patience, training.ema)
     state = Training(NAME, training.model, training.ema, optimizer, stopping)
@@ -147,7 +148,7 @@ def train_profile(
         "profile",
         learning_rate=config.learning_rate / 2,
         ema=config.ema,
-        workers=run.workers,
+        processes=run.processes,
     )
     stopping = EarlyStopping(max(1, config.patience // 2), served.profile)
     state = Training(PROFILE_NAME, model.profile, training.ema, optimizer, stopping)
@@ -206,8 +207,10 @@ def _joint_steps(training: EncoderTraining, losses: EncoderLosses) -> Steps:
     """Yield the losses of an epoch of both encoders, in turn."""
     training.model.train()
     log, run = training.log, training.run
-    sessions = session_batches(log, run.config, run.rng, run.workers)
-    profiles = profile_batches(log, None, training.recent_length, run.config, run.rng, run.workers)
+    sessions = session_batches(log, run.config, run.rng, run.processes)
+    profiles = profile_batches(
+        log, None, training.recent_length, run.config, run.rng, run.processes
+    )
     for session, profile in zip_longest(sessions, profiles):
         if session is not None:
             yield losses.session(session), session.num_targets
@@ -219,7 +222,7 @@ def _profile_steps(training: EncoderTraining, losses: EncoderLosses, chunks: Chu
     training.model.train()
     log, run = training.log, training.run
     for batch in profile_batches(
-        log, chunks, training.recent_length, run.config, run.rng, run.workers
+        log, chunks, training.recent_length, run.config, run.rng, run.processes
     ):
         yield losses.profile(batch), batch.num_targets
 
@@ -233,4 +236,4 @@ def _ndcg(
     """Return NDCG@10 on validation, of the first process; None without validation."""
     if not validation:
         return None
-    return run.workers.from_first(lambda: validation.ndcg(users(validation.events), items()))
+    return run.processes.from_first(lambda: validation.ndcg(users(validation.events), items()))

@@ -1,4 +1,4 @@
-"""What needs no training: popularity and recent popularity, from the training part alone.
+"""Baselines without training: popularity and recent popularity, of the training part alone.
 
 N' candidates; every score is for the candidates in their order.
 """

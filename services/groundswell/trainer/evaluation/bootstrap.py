@@ -1,4 +1,4 @@
-"""Values of targets → means and how sure they are: a bootstrap over users, the same for all.
+"""Means over targets with 95 % intervals, by a bootstrap over users.
 
 Targets of one user are not independent, so users are drawn with replacement and each comes with
 all of its targets (a cluster bootstrap: Davison and Hinkley, Bootstrap Methods, 1997, section 3.8).

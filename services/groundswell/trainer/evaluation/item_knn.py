@@ -1,4 +1,4 @@
-"""The baseline of items that are near those of a history, by who had both.
+"""The item-kNN baseline: items similar to those of a history, by the users who had both.
 
 U users, N items, N' candidates, B events.
 """

@@ -16,9 +16,9 @@ _WEIGHT_DECAY = 1e-4
 _TEXT_WEIGHT = 0.3
 _CALIBRATION_STEPS = 200
 _DEVIATION = 0.3
-"""Standard deviation of the log temperature, before any event is seen."""
+"""Standard deviation of the log temperature's prior."""
 _SURPRISE_LOGIT = -3.0
-"""The most likely one then, give or take 1."""
+"""Mean of the prior of the surprise's logit; its standard deviation is 1."""
 
 
 def train_interests(
@@ -45,7 +45,7 @@ def train_interests(
                 text_logits = head.logits(item_vectors_Id[text])
                 text_loss = F.cross_entropy(text_logits, item_categories_I[text])
                 loss = _TEXT_WEIGHT * text_loss
-                # Nobody may have an event that is predicted: then the texts alone teach.
+                # A log may have no position to train on: then only the texts train the head.
                 if len(batch):
                     user_logits = head.logits(users_nd[batch])
                     loss = loss + F.cross_entropy(user_logits, categories_n[batch])
@@ -60,9 +60,8 @@ def train_interests(
 def calibrate(head: InterestHead, users_nd: Tensor, categories_n: Tensor) -> None:
     """Set the head's temperature and surprise so that held-out events have the highest likelihood.
 
-    A vector says more of an event that the views were trained on than of a new one, and the clearer
-    it is the more so: a temperature alone (Guo et al. 2017, section 4.2) would leave the confident
-    answers too confident.
+    The head is too confident on new events, most of all where it is very confident: a temperature
+    alone (Guo et al. 2017, section 4.2) would leave those answers too confident.
     """
     users_nd, categories_n = _known(users_nd, categories_n)
     if len(users_nd) == 0:
@@ -83,7 +82,7 @@ def calibrate(head: InterestHead, users_nd: Tensor, categories_n: Tensor) -> Non
         expected_nC = F.softmax(logits_nC / log_temperature.exp(), -1)
         surprise = surprise_logit.sigmoid()
         found_nC = (1 - surprise) * expected_nC + surprise * base_rates_C
-        # Few events move them little.
+        # The prior counts more where there are few events.
         deviation = (log_temperature / _DEVIATION).square()
         deviation = deviation + (surprise_logit - _SURPRISE_LOGIT).square()
         found = F.nll_loss(found_nC.log(), categories_n) + deviation / (2 * len(logits_nC))

@@ -1,4 +1,4 @@
-"""Refuses a prepared log through which training or a view would know what it has to predict."""
+"""Refuses a prepared log from which training or an encoder could read what it has to predict."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -35,18 +35,18 @@ _OF_EVENTS = (
 
 
 class LeakageError(DataError):
-    """A log would tell training or a view what it must not know, as the message says."""
+    """A log shows training or an encoder what it must not know, as the message says."""
 
 
 def check_leakage(prepared: Prepared) -> None:
-    """Hold a log, and what is made of it, against everything that must stay unknown.
+    """Check that neither a log nor what is made of it shows an event that is to be predicted.
 
     Nothing here trusts the code that splits: sets, sessions and their order are judged by what the
     log itself says, and the code that makes inputs by what it does when the future changes.
     Raises LeakageError for: events out of order; training after held-out events; targets outside
     of their set; a session in two sets (next-session) or training later than what is held out
-    (temporal); cold items in training; a training window over held-out events; and inputs of a
-    view that change with the target or with what comes after it.
+    (temporal); cold items in training; a training window over held-out events; and inputs of an
+    encoder that change with the target or with what comes after it.
     """
     for check in (_order, _parts, _targets, _sessions, _times, _cold, _training, _views):
         check(prepared)
@@ -186,7 +186,7 @@ def _training(prepared: Prepared) -> None:
 
 
 def _views(prepared: Prepared) -> None:
-    """Hold the code that makes inputs against some users' first and last targets."""
+    """Check the code that makes inputs, at some users' first and last targets."""
     events = np.flatnonzero(prepared.target)
     if len(events) == 0 or prepared.num_items < 2:
         return

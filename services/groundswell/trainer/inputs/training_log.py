@@ -1,4 +1,4 @@
-"""Histories → windows whose every position is a training target once an epoch."""
+"""The training part of a log, cut into windows; each target is predicted once an epoch."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -35,10 +35,10 @@ class TrainingLog:
         """[U] where each history's training events end."""
         may_be_target = (prepared.split_of == TRAIN) & (prepared.weights > 0)
         self.is_for_gate = may_be_target & _for_gate(prepared, self.ends)
-        """[E] True where the event is kept for the gate: both views must be as good there as on
-        what they never saw, or the gate learns to trust the one that remembers more."""
+        """[E] True where the event is kept from the encoders, for the gate: on their own targets
+        the gate would learn to trust the encoder that memorises more."""
         self.is_target = may_be_target & ~self.is_for_gate
-        """[E] True where the views may be trained to predict the event."""
+        """[E] True where the encoders are trained to predict the event."""
         self.has_event = (
             np.bincount(prepared.items[prepared.split_of == TRAIN], minlength=prepared.num_items)
             > 0
@@ -82,10 +82,10 @@ class TrainingLog:
 
 
 def _for_gate(prepared: Prepared, ends: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Return [E] True for what lies closest to what the model will be asked after training.
+    """Return [E] True for events that are most like those to predict after training.
 
-    Of every tenth history: the first events of its last session in training, or, where it has one
-    session alone, its last events, at most a quarter of them.
+    Of every tenth history these are the first events of its last session in training, or, where it
+    has one session alone, its last events, at most a quarter of them.
     """
     chosen = np.zeros(len(prepared.items), bool)
     begins = prepared.offsets[:-1]
@@ -102,7 +102,7 @@ def _for_gate(prepared: Prepared, ends: NDArray[np.int64]) -> NDArray[np.bool_]:
 def batches_by_length(
     lengths: NDArray[np.int64], size: int, rng: np.random.Generator
 ) -> Iterator[NDArray[np.int64]]:
-    """Yield batches of indices in random order; what shares a batch is of about one length."""
+    """Yield batches of indices in random order, each of about one length."""
     shuffled = rng.permutation(len(lengths))
     order = shuffled[np.argsort(lengths[shuffled] // 8, kind="stable")]
     batches = [order[start : start + size] for start in range(0, len(order), size)]

@@ -1,8 +1,8 @@
-"""What a run leaves after each epoch, so that an interrupted one goes on: one file, whole or none.
+"""Writes a checkpoint after each epoch, from which an interrupted run resumes.
 
-Whoever resumes gets the result that the run would have had, bit for bit: besides the weights the
-file holds the optimizers' moments, the state of all random generators and the best epoch so far.
-Of several processes the first one writes it, and every one reads it.
+Resuming gives the same result as an uninterrupted run, bit for bit: besides the weights the file
+holds the optimizers' moments, the states of all random generators and the best epoch so far. It is
+replaced in one step. The first process writes it, and every process reads it.
 """
 
 import hashlib
@@ -26,7 +26,7 @@ from groundswell.trainer.loop.optimizer import Optimizer
 from groundswell.trainer.loop.run import Run
 
 FILE = ".checkpoint.safetensors"
-"""In the folder of bundles, as long as a run into it is not finished."""
+"""In the folder of bundles, until the run into it is finished."""
 _FORMAT = 4
 _STATE, _DIGEST = "state", "sha256"
 _MODEL, _EMA, _BEST, _OPTIMIZER, _RANDOM = "model", "ema", "best", "optimizer", "random"
@@ -34,7 +34,7 @@ _MODEL, _EMA, _BEST, _OPTIMIZER, _RANDOM = "model", "ema", "best", "optimizer", 
 
 @dataclass
 class Training:
-    """All that the epochs of a stage change."""
+    """The state of a stage, which its epochs change."""
 
     name: str
     model: nn.Module
@@ -64,11 +64,11 @@ class Checkpoints:
             self._saved = saved = _read(self._file)
             run.epochs, run.curves = saved.state["epochs"], saved.state["curves"]
             run.started = time.monotonic() - saved.state["seconds"]
-            # It was measured, and may come out the other way now.
+            # It was measured, and a new measurement may differ.
             run.uses_bfloat16 = saved.state["uses_bfloat16"]
 
     def belongs_to(self, made_of: Mapping[str, Any]) -> None:
-        """Take note of what decides the run's result.
+        """Record what decides the run's result.
 
         Raises TrainError naming what was otherwise in the run that is resumed, or what differs
         between processes.
@@ -87,19 +87,19 @@ class Checkpoints:
             raise TrainError(f"the interrupted run cannot be resumed: {'; '.join(changed)}")
 
     def _check_processes(self, made_of: Mapping[str, Any]) -> None:
-        """Raise TrainError where this process has something else than the first one: they would
-        wait for each other for ever."""
+        """Raise TrainError where this process differs from the first one: they would wait for each
+        other for ever."""
         saved = None if self._saved is None else self._saved.state
         epoch = None if saved is None else f"{saved['epoch']} of {saved['stage']}"
         own = {**made_of, "the checkpoint's epoch": epoch}
-        first = self._run.workers.from_first(lambda: own)
+        first = self._run.processes.from_first(lambda: own)
         changed = [
             f"{name} is {value}, and {first[name]} in the first one"
             for name, value in own.items()
             if first[name] != value
         ]
         if changed:
-            number = self._run.workers.rank
+            number = self._run.processes.rank
             raise TrainError(f"process {number} cannot train along: {'; '.join(changed)}")
 
     def restore(self, training: Training) -> None:
@@ -107,7 +107,7 @@ class Checkpoints:
         if self._saved is None or self._saved.state["stage"] != training.name:
             return
         tensors, state = self._saved
-        # What comes after is trained for the first time.
+        # Later stages start afresh.
         self._saved = None
         training.model.load_state_dict(_part(tensors, _MODEL))
         training.ema.load_state_dict(_part(tensors, _EMA))
@@ -126,7 +126,7 @@ class Checkpoints:
         """
         run, stopping = self._run, training.stopping
         random_states = _random_states(run)
-        if not run.workers.is_first:
+        if not run.processes.is_first:
             return
         parts: dict[str, Mapping[str, Tensor]] = {
             _MODEL: training.model.state_dict(),
@@ -159,7 +159,7 @@ class Checkpoints:
             save_file(tensors, building, {_STATE: state, _DIGEST: _digest(tensors, state)})
             fsync(building)
         except (SafetensorError, OSError) as error:
-            # Half a file would only take the room that is missing.
+            # Part of a file would only take disk space.
             if building.is_file():
                 building.unlink()
             raise TrainError(f"{building} cannot be written: {error}") from error
@@ -167,7 +167,7 @@ class Checkpoints:
         fsync(self._file.parent)
 
     def remove(self) -> None:
-        """Forget the run: it is finished."""
+        """Remove the checkpoint of a finished run."""
         self._file.unlink(missing_ok=True)
 
 
@@ -192,7 +192,7 @@ def _read(file: Path) -> _Saved:
 
 
 def _digest(tensors: Mapping[str, Tensor], state: str) -> str:
-    """Hash all of a checkpoint: safetensors itself would not notice another value."""
+    """Hash all of a checkpoint: safetensors does not detect changed values."""
     hasher = hashlib.sha256(state.encode())
     for name in sorted(tensors):
         hasher.update(name.encode())
@@ -217,12 +217,12 @@ def _random_states(run: Run) -> dict[str, Tensor]:
     return {
         f"{name}.{rank}": state
         for name, value in own.items()
-        for rank, state in enumerate(run.workers.gather(value))
+        for rank, state in enumerate(run.processes.gather(value))
     }
 
 
 def _set_random_states(states: Mapping[str, Tensor], run: Run) -> None:
-    rank = run.workers.rank
+    rank = run.processes.rank
     torch.set_rng_state(states[f"cpu.{rank}"])
     if run.device.type == "cuda":
         torch.cuda.set_rng_state(states[f"cuda.{rank}"])

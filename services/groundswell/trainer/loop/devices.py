@@ -1,4 +1,4 @@
-"""Refuses a device that is not there before any work is done."""
+"""Refuses a device that the machine does not have, before any work is done."""
 
 from groundswell.models.devices import device_problem
 from groundswell.trainer.errors import DataError

@@ -1,4 +1,4 @@
-"""The processes of a training run, as `torchrun` starts them, and what they tell each other.
+"""The processes of a training run that `torchrun` starts, and the values that they exchange.
 
 A run of one process has no process group, and everything here does nothing.
 """
@@ -20,18 +20,18 @@ from groundswell.trainer.errors import TrainError
 
 _RANK, _LOCAL_RANK, _SIZE = "RANK", "LOCAL_RANK", "WORLD_SIZE"
 _TIMEOUT = timedelta(days=7)
-"""Longer than whatever the first process does alone. Nobody waits that long for one that has died:
-its connections break, and torchrun ends the others."""
+"""Longer than anything that the first process does alone. When a process dies its connections break
+at once, and torchrun ends the others."""
 _CPU = torch.device("cpu")
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Workers:
+class Processes:
     """All processes of a run: how many they are, and which of them this is, from 0.
 
-    Every process must come by each of these calls, in the same order. Each raises TrainError when
+    Every process must make each of these calls, in the same order. Each raises TrainError when
     another process has ended.
     """
 
@@ -40,7 +40,7 @@ class Workers:
 
     @property
     def is_first(self) -> bool:
-        """True for the one process that reads texts, judges, writes and shows."""
+        """True for the process that encodes texts, evaluates, writes files and shows progress."""
         return self.rank == 0
 
     def from_first(self, make: Callable[[], T]) -> T:
@@ -92,16 +92,16 @@ class Workers:
         return [part[:count] for part, count in zip(found, counts.tolist(), strict=True)]
 
 
-ALONE = Workers()
+ALONE = Processes()
 
 
 def is_first_process() -> bool:
-    """True in the process that speaks for the run, whether torchrun started it or not."""
+    """True in the first process of a run, whether torchrun started it or not."""
     return os.environ.get(_RANK, "0") == "0"
 
 
 @contextmanager
-def open_workers(device: str) -> Iterator[Workers]:
+def open_processes(device: str) -> Iterator[Processes]:
     """Join the other processes that torchrun started, if it did; "cuda" is a GPU of its own then.
 
     Raises TrainError when there are fewer GPUs than processes.
@@ -112,11 +112,11 @@ def open_workers(device: str) -> Iterator[Workers]:
         return
     if device == "cuda":
         _take_gpu(int(os.environ[_LOCAL_RANK]))
-    # Values on the CPU go by gloo in any case.
+    # gloo sends values on the CPU in any case.
     backend = "cpu:gloo,cuda:nccl" if device == "cuda" else "gloo"
     dist.init_process_group(backend, timeout=_TIMEOUT)
-    yield Workers(dist.get_rank(), size)
-    # Only at a good end: while others wait for this one, taking leave of them could take for ever.
+    yield Processes(dist.get_rank(), size)
+    # Only after success: otherwise others may still wait for this one, and this call could block.
     dist.destroy_process_group()
 
 
@@ -132,5 +132,5 @@ def _peers() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        # As gloo and NCCL say that a connection broke.
+        # gloo and NCCL raise it when a connection breaks.
         raise TrainError(f"another process of this run has ended: {error}") from error

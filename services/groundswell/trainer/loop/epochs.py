@@ -35,7 +35,7 @@ def train_epochs(
                 training.optimizer.step(loss)
                 total, count = total + loss.item() * n, count + n
             training.optimizer.settle()
-            total = run.workers.total(total)
+            total = run.processes.total(total)
             ndcg = score()
             stage.report(epoch, total / max(count, 1), ndcg)
             stopping.update(epoch, epoch if ndcg is None or is_fixed else ndcg)

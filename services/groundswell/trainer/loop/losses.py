@@ -66,8 +66,7 @@ def sampled_loss(
 class _FullSoftmax(torch.autograd.Function):
     """A linear layer and its cross-entropy in one, after Wijmans et al. 2024 (Cut Your Losses).
 
-    The gradients are made while the softmax is at hand: no logits are kept, and none are made
-    twice.
+    The forward pass computes the gradients too, so that no logits are stored or computed twice.
     """
 
     @staticmethod

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
-from groundswell.trainer.loop.distributed import ALONE, Workers
+from groundswell.trainer.loop.distributed import ALONE, Processes
 from groundswell.trainer.loop.ema import Ema, Weights, moved_rows
 
 _BETAS = (0.9, 0.98)
@@ -31,12 +31,12 @@ class Optimizer:
         learning_rate: float,
         warmup_steps: int = 0,
         ema: float,
-        workers: Workers = ALONE,
+        processes: Processes = ALONE,
     ) -> None:
         """Train `model`, or its submodule `part` alone; `averaged` holds the EMA of its weights."""
         weights = Weights.of(model.get_submodule(part))
         self._dense, self._tables = list(weights.dense.values()), list(weights.tables.values())
-        self._ema, self._workers = Ema(weights, averaged, part, ema), workers
+        self._ema, self._processes = Ema(weights, averaged, part, ema), processes
         self._optimizers: list[torch.optim.Optimizer] = [
             torch.optim.Adam(self._dense, lr=learning_rate, betas=_BETAS)
         ]
@@ -50,7 +50,7 @@ class Optimizer:
         for optimizer in self._optimizers:
             optimizer.zero_grad()
         loss.backward()
-        if self._workers.size > 1:
+        if self._processes.size > 1:
             self._sum_gradients()
         rows = moved_rows(self._tables)
         self._ema.before_step(rows)
@@ -93,15 +93,15 @@ class Optimizer:
         """Replace all gradients by their sums over all processes."""
         dense = [p.grad for p in self._dense if p.grad is not None]
         flat = torch.cat([gradient.flatten() for gradient in dense])
-        self._workers.sum(flat)
+        self._processes.sum(flat)
         parts = flat.split([gradient.numel() for gradient in dense])
         for gradient, part in zip(dense, parts, strict=True):
             gradient.copy_(part.view_as(gradient))
         for weight in (table.weight for table in self._tables):
             if weight.grad is not None:
                 own = weight.grad.coalesce()
-                rows = torch.cat(self._workers.gather(own.indices()[0]))
-                values = torch.cat(self._workers.gather(own.values()))
+                rows = torch.cat(self._processes.gather(own.indices()[0]))
+                values = torch.cat(self._processes.gather(own.values()))
                 weight.grad = torch.sparse_coo_tensor(
                     rows[None], values, weight.shape, check_invariants=False
                 )

@@ -1,4 +1,4 @@
-"""How far long work is: bars in a terminal, elsewhere a line every half minute."""
+"""Shows the progress of long work: bars in a terminal, elsewhere a line every half minute."""
 
 import threading
 import time
@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.progress import Progress, Task, TextColumn, TimeElapsedColumn
 
 EVERY_S = 30.0
-"""Between two lines where nobody watches: whoever reads the file sees that the work goes on."""
+"""Seconds between two lines where the output is no terminal."""
 
 
 class Display(Progress):
@@ -63,7 +63,7 @@ class Display(Progress):
             self.console.print(escape(line), highlight=False, soft_wrap=True)
 
     def _state(self) -> str:
-        """The newest task that is under way, in words."""
+        """Return the newest task that is under way, in words."""
         under_way = [task for task in self.tasks if not task.finished]
         return _in_words(under_way[-1]) if under_way else self._name
 
@@ -80,7 +80,7 @@ def _in_words(task: Task) -> str:
 
 @contextmanager
 def working(console: Console, what: str) -> Iterator[None]:
-    """Show that work goes on whose end is not known; a file that it outruns hears nothing."""
+    """Show work of unknown length. Where the output is a file, short work writes no line."""
     columns = (TextColumn("{task.description}"), TimeElapsedColumn())
     with Display(*columns, console=console, name=what, shows_end=False) as display:
         task = display.add_task(what, total=None)

@@ -17,13 +17,13 @@ from torch.utils.tensorboard import SummaryWriter
 
 from groundswell.trainer.config import TrainConfig
 from groundswell.trainer.errors import TrainError
-from groundswell.trainer.loop.distributed import ALONE, Workers
+from groundswell.trainer.loop.distributed import ALONE, Processes
 from groundswell.trainer.loop.precision import bfloat16_is_faster
 from groundswell.trainer.loop.progress import Display
 
 _COMPILED_SHAPES = 16
-"""PyTorch keeps what it compiled for the newest shapes of bfloat16 products, by default for so many
-that it comes to a gigabyte; hardly two steps have the same."""
+"""PyTorch caches compiled bfloat16 products by shape. Its default limit lets the cache grow to a
+gigabyte, and hardly two steps have the same shapes."""
 _CAPACITIES = ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY")
 
 
@@ -43,9 +43,10 @@ class Run:
     """By stage, of each epoch: `loss`, `ndcg` of validation, `seconds` since the run started."""
     started: float = field(default_factory=time.monotonic)
     seed: int = 0
-    workers: Workers = ALONE
+    processes: Processes = ALONE
     negatives: torch.Generator | None = None
-    """What several processes draw the same negatives from; None: from where all else is drawn."""
+    """In several processes: a generator of one seed, so that all draw the same negatives. None:
+    they are drawn from the global one."""
 
     @contextmanager
     def stage(self, name: str, epochs: int) -> Iterator["Stage"]:
@@ -58,7 +59,7 @@ class Run:
     def uses_bfloat16(self) -> bool:
         """True where training multiplies bfloat16 numbers."""
         if self.config.precision == "auto":
-            return self.workers.from_first(lambda: bfloat16_is_faster(self.device))
+            return self.processes.from_first(lambda: bfloat16_is_faster(self.device))
         return self.config.precision == "bfloat16"
 
     def log_scalar(self, name: str, value: float, step: int) -> None:
@@ -102,14 +103,14 @@ def open_run(
     seed: int,
     logs: Path,
     console: Console,
-    workers: Workers = ALONE,
+    processes: Processes = ALONE,
 ) -> Iterator[Run]:
     """Set the seeds, open the progress display and the TensorBoard log.
 
     Of several processes only the first one shows or logs anything.
     """
     for name in _CAPACITIES:
-        # Read at the first product of such a kind, which comes later.
+        # PyTorch reads them at its first bfloat16 product, which comes later.
         os.environ.setdefault(name, str(_COMPILED_SHAPES))
     torch.manual_seed(seed)
     columns = (
@@ -118,7 +119,7 @@ def open_run(
         TimeElapsedColumn(),
         TextColumn("{task.fields[note]}"),
     )
-    is_shown = workers.is_first
+    is_shown = processes.is_first
     with (
         Display(*columns, console=console, name="training", disable=not is_shown) as progress,
         SummaryWriter(str(logs)) if is_shown else nullcontext() as writer,
@@ -130,8 +131,8 @@ def open_run(
             progress,
             writer,
             seed=seed,
-            workers=workers,
-            negatives=torch.Generator().manual_seed(seed) if workers.size > 1 else None,
+            processes=processes,
+            negatives=torch.Generator().manual_seed(seed) if processes.size > 1 else None,
         )
 
 

@@ -1,4 +1,4 @@
-"""Which events are to be predicted, and what their users had before."""
+"""Chooses the held-out events to predict, and lists what their users did before."""
 
 from typing import NamedTuple
 
@@ -9,22 +9,22 @@ from groundswell.trainer.dataset.prepared import Prepared
 from groundswell.trainer.ranking.metrics import Cells
 
 
-class Targets(NamedTuple):
-    """The events to predict."""
+class HeldOut(NamedTuple):
+    """The held-out events to predict."""
 
     events: NDArray[np.int64]
     """[n] positions in [0, E), ascending."""
     num_left_out_seen: int
-    """Targets left out because the user had had their item before."""
+    """HeldOut left out because the user had had their item before."""
 
 
-def choose_targets(prepared: Prepared, part: int, *, include_seen: bool) -> Targets:
+def choose_targets(prepared: Prepared, part: int, *, include_seen: bool) -> HeldOut:
     """Take the targets of a part (`data.VALIDATION` or `data.TEST`)."""
     events = np.flatnonzero(prepared.target == part)
     if include_seen:
-        return Targets(events, 0)
+        return HeldOut(events, 0)
     fresh = is_new(prepared)[events]
-    return Targets(events[fresh], int((~fresh).sum()))
+    return HeldOut(events[fresh], int((~fresh).sum()))
 
 
 def is_new(prepared: Prepared) -> NDArray[np.bool_]:

@@ -1,4 +1,4 @@
-"""A prepared log → the texts that the encoder may learn from: the catalogue's, and training's."""
+"""The texts that a text encoder is pre-trained on: the catalogue's, and chunks of training."""
 
 from collections.abc import Sequence
 
@@ -13,7 +13,7 @@ def pretraining_texts(
 ) -> list[str]:
     """Return each item's text once, and at most as many chunks of the training histories.
 
-    `items` are the texts of all items [N]: a catalogue is known before anybody met what is in it.
+    `items` are the texts of all items [N]: a catalogue tells nothing of held-out events.
     """
     own = list(dict.fromkeys(text for text in items if text.strip()))
     begins = log.prepared.offsets[:-1]

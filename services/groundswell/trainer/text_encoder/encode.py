@@ -38,13 +38,13 @@ class Texts:
         """
         self._run, self._cache, self._folder = run, cache, bundle_folder / TEXT_ENCODER
         self._encoder: Encoder
-        self.source, self.fingerprint, self.dimension = run.workers.from_first(
+        self.source, self.fingerprint, self.dimension = run.processes.from_first(
             lambda: self._open(items, log)
         )
 
     def encode(self, texts: Sequence[str], name: str) -> NDArray[np.float32]:
         """Return [n, t] vectors, in the order of `texts`; the progress is shown under `name`."""
-        return self._run.workers.array_from_first(lambda: self._encode(texts, name))
+        return self._run.processes.array_from_first(lambda: self._encode(texts, name))
 
     def _open(self, items: Sequence[str], log: TrainingLog) -> tuple[str, str, int]:
         """Return what the encoder is called, what its vectors depend on, and their length."""

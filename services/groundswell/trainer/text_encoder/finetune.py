@@ -1,4 +1,4 @@
-"""A log → an encoder in which the next item's text lies near the texts of the items before it."""
+"""Fine-tunes a text encoder: the next item's text lies near the texts of the items before it."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The loop that every training of a text encoder goes through: schedule, progress, curves."""
+"""The training loop of a text encoder: learning-rate schedule, progress, curves."""
 
 import math
 from collections.abc import Callable, Iterator

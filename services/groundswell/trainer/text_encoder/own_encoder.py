@@ -1,4 +1,4 @@
-"""The encoder that a run trains for itself, kept on disk by what made it."""
+"""Trains a run's own text encoder, or takes the one that an earlier run with its inputs kept."""
 
 import hashlib
 import json
@@ -76,7 +76,7 @@ def _training_events(log: TrainingLog) -> Sequence[bytes]:
 
 
 def _kept(cache: Path, made_of: str, stage: str, make: Callable[[Path], None], run: Run) -> Path:
-    """Return the folder of an encoder made once; another process may make it at the same time."""
+    """Return the folder of an encoder, made if need be; another process may be making it, too."""
     settings = [getattr(run.config, f"text_encoder_{name}") for name in _SETTINGS[stage]]
     named = json.dumps([RECIPE, stage, settings, run.config.max_tokens, run.seed])
     folder = cache / _digest(named, run.device.type, made_of)[:_HASH_LENGTH]
@@ -85,7 +85,7 @@ def _kept(cache: Path, made_of: str, stage: str, make: Callable[[Path], None], r
         return folder
     building = cache / f"{folder.name}.{uuid.uuid4().hex}.building"
     building.mkdir(parents=True)
-    # Whether an earlier stage was found or made must not show.
+    # The result must not depend on whether an earlier stage was cached.
     torch.manual_seed(run.seed)
     try:
         make(building)

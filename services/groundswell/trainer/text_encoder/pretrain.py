@@ -1,4 +1,4 @@
-"""Texts → an encoder that knows their language: masked tokens, and which parts belong together."""
+"""Pre-trains a text encoder: it predicts masked tokens, and which two parts are of one text."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -161,6 +161,6 @@ def _small_bert(sizes: Sizes, tokenizer: Tokenizer, max_tokens: int) -> BertMode
         max_position_embeddings=max_tokens,
     )
     encoder = BertModel(config)
-    # Few texts are as long as the longest may be: a place that none reached must say nothing.
+    # Few texts are of full length: a position that none reached must add nothing.
     nn.init.zeros_(encoder.embeddings.position_embeddings.weight)
     return encoder

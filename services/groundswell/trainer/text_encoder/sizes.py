@@ -1,4 +1,4 @@
-"""The amount of text → how large a BERT it can feed, and for how many steps."""
+"""Chooses the size of a pre-trained BERT, and its steps, by the amount of text."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -24,7 +24,7 @@ class Sizes(NamedTuple):
 
 
 def sizes_for(texts: Sequence[str], config: TrainConfig) -> Sizes:
-    """Return what the settings say, and elsewhere what the texts can feed."""
+    """Return the settings, and by the amount of text what they leave open."""
     characters = sum(map(len, texts))
     _, layers, width = max(shape for shape in _SHAPES if shape[0] <= characters)
     passes = _PASSES * len(texts) // BATCH_TEXTS

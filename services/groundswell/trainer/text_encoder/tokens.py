@@ -1,4 +1,4 @@
-"""Texts → token ids that training may cut, mask and put together again."""
+"""Texts as token ids, which training cuts, masks and joins to batches."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -11,7 +11,7 @@ from torch import Tensor
 
 
 class TokenIds:
-    """What a tokenizer says of texts, without the special tokens at the ends."""
+    """Token ids of texts, without the special tokens at the ends."""
 
     def __init__(self, tokenizer: Tokenizer, max_tokens: int) -> None:
         tokenizer.no_padding()

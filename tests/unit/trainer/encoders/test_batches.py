@@ -17,7 +17,7 @@ from groundswell.trainer.encoders.batches import (
 )
 from groundswell.trainer.inputs.histories import ChunkTable, WindowInputs, cut_chunks
 from groundswell.trainer.inputs.training_log import TrainingLog
-from groundswell.trainer.loop.distributed import Workers
+from groundswell.trainer.loop.distributed import Processes
 from tests.unit.trainer.memory import prepared_of
 
 LENGTHS = (1, 2, 3, 7, 20, 53, 9, 9, 9, 9, 30)
@@ -173,13 +173,13 @@ def test_processes_share_each_step_and_together_predict_all_of_it(size: int) -> 
     config = TrainConfig(batch_windows=2, max_chunks=4)
     chunks = chunks_of(log.prepared, 3)
 
-    def epoch(workers: Workers) -> list[EncoderBatch]:
+    def epoch(processes: Processes) -> list[EncoderBatch]:
         rng = np.random.default_rng(0)
-        sessions = list(session_batches(log, config, rng, workers))
-        return sessions + list(profile_batches(log, chunks, 12, config, rng, workers))
+        sessions = list(session_batches(log, config, rng, processes))
+        return sessions + list(profile_batches(log, chunks, 12, config, rng, processes))
 
-    whole = epoch(Workers())
-    parts = [epoch(Workers(rank, size)) for rank in range(size)]
+    whole = epoch(Processes())
+    parts = [epoch(Processes(rank, size)) for rank in range(size)]
     without_any = 0
     for batch, *shared in zip(whole, *parts, strict=True):
         assert batch.share == 1

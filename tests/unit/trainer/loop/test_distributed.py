@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from groundswell.trainer.errors import TrainError
-from groundswell.trainer.loop.distributed import ALONE, is_first_process, open_workers
+from groundswell.trainer.loop.distributed import ALONE, is_first_process, open_processes
 
 
 @pytest.mark.parametrize("environment", [{}, {"WORLD_SIZE": "1", "RANK": "0", "LOCAL_RANK": "0"}])
@@ -17,18 +17,18 @@ def test_one_process_has_no_group_and_gets_back_what_it_gives(
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     assert is_first_process()
-    with open_workers("cpu") as workers:
-        assert workers == ALONE
+    with open_processes("cpu") as processes:
+        assert processes == ALONE
         assert not torch.distributed.is_initialized()
         values = torch.tensor([1.0, 2.0])
-        workers.sum(values)
+        processes.sum(values)
         assert values.tolist() == [1.0, 2.0]
-        assert workers.total(0.1) == 0.1
-        (gathered,) = workers.gather(values)
+        assert processes.total(0.1) == 0.1
+        (gathered,) = processes.gather(values)
         assert gathered is values
-        assert workers.from_first(lambda: "a") == "a"
+        assert processes.from_first(lambda: "a") == "a"
         array = np.ones((2, 3), np.float32)
-        assert workers.array_from_first(lambda: array) is array
+        assert processes.array_from_first(lambda: array) is array
 
 
 def test_a_process_without_a_gpu_of_its_own_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -37,5 +37,5 @@ def test_a_process_without_a_gpu_of_its_own_is_told(monkeypatch: pytest.MonkeyPa
         monkeypatch.setenv(name, value)
     assert not is_first_process()
     wanted = f"every process needs a GPU of its own, and this machine has {beyond}$"
-    with pytest.raises(TrainError, match=wanted), open_workers("cuda"):
+    with pytest.raises(TrainError, match=wanted), open_processes("cuda"):
         raise AssertionError("it is refused before anyone waits")

@@ -1,4 +1,4 @@
-"""How often cold items are found, beside what chance finds: does text alone place them?
+"""Recall on cold items, which their text alone places, against that of a random order.
 
 n targets, N' candidates.
 """

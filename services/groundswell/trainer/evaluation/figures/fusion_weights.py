@@ -1,4 +1,4 @@
-"""The fusion weights that were served → how they are spread, and what they depend on."""
+"""Describes the served fusion weights: their distribution, and what they depend on."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""The interest head against the categories of the targets: right, complete, calibrated?"""
+"""Accuracy and calibration of the interest head on the categories of the targets."""
 
 from typing import Any
 

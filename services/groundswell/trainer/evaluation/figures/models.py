@@ -1,4 +1,4 @@
-"""What became of the targets under each model → the figures that are reported, with intervals."""
+"""Means of every metric with intervals: by model, by slice of the targets, and for pairs."""
 
 from collections.abc import Sequence
 from typing import Any

@@ -1,4 +1,4 @@
-"""A bundle's item vectors → a map on which what is near is alike, coloured by category."""
+"""Draws item vectors as a map: similar items lie near each other, coloured by category."""
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -93,7 +93,7 @@ def _by_category(
 def _landmarks(
     items: NDArray[np.int64], places: NDArray[np.float64]
 ) -> list[tuple[int, NDArray[np.float64]]]:
-    """Choose popular items that lie apart, to be named: where one is, its neighbours are known."""
+    """Choose popular items that lie apart, to be named on the map."""
     chosen: list[tuple[int, NDArray[np.float64]]] = []
     for item, place in zip(items.tolist(), places, strict=True):
         # A name is wide and flat: neighbours above and below may be nearer.

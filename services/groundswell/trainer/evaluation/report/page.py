@@ -1,4 +1,4 @@
-"""An evaluation → one HTML page that needs nothing else: no script, no font, no other file."""
+"""Writes an evaluation as one HTML page, without scripts, fonts or other files."""
 
 import base64
 from collections.abc import Iterator, Mapping

@@ -1,4 +1,4 @@
-"""Figures in one style, and as text to put into a page."""
+"""The style of the page's plots, and their conversion to SVG text."""
 
 import io
 import re
