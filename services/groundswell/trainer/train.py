@@ -14,7 +14,7 @@ from torch import Tensor
 
 from groundswell.artifacts.bundle import MODEL_CARD
 from groundswell.artifacts.errors import BundleError
-from groundswell.artifacts.manifest import Manifest, TextSpec
+from groundswell.artifacts.manifest import Manifest
 from groundswell.artifacts.store import BundleStore
 from groundswell.models.interest_head import InterestHead
 from groundswell.trainer.bundle.manifest import bundle_manifest
@@ -93,7 +93,7 @@ def train(
         epochs = processes.from_first(lambda: _epochs(store, prepared, config, console))
         checkpoints.belongs_to(_made_of(prepared, config, epochs, run))
         texts = Texts(prepared.texts, log, prepared.folder / TEXT_VECTORS, folder, run)
-        checkpoints.belongs_to({"the text encoder": texts.fingerprint})
+        checkpoints.belongs_to({"the text encoder": texts.spec.fingerprint})
         texts_It = _item_texts(texts, prepared)
         # Training or exporting a text encoder, as the first run over a log does, draws numbers.
         torch.manual_seed(seed)
@@ -262,12 +262,7 @@ def _write_bundle(
     manifest = bundle_manifest(
         prepared,
         run,
-        TextSpec(
-            source=texts.source,
-            fingerprint=texts.fingerprint,
-            dimension=texts.dimension,
-            max_tokens=run.config.max_tokens,
-        ),
+        texts.spec,
         fused.spec,
         heads.neighbours.spec(table.rows.shape[1]),
         encoders.recent_length,

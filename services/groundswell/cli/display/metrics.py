@@ -49,9 +49,8 @@ def _models(models: Mapping[str, Any]) -> Table:
 
 
 def _cell(figures: Mapping[str, Any], metric: Metric) -> str:
-    if metric.terminal_interval:
-        return _with_interval(figures, metric.name)
-    return f"{figures[metric.name]:.3f}"
+    name = metric.name
+    return f"{figures[name]:.3f}" if metric.of_lists else _with_interval(figures, name)
 
 
 def _positions(models: Mapping[str, Any], positions: Mapping[str, Any]) -> Table:

@@ -8,8 +8,7 @@ d dimensions of an item vector.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -46,25 +45,24 @@ class Metric:
 
     name: str
     values: Callable[[MetricInputs], Values]
+    of_lists: bool = False
+    """True where it describes the lists, whatever they hit: the terminal shows no interval then."""
     on_page: bool = True
-    column: str | None = None
-    """Its heading on the page; by default its name in capital letters."""
-    decimals: int = 4
-    interval_decimals: int = 3
     explanation: str = ""
     """A sentence below the page's table."""
+    decimals: int = 4
+    interval_decimals: int = 3
     in_terminal: str | None = None
     """Its heading in the terminal's table, which shows few; None: not shown there."""
-    terminal_interval: bool = True
-    compared: bool = False
-    """True where the pairs of models are compared by it."""
+    is_main: bool = False
+    """True where pairs of models are compared by it, too."""
     by_slice: bool = False
     """True where it is computed for each slice of the targets, too."""
 
     @property
     def heading(self) -> str:
         """Its heading on the page."""
-        return self.column or self.name.upper()
+        return self.name if self.of_lists else self.name.upper()
 
 
 def coverage(inputs: MetricInputs) -> Values:
@@ -110,37 +108,19 @@ def diversity(inputs: MetricInputs) -> Values:
     return np.where(pairs > 0, 1 - cosines, 0.0)
 
 
-def _hit_rate(inputs: MetricInputs, k: int) -> Values:
-    return hits(inputs.ranks, k)
-
-
-def _ndcg(inputs: MetricInputs, k: int) -> Values:
-    return gains(inputs.ranks, k)
+def _at(name: str, k: int, values: Callable[[NDArray[np.int64], float], Values]) -> Metric:
+    """Return a metric of the ranks up to k; that of 10 is a main one."""
+    metric = Metric(f"{name}@{k}", lambda inputs: values(inputs.ranks, k))
+    if k != 10:
+        return metric
+    return replace(metric, in_terminal=metric.heading, is_main=True, by_slice=True)
 
 
 METRICS = (
-    *(
-        Metric(
-            f"hr@{k}",
-            partial(_hit_rate, k=k),
-            in_terminal="HR@10" if k == 10 else None,
-            compared=k == 10,
-            by_slice=k == 10,
-        )
-        for k in CUTOFFS
-    ),
-    *(
-        Metric(
-            f"ndcg@{k}",
-            partial(_ndcg, k=k),
-            in_terminal="NDCG@10" if k == 10 else None,
-            compared=k == 10,
-            by_slice=k == 10,
-        )
-        for k in CUTOFFS
-    ),
+    *(_at("hr", k, hits) for k in CUTOFFS),
+    *(_at("ndcg", k, gains) for k in CUTOFFS),
     # With one relevant item for each target recall@k is HR@k.
-    *(Metric(f"recall@{k}", partial(_hit_rate, k=k), on_page=False) for k in CUTOFFS),
+    *(Metric(f"recall@{k}", _at("hr", k, hits).values, on_page=False) for k in CUTOFFS),
     Metric(
         "mrr",
         lambda inputs: 1.0 / inputs.ranks,
@@ -151,31 +131,28 @@ METRICS = (
     Metric(
         "coverage",
         coverage,
-        column="coverage",
+        of_lists=True,
         explanation="Coverage: share of the candidates in anyone's first ten.",
         in_terminal="cover",
-        terminal_interval=False,
     ),
     Metric(
         "novelty",
         novelty,
-        column="novelty",
+        of_lists=True,
         decimals=2,
         interval_decimals=2,
         explanation="Novelty: mean self-information of the first ten, in bits.",
         in_terminal="novel",
-        terminal_interval=False,
     ),
     Metric(
         "diversity",
         diversity,
-        column="diversity",
+        of_lists=True,
         explanation="Diversity: mean 1 - cosine between the first ten.",
         in_terminal="diverse",
-        terminal_interval=False,
     ),
 )
-COMPARED = (MAIN, *(one.name for one in METRICS if one.compared and one.name != MAIN))
+COMPARED = (MAIN, *(one.name for one in METRICS if one.is_main and one.name != MAIN))
 BY_SLICE = tuple(one.name for one in METRICS if one.by_slice)
 
 

@@ -1,23 +1,22 @@
 """The exponential moving average (EMA) of a model's weights, over all steps of training."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 
-class Weights(NamedTuple):
-    """The parameters of a module, by name."""
+class Ema:
+    """Updates the EMA of a module's weights: dense ones at each step, sparse embeddings by row.
 
-    dense: dict[str, nn.Parameter]
-    tables: dict[str, nn.Embedding]
-    """The sparse embeddings: a step moves only the rows that it reads."""
+    A row that does not move for s steps comes nearer to its mean by decay ** s: so its mean is
+    updated when the row moves again, or when it is read. The result is that of updating all rows at
+    every step. The first step sets the mean, as `AveragedModel` does; until then both are equal.
+    """
 
-    @classmethod
-    def of(cls, module: nn.Module) -> "Weights":
-        """Sort a module's parameters."""
+    def __init__(self, module: nn.Module, averaged: AveragedModel, part: str, decay: float) -> None:
+        """`averaged` holds the EMA of the module, as its submodule `part`."""
         tables = {
             name: child
             for name, child in module.named_modules()
@@ -25,75 +24,40 @@ class Weights(NamedTuple):
         }
         in_tables = {f"{name}.weight" for name in tables}
         dense = {n: p for n, p in module.named_parameters() if n not in in_tables}
-        return cls(dense, tables)
-
-
-class Ema:
-    """Updates the EMA in `averaged` of the `weights` that a step moves."""
-
-    def __init__(self, weights: Weights, averaged: AveragedModel, part: str, decay: float) -> None:
-        """`weights` are those of the submodule `part` of the trained model."""
         means = dict(averaged.module.get_submodule(part).named_parameters())
-        self._averaged, self._average = averaged, get_ema_multi_avg_fn(decay)
-        self._dense_means = [means[name].detach() for name in weights.dense]
-        self._dense = [parameter.detach() for parameter in weights.dense.values()]
-        self.tables = TableEma(
-            list(weights.tables.values()), [means[f"{n}.weight"] for n in weights.tables], decay
-        )
-
-    def before_step(self, rows: Sequence[Tensor]) -> None:
-        """`rows` [K], of each table, are those that the step is about to move."""
-        self.tables.before_step(rows)
-
-    def after_step(self, rows: Sequence[Tensor]) -> None:
-        """Add the weights after the step to their EMA; the first step sets it."""
-        self.tables.after_step(rows)
-        if self._averaged.n_averaged == 0:
-            torch._foreach_copy_(self._dense_means, self._dense)
-        else:
-            self._average(self._dense_means, self._dense, self._averaged.n_averaged)
-        self._averaged.n_averaged += 1
-
-
-class TableEma:
-    """The EMA of embedding tables, updated only for the rows that a step moves.
-
-    A row that does not move for s steps comes nearer to its mean by decay ** s: so its mean is
-    updated when the row moves again, or when it is read. The result is that of updating all rows at
-    every step. The first step sets the mean, as `AveragedModel` does; until then both are equal.
-    """
-
-    def __init__(
-        self, tables: Sequence[nn.Embedding], means: Sequence[nn.Parameter], decay: float
-    ) -> None:
-        self._pairs = [
-            (table.weight.detach(), mean.detach())
-            for table, mean in zip(tables, means, strict=True)
-        ]
+        self.tables, self.dense = list(tables.values()), list(dense.values())
+        self.steps = 0
+        self._averaged, self._average, self._decay = averaged, get_ema_multi_avg_fn(decay), decay
+        self._dense_means = [means[name].detach() for name in dense]
+        self._rows = [(t.weight.detach(), means[f"{n}.weight"].detach()) for n, t in tables.items()]
         self._current = [
             torch.zeros(len(value), dtype=torch.int32, device=value.device)
-            for value, _ in self._pairs
+            for value, _ in self._rows
         ]
         """[I] the step up to which each row's mean is computed."""
-        self._decay = decay
-        self.steps = 0
 
     def before_step(self, rows: Sequence[Tensor]) -> None:
         """Bring the means of the rows that a step is about to move up to date, table by table."""
-        for (value, mean), current, moved in zip(self._pairs, self._current, rows, strict=True):
+        for (value, mean), current, moved in zip(self._rows, self._current, rows, strict=True):
             mean[moved] = value[moved].lerp(mean[moved], self._late(current[moved]))
 
     def after_step(self, rows: Sequence[Tensor]) -> None:
-        """Add the moved rows to their means."""
+        """Add the moved rows and the dense weights to their means."""
         self.steps += 1
         new = 1 - self._decay if self.steps > 1 else 1.0
-        for (value, mean), current, moved in zip(self._pairs, self._current, rows, strict=True):
+        for (value, mean), current, moved in zip(self._rows, self._current, rows, strict=True):
             mean[moved] = mean[moved].lerp(value[moved], new)
             current[moved] = self.steps
+        dense = [parameter.detach() for parameter in self.dense]
+        if self._averaged.n_averaged == 0:
+            torch._foreach_copy_(self._dense_means, dense)
+        else:
+            self._average(self._dense_means, dense, self._averaged.n_averaged)
+        self._averaged.n_averaged += 1
 
     def settle(self) -> None:
-        """Bring all means up to date: they may be read until the next step."""
-        for (value, mean), current in zip(self._pairs, self._current, strict=True):
+        """Bring the means of all rows up to date: they may be read until the next step."""
+        for (value, mean), current in zip(self._rows, self._current, strict=True):
             mean.sub_(value).mul_(self._late(current)).add_(value)
             current.fill_(self.steps)
 

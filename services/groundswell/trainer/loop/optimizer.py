@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from groundswell.trainer.loop.distributed import ALONE, Processes
-from groundswell.trainer.loop.ema import Ema, Weights, moved_rows
+from groundswell.trainer.loop.ema import Ema, moved_rows
 
 _BETAS = (0.9, 0.98)
 _STEPS = "steps"
@@ -34,9 +34,8 @@ class Optimizer:
         processes: Processes = ALONE,
     ) -> None:
         """Train `model`, or its submodule `part` alone; `averaged` holds the EMA of its weights."""
-        weights = Weights.of(model.get_submodule(part))
-        self._dense, self._tables = list(weights.dense.values()), list(weights.tables.values())
-        self._ema, self._processes = Ema(weights, averaged, part, ema), processes
+        self._ema = Ema(model.get_submodule(part), averaged, part, ema)
+        self._dense, self._tables, self._processes = self._ema.dense, self._ema.tables, processes
         self._optimizers: list[torch.optim.Optimizer] = [
             torch.optim.Adam(self._dense, lr=learning_rate, betas=_BETAS)
         ]
@@ -54,7 +53,7 @@ class Optimizer:
             self._sum_gradients()
         rows = moved_rows(self._tables)
         self._ema.before_step(rows)
-        warm = min(1.0, (self._ema.tables.steps + 1) / self._warmup_steps)
+        warm = min(1.0, (self._ema.steps + 1) / self._warmup_steps)
         for optimizer in self._optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = self._learning_rate * warm
@@ -63,11 +62,11 @@ class Optimizer:
 
     def settle(self) -> None:
         """Bring the EMA of every table row up to date: it may be read until the next step."""
-        self._ema.tables.settle()
+        self._ema.settle()
 
     def state_dict(self) -> dict[str, Tensor]:
         """Return what decides further steps, besides the weights and their settled EMA."""
-        found = {_STEPS: torch.tensor(self._ema.tables.steps)}
+        found = {_STEPS: torch.tensor(self._ema.steps)}
         for place, optimizer in enumerate(self._optimizers):
             for number, moments in optimizer.state_dict()["state"].items():
                 for key, value in moments.items():
@@ -79,7 +78,7 @@ class Optimizer:
         found: list[dict[int, dict[str, Any]]] = [{} for _ in self._optimizers]
         for name, value in state.items():
             if name == _STEPS:
-                self._ema.tables.settled_at(int(value))
+                self._ema.settled_at(int(value))
                 continue
             place, number, key = name.split(".")
             # SparseAdam counts its steps in a Python int.

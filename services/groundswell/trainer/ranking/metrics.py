@@ -34,7 +34,7 @@ def target_ranks(
     return ranks
 
 
-def hits(ranks: NDArray[np.int64], k: int) -> NDArray[np.float64]:
+def hits(ranks: NDArray[np.int64], k: float) -> NDArray[np.float64]:
     """Say 1 of each target among the first k: the mean is HR@k.
 
     With one relevant item for each target it is recall@k too.

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from groundswell.artifacts.bundle import TEXT_ENCODER
+from groundswell.artifacts.manifest import TextSpec
 from groundswell.artifacts.text_cache import Encoder, TextCache
 from groundswell.artifacts.text_onnx import OnnxTextEncoder
 from groundswell.features.text import TEMPLATE_VERSION
@@ -38,28 +39,29 @@ class Texts:
         """
         self._run, self._cache, self._folder = run, cache, bundle_folder / TEXT_ENCODER
         self._encoder: Encoder
-        self.source, self.fingerprint, self.dimension = run.processes.from_first(
-            lambda: self._open(items, log)
-        )
+        self.spec = run.processes.from_first(lambda: self._open(items, log))
 
     def encode(self, texts: Sequence[str], name: str) -> NDArray[np.float32]:
         """Return [n, t] vectors, in the order of `texts`; the progress is shown under `name`."""
         return self._run.processes.array_from_first(lambda: self._encode(texts, name))
 
-    def _open(self, items: Sequence[str], log: TrainingLog) -> tuple[str, str, int]:
-        """Return what the encoder is called, what its vectors depend on, and their length."""
+    def _open(self, items: Sequence[str], log: TrainingLog) -> TextSpec:
         run, most = self._run, self._run.config.max_tokens
         source_folder, source = own_encoder(items, log, self._cache / _TRAINED, run)
         put_text_encoder(source_folder, self._folder, most, self._cache / _EXPORTS)
         self._encoder = _encoder(self._folder, run)
-        fingerprint = fingerprint_of(EncoderFolder(self._folder, source), most)
-        return source, fingerprint, self._encoder.dimension
+        return TextSpec(
+            source=source,
+            fingerprint=fingerprint_of(EncoderFolder(self._folder, source), most),
+            dimension=self._encoder.dimension,
+            max_tokens=most,
+        )
 
     def _encode(self, texts: Sequence[str], name: str) -> NDArray[np.float32]:
         progress, total = self._run.progress, len(texts)
         task = progress.add_task(name, total=total, note=f"{total:,} texts")
         # What it knows is held no longer: of many items it is as large as all of training.
-        cache = TextCache(self._cache, self._encoder, self.fingerprint)
+        cache = TextCache(self._cache, self._encoder, self.spec.fingerprint)
         vectors = cache.encode(texts, lambda count: progress.update(task, advance=count))
         progress.update(task, completed=total)
         return vectors
