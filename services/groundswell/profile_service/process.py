@@ -8,7 +8,6 @@ import grpc
 from groundswell.artifacts.bundle import TEXT_ENCODER, Bundle
 from groundswell.artifacts.store import BundleStore
 from groundswell.artifacts.text_cache import TextCache
-from groundswell.common.v1 import model_service_pb2_grpc
 from groundswell.profile.v1 import (
     catalogue_service_pb2_grpc,
     event_service_pb2_grpc,
@@ -32,20 +31,18 @@ from groundswell.profile_service.store.database import Database
 from groundswell.profile_service.store.signals import Signals
 from groundswell.profile_service.worker.encoder_thread import WorkerEncoder
 from groundswell.profile_service.worker.running import RunningWorker
-from groundswell.runtime.bundle_follower import BundleFollower
+from groundswell.runtime.process import serve_bundles
 from groundswell.serving.admission import until_deadline
 from groundswell.serving.health import OVERALL, Health
-from groundswell.serving.model_servicer import ModelServicer
 from groundswell.serving.overload import Admissions
 from groundswell.serving.pseudonym import Pseudonymizer
-from groundswell.serving.server import StartError, serve
+from groundswell.serving.server import StartError
 
 SERVICES = (
     "groundswell.profile.v1.EventService",
     "groundswell.profile.v1.ProfileService",
     "groundswell.profile.v1.CatalogueService",
     "groundswell.profile.v1.TextService",
-    "groundswell.common.v1.ModelService",
 )
 
 WORKER = "groundswell.profile.v1.EncoderWorker"
@@ -78,21 +75,20 @@ async def main(settings: ProfileSettings) -> None:
     load = partial(_onnx_encoder, settings=settings)
     worker = RunningWorker(database, settings, signals, load, report)
     bundles = ProfileBundles(settings, worker, profiles)
-    follower = _follower(database, settings, bundles)
-
-    async def ready() -> None:
-        await database.open(wait_s=settings.database_wait_s)
-        await check_secrets(database, pseudonyms)
-        await lineage.start()
-        await follower.start()
-
-    async def close() -> None:
-        for part in (follower, worker, bundles, lineage, database):
-            await part.close()
-
-    register = _servicers(settings, log, profiles, catalogue, bundles)
-    await serve(
-        settings, register, ready=ready, close=close, health=health, admissions=_admissions()
+    await serve_bundles(
+        settings,
+        _servicers(settings, log, profiles, catalogue, bundles),
+        take=bundles.take,
+        first=partial(covered_bundle, database, BundleStore(settings.bundles)),
+        held=bundles.held,
+        begin=(
+            partial(database.open, wait_s=settings.database_wait_s),
+            partial(check_secrets, database, pseudonyms),
+            lineage.start,
+        ),
+        close=(worker, bundles, lineage, database),
+        health=health,
+        admissions=_admissions(),
     )
 
 
@@ -106,18 +102,17 @@ async def encode(settings: WorkerSettings) -> None:
     load = partial(_encoder, settings=settings)
     worker = RunningWorker(database, settings, Signals(), load, report)
     bundles = WorkerBundles(worker)
-    follower = _follower(database, settings, bundles)
-
-    async def ready() -> None:
-        await database.open(wait_s=settings.database_wait_s)
-        await follower.start()
-
-    async def close() -> None:
-        for part in (follower, bundles, worker, database):
-            await part.close()
-
     # It serves health alone, so that its operator sees whether it runs and makes progress.
-    await serve(settings, lambda _: (), ready=ready, close=close, health=health)
+    await serve_bundles(
+        settings,
+        lambda _: (),
+        take=bundles.take,
+        first=partial(covered_bundle, database, BundleStore(settings.bundles)),
+        held=None,
+        begin=(partial(database.open, wait_s=settings.database_wait_s),),
+        close=(bundles, worker, database),
+        health=health,
+    )
 
 
 def _servicers(
@@ -140,9 +135,6 @@ def _servicers(
         text_service_pb2_grpc.add_TextServiceServicer_to_server(
             TextServicer(bundles, settings), server
         )
-        model_service_pb2_grpc.add_ModelServiceServicer_to_server(
-            ModelServicer(bundles.served, bundles.loaded_ids), server
-        )
         return SERVICES
 
     return register
@@ -158,14 +150,6 @@ def _admissions() -> Admissions:
         **until_deadline(f"{package}.CatalogueService", "GetItem", "ListItems"),
         **until_deadline(f"{package}.CatalogueService", "UpsertItems", "DeleteItems"),
     }
-
-
-def _follower(
-    database: Database, settings: ProfileSettings, bundles: ProfileBundles | WorkerBundles
-) -> BundleFollower:
-    store = BundleStore(settings.bundles)
-    first = partial(covered_bundle, database, store)
-    return BundleFollower(store, settings.bundle_poll_s, bundles.take, first=first)
 
 
 def _database(settings: ProfileSettings) -> Database:

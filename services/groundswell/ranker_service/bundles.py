@@ -16,6 +16,7 @@ from groundswell.ranker_service.bundle_ranker import BundleRanker
 from groundswell.ranker_service.follower import RankerCopies
 from groundswell.ranker_service.replicas import held_ids
 from groundswell.ranker_service.settings import RankerSettings
+from groundswell.runtime.backoff import ExponentialBackoff
 from groundswell.runtime.catalogue_follower import CatalogueFollower
 from groundswell.runtime.held_bundles import HeldBundles
 
@@ -149,7 +150,7 @@ class RankerBundles:
         Each call may reach another replica, so they are asked several times. A replica that still
         lacks the bundle costs only time: see `in_use`.
         """
-        delay_s = _ASK_EVERY_S
+        backoff = ExponentialBackoff(_ASK_EVERY_S, _ASK_AT_LEAST_EVERY_S)
         num_answers = 0
         while num_answers < _NUM_ANSWERS:
             held = await held_ids(self._encoders, _ASK_TIMEOUT_S)
@@ -157,5 +158,4 @@ class RankerBundles:
                 num_answers += 1
                 continue
             num_answers = 0
-            await asyncio.sleep(delay_s)
-            delay_s = min(1.2 * delay_s, _ASK_AT_LEAST_EVERY_S)
+            await asyncio.sleep(backoff.next_s())

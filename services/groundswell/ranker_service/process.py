@@ -47,8 +47,9 @@ async def main(settings: RankerSettings) -> None:
 
     await serve_bundles(
         settings,
-        bundles,
         add_servicers,
+        take=bundles.take,
+        first=bundles.first,
         held=bundles.held,
         close=(bundles, profile, session),
         admissions=_admissions(settings),

@@ -29,8 +29,9 @@ async def main(settings: SessionSettings) -> None:
 
     await serve_bundles(
         settings,
-        bundles,
         add_servicers,
+        take=bundles.take,
+        first=bundles.first,
         held=bundles.held,
         close=(bundles, profile),
         admissions=until_deadline(_SERVICE, "EncodeSession", "RecordEvents"),

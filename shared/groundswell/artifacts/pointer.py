@@ -5,11 +5,10 @@ versions wrote is still read.
 """
 
 import hashlib
-import os
-import uuid
 from pathlib import Path
 
 from groundswell.artifacts.errors import BundleError
+from groundswell.artifacts.small_files import replace_text
 
 CURRENT = "current"
 MANIFEST = "manifest.json"
@@ -59,15 +58,7 @@ def write_pointer(root: Path, bundle_id: str) -> None:
     Raises BundleError (CURRENT_INVALID) as `check_pointer`, and OSError.
     """
     check_pointer(root)
-    building = root / f".{CURRENT}-{uuid.uuid4().hex}"
-    try:
-        building.write_text(f"{bundle_id}\n", encoding="ascii")
-        fsync(building)
-        building.replace(root / CURRENT)
-    except BaseException:
-        building.unlink(missing_ok=True)
-        raise
-    fsync(root)
+    replace_text(root / CURRENT, f"{bundle_id}\n")
 
 
 def _copied(path: Path) -> str:
@@ -97,12 +88,3 @@ def _name(path: Path, content: bytes) -> str:
         message = f"{path} names no bundle; write the id of a bundle in {path.parent} into it"
         raise BundleError("CURRENT_INVALID", message)
     return name
-
-
-def fsync(path: Path) -> None:
-    """Wait until a file, or the entries of a folder, are on the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -22,10 +22,10 @@ from groundswell.artifacts.pointer import (
     MANIFEST,
     bundle_id_of,
     check_pointer,
-    fsync,
     read_pointer,
     write_pointer,
 )
+from groundswell.artifacts.small_files import fsync
 from groundswell.artifacts.workspaces import LOCK, open_workspace
 
 _SYSTEM_FILES = ("Thumbs.db", "desktop.ini", "lost+found", "@eaDir", "__MACOSX")

@@ -25,21 +25,12 @@ class Closable(Protocol):
     async def close(self) -> None: ...
 
 
-class TakesBundles(Protocol):
-    """Serves the bundles that it is given."""
-
-    async def take(self, bundle: Bundle) -> None:
-        """Serve a bundle from now on; raises BundleError when it cannot be served."""
-
-    async def first(self, current: str) -> str:
-        """Return the id of the bundle to begin with."""
-
-
 async def serve_bundles(
     settings: ServingSettings,
-    bundles: TakesBundles,
     add_servicers: Callable[[grpc.aio.Server], Sequence[str]],
     *,
+    take: Callable[[Bundle], Awaitable[None]],
+    first: Callable[[str], Awaitable[str]],
     held: HeldBundles[Any] | None,
     begin: Sequence[Callable[[], Awaitable[object]]] = (),
     close: Sequence[Closable],
@@ -48,13 +39,13 @@ async def serve_bundles(
 ) -> None:
     """Serve until SIGTERM or SIGINT.
 
-    `add_servicers` adds the servicers and returns their full service names; with `held`, the
-    ModelService tells of the bundles in it. The steps of `begin` are taken before the first bundle
-    is loaded, and the parts of `close` are closed at the end, both in their order. The rest is as
-    for `serve`.
+    `take` and `first` are for the follower of bundles (see BundleFollower). `add_servicers` adds
+    the servicers and returns their full service names; with `held`, the ModelService tells of the
+    bundles in it. The steps of `begin` are taken before the first bundle is loaded, and the parts
+    of `close` are closed at the end, both in their order. The rest is as for `serve`.
     """
     store = BundleStore(settings.bundles)
-    follower = BundleFollower(store, settings.bundle_poll_s, bundles.take, first=bundles.first)
+    follower = BundleFollower(store, settings.bundle_poll_s, take, first=first)
 
     def register(server: grpc.aio.Server) -> Sequence[str]:
         names = add_servicers(server)

@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Self
 from urllib.parse import quote
 
-from groundswell.artifacts.pointer import fsync
+from groundswell.artifacts.small_files import replace_text
 from groundswell.cli.failures import CommandError
 
 SECRET, DATABASE, LOCK = "secret", "groundswell.db", "lock"
@@ -71,7 +71,7 @@ class State:
                     "--state"
                 )
             try:
-                _write_private(path, secrets.token_urlsafe(_SECRET_BYTES))
+                replace_text(path, secrets.token_urlsafe(_SECRET_BYTES), mode=0o600)
             except OSError as error:
                 raise self._unusable(error) from error
         if path.stat().st_mode & 0o077:
@@ -95,7 +95,7 @@ class State:
         """Make a newer secret; those before stay part of users' keys."""
         held = [*self.secrets(), secrets.token_urlsafe(_SECRET_BYTES)]
         try:
-            _write_private(self.folder / SECRET, "\n".join(held))
+            replace_text(self.folder / SECRET, "\n".join(held), mode=0o600)
         except OSError as error:
             raise self._unusable(error) from error
 
@@ -115,21 +115,3 @@ class State:
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
-
-
-def _write_private(path: Path, text: str) -> None:
-    """Write a file that only its owner may read, whole or not at all."""
-    making = path.with_suffix(".new")
-    making.unlink(missing_ok=True)
-    handle = os.open(making, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        making.rename(path)
-        # Else a power cut could undo the rename, and lose a secret that users are stored under.
-        fsync(path.parent)
-    except OSError:
-        making.unlink(missing_ok=True)
-        raise

@@ -1,12 +1,10 @@
 """Loads new bundles into the profile service, and keeps earlier ones while they are used."""
 
 import asyncio
-from contextlib import AbstractContextManager
 
 import structlog
 
 from groundswell.artifacts.bundle import Bundle
-from groundswell.artifacts.manifest import Manifest
 from groundswell.profile_service.profiles.models import ProfileModels
 from groundswell.profile_service.profiles.reader import Profiles
 from groundswell.profile_service.settings import ProfileSettings
@@ -32,7 +30,7 @@ class ProfileBundles:
     ) -> None:
         self._settings = settings
         self._worker = worker
-        self._held: HeldBundles[ProfileModels] = HeldBundles(
+        self.held: HeldBundles[ProfileModels] = HeldBundles(
             keep_s=settings.bundle_keep_s,
             max_held=settings.max_bundles,
             on_dropped=lambda models: profiles.forget(models.id),
@@ -41,38 +39,18 @@ class ProfileBundles:
         """The encoder of the candidate, while there is one."""
         self._tending: asyncio.Task[None] | None = None
 
-    def get(self, bundle_id: str) -> ProfileModels:
-        """Return a loaded bundle, the served one for an empty id.
-
-        Raises FailedPrecondition (BUNDLE_NOT_LOADED), and Unavailable (NO_BUNDLE) before the first.
-        """
-        return self._held.get(bundle_id)
-
-    def asked_for(self, bundle_id: str) -> AbstractContextManager[ProfileModels]:
-        """Give a loaded bundle as `get` does; inside it is not closed, though it may be dropped."""
-        return self._held.asked_for(bundle_id)
-
-    def served(self) -> tuple[str, Manifest]:
-        """Return the id and the manifest of the served bundle. Raises Unavailable (NO_BUNDLE)."""
-        bundle = self._held.get("")
-        return bundle.id, bundle.manifest
-
-    def loaded_ids(self) -> list[str]:
-        """Name the bundles that are loaded, the served one first."""
-        return self._held.ids()
-
     async def take(self, bundle: Bundle) -> None:
         """Load a bundle, let the worker read everything with its encoder, serve it.
 
         Earlier bundles stay loaded while they are in use; one of them is served again at once. A
         cancelled call changes nothing. Raises BundleError when the bundle cannot be served.
         """
-        models = self._held.find(bundle.id)
+        models = self.held.find(bundle.id)
         if models is None:
             models = await self._candidate(bundle)
-        with self._held.using(models):  # else it could be closed before it is served again
+        with self.held.using(models):  # else it could be closed before it is served again
             await self._worker.serve(bundle, models.spec)
-            self._held.serve(models)
+            self.held.serve(models)
         self._backfilled = None
         if self._tending is None:
             self._tending = asyncio.create_task(self._tend())
@@ -83,7 +61,7 @@ class ProfileBundles:
         if self._tending is not None:
             self._tending.cancel()
             await asyncio.gather(self._tending, return_exceptions=True)
-        await self._held.close()
+        await self.held.close()
 
     async def _candidate(self, bundle: Bundle) -> ProfileModels:
         """Load a bundle; return when everything has been read with its encoder."""
@@ -101,7 +79,7 @@ class ProfileBundles:
         _log.info("bundle_loaded", bundle_id=bundle.id, fingerprint=models.spec.fingerprint)
         self._backfilled = models.spec
         try:
-            if self._held.served is None:
+            if self.held.served is None:
                 await self._worker.begin(bundle, models.spec)
             else:
                 await self._worker.backfill(bundle, models.spec)
@@ -119,5 +97,5 @@ class ProfileBundles:
             await self._keep_needed()
 
     async def _keep_needed(self) -> None:
-        needed = {one.spec for one in self._held.all() if self._held.is_asked_for(one)}
+        needed = {one.spec for one in self.held.all() if self.held.is_asked_for(one)}
         await self._worker.keep(needed if self._backfilled is None else needed | {self._backfilled})

@@ -1,13 +1,13 @@
 """Stores how far the database was in a file outside it, so that a restore is detected."""
 
 import json
-import os
 from pathlib import Path
 from threading import Lock
 from typing import NamedTuple
 
 import structlog
 
+from groundswell.artifacts.small_files import replace_text
 from groundswell.profile_service.store.identity import Witness
 from groundswell.serving.server import StartError
 
@@ -61,14 +61,11 @@ class HighWater:
         """
         if self._file is None:
             return
-        making = self._file.with_name(f"{self._file.name}.new")
+        text = json.dumps({"format": _FORMAT, **mark._asdict()})
         try:
             # The thread of a look that was given up may still write.
-            with self._saving, making.open("w", encoding="utf-8") as file:
-                json.dump({"format": _FORMAT, **mark._asdict()}, file)
-                file.flush()
-                os.fsync(file.fileno())
-                making.replace(self._file)
+            with self._saving:
+                replace_text(self._file, text)
         except OSError as error:
             raise StartError("HIGH_WATER_UNUSABLE", _unusable(self._file, error)) from error
 

@@ -95,7 +95,7 @@ class CatalogueServicer(CatalogueServiceServicer):
         if request.since_revision < 0:
             message = f"since_revision {request.since_revision} is negative"
             raise InvalidArgument("REVISION_INVALID", message, field="since_revision")
-        models = self._bundles.get(request.bundle_id)
+        models = self._bundles.held.get(request.bundle_id)
         with_content = request.with_content if request.HasField("with_content") else True
         fingerprint = models.spec.fingerprint
         following = self._catalogue.watch(request.since_revision, fingerprint, request.lineage)

@@ -36,7 +36,7 @@ class ProfileServicer(ProfileServiceServicer):
     ) -> pb.GetProfileResponse:
         """Return one user's profile."""
         check_user_id(request.user_id)
-        with self._bundles.asked_for(request.bundle_id) as models:
+        with self._bundles.held.asked_for(request.bundle_id) as models:
             (profile,) = await self._profiles.get([request.user_id], models)
         return pb.GetProfileResponse(profile=_profile(profile, request, models.id))
 
@@ -53,7 +53,7 @@ class ProfileServicer(ProfileServiceServicer):
             check_user_id(one.user_id, f"requests[{index}].user_id")
             if one.bundle_id != requests[0].bundle_id:
                 raise _users_invalid(f"requests[{index}] names another bundle than the first")
-        with self._bundles.asked_for(requests[0].bundle_id) as models:
+        with self._bundles.held.asked_for(requests[0].bundle_id) as models:
             profiles = await self._profiles.get([one.user_id for one in requests], models)
         answer = pb.BatchGetProfilesResponse(
             profiles=[

@@ -37,7 +37,7 @@ class TextServicer(TextServiceServicer):
             raise InvalidArgument("TEXTS_INVALID", message, field="texts")
         for index, text in enumerate(texts):
             _check_text(text, f"texts[{index}]", "TEXTS_INVALID")
-        with self._bundles.asked_for(request.bundle_id) as models:
+        with self._bundles.held.asked_for(request.bundle_id) as models:
             async with call_timeout(context, self._settings.encode_texts_timeout_s):
                 encoded = await models.encode_texts(texts)
                 vectors = await models.item_vectors(
@@ -56,7 +56,7 @@ class TextServicer(TextServiceServicer):
         """Return the interest distribution of a text."""
         _check_text(request.text, "text", "TEXT_INVALID")
         num_interests = check_num_interests(request, 1, MAX_INTERESTS)
-        with self._bundles.asked_for("") as models:
+        with self._bundles.held.asked_for("") as models:
             async with call_timeout(context, self._settings.predict_interests_timeout_s):
                 encoded = await models.encode_text(request.text)
                 probabilities = await models.interests(encoded.vector)

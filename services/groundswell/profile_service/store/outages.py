@@ -8,6 +8,7 @@ from contextlib import contextmanager, suppress
 import structlog
 
 from groundswell.profile_service.store.failures import Cause, cause_of, code_of, service_error
+from groundswell.runtime.backoff import ExponentialBackoff
 from groundswell.serving.telemetry import count, gauge
 
 _log = structlog.get_logger(__name__)
@@ -103,7 +104,7 @@ class Outages:
             self._probing = asyncio.create_task(self._probe_until_back(self._probe))
 
     async def _probe_until_back(self, probe: Callable[[], Awaitable[None]]) -> None:
-        delay_s = _FIRST_PROBE_S
+        backoff = ExponentialBackoff(_FIRST_PROBE_S, _LAST_PROBE_S)
         try:
             is_reached = await self._is_reached(probe)
             if not is_reached:
@@ -112,8 +113,7 @@ class Outages:
                 is_reached = self._num_worked > num_worked
             while not is_reached:
                 self._set_down(True)
-                await asyncio.sleep(delay_s)
-                delay_s = min(2 * delay_s, _LAST_PROBE_S)
+                await asyncio.sleep(backoff.next_s())
                 is_reached = await self._is_reached(probe)
         finally:
             self._set_down(False)

@@ -15,6 +15,7 @@ from groundswell.profile_service.worker.backfill import Backfill
 from groundswell.profile_service.worker.encoder_thread import WorkerEncoder
 from groundswell.profile_service.worker.loop import Worker
 from groundswell.profile_service.worker.uncovered import mark_uncovered
+from groundswell.runtime.backoff import ExponentialBackoff
 from groundswell.runtime.supervision import Report, Supervisor
 from groundswell.serving.telemetry import count, unexpected
 
@@ -115,15 +116,14 @@ class RunningWorker:
 
     async def _catch_up(self, spec: Spec) -> None:
         """Backfill for the served encoder; try again after every failure."""
-        delay_s = _CATCH_UP_AGAIN_S
+        backoff = ExponentialBackoff(_CATCH_UP_AGAIN_S, _CATCH_UP_LAST_DELAY_S)
         while True:
             try:
                 return await self._backfill(spec).run()
             except Exception as error:  # noqa: BLE001 - else some users would stay uncovered
                 count("catching_up_failures")
                 _log.error("catching_up_failed", **unexpected(error))
-            await asyncio.sleep(delay_s)
-            delay_s = min(2 * delay_s, _CATCH_UP_LAST_DELAY_S)
+            await asyncio.sleep(backoff.next_s())
 
     def _backfill(self, spec: Spec) -> Backfill:
         settings = self._settings

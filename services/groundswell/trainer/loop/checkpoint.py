@@ -19,7 +19,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
-from groundswell.artifacts.pointer import fsync
+from groundswell.artifacts.small_files import fsync
 from groundswell.trainer.errors import TrainError
 from groundswell.trainer.loop.early_stopping import EarlyStopping
 from groundswell.trainer.loop.optimizer import Optimizer
