@@ -1,4 +1,4 @@
-"""A table of the catalogue for one bundle: item numbers, vectors and their last changes."""
+"""The items of the catalogue with their vectors of one bundle, as the encoder reads them."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +21,7 @@ class ItemTable:
         self.lineage = ""
         """The lineage of the database that the numbers belong to; empty before it is known."""
         self._numbers: dict[str, int] = {}
-        # Row 0 is no item's: it stays zero, and stands for every item that is not known.
+        # No item has the number 0: row 0 stays zero, and is read for every unknown item.
         self._vectors = np.zeros((_FIRST_ROWS, dimension), np.float32)
         self._changed_at = np.zeros(_FIRST_ROWS, np.int64)
 

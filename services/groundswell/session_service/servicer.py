@@ -1,4 +1,4 @@
-"""The gRPC face of the session service: checks, converts, calls, converts."""
+"""Serves SessionService: checks requests, converts them to plain values, and answers."""
 
 from collections.abc import Sequence
 
@@ -28,7 +28,7 @@ MAX_INLINE_EVENTS = 200
 
 
 class SessionServicer(SessionServiceServicer):
-    """Serves SessionService. Its contract is in session_service.proto."""
+    """The contract is in session_service.proto."""
 
     def __init__(self, sessions: Sessions, bundles: SessionBundles) -> None:
         self._sessions = sessions

@@ -18,12 +18,13 @@ class SessionSettings(CallingSettings):
     list_timeout_s: Seconds = 1.0
     """How long rebuilding one window may take at the profile service."""
     max_windows: Annotated[int, Field(ge=1)] = 20_000
-    """How many users' windows are held, and how many users' views for each loaded bundle."""
+    """How many windows are held, and how many encoded sessions for each loaded bundle: one of each
+    for a user."""
     max_window_bytes: Annotated[int, Field(ge=0)] = 320 * 1024 * 1024
     """The bytes that the windows may take; one of 50 events takes 15 to 30 KB, by the length of the
     ids in it."""
     max_view_bytes: Annotated[int, Field(ge=0)] = 320 * 1024 * 1024
-    """The bytes that the encoded views may take, per loaded bundle. The events of a view count,
+    """The bytes that encoded sessions may take, per loaded bundle. The events of a session count,
     even while it shares them with its window."""
     window_ttl_s: Seconds = 10.0
     """How long a window counts as current without a read of the log. Events that another service

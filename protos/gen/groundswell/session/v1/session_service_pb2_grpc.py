@@ -26,7 +26,8 @@ if _version_not_supported:
 
 
 class SessionServiceStub:
-    """Takes events as they happen and reads the last of them. Served by the session service.
+    """Records events as they happen, and encodes the newest ones of a user. Served by the session
+    service.
     """
 
     def __init__(self, channel):
@@ -48,12 +49,13 @@ class SessionServiceStub:
 
 
 class SessionServiceServicer:
-    """Takes events as they happen and reads the last of them. Served by the session service.
+    """Records events as they happen, and encodes the newest ones of a user. Served by the session
+    service.
     """
 
     def RecordEvents(self, request, context):
-        """Records events. Each is accepted, a duplicate, or rejected for itself, and acknowledged only
-        when the profile service has committed it. Statuses: OK; INVALID_ARGUMENT (EVENTS_INVALID:
+        """Records events. Each event is accepted, a duplicate, or rejected; one bad event does not fail
+        the others. The answer comes after the profile service has committed the events. Statuses: OK; INVALID_ARGUMENT (EVENTS_INVALID:
         none, or more than 1,000); UNAVAILABLE (PROFILE_UNAVAILABLE: nothing is acknowledged).
         Safe to retry: event ids make it idempotent.
         """
@@ -98,7 +100,8 @@ def add_SessionServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class SessionService:
-    """Takes events as they happen and reads the last of them. Served by the session service.
+    """Records events as they happen, and encodes the newest ones of a user. Served by the session
+    service.
     """
 
     @staticmethod
