@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from groundswell.cli.suite.deployment import Ports
+from tests.support.in_process import run
 from tests.support.processes import Process
 from tests.support.waiting import eventually
 
@@ -58,6 +59,6 @@ class Up(Process):
         eventually(is_ready, READY_TIMEOUT_S, self.err)
 
     def call(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
-        """Run another command against these services."""
+        """Run another command against these services, in this process."""
         service = "ranker" if arguments[0] in ("recommend", "similar") else "profile"
-        return groundswell(*arguments, f"--{service}", getattr(self.ports.targets, service))
+        return run(*arguments, f"--{service}", getattr(self.ports.targets, service))

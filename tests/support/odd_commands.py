@@ -178,10 +178,10 @@ def check(case: Case, place: Place) -> None:
         (broken / case.broken[0]).write_bytes(case.broken[1])
         arguments = [_filled(one, folder, paths) for one in case.arguments]
         ended = run(*arguments)
-    assert ended.code in CODES, ended
-    assert "Traceback" not in ended.out + ended.err, ended
-    if ended.code == 1:
-        told = [line for line in ended.err.splitlines() if line.startswith("groundswell: ")]
+    assert ended.returncode in CODES, ended
+    assert "Traceback" not in ended.stdout + ended.stderr, ended
+    if ended.returncode == 1:
+        told = [line for line in ended.stderr.splitlines() if line.startswith("groundswell: ")]
         assert len(told) == 1, ended
 
 

@@ -11,8 +11,11 @@ from typer.testing import CliRunner
 from groundswell.cli import failures
 from groundswell.cli.app import app
 from groundswell.cli.suite.deployment import free_ports
+from groundswell.client import GroundswellClient
 from tests.support.bundles import ITEMS
 from tests.support.cli import Up, groundswell
+from tests.support.in_process import run
+from tests.support.waiting import eventually
 
 COMMANDS = {
     ("demo",): "main job",
@@ -47,6 +50,8 @@ def filled(up: Up, tmp_path_factory: pytest.TempPathFactory) -> Up:
     )
     for kind in ("items", "events"):
         assert up.call(kind, "import", str(folder / f"{kind}.csv")).returncode == 0
+    with GroundswellClient(up.ports.targets) as client:
+        eventually(lambda: not client.recommend("anna").degradations, 30)
     return up
 
 
@@ -103,7 +108,7 @@ def test_a_wrong_option_is_an_error_of_usage(arguments: tuple[str, ...]) -> None
 @pytest.mark.parametrize("kind", ["events", "items"])
 def test_a_missing_file_is_named(tmp_path: Path, kind: str) -> None:
     path = tmp_path / "none.csv"
-    done = groundswell(kind, "import", str(path))
+    done = run(kind, "import", str(path))
     assert done.returncode == 1
     assert one_line(done.stderr) == f"{path} cannot be read: no such file"
 
@@ -111,7 +116,7 @@ def test_a_missing_file_is_named(tmp_path: Path, kind: str) -> None:
 def test_a_missing_column_is_named(tmp_path: Path) -> None:
     path = tmp_path / "events.csv"
     path.write_text("user_id,item_id,timestamp\nanna,i1,1700000000\n")
-    done = groundswell("events", "import", str(path))
+    done = run("events", "import", str(path))
     assert done.returncode == 1
     assert one_line(done.stderr).startswith(f"{path} has no column 'action'")
 
@@ -136,7 +141,7 @@ def test_what_is_missing_is_named_and_nothing_is_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...], expected: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    done = groundswell(*command)
+    done = run(*command)
     assert done.returncode == 1
     assert expected in one_line(done.stderr)
     assert list(tmp_path.iterdir()) == []
@@ -153,7 +158,7 @@ def test_a_file_that_cannot_be_written_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize("command", [("recommend", "anna"), ("similar", "item-1")])
 def test_services_that_do_not_run_are_named(command: tuple[str, ...]) -> None:
     address = free_ports().targets.ranker
-    done = groundswell(*command, "--ranker", address)
+    done = run(*command, "--ranker", address)
     assert done.returncode == 1
     assert one_line(done.stderr).startswith(f"the ranker service does not answer at {address}")
 

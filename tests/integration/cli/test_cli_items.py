@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from groundswell.client import GroundswellClient, item
-from tests.support.cli import Up, groundswell
+from tests.support.cli import Up
+from tests.support.in_process import run
 
 
 @pytest.fixture(autouse=True)
@@ -78,7 +79,7 @@ def test_another_service_at_the_address_is_named(
     up: Up, command: list[str], option: str, there: str, default: str
 ) -> None:
     address = getattr(up.ports.targets, there)
-    done = groundswell(*command, f"--{option}", address)
+    done = run(*command, f"--{option}", address)
     assert done.returncode == 1
     assert done.stderr.splitlines() == [
         f"groundswell: --{option} {address}: there the {there} service answers, not the {option} "

@@ -14,6 +14,7 @@ from groundswell.ranker.v1.ranker_service_pb2 import (
 )
 from tests.support.cli import Up
 from tests.support.processes import free_port
+from tests.support.waiting import eventually
 
 
 @pytest.fixture
@@ -38,8 +39,8 @@ def test_everything_works_under_a_proxy_that_is_not_there(bundles: Path, tmp_pat
             assert up.call(kind, "import", str(tmp_path / f"{kind}.csv")).returncode == 0
         # The ranker asks both other services.
         with GroundswellClient(up.ports.targets) as client:
-            found = set(client.recommend("anna").degradations)
-            assert not found & {DEGRADATION_PROFILE_UNAVAILABLE, DEGRADATION_SESSION_UNAVAILABLE}
+            away = {DEGRADATION_PROFILE_UNAVAILABLE, DEGRADATION_SESSION_UNAVAILABLE}
+            eventually(lambda: not away & set(client.recommend("anna").degradations))
         probed = subprocess.run(
             [sys.executable, "-m", "groundswell.serving.health_probe", up.ports.targets.ranker],
             check=False,

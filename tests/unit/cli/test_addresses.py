@@ -48,9 +48,9 @@ def test_addresses_that_grpc_reads_are_taken(address: str) -> None:
 def test_what_is_no_address_is_named_with_what_to_write(address: str, problem: str) -> None:
     assert re.search(problem, address_problem(address) or "")
     ended = run("recommend", "anna", "--ranker", address)
-    assert ended.code == 1
-    assert ended.err.startswith(f"groundswell: --ranker {address!r} is no address: ")
-    assert ended.err.count("\n") == 1
+    assert ended.returncode == 1
+    assert ended.stderr.startswith(f"groundswell: --ranker {address!r} is no address: ")
+    assert ended.stderr.count("\n") == 1
 
 
 @pytest.mark.parametrize("settings", [SessionSettings, RankerSettings])
@@ -70,7 +70,7 @@ def test_a_word_for_the_proxy_that_is_neither_yes_nor_no_is_named(
 ) -> None:
     monkeypatch.setenv("GROUNDSWELL_HTTP_PROXY", word)
     ended = run("recommend", "anna", "--ranker", "127.0.0.1:1")
-    assert (ended.code, ended.err) == (
+    assert (ended.returncode, ended.stderr) == (
         1,
         f"groundswell: GROUNDSWELL_HTTP_PROXY: {word!r} is neither 1 nor 0\n",
     )

@@ -14,8 +14,8 @@ def test_a_folder_with_a_state_or_bundles_of_somebody_is_never_emptied(tmp_path:
         path.parent.mkdir(parents=True)
         path.write_text("mine")
     ended = run("demo", "--dir", str(tmp_path))
-    assert ended.code == 1
-    assert ended.err == (
+    assert ended.returncode == 1
+    assert ended.stderr == (
         f"groundswell: {tmp_path} holds something else than an earlier demo, which would be "
         "replaced: choose another --dir\n"
     )
@@ -35,4 +35,4 @@ def test_the_demo_goes_on_in_its_own_folder_and_in_a_new_one(
         (tmp_path / mark).write_text("")
     for _ in range(2):
         ended = run("demo", "--dir", str(tmp_path))
-        assert (ended.code, ended.err) == (1, "groundswell: no network\n")
+        assert (ended.returncode, ended.stderr) == (1, "groundswell: no network\n")
