@@ -8,4 +8,4 @@ class TrainError(Exception):
 
 
 class ExportError(Exception):
-    """An exported model does not say what the trained one says; nothing may be published."""
+    """An exported model differs from the trained one; nothing may be published."""

@@ -284,7 +284,7 @@ def _epochs(store: BundleStore, prepared: Prepared, config: TrainConfig, console
         if current is not None:
             return int(store.load(current).manifest.training["epochs"][NAME])
     except (BundleError, KeyError) as error:
-        console.print(f"the current bundle says nothing of its epochs: {error}")
+        console.print(f"the current bundle does not tell its epochs: {error}")
     console.print(
         "no validation set, and no earlier bundle: the encoders train for "
         f"{_EPOCHS_WITHOUT_ANYTHING} epochs (--set epochs=N changes it)"

@@ -1,10 +1,10 @@
-"""Says why a device of PyTorch's cannot be used, before any work starts on it."""
+"""Checks that PyTorch can use a device, before any work starts on it."""
 
 import torch
 
 
 def device_problem(device: str) -> str | None:
-    """What is wrong with "cpu", "cuda" or "cuda:N" here, None for nothing."""
+    """Return why "cpu", "cuda" or "cuda:N" cannot be used here; None where it can."""
     if device == "cpu":
         return None
     if torch.version.cuda is None:

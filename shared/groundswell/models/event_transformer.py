@@ -1,4 +1,4 @@
-"""The event Transformer: events, as item vectors and what is known of each → a state after each.
+"""The event Transformer: a state after each event, of the events up to it.
 
 A causal Transformer after SASRec (Kang and McAuley 2018), with a learned bias per head and distance
 instead of absolute positions, so that every position of a training window teaches the last one. A
@@ -46,7 +46,7 @@ class EventTransformer(nn.Module):
     def forward(
         self, item_vectors: Tensor, actions: Tensor, gaps: Tensor, starts: Tensor
     ) -> Tensor:
-        """Return [B, T, w]: state j is the view after the window's first j events.
+        """Return [B, T, w]: state j is that after the window's first j events.
 
         item_vectors [B, L, d], actions [B, L] numbers, gaps and starts [B, L] as
         `features.window` makes them.
@@ -103,8 +103,8 @@ class _Block(nn.Module):
         B, T, w = x_BTw.shape
         qkv = self.qkv(x_BTw).reshape(B, T, 3, self.num_heads, w // self.num_heads)
         q_BHTK, k_BHTK, v_BHTK = qkv.permute(2, 0, 3, 1, 4).unbind(0)
-        # A longer window than the model was made for, such as an exporter's example, reads what is
-        # far away as the farthest that it knows.
+        # In a window longer than the model's, such as an exporter's example, farther events get the
+        # bias of the farthest position.
         farthest = self.distance.num_embeddings - 1
         bias_HTT = self.distance(distance_TT.clamp(0, farthest)).permute(2, 0, 1)
         bias_HTT = bias_HTT.masked_fill(distance_TT < 0, float("-inf"))

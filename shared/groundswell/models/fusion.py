@@ -1,7 +1,7 @@
-"""Fusion: how much of the short-term and how much of the long-term view a request gets.
+"""The fusion gate: weighs the short-term against the long-term vector of a user.
 
-u = α∘u_s + (1 − α)∘u_l, with α from a gate that knows both vectors and three features of the
-request, and never a candidate item: so one search serves any α.
+u = α∘u_s + (1 − α)∘u_l, with α from a gate that reads both vectors and features of the request,
+but no candidate item: so one search of the index serves any α.
 
 B users, d dimensions, G features of the gate.
 """
@@ -54,8 +54,8 @@ class FusionGate(nn.Module):
         vectors_B2d = self.norm(torch.cat([short_vectors, long_vectors], -1))
         features_BG = (gate_features - self.low_G) / self.range_G * 2 - 1
         x_Bw = torch.tanh(self.features(features_BG) + self.vectors(self.dropout(vectors_B2d)))
-        # Stretched beyond 0 and 1 and cut off there (Louizos et al. 2018): where one view knows
-        # better by far, a little of the other is too much, and a sigmoid never leaves it out.
+        # Stretched beyond 0 and 1 and clamped there (Louizos et al. 2018): a sigmoid never reaches
+        # 0 or 1, and where one vector is far better even a little of the other does harm.
         alphas = (torch.sigmoid(self.out(x_Bw)) * _STRETCH - (_STRETCH - 1) / 2).clamp(0, 1)
         return alphas.expand(-1, self.dimension)
 

@@ -1,7 +1,7 @@
-"""The interest head: a vector of the one space → calibrated probabilities of the categories.
+"""The interest head: calibrated probabilities of the categories for a vector of the one space.
 
-It reads the direction alone, so that a user's vector and an item's may both be asked; the last
-dimension, the popularity bias, says nothing about taste.
+It reads only the direction of a vector, so that it takes vectors of users and of items; the last
+dimension, the popularity bias, is left out.
 
 B vectors, d dimensions, C categories.
 """
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 class InterestHead(nn.Module):
     """P(c | u) = (1 − surprise) · softmax((W·u/|u| + b) / temperature) + surprise · base rate(c).
 
-    However clear a taste is, some events have nothing to do with it.
+    The surprise stands for events that have nothing to do with a user's taste.
     """
 
     temperature: Tensor

@@ -1,7 +1,7 @@
-"""The item head: what an item's text says, and what only its id can say → its vector.
+"""The item head: an item's vector as the sum of a projected text vector and an id embedding.
 
-v = E_id + W·text. The ID part is dropped at random in training, so that the text alone places an
-item that no training saw. The last dimension is the item's popularity bias.
+v = E_id + W·text. The ID part is dropped at random in training, so that the text alone can place
+an item without training events. The last dimension is the item's popularity bias.
 
 B items, t text dimensions, d dimensions of the one space.
 """
@@ -27,12 +27,12 @@ class ItemHead(nn.Module):
         self.project = Linear(text_dimension, dimension, bias=False)
         nn.init.normal_(self.ids.weight, std=0.02)
         nn.init.normal_(self.project.weight, std=0.02)
-        # Mean-pooled text vectors share one large direction: without it they tell items apart.
+        # Mean-pooled text vectors share one large direction: without it items differ more.
         self.register_buffer("text_mean_t", torch.zeros(text_dimension))
         self.register_buffer("text_scale", torch.ones(()))
 
     def fit_texts(self, text_vectors_Nt: Tensor) -> None:
-        """Centre and scale texts by the catalogue's, so that each dimension varies by about 1."""
+        """Centre and scale texts by the catalogue's: each dimension then varies by about 1."""
         known_Nt = text_vectors_Nt[(text_vectors_Nt != 0).any(-1)]
         if len(known_Nt) < 2:
             return

@@ -1,4 +1,4 @@
-"""Layers that are PyTorch's own when a model answers, and cheaper while it trains."""
+"""PyTorch layers whose training pass is cheaper; in evaluation mode they are PyTorch's own."""
 
 import torch
 from torch import Tensor, nn

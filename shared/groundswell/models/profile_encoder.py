@@ -1,12 +1,11 @@
 """The profile encoder: a whole history → the long-term vector u_l.
 
-Three readers of one history, whose findings are added. Two read the newest events as context
-vectors, which are the items as a history holds them, apart from the vectors that are recommended:
-their sum, which forgets the order and so learns from few data what goes with what, and a causal
-Transformer. The third reads all of it, back to the first event, as text: the Transformer's state
-after the newest event asks the encoded chunks through one attention layer, with a learned decay by
-age and a bias by place for each head. None has a state that a later event would change at an
-earlier position, so that training reads every position of a history in one pass.
+The sum of three parts. Two read the newest events as context vectors, which are item vectors for
+histories, apart from those that are recommended: the sum of these vectors, which ignores the order
+and so needs little data, and a causal Transformer. The third reads the whole history as text: the
+Transformer's state after the newest event is the query of one attention layer over the encoded
+chunks, with a learned decay by age and a bias by place for each head. Later events change no state
+at an earlier position, so that training reads every position of a history in one pass.
 
 B users, P positions of each, N chunks, M recent events, c context and t text dimensions, w width,
 H heads, K values per head, d dimensions of the one space.
@@ -52,7 +51,7 @@ class ProfileEncoder(nn.Module):
         self.out = Linear(width, dimension - 1)
         self.out_sum = Linear(context_dimension, dimension - 1, bias=False)
         self.out_text = Linear(width, dimension - 1, bias=False)
-        # What texts add is learned on top of what the events say.
+        # Texts start without effect: training adds theirs to that of the events.
         nn.init.zeros_(self.out_text.weight)
 
     def forward(
@@ -66,7 +65,7 @@ class ProfileEncoder(nn.Module):
         recent_starts: Tensor,
         recent_lengths: Tensor,
     ) -> Tensor:
-        """Return [B, d], one view of each history.
+        """Return [B, d], one long-term vector for each history.
 
         chunk_vectors [B, N, t] oldest first, padded on the right; chunk_ages [B, N] of
         `features.chunks`; num_chunks [B]; recent_vectors [B, M, c] contexts of the newest events,
@@ -94,7 +93,7 @@ class ProfileEncoder(nn.Module):
     def project(self, states_w: Tensor, sums_c: Tensor, texts_w: Tensor | None) -> Tensor:
         """Findings [..., w], [..., c] and [..., w] → [..., d] vectors, the last dimension 1.
 
-        They are of `events`, `sums` and `chunks`; without the last the texts say nothing.
+        They are of `events`, `sums` and `chunks`; without the last no text counts.
         """
         u_d1 = self.out(states_w) + self.out_sum(sums_c)
         if texts_w is not None:
@@ -103,7 +102,7 @@ class ProfileEncoder(nn.Module):
 
 
 class ChunkReader(nn.Module):
-    """Encoded chunks of a history, asked by states → [B, P, w]."""
+    """Attention of states over the encoded chunks of a history → [B, P, w]."""
 
     mean_t: Tensor
     scale: Tensor
@@ -127,7 +126,7 @@ class ChunkReader(nn.Module):
         self.register_buffer("scale", torch.ones(()))
 
     def fit(self, chunk_vectors_Mt: Tensor) -> None:
-        """Centre and scale chunks by those that training saw, so that each value varies by 1."""
+        """Centre and scale chunks by those of training: each value then has a variance of 1."""
         if len(chunk_vectors_Mt) < 2:
             return
         self.mean_t.copy_(chunk_vectors_Mt.mean(0))
@@ -144,8 +143,8 @@ class ChunkReader(nn.Module):
     ) -> Tensor:
         """Return [B, P, w]: what each position reads, whose history has the first num_BP chunks.
 
-        `states_BPw` ask. Where `drop_BPN` is True a chunk is left out, as when it was never
-        encoded; zeros where a position has none.
+        `states_BPw` are the queries. Where `drop_BPN` is True a chunk is left out, as when it was
+        never encoded; zeros where a position has none.
         """
         chunks_BNw = F.gelu(self.project((chunks_BNt - self.mean_t) * self.scale))
         pooled_BPw = self._attend(states_BPw, chunks_BNw, ages_BPN, num_BP, drop_BPN)

@@ -1,4 +1,4 @@
-"""The session Transformer: the hot window of events → the short-term vector u_s.
+"""The session Transformer: the short-term vector u_s of a window of newest events.
 
 B windows, L events, T = L + 1 tokens, w width, d dimensions.
 """
@@ -40,7 +40,7 @@ class SessionTransformer(nn.Module):
     def forward(
         self, item_vectors: Tensor, actions: Tensor, gaps: Tensor, starts: Tensor, lengths: Tensor
     ) -> Tensor:
-        """Return [B, d]: the view after each window's last event.
+        """Return [B, d]: the vector after each window's last event.
 
         item_vectors [B, L, d], actions [B, L] numbers, gaps and starts [B, L] as
         `features.window` makes them, lengths [B] events of each window; 0 is a window of nothing.
@@ -48,7 +48,7 @@ class SessionTransformer(nn.Module):
         return self.project(self.events.last(item_vectors, actions, gaps, starts, lengths))
 
     def states(self, item_vectors: Tensor, actions: Tensor, gaps: Tensor, starts: Tensor) -> Tensor:
-        """Return [B, T, w]: state j is the view after the window's first j events."""
+        """Return [B, T, w]: state j is that after the window's first j events."""
         states_BTw: Tensor = self.events(item_vectors, actions, gaps, starts)
         return states_BTw
 

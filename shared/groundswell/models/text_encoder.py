@@ -32,7 +32,7 @@ class TextEncoder(nn.Module):
 
     @torch.inference_mode()
     def encode(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        """As `forward`, without gradients, back on the CPU; inputs may lie anywhere."""
+        """As `forward`, without gradients, back on the CPU; inputs may be on any device."""
         device = next(self.parameters()).device
         vectors: Tensor = self(input_ids.to(device), attention_mask.to(device))
         return vectors.cpu()
@@ -80,7 +80,7 @@ class TorchTextEncoder:
     def encode(
         self, texts: Sequence[str], progress: Callable[[int], None] | None = None
     ) -> NDArray[np.float32]:
-        """Encode texts, in their order; `progress` hears how many are done."""
+        """Encode texts, in their order; `progress` is called with how many are done."""
         ids = [encoding.ids for encoding in self._tokenizer.encode_batch_fast(list(texts))]
         vectors = np.zeros((len(texts), self.dimension), np.float32)
         for batch in token_batches([len(x) for x in ids], self._batch_tokens):

@@ -44,7 +44,7 @@ def check_output(file: Path | None) -> None:
 def told_when_full(folders: Sequence[Path], kept: str) -> Iterator[None]:
     """Turn what a full disk raises into a DataError with the folder that has the least space.
 
-    `kept` says what is left of the work.
+    `kept` tells the user what is left of the work.
     """
     try:
         yield

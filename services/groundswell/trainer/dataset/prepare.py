@@ -1,4 +1,4 @@
-"""An event file and an item file → a prepared folder: cleaned, ordered, split, reported."""
+"""Prepares an event file and an item file for training: cleaned, ordered, split, reported."""
 
 import json
 from collections.abc import Mapping

@@ -84,7 +84,7 @@ class Prepared:
     categories: tuple[str, ...]
     """[C] of the catalogue, the most frequent first; empty when it has none."""
     meta: dict[str, Any]
-    """What meta.json says, the report included."""
+    """The contents of meta.json, with the report."""
 
     @property
     def num_users(self) -> int:

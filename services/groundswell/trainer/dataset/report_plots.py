@@ -1,4 +1,4 @@
-"""A prepared folder → one picture of what the log holds: users, items, time, sessions, actions."""
+"""Draws what a prepared log holds: users, items, time, sessions and actions."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""A bundle and a prepared log → how good the bundle is on the events that no training saw."""
+"""Evaluates a bundle on the held-out events of a prepared log."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple

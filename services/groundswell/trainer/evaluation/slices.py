@@ -1,4 +1,4 @@
-"""Targets → groups of them that are reported apart. n targets."""
+"""Groups the targets into slices, whose figures are reported apart. n targets."""
 
 from collections.abc import Sequence
 

@@ -18,7 +18,7 @@ EVERY_S = 30.0
 class Display(Progress):
     """rich's bars. A console that is no terminal shows them at the end, and lines until then.
 
-    `name` is what a line says when no task is under way. A task may have a field `note`.
+    `name` is the text of a line when no task is under way. A task may have a field `note`.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Scores of candidates → ranks of targets → what each rank adds to HR@k and NDCG@k."""
+"""Ranks of targets among scored candidates, and what a rank adds to HR@k and NDCG@k."""
 
 from typing import NamedTuple
 

@@ -1,4 +1,4 @@
-"""How well vectors rank the held-out events: what early stopping and the fusion are chosen by."""
+"""Ranks validation targets by vectors and neighbours: early stopping and tuning go by it."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple

@@ -35,7 +35,7 @@ class Texts:
         It is trained on `items` [N] and `log` before, where the settings say so. What `cache` holds
         already is neither trained nor encoded again. On the CPU the exported model runs, which is
         the faster one; on another device torch does. Of several processes only the first one has
-        the encoder, and the others get what it says. Raises DataError when it cannot be had.
+        the encoder, and sends its vectors to the others. Raises DataError when it cannot be had.
         """
         self._run, self._cache, self._folder = run, cache, bundle_folder / TEXT_ENCODER
         self._encoder: Encoder

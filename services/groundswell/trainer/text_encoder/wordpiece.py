@@ -1,4 +1,4 @@
-"""Texts → a WordPiece vocabulary of their own, as a tokenizer in BERT's form."""
+"""Trains a WordPiece vocabulary on texts, as a tokenizer in BERT's form."""
 
 from collections.abc import Iterable, Sequence
 

@@ -1,4 +1,4 @@
-"""The figures of an evaluation → the plots of its page, each as an <svg> element."""
+"""Draws the plots of an evaluation's page, each as an <svg> element."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -141,7 +141,7 @@ def alpha_plot(alpha: Figures) -> str:
 
 
 def reliability_plot(interests: Figures) -> str:
-    """Draw how often the head is right where it is so sure, and how often it is that sure."""
+    """Draw accuracy by confidence, and how many predictions have each confidence."""
     figure, axes = panels(1, 2, 10, 3.4)
     bins = interests["reliability"]
     middle = [(one["low"] + one["high"]) / 2 for one in bins]
