@@ -194,8 +194,9 @@ def test_health_says_serving_only_when_the_index_is_filled(
     )
     try:
         with process:
+            eventually(lambda: any(isinstance(r, WatchItemsRequest) for r in scripted.asked), 60)
             with pytest.raises(TimeoutError, match="NOT_SERVING"):
-                wait_serving(address, SERVICE, timeout=4)
+                wait_serving(address, SERVICE, timeout=2)
             scripted.holds_back_catalogue = False
             process.wait_serving(address, SERVICE)
     finally:
