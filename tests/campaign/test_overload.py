@@ -39,8 +39,8 @@ WARM_UP_S = 0.5
 TIMEOUT_S = 1.0
 # How many closed-loop callers are tried: the number that gets most answers measures the capacity.
 NUM_CALLERS = (8, 16, 32, 64)
-# Measured on two cores that eight other jobs shared: of the processor time .85 to .9 with the
-# client and .9 to 1 with stubs; of the answers a second .55 to .9, and .9 to 1.
+# Measured on two cores that eight other jobs shared: of the processor time .87 to .99 with the
+# client and .77 to 1 with stubs; of the answers a second .53 to 1, and .83 to 1.
 MIN_CPU_SHARE = {"client": 0.75, "stub": 0.6}
 MIN_GOODPUT_SHARE = {"client": 0.4, "stub": 0.5}
 LOST = {

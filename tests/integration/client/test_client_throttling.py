@@ -82,7 +82,7 @@ async def overloaded() -> AsyncIterator[str]:
     await server.stop(None)
 
 
-async def test_an_overloaded_server_gets_about_twice_what_it_admits(overloaded: str) -> None:
+async def test_an_overloaded_server_gets_little_more_than_it_admits(overloaded: str) -> None:
     async with AsyncGroundswellClient(Targets(ranker=overloaded)) as client:
 
         async def call() -> str:

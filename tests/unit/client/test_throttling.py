@@ -1,4 +1,4 @@
-"""The client sends an overloaded service about twice as many calls as it accepts."""
+"""The client sends an overloaded service K times as many calls as it accepts."""
 
 import random
 import threading
@@ -115,7 +115,7 @@ def test_without_throttling_every_call_is_sent() -> None:
 
 
 def test_calls_of_many_threads_are_all_counted() -> None:
-    throttle = Throttle(rng=lambda: 1.0, clock=lambda: 0.0)
+    throttle = Throttle(k=2.0, rng=lambda: 1.0, clock=lambda: 0.0)
 
     def work() -> None:
         for number in range(5_000):

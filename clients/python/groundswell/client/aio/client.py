@@ -29,8 +29,8 @@ class AsyncGroundswellClient(AsyncProfileCalls):
     time. While most calls fail, no call is tried again. The messages are those of the contracts in
     `protos/`.
     While a service refuses most calls with OVERLOADED, the client refuses some by itself: it sends
-    about twice as many as the service accepts. A call that it refuses raises OverloadedError with
-    `is_local`. With `throttling=False` it sends every call.
+    about one and a half times as many as the service accepts. A call that it refuses raises
+    OverloadedError with `is_local`. With `throttling=False` it sends every call.
     With `http_proxy` calls use the proxy of the environment variable `http_proxy`, if it is set.
     """
 
