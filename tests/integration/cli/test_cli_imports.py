@@ -11,7 +11,7 @@ from rich.console import Console
 
 from groundswell.cli.imports.event_rows import EventRows
 from groundswell.cli.imports.events import EventImport, report
-from groundswell.cli.imports.journal import Journal, Progress
+from groundswell.cli.imports.journal import ImportProgress, Journal
 from groundswell.client import GroundswellClient
 from groundswell.common.v1.item_pb2 import Item
 from tests.support.bundles import ITEMS
@@ -109,7 +109,7 @@ def test_an_import_whose_services_are_gone_says_how_to_go_on(tmp_path: Path) -> 
     log, journal = tmp_path / "events.csv", tmp_path / "journal"
     write_log(log, "gone", users=2, events=10)
     nobody = "127.0.0.1:1"
-    Journal(journal, log, nobody).save(Progress(next_row=15, accepted=15, last_stored=14))
+    Journal(journal, log, nobody).save(ImportProgress(next_row=15, accepted=15, last_stored=14))
     arguments = ["events", "import", str(log), "--resume-file", str(journal)]
     done = groundswell(*arguments, "--profile", nobody)
     assert done.returncode == 1
@@ -120,7 +120,7 @@ def test_an_import_whose_services_are_gone_says_how_to_go_on(tmp_path: Path) -> 
 def test_a_journal_about_services_that_hold_nothing_is_not_believed(up: Up, tmp_path: Path) -> None:
     log, journal = tmp_path / "events.csv", tmp_path / "events.csv.import.json"
     rows = write_log(log, "fresh", users=2, events=10)
-    claimed = Progress(next_row=15, accepted=15, last_stored=14)
+    claimed = ImportProgress(next_row=15, accepted=15, last_stored=14)
     Journal(journal, log, up.ports.targets.profile).save(claimed)
     done = up.call("events", "import", str(log))
     assert done.returncode == 0

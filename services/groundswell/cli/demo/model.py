@@ -10,9 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from groundswell.artifacts.store import BundleStore, load_bundle
-from groundswell.cli.demo.checks import check
 from groundswell.cli.demo.people import Person, pick_people
-from groundswell.cli.demo.story import Story
+from groundswell.cli.demo.story import Story, check
 from groundswell.cli.display import metrics
 from groundswell.features.actions import ACTIONS, action_number
 from groundswell.trainer.config import TrainConfig

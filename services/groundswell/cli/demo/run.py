@@ -8,10 +8,9 @@ from pathlib import Path
 from rich.console import Console
 
 from groundswell.cli.connection import connected
-from groundswell.cli.demo.checks import check
 from groundswell.cli.demo.model import Model, make_model
 from groundswell.cli.demo.scenes import Scenes
-from groundswell.cli.demo.story import Story
+from groundswell.cli.demo.story import Story, check
 from groundswell.cli.failures import CommandError
 from groundswell.cli.suite import deployment, logs
 from groundswell.cli.suite.launcher import Suite

@@ -5,11 +5,10 @@ from datetime import UTC, datetime
 from rich.table import Table
 from rich.text import Text
 
-from groundswell.cli.demo.checks import check, until, wait_encoded
-from groundswell.cli.demo.film import NewFilm
+from groundswell.cli.demo.film import show_new_film
 from groundswell.cli.demo.model import Model
 from groundswell.cli.demo.people import OtherTaste, Person, other_taste
-from groundswell.cli.demo.story import Story
+from groundswell.cli.demo.story import Story, check, until, wait_encoded
 from groundswell.cli.display import answers
 from groundswell.cli.imports.events import import_log
 from groundswell.cli.imports.items import import_catalogue
@@ -44,16 +43,13 @@ class Scenes:
         self._chapter(f"User {person.user_id} turns to something else")
         self._turn(person, other_taste(self._model.prepared, person))
         self._chapter("A film that no training saw")
-        NewFilm(self._console, self._client, self._model).show()
+        show_new_film(self._console, self._client, self._model)
 
     def _fill(self) -> None:
         self._chapter("Catalogue and log go into the services")
         written = import_catalogue(self._client, self._console, self._model.files.items)
         journal = self._model.folder / "import.json"
-        imported = import_log(
-            self._client, self._console, self._model.files.events, journal, target="the demo"
-        )
-        check(not imported.progress.rejected, f"events were rejected: {imported.examples}")
+        import_log(self._client, self._console, self._model.files.events, journal, "the demo")
         check(len(written) >= self._model.prepared.num_items, "the catalogue is not complete")
         self._console.print("Chunks that training has encoded are taken over, not encoded again.")
         wait_encoded(self._client, self._console)
@@ -135,10 +131,10 @@ class Scenes:
         pair = (before, after)
         chances = [_probability(answer, category) for answer in pair]
         table.add_row(f"P({category})", *(f"{chance:.1%}" for chance in chances))
-        counts = [_count(answer, category) for answer in pair]
-        table.add_row(f"{category} among the {PAGE}", *map(str, counts))
+        counts = (str(_count(answer, category)) for answer in pair)
+        table.add_row(f"{category} among the {PAGE}", *counts)
         weights = (f"{answer.fusion_weight:.2f}" for answer in pair)
-        table.add_row("α, the short-term view's share", *weights)
+        table.add_row("α, the share of the short-term vector", *weights)
         self._console.print(table)
         check(
             chances[1] > chances[0], f"three events of {category} did not raise the interest in it"

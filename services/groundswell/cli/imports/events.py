@@ -15,7 +15,7 @@ from groundswell.cli.display.progress import progress_bar
 from groundswell.cli.failures import CommandError
 from groundswell.cli.imports.event_rows import EventRows
 from groundswell.cli.imports.file_report import check_all_taken, say_how_read, say_left_out
-from groundswell.cli.imports.journal import Journal, Progress, check_journal
+from groundswell.cli.imports.journal import ImportProgress, Journal, check_journal
 from groundswell.client import GroundswellClient, GroundswellError
 from groundswell.common.v1.event_pb2 import EVENT_STATUS_DUPLICATE
 from groundswell.logs.alike import find_alike
@@ -110,7 +110,7 @@ def _say_alike(client: GroundswellClient, console: Console, imported: "Imported"
 class Imported:
     """What an import did."""
 
-    progress: Progress
+    progress: ImportProgress
     resumed_at: int = 0
     examples: list[str] = field(default_factory=list)
     """Some of the rows that this run saw rejected, in words."""
@@ -159,16 +159,16 @@ class EventImport:
         except OSError as error:
             imported.journal_problem = f"{error.filename or 'its file'}: {error.strerror}"
 
-    def _resumable(self) -> Progress:
+    def _resumable(self) -> ImportProgress:
         """The progress that the journal kept, if the services still hold what it says.
 
         They may have been started over an empty state since.
         """
         progress = self._journal.load()
         if progress.last_stored is None or progress.next_row > len(self._rows):
-            return Progress()
+            return ImportProgress()
         (result,) = self._client.append_events([self._rows.at(progress.last_stored)])
-        return progress if result.status == EVENT_STATUS_DUPLICATE else Progress()
+        return progress if result.status == EVENT_STATUS_DUPLICATE else ImportProgress()
 
     def _add(self, imported: Imported, answer: ImportEventsResponse) -> None:
         progress = imported.progress

@@ -16,7 +16,7 @@ _FORMAT = 1
 
 
 @dataclass
-class Progress:
+class ImportProgress:
     """What became of the rows before `next_row`, a position among the file's usable rows."""
 
     next_row: int = 0
@@ -35,7 +35,7 @@ class Journal:
         self._path = path
         self._about = {"format": _FORMAT, "sha256": _sha256(source), "target": target}
 
-    def load(self) -> Progress:
+    def load(self) -> ImportProgress:
         """Where an earlier run stopped; the start when none did, or when it was about other data.
 
         Raises CommandError when the file is no journal.
@@ -43,17 +43,17 @@ class Journal:
         try:
             kept: dict[str, Any] = json.loads(self._path.read_bytes())
             if kept.pop("about") != self._about:
-                return Progress()
-            return Progress(**{**kept, "rejected": Counter(kept["rejected"])})
+                return ImportProgress()
+            return ImportProgress(**{**kept, "rejected": Counter(kept["rejected"])})
         except FileNotFoundError:
-            return Progress()
+            return ImportProgress()
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise CommandError(
                 f"{self._path} is not the journal of an import; name another one with "
                 "--resume-file, or move this file away"
             ) from error
 
-    def save(self, progress: Progress) -> None:
+    def save(self, progress: ImportProgress) -> None:
         """Keep the progress; a reader finds the old or the new, never a mixture."""
         making = self._path.with_name(f"{self._path.name}.new")
         making.write_text(json.dumps({"about": self._about, **vars(progress)}), encoding="utf-8")

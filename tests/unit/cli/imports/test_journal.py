@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from groundswell.cli.failures import CommandError
-from groundswell.cli.imports.journal import Journal, Progress, check_journal
+from groundswell.cli.imports.journal import ImportProgress, Journal, check_journal
 
 TARGET = "127.0.0.1:50051"
 
@@ -18,8 +18,8 @@ def source(tmp_path: Path) -> Path:
     return path
 
 
-def made() -> Progress:
-    return Progress(2000, 1990, 7, Counter(ITEM_NOT_FOUND=3), 1998)
+def made() -> ImportProgress:
+    return ImportProgress(2000, 1990, 7, Counter(ITEM_NOT_FOUND=3), 1998)
 
 
 def test_progress_comes_back_as_it_was(tmp_path: Path, source: Path) -> None:
@@ -28,18 +28,18 @@ def test_progress_comes_back_as_it_was(tmp_path: Path, source: Path) -> None:
 
 
 def test_without_a_journal_an_import_starts_at_the_first_row(tmp_path: Path, source: Path) -> None:
-    assert Journal(tmp_path / "journal", source, TARGET).load() == Progress()
+    assert Journal(tmp_path / "journal", source, TARGET).load() == ImportProgress()
 
 
 def test_a_changed_file_starts_over(tmp_path: Path, source: Path) -> None:
     Journal(tmp_path / "journal", source, TARGET).save(made())
     source.write_text("other rows")
-    assert Journal(tmp_path / "journal", source, TARGET).load() == Progress()
+    assert Journal(tmp_path / "journal", source, TARGET).load() == ImportProgress()
 
 
 def test_another_deployment_starts_over(tmp_path: Path, source: Path) -> None:
     Journal(tmp_path / "journal", source, TARGET).save(made())
-    assert Journal(tmp_path / "journal", source, "elsewhere:50051").load() == Progress()
+    assert Journal(tmp_path / "journal", source, "elsewhere:50051").load() == ImportProgress()
 
 
 def test_a_finished_import_leaves_nothing(tmp_path: Path, source: Path) -> None:
@@ -56,7 +56,7 @@ def test_a_file_that_is_no_journal_is_refused_and_kept(
     path = tmp_path / "journal"
     path.write_text(text)
     if text == '{"about": {}}':
-        assert Journal(path, source, TARGET).load() == Progress()
+        assert Journal(path, source, TARGET).load() == ImportProgress()
         return
     with pytest.raises(CommandError, match="not the journal"):
         Journal(path, source, TARGET).load()
