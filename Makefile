@@ -25,7 +25,7 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $@
 
-demo: install ## the main job on real data: train, evaluate, serve, recommend
+demo: install ## every step on real data: train, evaluate, serve, recommend
 	$(BIN)/groundswell demo
 
 test: install ## every test but the campaigns, two files at a time (WORKERS=1: one); T=PATH for one file or test
@@ -43,7 +43,7 @@ lint: install ## format, types, import directions, contracts, links of the pages
 	$(BIN)/python docs/check_links.py
 	cd protos && ../$(BIN)/buf lint && ../$(BIN)/buf breaking --against baseline.binpb
 
-fix: install ## mend what ruff can mend
+fix: install ## correct what ruff can correct
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 

@@ -1,4 +1,4 @@
-"""The one `groundswell` command: every step from a behaviour log to recommendations."""
+"""The `groundswell` command: every step from a behaviour log to recommendations."""
 
 import io
 import locale
@@ -47,5 +47,5 @@ def _speak_utf8() -> None:
         os.execv(sys.executable, sys.orig_argv)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            # What is no text at all, such as a name of a file in another encoding, is escaped.
+            # Bytes that are not UTF-8, such as in the name of a file, are escaped.
             stream.reconfigure(encoding="utf-8", errors="backslashreplace")

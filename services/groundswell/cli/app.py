@@ -1,4 +1,4 @@
-"""Every command of `groundswell`, and how their errors are told."""
+"""Every command of `groundswell`, and how their errors are shown."""
 
 import sys
 
@@ -15,7 +15,7 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    help="Recommendations from two views of a user: what they always liked, and what they do now.",
+    help="Recommend items by what users have always liked and what they do now.",
 )
 
 _MODEL = "From a log to a bundle"
@@ -37,7 +37,7 @@ app.command(cls=IdCommand, rich_help_panel=_SERVICES)(call.similar)
 
 
 def run() -> None:
-    """Run the command line; what the user can mend is one line, and status 1 or 2."""
+    """Run the command line; an error that the user can correct is one line, with status 1 or 2."""
     broken = next((text for text in sys.argv[1:] if not _is_text(text)), None)
     if broken is not None:
         shown = broken.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")

@@ -1,4 +1,4 @@
-"""A client of the running services, whose silence is told in a person's words."""
+"""Connects a command to the services; who does not answer is named in one line."""
 
 import os
 from collections.abc import Iterator
@@ -27,25 +27,25 @@ _NO_CHANNEL = "Failed to create channel"
 def connected(targets: Targets, service: ServiceName) -> Iterator[GroundswellClient]:
     """A client that calls `service`.
 
-    Raises CommandError when its address is none, and when another or nobody answers there.
+    Raises CommandError for a wrong address, and when no or another service answers there.
     """
     address = getattr(targets, service)
     problem = address_problem(address)
     if problem is not None:
-        raise CommandError(f"--{service} {address!r} is no address: {problem}")
+        raise CommandError(f"--{service} {address!r} is not an address: {problem}")
     with GroundswellClient(targets, http_proxy=_uses_proxy()) as client:
         try:
             yield client
         except GroundswellError as error:
             if _NO_CHANNEL in error.message:
                 raise CommandError(
-                    f"--{service} {address!r} is no address: write HOST:PORT"
+                    f"--{service} {address!r} is not an address: write HOST:PORT"
                 ) from error
             # A service of the suite always gives a reason.
             if error.status is grpc.StatusCode.UNAVAILABLE and not error.reason:
                 raise CommandError(
-                    f"the {service} service does not answer at {address}; `groundswell up` starts "
-                    f"it, --{service} says where else it is ({error.message})"
+                    f"the {service} service does not answer at {address}; start it with "
+                    f"`groundswell up`, or name its address with --{service} ({error.message})"
                 ) from error
             if error.status is grpc.StatusCode.UNIMPLEMENTED:
                 raise CommandError(_another_answers(address, service, error)) from error
@@ -65,6 +65,6 @@ def _another_answers(address: str, service: ServiceName, error: GroundswellError
         return f"the {service} service at {address} is of another release: {error.message}"
     found = "no service of the suite" if who is None else f"the {who} service"
     return (
-        f"--{service} {address}: there {found} answers, not the {service} service, which "
+        f"--{service} {address}: {found} answers there, not the {service} service, which "
         f"`groundswell up` starts at {getattr(Targets(), service)}"
     )

@@ -1,4 +1,4 @@
-"""Says which extra of the package brings a module that a command misses."""
+"""Names the extra of the package that brings a missing module."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""What a person did wrong or must know, as one line; everything else is a bug and stays one."""
+"""Turns expected errors into one line; every other error is a bug and keeps its traceback."""
 
 import errno
 
@@ -12,13 +12,13 @@ class CommandError(Exception):
 
 
 def one_line(error: Exception) -> str | None:
-    """What to tell the user of an error; None when it is a bug that deserves its traceback."""
+    """The line that explains an error to the user; None for a bug, which keeps its traceback."""
     # Only what the command has imported can have raised: these modules are light all the same.
     from groundswell.artifacts.errors import BundleError
     from groundswell.client import GroundswellError
     from groundswell.trainer.errors import DataError, ExportError, TrainError
 
-    told = (CommandError, DataError, TrainError, ExportError, BundleError, GroundswellError)
+    expected = (CommandError, DataError, TrainError, ExportError, BundleError, GroundswellError)
     if isinstance(error, MemoryError) or any(words in str(error) for words in _NO_MEMORY):
         text = f"not enough memory; less data or smaller settings need less ({error})"
     elif isinstance(error, OSError) and error.errno in _FULL:
@@ -26,7 +26,7 @@ def one_line(error: Exception) -> str | None:
         text = f"{where}: {error.strerror}; make room and run it again"
     elif isinstance(error, OSError) and error.filename is not None and error.strerror:
         text = f"{error.filename}: {error.strerror}"
-    elif isinstance(error, told):
+    elif isinstance(error, expected):
         text = str(error)
     else:
         return None

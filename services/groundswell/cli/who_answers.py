@@ -1,6 +1,6 @@
-"""Finds out which service of the suite listens at an address, when it is not the one that is asked.
+"""Finds out which service of the suite listens at an address.
 
-Every server of the suite knows the health of its own services by their names.
+It asks for the health of each service by name: a server knows only its own.
 """
 
 import grpc

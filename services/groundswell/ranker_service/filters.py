@@ -262,7 +262,7 @@ def _literal(node: exp.Expr, kind: Kind, where: exp.Expr) -> str | float | bool:
         try:
             value = -float(node.this) if negative else float(node.this)
         except ValueError as error:
-            raise _invalid(f"has {_sql(node)}, which is no number") from error
+            raise _invalid(f"has {_sql(node)}, which is not a number") from error
         if not math.isfinite(value):
             raise _invalid(f"has {_sql(node)}, which is too large a number")
     if value is None:

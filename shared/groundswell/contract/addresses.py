@@ -3,7 +3,7 @@
 import re
 
 _BY_GRPC = re.compile(r"(dns|ipv4|ipv6|unix|unix-abstract|vsock|xds):", re.IGNORECASE)
-"""How names begin that gRPC resolves by other rules than `HOST:PORT`."""
+"""Prefixes of names that gRPC resolves by rules of its own."""
 _OTHER_SCHEME = re.compile(r"([a-z][a-z0-9+.-]*)://", re.IGNORECASE)
 _HOST_AND_PORT = re.compile(r"(?P<host>\[[^\[\]/\s]+\]|[^\[\]:/\s]+):(?P<port>[^:/\[\]]*)")
 _LARGEST_PORT = 65_535
@@ -12,8 +12,8 @@ _LARGEST_PORT = 65_535
 def address_problem(address: str) -> str | None:
     """Say what is wrong with an address, in a few words; None for one that can be called.
 
-    gRPC itself would call another port for one above 65535, port 443 where there is none, and the
-    name server for what is no address at all.
+    gRPC itself would call another port for one above 65535, port 443 without one, and would ask the
+    name server for a text that is not an address.
     """
     if _BY_GRPC.match(address):
         port = re.fullmatch(r"dns:.*:(?P<port>\d+)", address, re.IGNORECASE)

@@ -16,4 +16,4 @@ MAX_ITEM_BYTES = 256 * 1024
 
 ATTRIBUTE_NAME = re.compile(rf"[a-z_][a-z0-9_]{{0,{MAX_NAME_LENGTH - 1}}}")
 RESERVED_NAMES = frozenset({"item_id", "title", "description", "categories", "available"})
-"""Names that an attribute cannot have: they are fields of the item."""
+"""Names that an attribute cannot have, since they are fields of the item."""

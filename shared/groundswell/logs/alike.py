@@ -1,4 +1,4 @@
-"""Ids that name nothing, and those of the catalogue that they look like."""
+"""Finds ids that differ from known ids only in how they are written."""
 
 from typing import NamedTuple
 
@@ -16,7 +16,7 @@ class Alike(NamedTuple):
     num_ids: int
     example: str
     known: str
-    """What is known instead of the example."""
+    """The known id that the example looks like."""
 
     def __str__(self) -> str:
         return (
@@ -26,7 +26,7 @@ class Alike(NamedTuple):
 
 
 def _causes() -> dict[str, pl.Expr]:
-    """By the cause, the form in which two ids are the same; the first that fits is named."""
+    """By cause, a form in which such ids are equal; the first form that fits gives the cause."""
     text = pl.col("id")
     form = text.str.normalize("NFKC")
     whole = text.str.replace(_FLOAT, "$1")
@@ -40,7 +40,7 @@ def _causes() -> dict[str, pl.Expr]:
 
 
 def find_alike(unknown: pl.Series, known: pl.Series) -> list[Alike]:
-    """Name which of the unknown ids differ from a known one only in how they are written."""
+    """Count the unknown ids that differ from a known id only in how they are written, by cause."""
     rest = pl.DataFrame({"id": unknown.unique(maintain_order=True)})
     catalogue = pl.DataFrame({"id": known})
     found = []
@@ -60,7 +60,7 @@ def find_alike(unknown: pl.Series, known: pl.Series) -> list[Alike]:
 
 
 def alike_users(user_ids: pl.Series) -> list[Alike]:
-    """Name ids of one log that differ only in how a number or a Unicode text is written."""
+    """Count the ids of one log that differ only in how a number or a Unicode text is written."""
     table = pl.DataFrame({"id": user_ids.unique(maintain_order=True)})
     found = []
     for cause in ("a fraction of zeros", "their Unicode form"):

@@ -25,7 +25,7 @@ _TRUE, _FALSE = ("true", "yes", "t", "y", "1"), ("false", "no", "f", "n", "0")
 _EXACT_INTEGERS = 2**53
 _FIXED = r"^-?(?:0|[1-9]\d*)\.(\d+)$"
 _EXACT_DIGITS = 15
-"""A float gives back every decimal number of so many digits."""
+"""A float holds every decimal number of so many digits exactly."""
 
 
 class Attribute(NamedTuple):
@@ -76,7 +76,7 @@ def attribute_names(columns: Sequence[str]) -> tuple[dict[str, str], dict[str, s
 
 
 def read_attribute(name: str, column: pl.Series, kind: str | None) -> Attribute:
-    """Give a column a kind, or the one that is said, and check each of its values."""
+    """Convert a column to the given kind, or to the one that fits, and check each value."""
     if kind is None:
         kind, why = _kind_of(column)
     else:
@@ -98,7 +98,7 @@ def read_attribute(name: str, column: pl.Series, kind: str | None) -> Attribute:
 
 
 def read_flags(text: pl.Series) -> tuple[pl.Series, pl.Series]:
-    """Read [n] texts as truth values, null where nothing stands; and what is wrong with each."""
+    """Read [n] texts as truth values, null for an empty text; and what is wrong with each."""
     lower = text.str.strip_chars().str.to_lowercase()
     value = pl.DataFrame({"t": lower}).select(
         pl.when(pl.col("t").is_in(_TRUE)).then(True).when(pl.col("t").is_in(_FALSE)).then(False)
@@ -118,7 +118,7 @@ def _legal(column: str) -> str | None:
 
 
 def _kind_of(column: pl.Series) -> tuple[str, str]:
-    """Tell a column's kind, and why it is text where it looks like numbers."""
+    """Find a column's kind, and the reason when numbers stay text."""
     if column.dtype == pl.Boolean:
         return FLAG, ""
     if isinstance(column.dtype, pl.List):
@@ -137,7 +137,7 @@ def _kind_of(column: pl.Series) -> tuple[str, str]:
 
 
 def _number_or_text(given: pl.Series) -> tuple[str, str]:
-    """Call texts numbers when each comes back the same, in one form for the whole column.
+    """Call a column numbers if writing every number gives its text again, in one form for all.
 
     The forms are the shortest one (7, 3.5), that of floats (7.0, 3.5), and a fixed number of
     decimals (7.00, 3.50).
@@ -154,7 +154,7 @@ def _number_or_text(given: pl.Series) -> tuple[str, str]:
     changed, became = given.filter(~same)[0], back.filter(~same)[0]
     if finite.filter(~same)[0]:
         return TEXT, f"as a number, {changed!r} would become {became}"
-    return TEXT, f"{changed!r} is no number"
+    return TEXT, f"{changed!r} is not a number"
 
 
 def _fixed_decimals(given: pl.Series) -> bool:
@@ -166,7 +166,7 @@ def _fixed_decimals(given: pl.Series) -> bool:
 
 
 def _texts(column: pl.Series) -> tuple[pl.Series, pl.Series]:
-    """Read lists of texts; text is split at `|`. Nothing that is null stays in a list."""
+    """Read lists of texts; text is split at `|`. Nulls in lists are removed."""
     if isinstance(column.dtype, pl.List):
         broken = _problem(pl.repeat(False, len(column), dtype=pl.Boolean, eager=True), "")
         lists = as_texts(column)
@@ -180,7 +180,7 @@ def _texts(column: pl.Series) -> tuple[pl.Series, pl.Series]:
 def lists_and_problem(
     lists: pl.Series, max_texts: int, max_bytes: int, broken: pl.Series
 ) -> tuple[pl.Series, pl.Series]:
-    """Take the nulls out of [n] lists of texts; and say which hold too much, or a NUL."""
+    """Remove the nulls of [n] lists of texts; name the lists that hold too much, or a NUL."""
     table = pl.DataFrame({"lists": lists}).select(pl.col("lists").list.drop_nulls())
     element = pl.element()
     found = table.select(

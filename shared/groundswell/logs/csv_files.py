@@ -1,4 +1,4 @@
-"""CSV files, of any usual separator → tables of text that remember each row's line."""
+"""CSV files with any usual separator → tables of text with the line of each row."""
 
 import codecs
 import csv
@@ -32,13 +32,13 @@ _FIRST_DATA_RECORD = 2
 # A record may be long (a description), and pyarrow refuses one that is longer than a block.
 _BLOCK_BYTES = 32 << 20
 _NOT_UTF8 = "\ufdd1"
-"""Stands for bytes that are not UTF-8: a code point that Unicode keeps from every text."""
+"""Replaces bytes that are not UTF-8: a code point that Unicode allows in no text."""
 _ESCAPED = re.compile("[\udc80-\udcff]")
 _LINE_END = re.compile("\r\n|\r|\n")
 
 
 def parse_separator(text: str | None) -> str | None:
-    """Read what a user says of the separator. Raises DataError unless it is one character."""
+    """Read the option for the separator. Raises DataError unless it is one character."""
     if text is None:
         return None
     separator = _SPOKEN.get(text, text)
@@ -57,15 +57,15 @@ def read_csv(source: Source, required: Sequence[str], separator: str | None) -> 
     content = _doubled(source, separator) if look.has_escaped_quotes else None
     notes = list(source.notes)
     if content is not None:
-        notes.append("a quote behind a backslash is read as a quote inside of its value")
+        notes.append("a quote after a backslash is read as part of the value")
     odd_quotes = look.has_odd_quotes if content is None else content.count(b'"') % 2 == 1
     if not look.is_utf8:
-        content = _mended(_whole(source) if content is None else content)
+        content = _marked(_whole(source) if content is None else content)
     frame, refused = _rows(source, names, separator, content)
     if not look.is_utf8:
         notes.append("not all of it is UTF-8: convert it, as by iconv -f LATIN1 -t UTF-8")
     if separator != ",":
-        notes.append(f"columns parted by {SEPARATORS.get(separator, repr(separator))}")
+        notes.append(f"columns separated by {SEPARATORS.get(separator, repr(separator))}")
     table = _with_lines(frame, refused, tuple(notes))
     num_lost = sum(row.text.rstrip("\n").count("\n") for row in refused)
     if odd_quotes:
@@ -75,7 +75,7 @@ def read_csv(source: Source, required: Sequence[str], separator: str | None) -> 
 
 
 def _lost(num_lines: int) -> list[str]:
-    """Say how much more than their first lines the rows that are left out hold."""
+    """Count the lines, after the first, of the rows that are left out."""
     if not num_lines:
         return []
     return [f"{num_lines:,} more lines belong to rows left out whose quote may never be closed"]
@@ -84,7 +84,7 @@ def _lost(num_lines: int) -> list[str]:
 def _header(
     source: Source, required: Sequence[str], separator: str | None
 ) -> tuple[str, list[str]]:
-    """Find the separator and the names: what a row must have is known before any row is read."""
+    """Find the separator and the names of the columns before any row is read."""
     path = source.path
     if not source.head:
         raise DataError(f"{path} is empty")
@@ -98,7 +98,7 @@ def _header(
     names = tried[chosen]
     if len(source.head) < HEAD_BYTES and len(text.splitlines()) == 1:
         check_columns(path, stripped_names(path, names), required)
-        raise DataError(f"{path} has a header and no rows")
+        raise DataError(f"{path} has a header but no rows")
     if not _has_all(names, required) and any("\n" in name for name in names):
         raise DataError(f"the header of {path} spans several lines: is a quote never closed?")
     if any("\ufffd" in name for name in names):
@@ -155,12 +155,12 @@ def _rows(
 
 
 class _Look(NamedTuple):
-    """What the bytes of a whole file say before it is read."""
+    """What is found in the bytes of a whole file before it is parsed."""
 
     is_utf8: bool
     has_odd_quotes: bool
     has_escaped_quotes: bool
-    """Whether a backslash stands before a quote anywhere."""
+    """Whether any quote follows a backslash."""
 
 
 def _looked_through(source: Source) -> _Look:
@@ -193,17 +193,17 @@ def _decodes(decode: Callable[[bytes, bool], str], block: bytes, *, final: bool)
     return True
 
 
-def _mended(content: bytes) -> bytes:
+def _marked(content: bytes) -> bytes:
     """Return bytes with each byte that is not UTF-8 replaced by `_NOT_UTF8`.
 
-    pyarrow refuses a whole file when a row that is no row is no UTF-8 either.
+    pyarrow refuses the whole file when a malformed row is not UTF-8.
     """
     text = content.decode(errors="surrogateescape")
     return _ESCAPED.sub(_NOT_UTF8, text).encode()
 
 
 def _text(column: pa.ChunkedArray) -> pl.Series:
-    """Take a column of text; null where the file is not UTF-8."""
+    """A column of text; null where the file is not UTF-8."""
     text = pl.Series(values=column)
     broken = text.str.contains(_NOT_UTF8, literal=True)
     return text.set(broken, None) if broken.any() else text
@@ -212,7 +212,7 @@ def _text(column: pa.ChunkedArray) -> pl.Series:
 def _with_lines(
     frame: pl.DataFrame, refused: list[pyarrow_csv.InvalidRow], notes: tuple[str, ...]
 ) -> RawTable:
-    """Number rows and lines as they are in the file: a record may be refused, or span lines."""
+    """Number rows and lines as in the file: a record may be refused, or span several lines."""
     numbers = pl.Series([row.number for row in refused], dtype=pl.Int64) - _FIRST_DATA_RECORD
     num_rows = frame.height + len(refused)
     rows = pl.int_range(num_rows, dtype=pl.Int64, eager=True)
@@ -244,10 +244,7 @@ def _with_lines(
 
 
 def _without_open_end(table: RawTable) -> tuple[RawTable, int]:
-    """Leave the last row out when its quote is open to the end, and count the lines below it.
-
-    It would hold all of them.
-    """
+    """Leave out the last row when its quote is never closed; count the lines that it took in."""
     last = table.frame.tail(1)
     if last.height == 0 or last[ROW].item() != table.num_rows - 1:
         return table, 0

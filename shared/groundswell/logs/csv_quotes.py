@@ -1,4 +1,4 @@
-"""Quotes inside of CSV values that a backslash escapes, as Spark, MySQL and PHP write them."""
+"""Converts quotes that a backslash escapes, as Spark, MySQL and PHP write them, to plain CSV."""
 
 import re
 
@@ -7,10 +7,10 @@ _ESCAPED = re.compile(rb'(?<!\\)((?:\\\\)*)\\"')
 
 
 def with_doubled_quotes(content: bytes, separator: str) -> bytes | None:
-    """Write escaped quotes twice, as CSV has it; None for a file that escapes none.
+    """Double the escaped quotes, as CSV requires; None for a file without any.
 
-    A backslash may stand before the quote that ends a value: `"C:\\"`. So a file escapes quotes
-    only where one that a backslash precedes is followed by more of its value.
+    The quote that ends a value may follow a backslash: `"C:\\"`. So a file escapes quotes only
+    if more of the value follows such a quote.
     """
     if not _some_escaped(separator).search(content):
         return None

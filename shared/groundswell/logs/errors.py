@@ -2,4 +2,4 @@
 
 
 class DataError(Exception):
-    """The data cannot be used as it is; the message names the file, column or option to mend."""
+    """The data cannot be used as it is; the message names the file, column or option to correct."""

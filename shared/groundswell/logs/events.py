@@ -1,4 +1,4 @@
-"""Events as they were read → typed events, and why each row that cannot be used is left out."""
+"""A behaviour log → typed events, and the reason for each row that is left out."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -32,7 +32,7 @@ from groundswell.logs.times import (
     TIME_RANGE,
     RawTimes,
     Times,
-    as_they_stand,
+    as_seconds,
     in_one_unit,
     raw_times,
 )
@@ -46,7 +46,7 @@ _MAX_BYTES = {
     "session_id": MAX_SESSION_ID_BYTES,
     "event_id": MAX_EVENT_ID_BYTES,
 }
-"""An event beyond them could never be imported."""
+"""The services would reject a longer one."""
 _MAX_EXAMPLES, _EXAMPLE_LENGTH = 5, 60
 
 NO_TIME = "timestamp is missing"
@@ -66,11 +66,11 @@ class Events(NamedTuple):
     num_rows: int
     ignored_columns: tuple[str, ...]
     examples: Mapping[str, tuple[str, ...]]
-    """What stands where an action, a time or a value cannot be read: by the reason, the most
-    frequent ones first, at most five."""
+    """By reason, the texts of actions, times or values that cannot be read: the five most
+    frequent ones."""
     num_imputed_times: int
     notes: tuple[str, ...]
-    """What a person should know of how the file was read and what was changed."""
+    """How the file was read and what was changed, in sentences for the user."""
 
 
 def read_events(
@@ -91,10 +91,10 @@ def read_events(
     raw = read_table(path, REQUIRED, separator=separator)
     value = next((name for name in _VALUE_COLUMNS if name in raw.names), None)
     _check_kinds(path, raw.frame, value)
-    stand = raw_times(raw.frame["timestamp"])
-    frame, notes = _typed(raw, stand, value)
+    raw_column = raw_times(raw.frame["timestamp"])
+    frame, notes = _typed(raw, raw_column, value)
     order_only = force_order_only or is_order_only(frame)
-    times = _times(path, stand, order_only=order_only)
+    times = _times(path, raw_column, order_only=order_only)
     frame = frame.with_columns(
         seconds=times.seconds, time_us=times.time_us, time_problem=times.problem
     )
@@ -123,13 +123,13 @@ def read_events(
 
 def _times(path: Path, raw: RawTimes, *, order_only: bool) -> Times:
     try:
-        return as_they_stand(raw) if order_only else in_one_unit(raw)
+        return as_seconds(raw) if order_only else in_one_unit(raw)
     except DataError as error:
         raise DataError(f"{path}: {error}") from error
 
 
 def _check_kinds(path: Path, frame: pl.DataFrame, value: str | None) -> None:
-    """Refuse columns of Parquet whose type can never be what is due; text is judged by the row."""
+    """Refuse Parquet columns of an impossible type; text is checked row by row."""
     for name in (*REQUIRED, *_OPTIONAL, value):
         if name is None or name not in frame.columns:
             continue
@@ -149,7 +149,7 @@ def _nothing_left(path: Path, gone: pl.DataFrame, examples: Mapping[str, tuple[s
 
 
 def is_order_only(frame: pl.DataFrame) -> bool:
-    """Say whether every user's times are nothing but positions: 0, 1, 2 … without a repeat.
+    """Whether every user's times are only positions: 0, 1, 2 … without a repeat.
 
     Rows whose time cannot be read may leave gaps, never more than there are such rows.
     """
@@ -165,7 +165,7 @@ def is_order_only(frame: pl.DataFrame) -> bool:
 
 
 def _typed(raw: RawTable, times: RawTimes, value: str | None) -> tuple[pl.DataFrame, list[str]]:
-    """Type every column but the times, and say what was changed."""
+    """Convert every column but the times; list what was changed."""
     columns, notes = [], list[str]()
     for name in ("user_id", "item_id", *_OPTIONAL):
         columns += _ids(raw, name, notes)
@@ -190,7 +190,7 @@ def _typed(raw: RawTable, times: RawTimes, value: str | None) -> tuple[pl.DataFr
 
 
 def _ids(raw: RawTable, name: str, notes: list[str]) -> list[pl.Series]:
-    """Read a column of ids as `name` and `name problem`; what may be missing loses its words."""
+    """Read a column of ids as `name` and `name problem`; optional ids lose words for no value."""
     if name not in raw.names:
         nothing = pl.repeat("", raw.frame.height, dtype=pl.String, eager=True)
         return [nothing.alias(name), nothing.set(nothing == "", None).alias(f"{name} problem")]
@@ -205,7 +205,7 @@ def _ids(raw: RawTable, name: str, notes: list[str]) -> list[pl.Series]:
 
 
 def _with_imputed_times(frame: pl.DataFrame) -> pl.DataFrame:
-    """Give each row without a time that of its user's nearest row above, or else below."""
+    """Give each row without a time the time of its user's nearest row above, or else below."""
     times = ("seconds", "time_us")
     near = [pl.col(name).forward_fill().backward_fill().over("user_id") for name in times]
     missing = frame.select(pl.col("seconds").is_null() & ~pl.col("time_given")).to_series()
@@ -232,7 +232,7 @@ def _values(raw: RawTable, name: str | None, notes: list[str]) -> list[pl.Series
 
 
 def _reason(*, check_range: bool) -> pl.Expr:
-    """Give the first reason to leave a row out; null for a good row."""
+    """The first reason to leave a row out; null for a good row."""
     checks: list[tuple[pl.Expr, str]] = []
     for name, limit in _MAX_BYTES.items():
         column, problem = pl.col(name), pl.col(f"{name} problem")
@@ -271,7 +271,7 @@ def _finished(good: pl.DataFrame) -> pl.DataFrame:
 
 
 def _examples(frame: pl.DataFrame) -> dict[str, tuple[str, ...]]:
-    """Quote what stands where a reason names a column that cannot be read."""
+    """Quote the most frequent unreadable texts for each reason."""
     quoted = {BAD_ACTION: "action_text", BAD_TIME: "time_text", TIME_RANGE: "time_text"}
     quoted[BAD_VALUE] = "value_text"
     examples = {}

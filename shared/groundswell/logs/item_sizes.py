@@ -11,11 +11,11 @@ from groundswell.contract.items import MAX_ITEM_BYTES
 TOO_LARGE = f"the item is larger than {MAX_ITEM_BYTES:,} bytes"
 
 _SURELY_SMALL = MAX_ITEM_BYTES // 4
-"""Below it the texts of an item need no message to be measured: numbers and lengths add less."""
+"""With fewer bytes of text an item is small enough: numbers and lengths add less."""
 
 
 def too_large(frame: pl.DataFrame) -> pl.Series:
-    """Say of each item, with the columns of `items.COLUMNS`, whether its message is too large."""
+    """[N] True for items, given by `items.COLUMNS`, whose message is too large."""
     texts = ("item_id", "title", "description", "attributes")
     categories = pl.col("categories").list.eval(pl.element().str.len_bytes()).list.sum()
     size = frame.select(

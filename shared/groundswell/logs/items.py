@@ -1,4 +1,4 @@
-"""The item file → the catalogue's table: titles, categories and typed attributes."""
+"""An item file → a table of items: titles, categories and typed attributes."""
 
 import json
 from collections.abc import Mapping
@@ -50,7 +50,7 @@ _TEXT_BYTES = {
     "description": MAX_DESCRIPTION_BYTES,
 }
 _OTHER_SEPARATORS = r"[,;>/]|^\[.*\]$"
-"""What else people put between the categories of an item."""
+"""Other characters that files have between the categories of an item."""
 
 
 class Items(NamedTuple):
@@ -60,14 +60,14 @@ class Items(NamedTuple):
     """line, and `COLUMNS`: item_id, title, description, categories (list), attributes (JSON),
     available (null where the file does not say)."""
     left_out: pl.DataFrame
-    """line, reason. What the services would refuse is left out here: the limits are theirs."""
+    """line, reason. Items beyond the limits of the services are left out too."""
     num_rows: int
     ignored_columns: tuple[str, ...]
-    """Columns that can be no attribute, each with its reason."""
+    """Columns that cannot be attributes, each with the reason."""
     attribute_kinds: dict[str, str]
     """What each attribute is: number, flag, text or texts."""
     notes: tuple[str, ...]
-    """What a person should know of how the file was read and what was changed."""
+    """How the file was read and what was changed, in sentences for the user."""
 
 
 def read_items(
@@ -79,9 +79,9 @@ def read_items(
 ) -> Items:
     """Read and clean an item file. Raises DataError when the file cannot be used at all.
 
-    An attribute's kind is the one in `kinds`, else in `catalogue_kinds`, else it is told from the
-    whole column: text is a number only when every value comes back the same. Raises DataError for
-    a name in `kinds` that the file does not have.
+    An attribute's kind is the one in `kinds`, else in `catalogue_kinds`, else it follows from the
+    whole column: text is a number only if writing every number gives the same text. Raises
+    DataError for a name in `kinds` that the file does not have.
     """
     raw = read_table(path, REQUIRED, separator=separator)
     _check_types(path, raw)
@@ -108,7 +108,7 @@ def read_items(
 
 
 def without_file(item_ids: pl.Series) -> pl.DataFrame:
-    """Make rows for items that events name and the item file lacks: no title, no category."""
+    """Rows for items that are in events but not in the item file: no title, no category."""
     return pl.DataFrame({"item_id": item_ids}).select(
         "item_id",
         title=pl.lit(""),
@@ -120,7 +120,7 @@ def without_file(item_ids: pl.Series) -> pl.DataFrame:
 
 
 def _check_types(path: Path, raw: RawTable) -> None:
-    """Refuse columns of Parquet whose type can never be what is due."""
+    """Refuse Parquet columns of an impossible type."""
     for name in sorted(RESERVED_NAMES.intersection(raw.names)):
         kind = raw.frame[name].dtype
         if not has_text(kind) and not (name == "categories" and _is_flat_list(kind)):
@@ -128,7 +128,7 @@ def _check_types(path: Path, raw: RawTable) -> None:
 
 
 def _columns(raw: RawTable, ids: Ids, attributes: list[Attribute]) -> pl.DataFrame:
-    """Give each row its `COLUMNS`, and what is wrong with each of them."""
+    """The `COLUMNS` of each row, and what is wrong with each of them."""
     categories, categories_problem = _categories(raw)
     available, available_problem = read_flags(_text(raw, "available"))
     return pl.DataFrame(
@@ -158,7 +158,7 @@ def _text(raw: RawTable, name: str) -> pl.Series:
 def _attributes(
     path: Path, raw: RawTable, kinds: Mapping[str, str], catalogue_kinds: Mapping[str, str]
 ) -> tuple[list[Attribute], dict[str, str], list[str]]:
-    """Read every column that is no field of an item; and say what was not taken, or renamed."""
+    """Read every column that is not a field of an item; list what was ignored or renamed."""
     names, refused = attribute_names([n for n in raw.names if n not in RESERVED_NAMES])
     unknown = [name for name in kinds if name not in names.values()]
     if unknown:
@@ -185,7 +185,7 @@ def _is_flat_list(kind: pl.DataType) -> bool:
 
 
 def _reason() -> pl.Expr:
-    """Give the first reason to leave an item out; null for a good one."""
+    """The first reason to leave an item out; null for a good one."""
     checks: list[tuple[pl.Expr, str]] = []
     for name, limit in _TEXT_BYTES.items():
         column = pl.col(name)
@@ -200,7 +200,7 @@ def _reason() -> pl.Expr:
 
 
 def _first_or_second() -> pl.Expr:
-    """Leave out what was given before: among the good items, the first of an id counts."""
+    """Leave out repeated ids: the first good item with an id counts."""
     good = pl.col("reason").is_null()
     second = good & ~pl.struct("item_id", good).is_first_distinct()
     return pl.coalesce("reason", pl.when(second).then(pl.lit(SECOND)))
@@ -232,7 +232,7 @@ def _categories(raw: RawTable) -> tuple[pl.Series, pl.Series]:
 
 
 def _categories_note(raw: RawTable) -> list[str]:
-    """Say that nothing parts the categories, where most values look like several of them."""
+    """A note when most values look like several categories and none has the separator."""
     if "categories" not in raw.names or _is_flat_list(raw.frame["categories"].dtype):
         return []
     given = as_text(raw.frame["categories"]).drop_nulls()
@@ -241,7 +241,8 @@ def _categories_note(raw: RawTable) -> list[str]:
     if given.str.contains(LIST_SEPARATOR, literal=True).any() or 2 * len(several) <= len(given):
         return []
     return [
-        f"categories are parted by {LIST_SEPARATOR}, and none is: {several[0]!a} is one category"
+        f"categories are separated by {LIST_SEPARATOR}, but no value has one: {several[0]!a} is "
+        "one category"
     ]
 
 
@@ -252,7 +253,7 @@ def _prefixed(name: str, problem: pl.Series) -> pl.Series:
 
 
 def _attributes_problem(raw: RawTable, attributes: list[Attribute]) -> pl.Series:
-    """Say of each row which attribute cannot be taken, or that there are too many."""
+    """By row, the attribute that cannot be used, or that there are too many."""
     nothing = pl.repeat(None, raw.frame.height, dtype=pl.String, eager=True)
     problems = [_prefixed(f"attribute {a.name}", a.problem) for a in attributes]
     if len(attributes) > MAX_ATTRIBUTES:
@@ -265,7 +266,7 @@ def _attributes_problem(raw: RawTable, attributes: list[Attribute]) -> pl.Series
 
 
 def _as_json(raw: RawTable, attributes: list[Attribute]) -> pl.Series:
-    """Write each row's attributes as a JSON object without those that it does not have."""
+    """Each row's attributes as a JSON object, without missing ones."""
     if not attributes:
         return pl.repeat("{}", raw.frame.height, dtype=pl.String, eager=True)
     typed = pl.DataFrame([attribute.values.alias(attribute.name) for attribute in attributes])

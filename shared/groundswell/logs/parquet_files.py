@@ -1,4 +1,4 @@
-"""Parquet files → tables whose columns have plain types: text, numbers, times and lists."""
+"""Parquet files → tables with columns of plain types: text, numbers, times and lists."""
 
 from decimal import Decimal
 from typing import Any
@@ -31,7 +31,7 @@ def read_parquet(source: Source) -> RawTable:
 
 
 def _plain(name: str, column: pa.ChunkedArray, path: str) -> pl.Series:
-    """Give a column a plain type; texts are empty where nothing stands, null if not UTF-8."""
+    """Convert a column to a plain type; a missing text is empty, one that is not UTF-8 is null."""
     try:
         if isinstance(column.type, pa.UuidType) or pa.types.is_decimal256(column.type):
             series = pl.Series([_text(value) for value in column.to_pylist()], dtype=pl.String)

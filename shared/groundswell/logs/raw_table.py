@@ -1,4 +1,4 @@
-"""A file as it was read: each row with its line, and what is no row with its reason."""
+"""A file as it was read: each row with its line, and the reason for what is not a row."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,7 +8,7 @@ import polars as pl
 
 from groundswell.logs.errors import DataError
 
-# Columns of a file cannot have these names: theirs are stripped.
+# No column of a file has these names: blanks at the ends of names are removed.
 ROW, LINE = " row", " line"
 
 WRONG_FIELDS = "another number of fields than the header has"
@@ -21,14 +21,13 @@ class RawTable(NamedTuple):
 
     frame: pl.DataFrame
     """The file's columns, with ROW (0-based among the data rows) and LINE (1-based) before them.
-    From CSV every column is text. A text is empty where nothing stands, null where it is not
-    UTF-8."""
+    From CSV every column is text. A missing text is empty, one that is not UTF-8 is null."""
     left_out: pl.DataFrame
     """line, reason of what could not be read as a row."""
     num_rows: int
     """Data rows in the file, those left out included."""
     notes: tuple[str, ...]
-    """What a person should know of how it was read."""
+    """How it was read, in sentences for the user."""
 
     @property
     def names(self) -> list[str]:
@@ -42,7 +41,7 @@ class RawTable(NamedTuple):
 
 
 def left_out(lines: pl.Series, reason: str) -> pl.DataFrame:
-    """Say of the rows at `lines` why they were left out."""
+    """A table of rows left out: their `lines` and one reason."""
     return pl.DataFrame({"line": lines.cast(pl.Int64)}).with_columns(reason=pl.lit(reason))
 
 
@@ -52,7 +51,7 @@ def nothing_left_out() -> pl.DataFrame:
 
 
 def stripped_names(path: Path, names: Sequence[str]) -> list[str]:
-    """Strip the names of columns; one without a name is called by its place.
+    """Remove blanks around the names of columns; a column without a name gets its number.
 
     Raises DataError for a name that comes twice.
     """
@@ -64,7 +63,7 @@ def stripped_names(path: Path, names: Sequence[str]) -> list[str]:
 
 
 def check_columns(path: Path, names: Sequence[str], required: Sequence[str]) -> None:
-    """Raise DataError naming the first of `required` that is missing, and what there is."""
+    """Raise DataError naming the first missing column of `required`, and those that exist."""
     missing = [name for name in required if name not in names]
     if not missing:
         return

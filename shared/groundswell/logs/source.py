@@ -1,4 +1,4 @@
-"""Opens exactly the file that is named, unpacks what is compressed, and names what is no table."""
+"""Opens exactly the named file, unpacks compressed files, and refuses other formats by name."""
 
 import bz2
 import codecs
@@ -15,7 +15,7 @@ import pyarrow as pa
 from groundswell.logs.errors import DataError
 
 HEAD_BYTES = 1 << 20
-"""How much of a file is looked at to tell what it is: its header ends before."""
+"""How much of a file is read to find its format; the header must end within it."""
 PARQUET = b"PAR1"
 
 _COMPRESSIONS = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\x28\xb5\x2f\xfd": "zstd"}
@@ -42,14 +42,14 @@ _TAR, _TAR_OFFSET = b"ustar", 257
 
 
 class Source:
-    """One regular file, opened by its name as it stands: nothing in a name is a pattern."""
+    """One regular file; no character of its name is read as a pattern."""
 
     def __init__(self, path: Path) -> None:
         """Look at the file. Raises DataError when it cannot be read or is of another kind."""
         self.path = path
         self.compression: str | None = None
         self.encoding: str | None = None
-        """UTF-16 or UTF-32 where the file says so by its first bytes; `open` gives UTF-8."""
+        """UTF-16 or UTF-32 when the first bytes say so; `open` gives UTF-8."""
         _check_regular(path)
         with reading(path):
             with path.open("rb") as file:
@@ -70,7 +70,7 @@ class Source:
             self._text = self._transcoded()
             head = self._text[:HEAD_BYTES]
         self.head = head
-        """The first bytes, unpacked, in UTF-8 where `encoding` says another."""
+        """The first bytes, unpacked and in UTF-8."""
 
     @contextmanager
     def open(self) -> Iterator[IO[bytes]]:
@@ -84,7 +84,7 @@ class Source:
 
     @property
     def notes(self) -> list[str]:
-        """What a person should know of how it was read."""
+        """How it was read, in sentences for the user."""
         notes = []
         if self.compression:
             notes.append(f"unpacked by {self.compression}")
@@ -113,13 +113,13 @@ class Source:
             return content.decode(self.encoding).encode()
         except UnicodeError as error:
             raise DataError(
-                f"{self.path} begins as {self.encoding} and cannot be read as it; {_AS_CSV}"
+                f"{self.path} begins as {self.encoding} but cannot be decoded; {_AS_CSV}"
             ) from error
 
 
 @contextmanager
 def reading(path: Path) -> Iterator[None]:
-    """Name the file in whatever the system says of it while it is read."""
+    """Turn errors of the system while a file is read into DataError with its name."""
     try:
         yield
     except FileNotFoundError as error:
@@ -130,9 +130,9 @@ def reading(path: Path) -> Iterator[None]:
 
 
 def parts(path: Path) -> list[Path]:
-    """Return the files that a name stands for: itself, or the parts of a folder in their order.
+    """The files to read: the path itself, or the parts of a folder in the order of their names.
 
-    A folder is read as Spark writes one: names that begin with `_` or `.` are no parts. Raises
+    As in folders that Spark writes, files whose names begin with `_` or `.` are not parts. Raises
     DataError for a folder without parts, and for one with folders in it.
     """
     if not path.is_dir():
@@ -155,7 +155,7 @@ def _check_regular(path: Path) -> None:
             raise FileNotFoundError
         regular = path.is_file()
     if not regular:
-        kind = "a folder" if path.is_dir() else "no regular file"
+        kind = "a folder" if path.is_dir() else "not a regular file"
         raise DataError(f"{path} cannot be read: it is {kind}; write the rows to a file first")
 
 
@@ -169,6 +169,6 @@ def _check_kind(path: Path, head: bytes) -> None:
     no_text = not any(head.startswith(bom) for bom, _ in _ENCODINGS)
     if no_text and b"\0" in head.partition(b"\n")[0]:
         raise DataError(
-            f"{path} cannot be read: its first line holds NUL bytes, so it is no text in UTF-8 "
+            f"{path} cannot be read: its first line holds NUL bytes, so it is not UTF-8 text "
             f"(UTF-16 without its mark?); {_AS_CSV}"
         )

@@ -1,4 +1,4 @@
-"""CSV and Parquet files, and folders of their parts → one table that remembers each row's line."""
+"""CSV and Parquet files, and folders of parts → one table with the line of each row."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from groundswell.logs.source import Source, parts
 
 
 def read_table(path: Path, required: tuple[str, ...], *, separator: str | None = None) -> RawTable:
-    """Read a CSV or Parquet file, told apart by its content, or a folder of such parts.
+    """Read a CSV or Parquet file, recognised by its content, or a folder of such parts.
 
     Raises DataError naming the file, and the column where one of `required` is missing.
     """
@@ -21,7 +21,7 @@ def read_table(path: Path, required: tuple[str, ...], *, separator: str | None =
     tables = [_read_part(file, required, separator) for file in files]
     table = tables[0] if files == [path] else _joined(files, tables)
     if table.num_rows == 0:
-        raise DataError(f"{path} has a header and no rows")
+        raise DataError(f"{path} has a header but no rows")
     return table
 
 
@@ -33,7 +33,7 @@ def _read_part(path: Path, required: tuple[str, ...], separator: str | None) -> 
 
 
 def _joined(files: list[Path], tables: list[RawTable]) -> RawTable:
-    """Put the parts of a folder behind each other; rows and lines are counted through them."""
+    """Join the parts of a folder; rows and lines are numbered from the first part to the last."""
     first = tables[0]
     frames, gone = [], []
     row = line = 0
@@ -47,7 +47,7 @@ def _joined(files: list[Path], tables: list[RawTable]) -> RawTable:
         gone.append(table.left_out.with_columns(pl.col("line") + line))
         row += table.num_rows
         line += max([*table.frame[LINE].tail(1), *table.left_out["line"]], default=0)
-    notes = (f"{len(files)} parts, whose lines are counted through in the order of their names",)
+    notes = (f"{len(files)} parts, whose lines are numbered from the first part to the last",)
     return RawTable(
         pl.concat(frames, how="vertical_relaxed"),
         pl.concat(gone),

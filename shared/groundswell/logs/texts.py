@@ -1,4 +1,4 @@
-"""Columns of any plain type → text and ids, by rules that say what they change."""
+"""Columns of any plain type → text and ids; what is changed is noted."""
 
 from typing import NamedTuple
 
@@ -8,16 +8,16 @@ from groundswell.logs.errors import DataError
 
 NOT_UTF8 = "not UTF-8"
 NO_VALUE_WORDS = ("nan", "none", "null", "\\n", "<na>", "nat")
-"""What programs write where nothing stands, in lower case; `\\n` is a backslash and an n."""
+"""What programs write for a missing value, in lower case; `\\n` is a backslash and an n."""
 NO_VALUE = "a word for no value (nan, None, NULL, \\N)"
 INEXACT = "a float too large to be exact: ids that differ would be one; write ids as text"
 
 _EXACT_BELOW = {"Float16": 2**11, "Float32": 2**24, "Float64": 2**53}
-"""From it on, neighbouring integers are one float."""
+"""From it on, two integers can be the same float."""
 
 
 _SHORTENED = r"^-?\d([.,]\d+)?[eE]\+?\d\d$"
-"""As spreadsheets show and save numbers of more than eleven digits: 1.23457E+11."""
+"""How spreadsheets save numbers of more than eleven digits: 1.23457E+11."""
 _FAR_YEARS = 7_000
 _SECONDS_A_YEAR = 366 * 86_400
 _PER_YEAR = {unit: _SECONDS_A_YEAR * 10**n for unit, n in (("ms", 3), ("us", 6), ("ns", 9))}
@@ -27,19 +27,19 @@ class Ids(NamedTuple):
     """A column of ids. [n] rows."""
 
     text: pl.Series
-    """Without blanks at the ends; empty where nothing stands, null where it is not UTF-8."""
+    """Without blanks at the ends; empty for a missing id, null where it is not UTF-8."""
     problem: pl.Series
-    """Why a row's id names nothing: NO_VALUE, INEXACT, or null."""
+    """Why a row's id cannot be used: NO_VALUE, INEXACT, or null."""
     num_stripped: int
     """How many had blanks at an end."""
     num_shortened: int = 0
     """How many look like long numbers that a spreadsheet has shortened."""
 
     def notes(self, name: str) -> list[str]:
-        """Say what a person should know of these ids of the column `name`."""
+        """How the ids of the column `name` were changed, in sentences for the user."""
         notes = []
         if self.num_stripped:
-            notes.append(f"blanks around {self.num_stripped:,} values of {name} were taken off")
+            notes.append(f"blanks around {self.num_stripped:,} values of {name} were removed")
         if self.num_shortened:
             example = self.text.filter(self.text.str.contains(_SHORTENED))[0]
             notes.append(
@@ -55,7 +55,7 @@ def has_text(kind: pl.DataType) -> bool:
 
 
 def as_text(column: pl.Series) -> pl.Series:
-    """Write a column as text: empty where nothing stands.
+    """Write a column as text; a missing value is empty.
 
     A float that is whole is written without its fraction and a decimal without zeros at its end,
     so that the number 3 is "3" whatever its type. Raises DataError for a type that has no
@@ -87,7 +87,7 @@ def as_texts(column: pl.Series) -> pl.Series:
 
 
 def as_ids(column: pl.Series) -> Ids:
-    """Read a column as ids: blanks at the ends are taken off, and words for no value are none."""
+    """Read a column as ids: blanks at the ends are removed, and words for no value are not ids."""
     text = as_text(column)
     stripped = text.str.strip_chars()
     word = stripped.str.to_lowercase().is_in(NO_VALUE_WORDS)
@@ -101,7 +101,7 @@ def as_ids(column: pl.Series) -> Ids:
 
 
 def without_words(text: pl.Series) -> tuple[pl.Series, int]:
-    """Empty the places of a text column where a word for no value stands; and how many there were.
+    """Replace words for no value in a text column by empty texts; return also how many there were.
 
     For columns whose values may be missing.
     """
@@ -118,7 +118,7 @@ def _float_text(column: pl.Series) -> pl.Series:
 
 
 def _time_text(column: pl.Series) -> pl.Series:
-    """Write dates as ISO-8601; as their number where polars cannot, far outside of our years."""
+    """Write dates as ISO-8601, and as numbers those that polars cannot write (far-off years)."""
     number = column.to_physical().cast(pl.Int64)
     per_year = _PER_YEAR.get(getattr(column.dtype, "time_unit", "d"), 366)
     far = (number.abs() > min(_FAR_YEARS * per_year, 2**63 - 1)).fill_null(False)

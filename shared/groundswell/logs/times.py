@@ -1,4 +1,4 @@
-"""Times as people write them → microseconds since 1970, by the size of the numbers of a column."""
+"""Times in many forms → microseconds since 1970; the size of the numbers gives their unit."""
 
 import math
 import re
@@ -14,7 +14,7 @@ from groundswell.logs.texts import as_text
 BAD_TIME = "timestamp is neither a number nor ISO-8601"
 TIME_RANGE = "timestamp is not between the years 1900 and 2200"
 OTHER_UNIT = "timestamp is in "
-"""So begins the reason of a number that is in another unit than most of its column."""
+"""The start of the reason for a number in another unit than most of its column."""
 FORMS = "seconds, milliseconds, microseconds or nanoseconds since 1970, YYYYMMDD, or ISO-8601"
 
 SECONDS = "seconds"
@@ -31,20 +31,20 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class RawTimes(NamedTuple):
-    """A column of times as it stands. [n] rows."""
+    """A column of times before its unit is known. [n] rows."""
 
     number: pl.Series
-    """Finite numbers as they stand (float); null for all else."""
+    """Finite numbers (float); null for all else."""
     exact: pl.Series
     """The same where it is an integer (int64)."""
     time_us: pl.Series
     """Microseconds since 1970 of ISO-8601 texts, dates and timestamps; null for all else."""
     text: pl.Series
-    """What stands there, for messages."""
+    """The text, for messages."""
 
     @property
     def seconds(self) -> pl.Series:
-        """Numbers as they stand, and other times as seconds since 1970."""
+        """Numbers unchanged, and other times as seconds since 1970."""
         table = pl.DataFrame({"number": self.number, "us": self.time_us})
         return table.select(pl.coalesce("number", pl.col("us") / 1e6)).to_series()
 
@@ -55,11 +55,11 @@ class Times(NamedTuple):
     seconds: pl.Series
     """Since 1970; null where it cannot be read."""
     time_us: pl.Series
-    """Since 1970; null too where it lies far outside of what can be a time."""
+    """Since 1970; null too for a number that is too large for a time."""
     problem: pl.Series
-    """Why a number is no time though it can be read: it is in another unit than most; or null."""
+    """Why a number is left out: it is in another unit than most numbers; or null."""
     unit: str
-    """What the numbers are."""
+    """The unit of the numbers."""
 
 
 def raw_times(column: pl.Series) -> RawTimes:
@@ -83,8 +83,8 @@ def raw_times(column: pl.Series) -> RawTimes:
     return RawTimes(number, exact, iso, text)
 
 
-def as_they_stand(raw: RawTimes) -> Times:
-    """Take every number for seconds, whatever its size: for positions."""
+def as_seconds(raw: RawTimes) -> Times:
+    """Read every number as seconds, whatever its size: for positions."""
     table = pl.DataFrame({"number": raw.number, "exact": raw.exact, "us": raw.time_us})
     us = pl.coalesce("us", _scaled(SECONDS))
     nothing = pl.lit(None, dtype=pl.String)
@@ -93,7 +93,7 @@ def as_they_stand(raw: RawTimes) -> Times:
 
 
 def in_one_unit(raw: RawTimes) -> Times:
-    """Tell the unit of a column's numbers by their size, and read them in it.
+    """Find the unit of a column's numbers by their size, and read them in it.
 
     The unit is that of most numbers, seconds where two are as frequent. A number of another unit
     has a `problem`. Raises DataError when all numbers look like the days of a spreadsheet.
@@ -131,10 +131,10 @@ def parse_time(text: str) -> float:
     try:
         times = in_one_unit(raw_times(pl.Series([text], dtype=pl.String)))
     except DataError:
-        times = as_they_stand(raw_times(pl.Series([text], dtype=pl.String)))
+        times = as_seconds(raw_times(pl.Series([text], dtype=pl.String)))
     seconds = times.seconds.item()
     if seconds is None or not math.isfinite(seconds):
-        raise ValueError(f"{text!r} is no time: write {FORMS}")
+        raise ValueError(f"{text!r} is not a time: write {FORMS}")
     if not EARLIEST_S <= seconds < LATEST_S:
         raise ValueError(f"{text!r} is not between the years 1900 and 2200")
     return float(seconds)
@@ -152,7 +152,7 @@ def iso_us(text: str) -> int | None:
 
 
 def _kind() -> pl.Expr:
-    """Name what each number looks like by itself: a unit, a date, or too small to tell."""
+    """What each number looks like alone: a unit, a date, or too small to decide."""
     size = pl.col("number").abs()
     dated = pl.col("date_us").is_not_null()
     kinds = [(dated & (size < _SMALL), _DATES), (dated, _DATE_TIMES), (size < _SMALL, _SMALL_KIND)]
@@ -162,7 +162,7 @@ def _kind() -> pl.Expr:
 
 
 def _date_us(table: pl.DataFrame) -> pl.Series:
-    """Read numbers such as 20231127 and 20231127221320 as what they say; null for others."""
+    """Read numbers such as 20231127 and 20231127221320 as dates and times; null for others."""
     whole = table["number"].cast(pl.Int64, strict=False)
     whole = whole.set((whole != table["number"]).fill_null(True), None)
     text = whole.cast(pl.String)
@@ -203,7 +203,7 @@ def _refuse_spreadsheet_days(table: pl.DataFrame, raw: RawTimes) -> None:
 
 
 def _scaled(unit: str) -> pl.Expr:
-    """Bring `exact`, or else `number`, from a unit to microseconds, where an int64 holds it."""
+    """Convert `exact`, or else `number`, from a unit to microseconds, if an int64 can hold it."""
     per_second = _PER_SECOND[unit]
     rounded = (pl.col("number") / per_second * 1e6).round().cast(pl.Int64, strict=False)
     if per_second <= 10**6:

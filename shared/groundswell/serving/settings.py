@@ -19,7 +19,7 @@ MIN_SECRET_LENGTH = 16
 def _checked_address(address: str) -> str:
     problem = address_problem(address)
     if problem is not None:
-        raise ValueError(f"{masked(address)} is no address: {problem}")
+        raise ValueError(f"{masked(address)} is not an address: {problem}")
     return address
 
 

@@ -142,8 +142,8 @@ def test_rows_that_are_not_stored_are_counted_by_reason_and_are_a_failure(
     assert done.returncode == 1
     assert "1 events accepted" in done.stdout
     assert done.stderr.splitlines() == [
-        f"groundswell: 2 of 3 rows of {log} were not taken: mend what is listed above and run it "
-        "again"
+        f"groundswell: 2 of 3 rows of {log} were left out: correct what is listed above and run "
+        "the command again"
     ]
     assert "1 rejected: ITEM_NOT_FOUND" in done.stdout
     assert "row 2: ITEM_NOT_FOUND" in done.stdout
@@ -158,7 +158,7 @@ def test_each_way_not_to_be_stored_is_a_failure(up: Up, tmp_path: Path, row: str
     log.write_text(f"{HEADER}one,item-1,rate,1700000000,5\n{row}\n")
     done = up.call("events", "import", str(log))
     assert done.returncode == 1
-    assert f"1 of 2 rows of {log} were not taken" in done.stderr
+    assert f"1 of 2 rows of {log} were left out" in done.stderr
     assert len(stored(up, "one")) == 1
 
 
@@ -168,7 +168,7 @@ def test_a_log_of_which_nothing_is_taken_fails(up: Up, tmp_path: Path) -> None:
     done = up.call("events", "import", str(log))
     assert done.returncode == 1
     assert done.stderr.splitlines() == [
-        f"groundswell: no row of {log} was taken; the items must be imported before"
+        f"groundswell: no row of {log} was taken; import the items first"
     ]
 
 
@@ -184,7 +184,7 @@ def test_items_that_cannot_be_taken_are_listed_and_all_others_are_written(
     assert "line 3: title is longer than 2,000 bytes" in done.stdout
     assert "line 5: item_id is missing" in done.stdout
     (line,) = done.stderr.splitlines()
-    assert line.startswith(f"groundswell: 2 of 4 rows of {catalogue} were not taken")
+    assert line.startswith(f"groundswell: 2 of 4 rows of {catalogue} were left out")
     assert [kept.title for kept in items_of(up, "good-1", "good-2")] == ["Good", "Good too"]
 
 
@@ -224,7 +224,7 @@ def test_whether_an_item_is_available_is_taken_and_columns_that_are_not_are_name
     assert (first.available, second.available) == (False, True)
     assert first.attributes["price_eur"].number == 3
     assert "the column 'Price (EUR)' is the attribute price_eur" in done.stdout
-    assert "columns that are not taken: '日本'" in done.stdout
+    assert "ignored columns: '日本'" in done.stdout
 
 
 def test_ids_that_look_like_items_of_the_catalogue_are_named(up: Up, tmp_path: Path) -> None:
@@ -235,8 +235,8 @@ def test_ids_that_look_like_items_of_the_catalogue_are_named(up: Up, tmp_path: P
     done = up.call("events", "import", str(log))
     assert done.returncode == 1
     assert "1, such as 'ITEM-1' for 'item-1': they differ by capital letters" in done.stdout
-    assert "columns that are not taken: channel" in done.stdout
-    assert "columns parted by tabs" in done.stdout
+    assert "ignored columns: channel" in done.stdout
+    assert "columns separated by tabs" in done.stdout
     assert "times are read as milliseconds" in done.stdout
 
 

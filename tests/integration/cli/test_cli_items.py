@@ -24,7 +24,7 @@ def test_items_are_deleted_by_their_ids_and_by_a_file(up: Up, tmp_path: Path) ->
     (tmp_path / "gone.csv").write_text("item_id,title\nb,Any\nnever,Any\n")
     done = up.call("items", "delete", "-5", "a", "--file", str(tmp_path / "gone.csv"))
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.splitlines()[-1] == "3 items deleted, 1 were not there"
+    assert done.stdout.splitlines()[-1] == "3 items deleted, 1 did not exist"
     assert held(up) == ["c"]
 
 
@@ -35,8 +35,8 @@ def test_rows_without_an_id_are_a_failure_and_all_others_are_deleted(
     file.write_text("item_id,title\nb,Any\n,Any\n")
     done = up.call("items", "delete", "--file", str(file))
     assert done.returncode == 1
-    assert "1 items deleted, 0 were not there" in done.stdout
-    assert f"1 of 2 rows of {file} were not taken" in done.stderr
+    assert "1 items deleted, 0 did not exist" in done.stdout
+    assert f"1 of 2 rows of {file} were left out" in done.stderr
     assert held(up) == ["-5", "a", "c"]
 
 

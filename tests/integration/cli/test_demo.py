@@ -53,7 +53,7 @@ def test_a_scene_that_goes_wrong_ends_the_services(
     model = replace(model, files=model.files._replace(items=broken))
     with (
         State(tmp_path / "state") as state,
-        pytest.raises(CommandError, match=r"rows of .* were not taken"),
+        pytest.raises(CommandError, match=r"rows of .* were left out"),
     ):
         serve_scenes(Story(Console(file=io.StringIO())), state, model)
     assert deployment.taken_ports(ports) == {}

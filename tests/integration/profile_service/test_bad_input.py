@@ -112,7 +112,7 @@ REQUESTS: dict[str, tuple[str, str, Call]] = {
         "items[1].attributes.price",
         _items(attributes={"price": math.inf}),
     ),
-    "an attribute that is no number": (
+    "an attribute that is not a number": (
         "ATTRIBUTES_INVALID",
         "items[1].attributes.price",
         _items(attributes={"price": math.nan}),

@@ -1,4 +1,4 @@
-"""What is no address of a service is named before anything is called."""
+"""What is not an address of a service is named before anything is called."""
 
 import re
 
@@ -49,7 +49,7 @@ def test_what_is_no_address_is_named_with_what_to_write(address: str, problem: s
     assert re.search(problem, address_problem(address) or "")
     ended = run("recommend", "anna", "--ranker", address)
     assert ended.returncode == 1
-    assert ended.stderr.startswith(f"groundswell: --ranker {address!r} is no address: ")
+    assert ended.stderr.startswith(f"groundswell: --ranker {address!r} is not an address: ")
     assert ended.stderr.count("\n") == 1
 
 
@@ -60,7 +60,7 @@ def test_services_name_a_wrong_address_at_their_start(
     monkeypatch.setenv("GROUNDSWELL_SECRET", SECRET)
     monkeypatch.setenv("GROUNDSWELL_BUNDLES", ".")
     monkeypatch.setenv("GROUNDSWELL_PROFILE_ADDRESS", "127.0.0.1:99999")
-    with pytest.raises(ValidationError, match="is no address: its port"):
+    with pytest.raises(ValidationError, match="is not an address: its port"):
         settings()
 
 

@@ -25,8 +25,8 @@ def test_blanks_at_the_ends_make_no_other_user_and_are_counted(tmp_path: Path) -
         ("u3", "b"),
         ("u3", "a"),
     ]
-    assert "blanks around 2 values of user_id were taken off" in events.notes
-    assert "blanks around 1 values of item_id were taken off" in events.notes
+    assert "blanks around 2 values of user_id were removed" in events.notes
+    assert "blanks around 1 values of item_id were removed" in events.notes
 
 
 def test_items_that_are_one_without_their_blanks_count_once(tmp_path: Path) -> None:

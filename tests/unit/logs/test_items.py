@@ -109,7 +109,7 @@ def test_an_item_file_without_a_title_column_is_refused(tmp_path: Path) -> None:
 def test_categories_that_nothing_parts_are_named(tmp_path: Path, value: str) -> None:
     quoted = '"' + value.replace('"', '""') + '"'
     path = write(tmp_path / "i.csv", f"item_id,title,categories\na,A,{quoted}\nb,B,\nc,C,\n")
-    note = f"categories are parted by |, and none is: {value!a} is one category"
+    note = f"categories are separated by |, but no value has one: {value!a} is one category"
     assert read_items(path).notes == (note,)
 
 

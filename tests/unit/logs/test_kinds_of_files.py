@@ -34,12 +34,12 @@ def read(folder: Path, content: bytes, separator: str | None = None) -> RawTable
         (gzip.compress(TABLE[:5], mtime=0) + gzip.compress(TABLE[5:], mtime=0), "unpacked by gzip"),
         (bz2.compress(TABLE), "unpacked by bzip2"),
         (zstd(TABLE), "unpacked by zstd"),
-        (TABLE.replace(b",", b"\t"), "columns parted by tabs"),
-        (TABLE.replace(b",", b";"), "columns parted by semicolons"),
-        (TABLE.replace(b",", b"|"), "columns parted by bars"),
+        (TABLE.replace(b",", b"\t"), "columns separated by tabs"),
+        (TABLE.replace(b",", b";"), "columns separated by semicolons"),
+        (TABLE.replace(b",", b"|"), "columns separated by bars"),
         (TABLE.decode().encode("utf-16"), "read as UTF-16"),
         (b"\xfe\xff" + TABLE.decode().encode("utf-16-be"), "read as UTF-16"),
-        (gzip.compress(TABLE.replace(b",", b";"), mtime=0), "columns parted by semicolons"),
+        (gzip.compress(TABLE.replace(b",", b";"), mtime=0), "columns separated by semicolons"),
     ],
 )
 def test_other_forms_of_csv_are_read_and_said(tmp_path: Path, content: bytes, note: str) -> None:
@@ -80,12 +80,12 @@ def test_a_separator_is_one_character(tmp_path: Path, separator: str) -> None:
         (zstd(TABLE)[:-2], "cannot be read: Truncated"),
         (gzip.compress(b"PAR1...PAR1", mtime=0), "is Parquet compressed by gzip; unpack it"),
         (TABLE.decode().encode("utf-16-le"), "holds NUL bytes"),
-        (b"\xff\xfea\x00,\x00b\x00\n", "begins as UTF-16 and cannot be read"),
+        (b"\xff\xfea\x00,\x00b\x00\n", "begins as UTF-16 but cannot be decoded"),
         ("a,b,größe\n1,2,3\n".encode("latin-1"), "is not UTF-8: convert it"),
         (b"sep=;\na;b\n1;2\n", "begins with 'sep=;': remove that line"),
         (b"\na,b\n1,2\n", "its first line is empty"),
         (b"\ra\n", "its first line is empty"),
-        (b"a,b", "a header and no rows"),
+        (b"a,b", "a header but no rows"),
         (b"A,b\n1,2\n", "rename 'A' to 'a'"),
         (b"a,b,b\n1,2,3\n", "the column 'b' twice"),
         (b"a\tc\n1\t2\n", "no column 'b'; its columns are a, c$"),
@@ -136,7 +136,7 @@ def test_a_file_in_another_encoding_is_named_beside_the_rows_that_it_costs(tmp_p
     assert table.notes == ("not all of it is UTF-8: convert it, as by iconv -f LATIN1 -t UTF-8",)
 
 
-_BACKSLASHES = "a quote behind a backslash is read as a quote inside of its value"
+_BACKSLASHES = "a quote after a backslash is read as part of the value"
 
 
 @pytest.mark.parametrize(

@@ -114,7 +114,7 @@ def test_parts_whose_columns_differ_in_type_are_not_joined(tmp_path: Path) -> No
 def test_what_is_no_regular_file_is_named_and_never_waited_for(tmp_path: Path) -> None:
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
-    with pytest.raises(DataError, match="no regular file"):
+    with pytest.raises(DataError, match="not a regular file"):
         read_table(pipe, ("a", "b"))
-    with pytest.raises(DataError, match="no regular file"):
+    with pytest.raises(DataError, match="not a regular file"):
         read_table(Path("/dev/null"), ("a", "b"))

@@ -61,7 +61,7 @@ def test_a_parquet_file_is_known_by_its_content_and_missing_texts_are_empty(tmp_
     [
         (None, "no such file"),
         (b"", "is empty"),
-        (b"a,b\n", "a header and no rows"),
+        (b"a,b\n", "a header but no rows"),
         (b"a,c\n1,2\n", "no column 'b'; its columns are a, c"),
         (b"a,b,b\n1,2,3\n", "the column 'b' twice"),
         (b"\xff,b\n1,2\n", "header"),

@@ -22,7 +22,7 @@ _RETRIED = {
     "groundswell.ranker.v1.RankerService": ("Recommend", "SimilarItems", "GetInterests"),
     "groundswell.session.v1.SessionService": ("RecordEvents", "EncodeSession"),
 }
-# Calls that each cost as much as hundreds of the others: one more try, after a longer wait.
+# Each of these calls costs as much as hundreds of others: one more try, after a longer wait.
 _RETRIED_ONCE = {
     "groundswell.profile.v1.ProfileService": ("BatchGetProfiles",),
     "groundswell.profile.v1.TextService": ("EncodeTexts",),

@@ -38,7 +38,7 @@ class RecommendOptions(TypedDict, total=False):
     deny_item_ids: Iterable[str]
     # Whether items that the user has seen are left out; they are when it is not given.
     exclude_seen: bool
-    # Forces α, the share of the short-term view, in [0, 1]; else the bundle decides.
+    # Forces α, the share of the short-term vector, in [0, 1]; else the bundle decides.
     fusion_weight: float
     # The request's own time, the clock of recency; now when it is not given.
     as_of: TimeLike
@@ -49,7 +49,7 @@ class RecommendOptions(TypedDict, total=False):
 class InterestOptions(TypedDict, total=False):
     """What an interest distribution may be asked for besides its user."""
 
-    # Forces α, the share of the short-term view, in [0, 1]; else the bundle decides.
+    # Forces α, the share of the short-term vector, in [0, 1]; else the bundle decides.
     fusion_weight: float
     # The request's own time, the clock of recency; now when it is not given.
     as_of: TimeLike

@@ -102,7 +102,7 @@ class Throttle:
             self._accepts += accepts
 
     def _slide(self) -> int:
-        """Forget the calls that left the window; return the number of the slice of now."""
+        """Drop the calls that left the window; return the number of the slice of now."""
         now = int(self._clock() // self._slice_s)
         while self._slices and self._slices[0].number <= now - _NUM_SLICES:
             old = self._slices.popleft()

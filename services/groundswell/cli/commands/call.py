@@ -1,4 +1,4 @@
-"""The commands that call running services: recommend, similar, and the two imports."""
+"""The commands that call running services: recommend, similar, items, events."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,8 +16,8 @@ from groundswell.cli.commands.options import (
 )
 from groundswell.cli.interruption import says_when_interrupted
 
-events_app = typer.Typer(no_args_is_help=True, help="The log of what users did.")
-items_app = typer.Typer(no_args_is_help=True, help="The catalogue of what can be recommended.")
+events_app = typer.Typer(no_args_is_help=True, help="Import what users did.")
+items_app = typer.Typer(no_args_is_help=True, help="Import and delete what can be recommended.")
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print the whole answer as JSON.")]
 
@@ -32,8 +32,8 @@ def recommend(
         typer.Option(
             min=0.0,
             max=1.0,
-            help="Force the fusion weight α: 1 ranks by the short-term view alone, 0 by the "
-            "long-term view alone. Without it the bundle decides.",
+            help="Force the fusion weight α: 1 ranks by the short-term vector alone, 0 by the "
+            "long-term vector alone. Without it the bundle decides.",
         ),
     ] = None,
     where: Annotated[
@@ -48,8 +48,8 @@ def recommend(
         str | None,
         typer.Option(
             metavar="TIME",
-            help="The request's own time, as `prepare` reads times: ISO-8601 or seconds since "
-            "1970, for instance; now without it. For a log that is old.",
+            help="The time of the request, in a form that `prepare` reads, such as ISO-8601. "
+            "By default now. Useful for an old log.",
         ),
     ] = None,
     as_json: AsJson = False,
@@ -112,7 +112,9 @@ def import_events(
     ],
     resume_file: Annotated[
         Path | None,
-        typer.Option(help="Where an unfinished import notes its progress. [FILE.import.json]"),
+        typer.Option(
+            help="The file that keeps the progress of an unfinished import. [FILE.import.json]"
+        ),
     ] = None,
     separator: Separator = None,
     profile: ProfileTarget = PROFILE_TARGET,
@@ -150,8 +152,8 @@ def import_items(
         bool,
         typer.Option(
             "--replace",
-            help="The file is the whole catalogue: items that it lacks are deleted, once all of "
-            "it is written. None is when a row of it was left out or refused.",
+            help="The file is the whole catalogue: once all of it is written, other items are "
+            "deleted. No item is deleted when a row was left out or refused.",
         ),
     ] = False,
     separator: Separator = None,
@@ -199,7 +201,7 @@ def delete_items(
     separator: Separator = None,
     profile: ProfileTarget = PROFILE_TARGET,
 ) -> None:
-    """Delete items: they are recommended no longer; what users did with them stays.
+    """Delete items. They are no longer recommended; the events with them stay.
 
     Rows of the file without an id are listed; the status is 1 then. An id that the catalogue does
     not have is no error.

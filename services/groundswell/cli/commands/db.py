@@ -1,4 +1,4 @@
-"""The commands over a database: it was restored, its secret changes."""
+"""The commands on a database: after a restore, and to change its secret."""
 
 import asyncio
 from collections.abc import Callable, Coroutine, Iterator
@@ -11,13 +11,13 @@ import typer
 from groundswell.cli.failures import CommandError
 from groundswell.cli.interruption import says_when_interrupted
 
-app = typer.Typer(no_args_is_help=True, help="What is done to a database by hand.")
+app = typer.Typer(no_args_is_help=True, help="Maintain the database of the profile service.")
 
 T = TypeVar("T")
 
 StateFolder = Annotated[
     Path | None,
-    typer.Option("--state", help="The state folder of `groundswell up`, which must not run."),
+    typer.Option("--state", help="The state folder of a `groundswell up` that is not running."),
 ]
 DatabaseUrl = Annotated[
     str | None,
@@ -25,32 +25,34 @@ DatabaseUrl = Annotated[
         "--database-url",
         envvar="GROUNDSWELL_DATABASE_URL",
         metavar="URL",
-        help="Without --state: the database, as the profile service names it.",
+        help="The URL of the database, as in the settings of the profile service.",
     ),
 ]
 
 
 @app.command()
 def restored(state: StateFolder = None, database_url: DatabaseUrl = None) -> None:
-    """Tell a database that it was restored from a backup; needed after every restore.
+    """Mark a database as restored from a backup; needed after every restore.
 
-    Whoever holds something of the database from before starts over: rankers, session services,
-    lists that are being paged through. docs/restore.md says why.
+    Rankers, session services and lists that are being paged through hold data from before the
+    restore; they then start over. docs/restore.md says why.
     """
     from groundswell.profile_service.identity.upkeep import begin_new_lineage
 
     with _database(state, database_url) as (url, _):
         lineage = _run(begin_new_lineage(url))
-    typer.echo(f"The database begins the lineage {lineage}: everyone starts over.")
+    typer.echo(
+        f"The database begins the lineage {lineage}: everything that holds older data starts over."
+    )
 
 
 @app.command()
 def rotate_secret(state: StateFolder = None, database_url: DatabaseUrl = None) -> None:
-    """Change the secret that users are stored under: rewrite every user's key.
+    """Change the secret that the keys of users are made with: rewrite every key.
 
-    With --state it makes the new secret itself. Without, set GROUNDSWELL_SECRET to the new one and
+    With --state it makes the new secret itself. Else set GROUNDSWELL_SECRET to the new one and
     GROUNDSWELL_PREVIOUS_SECRETS to those before, oldest first, and restart every process with them
-    before; services go on running meanwhile. It can be ended at any moment and run again.
+    first; services can run meanwhile. It can be ended at any moment and run again.
     docs/secrets.md says what the old secret still reveals.
     """
     from rich.console import Console
@@ -126,7 +128,7 @@ def _progress(console: Any) -> Iterator[Callable[[int, int], None]]:
 
 
 def _run(work: Coroutine[Any, Any, T]) -> T:
-    """Do it; what goes wrong is told in one line."""
+    """Run it; what goes wrong becomes a CommandError."""
     from groundswell.serving.errors import ServiceError
     from groundswell.serving.server import StartError
     from groundswell.serving.telemetry import set_up_logging

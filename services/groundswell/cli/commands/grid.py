@@ -21,7 +21,7 @@ def grid(
     out: Annotated[
         Path,
         typer.Option(
-            help="Folder that keeps each training's bundle: the same call goes on from there."
+            help="Folder that keeps each training's bundle; the same command goes on from there."
         ),
     ],
     tried: Annotated[
@@ -29,12 +29,14 @@ def grid(
         typer.Option(
             "--try",
             metavar="KEY=VALUE,VALUE",
-            help="Values of a setting to try; of several settings all combinations are.",
+            help="Values of a setting to try. Of several settings, all combinations are tried.",
         ),
     ] = None,
     settings: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="A setting of every training, as `train`."),
+        typer.Option(
+            "--set", metavar="KEY=VALUE", help="A setting of every training, as in `train`."
+        ),
     ] = None,
     seeds: Annotated[
         int, typer.Option(min=1, max=20, help="How many trainings of each: seeds 0, 1, ...")
@@ -44,11 +46,11 @@ def grid(
         Path | None, typer.Option("--json", help="Write the figures to this file as JSON.")
     ] = None,
 ) -> None:
-    """Try settings: train with each combination, and compare what validation says of them.
+    """Try settings: train with each combination, and compare the results on validation.
 
-    The first row has the settings of --set alone. Differences are those of trainings with the same
-    seed, with their standard error where there are several. No test event is read: evaluate the
-    bundle of the row that you choose, once.
+    The first row has the settings of --set alone. A difference compares trainings with the same
+    seed; with several seeds it has a standard error. No test event is read: evaluate the bundle of
+    the row that you choose, once.
     """
     import json
 

@@ -1,4 +1,4 @@
-"""Ids that begin with a dash, such as -5, as arguments of commands."""
+"""Lets commands take ids that begin with a dash, such as -5."""
 
 from typing import Any
 
@@ -8,10 +8,9 @@ _REST = "--"
 
 
 class IdCommand(TyperCommand):
-    """A command that takes what begins with one dash, and is no option of its, for an id.
+    """A command that reads an argument with one dash as an id, unless it is one of its options.
 
-    Two dashes stay an option: a wrong one is named, not taken for an id. Such an id goes after
-    a `--`.
+    An argument with two dashes is always an option; an id that begins so goes after a `--`.
     """
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:

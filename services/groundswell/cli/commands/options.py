@@ -32,8 +32,8 @@ Separator = Annotated[
     str | None,
     typer.Option(
         metavar="CHARACTER",
-        help="What stands between the columns of CSV, such as ';' or tab. Without it, the comma, "
-        "tab, semicolon or bar by which the header has the required columns.",
+        help="The character between the columns of CSV, such as ';' or tab. Without it, the "
+        "comma, tab, semicolon or bar with which the header has the required columns.",
     ),
 ]
 AttributeKinds = Annotated[
@@ -41,9 +41,9 @@ AttributeKinds = Annotated[
     typer.Option(
         "--attribute",
         metavar="NAME=KIND",
-        help="What an attribute is: number, flag, text or texts (a list, separated by |). Without "
-        "it, text is a number only where every value of the column comes back the same. May be "
-        "repeated.",
+        help="The kind of an attribute: number, flag, text or texts (a list, separated by |). "
+        "Without it, a column of text is numbers only if writing every number gives its text "
+        "again. May be repeated.",
     ),
 ]
 PROFILE_TARGET = "127.0.0.1:50051"

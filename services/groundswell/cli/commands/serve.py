@@ -14,8 +14,8 @@ def up(
     state: Annotated[
         Path | None,
         typer.Option(
-            help="Folder of what is stored: the database, and the secret that users' ids are "
-            "keyed with. `state` beside the bundles without it."
+            help="Folder of the database and of the secret that the keys of users are made with. "
+            "By default `state` beside the bundles."
         ),
     ] = None,
     profile_port: Annotated[int, typer.Option(min=1, max=65535)] = 50051,
@@ -25,7 +25,7 @@ def up(
         int, typer.Option(min=1, help="Threads of the text encoder in the profile service.")
     ] = 1,
 ) -> None:
-    """Start all services on loopback, with one log; Ctrl-C ends them."""
+    """Start all services on loopback, with one log. Ctrl-C ends them."""
     from rich.console import Console
 
     from groundswell.cli.suite import deployment, logs
@@ -51,15 +51,15 @@ def up(
 
 def demo(
     folder: Annotated[
-        Path, typer.Option("--dir", help="Where everything that the demo makes is kept.")
+        Path, typer.Option("--dir", help="The folder of everything that the demo makes.")
     ] = Path("build/demo"),
     seed: Annotated[int, typer.Option(help="Seed of the training.")] = 0,
 ) -> None:
-    """Do the main job on real data: train, evaluate, serve, recommend, and move with new events.
+    """Run every step on real data: train, evaluate, serve, recommend, follow new events.
 
-    Gets MovieLens-100k, trains a bundle, evaluates it, starts the services as processes of their
-    own on free ports, imports catalogue and log, and shows what they recommend and why. Nothing is
-    left running. Exit code 0 means that all of it worked.
+    Gets MovieLens-100k, trains a bundle and evaluates it. Starts the services on free ports,
+    imports catalogue and log, and shows what they recommend and why. Nothing is left running. Exit
+    code 0 means that every step worked.
     """
     from groundswell.cli.demo.run import run_demo
 

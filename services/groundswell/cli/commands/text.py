@@ -20,7 +20,10 @@ def text_probe(
     ],
     seed: Annotated[int, typer.Option(help="The same seed gives the same figures.")] = 0,
     splits: Annotated[
-        int, typer.Option(min=1, max=20, help="How often another fifth of the items is held out.")
+        int,
+        typer.Option(
+            min=1, max=20, help="How often to hold out a fifth of the items, another one each time."
+        ),
     ] = 3,
     device: Annotated[Literal["cpu", "cuda"], typer.Option(help="Where the encoder runs.")] = "cpu",
     settings: Annotated[
@@ -31,18 +34,18 @@ def text_probe(
     ] = None,
     keep: Annotated[
         Path | None,
-        typer.Option(help="Folder that keeps trained encoders and vectors for the next time."),
+        typer.Option(help="Folder that keeps trained encoders and vectors for later runs."),
     ] = None,
     json_file: Annotated[
         Path | None, typer.Option("--json", help="Write the figures to this file as JSON.")
     ] = None,
     separator: Separator = None,
 ) -> None:
-    """Measure how well a text encoder tells the categories of held-out items apart.
+    """Measure how well a text encoder separates the categories of held-out items.
 
-    A logistic regression reads the text vectors of titles and descriptions. Beside the encoder of
-    the settings stand the default one and the most frequent category. An encoder that is
-    pre-trained here reads neither the categories nor the texts of the held-out items.
+    A logistic regression reads the text vectors of titles and descriptions. The encoder of the
+    settings is compared with the default encoder and with the most frequent category. An encoder
+    that is pre-trained here reads neither the categories nor the texts of the held-out items.
     """
     import json
     from tempfile import TemporaryDirectory

@@ -23,7 +23,7 @@ _NEIGHBOURS, _SHOWN = 5, 5
 
 
 class _Place(NamedTuple):
-    """Where the film stands among the items for a user."""
+    """The rank and the score of the film for a user."""
 
     user: int
     rank: int
@@ -69,7 +69,7 @@ def _show_for_whom(console: Console, model: Model, places: list[_Place]) -> None
 
 
 def _places(client: GroundswellClient, model: Model) -> Iterator[_Place]:
-    """Where the film stands for each user whose first items hold it."""
+    """The rank and the score of the film for each user who gets it among the first items."""
     user_ids = model.prepared.user_ids
     for start in range(0, len(user_ids), _BATCH):
         users = range(start, min(start + _BATCH, len(user_ids)))

@@ -28,7 +28,7 @@ _VIEW = action_number("view")
 
 @dataclass(frozen=True)
 class Model:
-    """A trained bundle, the log that it was trained on, and whom of it to show."""
+    """A trained bundle, the log that it was trained on, and the users to show."""
 
     folder: Path
     files: Files
@@ -38,7 +38,7 @@ class Model:
 
     @cached_property
     def action(self) -> str:
-        """What users of this log mostly do."""
+        """The most frequent action of the log."""
         return ACTIONS[int(np.bincount(self.prepared.actions).argmax()) - 1]
 
     @cached_property
@@ -51,7 +51,7 @@ class Model:
         return self.prepared.titles[row], ", ".join(self.prepared.item_table["categories"][row])
 
     def seen_by(self, user: int) -> set[str]:
-        """The ids of the items that are not to be recommended to a user: a view alone bans none."""
+        """The ids of the items that must not be recommended to a user; a view alone bans none."""
         span = self._span(user)
         rows = self.prepared.items[span][self.prepared.actions[span] != _VIEW]
         return {self.prepared.item_ids[row] for row in rows}

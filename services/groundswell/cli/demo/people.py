@@ -1,4 +1,4 @@
-"""Whom the demo shows: real users of different tastes, and a taste that one of them lacks."""
+"""Picks the users that the demo shows, and a category that one of them hardly knows."""
 
 from typing import NamedTuple
 
@@ -10,7 +10,7 @@ from groundswell.trainer.dataset.prepared import Prepared
 MIN_EVENTS = 20
 
 _NUM_NEW_EVENTS = 3
-# A category is somebody's taste only if there is enough of it to recommend.
+# Only such a category has enough events and items to recommend from.
 _MIN_SHARE = 0.02
 _MIN_ITEMS = 20
 
@@ -23,11 +23,11 @@ class Person(NamedTuple):
     num_events: int
     last_us: int
     taste: str
-    """The category that sets them apart from everyone."""
+    """The category that is most over-represented in their events."""
 
 
 class OtherTaste(NamedTuple):
-    """A category that a user has hardly touched, and its best-known items that they do not know."""
+    """A category with few events of a user, and its most popular items that are new to the user."""
 
     category: str
     items: list[int]
@@ -35,7 +35,7 @@ class OtherTaste(NamedTuple):
 
 
 def pick_people(prepared: Prepared) -> list[Person]:
-    """One user with a short, a middling and a long history, each of another pronounced taste."""
+    """One user with a short, a medium and a long history, each with another preferred category."""
     shares_UC, overall_C = _shares(prepared)
     apart_UC = shares_UC * np.log(np.maximum(shares_UC, 1e-9) / np.maximum(overall_C, 1e-9))
     apart_UC[:, ~_is_taste(prepared, overall_C)] = -np.inf
@@ -53,7 +53,7 @@ def pick_people(prepared: Prepared) -> list[Person]:
 
 
 def other_taste(prepared: Prepared, person: Person) -> OtherTaste:
-    """The taste that `person` lacks most, and its most popular items that they had nothing of."""
+    """The category that is rarest in the person's events, and its most popular new items."""
     shares_UC, overall_C = _shares(prepared)
     lack_C = shares_UC[person.user] / np.maximum(overall_C, 1e-9)
     lack_C[~_is_taste(prepared, overall_C)] = np.inf

@@ -1,4 +1,4 @@
-"""The main job from end to end: train, evaluate, serve, recommend, move with new events, end."""
+"""Runs the demo: train, evaluate, serve, recommend, follow new events, end."""
 
 import os
 from collections.abc import Iterator
@@ -20,11 +20,11 @@ from groundswell.trainer.dataset.prepared import TEXT_VECTORS
 
 _MARK = "demo.txt"
 _LOG = "services.log"
-"""Earlier releases left no mark, and this all the same."""
+"""Earlier releases left this file, and no mark."""
 
 
 def run_demo(folder: Path, seed: int) -> None:
-    """Do everything, and raise CommandError at the first thing that does not work."""
+    """Run every step; raise CommandError at the first one that fails."""
     story = Story(Console(highlight=False))
     _claim(folder)
     with State(folder / "state") as state:
@@ -48,15 +48,15 @@ def _claim(folder: Path) -> None:
     is_ours = (folder / _MARK).exists() or (folder / _LOG).exists()
     if folder.is_dir() and any(folder.iterdir()) and not is_ours:
         raise CommandError(
-            f"{folder} holds something else than an earlier demo, which would be replaced: choose "
-            "another --dir"
+            f"{folder} holds other files than those of an earlier demo, and would be replaced: "
+            "choose another --dir"
         )
     folder.mkdir(parents=True, exist_ok=True)
     (folder / _MARK).write_text("`groundswell demo` replaces what is in here.\n", encoding="utf-8")
 
 
 def serve_scenes(story: Story, state: State, model: Model) -> None:
-    """Serve over an emptied state, play the scenes, end everything, see that nothing is left."""
+    """Serve over an empty state, play the scenes, end the services, check that none is left."""
     state.clear()
     ports = deployment.free_ports()
     pids = _serve(story, state, model, ports)
@@ -67,7 +67,7 @@ def serve_scenes(story: Story, state: State, model: Model) -> None:
 
 
 def _serve(story: Story, state: State, model: Model, ports: deployment.Ports) -> list[int]:
-    """Serve while the scenes play; returns which processes it were."""
+    """Serve while the scenes play; returns the ids of the processes."""
     story.chapter("The services, each a process of its own")
     services = deployment.embedded_services(
         model.bundles,
@@ -93,7 +93,7 @@ def _serve(story: Story, state: State, model: Model, ports: deployment.Ports) ->
 
 @contextmanager
 def _told_by(suite: Suite) -> Iterator[None]:
-    """When a call fails because a service has ended, say that instead."""
+    """When a call fails because a service has ended, raise the error of the service instead."""
     try:
         yield
     except (GroundswellError, CommandError):

@@ -1,4 +1,4 @@
-"""What the demo shows of the running services, and insists on."""
+"""The second half of the demo: it fills the services, shows recommendations, and checks them."""
 
 from datetime import UTC, datetime
 
@@ -26,7 +26,7 @@ _RATING = 5.0
 
 
 class Scenes:
-    """The demo's second half, over services that hold nothing yet."""
+    """The scenes of the demo, over services that hold no data yet."""
 
     def __init__(self, story: Story, client: GroundswellClient, model: Model) -> None:
         self._chapter = story.chapter
@@ -35,7 +35,7 @@ class Scenes:
         self._model = model
 
     def play(self) -> None:
-        """Fill the services and show what they do. Raises CommandError when they do not."""
+        """Fill the services and show every scene. Raises CommandError at the first wrong answer."""
         self._fill()
         for person in self._model.people:
             self._show_person(person)
@@ -77,7 +77,7 @@ class Scenes:
         return table
 
     def _recommend(self, person: Person, as_of: float) -> ranker_pb2.RecommendResponse:
-        """A page that is personalised, full, and free of what the user has seen."""
+        """Ask for a page, and check that it is personalised, full and without seen items."""
         answer = self._client.recommend(person.user_id, page_size=PAGE, as_of=as_of)
         seen = self._model.seen_by(person.user)
         ids = [item.item_id for item in answer.recommendations]

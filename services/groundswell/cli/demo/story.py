@@ -1,4 +1,4 @@
-"""How the demo tells what it does, what it insists on, and what it waits for."""
+"""The console of the demo, its checks, and its waiting for the services."""
 
 import time
 from collections.abc import Callable

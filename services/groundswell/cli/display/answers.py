@@ -1,4 +1,4 @@
-"""How answers of the services look on a terminal."""
+"""Answers of the services as tables for a terminal."""
 
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -16,27 +16,27 @@ _SOURCES = {
     pb.FUSION_WEIGHT_SOURCE_LEARNED: "learned",
     pb.FUSION_WEIGHT_SOURCE_CONSTANT: "constant",
     pb.FUSION_WEIGHT_SOURCE_FORCED: "forced",
-    pb.FUSION_WEIGHT_SOURCE_ONE_VIEW: "only one view is there",
+    pb.FUSION_WEIGHT_SOURCE_ONE_VIEW: "only one vector exists",
 }
 _DEGRADATIONS = {
-    pb.DEGRADATION_PROFILE_UNAVAILABLE: "the profile service did not answer: no long-term view",
-    pb.DEGRADATION_SESSION_UNAVAILABLE: "the session service did not answer: no short-term view",
-    pb.DEGRADATION_SESSION_STALE: "the newest events could not be asked for and may be missing",
-    pb.DEGRADATION_PROFILE_STALE: "the long-term view does not cover the newest events yet",
-    pb.DEGRADATION_SEEN_INCOMPLETE: "seen items may be among these",
+    pb.DEGRADATION_PROFILE_UNAVAILABLE: "the profile service did not answer: no long-term vector",
+    pb.DEGRADATION_SESSION_UNAVAILABLE: "the session service did not answer: no short-term vector",
+    pb.DEGRADATION_SESSION_STALE: "the newest events could not be read and may be missing",
+    pb.DEGRADATION_PROFILE_STALE: "the long-term vector does not cover the newest events yet",
+    pb.DEGRADATION_SEEN_INCOMPLETE: "items that the user has seen may be among these",
     pb.DEGRADATION_POPULARITY_FALLBACK: "not personalised: these are popular items",
     pb.DEGRADATION_USER_UNKNOWN: "the user is unknown",
-    pb.DEGRADATION_NO_PROFILE: "there is no long-term view of the user yet",
-    pb.DEGRADATION_PAGE_NOT_FILLED: "fewer items than asked for are left",
+    pb.DEGRADATION_NO_PROFILE: "the user has no long-term vector yet",
+    pb.DEGRADATION_PAGE_NOT_FILLED: "fewer items than requested were found",
 }
 
 
 def recommendations(
     answer: pb.RecommendResponse, title: str = "", ranks_before: Mapping[str, int] | None = None
 ) -> RenderableType:
-    """The items with their scores, α, and how the answer falls short.
+    """The items with their scores, α, and the degradations of the answer.
 
-    With the ranks that items had in another answer, it says how each has moved.
+    With `ranks_before`, the ranks in an earlier answer, each row also shows its earlier rank.
     """
     table = _item_table("#" if ranks_before is None else "# was", ("score", "short", "long"), title)
     for rank, item in enumerate(answer.recommendations, start=1):
@@ -49,7 +49,7 @@ def recommendations(
             cut_text(", ".join(item.categories)),
             *(f"{score:.3f}" for score in scores),
         )
-    return Group(table, Text(_fusion_weight(answer)), *_shortcomings(answer.degradations))
+    return Group(table, Text(_fusion_weight(answer)), *_degradations(answer.degradations))
 
 
 def interests(probabilities: Iterable[Interest], limit: int = 6) -> RenderableType:
@@ -85,12 +85,12 @@ def _item_table(rank: str, numbers: Sequence[str], title: str = "") -> Table:
 
 
 def plain_table(title: str = "") -> Table:
-    """A table without frames, which leaves a narrow terminal to what it says."""
+    """A table without frames, which leaves more room in a narrow terminal."""
     return Table(title=title or None, title_justify="left", box=SIMPLE_HEAD, collapse_padding=True)
 
 
 def cut_text(text: str) -> Text:
-    """A cell that is cut where there is no room for it; its column must not say no_wrap."""
+    """A cell that is cut to the width of its column, which must not set no_wrap."""
     return Text(text, no_wrap=True, overflow="ellipsis")
 
 
@@ -99,10 +99,12 @@ def _fusion_weight(answer: pb.RecommendResponse) -> str:
     bundle = f"bundle {answer.bundle_id[:12]}"
     if source is None:
         return bundle
-    return f"α = {answer.fusion_weight:.2f} ({source}), the short-term view's share · {bundle}"
+    return (
+        f"α = {answer.fusion_weight:.2f} ({source}), the share of the short-term vector · {bundle}"
+    )
 
 
-def _shortcomings(degradations: Sequence[pb.Degradation.ValueType]) -> list[Text]:
+def _degradations(degradations: Sequence[pb.Degradation.ValueType]) -> list[Text]:
     return [
         Text(f"note: {_DEGRADATIONS.get(kind, pb.Degradation.Name(kind))}", style="yellow")
         for kind in degradations

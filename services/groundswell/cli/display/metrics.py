@@ -1,4 +1,4 @@
-"""How an evaluation looks on a terminal."""
+"""An evaluation as tables for a terminal."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

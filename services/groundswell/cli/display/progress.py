@@ -11,9 +11,9 @@ from groundswell.trainer.loop.progress import Display
 
 @contextmanager
 def progress_bar(console: Console, what: str) -> Iterator[Callable[[int, int], None]]:
-    """Show how far something is; the context gives `update(done, of)`, `of` 0 when unknown.
+    """Show progress; the context gives `update(done, of)`, with `of` 0 when it is unknown.
 
-    Where nobody watches it is a line every half minute, and one at the end.
+    Outside of a terminal it is a line every half minute, and one at the end.
     """
     columns = (
         TextColumn("{task.description}"),

@@ -1,4 +1,4 @@
-"""Deletes items of the running services: by their ids, or all that a catalogue's file lacks."""
+"""Deletes items of the running services: by id, or every item that is not in a file."""
 
 from collections.abc import Iterable, Sequence
 from itertools import islice
@@ -46,17 +46,17 @@ def ids_of_file(
 
 
 def delete(client: GroundswellClient, console: Console, ids: Iterable[str]) -> None:
-    """Delete items and say how many were there. Raises CommandError without any id."""
+    """Delete items and print how many existed. Raises CommandError without any id."""
     wanted = list(dict.fromkeys(ids))
     if not wanted:
-        raise CommandError("no item to delete: give ids, or --file FILE with a column item_id")
+        raise CommandError("no item to delete: name ids, or --file FILE with a column item_id")
     deleted = _delete(client, console, wanted)
-    console.print(f"{deleted:,} items deleted, {len(wanted) - deleted:,} were not there")
+    console.print(f"{deleted:,} items deleted, {len(wanted) - deleted:,} did not exist")
 
 
 def held_ids(client: GroundswellClient, console: Console) -> list[str]:
-    """The ids of all items that the services hold."""
-    with progress_bar(console, "items that are held") as update:
+    """The ids of all items in the catalogue."""
+    with progress_bar(console, "items in the catalogue") as update:
         ids: list[str] = []
         for one in client.list_items(page_size=_PAGE):
             ids.append(one.item_id)
@@ -68,7 +68,7 @@ def held_ids(client: GroundswellClient, console: Console) -> list[str]:
 def delete_what_is_not_in(
     client: GroundswellClient, console: Console, written: Iterable[str], held: Sequence[str]
 ) -> None:
-    """Delete those of the `held` items that are not among those `written` from the whole file."""
+    """Delete the `held` items that are not among the `written` items of the file."""
     kept = set(written)
     gone = [item_id for item_id in held if item_id not in kept]
     deleted = _delete(client, console, gone) if gone else 0

@@ -16,8 +16,8 @@ _ID_BYTES = 8
 class EventRows:
     """The usable rows of a log, each user's together and in the order in which they happened.
 
-    So a user is complete, or nearly, when the encoder first reads their history, whatever the order
-    of the file; the row's `ordinal` keeps the file's order among equal times.
+    So the encoder finds most of a user's history when it first reads it, whatever the order of the
+    file. The row's `ordinal` keeps the file's order among equal times.
     """
 
     def __init__(self, path: Path, separator: str | None = None) -> None:
@@ -59,8 +59,8 @@ class EventRows:
 def _event_id(row: dict[str, object]) -> str:
     """The row's own id, or one that the same row of the same log always gets.
 
-    The reader names a row without an id by its number. That alone would make rows of two logs each
-    other's duplicates, so its content is added.
+    The reader names a row without an id by its number. With that alone, rows of
+    two logs would be duplicates of each other, so a hash of the content is added.
     """
     if row["event_id"] != f"row-{row['ordinal']}":
         return str(row["event_id"])

@@ -1,4 +1,4 @@
-"""Streams an event log into the running services, and goes on where an earlier run stopped."""
+"""Streams an event log into the running services; it goes on where an earlier run stopped."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -43,7 +43,7 @@ def import_log(
     target: str,
     separator: str | None = None,
 ) -> "Imported":
-    """Import a log with a progress bar, and say what became of its rows.
+    """Import a log with a progress bar, and print how many rows were stored.
 
     Raises CommandError at the end when any row of the file is not stored.
     """
@@ -58,7 +58,7 @@ def import_log(
     _say_alike(client, console, imported)
     progress = imported.progress
     if progress.rejected[_UNKNOWN] and progress.accepted + progress.duplicate == 0:
-        raise CommandError(f"no row of {file} was taken; the items must be imported before")
+        raise CommandError(f"no row of {file} was taken; import the items first")
     num_left = progress.rejected.total() + rows.left_out.height
     check_all_taken(file, num_left, len(rows) + rows.left_out.height)
     return imported
@@ -96,32 +96,32 @@ def report(console: Console, rows: EventRows, imported: "Imported") -> None:
 
 
 def _say_alike(client: GroundswellClient, console: Console, imported: "Imported") -> None:
-    """Name the items of the catalogue that unknown ids of the log look like."""
+    """Print which items of the catalogue the unknown ids of the log look like."""
     if not imported.unknown_items:
         return
     known = [item.item_id for item in islice(client.list_items(page_size=1_000), _CATALOGUE_READ)]
     unknown = pl.Series(sorted(imported.unknown_items), dtype=pl.String)
     for alike in find_alike(unknown, pl.Series(known, dtype=pl.String)):
-        text = f"items that the catalogue lacks are like others of it: {alike}"
+        text = f"items that are not in the catalogue look like items in it: {alike}"
         console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 @dataclass
 class Imported:
-    """What an import did."""
+    """The result of an import."""
 
     progress: ImportProgress
     resumed_at: int = 0
     examples: list[str] = field(default_factory=list)
-    """Some of the rows that this run saw rejected, in words."""
+    """Some of the rows that were rejected in this run, each with its reason."""
     journal_problem: str = ""
     """Why the journal could not be kept; empty when it could."""
     unknown_items: set[str] = field(default_factory=set)
-    """Some of the ids that the catalogue does not have."""
+    """Some of the item ids that are not in the catalogue."""
 
 
 class EventImport:
-    """Imports the rows of one log; the journal remembers what is acknowledged."""
+    """Imports the rows of one log; the journal keeps how many were acknowledged."""
 
     def __init__(self, client: GroundswellClient, rows: EventRows, journal: Journal) -> None:
         self._client = client

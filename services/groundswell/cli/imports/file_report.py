@@ -1,4 +1,4 @@
-"""Says what became of a file: how it was read, what was not taken, which rows were left out."""
+"""Prints how a file was read, which columns were ignored, and which rows were left out."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,11 +12,11 @@ LINES_NAMED = 3
 
 
 def say_how_read(console: Console, notes: Sequence[str], ignored_columns: Sequence[str]) -> None:
-    """Print how a file was read, and which of its columns nothing reads."""
+    """Print how a file was read, and which of its columns are ignored."""
     for note in notes:
         _say(console, note)
     if ignored_columns:
-        _say(console, f"columns that are not taken: {', '.join(ignored_columns)}")
+        _say(console, f"ignored columns: {', '.join(ignored_columns)}")
 
 
 def say_left_out(console: Console, left_out: pl.DataFrame) -> None:
@@ -36,8 +36,8 @@ def check_all_taken(file: Path, num_left: int, of: int) -> None:
     """Raise CommandError when a command left out any row of a file, after what it has listed."""
     if num_left:
         raise CommandError(
-            f"{num_left:,} of {of:,} rows of {file} were not taken: mend what is listed above and "
-            "run it again"
+            f"{num_left:,} of {of:,} rows of {file} were left out: correct what is listed above "
+            "and run the command again"
         )
 
 

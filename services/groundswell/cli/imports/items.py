@@ -1,4 +1,4 @@
-"""Writes a catalogue into the running services, in batches that fit into a message."""
+"""Writes a catalogue into the running services, in batches that fit into one message."""
 
 import json
 import re
@@ -22,7 +22,7 @@ _BATCH = 1_000
 _BATCH_BYTES = 2 * 1024 * 1024
 
 _CATALOGUE_PAGE, _CATALOGUE_READ = 1_000, 10_000
-"""How much of the catalogue is read to learn the kinds of its attributes."""
+"""How many items are read to find the kinds of attributes."""
 _LISTED = 100
 """Refused items that are listed one by one; the others are counted."""
 _INDEX = re.compile(r"items\[(\d+)\]")
@@ -67,7 +67,7 @@ def import_catalogue(
 
 
 def _catalogue_kinds(client: GroundswellClient, names: Collection[str]) -> dict[str, str]:
-    """Learn what the catalogue has these attributes as, from its first items."""
+    """Read the kinds of these attributes from the first items of the catalogue."""
     kinds: dict[str, str] = {}
     if not names:
         return kinds

@@ -1,4 +1,4 @@
-"""How far an import has come, in a small file that outlives the process."""
+"""How far an import has come, in a small file that a later run reads."""
 
 import errno
 import hashlib
@@ -36,7 +36,7 @@ class Journal:
         self._about = {"format": _FORMAT, "sha256": _sha256(source), "target": target}
 
     def load(self) -> ImportProgress:
-        """Where an earlier run stopped; the start when none did, or when it was about other data.
+        """Where an earlier run stopped; the start without one, and for another file or deployment.
 
         Raises CommandError when the file is no journal.
         """
@@ -54,13 +54,13 @@ class Journal:
             ) from error
 
     def save(self, progress: ImportProgress) -> None:
-        """Keep the progress; a reader finds the old or the new, never a mixture."""
+        """Keep the progress: the file is replaced in one step."""
         making = self._path.with_name(f"{self._path.name}.new")
         making.write_text(json.dumps({"about": self._about, **vars(progress)}), encoding="utf-8")
         making.replace(self._path)
 
     def finish(self) -> None:
-        """Forget an import that is complete."""
+        """Remove the journal of a complete import."""
         self._path.unlink(missing_ok=True)
 
 
@@ -80,7 +80,7 @@ def check_journal(path: Path) -> None:
 
 
 def _sha256(path: Path) -> str:
-    """Name the content of a file, or of the parts of a folder."""
+    """Hash the content of a file, or of the parts of a folder."""
     digest = hashlib.sha256()
     for part in parts(path):
         with part.open("rb") as file:

@@ -1,4 +1,4 @@
-"""Runs a service's module, and ends it when the launcher that started it is gone.
+"""Runs a service's module, and ends it when the launcher that started it has ended.
 
 `python -m groundswell.cli.suite.child MODULE`: the launcher holds the other end of this process's
 standard input and never writes. However the launcher ends, kill -9 included, that end closes.

@@ -1,4 +1,4 @@
-"""The embedded deployment: which services run on loopback, where, and with which settings."""
+"""The three services on loopback: their ports and settings."""
 
 import socket
 from contextlib import ExitStack
@@ -15,7 +15,7 @@ LOOPBACK = "127.0.0.1"
 
 @dataclass(frozen=True)
 class Ports:
-    """Where the services listen."""
+    """The ports of the services."""
 
     profile: int = 50051
     session: int = 50052
@@ -23,7 +23,7 @@ class Ports:
 
     @property
     def targets(self) -> Targets:
-        """The same for a client."""
+        """The addresses, for a client."""
         return Targets(
             ranker=f"{LOOPBACK}:{self.ranker}",
             session=f"{LOOPBACK}:{self.session}",
@@ -31,12 +31,12 @@ class Ports:
         )
 
     def by_name(self) -> dict[str, int]:
-        """The port of each service."""
+        """The port of each service, by its name."""
         return {"profile": self.profile, "session": self.session, "ranker": self.ranker}
 
 
 def free_ports() -> Ports:
-    """Three ports that nobody listens on now."""
+    """Three ports that are free now."""
     with ExitStack() as stack:
         probes = [stack.enter_context(socket.socket()) for _ in range(3)]
         for probe in probes:
@@ -45,24 +45,24 @@ def free_ports() -> Ports:
 
 
 def taken_ports(ports: Ports) -> dict[str, int]:
-    """Those of the ports that somebody listens on, by service."""
+    """The ports that are in use, by service."""
     return {name: port for name, port in ports.by_name().items() if not _is_free(port)}
 
 
 def check_ports(ports: Ports) -> None:
-    """Raise CommandError naming the first port that is taken, or that is wanted twice."""
+    """Raise CommandError for a port that is in use, or that is given twice."""
     numbers = ports.by_name()
     if len(set(numbers.values())) < len(numbers):
         raise CommandError("every service needs a port of its own")
     for name, port in taken_ports(ports).items():
         raise CommandError(
-            f"port {port} is taken; end what listens there (another `groundswell up`?), "
+            f"port {port} is in use; end what listens there (another `groundswell up`?), "
             f"or choose another --{name}-port"
         )
 
 
 def check_bundles(bundles: Path) -> str:
-    """The id of the folder's current bundle, which looks whole.
+    """The id of the folder's current bundle, after a quick check of its files.
 
     Raises CommandError without one, and BundleError when it cannot be served.
     """
@@ -84,9 +84,9 @@ def embedded_services(
     worker_threads: int = 1,
     text_vectors: Path | None = None,
 ) -> list[Service]:
-    """The three services over one bundle folder and one state, each after those that it calls.
+    """The three services over one folder of bundles and one state, each after those that it calls.
 
-    `text_vectors` is what training encoded already, if the services may have it.
+    `text_vectors` is a folder of vectors that training has encoded; the services reuse them.
     """
     *replaced, newest = state.secrets()
     addresses = {
@@ -100,7 +100,7 @@ def embedded_services(
         "GROUNDSWELL_PREVIOUS_SECRETS": ",".join(replaced),
         "GROUNDSWELL_BUNDLES": str(bundles.resolve()),
         "GROUNDSWELL_LOG_FORMAT": "console",
-        # Nobody balances calls between these processes: none needs time to see that one drains.
+        # No load balancer has to notice that one of these processes is draining.
         "GROUNDSWELL_DRAIN_WAIT_S": "0",
     }
     own = {
@@ -124,7 +124,7 @@ def embedded_services(
 
 def _is_free(port: int) -> bool:
     with socket.socket() as probe:
-        # As the servers do: connections that were closed lately do not take a port.
+        # As the servers do: a port with connections that were just closed is free.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((LOOPBACK, port))

@@ -1,4 +1,4 @@
-"""Starts services as processes of their own, watches them, and ends them for certain."""
+"""Starts services as processes of their own, watches them, and ends all of them."""
 
 import os
 import signal
@@ -22,7 +22,7 @@ STOP_TIMEOUT_S = 20.0
 
 _POLL_S = 0.1
 _PROBE_TIMEOUT_S = 1.0
-_LAST_WORDS = 4
+_NUM_LAST_LINES = 4
 _ERROR = "[error"
 """As a line of the console's log format says that it is one."""
 # With more threads each, processes that share few cores spend their time waiting for each other.
@@ -55,7 +55,7 @@ class _Child:
     def __init__(self, service: Service, on_line: Callable[[str, str], None]) -> None:
         self.service = service
         self._on_line = on_line
-        self._last = deque[str](maxlen=_LAST_WORDS)
+        self._last = deque[str](maxlen=_NUM_LAST_LINES)
         self.process = subprocess.Popen(
             [sys.executable, "-m", "groundswell.cli.suite.child", service.module],
             env={**os.environ, **_ONE_THREAD, "PYTHONUNBUFFERED": "1", **service.variables},
@@ -81,16 +81,16 @@ class _Child:
             self._on_line(self.service.name, text)
 
     def why_ended(self) -> str:
-        """How it ended, and its last words."""
+        """How it ended, and the last lines that it wrote."""
         self._reader.join(timeout=1.0)
         status = self.process.returncode
         how = f"with status {status}" if status >= 0 else f"by {signal.Signals(-status).name}"
         errors = [line for line in self._last if _ERROR in line]
         said = " | ".join(errors or [line for line in self._last if line]) or "nothing"
-        return f"the {self.service.name} service ended {how}; its last words: {said}"
+        return f"the {self.service.name} service ended {how}; its last lines: {said}"
 
     def close(self) -> None:
-        """Let go of a process that has ended."""
+        """Close the pipes of a process that has ended."""
         self._reader.join(timeout=1.0)
         for pipe in (self.process.stdin, self.process.stdout):
             if pipe is not None:

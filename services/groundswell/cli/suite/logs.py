@@ -1,4 +1,4 @@
-"""The services' logs as one: each line after its service's name, in its colour."""
+"""One log of all services: each line follows its service's name, in a colour of its own."""
 
 from collections.abc import Callable
 from typing import IO

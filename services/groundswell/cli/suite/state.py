@@ -1,4 +1,4 @@
-"""The folder of one embedded deployment: its secret, its database, and who uses it now."""
+"""The state folder of `groundswell up`: a secret, a database, and a lock for one process."""
 
 import fcntl
 import os
@@ -17,9 +17,9 @@ _SECRET_BYTES = 32
 
 
 class State:
-    """A state folder, used by this process alone while its context is open.
+    """A state folder, which no other process can use while its context is open.
 
-    Users are stored under keys that the secret makes: without it their events are nobody's.
+    Users are stored under keys that the secret makes: without it no user can be found.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -59,8 +59,8 @@ class State:
     def secrets(self) -> tuple[str, ...]:
         """The deployment's secrets, oldest first; one is made at the first use.
 
-        Raises CommandError for a folder that has a database and no secret: a new one would find
-        nobody in it.
+        Raises CommandError for a folder that has a database and no secret: with a new one no
+        user of it could be found.
         """
         path = self.folder / SECRET
         if not path.exists():
@@ -100,14 +100,14 @@ class State:
             raise self._unusable(error) from error
 
     def clear(self) -> None:
-        """Forget everything but who uses the folder."""
+        """Remove every file but the lock."""
         for path in self.folder.iterdir():
             if path.name != LOCK and path.is_file():
                 path.unlink()
 
     def _unusable(self, error: OSError) -> CommandError:
         return CommandError(
-            f"the state folder {self.folder} cannot be written: {error.strerror}; mend that, or "
+            f"the state folder {self.folder} cannot be written: {error.strerror}; correct that, or "
             "choose another --state"
         )
 

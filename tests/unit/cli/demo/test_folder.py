@@ -16,8 +16,8 @@ def test_a_folder_with_a_state_or_bundles_of_somebody_is_never_emptied(tmp_path:
     ended = run("demo", "--dir", str(tmp_path))
     assert ended.returncode == 1
     assert ended.stderr == (
-        f"groundswell: {tmp_path} holds something else than an earlier demo, which would be "
-        "replaced: choose another --dir\n"
+        f"groundswell: {tmp_path} holds other files than those of an earlier demo, and would "
+        "be replaced: choose another --dir\n"
     )
     assert [path.read_text() for path in kept] == ["mine", "mine"]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["bundles", "state"]

@@ -82,7 +82,7 @@ def test_a_temporal_split_of_positions_is_refused(tmp_path: Path) -> None:
     ("events", "items", "message"),
     [
         ("", CATALOGUE, "events.csv is empty"),
-        (log(), CATALOGUE, "events.csv has a header and no rows"),
+        (log(), CATALOGUE, "events.csv has a header but no rows"),
         ("user_id,item_id,action\nu,a,view\n", CATALOGUE, "events.csv has no column 'timestamp'"),
         (log("u,a,gaze,1"), CATALOGUE, "events.csv has no row that can be used"),
         (log(f"u,a,view,{T}"), "item_id\na\n", "items.csv has no column 'title'"),

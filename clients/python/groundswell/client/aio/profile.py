@@ -167,7 +167,7 @@ class AsyncProfileCalls:
         known_seen_lineage: str = "",
         timeout: float | None = None,
     ) -> profile_pb2.Profile:
-        """A user's long-term view; for an unknown user it has no vector and no events.
+        """A user's long-term vector and seen items; for an unknown user there is neither.
 
         Seen items of a version and lineage that the caller names are not sent again.
         """
