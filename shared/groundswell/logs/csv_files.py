@@ -24,7 +24,7 @@ from groundswell.logs.raw_table import (
     left_out,
     stripped_names,
 )
-from groundswell.logs.source import HEAD_BYTES, Source
+from groundswell.logs.source import HEAD_BYTES, SourceFile
 
 SEPARATORS = {",": "commas", "\t": "tabs", ";": "semicolons", "|": "bars"}
 _SPOKEN = {"tab": "\t", "\\t": "\t"}
@@ -47,7 +47,7 @@ def parse_separator(text: str | None) -> str | None:
     return separator
 
 
-def read_csv(source: Source, required: Sequence[str], separator: str | None) -> RawTable:
+def read_csv(source: SourceFile, required: Sequence[str], separator: str | None) -> RawTable:
     """Read a CSV file. Without a separator it is the one by which the header has `required`.
 
     Commas come first, then tabs, semicolons and bars.
@@ -82,7 +82,7 @@ def _lost(num_lines: int) -> list[str]:
 
 
 def _header(
-    source: Source, required: Sequence[str], separator: str | None
+    source: SourceFile, required: Sequence[str], separator: str | None
 ) -> tuple[str, list[str]]:
     """Find the separator and the names of the columns before any row is read."""
     path = source.path
@@ -118,7 +118,7 @@ def _has_all(names: Sequence[str], required: Sequence[str]) -> bool:
 
 
 def _rows(
-    source: Source, names: list[str], separator: str, content: bytes | None
+    source: SourceFile, names: list[str], separator: str, content: bytes | None
 ) -> tuple[pl.DataFrame, list[pyarrow_csv.InvalidRow]]:
     refused: list[pyarrow_csv.InvalidRow] = []
 
@@ -163,7 +163,7 @@ class _Look(NamedTuple):
     """Whether any quote follows a backslash."""
 
 
-def _looked_through(source: Source) -> _Look:
+def _looked_through(source: SourceFile) -> _Look:
     decode = codecs.getincrementaldecoder("utf-8")().decode
     is_utf8, quotes, has_escaped, end = True, 0, False, b""
     with source.open() as file:
@@ -175,12 +175,12 @@ def _looked_through(source: Source) -> _Look:
     return _Look(is_utf8 and _decodes(decode, b"", final=True), quotes % 2 == 1, has_escaped)
 
 
-def _doubled(source: Source, separator: str) -> bytes | None:
+def _doubled(source: SourceFile, separator: str) -> bytes | None:
     """Return the file with its escaped quotes written twice; None where it escapes none."""
     return with_doubled_quotes(_whole(source), separator)
 
 
-def _whole(source: Source) -> bytes:
+def _whole(source: SourceFile) -> bytes:
     with source.open() as file:
         return file.read()
 

@@ -9,10 +9,10 @@ import pyarrow.parquet as pq
 
 from groundswell.logs.errors import DataError
 from groundswell.logs.raw_table import LINE, ROW, RawTable, nothing_left_out, stripped_names
-from groundswell.logs.source import Source
+from groundswell.logs.source import SourceFile
 
 
-def read_parquet(source: Source) -> RawTable:
+def read_parquet(source: SourceFile) -> RawTable:
     """Read a Parquet file. Raises DataError when it cannot be read, naming the column if one."""
     path = source.path
     try:

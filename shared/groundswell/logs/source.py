@@ -41,7 +41,7 @@ _OTHERS = (
 _TAR, _TAR_OFFSET = b"ustar", 257
 
 
-class Source:
+class SourceFile:
     """One regular file; no character of its name is read as a pattern."""
 
     def __init__(self, path: Path) -> None:

@@ -8,7 +8,7 @@ from groundswell.logs.csv_files import parse_separator, read_csv
 from groundswell.logs.errors import DataError
 from groundswell.logs.parquet_files import read_parquet
 from groundswell.logs.raw_table import LINE, ROW, RawTable, check_columns
-from groundswell.logs.source import Source, parts
+from groundswell.logs.source import SourceFile, parts
 
 
 def read_table(path: Path, required: tuple[str, ...], *, separator: str | None = None) -> RawTable:
@@ -26,7 +26,7 @@ def read_table(path: Path, required: tuple[str, ...], *, separator: str | None =
 
 
 def _read_part(path: Path, required: tuple[str, ...], separator: str | None) -> RawTable:
-    source = Source(path)
+    source = SourceFile(path)
     table = read_parquet(source) if source.is_parquet else read_csv(source, required, separator)
     check_columns(path, table.names, required)
     return table
