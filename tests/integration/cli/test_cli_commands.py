@@ -18,7 +18,7 @@ from tests.support.in_process import run
 from tests.support.waiting import eventually
 
 COMMANDS = {
-    ("demo",): "main job",
+    ("demo",): "every step on real data",
     ("data", "ml-100k"): "--out",
     ("prepare",): "--events",
     ("train",): "--set",

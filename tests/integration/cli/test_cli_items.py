@@ -82,6 +82,6 @@ def test_another_service_at_the_address_is_named(
     done = run(*command, f"--{option}", address)
     assert done.returncode == 1
     assert done.stderr.splitlines() == [
-        f"groundswell: --{option} {address}: there the {there} service answers, not the {option} "
+        f"groundswell: --{option} {address}: the {there} service answers there, not the {option} "
         f"service, which `groundswell up` starts at {default}"
     ]
