@@ -82,7 +82,7 @@ class Ranked:
     """[C] probabilities of the categories; None for a fallback, or without categories."""
 
 
-class NeighbourScores(Protocol):
+class NeighbourLookup(Protocol):
     """Gives the items that a user's items are followed by a score each, at least 0."""
 
     def short(self, window: NDArray[np.int64]) -> Sparse:
@@ -102,7 +102,7 @@ class Pipeline:
     def __init__(
         self,
         fusion: Fusion,
-        neighbours: NeighbourScores | None,
+        neighbours: NeighbourLookup | None,
         retrieval: Retrieval,
         popularity: NDArray[np.float64],
         interest_head: OnnxModel | None = None,

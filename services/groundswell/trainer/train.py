@@ -27,8 +27,8 @@ from groundswell.trainer.dataset.prepared import RUNS, TEXT_VECTORS, Prepared
 from groundswell.trainer.encoders.inference import UserEncoders
 from groundswell.trainer.encoders.training import NAME, new_encoders, train_jointly, train_profile
 from groundswell.trainer.errors import DataError
-from groundswell.trainer.heads.fusing import Views
-from groundswell.trainer.heads.fusion import Fused, train_fusion
+from groundswell.trainer.heads.fusing import EncodedUsers
+from groundswell.trainer.heads.fusion import TrainedFusion, train_fusion
 from groundswell.trainer.heads.interests import calibrate, train_interests
 from groundswell.trainer.inputs.histories import cut_chunks, gate_inputs
 from groundswell.trainer.inputs.leakage import check_leakage
@@ -39,7 +39,7 @@ from groundswell.trainer.loop.distributed import open_processes
 from groundswell.trainer.loop.losses import is_large
 from groundswell.trainer.loop.profiling import profiled
 from groundswell.trainer.loop.run import Run, open_run, to_tensor
-from groundswell.trainer.neighbours.tuning import SourcesStage
+from groundswell.trainer.neighbours.tuning import NeighbourTuning
 from groundswell.trainer.ranking.validation import Ranking, Validation, most_targets
 from groundswell.trainer.text_encoder.encode import Texts
 
@@ -154,12 +154,12 @@ class _Users:
 
     prepared: Prepared
     encoders: UserEncoders
-    neighbours: SourcesStage
+    neighbours: NeighbourTuning
     run: Run
 
-    def before(self, events: NDArray[np.int64]) -> Views:
+    def before(self, events: NDArray[np.int64]) -> EncodedUsers:
         features = gate_inputs(self.prepared, events, self.run.config.window_length)
-        return Views(
+        return EncodedUsers(
             self.encoders.short(events).clone(),
             self.encoders.long(events).clone(),
             to_tensor(features.logarithms(), self.run.device),
@@ -170,8 +170,8 @@ class _Users:
 class _Heads(NamedTuple):
     """What stands on the encoders."""
 
-    neighbours: SourcesStage
-    fused: Fused
+    neighbours: NeighbourTuning
+    fusion: TrainedFusion
     interests: InterestHead | None
     metrics: dict[str, float]
 
@@ -180,38 +180,44 @@ def _train_heads(log: TrainingLog, encoders: UserEncoders, run: Run) -> _Heads:
     """Train neighbours, fusion and interests, each on what the ones before it give."""
     prepared, config = log.prepared, run.config
     validation, items_Id = Validation(prepared), encoders.items.vectors().clone()
-    neighbours = SourcesStage(
+    neighbours = NeighbourTuning(
         log, config.window_length, lambda: encoders.items.text_only().cpu().numpy()
     )
     users = _Users(prepared, encoders, neighbours, run)
     held_out, metrics = _tune_neighbours(users, items_Id, validation)
     most = min(config.max_positions, most_targets(prepared.num_items) or config.max_positions)
     positions = Ranking(prepared, log.sample_positions(log.is_for_gate, most, run.rng))
-    views = users.before(positions.events)
-    fused = train_fusion(positions, views, held_out, items_Id, validation, run)
+    gate_users = users.before(positions.events)
+    fusion = train_fusion(positions, gate_users, held_out, items_Id, validation, run)
     interests = None
     if prepared.categories:
-        gate_users_nd = fused.users(views)
-        interests = _train_interests(log, users, fused, positions, gate_users_nd)
+        gate_users_nd = fusion.vectors(gate_users)
+        interests = _train_interests(log, users, fusion, positions, gate_users_nd)
         if validation:
             category_I = _categories(prepared, run)
-            calibrate(interests, fused.users(held_out), category_I[validation.targets])
-    return _Heads(neighbours, fused, interests, metrics | fused.metrics)
+            calibrate(interests, fusion.vectors(held_out), category_I[validation.targets])
+    return _Heads(neighbours, fusion, interests, metrics | fusion.metrics)
 
 
 def _tune_neighbours(
     users: _Users, items_Id: Tensor, validation: Validation
-) -> tuple[Views, dict[str, float]]:
+) -> tuple[EncodedUsers, dict[str, float]]:
     """Return the held-out users, neighbours weighed, and the metrics of both vectors alone."""
     held_out = users.before(validation.events)
     if not validation:
         return held_out, {}
-    metrics = users.neighbours.weigh(held_out.short, held_out.long, items_Id, validation)
-    return held_out._replace(sources=users.neighbours.before(validation.events)), metrics
+    metrics = users.neighbours.weigh(
+        held_out.short_vectors, held_out.long_vectors, items_Id, validation
+    )
+    return held_out._replace(neighbour_scores=users.neighbours.before(validation.events)), metrics
 
 
 def _train_interests(
-    log: TrainingLog, users: _Users, fused: Fused, positions: Ranking, gate_users_nd: Tensor
+    log: TrainingLog,
+    users: _Users,
+    fusion: TrainedFusion,
+    positions: Ranking,
+    gate_users_nd: Tensor,
 ) -> InterestHead:
     """Train the interest head on the encoders' own targets and on those kept from them.
 
@@ -222,7 +228,7 @@ def _train_interests(
     category_I = _categories(prepared, run)
     targets_n = torch.from_numpy(prepared.items[known].astype(np.int64))
     return train_interests(
-        torch.cat([fused.users(users.before(known)), gate_users_nd]),
+        torch.cat([fusion.vectors(users.before(known)), gate_users_nd]),
         category_I[torch.cat([targets_n, positions.targets]).to(run.device)],
         users.encoders.items.text_only(),
         category_I,
@@ -246,13 +252,13 @@ def _write_bundle(
     run: Run,
 ) -> Manifest:
     """Write all files of a bundle but its manifest, which is returned."""
-    model, fused, interests = encoders.model, heads.fused, heads.interests
+    model, fusion, interests = encoders.model, heads.fusion, heads.interests
     trained = Trained(
         model.item_head.cpu().eval(),
         model.context_head.cpu().eval(),
         model.session.cpu().eval(),
         model.profile.cpu().eval(),
-        fused.gate.cpu().eval(),
+        fusion.gate.cpu().eval(),
         None if interests is None else interests.cpu().eval(),
     )
     export_models(folder, trained, run.config.window_length, encoders.recent_length)
@@ -263,7 +269,7 @@ def _write_bundle(
         prepared,
         run,
         texts.spec,
-        fused.spec,
+        fusion.spec,
         heads.neighbours.spec(table.rows.shape[1]),
         encoders.recent_length,
         heads.metrics,

@@ -31,17 +31,25 @@ def mean_weight(alpha: Array) -> Array:
     return mean
 
 
-def score_parts(
+def fused(alpha: Any, short: Array, long: Array) -> Array:
+    """Return α ∘ short + (1 − α) ∘ long; see `fuse`."""
+    parts: Any = fuse(alpha, short, long)
+    total: Array = parts[0] + parts[1]
+    return total
+
+
+def scores(
     alpha: Array,
     vectors: tuple[Array, Array],
     items: Array,
     neighbour_scores: tuple[Array, Array],
-) -> tuple[Array, Array]:
-    """Return the short-term and the long-term part of scores [..., N], whose sum is the score.
+) -> Array:
+    """Return the scores [..., N] of items.
 
-    `vectors` are u_s and u_l [..., d], `items` [N, d] vectors, `neighbour_scores` [..., N] by each.
+    `vectors` are u_s and u_l [..., d], `items` [N, d] are the vectors of items, `neighbour_scores`
+    are n_s and n_l [..., N].
     """
+    products: Any = fused(alpha, *vectors)
     columns: Any = items
-    parts = zip(fuse(alpha, *vectors), fuse(mean_weight(alpha), *neighbour_scores), strict=True)
-    short, long = (vector @ columns.T + added for vector, added in parts)
-    return short, long
+    found: Array = products @ columns.T + fused(mean_weight(alpha), *neighbour_scores)
+    return found

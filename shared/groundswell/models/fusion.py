@@ -50,7 +50,7 @@ class FusionGate(nn.Module):
         self.range_G.copy_((high_G - low_G).clamp(min=1e-3))
 
     def forward(self, short_vectors: Tensor, long_vectors: Tensor, gate_features: Tensor) -> Tensor:
-        """[B, d], [B, d] and clamped [B, G] → [B, d] weights of the short-term view in [0, 1]."""
+        """[B, d], [B, d] and clamped [B, G] → [B, d] weights of the short-term vector in [0, 1]."""
         vectors_B2d = self.norm(torch.cat([short_vectors, long_vectors], -1))
         features_BG = (gate_features - self.low_G) / self.range_G * 2 - 1
         x_Bw = torch.tanh(self.features(features_BG) + self.vectors(self.dropout(vectors_B2d)))
@@ -58,8 +58,3 @@ class FusionGate(nn.Module):
         # 0 or 1, and where one vector is far better even a little of the other does harm.
         alphas = (torch.sigmoid(self.out(x_Bw)) * _STRETCH - (_STRETCH - 1) / 2).clamp(0, 1)
         return alphas.expand(-1, self.dimension)
-
-
-def fuse(alphas_Bd: Tensor, short_Bd: Tensor, long_Bd: Tensor) -> Tensor:
-    """u = α∘u_s + (1 − α)∘u_l, not normalised again."""
-    return alphas_Bd * short_Bd + (1 - alphas_Bd) * long_Bd

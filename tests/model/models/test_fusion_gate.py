@@ -9,7 +9,8 @@ import torch
 
 from groundswell.artifacts.manifest import FusionSpec
 from groundswell.artifacts.onnx_model import OnnxModel
-from groundswell.models.fusion import FusionGate, fuse
+from groundswell.features.fusion import fused as fused_vector
+from groundswell.models.fusion import FusionGate
 from groundswell.ranker_service.stages.fuse import Fusion, FusionWeightOrigin
 from groundswell.trainer.bundle.onnx import Input, export
 
@@ -95,5 +96,5 @@ def test_a_forced_weight_replaces_every_dimension(tmp_path: Path, weight: float)
 def test_the_worked_example_of_the_design() -> None:
     short, long = torch.tensor([[0.8, 0.2, 0.0]]), torch.tensor([[0.6, 0.3, 0.1]])
     torch.testing.assert_close(
-        fuse(torch.full((1, 3), 0.6), short, long), torch.tensor([[0.72, 0.24, 0.04]])
+        fused_vector(torch.full((1, 3), 0.6), short, long), torch.tensor([[0.72, 0.24, 0.04]])
     )

@@ -16,7 +16,7 @@ from groundswell.trainer.neighbours.cooccurrence import (
     WINDOW_LENGTH,
     Reading,
     strongest,
-    window_source,
+    window_scores,
 )
 
 DECAY = 0.5
@@ -43,7 +43,7 @@ class ItemKnn:
 
     def scores(self, events: NDArray[np.int64]) -> NDArray[np.float32]:
         """Score the candidates before each event: [B, N']."""
-        found = window_source(self._prepared, self._similarities, events, _READING)
+        found = window_scores(self._prepared, self._similarities, events, _READING)
         scores: NDArray[np.float32] = found.toarray()
         scores += self._popularity
         return scores

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from groundswell.artifacts.bundle import Bundle
 from groundswell.artifacts.text_cache import TextCache
 from groundswell.ranker_service.bundle_rows import BundleRows
-from groundswell.ranker_service.pipeline import NeighbourScores, Pipeline, Ranked
+from groundswell.ranker_service.pipeline import NeighbourLookup, Pipeline, Ranked
 from groundswell.ranker_service.stages.fuse import Fusion, FusionWeightOrigin
 from groundswell.ranker_service.stages.neighbours import NumberedNeighbours
 from groundswell.retrieval.engine import open_index
@@ -27,7 +27,7 @@ RECALL_AT = 10
 _MOST_SEARCHED = 1_000
 
 
-class Fused(NamedTuple):
+class FusedUsers(NamedTuple):
     """What is served for each of n events before any item is looked at."""
 
     vectors: NDArray[np.float32]
@@ -74,13 +74,13 @@ class OpenedBundle:
         )
 
     @cached_property
-    def fused(self) -> Fused:
+    def fused(self) -> FusedUsers:
         """The fused vectors that are served by default."""
         found: list[Ranked] = []
         for start in range(0, self._num_events, _BATCH):
             found += self._exact.rank(self._models.inputs("fused", slice(start, start + _BATCH), 0))
         nothing = np.zeros(self.bundle.manifest.dimension, np.float32)
-        return Fused(
+        return FusedUsers(
             np.stack([nothing if one.user is None else one.user for one in found]),
             np.array([one.user is not None for one in found]),
             np.array([_weight(one) for one in found], np.float32),
@@ -122,7 +122,7 @@ def item_index(
     return index
 
 
-def log_neighbours(bundle: Bundle, prepared: Prepared) -> NeighbourScores | None:
+def log_neighbours(bundle: Bundle, prepared: Prepared) -> NeighbourLookup | None:
     """Open the bundle's neighbours by the numbers of the prepared items; None without any."""
     neighbours = Neighbours.of(bundle)
     if neighbours is None:
@@ -135,7 +135,7 @@ def log_neighbours(bundle: Bundle, prepared: Prepared) -> NeighbourScores | None
 class _Remembered:
     """Looks the same items up once: several models read one window or one history."""
 
-    def __init__(self, neighbours: NeighbourScores) -> None:
+    def __init__(self, neighbours: NeighbourLookup) -> None:
         self._short = lru_cache(_REMEMBERED)(
             lambda ids: neighbours.short(np.frombuffer(ids, np.int64))
         )

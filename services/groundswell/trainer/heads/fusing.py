@@ -1,59 +1,58 @@
-"""Both views of a user and their sources, put together by given weights."""
+"""Users before given events, and how well they rank when fused by given weights."""
 
 from typing import NamedTuple
 
 import numpy as np
-import scipy.sparse as sp
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from groundswell.models.fusion import FusionGate, fuse
-from groundswell.trainer.neighbours.cooccurrence import Sources
+from groundswell.features.fusion import fused, mean_weight
+from groundswell.models.fusion import FusionGate
+from groundswell.trainer.neighbours.cooccurrence import NeighbourScores
 from groundswell.trainer.ranking.metrics import gains
 from groundswell.trainer.ranking.validation import K, Ranking
 
 
-class Views(NamedTuple):
-    """Both views of n positions, and what the gate knows besides."""
+class EncodedUsers(NamedTuple):
+    """What the trained encoders and neighbours give for the users of n events."""
 
-    short: Tensor
+    short_vectors: Tensor
     """[n, d]"""
-    long: Tensor
+    long_vectors: Tensor
     """[n, d]"""
-    features: Tensor
-    """[n, 3]"""
-    sources: Sources
-    """Of both."""
+    gate_features: Tensor
+    """[n, G]"""
+    neighbour_scores: NeighbourScores
+    """[n, N] by window and by history."""
 
-    def take(self, rows_b: Tensor) -> "Views":
-        """Return some of the positions."""
-        sources = self.sources.take(rows_b.cpu().numpy())
-        return Views(self.short[rows_b], self.long[rows_b], self.features[rows_b], sources)
+    def take(self, rows_b: Tensor) -> "EncodedUsers":
+        """Return some of the users."""
+        return EncodedUsers(
+            self.short_vectors[rows_b],
+            self.long_vectors[rows_b],
+            self.gate_features[rows_b],
+            self.neighbour_scores.take(rows_b.cpu().numpy()),
+        )
 
 
-def alphas_of(gate: FusionGate, views: Views) -> Tensor:
-    """[n, d] what a gate weighs the short-term view with, its features clamped as in serving."""
+def alphas_of(gate: FusionGate, users: EncodedUsers) -> Tensor:
+    """[n, d] the fusion weights of a gate, whose features are clamped as in serving."""
     low, high = gate.low_G, gate.low_G + gate.range_G
-    alphas: Tensor = gate(views.short, views.long, views.features.clamp(low, high))
+    clamped = users.gate_features.clamp(low, high)
+    alphas: Tensor = gate(users.short_vectors, users.long_vectors, clamped)
     return alphas
-
-
-def fused_source(alphas_nd: Tensor, sources: Sources) -> sp.csr_array:
-    """Return [n, N] both sources, weighed as their views are."""
-    alphas_n1 = alphas_nd.mean(-1, keepdim=True).double().cpu().numpy()
-    return sources.short.multiply(alphas_n1) + sources.long.multiply(1 - alphas_n1)
 
 
 @torch.no_grad()
 def fused_gains(
-    alphas_nd: Tensor, views: Views, items_Id: Tensor, positions: Ranking
+    alphas_nd: Tensor, users: EncodedUsers, items_Id: Tensor, positions: Ranking
 ) -> NDArray[np.float64]:
-    """[n] what each position adds to the NDCG@10 of both views and their sources, fused with
-    weights [n, 1 or d]."""
-    source = fused_source(alphas_nd, views.sources)
-    users_nd = fuse(alphas_nd, views.short, views.long)
-    return gains(positions.ranks(users_nd, items_Id, source), K)
+    """[n] what each position adds to the NDCG@10 when its user is fused by weights [n, 1 or d]."""
+    users_nd = fused(alphas_nd, users.short_vectors, users.long_vectors)
+    weights_n1 = mean_weight(alphas_nd).double().cpu().numpy()
+    added = fused(weights_n1, *users.neighbour_scores)
+    return gains(positions.ranks(users_nd, items_Id, added), K)
 
 
 def smooth_best(scores: list[float]) -> int:

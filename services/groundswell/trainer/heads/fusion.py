@@ -1,4 +1,4 @@
-"""Chooses how the views are fused: the best constant, a learned gate, and which of them serves."""
+"""Chooses how the two vectors are fused: by the best constant or by a learned gate."""
 
 from typing import NamedTuple
 
@@ -8,10 +8,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from groundswell.artifacts.manifest import FusionSpec
+from groundswell.features.fusion import fuse, fused
 from groundswell.features.gate import NUM_GATE_FEATURES
-from groundswell.models.fusion import FusionGate, fuse
+from groundswell.models.fusion import FusionGate
 from groundswell.trainer.config import TrainConfig
-from groundswell.trainer.heads.fusing import Views, alphas_of, fused_gains, smooth_best
+from groundswell.trainer.heads.fusing import EncodedUsers, alphas_of, fused_gains, smooth_best
 from groundswell.trainer.heads.gate import (
     shift_to_validation,
     train_by_likelihood,
@@ -28,44 +29,45 @@ _CONSTANT_WITHOUT_VALIDATION = 0.7
 _START_FROM = 0.3
 
 
-class Fused(NamedTuple):
-    """The outcome."""
+class TrainedFusion(NamedTuple):
+    """A gate, how the bundle uses it, and the metrics of the choice."""
 
     gate: FusionGate
     spec: FusionSpec
     metrics: dict[str, float]
 
     @torch.inference_mode()
-    def users(self, views: Views) -> Tensor:
+    def vectors(self, users: EncodedUsers) -> Tensor:
         """[n, d] fused as the servers do by default."""
-        alphas = alphas_of(self.gate, views)
+        alphas = alphas_of(self.gate, users)
         if self.spec.mode == "constant":
             alphas = torch.full_like(alphas, self.spec.constant_alpha)
-        return fuse(alphas, views.short, views.long)
+        return fused(alphas, users.short_vectors, users.long_vectors)
 
 
 def train_fusion(
     positions: Ranking,
-    train: Views,
-    held_out: Views,
+    train: EncodedUsers,
+    held_out: EncodedUsers,
     items_Id: Tensor,
     validation: Validation,
     run: Run,
-) -> Fused:
-    """Tune the constant on validation, train gates on frozen views, keep the best as default.
+) -> TrainedFusion:
+    """Tune the constant on validation, train gates, keep the best as default.
 
-    The gates learn from `train`, the views before `positions`, which the views were not trained on.
-    Without validation the constant is a default and nothing is learned.
+    The gates learn from `train`, the users before `positions`; the encoders were not trained on
+    those. Without validation the constant is a default and nothing is learned.
 
-    What fuses by more rules must earn them: a constant serves when it is clearly better than the
-    short-term view alone, a gate when it is clearly better than the constant. The best of twenty
-    constants is above the last one by chance alone, and where a history says nothing new any other
-    one loses.
+    The simpler rule serves unless another is clearly better: a constant needs to be clearly better
+    than the short-term vector alone, a gate clearly better than the constant. The best of twenty
+    constants exceeds the last one by chance alone.
     """
     low, high = _ranges(train)
     if not validation:
         gate = _gate(run.config, _CONSTANT_WITHOUT_VALIDATION, False, low, high)
-        return Fused(gate.eval(), _spec("constant", _CONSTANT_WITHOUT_VALIDATION, low, high), {})
+        return TrainedFusion(
+            gate.eval(), _spec("constant", _CONSTANT_WITHOUT_VALIDATION, low, high), {}
+        )
     held_out_ranks_nA = _ranks(validation, held_out, items_Id)
     constants_nA = gains(held_out_ranks_nA, K)
     place = smooth_best(constants_nA.mean(0).tolist())
@@ -86,10 +88,10 @@ def train_fusion(
         metrics[f"validation.{kind}.ndcg@10"] = gains_n.mean().item()
         if is_clearly_better(gains_n, best_n) or run.config.gate == kind:
             chosen, best_n, mode = gate, gains_n, "learned"
-    fused = Fused(chosen.eval(), _spec(mode, alpha, low, high), metrics)
-    metrics["validation.fused.alpha"] = float(_served_alphas(fused, held_out).mean())
+    fusion = TrainedFusion(chosen.eval(), _spec(mode, alpha, low, high), metrics)
+    metrics["validation.fused.alpha"] = float(_served_alphas(fusion, held_out).mean())
     metrics["validation.fused.ndcg@10"] = best_n.mean().item()
-    return fused
+    return fusion
 
 
 def _spec(mode: str, alpha: float, low: Tensor, high: Tensor) -> FusionSpec:
@@ -126,21 +128,21 @@ def _gate(
     return gate
 
 
-def _ranges(train: Views) -> tuple[Tensor, Tensor]:
-    if len(train.features) == 0:
+def _ranges(train: EncodedUsers) -> tuple[Tensor, Tensor]:
+    if len(train.gate_features) == 0:
         return torch.zeros(NUM_GATE_FEATURES), torch.ones(NUM_GATE_FEATURES)
-    return train.features.amin(0), train.features.amax(0)
+    return train.gate_features.amin(0), train.gate_features.amax(0)
 
 
-def _ranks(positions: Ranking, views: Views, items_Id: Tensor) -> NDArray[np.int64]:
+def _ranks(positions: Ranking, users: EncodedUsers, items_Id: Tensor) -> NDArray[np.int64]:
     """[n, A] rank of each position's target with each constant of the grid."""
-    sources = views.sources
-    sides = [Part(views.short, sources.short), Part(views.long, sources.long)]
-    return positions.mixed_ranks(sides, np.stack([_GRID, 1 - _GRID], axis=1), items_Id)
+    vectors = users.short_vectors, users.long_vectors
+    parts = [Part(*both) for both in zip(vectors, users.neighbour_scores, strict=True)]
+    return positions.mixed_ranks(parts, np.stack(fuse(_GRID, 1.0, 1.0), axis=1), items_Id)
 
 
-def _served_alphas(fused: Fused, views: Views) -> Tensor:
-    if fused.spec.mode == "constant":
-        return torch.tensor([fused.spec.constant_alpha])
+def _served_alphas(fusion: TrainedFusion, users: EncodedUsers) -> Tensor:
+    if fusion.spec.mode == "constant":
+        return torch.tensor([fusion.spec.constant_alpha])
     with torch.inference_mode():
-        return alphas_of(fused.gate, views)
+        return alphas_of(fusion.gate, users)

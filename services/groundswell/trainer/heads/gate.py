@@ -1,4 +1,4 @@
-"""Trains gates on views that stand still: by what each weight gains, or by likelihood."""
+"""Trains fusion gates on frozen encoders: by what each weight gains, or by likelihood."""
 
 from typing import Any
 
@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from groundswell.models.fusion import FusionGate, fuse
-from groundswell.trainer.heads.fusing import Views, alphas_of, fused_gains, smooth_best
+from groundswell.features.fusion import fused, mean_weight, scores
+from groundswell.models.fusion import FusionGate
+from groundswell.trainer.heads.fusing import EncodedUsers, alphas_of, fused_gains, smooth_best
 from groundswell.trainer.loop.early_stopping import EarlyStopping
 from groundswell.trainer.loop.losses import sample_negatives
 from groundswell.trainer.loop.run import Run
@@ -19,6 +20,7 @@ from groundswell.trainer.ranking.validation import K, Validation
 
 SCALAR = "gate"
 PER_DIMENSION = "gate-per-dimension"
+_Places = NDArray[np.int64] | slice
 _SHIFTS = np.linspace(-2, 2, 17)
 _BATCH = 128
 _EPOCHS = 40
@@ -31,21 +33,21 @@ _SCALAR_PATIENCE = 100
 
 def train_scalar(
     gate: FusionGate,
-    train: Views,
+    train: EncodedUsers,
     ranks_nA: NDArray[np.int64],
-    held_out: Views,
+    held_out: EncodedUsers,
     held_out_ranks_nA: NDArray[np.int64],
     run: Run,
 ) -> None:
     """Train a gate on what each weight gains at each position.
 
-    The likelihood of a mixture depends on how sure each view is of itself, which says nothing of
-    how well it ranks. The gain of every weight is known beforehand, so between two points of the
-    grid it has a slope to follow, and the gate climbs what it is judged by. Training counts gains
+    The likelihood of a mixture depends on how confident the scores of each vector are, and not on
+    how well they rank. The gain of every weight of a grid is known beforehand; interpolated between
+    two points it has a slope, so the gate is trained on what it is judged by. Training counts gains
     at any rank, since few targets are among the first ten.
     """
-    # From some hundred positions the numbers of two vectors are learned by heart; what is known of
-    # the request is not.
+    # A gate that reads the vectors overfits to some hundred positions; the features of the request
+    # alone do not allow it.
     nn.init.zeros_(gate.vectors.weight)
     learned = [p for name, p in gate.named_parameters() if not name.startswith("vectors.")]
     optimizer = torch.optim.Adam(learned, lr=_SCALAR_LEARNING_RATE)
@@ -81,15 +83,18 @@ def _at_weights(gains_nA: Tensor, alphas_nd: Tensor) -> Tensor:
 
 def train_by_likelihood(
     gate: FusionGate,
-    train: Views,
+    train: EncodedUsers,
     targets_n: Tensor,
-    held_out: Views,
+    held_out: EncodedUsers,
     items_Id: Tensor,
     validation: Validation,
     run: Run,
 ) -> None:
-    """Train until the held-out targets' likelihood has its best: unlike NDCG, which lives by the
-    few targets in reach, it hears from every position."""
+    """Train until the likelihood of the held-out targets is at its best.
+
+    NDCG@10 changes only for targets near the top ten; likelihood changes for every target, so it is
+    less noisy.
+    """
     optimizer = torch.optim.Adam(gate.parameters(), lr=_LEARNING_RATE, weight_decay=_WEIGHT_DECAY)
     stopping = EarlyStopping(run.config.patience, gate)
     validation_targets_n = validation.targets.to(run.device)
@@ -115,29 +120,29 @@ def train_by_likelihood(
 
 @torch.no_grad()
 def shift_to_validation(
-    gate: FusionGate, held_out: Views, items_Id: Tensor, validation: Validation
+    gate: FusionGate, held_out: EncodedUsers, items_Id: Tensor, validation: Validation
 ) -> None:
     """Move all of a gate's weights up or down as validation prefers, as the constant is tuned."""
     start = gate.out.bias.detach().clone()
-    scores = []
+    found = []
     for shift in _SHIFTS.tolist():
         gate.out.bias.copy_(start + shift)
         gains_n = fused_gains(alphas_of(gate, held_out), held_out, items_Id, validation)
-        scores.append(gains_n.mean().item())
-    gate.out.bias.copy_(start + _SHIFTS[smooth_best(scores)].item())
+        found.append(gains_n.mean().item())
+    gate.out.bias.copy_(start + _SHIFTS[smooth_best(found)].item())
 
 
 @torch.no_grad()
 def _mean_loss(
     gate: FusionGate,
-    views: Views,
+    users: EncodedUsers,
     targets_n: Tensor,
     items_Id: Tensor,
     run: Run,
 ) -> float:
     rows = torch.arange(len(targets_n), device=run.device)
     losses = [
-        _loss(gate, views.take(some), targets_n[some], items_Id, run).item() * len(some)
+        _loss(gate, users.take(some), targets_n[some], items_Id, run).item() * len(some)
         for some in rows.split(_BATCH)
     ]
     return sum(losses) / len(targets_n)
@@ -145,41 +150,38 @@ def _mean_loss(
 
 def _loss(
     gate: FusionGate,
-    views: Views,
+    users: EncodedUsers,
     targets_n: Tensor,
     items_Id: Tensor,
     run: Run,
 ) -> Tensor:
-    """Cross-entropy of the fused scores over all items, or over shared negatives."""
-    alphas_nd = gate(views.short, views.long, views.features)
-    users_nd = fuse(alphas_nd, views.short, views.long)
-    alphas_n1 = alphas_nd.mean(-1, keepdim=True)
+    """Cross-entropy of the scores over all items, or over shared negatives."""
+    vectors = users.short_vectors, users.long_vectors
+    alphas_nd = gate(*vectors, users.gate_features)
 
-    def source(rows: NDArray[np.int64] | slice, columns: NDArray[np.int64] | slice) -> Tensor:
+    def added(rows: _Places, columns: _Places) -> tuple[Tensor, Tensor]:
         short, long = (
-            torch.from_numpy(np.asarray(_dense(x[rows, columns])))
-            .to(run.device)
-            .reshape(len(users_nd), -1)
-            for x in views.sources
+            torch.from_numpy(_dense(x[rows, columns])).to(run.device).reshape(len(targets_n), -1)
+            for x in users.neighbour_scores
         )
-        mixed: Tensor = alphas_n1 * short + (1 - alphas_n1) * long
-        return mixed
+        return short, long
 
     negatives = sample_negatives(len(items_Id), run.config.negatives)
     everything = slice(None)
     if negatives is None:
-        logits = users_nd @ items_Id.T + source(everything, everything)
+        logits = scores(alphas_nd, vectors, items_Id, added(everything, everything))
         return F.cross_entropy(logits, targets_n)
     # Copies: SciPy indexes by no array whose memory is PyTorch's.
     targets, drawn = targets_n.cpu().numpy().copy(), negatives.numpy().copy()
-    positive_n1 = (users_nd * items_Id[targets_n]).sum(-1, keepdim=True)
-    positive_n1 = positive_n1 + source(np.arange(len(targets)), targets)
+    positive_n1 = (fused(alphas_nd, *vectors) * items_Id[targets_n]).sum(-1, keepdim=True)
+    of_targets = added(np.arange(len(targets)), targets)
+    positive_n1 = positive_n1 + fused(mean_weight(alphas_nd), *of_targets)
     negatives_md = items_Id[negatives.to(run.device)]
-    negative_nm = users_nd @ negatives_md.T + source(everything, drawn)
+    negative_nm = scores(alphas_nd, vectors, negatives_md, added(everything, drawn))
     is_target_nm = targets_n[:, None] == negatives.to(run.device)[None, :]
     logits = torch.cat([positive_n1, negative_nm.masked_fill(is_target_nm, -torch.inf)], 1)
     return F.cross_entropy(logits, torch.zeros_like(targets_n))
 
 
-def _dense(values: Any) -> Any:
-    return values.toarray() if sp.issparse(values) else values
+def _dense(values: Any) -> NDArray[np.float32]:
+    return np.asarray(values.toarray() if sp.issparse(values) else values)

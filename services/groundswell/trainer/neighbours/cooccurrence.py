@@ -40,21 +40,21 @@ class Reading(NamedTuple):
     decay: float
 
 
-class Sources(NamedTuple):
-    """What neighbours add to the scores of each view at n events."""
+class NeighbourScores(NamedTuple):
+    """The neighbour scores of all items before n events, by window and by history."""
 
     short: sp.csr_array
     """[n, N]"""
     long: sp.csr_array
     """[n, N]"""
 
-    def take(self, rows: NDArray[np.int64]) -> "Sources":
-        """Return some of the events' rows."""
-        return Sources(self.short[rows], self.long[rows])
+    def take(self, rows: NDArray[np.int64]) -> "NeighbourScores":
+        """Return those of some of the events."""
+        return NeighbourScores(self.short[rows], self.long[rows])
 
-    def weighed(self, short_weight: float, long_weight: float) -> "Sources":
-        """Return both with a weight of their own."""
-        return Sources(self.short * short_weight, self.long * long_weight)
+    def weighed(self, short_weight: float, long_weight: float) -> "NeighbourScores":
+        """Return both multiplied by their weights."""
+        return NeighbourScores(self.short * short_weight, self.long * long_weight)
 
 
 class NeighbourTable(NamedTuple):
@@ -133,7 +133,7 @@ def neighbour_table(similarities: sp.csr_array) -> NeighbourTable:
     return NeighbourTable(rows, values)
 
 
-def window_source(
+def window_scores(
     prepared: Prepared,
     similarities: sp.csr_array,
     events: NDArray[np.int64],
@@ -148,7 +148,7 @@ def window_source(
     return (_window_weights(prepared, events, reading, begin) @ similarities).tocsr()
 
 
-def history_source(
+def history_scores(
     prepared: Prepared, similarities: sp.csr_array, events: NDArray[np.int64], decay: float
 ) -> sp.csr_array:
     """Return the same of each event's history, as the profile knows it then.

@@ -1,4 +1,4 @@
-"""Counts what follows what, and weighs what it says beside each view's scores, by validation."""
+"""Chooses by validation how windows and histories are read for neighbour scores."""
 
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
@@ -9,55 +9,56 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from groundswell.artifacts.manifest import NeighbourSpec
+from groundswell.features.fusion import fuse
 from groundswell.trainer.inputs.training_log import TrainingLog
 from groundswell.trainer.loop.losses import is_large
 from groundswell.trainer.neighbours.cooccurrence import (
     DECAYS,
     HISTORY_DECAYS,
     WINDOW_LENGTH,
+    NeighbourScores,
     NeighbourTable,
     Reading,
-    Sources,
     adopted,
     following,
-    history_source,
+    history_scores,
     neighbour_table,
-    window_source,
+    window_scores,
 )
 from groundswell.trainer.ranking.metrics import gains
 from groundswell.trainer.ranking.validation import K, Part, Validation, is_clearly_better
 
 _WEIGHTS = (0.0, *(2.0**power for power in range(-1, 7)))
 _LESS = 2
-"""How many weights below the best of a view alone are tried in fusion."""
+"""How many weights below the best of a vector alone are tried in fusion."""
 _CONSTANTS = (1.0, 0.85, 0.7, 0.55)
-"""What both views are fused by there; by 1 no reading of a history does harm."""
+"""The fusion weights of that trial; with 1 no neighbour scores of a history can do harm."""
 _ERRORS = 2.0
-"""By how many standard errors fusion must lose before a reading that is best alone is given up."""
+"""A weighing that is best alone is kept unless fusion loses by more standard errors than this."""
 
 
 class Weighing(NamedTuple):
-    """How a view's source of neighbours counts beside its scores."""
+    """How neighbour scores are made and weighed, and how well they rank with their vector."""
 
     decay: float
-    """Of its reading."""
+    """The weight of each item relative to the next newer one."""
     weight: float
     ndcg: float = 0.0
     """NDCG@10 on validation."""
     ndcg_alone: float = 0.0
-    """Without the source."""
+    """Without neighbour scores."""
 
 
-class SourcesStage:
-    """The sources of neighbours of both views; they weigh nothing before they are weighed."""
+class NeighbourTuning:
+    """The neighbours of a log; their scores have weight 0 until `weigh` has chosen the weights."""
 
     def __init__(
         self, log: TrainingLog, window_length: int, texts_Nd: Callable[[], NDArray[np.float32]]
     ) -> None:
-        """`texts_Nd` gives vectors of all items' texts, by which items without events are placed;
-        of a large catalogue they are not."""
+        """`texts_Nd` gives the vectors of all items' texts: an item without neighbours gets those
+        of the items whose texts are near. In a large catalogue it gets none."""
         self._prepared = log.prepared
-        # What is kept for the gate is not counted: its sources must know as little as its views.
+        # Events kept for the gate are not counted, as they are not for the encoders.
         self._similarities = following(log.prepared, log.is_target)
         if not is_large(log.prepared.num_items):
             self._similarities = adopted(self._similarities, texts_Nd())
@@ -67,11 +68,11 @@ class SourcesStage:
     def weigh(
         self, short_nd: Tensor, long_nd: Tensor, items_Id: Tensor, validation: Validation
     ) -> dict[str, float]:
-        """Choose how the sources are read and weighed; return what the views reach with and without
-        them. Views are those before the events of validation."""
+        """Choose the decays and weights; return the NDCG@10 of each vector with and without its
+        neighbour scores. The vectors are those before the events of validation."""
         events = validation.events
         short_by = {decay: self._window(events, decay) for decay in DECAYS}
-        self._short = weigh_for_view(short_nd, short_by, items_Id, validation)
+        self._short = weigh_alone(short_nd, short_by, items_Id, validation)
         short = Part(short_nd, short_by[self._short.decay] * self._short.weight)
         del short_by
         long_by = {decay: self._history(events, decay) for decay in HISTORY_DECAYS}
@@ -83,11 +84,11 @@ class SourcesStage:
             "validation.long-without-neighbours.ndcg@10": self._long.ndcg_alone,
         }
 
-    def before(self, events: NDArray[np.int64]) -> Sources:
-        """Return what they add to the scores of both views before each event."""
+    def before(self, events: NDArray[np.int64]) -> NeighbourScores:
+        """Return the neighbour scores before each event."""
         short = self._window(events, self._short.decay)
         long = self._history(events, self._long.decay)
-        return Sources(short, long).weighed(self._short.weight, self._long.weight)
+        return NeighbourScores(short, long).weighed(self._short.weight, self._long.weight)
 
     def table(self) -> NeighbourTable:
         """Return the neighbours as a bundle holds them."""
@@ -106,21 +107,21 @@ class SourcesStage:
 
     def _window(self, events: NDArray[np.int64], decay: float) -> sp.csr_array:
         reading = Reading(self._length, decay)
-        return window_source(self._prepared, self._similarities, events, reading)
+        return window_scores(self._prepared, self._similarities, events, reading)
 
     def _history(self, events: NDArray[np.int64], decay: float) -> sp.csr_array:
-        return history_source(self._prepared, self._similarities, events, decay)
+        return history_scores(self._prepared, self._similarities, events, decay)
 
 
-def weigh_for_view(
+def weigh_alone(
     users_nd: Tensor, by_decay: Mapping[float, sp.csr_array], items_Id: Tensor, held: Validation
 ) -> Weighing:
-    """Return the decay and the weight that validation prefers for a view's source, which is
-    [n, N] by each decay."""
+    """Return the decay and the weight with which a vector and its neighbour scores, [n, N] by each
+    decay, rank best."""
     found = [
         one
-        for decay, source in by_decay.items()
-        for one in _for_view(users_nd, decay, source, items_Id, held)
+        for decay, scores in by_decay.items()
+        for one in _by_weight(users_nd, decay, scores, items_Id, held)
     ]
     return max(found, key=lambda one: one.ndcg)
 
@@ -132,19 +133,23 @@ def weigh_for_fusion(
     items_Id: Tensor,
     held: Validation,
 ) -> Weighing:
-    """Return the decay and the weight of the long-term view's source, [n, N] by each decay.
+    """Return the decay and the weight of the neighbour scores of histories, [n, N] by each decay.
 
-    Of those with which both views, fused by a constant, are not clearly worse than at best, they
-    are the ones that are best for the long-term view alone: what helps it most may only repeat the
-    `short` one.
+    They are the best for the long-term vector alone, among those with which both vectors, fused by
+    a constant, are not clearly worse than the best: neighbour scores that help the long-term vector
+    most may only repeat the `short` part.
     """
     found: list[tuple[Weighing, NDArray[np.float64]]] = []
-    for decay, source in by_decay.items():
-        alone = _for_view(long_nd, decay, source, items_Id, held)
+    for decay, scores in by_decay.items():
+        alone = _by_weight(long_nd, decay, scores, items_Id, held)
         place = max(range(len(alone)), key=lambda number: alone[number].ndcg)
         tried = list(dict.fromkeys((alone[0], *alone[max(place - _LESS, 0) : place + 1])))
-        shares = [[a, 1 - a, (1 - a) * one.weight] for one in tried for a in _CONSTANTS]
-        parts = [short, Part(long_nd), Part(None, source)]
+        shares = [
+            np.hstack(fuse(alpha, np.ones(1), np.array([1.0, one.weight])))
+            for one in tried
+            for alpha in _CONSTANTS
+        ]
+        parts = [short, Part(long_nd), Part(None, scores)]
         gains_nA = gains(held.mixed_ranks(parts, np.array(shares), items_Id), K)
         for one, gains_nC in zip(tried, np.split(gains_nA, len(tried), axis=1), strict=True):
             found.append((one, gains_nC[:, gains_nC.mean(0).argmax()]))
@@ -153,11 +158,11 @@ def weigh_for_fusion(
     return max(as_good, key=lambda one: one.ndcg)
 
 
-def _for_view(
-    users_nd: Tensor, decay: float, source: sp.csr_array, items_Id: Tensor, held: Validation
+def _by_weight(
+    users_nd: Tensor, decay: float, scores: sp.csr_array, items_Id: Tensor, held: Validation
 ) -> list[Weighing]:
-    """Return what a view reaches with each weight of its source."""
+    """Return how a vector ranks with each weight of its neighbour scores."""
     shares_AP = np.stack([np.ones(len(_WEIGHTS)), np.array(_WEIGHTS)], axis=1)
-    ranks_nA = held.mixed_ranks([Part(users_nd), Part(None, source)], shares_AP, items_Id)
+    ranks_nA = held.mixed_ranks([Part(users_nd), Part(None, scores)], shares_AP, items_Id)
     ndcgs = gains(ranks_nA, K).mean(0).tolist()
     return [Weighing(decay, w, x, ndcgs[0]) for w, x in zip(_WEIGHTS, ndcgs, strict=True)]

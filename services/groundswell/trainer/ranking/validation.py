@@ -31,33 +31,31 @@ def most_targets(num_items: int) -> int | None:
 
 
 class Part(NamedTuple):
-    """A part of some events' scores: users · items, or a source, or their sum."""
+    """A part of some events' scores: users · items, or neighbour scores, or their sum."""
 
     users: Tensor | None
     """[n, d]"""
-    source: Any = None
+    added: Any = None
     """[n, N], sparse."""
 
     def take(self, some: slice) -> "Part":
         """Return it of some of the events."""
-        users, source = self
-        return Part(
-            None if users is None else users[some], None if source is None else source[some]
-        )
+        users, added = self
+        return Part(None if users is None else users[some], None if added is None else added[some])
 
     def by_column(self) -> "Part":
-        """Return it with a source that is fast to cut by items."""
-        return self if self.source is None else self._replace(source=self.source.tocsc())
+        """Return it with neighbour scores that are fast to cut by items."""
+        return self if self.added is None else self._replace(added=self.added.tocsc())
 
     def scores(self, items_Nd: Tensor, begin: int, end: int) -> Tensor:
         """[n, end - begin] scores of a range of the items [N, d]."""
-        source: Any = None if self.source is None else self.source[:, begin:end]
+        added: Any = None if self.added is None else self.added[:, begin:end]
         if self.users is None:
-            return torch.from_numpy(source.toarray())
+            return torch.from_numpy(added.toarray())
         found = (self.users @ items_Nd[begin:end].T).cpu()
-        if source is not None:
-            source = source.tocoo()
-            found.numpy()[source.row, source.col] += source.data
+        if added is not None:
+            added = added.tocoo()
+            found.numpy()[added.row, added.col] += added.data
         return found
 
     def scores_of(self, targets_n: Tensor, items_Nd: Tensor) -> Tensor:
@@ -65,10 +63,10 @@ class Part(NamedTuple):
         found = torch.zeros(len(targets_n))
         if self.users is not None:
             found += (self.users * items_Nd[targets_n.to(items_Nd.device)]).sum(-1).cpu()
-        if self.source is not None:
+        if self.added is not None:
             # A copy: SciPy indexes by no array whose memory is PyTorch's.
             targets = targets_n.numpy().copy()
-            own = np.asarray(self.source[np.arange(len(targets)), targets]).ravel()
+            own = np.asarray(self.added[np.arange(len(targets)), targets]).ravel()
             found += torch.from_numpy(own)
         return found
 
@@ -94,13 +92,13 @@ class Ranking:
         return len(self.events) > 0
 
     def ranks(
-        self, users_nd: Tensor, items_Nd: Tensor, source: sp.csr_array | None = None
+        self, users_nd: Tensor, items_Nd: Tensor, added: sp.csr_array | None = None
     ) -> NDArray[np.int64]:
-        """Rank by users [n, d] · items [N, d], plus a `source` [n, N], in the order of `events`.
+        """Rank by users [n, d] · items [N, d], plus neighbour scores `added` [n, N].
 
-        Returns [n] ranks from 1.
+        Returns [n] ranks from 1, in the order of `events`.
         """
-        return self.mixed_ranks([Part(users_nd, source)], np.ones((1, 1)), items_Nd)[:, 0]
+        return self.mixed_ranks([Part(users_nd, added)], np.ones((1, 1)), items_Nd)[:, 0]
 
     def mixed_ranks(
         self, parts: Sequence[Part], shares_AP: NDArray[np.floating], items_Nd: Tensor

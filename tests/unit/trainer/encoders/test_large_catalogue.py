@@ -92,23 +92,23 @@ def test_half_texts_are_read_as_the_head_reads_texts() -> None:
     torch.testing.assert_close(HalfTexts(texts, head)[rows], due, rtol=2e-3, atol=2e-3)
 
 
-@pytest.mark.parametrize("with_source", [False, True])
+@pytest.mark.parametrize("with_added", [False, True])
 def test_ranks_over_blocks_of_items_are_those_over_all(
-    monkeypatch: pytest.MonkeyPatch, with_source: bool
+    monkeypatch: pytest.MonkeyPatch, with_added: bool
 ) -> None:
     prepared = random_log(users=80, items=50)
     ranking = Ranking(prepared, np.flatnonzero(prepared.target == VALIDATION))
     torch.manual_seed(0)
     users, items = torch.randn(len(ranking.events), 5), torch.randn(prepared.num_items, 5)
-    source = None
-    if with_source:
+    added = None
+    if with_added:
         shape = (len(users), prepared.num_items)
-        source = sp.random_array(shape, density=0.3, rng=np.random.default_rng(0)).tocsr() * 3
-    whole = ranking.ranks(users, items, source)
+        added = sp.random_array(shape, density=0.3, rng=np.random.default_rng(0)).tocsr() * 3
+    whole = ranking.ranks(users, items, added)
     monkeypatch.setattr(validation, "_BLOCK_ITEMS", 7)
     monkeypatch.setattr(loss, "FULL_UP_TO", 10)
     assert len(np.unique(whole)) > 10
-    assert (ranking.ranks(users, items, source) == whole).all()
+    assert (ranking.ranks(users, items, added) == whole).all()
 
 
 @pytest.mark.parametrize("block", [7, 100])
@@ -123,12 +123,12 @@ def test_mixtures_of_parts_rank_as_their_sums_do(
     n, num_items = len(ranking.events), prepared.num_items
     short, long, items = torch.randn(n, 5), torch.randn(n, 5), torch.randn(num_items, 5)
     drawn = sp.random_array((n, num_items), density=0.3, rng=np.random.default_rng(0))
-    source = drawn.tocsr().astype(np.float32)
-    parts = [Part(short, source), Part(long), Part(None, source)]
+    added = drawn.tocsr().astype(np.float32)
+    parts = [Part(short, added), Part(long), Part(None, added)]
     shares = np.array([[1.0, 0.0, 0.0], [0.3, 0.7, 2.0]])
     found = ranking.mixed_ranks(parts, shares, items)
-    assert (found[:, 0] == ranking.ranks(short, items, source)).all()
-    mixed = ranking.ranks(0.3 * short + 0.7 * long, items, source * 2.3)
+    assert (found[:, 0] == ranking.ranks(short, items, added)).all()
+    mixed = ranking.ranks(0.3 * short + 0.7 * long, items, added * 2.3)
     assert np.abs(found[:, 1] - mixed).max() <= 1
     assert (found[:, 1] != mixed).sum() < 3
 

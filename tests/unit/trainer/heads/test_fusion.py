@@ -12,11 +12,11 @@ from torch import Tensor
 
 from groundswell.features.gate import NUM_GATE_FEATURES
 from groundswell.trainer.config import TrainConfig
-from groundswell.trainer.heads.fusing import Views
-from groundswell.trainer.heads.fusion import Fused, train_fusion
+from groundswell.trainer.heads.fusing import EncodedUsers
+from groundswell.trainer.heads.fusion import TrainedFusion, train_fusion
 from groundswell.trainer.loop.run import open_run
-from groundswell.trainer.neighbours.cooccurrence import Sources
-from groundswell.trainer.neighbours.tuning import weigh_for_fusion, weigh_for_view
+from groundswell.trainer.neighbours.cooccurrence import NeighbourScores
+from groundswell.trainer.neighbours.tuning import weigh_alone, weigh_for_fusion
 from groundswell.trainer.ranking.validation import Part, Validation
 from tests.unit.trainer.memory import random_log
 
@@ -34,18 +34,20 @@ def vectors(knows: Tensor, seed: int) -> Tensor:
     return torch.where(knows[:, None], ITEMS_Id[VALIDATION.targets] * 2 + noise, noise)
 
 
-def fused(short_knows: Tensor, long_knows: Tensor, folder: Path, loud: float = 0.0) -> Fused:
+def fused(
+    short_knows: Tensor, long_knows: Tensor, folder: Path, loud: float = 0.0
+) -> TrainedFusion:
     """Train on views of one noise, hold those of another out; the second feature of the gate tells
     who is known by the short-term one. With `loud` views that know nothing shout."""
     features = torch.zeros(n, NUM_GATE_FEATURES)
     features[:, 1] = short_knows.float()
     nothing = sp.csr_array((n, PREPARED.num_items), dtype=np.float32)
 
-    def views(seed: int) -> Views:
+    def views(seed: int) -> EncodedUsers:
         short, long = vectors(short_knows, seed), vectors(long_knows, seed + 1)
         shout = loud * vectors(short_knows & False, seed + 2)
         short, long = short + shout * ~short_knows[:, None], long + shout * ~long_knows[:, None]
-        return Views(short, long, features, Sources(nothing, nothing))
+        return EncodedUsers(short, long, features, NeighbourScores(nothing, nothing))
 
     with open_run(TrainConfig(dimension=16), "cpu", 0, folder, Console(quiet=True)) as run:
         return train_fusion(VALIDATION, views(1), views(4), ITEMS_Id, VALIDATION, run)
@@ -78,11 +80,11 @@ def test_the_reading_and_the_weight_that_help_most_are_chosen() -> None:
     of_targets = (np.ones(n, np.float32), (rows, VALIDATION.targets.numpy()))
     right = sp.csr_array(of_targets, shape=(n, PREPARED.num_items))
     wrong = sp.csr_array(np.roll(right.toarray(), 1, axis=0))
-    found = weigh_for_view(users, {0.5: wrong, 0.9: right}, ITEMS_Id, VALIDATION)
+    found = weigh_alone(users, {0.5: wrong, 0.9: right}, ITEMS_Id, VALIDATION)
     assert found.decay == 0.9
     assert found.ndcg == pytest.approx(1.0)
     assert found.ndcg_alone < 0.6
-    useless = weigh_for_view(ITEMS_Id[VALIDATION.targets] * 9, {0.5: wrong}, ITEMS_Id, VALIDATION)
+    useless = weigh_alone(ITEMS_Id[VALIDATION.targets] * 9, {0.5: wrong}, ITEMS_Id, VALIDATION)
     assert useless.weight == 0.0
 
 
@@ -90,14 +92,14 @@ def test_of_histories_readings_that_fuse_alike_the_one_that_is_best_alone_is_cho
     rows, targets = np.arange(n), VALIDATION.targets.numpy()
     knows = torch.from_numpy(rows % 2 == 0)
 
-    def source(known: NDArray[np.bool_]) -> sp.csr_array:
+    def added(known: NDArray[np.bool_]) -> sp.csr_array:
         values = (np.ones(known.sum(), np.float32), (rows[known], targets[known]))
         return sp.csr_array(values, shape=(n, PREPARED.num_items))
 
     # What the short-term view knows, or also some of what it does not.
-    by_decay = {0.9: source(rows % 2 == 0), 0.5: source((rows % 4 == 0) | (rows % 8 == 1))}
+    by_decay = {0.9: added(rows % 2 == 0), 0.5: added((rows % 4 == 0) | (rows % 8 == 1))}
     noise = vectors(knows & False, 1)
-    alone = weigh_for_view(noise, by_decay, ITEMS_Id, VALIDATION)
+    alone = weigh_alone(noise, by_decay, ITEMS_Id, VALIDATION)
     assert alone.decay == 0.9
     short = Part(3 * vectors(knows, 2))
     found = weigh_for_fusion(short, noise, by_decay, ITEMS_Id, VALIDATION)

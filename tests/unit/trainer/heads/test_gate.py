@@ -13,9 +13,9 @@ from groundswell.models.fusion import FusionGate
 from groundswell.trainer.config import TrainConfig
 from groundswell.trainer.dataset.prepared import VALIDATION
 from groundswell.trainer.heads import gate as gate_training
-from groundswell.trainer.heads.fusing import Views
+from groundswell.trainer.heads.fusing import EncodedUsers
 from groundswell.trainer.loop.run import open_run
-from groundswell.trainer.neighbours.cooccurrence import Sources
+from groundswell.trainer.neighbours.cooccurrence import NeighbourScores
 from groundswell.trainer.ranking.validation import Validation
 from tests.unit.trainer.memory import random_log
 
@@ -29,16 +29,16 @@ def test_negatives_of_a_large_catalogue_count_with_their_neighbours(
     assert (prepared.target == VALIDATION).sum() >= n > 10
     rng = np.random.default_rng(0)
 
-    def source() -> sp.csr_array:
+    def added() -> sp.csr_array:
         drawn = sp.random_array((n, num_items), density=0.3, rng=rng, dtype=np.float32)
         return drawn.tocsr()
 
     torch.manual_seed(0)
-    views = Views(
+    views = EncodedUsers(
         torch.randn(n, 4),
         torch.randn(n, 4),
         torch.rand(n, NUM_GATE_FEATURES),
-        Sources(source(), source()),
+        NeighbourScores(added(), added()),
     )
     items_Id = torch.randn(num_items, 4)
 

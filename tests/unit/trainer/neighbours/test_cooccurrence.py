@@ -15,9 +15,9 @@ from groundswell.trainer.neighbours.cooccurrence import (
     Reading,
     adopted,
     following,
-    history_source,
+    history_scores,
     neighbour_table,
-    window_source,
+    window_scores,
 )
 from tests.unit.trainer.memory import HELD_OUT, prepared_of, random_log
 
@@ -119,8 +119,8 @@ def test_training_and_serving_read_neighbours_alike() -> None:
     log = replace(log, actions=actions)
     similarities = following(log, everything(log))
     events = np.flatnonzero(log.target == TEST)
-    short = 2.0 * window_source(log, similarities, events, READING)
-    long = 3.0 * history_source(log, similarities, events, 0.8)
+    short = 2.0 * window_scores(log, similarities, events, READING)
+    long = 3.0 * history_scores(log, similarities, events, 0.8)
     spec = NeighbourSpec(
         count=100,
         window_length=WINDOW_LENGTH,
@@ -133,14 +133,14 @@ def test_training_and_serving_read_neighbours_alike() -> None:
     for row, event in enumerate(events.tolist()):
         past = slice(log.offsets[log.users[event]], event)
         history, disliked = log.items[past].astype(np.int64), log.actions[past] == DISLIKE
-        for source, found in (
+        for added, found in (
             (short, served.short(np.where(disliked, -1, history))),
             (long, served.long(np.array(newest_last(history[~disliked], history)))),
         ):
             dense = np.zeros(log.num_items, np.float32)
             dense[found.rows] = found.scores
             # Bundles hold similarities in half precision.
-            np.testing.assert_allclose(source[[row]].toarray()[0], dense, atol=4e-3)
+            np.testing.assert_allclose(added[[row]].toarray()[0], dense, atol=4e-3)
             assert dense.any() != disliked.all()
 
 
@@ -150,20 +150,20 @@ def test_a_dislike_says_nothing_and_takes_its_place_in_a_window() -> None:
     similarities = following(log, everything(log))
     last, due = np.array([2]), similarities.toarray()[0]
     assert due.any()
-    short = window_source(log, similarities, last, READING).toarray()[0]
+    short = window_scores(log, similarities, last, READING).toarray()[0]
     np.testing.assert_allclose(short, 0.65 * due, rtol=1e-6)
-    long = history_source(log, similarities, last, 0.5).toarray()[0]
+    long = history_scores(log, similarities, last, 0.5).toarray()[0]
     np.testing.assert_allclose(long, due, rtol=1e-6)
     only = replace(log, actions=np.full_like(log.actions, DISLIKE))
-    assert not window_source(only, similarities, last, READING).toarray().any()
-    assert not history_source(only, similarities, last, 0.5).toarray().any()
+    assert not window_scores(only, similarities, last, READING).toarray().any()
+    assert not history_scores(only, similarities, last, 0.5).toarray().any()
 
 
 def test_an_item_of_a_history_weighs_by_its_newest_event() -> None:
     log = prepared_of([[0, 1, 2, 0, 3], [0, 1], [1, 2], [0, 3]])
     similarities = following(log, everything(log))
     zero, one, two = similarities.toarray()[:3]
-    found = history_source(log, similarities, np.array([4, 6]), 0.5).toarray()
+    found = history_scores(log, similarities, np.array([4, 6]), 0.5).toarray()
     norm = np.sqrt(1 + 0.5**2 + 0.25**2)
     np.testing.assert_allclose(found[0], (zero + 0.5 * two + 0.25 * one) / norm, rtol=1e-5)
     np.testing.assert_allclose(found[1], zero, rtol=1e-5)
@@ -175,7 +175,7 @@ def test_a_window_that_begins_later_reads_only_from_there() -> None:
     last = np.array([2])
 
     def short(begin: NDArray[np.int64] | None) -> NDArray[np.float32]:
-        found = window_source(log, similarities, last, READING, begin)
+        found = window_scores(log, similarities, last, READING, begin)
         values: NDArray[np.float32] = found.toarray()[0]
         return values
 

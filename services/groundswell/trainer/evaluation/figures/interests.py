@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from groundswell.artifacts.bundle import Bundle
 from groundswell.trainer.dataset.prepared import Prepared
 from groundswell.trainer.evaluation.bootstrap import clustered_means, difference, interval
-from groundswell.trainer.evaluation.opened import Fused
+from groundswell.trainer.evaluation.opened import FusedUsers
 from groundswell.trainer.ranking.classification import (
     calibration,
     class_scores,
@@ -19,7 +19,7 @@ _COLUMNS = ("accuracy", "hit_any", "most_frequent_accuracy")
 
 
 def interest_figures(
-    bundle: Bundle, prepared: Prepared, events: NDArray[np.int64], fused: Fused
+    bundle: Bundle, prepared: Prepared, events: NDArray[np.int64], fused: FusedUsers
 ) -> dict[str, Any] | None:
     """Hold the likeliest category of each fused vector against those of the target [n].
 
