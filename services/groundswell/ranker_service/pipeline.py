@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from groundswell.artifacts.onnx_model import OnnxModel
 from groundswell.features.fusion import fuse
-from groundswell.features.gate import GateFeatures
+from groundswell.features.gate import GateFeatures, stacked_logarithms
 from groundswell.ranker_service.stages.fuse import FusedVectors, Fusion, FusionWeightOrigin
 from groundswell.ranker_service.stages.interests import interests_of
 from groundswell.ranker_service.stages.retrieve import NO_HITS, NO_IDS, Retrieval, popular
@@ -133,7 +133,7 @@ class Pipeline:
             self._stacked([one.long_vector for one in inputs]),
             np.array([one.short_vector is not None for one in inputs], dtype=bool),
             np.array([one.long_vector is not None for one in inputs], dtype=bool),
-            GateFeatures.stack([one.gate_features for one in inputs]).logarithms(),
+            stacked_logarithms([one.gate_features for one in inputs]),
             np.array(
                 [np.nan if one.fusion_weight is None else one.fusion_weight for one in inputs]
             ),

@@ -22,15 +22,15 @@ class GateFeatures:
     history_length: float | NDArray[np.integer] = 0
     """All events of the user."""
 
-    @classmethod
-    def stack(cls, many: Sequence["GateFeatures"]) -> "GateFeatures":
-        """Return the numbers of [B] features as arrays [B]."""
-        return cls(*(np.array(values) for values in zip(*map(_VALUES, many), strict=True)))
-
     def logarithms(self) -> NDArray[np.float32]:
         """Return [..., G] log(1 + x) of every feature, as the gate reads them."""
         values = [np.asarray(value, np.float32) for value in _VALUES(self)]
         return np.log1p(np.stack(values, axis=-1))
+
+
+def stacked_logarithms(many: Sequence[GateFeatures]) -> NDArray[np.float32]:
+    """Return [B, G] the logarithms of the numbers of many requests."""
+    return np.log1p(np.array([_VALUES(one) for one in many], np.float32))
 
 
 _VALUES = attrgetter(*(one.name for one in fields(GateFeatures)))

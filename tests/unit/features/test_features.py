@@ -14,6 +14,7 @@ from groundswell.features.gate import (
     GateFeatures,
     clamp_gate_features,
     seconds_since,
+    stacked_logarithms,
 )
 from groundswell.features.text import chunk_text, content_hash, item_text
 from groundswell.features.window import session_length, session_starts, window_tensors
@@ -103,7 +104,7 @@ def test_gate_features_are_logarithms_clamped_to_what_training_saw() -> None:
     assert seconds_since(5_000_000, None, use_time=True) == 0.0
     assert seconds_since(5_000_000, 0, use_time=False) == 0.0
     assert GateFeatures().logarithms().tolist() == [0.0] * NUM_GATE_FEATURES
-    many = GateFeatures.stack([GateFeatures(), GateFeatures(seconds, 3, 7)]).logarithms()
+    many = stacked_logarithms([GateFeatures(), GateFeatures(seconds, 3, 7)])
     assert many.tolist() == [[0.0] * NUM_GATE_FEATURES, features.tolist()]
     clamped = clamp_gate_features(features, (2.0, 0.0, 0.0), (9.0, 1.0, 9.0))
     assert clamped == pytest.approx([2.0, 1.0, np.log1p(7.0)])
