@@ -20,7 +20,6 @@ from groundswell.ranker_service.stages.fuse import Fusion
 from groundswell.ranker_service.stages.neighbours import NumberedNeighbours
 from groundswell.retrieval.engine import open_index
 from groundswell.retrieval.item_index import Hits, ItemIndex
-from groundswell.retrieval.neighbours import Neighbours
 from groundswell.serving.batching import MicroBatcher
 from groundswell.serving.errors import FailedPrecondition, ResourceExhausted
 
@@ -65,9 +64,8 @@ class BundleRanker:
         )
         self._interests = bundle.interest_head(settings.threads)
         self._fusion = Fusion(bundle.fusion_model(settings.threads), bundle.manifest.fusion)
-        neighbours = Neighbours.of(bundle)
         self._bundle_rows = BundleRows(num_rows)
-        self._neighbours = neighbours and NumberedNeighbours(neighbours, self._bundle_rows)
+        self._neighbours = NumberedNeighbours.of(bundle, self._bundle_rows)
         self._popularity = np.zeros(0)
         self._pipeline = self._with_popularity(self._popularity)
         self._ranking: MicroBatcher[RankInput, Ranked] = MicroBatcher(

@@ -3,6 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from groundswell.artifacts.bundle import Bundle
 from groundswell.ranker_service.bundle_rows import BundleRows
 from groundswell.retrieval.neighbours import Neighbours, Sparse
 
@@ -16,6 +17,12 @@ class NumberedNeighbours:
     def __init__(self, neighbours: Neighbours, rows: BundleRows) -> None:
         self._neighbours = neighbours
         self._rows = rows
+
+    @classmethod
+    def of(cls, bundle: Bundle, rows: BundleRows) -> "NumberedNeighbours | None":
+        """Open a bundle's neighbours; None when it has none."""
+        neighbours = Neighbours.of(bundle)
+        return None if neighbours is None else cls(neighbours, rows)
 
     def short(self, window: NDArray[np.int64]) -> Sparse:
         """Return the neighbour scores of a window's items [n], oldest event first."""

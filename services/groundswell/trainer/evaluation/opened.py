@@ -15,7 +15,7 @@ from groundswell.ranker_service.stages.neighbours import NumberedNeighbours
 from groundswell.retrieval.engine import open_index
 from groundswell.retrieval.exhaustive import ExhaustiveIndex
 from groundswell.retrieval.item_index import ItemIndex
-from groundswell.retrieval.neighbours import Neighbours, Sparse
+from groundswell.retrieval.neighbours import Sparse
 from groundswell.trainer.dataset.prepared import TEXT_VECTORS, Prepared
 from groundswell.trainer.evaluation.bundle_items import BundleItems, Candidates, bundle_items
 from groundswell.trainer.evaluation.models import BundleModels
@@ -124,12 +124,10 @@ def item_index(
 
 def log_neighbours(bundle: Bundle, prepared: Prepared) -> NeighbourLookup | None:
     """Open the bundle's neighbours by the numbers of the prepared items; None without any."""
-    neighbours = Neighbours.of(bundle)
-    if neighbours is None:
-        return None
     rows = BundleRows(len(bundle.item_ids))
     rows.put(np.arange(prepared.num_items), _rows(bundle, prepared))
-    return _Remembered(NumberedNeighbours(neighbours, rows))
+    neighbours = NumberedNeighbours.of(bundle, rows)
+    return None if neighbours is None else _Remembered(neighbours)
 
 
 class _Remembered:
