@@ -35,7 +35,7 @@ _SEED = 3
 
 
 def measure(folder: Path) -> list[Line]:
-    """Measure a user with both views, 60 seen items and no filter."""
+    """Measure a user with both vectors, 60 seen items and no filter."""
     bundle = load_bundle(world().bundles)
     with (
         canned(folder, _profile_answers(bundle)) as profile,

@@ -58,7 +58,7 @@ def short_due(bundle: Bundle, view: NDArray[np.float32], window: list[int]) -> N
 
 
 def long_due(bundle: Bundle, view: NDArray[np.float32], history: list[int]) -> NDArray[np.float64]:
-    """The same of the long-term view."""
+    """The same of the long-term vector."""
     neighbours = Neighbours.of(bundle)
     assert neighbours is not None
     products = bundle.item_vectors.astype(np.float64) @ view.astype(np.float64)

@@ -25,7 +25,7 @@ SLOW_S = UPSTREAM_TIMEOUT_S + 1.0
 
 @pytest.fixture
 def ann(ranker: Ranker) -> Ranker:
-    """A user with both views, who has seen item-1."""
+    """A user with both vectors, who has seen item-1."""
     ranker.add_profile("ann", ranker.user_vector(), r1=CLICK)
     ranker.add_session("ann", ranker.user_vector(), r1=CLICK)
     return ranker

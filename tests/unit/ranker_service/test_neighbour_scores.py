@@ -20,7 +20,7 @@ from groundswell.retrieval.neighbours import NOTHING, Sparse
 from tests.support.indexes import opened, random_vectors
 from tests.support.ranker import CONSTANT
 
-# The items' scores by the two views are 4, 3, 2, 1, 0 and 0, 1, 2, 3, 4.
+# The items' scores by the two vectors are 4, 3, 2, 1, 0 and 0, 1, 2, 3, 4.
 VECTORS = np.array([[4, 0, 0], [3, 1, 0], [2, 2, 0], [1, 3, 0], [0, 4, 0]], np.float32)
 SHORT, LONG = np.array([1, 0, 0], np.float32), np.array([0, 1, 0], np.float32)
 

@@ -1,1 +1,1 @@
-"""Trains what stands on frozen vectors: the fusion of both views, and the interest head."""
+"""Trains what stands on frozen vectors: the fusion of both, and the interest head."""

@@ -1,4 +1,4 @@
-"""The fusion of the two views: the worked example, who decides α, and what a lost view means."""
+"""The fusion of two vectors: the worked example, who decides α, and what a missing vector means."""
 
 import numpy as np
 import pytest

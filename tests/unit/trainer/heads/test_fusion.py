@@ -1,4 +1,4 @@
-"""What serves must have earned it on validation: the short-term view alone is the simplest."""
+"""What serves must have earned it on validation: the short-term vector alone is the simplest."""
 
 from pathlib import Path
 
@@ -96,7 +96,7 @@ def test_of_histories_readings_that_fuse_alike_the_one_that_is_best_alone_is_cho
         values = (np.ones(known.sum(), np.float32), (rows[known], targets[known]))
         return sp.csr_array(values, shape=(n, PREPARED.num_items))
 
-    # What the short-term view knows, or also some of what it does not.
+    # What the short-term vector knows, or also some of what it does not.
     by_decay = {0.9: added(rows % 2 == 0), 0.5: added((rows % 4 == 0) | (rows % 8 == 1))}
     noise = vectors(knows & False, 1)
     alone = weigh_alone(noise, by_decay, ITEMS_Id, VALIDATION)
