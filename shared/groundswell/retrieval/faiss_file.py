@@ -9,15 +9,16 @@ from numpy.typing import NDArray
 from groundswell.artifacts.errors import BundleError
 
 _KINDS = {faiss.IndexFlat: "flat", faiss.IndexHNSW: "hnsw"}
+"""Of bundles of earlier releases, whose manifests name no kind."""
 
 
-def open_faiss(path: Path, kind: str) -> faiss.Index:
-    """Read a FAISS index of a kind.
+def open_faiss(path: Path, of: type[faiss.Index], kind: str) -> faiss.Index:
+    """Read a FAISS index of a type, which `kind` names in errors.
 
     Raises BundleError (BUNDLE_CORRUPT) when the file is something else.
     """
     index = _read(path)
-    if _kind(index) != kind or index.metric_type != faiss.METRIC_INNER_PRODUCT:
+    if not isinstance(index, of) or index.metric_type != faiss.METRIC_INNER_PRODUCT:
         raise BundleError("BUNDLE_CORRUPT", f"{path.name} is no {kind} index of inner products")
     return index
 

@@ -32,7 +32,7 @@ class FlatEngine:
     @classmethod
     def open(cls, path: Path) -> Self:
         """Open an index. Raises BundleError (BUNDLE_CORRUPT) for a file of another kind."""
-        return cls(open_faiss(path, cls.kind))
+        return cls(open_faiss(path, faiss.IndexFlat, cls.kind))
 
     @property
     def vectors(self) -> NDArray[np.float32]:

@@ -41,7 +41,7 @@ class HnswEngine:
     @classmethod
     def open(cls, path: Path) -> Self:
         """Open an index. Raises BundleError (BUNDLE_CORRUPT) for a file of another kind."""
-        index = open_faiss(path, cls.kind)
+        index = open_faiss(path, faiss.IndexHNSW, cls.kind)
         flat = faiss.downcast_index(index.storage)
         if not isinstance(flat, faiss.IndexFlat):
             raise BundleError("BUNDLE_CORRUPT", f"{path.name} does not hold plain vectors")
