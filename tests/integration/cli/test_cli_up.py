@@ -79,7 +79,7 @@ def test_a_taken_port_is_named_and_nothing_starts(bundles: Path, tmp_path: Path)
         with Up(bundles, tmp_path, ports) as up:
             assert up.wait(30) == 1
     assert up.err().splitlines() == [
-        f"groundswell: port {ports.session} is taken; end what listens there (another "
+        f"groundswell: port {ports.session} is in use; end what listens there (another "
         "`groundswell up`?), or choose another --session-port"
     ]
     assert not up.state.exists()

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from sqlalchemy import text
 
 from groundswell.profile_service.event_store import AppendOutcome, EventStore, Status
 from groundswell.profile_service.identity import secret_keys
@@ -14,7 +15,7 @@ from groundswell.profile_service.identity.secret_keys import check_secrets, is_r
 from groundswell.profile_service.store.database import Database
 from groundswell.profile_service.store.identity import set_secret_checks
 from groundswell.profile_service.store.tables import users
-from groundswell.profile_service.store.users import count_users, find_users
+from groundswell.profile_service.store.users import count_users, find_users, lock_users
 from groundswell.serving.errors import FailedPrecondition
 from groundswell.serving.pseudonym import Pseudonymizer
 from groundswell.serving.server import StartError
@@ -231,6 +232,36 @@ async def test_writers_in_two_processes_and_a_rotation_lose_and_double_nothing(
     assert await num_users(memory) == (len(accepted), 0)
     for user, number in accepted.items():
         assert (await logs[0].list(user, None, 1)).last_sequence == number
+
+
+async def test_a_user_stored_while_a_writer_waits_for_the_secrets_is_stored_once(
+    server: Postgres, memory_on_postgres: Memory
+) -> None:
+    """The writer looked before the user was there, and stores new users under a newer secret."""
+    del server
+    memory, secrets = memory_on_postgres, Pseudonymizer(SECRET, NEWER)
+    await memory.catalogue.upsert([an_item("a")])
+    await check_secrets(memory.database, Pseudonymizer(SECRET))
+    async with writing(memory.database) as connection:
+        await connection.run(lock_users, [secrets.user_keys("ann")])
+        rotation = asyncio.create_task(rotate(memory.database, secrets, nobody))
+        await waiting_for_secrets(memory, 1)
+        write = asyncio.create_task(log_with(memory, SECRET, NEWER).append([an_event(1)]))
+        await waiting_for_secrets(memory, 2)
+    assert [outcome.status for outcome in await write] == [Status.ACCEPTED]
+    await rotation
+    assert await num_users(memory) == (1, 0)
+
+
+async def waiting_for_secrets(memory: Memory, number: int) -> None:
+    """Wait until so many transactions wait for the lock of the secrets."""
+    waiting = text("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted")
+    for _ in range(500):
+        async with reading(memory.database) as connection:
+            if (await connection.execute(waiting)).scalar_one() == number:
+                return
+        await asyncio.sleep(0.02)
+    raise AssertionError(f"never did {number} transactions wait")
 
 
 async def test_a_service_with_another_secret_does_not_start_and_says_what_to_do(

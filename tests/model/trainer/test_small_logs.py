@@ -23,7 +23,7 @@ def first_events(prepared: Prepared, most: int) -> Prepared:
     place = np.arange(len(prepared.items)) - prepared.offsets[prepared.users]
     kept = place < most
     counts = np.minimum(np.diff(prepared.offsets), most)
-    arrays = ("items", "actions", "times_us", "values", "weights", "sessions")
+    arrays = ("items", "actions", "times_us", "weights", "sessions")
     return replace(
         prepared,
         split="none",

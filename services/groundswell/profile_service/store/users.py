@@ -92,15 +92,18 @@ def lock_users(connection: Connection, keys: Collection[UserKeys]) -> Users:
 def _make_users(connection: Connection, new: Sequence[UserKeys]) -> Identity:
     # Without the lock, two writers with different newest secrets would store one user twice.
     identity = lock_secrets(connection)
-    _check_version(identity, new)
+    # Others may have stored some under an older secret while this transaction waited for the lock.
+    known = find_users(connection, new).by_key
     version = identity.key_version
-    connection.execute(
-        insert(connection, users).on_conflict_do_nothing(index_elements=[users.c.user_key]),
-        [
-            {"user_key": key, "last_sequence": 0, "key_version": version}
-            for key in sorted(user[version - 1] for user in new)
-        ],
-    )
+    rows = [
+        {"user_key": key, "last_sequence": 0, "key_version": version}
+        for key in sorted(user[version - 1] for user in new if user[-1] not in known)
+    ]
+    if rows:
+        connection.execute(
+            insert(connection, users).on_conflict_do_nothing(index_elements=[users.c.user_key]),
+            rows,
+        )
     return identity
 
 
