@@ -1,10 +1,10 @@
 """Trains a bundle on a prepared log: text encoder, items and user encoders, neighbours, heads."""
 
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -13,7 +13,6 @@ from rich.console import Console
 from torch import Tensor
 
 from groundswell.artifacts.bundle import MODEL_CARD
-from groundswell.artifacts.errors import BundleError
 from groundswell.artifacts.manifest import Manifest
 from groundswell.artifacts.store import BundleStore
 from groundswell.models.interest_head import InterestHead
@@ -25,7 +24,8 @@ from groundswell.trainer.config import TrainConfig
 from groundswell.trainer.dataset.disk import check_writable, told_when_full
 from groundswell.trainer.dataset.prepared import RUNS, TEXT_VECTORS, Prepared
 from groundswell.trainer.encoders.inference import UserEncoders
-from groundswell.trainer.encoders.training import NAME, new_encoders, train_jointly, train_profile
+from groundswell.trainer.encoders.joint_epochs import joint_epochs
+from groundswell.trainer.encoders.training import new_encoders, train_jointly, train_profile
 from groundswell.trainer.errors import DataError
 from groundswell.trainer.heads.fusing import EncodedUsers
 from groundswell.trainer.heads.fusion import TrainedFusion, train_fusion
@@ -33,7 +33,7 @@ from groundswell.trainer.heads.interests import calibrate, train_interests
 from groundswell.trainer.inputs.histories import cut_chunks, gate_inputs
 from groundswell.trainer.inputs.leakage import check_leakage
 from groundswell.trainer.inputs.training_log import TrainingLog
-from groundswell.trainer.loop.checkpoint import Checkpoints, versions
+from groundswell.trainer.loop.checkpoint import Checkpoints, made_of
 from groundswell.trainer.loop.devices import check_device
 from groundswell.trainer.loop.distributed import open_processes
 from groundswell.trainer.loop.losses import is_large
@@ -47,7 +47,6 @@ _KEPT = (
     "nothing was published; free some space, and resume after the last finished epoch, if any, by "
     "the same command with --resume"
 )
-_EPOCHS_WITHOUT_ANYTHING = 20
 _MOST_WHILE_TRAINING = 4_000
 """Validation targets that an epoch is judged by."""
 
@@ -90,8 +89,9 @@ def train(
         open_run(config, device, seed, logs, console, processes) as run,
     ):
         checkpoints = Checkpoints(bundles, run, resume=resume)
-        epochs = processes.from_first(lambda: _epochs(store, prepared, config, console))
-        checkpoints.belongs_to(_made_of(prepared, config, epochs, run))
+        epochs = processes.from_first(lambda: joint_epochs(store, prepared, config, console))
+        data = {"the number of epochs": epochs, "the prepared log": prepared.fingerprint()}
+        checkpoints.belongs_to(made_of(run) | data)
         texts = Texts(prepared.texts, log, prepared.folder / TEXT_VECTORS, folder, run)
         checkpoints.belongs_to({"the text encoder": texts.spec.fingerprint})
         texts_It = _item_texts(texts, prepared)
@@ -276,39 +276,6 @@ def _write_bundle(
     )
     (folder / MODEL_CARD).write_text(model_card(manifest), encoding="utf-8")
     return manifest
-
-
-def _epochs(store: BundleStore, prepared: Prepared, config: TrainConfig, console: Console) -> int:
-    """Return the epochs of the joint phase: 0, until early stopping, where there is validation.
-
-    Without it, and without a setting, they are those of the current bundle, or else a constant.
-    """
-    if Validation(prepared) or config.epochs:
-        return config.epochs
-    current = store.current()
-    try:
-        if current is not None:
-            return int(store.load(current).manifest.training["epochs"][NAME])
-    except (BundleError, KeyError) as error:
-        console.print(f"the current bundle does not tell its epochs: {error}")
-    console.print(
-        "no validation set, and no earlier bundle: the encoders train for "
-        f"{_EPOCHS_WITHOUT_ANYTHING} epochs (--set epochs=N changes it)"
-    )
-    return _EPOCHS_WITHOUT_ANYTHING
-
-
-def _made_of(prepared: Prepared, config: TrainConfig, epochs: int, run: Run) -> dict[str, Any]:
-    """What a run's result depends on, by names for people."""
-    return {
-        **asdict(config),
-        "the number of epochs": epochs,
-        "seed": run.seed,
-        "device": run.device.type,
-        "the number of processes": run.processes.size,
-        "the prepared log": prepared.fingerprint(),
-        **versions(),
-    }
 
 
 def _trace(folder: Path | None, run: Run, console: Console) -> AbstractContextManager[None]:

@@ -9,7 +9,7 @@ import hashlib
 import json
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -171,9 +171,16 @@ class Checkpoints:
         self._file.unlink(missing_ok=True)
 
 
-def versions() -> dict[str, Any]:
-    """Say what else must be the same for a run to be resumed."""
-    return {"the checkpoint's format": _FORMAT, "torch": torch.__version__}
+def made_of(run: Run) -> dict[str, Any]:
+    """Return what a run's result depends on besides its data, by names for people."""
+    return {
+        **asdict(run.config),
+        "seed": run.seed,
+        "device": run.device.type,
+        "the number of processes": run.processes.size,
+        "the checkpoint's format": _FORMAT,
+        "torch": torch.__version__,
+    }
 
 
 def _read(file: Path) -> _Saved:
