@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from groundswell.cli.commands import call, db, grid, model, serve, text
+from groundswell.cli.commands import call, data, db, grid, model, serve, text
 from groundswell.cli.commands.ids import IdCommand
 from groundswell.cli.failures import one_line
 
@@ -22,8 +22,8 @@ _MODEL = "From a log to a bundle"
 _SERVICES = "Running and asking the services"
 
 app.command()(serve.demo)
-app.add_typer(model.data_app, name="data", rich_help_panel=_MODEL)
-app.command(rich_help_panel=_MODEL)(model.prepare)
+app.add_typer(data.data_app, name="data", rich_help_panel=_MODEL)
+app.command(rich_help_panel=_MODEL)(data.prepare)
 app.command(rich_help_panel=_MODEL)(model.train)
 app.command(rich_help_panel=_MODEL)(model.evaluate)
 app.command(rich_help_panel=_MODEL)(grid.grid)
