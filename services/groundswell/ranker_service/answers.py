@@ -24,17 +24,15 @@ _WEIGHT_SOURCES = {
     FusionWeightOrigin.LEARNED: FusionWeightSource.FUSION_WEIGHT_SOURCE_LEARNED,
     FusionWeightOrigin.CONSTANT: FusionWeightSource.FUSION_WEIGHT_SOURCE_CONSTANT,
     FusionWeightOrigin.FORCED: FusionWeightSource.FUSION_WEIGHT_SOURCE_FORCED,
-    FusionWeightOrigin.ONE_VIEW: FusionWeightSource.FUSION_WEIGHT_SOURCE_ONE_VIEW,
+    FusionWeightOrigin.ONE_VECTOR: FusionWeightSource.FUSION_WEIGHT_SOURCE_ONE_VIEW,
     FusionWeightOrigin.NONE: FusionWeightSource.FUSION_WEIGHT_SOURCE_UNSPECIFIED,
 }
 # The bytes of the tag and the length of one answer in a batch.
 _FRAME_BYTES = 8
 
 
-def recommend_responses(
-    answers: Sequence[Recommendations], max_bytes: int = MAX_ANSWER_BYTES
-) -> list[RecommendResponse]:
-    """The messages of a call's answers, less than `max_bytes` together.
+def recommend_responses(answers: Sequence[Recommendations]) -> list[RecommendResponse]:
+    """The messages of a call's answers, less than MAX_ANSWER_BYTES together.
 
     If they are larger, the last ones keep only ids and scores. That always fits, since the contract
     bounds how many items one call asks for.
@@ -42,11 +40,11 @@ def recommend_responses(
     responses: list[RecommendResponse] = []
     size = 0
     for answer in answers:
-        response = _recommended(answer, with_details=size < max_bytes)
+        response = _recommended(answer, with_details=size < MAX_ANSWER_BYTES)
         size += response.ByteSize() + _FRAME_BYTES
         responses.append(response)
     for response in reversed(responses):
-        if size < max_bytes:
+        if size < MAX_ANSWER_BYTES:
             break
         size -= response.ByteSize()
         _omit_details(response)
@@ -65,9 +63,7 @@ def interests_response(answer: Recommendations) -> GetInterestsResponse:
     )
 
 
-def similar_response(
-    ranker: BundleRanker, hits: Hits, max_bytes: int = MAX_ANSWER_BYTES
-) -> SimilarItemsResponse:
+def similar_response(ranker: BundleRanker, hits: Hits) -> SimilarItemsResponse:
     """The message of an item's neighbours; without titles if it would be too large."""
     response = SimilarItemsResponse(bundle_id=ranker.space.bundle_id)
     for number, cosine in zip(hits.ids.tolist(), hits.scores.tolist(), strict=True):
@@ -81,7 +77,7 @@ def similar_response(
                     categories=item.categories,
                 )
             )
-    if response.ByteSize() >= max_bytes:
+    if response.ByteSize() >= MAX_ANSWER_BYTES:
         response.details_omitted = True
         for one in response.items:
             one.ClearField("title")

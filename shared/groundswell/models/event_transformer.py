@@ -2,8 +2,8 @@
 
 A causal Transformer after SASRec (Kang and McAuley 2018), with a learned bias per head and distance
 instead of absolute positions, so that every position of a training window teaches the last one. A
-start token comes first: it answers before the first event. Both views of a user read events with
-it, the session's and the profile's, each with weights of its own.
+start token comes first: its state stands for a user without events. The session encoder and the
+profile encoder both read events with it, each with weights of its own.
 
 B windows, L events, T = L + 1 tokens, H heads, K values per head, w width, d dimensions.
 """

@@ -95,7 +95,7 @@ def test_one_view_ranks_alone(pipeline: Pipeline) -> None:
     assert long_alone.ids.tolist() == sorted_ids(VECTORS @ user(1), everything)
     assert not short_alone.long_scores.any()
     assert not long_alone.short_scores.any()
-    assert short_alone.origin is long_alone.origin is FusionWeightOrigin.ONE_VIEW
+    assert short_alone.origin is long_alone.origin is FusionWeightOrigin.ONE_VECTOR
     assert both.ids.tolist() != short_alone.ids.tolist()
 
 

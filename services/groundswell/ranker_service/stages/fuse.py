@@ -22,7 +22,7 @@ class FusionWeightOrigin(Enum):
     LEARNED = "learned"
     CONSTANT = "constant"
     FORCED = "forced"
-    ONE_VIEW = "one_view"
+    ONE_VECTOR = "one_vector"
     NONE = "none"
     """There is neither vector."""
 
@@ -104,7 +104,7 @@ class Fusion:
         if not (has_short or has_long):
             return FusionWeightOrigin.NONE
         if not (has_short and has_long):
-            return FusionWeightOrigin.ONE_VIEW
+            return FusionWeightOrigin.ONE_VECTOR
         if forced:
             return FusionWeightOrigin.FORCED
         return FusionWeightOrigin(self._spec.mode)

@@ -48,7 +48,7 @@ def check_leakage(prepared: Prepared) -> None:
     (temporal); cold items in training; a training window over held-out events; and inputs of an
     encoder that change with the target or with what comes after it.
     """
-    for check in (_order, _parts, _targets, _sessions, _times, _cold, _training, _views):
+    for check in (_order, _parts, _targets, _sessions, _times, _cold, _training, _inputs):
         check(prepared)
 
 
@@ -185,7 +185,7 @@ def _training(prepared: Prepared) -> None:
     _refuse(seen, wrong, "start a training window that reads or predicts a held-out event")
 
 
-def _views(prepared: Prepared) -> None:
+def _inputs(prepared: Prepared) -> None:
     """Check the code that makes inputs, at some users' first and last targets."""
     events = np.flatnonzero(prepared.target)
     if len(events) == 0 or prepared.num_items < 2:

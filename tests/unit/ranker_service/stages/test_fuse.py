@@ -76,7 +76,7 @@ def test_one_view_ranks_alone_whatever_was_forced(gate: OnnxModel, weight: float
     np.testing.assert_array_equal(long_alone.user, LONG)
     assert short_alone.alphas.tolist() == [[1.0] * D]
     assert long_alone.alphas.tolist() == [[0.0] * D]
-    assert short_alone.origins == long_alone.origins == [FusionWeightOrigin.ONE_VIEW]
+    assert short_alone.origins == long_alone.origins == [FusionWeightOrigin.ONE_VECTOR]
 
 
 def test_a_missing_view_leaves_no_trace_even_when_its_row_is_not_finite(gate: OnnxModel) -> None:
