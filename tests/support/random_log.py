@@ -19,11 +19,10 @@ def random_log(
     *,
     split: Split = Split.LEAVE_ONE_OUT,
     positions: bool = False,
-    seed: int = 5,
     options: Options | None = None,
 ) -> Prepared:
     """A random log over the first items of a tiny bundle; the last of `items` have no event."""
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(5)
     rows = []
     for user in range(USERS):
         time = 1_700_000_000 + int(rng.integers(40_000))

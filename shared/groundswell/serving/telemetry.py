@@ -138,12 +138,6 @@ def gauge(name: str, value: float, **labels: str) -> None:
     _labelled(_gauge(f"groundswell_{name}", tuple(sorted(labels))), labels).set(value)
 
 
-def observe_seconds(name: str, seconds: float, **labels: str) -> None:
-    """Add a duration to the histogram `groundswell_<name>_seconds`."""
-    histogram = _histogram(f"groundswell_{name}_seconds", tuple(sorted(labels)))
-    _labelled(histogram, labels).observe(seconds)
-
-
 def _labelled(metric: M, labels: dict[str, str]) -> M:
     return metric.labels(**labels) if labels else metric
 
@@ -156,11 +150,6 @@ def _counter(name: str, labels: tuple[str, ...]) -> Counter:
 @cache
 def _gauge(name: str, labels: tuple[str, ...]) -> Gauge:
     return Gauge(name, name.replace("_", " "), labels)
-
-
-@cache
-def _histogram(name: str, labels: tuple[str, ...]) -> Histogram:
-    return Histogram(name, name.replace("_", " "), labels, buckets=SECONDS_BUCKETS)
 
 
 class RpcMetrics:

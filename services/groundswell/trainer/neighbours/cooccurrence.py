@@ -138,14 +138,12 @@ def window_scores(
     similarities: sp.csr_array,
     events: NDArray[np.int64],
     reading: Reading,
-    begin: NDArray[np.int64] | None = None,
 ) -> sp.csr_array:
     """Return what the neighbours of each event's window say before it, with a weight of 1.
 
-    `similarities` are [N, any columns]. With `begin` [n] the windows start there or later. A
-    dislike says nothing: it only takes a place.
+    `similarities` are [N, any columns]. A dislike says nothing: it only takes a place.
     """
-    return (_window_weights(prepared, events, reading, begin) @ similarities).tocsr()
+    return (_window_weights(prepared, events, reading) @ similarities).tocsr()
 
 
 def history_scores(
@@ -162,11 +160,9 @@ def _window_weights(
     prepared: Prepared,
     events: NDArray[np.int64],
     reading: Reading,
-    begin: NDArray[np.int64] | None,
 ) -> sp.csr_array:
     """Return [n, N]: how much each item of the newest events before each event weighs."""
-    if begin is None:
-        begin = prepared.offsets[prepared.users[events]]
+    begin = prepared.offsets[prepared.users[events]]
     first = np.maximum(begin, events - reading.length)
     row, read = ranges(first, events)
     by_age = window_weights(events[row] - 1 - read, reading.decay)

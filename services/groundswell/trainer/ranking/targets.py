@@ -36,12 +36,10 @@ def is_new(prepared: Prepared) -> NDArray[np.bool_]:
     return found
 
 
-def events_before(prepared: Prepared, events: NDArray[np.int64], most: int | None = None) -> Cells:
+def events_before(prepared: Prepared, events: NDArray[np.int64]) -> Cells:
     """Return what the user of each of [B] events did before it: rows in [0, B), ascending, and
-    the events as columns, oldest first in each row; at `most` so many, the newest."""
+    the events as columns, oldest first in each row."""
     begin = prepared.offsets[prepared.users[events]]
-    if most is not None:
-        begin = np.maximum(begin, events - most)
     lengths = events - begin
     rows = np.repeat(np.arange(len(events)), lengths)
     within = np.arange(len(rows)) - np.repeat(np.cumsum(lengths) - lengths, lengths)

@@ -67,11 +67,8 @@ def test_what_a_user_had_before_is_no_target_unless_it_may_be() -> None:
     assert everything.num_left_out_seen == 0
 
 
-def test_the_events_before_are_the_users_own_oldest_first_and_at_most_so_many() -> None:
+def test_the_events_before_are_the_users_own_oldest_first() -> None:
     events = np.array([3, 8, 6])
     before = events_before(LOG, events)
     assert before.rows.tolist() == [0] * 3 + [2] * 6
     assert before.columns.tolist() == [0, 1, 2, 0, 1, 2, 3, 4, 5]
-    newest = events_before(LOG, events, 2)
-    assert newest.rows.tolist() == [0, 0, 2, 2]
-    assert newest.columns.tolist() == [1, 2, 4, 5]
