@@ -1,11 +1,10 @@
 """Short texts in a made-up use of Chinese characters, each category with characters of its own."""
 
-import csv
-from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
+
+from tests.support.worlds import World, write_csv
 
 _FIRST = 0x4E00
 _OWN = 12
@@ -13,16 +12,9 @@ _COMMON = 6
 _LENGTH = 10
 
 
-class CaptionWorld(NamedTuple):
-    """The files of a world, in the form that `prepare` reads."""
-
-    events: Path
-    items: Path
-
-
-def captions(number: int, categories: int, seed: int = 0) -> list[str]:
+def captions(number: int, categories: int) -> list[str]:
     """Return texts; text x is of category x % categories, and a third of it says nothing."""
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     common = [chr(_FIRST + number) for number in range(_COMMON)]
     texts = []
     for text in range(number):
@@ -33,13 +25,12 @@ def captions(number: int, categories: int, seed: int = 0) -> list[str]:
     return texts
 
 
-def caption_world(
-    folder: Path, items: int = 40, categories: int = 4, users: int = 20, events: int = 12
-) -> CaptionWorld:
+def caption_world(folder: Path, items: int = 40) -> World:
     """Write events.csv and items.csv; each user stays within one category."""
+    categories, users, events = 4, 20, 12
     folder.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(1)
-    world = CaptionWorld(folder / "events.csv", folder / "items.csv")
+    world = World(folder / "events.csv", folder / "items.csv")
     rows = [
         (f"u{user}", f"i{item}", "view", 1_700_000_000 + 60 * place)
         for user in range(users)
@@ -49,17 +40,10 @@ def caption_world(
             ).tolist()
         )
     ]
-    _write(world.events, ("user_id", "item_id", "action", "timestamp"), rows)
+    write_csv(world.events, ("user_id", "item_id", "action", "timestamp"), rows)
     catalogue = [
         (f"i{number}", text, f"c{number % categories}")
         for number, text in enumerate(captions(items, categories))
     ]
-    _write(world.items, ("item_id", "title", "categories"), catalogue)
+    write_csv(world.items, ("item_id", "title", "categories"), catalogue)
     return world
-
-
-def _write(path: Path, header: tuple[str, ...], rows: Sequence[tuple[object, ...]]) -> None:
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(header)
-        writer.writerows(rows)

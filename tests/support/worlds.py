@@ -73,9 +73,9 @@ def synthetic_world(
     events.sort(key=lambda event: event[3])
     folder.mkdir(parents=True, exist_ok=True)
     world = World(folder / "events.csv", folder / "items.csv")
-    _write(world.events, ("user_id", "item_id", "action", "timestamp", "value"), events)
+    write_csv(world.events, ("user_id", "item_id", "action", "timestamp", "value"), events)
     header = ("item_id", "title", "categories", "price")
-    _write(world.items, header, _catalogue(rng, names, category_I))
+    write_csv(world.items, header, _catalogue(rng, names, category_I))
     return world
 
 
@@ -138,8 +138,9 @@ def _next_place(rng: np.random.Generator, shelf: np.ndarray, place: int, seen: s
     return int(rng.choice(len(shelf), p=weights / weights.sum()))
 
 
-def _write(path: Path, header: tuple[str, ...], rows: Sequence[tuple[object, ...]]) -> None:
-    with path.open("w", newline="") as file:
+def write_csv(path: Path, header: tuple[str, ...], rows: Sequence[tuple[object, ...]]) -> None:
+    """Write a CSV file."""
+    with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(header)
         writer.writerows(rows)

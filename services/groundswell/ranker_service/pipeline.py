@@ -19,8 +19,8 @@ from groundswell.features.fusion import fuse
 from groundswell.features.gate import GateFeatures, stacked_logarithms
 from groundswell.ranker_service.stages.fuse import FusedVectors, Fusion, FusionWeightOrigin
 from groundswell.ranker_service.stages.interests import interests_of
-from groundswell.ranker_service.stages.retrieve import NO_HITS, NO_IDS, Retrieval, popular
-from groundswell.retrieval.item_index import Hits, Query
+from groundswell.ranker_service.stages.retrieve import NO_HITS, Retrieval, popular
+from groundswell.retrieval.item_index import NO_IDS, Hits, Query
 from groundswell.retrieval.neighbours import NOTHING, Sparse
 
 _INPUT_BYTES = 4_000

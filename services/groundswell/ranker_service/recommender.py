@@ -15,11 +15,10 @@ from groundswell.ranker_service.requests import Ask
 from groundswell.ranker_service.stages.explain import Recommendations, explain
 from groundswell.ranker_service.stages.filter import Exclusions, allowed_items
 from groundswell.ranker_service.stages.gather import Gather, Gathered
+from groundswell.retrieval.item_index import NO_IDS
 from groundswell.serving.slices import Slices
 from groundswell.serving.telemetry import count
 from groundswell.serving.together import both
-
-_NO_ITEMS: NDArray[np.int64] = np.empty(0, np.int64)
 
 
 class Recommender:
@@ -86,8 +85,8 @@ class Recommender:
             k=ask.k,
             short_vector=None if short is None else short.vector,
             long_vector=None if long is None else long.vector,
-            window=_NO_ITEMS if short is None else short.window,
-            history=_NO_ITEMS if items is None else items.history,
+            window=NO_IDS if short is None else short.window,
+            history=NO_IDS if items is None else items.history,
             gate_features=GateFeatures(
                 seconds_since(
                     ask.as_of_us,

@@ -15,7 +15,7 @@ _SLACK = 16
 _FULL_ABOVE = 1_024
 _EPSILON = float(np.finfo(np.float32).eps)
 _BLOCK_SCORES = 2**24
-_NO_IDS: NDArray[np.int64] = np.empty(0, np.int64)
+NO_IDS: NDArray[np.int64] = np.empty(0, np.int64)
 
 
 class Query(NamedTuple):
@@ -25,7 +25,7 @@ class Query(NamedTuple):
     """[P, d] vectors whose sum is searched with; the score is given for each alone, too."""
     k: int
     """How many items at most."""
-    exclude: NDArray[np.int64] = _NO_IDS
+    exclude: NDArray[np.int64] = NO_IDS
     """Ids never to return; unknown ones are ignored."""
     allowed: NDArray[np.bool_] | None = None
     """Indexed by id: True where an item may be returned; ids past its end may not. None: all."""
@@ -107,7 +107,7 @@ class ItemIndex:
         return rows.vectors(rows.places(items))
 
     def passing_ids(
-        self, exclude: NDArray[np.int64] = _NO_IDS, allowed: NDArray[np.bool_] | None = None
+        self, exclude: NDArray[np.int64] = NO_IDS, allowed: NDArray[np.bool_] | None = None
     ) -> NDArray[np.int64]:
         """Return the ids that a search with these limits would choose from, in no order."""
         rows = self._rows
@@ -133,7 +133,7 @@ class ItemIndex:
         self,
         vector: NDArray[np.float32],
         k: int,
-        exclude: NDArray[np.int64] = _NO_IDS,
+        exclude: NDArray[np.int64] = NO_IDS,
         allowed: NDArray[np.bool_] | None = None,
     ) -> Hits:
         """Find the items of largest cosine with [d] `vector`, the popularity dimension left out.

@@ -6,9 +6,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from groundswell.retrieval.item_index import Hits, Query
+from groundswell.retrieval.item_index import NO_IDS, Hits, Query
 
-NO_IDS: NDArray[np.int64] = np.empty(0, np.int64)
 NO_HITS = Hits(NO_IDS, np.empty(0, np.float32), np.empty((0, 2), np.float32))
 
 

@@ -47,6 +47,11 @@ class BundleItems:
     """Candidates that the bundle does not know: placed by their text alone, as in production."""
 
 
+def rows_of(bundle: Bundle, prepared: Prepared) -> NDArray[np.int64]:
+    """[N] the bundle's rows of the prepared items; -1 for those that it does not know."""
+    return np.array([bundle.rows.get(item_id, -1) for item_id in prepared.item_ids], np.int64)
+
+
 def bundle_items(
     bundle: Bundle, prepared: Prepared, candidates: Candidates, encode: EncodeTexts
 ) -> BundleItems:
@@ -54,7 +59,7 @@ def bundle_items(
 
     Raises DataError when the bundle knows none of them: it belongs to other data.
     """
-    rows = np.array([bundle.rows.get(item_id, -1) for item_id in prepared.item_ids], np.int64)
+    rows = rows_of(bundle, prepared)
     of_candidates = rows[candidates.items]
     known, new = (candidates.items[of_candidates >= 0], candidates.items[of_candidates < 0])
     if not len(known):

@@ -17,7 +17,12 @@ from groundswell.retrieval.exhaustive import ExhaustiveIndex
 from groundswell.retrieval.item_index import ItemIndex
 from groundswell.retrieval.neighbours import Sparse
 from groundswell.trainer.dataset.prepared import TEXT_VECTORS, Prepared
-from groundswell.trainer.evaluation.bundle_items import BundleItems, Candidates, bundle_items
+from groundswell.trainer.evaluation.bundle_items import (
+    BundleItems,
+    Candidates,
+    bundle_items,
+    rows_of,
+)
 from groundswell.trainer.evaluation.models import BundleModels
 from groundswell.trainer.evaluation.ranks import Scores, by_pipeline
 
@@ -111,7 +116,7 @@ def item_index(
     bundle: Bundle, prepared: Prepared, candidates: Candidates, items: BundleItems
 ) -> ItemIndex:
     """Open the bundle's index over the candidates; those new to the bundle are added to it."""
-    rows = _rows(bundle, prepared)
+    rows = rows_of(bundle, prepared)
     known = candidates.items[rows[candidates.items] >= 0]
     new = candidates.items[rows[candidates.items] < 0]
     ids = np.full(len(bundle.item_ids), -1, np.int64)
@@ -125,7 +130,7 @@ def item_index(
 def log_neighbours(bundle: Bundle, prepared: Prepared) -> NeighbourLookup | None:
     """Open the bundle's neighbours by the numbers of the prepared items; None without any."""
     rows = BundleRows(len(bundle.item_ids))
-    rows.put(np.arange(prepared.num_items), _rows(bundle, prepared))
+    rows.put(np.arange(prepared.num_items), rows_of(bundle, prepared))
     neighbours = NumberedNeighbours.of(bundle, rows)
     return None if neighbours is None else _Remembered(neighbours)
 
@@ -146,11 +151,6 @@ class _Remembered:
 
     def long(self, history: NDArray[np.int64]) -> Sparse:
         return self._long(history.tobytes())
-
-
-def _rows(bundle: Bundle, prepared: Prepared) -> NDArray[np.int64]:
-    """[N] the bundle's rows of the prepared items; -1 for those that it does not know."""
-    return np.array([bundle.rows.get(item_id, -1) for item_id in prepared.item_ids], np.int64)
 
 
 def _weight(ranked: Ranked) -> float:
