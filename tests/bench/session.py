@@ -22,7 +22,7 @@ _METHOD = "/groundswell.session.v1.SessionService/EncodeSession"
 
 
 def measure(folder: Path) -> list[Line]:
-    """Measure both: the view of a window that did not change, and of one that just did."""
+    """Measure both: the vector of a window that did not change, and of one that just did."""
     with deployed(folder) as deployment:
         return asyncio.run(_measure(deployment, folder))
 

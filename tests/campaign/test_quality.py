@@ -38,7 +38,7 @@ def movielens(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
     return load_prepared(folder / "prepared")
 
 
-def test_the_views_recommend_as_well_as_they_must(movielens: Prepared, tmp_path: Path) -> None:
+def test_the_vectors_recommend_as_well_as_they_must(movielens: Prepared, tmp_path: Path) -> None:
     figures: dict[str, dict[str, list[float]]] = {m: {"hr@10": [], "ndcg@10": []} for m in MODELS}
     for seed in SEEDS:
         train(movielens, tmp_path, TrainConfig(), "cpu", seed, Console())

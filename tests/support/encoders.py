@@ -57,7 +57,7 @@ def train_encoders(
     processes: Processes = ALONE,
     negatives: torch.Generator | None = None,
 ) -> Outcome:
-    """Train both stages of the views. `negatives`, where given, are drawn apart."""
+    """Train both stages of the user encoders. `negatives`, where given, are drawn apart."""
     config = parse_config(settings)
     # A resumed run must not owe its random numbers to the seed.
     seed = 99 if resume else 1

@@ -16,8 +16,8 @@ from tests.support.cli import COMMAND
 FIXED = {"dimension": 64, "width": 64, "num_blocks": 2, "batch_windows": 32}
 """What both sides have in common, whatever the defaults are."""
 
-VIEWS = ("fused", "short")
-"""What of ours is reported."""
+MODELS = ("fused", "short")
+"""Which of our models are reported."""
 
 _CAME_WITH_PREPARE = (EVENTS, ITEMS, USERS, META)
 
@@ -42,7 +42,7 @@ class Ours:
     curves: Mapping[str, Curve]
     """By stage."""
     validation: Mapping[str, float]
-    """By view: validation NDCG@10 of what is served."""
+    """By model: validation NDCG@10 of what is served."""
     seconds: float
     """Of the whole training."""
     figures: Mapping[str, Any]
@@ -74,7 +74,7 @@ def train_and_evaluate(
         config=training["config"],
         window_length=manifest.window_length,
         curves=_curves(training),
-        validation={view: manifest.metrics[f"validation.{view}.ndcg@10"] for view in VIEWS},
+        validation={model: manifest.metrics[f"validation.{model}.ndcg@10"] for model in MODELS},
         seconds=training["seconds"],
         figures=json.loads(figures.read_text()),
     )

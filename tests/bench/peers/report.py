@@ -1,4 +1,4 @@
-"""Two sides' runs → who is how good, and who got there first: a table and plain figures."""
+"""Compares the quality and the training time of both sides: a table and plain figures."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.table import Table
 
-from tests.bench.peers.ours import VIEWS, Curve, Ours
+from tests.bench.peers.ours import MODELS, Curve, Ours
 from tests.bench.peers.peer import NAMES, RIVAL, Peer
 
 TARGET = 0.5
@@ -66,7 +66,7 @@ def time_ratio(one: Round, share: float = 1.0) -> float | None:
 
 def rows(rounds: Sequence[Round]) -> dict[str, Row]:
     """Describe every model that ran, ours first."""
-    found = {f"ours, {view}": [_our_row(one, view) for one in rounds] for view in VIEWS}
+    found = {f"ours, {model}": [_our_row(one, model) for one in rounds] for model in MODELS}
     for name in rounds[0].peers:
         found[f"RecTools {NAMES[name]}"] = [_peer_row(one, name) for one in rounds]
     return {name: _mean_row(cells) for name, cells in found.items()}
@@ -110,12 +110,14 @@ def headline(rounds: Sequence[Round]) -> str:
     return f"{what}: {', '.join(said)}; at most {TARGET:g} of its best is asked: {holds}"
 
 
-def _our_row(one: Round, view: str) -> Row:
+def _our_row(one: Round, model: str) -> Row:
     ours = one.ours
-    curves = [c for stage, c in ours.curves.items() if view != "short" or stage == _SHORT_STAGE]
-    model = ours.figures["models"][view]
+    curves = [c for stage, c in ours.curves.items() if model != "short" or stage == _SHORT_STAGE]
+    measured = ours.figures["models"][model]
     reached = seconds_until(curves, _best(one))
-    return Row(model["ndcg@10"], model["hr@10"], ours.validation[view], reached, ours.seconds)
+    return Row(
+        measured["ndcg@10"], measured["hr@10"], ours.validation[model], reached, ours.seconds
+    )
 
 
 def _peer_row(one: Round, name: str) -> Row:

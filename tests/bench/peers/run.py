@@ -3,7 +3,7 @@
 `make bench-peers` makes RecTools' environment and runs this; without `--data`, on MovieLens-100k.
 Both clocks run from the start of training, with the log loaded, and count the validation after
 every epoch; ours counts the encoding of texts too, which starts with an empty cache: of items
-before the views are trained, of histories before the profile is trained on.
+before both encoders are trained, of histories before the profile is trained on.
 """
 
 import argparse

@@ -59,7 +59,7 @@ class Ranker:
     versions: Iterator[int] = field(default_factory=lambda: itertools.count(1))
 
     def user_vector(self) -> NDArray[np.float32]:
-        """A random view of a user: its last dimension meets the items' popularity."""
+        """A random vector of a user: its last dimension meets the items' popularity."""
         made = self.rng.standard_normal(self.bundle.manifest.dimension).astype(np.float32)
         made[-1] = 1.0
         return made

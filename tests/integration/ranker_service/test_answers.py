@@ -38,7 +38,7 @@ def recommend(
     return ranker.client.recommend(user_id, **options)
 
 
-def test_both_views_are_fused_by_the_gate_and_the_answer_says_everything(ranker: Ranker) -> None:
+def test_both_vectors_are_fused_by_the_gate_and_the_answer_says_everything(ranker: Ranker) -> None:
     long, short = ranker.user_vector(), ranker.user_vector()
     ranker.add_profile("ann", long)
     ranker.add_session("ann", short)
@@ -73,7 +73,7 @@ def test_both_views_are_fused_by_the_gate_and_the_answer_says_everything(ranker:
     assert answer.session_age.ToTimedelta().total_seconds() == 30
 
 
-def test_the_interests_are_the_heads_for_the_fused_view(ranker: Ranker) -> None:
+def test_the_interests_are_the_heads_for_the_fused_vector(ranker: Ranker) -> None:
     long, short = ranker.user_vector(), ranker.user_vector()
     ranker.add_profile("ann", long)
     ranker.add_session("ann", short)

@@ -76,7 +76,7 @@ def test_four_batches_at_once_do_not_starve_single_calls(ann: Ranker) -> None:
         missing.append(degradations(ann.client.recommend("ann")))
     assert answers == [0] * 4 * _BATCH
     assert len(missing) >= 10
-    # A slow machine may lose one; where batches starve single calls, nearly all lose a view.
+    # A slow machine may lose one; where batches starve single calls, nearly all lose a vector.
     assert sum(bool(one) for one in missing) <= len(missing) // 4
 
 

@@ -43,25 +43,29 @@ def shared_ranker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ranker]:
         yield ranker
 
 
-def dense(source: Sparse) -> NDArray[np.float64]:
+def dense(scores: Sparse) -> NDArray[np.float64]:
     made = np.zeros(EVERYTHING)
-    made[source.rows] = source.scores
+    made[scores.rows] = scores.scores
     return made
 
 
-def short_due(bundle: Bundle, view: NDArray[np.float32], window: list[int]) -> NDArray[np.float64]:
-    """The short-term score of every item, the source included."""
+def short_due(
+    bundle: Bundle, vector: NDArray[np.float32], window: list[int]
+) -> NDArray[np.float64]:
+    """The short-term score of every item, neighbour scores included."""
     neighbours = Neighbours.of(bundle)
     assert neighbours is not None
-    products = bundle.item_vectors.astype(np.float64) @ view.astype(np.float64)
+    products = bundle.item_vectors.astype(np.float64) @ vector.astype(np.float64)
     return products + dense(neighbours.short(np.array(window)))
 
 
-def long_due(bundle: Bundle, view: NDArray[np.float32], history: list[int]) -> NDArray[np.float64]:
+def long_due(
+    bundle: Bundle, vector: NDArray[np.float32], history: list[int]
+) -> NDArray[np.float64]:
     """The same of the long-term vector."""
     neighbours = Neighbours.of(bundle)
     assert neighbours is not None
-    products = bundle.item_vectors.astype(np.float64) @ view.astype(np.float64)
+    products = bundle.item_vectors.astype(np.float64) @ vector.astype(np.float64)
     return products + dense(neighbours.long(np.array(history)))
 
 
@@ -81,7 +85,7 @@ def check(
 
 
 @pytest.mark.parametrize("weight", [0.0, 0.25, 1.0])
-def test_both_sources_are_weighed_as_the_views(ranker: Ranker, weight: float) -> None:
+def test_both_neighbour_scores_are_weighed_as_the_vectors(ranker: Ranker, weight: float) -> None:
     long, short = ranker.user_vector(), ranker.user_vector()
     ranker.add_profile("ann", long, **HISTORY)
     ranker.add_session("ann", short, **WINDOW)
@@ -130,7 +134,7 @@ def test_what_was_seen_denied_or_filtered_is_not_brought_back(ranker: Ranker) ->
     )
 
 
-def test_without_a_service_the_other_views_source_counts_whole(ranker: Ranker) -> None:
+def test_without_a_service_the_neighbour_scores_of_the_other_count_whole(ranker: Ranker) -> None:
     long, short = ranker.user_vector(), ranker.user_vector()
     ranker.add_profile("ann", long, **HISTORY)
     ranker.add_session("ann", short, **WINDOW)

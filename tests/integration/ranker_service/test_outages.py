@@ -32,7 +32,7 @@ def ann(ranker: Ranker) -> Ranker:
 
 
 def alone(ann: Ranker, weight: float) -> list[str]:
-    """What one view alone ranks, when nothing is wrong."""
+    """What one vector alone ranks, when nothing is wrong."""
     return ids(ann.client.recommend("ann", fusion_weight=weight, page_size=EVERYTHING))
 
 

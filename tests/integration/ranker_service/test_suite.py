@@ -71,11 +71,11 @@ def test_the_services_vectors_are_those_that_are_ranked_with(
     bundle = load_bundle(made[0])
     short = np.frombuffer(suite.client.encode_session("ann").vector.values, "<f4")
     long = np.frombuffer(suite.client.get_profile("ann").vector.values, "<f4")
-    for weight, view in ((1.0, short), (0.0, long)):
+    for weight, vector in ((1.0, short), (0.0, long)):
         answer = suite.client.recommend(
             "ann", page_size=EVERYTHING, exclude_seen=False, fusion_weight=weight
         )
-        scores = bundle.item_vectors.astype(np.float64) @ view.astype(np.float64)
+        scores = bundle.item_vectors.astype(np.float64) @ vector.astype(np.float64)
         rows = [int(one.item_id.removeprefix("item-")) for one in answer.recommendations]
         np.testing.assert_allclose(
             [one.score for one in answer.recommendations], scores[rows], atol=1e-3

@@ -123,7 +123,7 @@ def test_each_history_of_a_batch_is_read_as_if_it_were_alone(model: ProfileEncod
         torch.testing.assert_close(together[row], alone[0], rtol=1e-5, atol=1e-6)
 
 
-def test_a_history_of_nothing_has_a_finite_view(model: ProfileEncoder) -> None:
+def test_a_history_of_nothing_has_a_finite_vector(model: ProfileEncoder) -> None:
     nothing = histories(2, 1, 1)._replace(
         num_chunks=torch.tensor([0, 0]), recent_lengths=torch.tensor([0, 0])
     )

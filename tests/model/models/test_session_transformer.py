@@ -51,7 +51,7 @@ def test_a_later_event_never_changes_an_earlier_state(
     for mine, theirs in zip(mixed, other, strict=True):
         mine[:, changed:] = theirs[:, changed:]
     before, after = model.states(*window), model.states(*mixed)
-    # State j is the view after j events, so the changed event is first seen by state changed + 1.
+    # State j is the state after j events, so the changed event is first seen by state changed + 1.
     torch.testing.assert_close(before[:, : changed + 1], after[:, : changed + 1], rtol=0, atol=0)
     assert (before[:, changed + 1] - after[:, changed + 1]).abs().max() > 1e-3
 
@@ -83,7 +83,7 @@ def test_the_vector_of_a_window_is_the_state_that_training_predicts_from(
         torch.testing.assert_close(dense[length], served, rtol=1e-5, atol=1e-6)
 
 
-def test_a_window_of_nothing_has_the_start_tokens_view_whatever_lies_in_it(
+def test_a_window_of_nothing_has_the_start_tokens_vector_whatever_lies_in_it(
     model: SessionTransformer,
 ) -> None:
     vectors = model(*windows(3, LENGTH), torch.zeros(3, dtype=torch.long))

@@ -123,7 +123,7 @@ async def test_an_unchanged_window_is_not_encoded_again(encoder: SessionEncoder)
     assert await sessions.of(b"ann", held.merged([event(3)])) is not first
 
 
-async def test_a_vector_that_comes_late_replaces_the_stored_view(
+async def test_a_vector_that_comes_late_replaces_the_stored_session(
     encoder: SessionEncoder, items: ItemTable
 ) -> None:
     sessions = EncodedSessions(encoder, max_users=10, max_bytes=10_000_000)
@@ -150,14 +150,14 @@ async def test_a_vector_that_changes_while_the_model_runs_is_read_at_the_next_ca
     assert not np.array_equal(later.short_vector, (await running).short_vector)
 
 
-async def test_readers_of_one_window_share_one_view(encoder: SessionEncoder) -> None:
+async def test_readers_of_one_window_share_one_encoding(encoder: SessionEncoder) -> None:
     sessions = EncodedSessions(encoder, max_users=10, max_bytes=10_000_000)
     held = window([event(1)])
     got = await asyncio.gather(*(sessions.of(b"ann", held) for _ in range(5)))
     assert all(session is got[0] for session in got)
 
 
-async def test_a_reader_who_leaves_does_not_take_the_view_from_the_others(
+async def test_a_reader_who_leaves_does_not_take_the_encoding_from_the_others(
     encoder: SessionEncoder,
 ) -> None:
     sessions = EncodedSessions(encoder, max_users=10, max_bytes=10_000_000)
@@ -191,7 +191,7 @@ async def test_a_write_of_a_user_who_never_asks_is_not_encoded(encoder: SessionE
         await sessions.of(b"bob", held)
 
 
-async def test_an_older_window_that_is_done_later_does_not_replace_a_newer_view(
+async def test_an_older_window_that_is_done_later_does_not_replace_a_newer_session(
     encoder: SessionEncoder,
 ) -> None:
     sessions = EncodedSessions(encoder, max_users=10, max_bytes=10_000_000)
@@ -206,7 +206,7 @@ async def test_an_older_window_that_is_done_later_does_not_replace_a_newer_view(
     assert len((await sessions.of(b"ann", newest)).item_nos) == 3
 
 
-async def test_the_view_that_was_used_longest_ago_leaves_first(encoder: SessionEncoder) -> None:
+async def test_the_session_that_was_used_longest_ago_leaves_first(encoder: SessionEncoder) -> None:
     sessions = EncodedSessions(encoder, max_users=1, max_bytes=10_000_000)
     held = window([event(1)])
     first = await sessions.of(b"ann", held)

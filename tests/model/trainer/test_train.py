@@ -250,7 +250,7 @@ def learned(large_world: Prepared, tmp_path_factory: pytest.TempPathFactory) -> 
     return learn(large_world, tmp_path_factory.mktemp("logs"), LEARNS)
 
 
-def test_both_views_learn_and_the_short_one_what_comes_next(
+def test_both_vectors_learn_and_the_short_one_what_comes_next(
     learned: Learned, large_world: Prepared, tmp_path: Path
 ) -> None:
     chance = learn(large_world, tmp_path, ("max_epochs=1", "learning_rate=1e-9")).short

@@ -1,4 +1,4 @@
-"""The pipeline against a numpy reference, and what it answers when a view is missing."""
+"""The pipeline against a numpy reference, and what it answers when a vector is missing."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -71,7 +71,7 @@ def test_a_page_is_the_head_of_the_whole_ranking_within_the_filter(pipeline: Pip
     assert len(whole.ids) == allowed.sum() - 20
 
 
-def test_the_two_parts_of_a_score_are_what_each_view_gave(pipeline: Pipeline) -> None:
+def test_the_two_parts_of_a_score_are_what_each_vector_gave(pipeline: Pipeline) -> None:
     short, long = user(0), user(1)
     [ranked] = pipeline.rank([replace(BOTH, k=20, fusion_weight=0.25)])
     vectors = VECTORS[ranked.ids]
@@ -82,7 +82,7 @@ def test_the_two_parts_of_a_score_are_what_each_view_gave(pipeline: Pipeline) ->
     assert ranked.alpha.tolist() == [0.25] * D
 
 
-def test_one_view_ranks_alone(pipeline: Pipeline) -> None:
+def test_one_vector_ranks_alone(pipeline: Pipeline) -> None:
     both, short_alone, long_alone = pipeline.rank(
         [
             BOTH,

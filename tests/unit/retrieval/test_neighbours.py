@@ -16,8 +16,8 @@ def neighbours(**changes: float) -> Neighbours:
     return Neighbours(ROWS, SIMILARITIES, SPEC.model_copy(update=changes))
 
 
-def as_dict(source: Sparse) -> dict[int, float]:
-    return dict(zip(source.rows.tolist(), source.scores.tolist(), strict=True))
+def as_dict(scores: Sparse) -> dict[int, float]:
+    return dict(zip(scores.rows.tolist(), scores.scores.tolist(), strict=True))
 
 
 def test_an_older_event_of_the_window_weighs_less() -> None:

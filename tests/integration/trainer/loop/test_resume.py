@@ -29,7 +29,7 @@ from tests.support.worlds import prepared_world
 TIMEOUT_S = 120.0
 SETTINGS = (
     *("dimension=16", "width=16", "num_blocks=1", "window_length=12", "chunk_length=4"),
-    # The views train for long enough to be killed in time.
+    # The joint phase lasts long enough to be killed in time.
     *("max_epochs=60", "patience=60", "precision=float32", "gate=constant"),
 )
 
@@ -104,7 +104,7 @@ def test_a_killed_training_resumes_to_the_bundle_of_one_that_was_not(tmp_path: P
     with safe_open(killed / FILE, "pt") as checkpoint:
         assert '"stage": "views"' in checkpoint.metadata()["state"]
     num_items = len(set(prepared.texts))
-    assert num_encoded(data) == num_items, "the views need no text of a history"
+    assert num_encoded(data) == num_items, "the joint phase needs no text of a history"
 
     left = (killed / FILE).read_bytes()
     with pytest.raises(TrainError, match=r"cannot be resumed: seed was 0, is 1$"):

@@ -86,7 +86,7 @@ def test_under_next_session_the_profile_is_as_it_was_when_the_session_began(
     assert found["1"]["targets"] == len(np.unique(log.users[events]))
 
 
-def test_the_views_are_those_that_the_servers_would_compute(
+def test_the_vectors_are_those_that_the_servers_would_compute(
     bundle: Bundle, prepared: Prepared
 ) -> None:
     """Once more, for one user at a time, with the functions that the services use."""
@@ -169,7 +169,9 @@ def _num_read(inputs: Sequence[RankInput]) -> int:
     return sum(int((one.window >= 0).sum()) + len(one.history) for one in inputs)
 
 
-def test_no_view_knows_the_target_or_what_came_after_it(bundle: Bundle, prepared: Prepared) -> None:
+def test_no_vector_knows_the_target_or_what_came_after_it(
+    bundle: Bundle, prepared: Prepared
+) -> None:
     events = np.flatnonzero(prepared.target == TEST)
     items, actions = prepared.items.copy(), prepared.actions.copy()
     items[events] = (items[events] + 1) % (len(ITEMS) - 2)

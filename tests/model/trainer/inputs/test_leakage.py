@@ -49,7 +49,7 @@ def with_other(prepared: Prepared, events: np.ndarray) -> Prepared:
 
 
 def learned(prepared: Prepared, folder: Path) -> dict[str, Tensor]:
-    """Train the views for a fixed number of epochs, without validation; all their weights."""
+    """Train both encoders for a fixed number of epochs, without validation; all their weights."""
     rng = np.random.default_rng(0)
     texts = rng.normal(size=(prepared.num_items, TEXT_DIMENSION)).astype(np.float32)
     chunks = cut_chunks(prepared, CONFIG.chunk_length)

@@ -49,7 +49,7 @@ def train(
     resume: bool = False,
     settings: Sequence[str] = SETTINGS,
 ) -> Outcome:
-    """Train the views, until validation was asked `judged` times."""
+    """Train both encoders, until validation was asked `judged` times."""
     return train_encoders(EndingAfter(prepared, judged), prepared, folder, settings, resume=resume)
 
 
@@ -58,7 +58,7 @@ def whole(world: Prepared, tmp_path_factory: pytest.TempPathFactory) -> Outcome:
     return train(world, tmp_path_factory.mktemp("whole"))
 
 
-# Three epochs of the views are judged, then the profile as it is, then its epochs.
+# Three epochs of the joint phase are judged, then the profile as it is, then its epochs.
 @pytest.mark.parametrize("judged", [1, 2, 3, 5, 6])
 def test_a_resumed_run_ends_as_the_whole_one_did(
     world: Prepared, whole: Outcome, tmp_path: Path, judged: int

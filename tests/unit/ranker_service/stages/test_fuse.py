@@ -61,14 +61,14 @@ def test_the_gates_inputs_are_clamped_to_the_ranges_of_training(gate: OnnxModel)
 @pytest.mark.parametrize(
     ("weight", "due"), [(0.0, LONG), (1.0, SHORT)], ids=["long alone", "short alone"]
 )
-def test_the_ends_of_a_forced_weight_are_the_views_themselves(
+def test_the_ends_of_a_forced_weight_are_the_vectors_themselves(
     gate: OnnxModel, weight: float, due: NDArray[np.float32]
 ) -> None:
     np.testing.assert_array_equal(fuse(Fusion(gate, LEARNED), weight=weight).user, due)
 
 
 @pytest.mark.parametrize("weight", [np.nan, 0.3])
-def test_one_view_ranks_alone_whatever_was_forced(gate: OnnxModel, weight: float) -> None:
+def test_one_vector_ranks_alone_whatever_was_forced(gate: OnnxModel, weight: float) -> None:
     fusion = Fusion(gate, LEARNED)
     short_alone = fuse(fusion, weight=weight, has_long=False)
     long_alone = fuse(fusion, weight=weight, has_short=False)
@@ -79,7 +79,7 @@ def test_one_view_ranks_alone_whatever_was_forced(gate: OnnxModel, weight: float
     assert short_alone.origins == long_alone.origins == [FusionWeightOrigin.ONE_VECTOR]
 
 
-def test_a_missing_view_leaves_no_trace_even_when_its_row_is_not_finite(gate: OnnxModel) -> None:
+def test_a_missing_vector_leaves_no_trace_even_when_its_row_is_not_finite(gate: OnnxModel) -> None:
     poison = np.full((1, D), np.nan, np.float32)
     fused = Fusion(gate, LEARNED).fuse(
         SHORT,
@@ -93,7 +93,7 @@ def test_a_missing_view_leaves_no_trace_even_when_its_row_is_not_finite(gate: On
     assert np.isfinite(fused.long_parts).all()
 
 
-def test_without_a_view_nothing_is_fused(gate: OnnxModel) -> None:
+def test_without_a_vector_nothing_is_fused(gate: OnnxModel) -> None:
     fused = fuse(Fusion(gate, LEARNED), has_short=False, has_long=False)
     assert fused.origins == [FusionWeightOrigin.NONE]
     assert fused.user.tolist() == [[0.0] * D]

@@ -29,7 +29,7 @@ ITEMS_Id = torch.nn.functional.normalize(
 
 
 def vectors(knows: Tensor, seed: int) -> Tensor:
-    """[n, d] of views that know the target, and of others that are nothing but noise."""
+    """[n, d] of users whose vectors know the target, and of others that are nothing but noise."""
     noise = torch.randn(n, 16, generator=torch.Generator().manual_seed(seed)) / 4
     return torch.where(knows[:, None], ITEMS_Id[VALIDATION.targets] * 2 + noise, noise)
 
@@ -37,20 +37,23 @@ def vectors(knows: Tensor, seed: int) -> Tensor:
 def fused(
     short_knows: Tensor, long_knows: Tensor, folder: Path, loud: float = 0.0
 ) -> TrainedFusion:
-    """Train on views of one noise, hold those of another out; the second feature of the gate tells
-    who is known by the short-term one. With `loud` views that know nothing shout."""
+    """Train on vectors of one noise, and hold those of another out.
+
+    The second feature of the gate tells whose short-term vector knows the target. With `loud`,
+    vectors that know nothing are long.
+    """
     features = torch.zeros(n, NUM_GATE_FEATURES)
     features[:, 1] = short_knows.float()
     nothing = sp.csr_array((n, PREPARED.num_items), dtype=np.float32)
 
-    def views(seed: int) -> EncodedUsers:
+    def users(seed: int) -> EncodedUsers:
         short, long = vectors(short_knows, seed), vectors(long_knows, seed + 1)
         shout = loud * vectors(short_knows & False, seed + 2)
         short, long = short + shout * ~short_knows[:, None], long + shout * ~long_knows[:, None]
         return EncodedUsers(short, long, features, NeighbourScores(nothing, nothing))
 
     with open_run(TrainConfig(dimension=16), "cpu", 0, folder, Console(quiet=True)) as run:
-        return train_fusion(VALIDATION, views(1), views(4), ITEMS_Id, VALIDATION, run)
+        return train_fusion(VALIDATION, users(1), users(4), ITEMS_Id, VALIDATION, run)
 
 
 def test_a_history_that_says_nothing_is_not_fused(tmp_path: Path) -> None:
@@ -60,13 +63,13 @@ def test_a_history_that_says_nothing_is_not_fused(tmp_path: Path) -> None:
     assert found.metrics["validation.fused.ndcg@10"] == found.metrics["validation.constant.ndcg@10"]
 
 
-def test_views_that_know_different_users_are_fused(tmp_path: Path) -> None:
+def test_vectors_that_know_different_users_are_fused(tmp_path: Path) -> None:
     knows = torch.arange(n) % 2 == 0
     found = fused(knows, ~knows, tmp_path)
     assert 0.2 < found.metrics["validation.fused.alpha"] < 0.8
 
 
-def test_a_gate_that_tells_which_view_knows_serves(tmp_path: Path) -> None:
+def test_a_gate_that_tells_which_vector_knows_serves(tmp_path: Path) -> None:
     knows = torch.arange(n) % 2 == 0
     found = fused(knows, ~knows, tmp_path, loud=3.0)
     assert found.spec.mode == "learned"

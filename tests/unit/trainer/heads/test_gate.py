@@ -34,7 +34,7 @@ def test_negatives_of_a_large_catalogue_count_with_their_neighbours(
         return drawn.tocsr()
 
     torch.manual_seed(0)
-    views = EncodedUsers(
+    users = EncodedUsers(
         torch.randn(n, 4),
         torch.randn(n, 4),
         torch.rand(n, NUM_GATE_FEATURES),
@@ -48,7 +48,7 @@ def test_negatives_of_a_large_catalogue_count_with_their_neighbours(
                 4, NUM_GATE_FEATURES, width=3, per_dimension=True, alpha=0.5, dropout=0.0
             )
             gate_training.train_by_likelihood(
-                gate, views, validation.targets, views, items_Id, validation, run
+                gate, users, validation.targets, users, items_Id, validation, run
             )
             return run.curves["gate-per-dimension"]["loss"]
 

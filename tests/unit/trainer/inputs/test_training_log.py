@@ -66,7 +66,7 @@ def test_a_sample_of_positions_is_of_the_size_asked_for_and_ascends() -> None:
     assert (np.diff(chosen) > 0).all()
 
 
-def test_events_are_kept_for_the_gate_and_are_no_targets_of_the_views() -> None:
+def test_events_are_kept_for_the_gate_and_are_no_targets_of_the_encoders() -> None:
     hour = 60
     # The first history ends with a session of two; of the eleventh there is one session alone.
     minutes: list[list[float]] = [
