@@ -83,7 +83,7 @@ class Ranked:
 
 
 class NeighbourLookup(Protocol):
-    """Gives the items that a user's items are followed by a score each, at least 0."""
+    """Gives neighbour scores, each at least 0, to items that follow those of a user."""
 
     def short(self, window: NDArray[np.int64]) -> Sparse:
         """Return n_s of ids; see `RankInput.window`."""

@@ -168,7 +168,7 @@ class _Users:
 
 
 class _Heads(NamedTuple):
-    """What stands on the encoders."""
+    """What is trained on the vectors of the encoders."""
 
     neighbours: NeighbourTuning
     fusion: TrainedFusion
@@ -221,7 +221,8 @@ def _train_interests(
 ) -> InterestHead:
     """Train the interest head on the encoders' own targets and on those kept from them.
 
-    The vectors before the former say more of their targets than those before new events will.
+    The encoders were trained on the former, so their vectors predict these targets better than
+    they will predict new events.
     """
     prepared, run = log.prepared, users.run
     known = log.sample_positions(log.is_target, run.config.max_positions, run.rng)

@@ -31,7 +31,7 @@ class Encoder(Protocol):
 
 
 class TextCache:
-    """An encoder that remembers: in front of another one, over a folder of what that one said.
+    """Encodes texts with another encoder, and keeps the vectors in a folder.
 
     The folder holds parts, each a file of hashes and vectors that appears whole or not at all; all
     of them are held in memory. With `keep` off nothing is added, on disk or in memory. A part that

@@ -1,4 +1,4 @@
-"""What the fusion gate knows of a request besides the two vectors; never a candidate item."""
+"""What the fusion gate reads besides the two vectors: never anything about a candidate item."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields

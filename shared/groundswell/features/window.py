@@ -1,4 +1,4 @@
-"""Events of the hot window → the tensors that the session Transformer reads."""
+"""Events of a window → the tensors that the session Transformer reads."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -10,7 +10,7 @@ SESSION_GAP_US = 30 * 60 * 1_000_000
 """Events further apart than this belong to different sessions, unless a session id says more."""
 
 MAX_RECENT = 256
-"""The newest events of a history that a profile keeps at hand."""
+"""At most so many of the newest events of a history are stored with its profile."""
 
 
 class WindowTensors(NamedTuple):

@@ -116,8 +116,8 @@ class ItemIndex:
     def search(self, queries: Sequence[Query]) -> list[Hits]:
         """Find the items with the largest score for each query.
 
-        The seen and the forbidden never shorten an answer: k items come when k pass. Exact with
-        an exact engine, under a narrow filter, and for k of more than a thousand.
+        Excluded items do not shorten an answer: k items are found when k pass. Exact with an
+        exact engine, under a narrow filter, and for k of more than a thousand.
         Raises ValueError for parts that are not finite or of another dimension.
         """
         rows = self._rows

@@ -31,7 +31,7 @@ NOTHING = Sparse(np.empty(0, np.int64), np.empty(0, np.float32))
 
 
 class Neighbours:
-    """What follows each item of a bundle most.
+    """The neighbours of each item of a bundle.
 
     `rows` [N, K] of the neighbours, -1 where there are fewer; `similarities` [N, K] say how
     strongly each follows, at least 0, the strongest of an item 1 on average.

@@ -6,7 +6,7 @@ from groundswell.artifacts.errors import BundleError
 from groundswell.artifacts.store import BundleStore
 from groundswell.trainer.config import TrainConfig
 from groundswell.trainer.dataset.prepared import Prepared
-from groundswell.trainer.encoders.training import NAME
+from groundswell.trainer.encoders.training import JOINT_NAME
 from groundswell.trainer.ranking.validation import Validation
 
 _DEFAULT_EPOCHS = 20
@@ -25,7 +25,7 @@ def joint_epochs(
     current = store.current()
     try:
         if current is not None:
-            return int(store.load(current).manifest.training["epochs"][NAME])
+            return int(store.load(current).manifest.training["epochs"][JOINT_NAME])
     except (BundleError, KeyError) as error:
         console.print(f"the current bundle does not tell its epochs: {error}")
     console.print(

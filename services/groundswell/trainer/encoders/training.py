@@ -42,8 +42,8 @@ from groundswell.trainer.loop.optimizer import Optimizer
 from groundswell.trainer.loop.run import Run, to_tensor
 from groundswell.trainer.ranking.validation import Validation
 
-NAME = "views"
-"""The joint phase, in curves, manifests and TensorBoard: what bundles call it."""
+JOINT_NAME = "views"
+"""The joint phase in curves, manifests and TensorBoard. Bundles hold this name, so it stays."""
 PROFILE_NAME = "profile"
 _TEXT_SCALE = 0.02
 _PROFILE_EPOCHS = 30
@@ -96,7 +96,7 @@ def train_jointly(
     """
     run, items = training.run, training.items
     config = run.config
-    if NAME in run.epochs:
+    if JOINT_NAME in run.epochs:
         return
     optimizer = Optimizer(
         training.model,
@@ -107,7 +107,7 @@ def train_jointly(
         processes=run.processes,
     )
     stopping = EarlyStopping(config.patience, training.ema)
-    state = Training(NAME, training.model, training.ema, optimizer, stopping)
+    state = Training(JOINT_NAME, training.model, training.ema, optimizer, stopping)
     checkpoints.restore(state)
     losses = EncoderLosses(training.model, training.sampler, items.texts_It, config)
     short = ShortEncoder(items, training.log.prepared, config.window_length)

@@ -46,7 +46,7 @@ class Metric:
     name: str
     values: Callable[[MetricInputs], Values]
     of_lists: bool = False
-    """True where it describes the lists, whatever they hit: the terminal shows no interval then."""
+    """True where it describes the lists alone, not the targets: the terminal shows no interval."""
     on_page: bool = True
     explanation: str = ""
     """A sentence below the page's table."""

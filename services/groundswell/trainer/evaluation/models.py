@@ -12,9 +12,10 @@ from groundswell.artifacts.bundle import Bundle
 from groundswell.features.actions import DISLIKE
 from groundswell.features.gate import GateFeatures
 from groundswell.ranker_service.pipeline import RankInput
+from groundswell.retrieval.item_index import NO_IDS
 from groundswell.trainer.dataset.prepared import Prepared
 from groundswell.trainer.errors import DataError
-from groundswell.trainer.evaluation.bundle_items import EncodeTexts
+from groundswell.trainer.evaluation.bundle_items import EncodeTexts, rows_of
 from groundswell.trainer.inputs.histories import (
     ChunkTable,
     Histories,
@@ -157,7 +158,7 @@ class BundleModels:
         """Return the items of each window; a dislike keeps its place, and names none: -1."""
         spec, events = self._bundle.manifest.neighbours, self._events[some]
         if spec is None or begins is None:
-            return [_NO_ITEMS] * len(events)
+            return [NO_IDS] * len(events)
         first = np.maximum(begins[some], events - spec.window_length)
         ends = zip(first.tolist(), events.tolist(), strict=True)
         return [self._window_items[begin:end] for begin, end in ends]
@@ -171,14 +172,14 @@ class BundleModels:
         """Return the items of each history, as the profile service gives them to the ranker."""
         events = self._events[some]
         if self._bundle.manifest.neighbours is None:
-            return [_NO_ITEMS] * len(events)
+            return [NO_IDS] * len(events)
         row, read = history_items(self._prepared, events)
         items = self._prepared.items[read].astype(np.int64)
         return np.split(items, np.searchsorted(row, np.arange(1, len(events))))
 
     def _contexts(self) -> NDArray[np.float32]:
         """Return [N, c] the context vectors of the prepared items."""
-        rows = np.array([self._bundle.rows.get(i, -1) for i in self._prepared.item_ids], np.int64)
+        rows = rows_of(self._bundle, self._prepared)
         texts = self._encode(self._prepared.texts)
         return self._bundle.context_head().run(text_vectors=texts, rows=rows)
 
@@ -203,9 +204,6 @@ class BundleModels:
         vectors = np.empty((len(order), self._bundle.manifest.dimension), np.float32)
         vectors[order] = _batched(encode, order)
         return vectors
-
-
-_NO_ITEMS: NDArray[np.int64] = np.empty(0, np.int64)
 
 
 def _row(vectors: NDArray[np.float32] | None, n: int) -> NDArray[np.float32] | None:

@@ -1,4 +1,4 @@
-"""A training log → what follows each item, its neighbours, and what they say before given events.
+"""Counts the neighbours of each item in a training log, and scores items by them before events.
 
 N items, K neighbours of each, n events.
 """
@@ -90,9 +90,9 @@ def following(prepared: Prepared, is_target: NDArray[np.bool_]) -> sp.csr_array:
 def adopted(similarities: sp.csr_array, vectors_Nd: NDArray[np.float32]) -> sp.csr_array:
     """Return similarities [N, N] in which items without any have those of the items near them.
 
-    An item that nothing follows and that follows nothing would lose to whatever has neighbours. It
-    takes the mean of the `_ADOPTING` items with neighbours whose vectors [N, d], of their texts,
-    have the highest cosine with its own.
+    An item that nothing follows and that follows nothing would rank below every item with
+    neighbours. It takes the mean of the `_ADOPTING` items with neighbours whose texts' vectors, of
+    `vectors_Nd`, have the highest cosine with its own.
     """
     has_any_N = (np.diff(similarities.indptr) > 0) | (similarities.sum(0) > 0)
     new, known = np.flatnonzero(~has_any_N), np.flatnonzero(has_any_N)
@@ -139,9 +139,10 @@ def window_scores(
     events: NDArray[np.int64],
     reading: Reading,
 ) -> sp.csr_array:
-    """Return what the neighbours of each event's window say before it, with a weight of 1.
+    """Return the neighbour scores [n, C] of each event's window before it, with a weight of 1.
 
-    `similarities` are [N, any columns]. A dislike says nothing: it only takes a place.
+    `similarities` are [N, C], of all items or of some columns. A disliked item gives no scores; it
+    only takes its place in the window.
     """
     return (_window_weights(prepared, events, reading) @ similarities).tocsr()
 

@@ -163,8 +163,8 @@ def is_clearly_better(
 ) -> bool:
     """True when [n] gains are above others by more than so many standard errors of the difference.
 
-    After Breiman et al. 1984, section 3.4.3: what is within one may as well be chosen otherwise.
-    The best of many is above any other by more than one by chance alone.
+    After Breiman et al. 1984, section 3.4.3: a difference within one standard error decides
+    nothing. The best of many candidates can exceed another by more than one by chance.
     """
     more_n = gains_n - others_n
     if len(more_n) < 2:
@@ -176,7 +176,7 @@ class Validation(Ranking):
     """The validation targets of a prepared log."""
 
     def __init__(self, prepared: Prepared, most: int | None = None) -> None:
-        """With `most` a seeded sample of so many targets: enough to see a better epoch by.
+        """With `most` a seeded sample of at most so many targets, which suffice to compare epochs.
 
         Of a large catalogue it is a sample in any case, see `most_targets`.
         """
