@@ -62,7 +62,7 @@ class ProfileClient:
         users: Sequence[Ask],
         space: BundleSpace,
         deadline: float,
-        permits: asyncio.Semaphore | None = None,
+        permits: asyncio.Semaphore | None,
     ) -> Sequence[LongTerm | None]:
         """Return what is known of each user, in their order; None without an answer in time.
 

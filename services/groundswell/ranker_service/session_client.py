@@ -56,7 +56,7 @@ class SessionClient:
         ask: Ask,
         space: BundleSpace,
         deadline: float,
-        permits: asyncio.Semaphore | None = None,
+        permits: asyncio.Semaphore | None,
     ) -> ShortTerm | None:
         """Return what is known; None without an answer in time.
 

@@ -1,1 +1,1 @@
-"""What every service does around its calls: follow bundles and the catalogue, run again, serve."""
+"""What every service does around its calls: follow bundles and the catalogue, try again, serve."""

@@ -14,9 +14,9 @@ from groundswell.profile_service.store.signals import Signals
 from groundswell.profile_service.worker.backfill import Backfill
 from groundswell.profile_service.worker.encoder_thread import WorkerEncoder
 from groundswell.profile_service.worker.loop import Worker
+from groundswell.profile_service.worker.supervision import Report, Supervisor
 from groundswell.profile_service.worker.uncovered import mark_uncovered
 from groundswell.runtime.backoff import ExponentialBackoff
-from groundswell.runtime.supervision import Report, Supervisor
 from groundswell.serving.telemetry import count, unexpected
 
 _log = structlog.get_logger(__name__)

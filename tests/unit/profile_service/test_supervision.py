@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from groundswell.runtime import supervision
-from groundswell.runtime.supervision import Supervisor
+from groundswell.profile_service.worker import supervision
+from groundswell.profile_service.worker.supervision import Supervisor
 from groundswell.serving.errors import Unavailable
 
 
