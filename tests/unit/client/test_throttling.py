@@ -7,7 +7,9 @@ import grpc
 import pytest
 
 from groundswell.client import GroundswellError, OverloadedError
-from groundswell.client.throttling import Throttle
+from groundswell.client.aio.calls import AsyncThrottledCalls
+from groundswell.client.throttling import MIN_REFUSALS, Throttle
+from groundswell.common.v1.event_pb2 import Event
 
 REFUSED = OverloadedError(grpc.StatusCode.RESOURCE_EXHAUSTED, "busy", retry_after_s=0.3)
 SECOND = 1.0
@@ -67,6 +69,38 @@ def test_all_calls_are_sent_again_soon_after_an_overload() -> None:
     assert service.throttle.refused_share == 0.0
 
 
+@pytest.mark.parametrize("per_s", [1, 10, 100])
+def test_a_service_that_recovered_is_sent_every_call_after_two_seconds(per_s: int) -> None:
+    service = Service(accepts_per_s=0)
+    service.offered(100, seconds=30)
+    service.accepts_per_s = 1_000
+    service.offered(per_s, seconds=3)
+    assert service.offered(per_s, seconds=30) == (30 * per_s, 30 * per_s)
+
+
+@pytest.mark.parametrize("per_s", [1, 5, 20])
+def test_few_refusals_keep_no_call_back(per_s: int) -> None:
+    service = Service(accepts_per_s=1_000)
+    for _ in range(MIN_REFUSALS - 1):
+        service.throttle.ended(REFUSED)
+    assert service.offered(per_s, seconds=30) == (30 * per_s, 30 * per_s)
+
+
+async def test_refused_calls_of_one_method_keep_no_call_of_another_back() -> None:
+    async def refuses(_request: Event, **_options: float) -> None:
+        nothing = grpc.aio.Metadata()
+        raise grpc.aio.AioRpcError(grpc.StatusCode.CANCELLED, nothing, nothing, "CANCELLED")
+
+    async def answers(_request: Event, **_options: float) -> str:
+        return "answer"
+
+    calls = AsyncThrottledCalls(1.0)
+    for _ in range(100):
+        with pytest.raises(OverloadedError):
+            await calls(refuses, Event(), None, 1.0)  # type: ignore[arg-type]
+        assert await calls(answers, Event(), None, 1.0) == "answer"  # type: ignore[arg-type]
+
+
 def test_a_service_that_refuses_everything_is_still_tried() -> None:
     service = Service(accepts_per_s=0)
     service.offered(100, seconds=60)
@@ -97,7 +131,8 @@ def test_only_overload_counts_as_refused() -> None:
 
 def test_a_local_refusal_says_so_and_when_to_try_again() -> None:
     throttle = Throttle(rng=lambda: 0.0)
-    throttle.ended(REFUSED)
+    for _ in range(MIN_REFUSALS):
+        throttle.ended(REFUSED)
     with pytest.raises(OverloadedError) as raised:
         throttle.check()
     error = raised.value

@@ -4,6 +4,7 @@ Source: "Handling Overload", chapter 21 of Site Reliability Engineering (Beyer e
 2016), section "Client-Side Throttling".
 """
 
+import math
 import random
 import threading
 import time
@@ -21,6 +22,10 @@ K = 1.5
 WINDOW_S = 10.0
 # At least a tenth of the calls is sent, so that a service that recovers is noticed.
 MAX_SHARE = 0.9
+# Fewer refusals within the window are chance, and no overload.
+MIN_REFUSALS = 10
+# A service that refused nothing for so long has recovered: its calls are all sent again.
+QUIET_S = 2.0
 _NUM_SLICES = 10
 _FIRST_RETRY_S = 0.1
 
@@ -32,15 +37,17 @@ class _Slice:
     number: int
     requests: int = 0
     accepts: int = 0
+    refusals: int = 0
 
 
 class Throttle:
-    """Decides for the calls of one service whether to send them. Thread-safe.
+    """Decides for the calls of one method whether to send them. Thread-safe.
 
     Counts the calls that ended in the last `window_s` seconds: `requests` are all of them, also
     those that were refused here; `accepts` are those that the service did not end with OVERLOADED.
     A call is refused with probability max(0, (requests - k * accepts) / (requests + 1)), and with
-    at most `max_share`, so 0 refuses none.
+    at most `max_share`, so 0 refuses none. None is refused after fewer than `MIN_REFUSALS` refusals
+    by the service within the window, nor `QUIET_S` seconds after the last one.
     """
 
     def __init__(
@@ -61,6 +68,8 @@ class Throttle:
         self._slices: deque[_Slice] = deque()
         self._requests = 0
         self._accepts = 0
+        self._refusals = 0
+        self._refused_at = -math.inf
         self._retry_after_s = _FIRST_RETRY_S
 
     @property
@@ -68,6 +77,9 @@ class Throttle:
         """The probability that the next call is refused here."""
         with self._lock:
             self._slide()
+            is_quiet = self._clock() - self._refused_at > QUIET_S
+            if is_quiet or self._refusals < MIN_REFUSALS:
+                return 0.0
             excess = self._requests - self._k * self._accepts
             return min(max(0.0, excess / (self._requests + 1)), self._max_share)
 
@@ -75,7 +87,7 @@ class Throttle:
         """Raise OverloadedError when the next call is not to be sent."""
         share = self.refused_share
         if share and self._rng() < share:
-            self._count(accepts=0)
+            self._count()
             raise OverloadedError(
                 grpc.StatusCode.RESOURCE_EXHAUSTED,
                 "not sent: the service has refused many of the last calls",
@@ -89,17 +101,21 @@ class Throttle:
         is_refused = isinstance(error, OverloadedError)
         if is_refused and error is not None and error.retry_after_s is not None:
             self._retry_after_s = error.retry_after_s
-        self._count(accepts=int(not is_refused))
+        self._count(accepts=int(not is_refused), refusals=int(is_refused))
 
-    def _count(self, accepts: int) -> None:
+    def _count(self, accepts: int = 0, refusals: int = 0) -> None:
         with self._lock:
+            if refusals:
+                self._refused_at = self._clock()
             now = self._slide()
             if not self._slices or self._slices[-1].number != now:
                 self._slices.append(_Slice(now))
             self._slices[-1].requests += 1
             self._slices[-1].accepts += accepts
+            self._slices[-1].refusals += refusals
             self._requests += 1
             self._accepts += accepts
+            self._refusals += refusals
 
     def _slide(self) -> int:
         """Drop the calls that left the window; return the number of the slice of now."""
@@ -108,4 +124,5 @@ class Throttle:
             old = self._slices.popleft()
             self._requests -= old.requests
             self._accepts -= old.accepts
+            self._refusals -= old.refusals
         return now

@@ -23,10 +23,14 @@ class AsyncAnswers(Protocol[Answer]):
 
 
 class AsyncThrottledCalls:
-    """Makes the calls of one service. While it is overloaded, not all of them are sent."""
+    """Makes the calls of one service. While it refuses those of a method, not all are sent.
 
-    def __init__(self, throttle: Throttle) -> None:
-        self._throttle = throttle
+    Each method has a throttle of its own, since a service admits each method by itself.
+    """
+
+    def __init__(self, max_share: float) -> None:
+        self._max_share = max_share
+        self._throttles: dict[object, Throttle] = {}
 
     async def __call__(
         self,
@@ -37,15 +41,20 @@ class AsyncThrottledCalls:
     ) -> Response:
         """The answer of a call. Raises GroundswellError."""
         check_size(request)
-        self._throttle.check()
+        throttle = self._throttle_of(method)
+        throttle.check()
         try:
             answer = await method(request, timeout=default_s if timeout is None else timeout)
         except grpc.aio.AioRpcError as error:
             failure = from_rpc_error(error)
-            self._throttle.ended(failure)
+            throttle.ended(failure)
             raise failure from error
-        self._throttle.ended()
+        throttle.ended()
         return answer
+
+    def _throttle_of(self, method: object) -> Throttle:
+        found = self._throttles.get(method)
+        return found or self._throttles.setdefault(method, Throttle(self._max_share))
 
 
 async def stream(

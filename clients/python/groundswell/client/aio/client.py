@@ -10,7 +10,7 @@ from groundswell.client import requests
 from groundswell.client.aio.calls import AsyncThrottledCalls
 from groundswell.client.aio.profile import AsyncProfileCalls
 from groundswell.client.channels import Deadlines, Targets, channel_options
-from groundswell.client.throttling import MAX_SHARE, Throttle
+from groundswell.client.throttling import MAX_SHARE
 from groundswell.common.v1 import event_pb2
 from groundswell.common.v1 import model_service_pb2 as model_pb2
 from groundswell.common.v1.model_service_pb2_grpc import ModelServiceStub
@@ -50,7 +50,7 @@ class AsyncGroundswellClient(AsyncProfileCalls):
             "profile": grpc.aio.insecure_channel(targets.profile, options=options),
         }
         max_share = MAX_SHARE if throttling else 0.0
-        self._calls = {name: AsyncThrottledCalls(Throttle(max_share)) for name in self._channels}
+        self._calls = {name: AsyncThrottledCalls(max_share) for name in self._channels}
         super().__init__(
             self._channels["profile"], self._calls["profile"], deadlines or Deadlines()
         )

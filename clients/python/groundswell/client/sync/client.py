@@ -11,7 +11,7 @@ from groundswell.client import requests
 from groundswell.client.channels import Deadlines, Targets, channel_options
 from groundswell.client.sync.calls import ThrottledCalls
 from groundswell.client.sync.profile import ProfileCalls
-from groundswell.client.throttling import MAX_SHARE, Throttle
+from groundswell.client.throttling import MAX_SHARE
 from groundswell.common.v1 import event_pb2
 from groundswell.common.v1 import model_service_pb2 as model_pb2
 from groundswell.common.v1.model_service_pb2_grpc import ModelServiceStub
@@ -51,7 +51,7 @@ class GroundswellClient(ProfileCalls):
             "profile": grpc.insecure_channel(targets.profile, options=options),
         }
         max_share = MAX_SHARE if throttling else 0.0
-        self._calls = {name: ThrottledCalls(Throttle(max_share)) for name in self._channels}
+        self._calls = {name: ThrottledCalls(max_share) for name in self._channels}
         super().__init__(
             self._channels["profile"], self._calls["profile"], deadlines or Deadlines()
         )
