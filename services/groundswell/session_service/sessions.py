@@ -62,7 +62,7 @@ class Sessions:
         self._changed = changed
         self._ttl_us = int(ttl_s * 1e6)
         self._now_us = now_us
-        self._listings: dict[bytes, asyncio.Task[Window]] = {}
+        self._listings: dict[tuple[bytes, int], asyncio.Task[Window]] = {}
         self._gate = LogGate(clock)
 
     def user_key(self, user_id: str) -> bytes:
@@ -132,17 +132,22 @@ class Sessions:
         return window.is_current(capacity, now_us=self._now_us(), ttl_us=self._ttl_us)
 
     def _listing(self, user_id: str, user_key: bytes, capacity: int) -> asyncio.Task[Window] | None:
-        """Start a listing for a user, or join the running one; None while no read is allowed."""
-        task = self._listings.get(user_key)
+        """Start a listing for a user, or join a running one; None while no read is allowed.
+
+        A listing of another capacity is not joined: it would be shorter than what was asked for.
+        """
+        key = user_key, capacity
+        task = self._listings.get(key)
         if task is None and self._gate.wait_s(user_key) == 0:
             self._gate.asks()
             task = asyncio.create_task(self._relist(user_id, user_key, capacity))
-            self._listings[user_key] = task
-            task.add_done_callback(partial(self._listed, user_key))
+            self._listings[key] = task
+            task.add_done_callback(partial(self._listed, key))
         return task
 
-    def _listed(self, user_key: bytes, task: asyncio.Task[Window]) -> None:
-        del self._listings[user_key]
+    def _listed(self, key: tuple[bytes, int], task: asyncio.Task[Window]) -> None:
+        del self._listings[key]
+        user_key = key[0]
         if task.cancelled() or task.exception() is not None:
             self._gate.failed(user_key)
         else:

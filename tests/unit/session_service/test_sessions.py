@@ -57,6 +57,19 @@ async def test_many_readers_of_one_user_share_one_listing(
     assert all(window == windows[0] for window in windows)
 
 
+async def test_a_reader_of_a_longer_window_does_not_get_the_shorter_one(
+    sessions: Sessions, log: MemoryLog
+) -> None:
+    await sessions.record([event(name, day=day) for day, name in enumerate("abc")], None)
+    log.answers.clear()
+    shorter = asyncio.create_task(window_of(sessions, "ann", 1))
+    longer = asyncio.create_task(window_of(sessions, "ann", 3))
+    await asyncio.sleep(0)
+    log.answers.set()
+    assert ids(await longer) == ["a", "b", "c"]
+    assert ids(await shorter)[-1] == "c"
+
+
 async def test_a_reader_who_leaves_does_not_take_the_listing_from_the_others(
     sessions: Sessions, log: MemoryLog
 ) -> None:
