@@ -1,1 +1,1 @@
-"""How answers, figures and progress look on a terminal."""
+"""Shows answers, figures and progress on a terminal."""

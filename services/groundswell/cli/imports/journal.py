@@ -1,4 +1,4 @@
-"""How far an import has come, in a small file that a later run reads."""
+"""Keeps the progress of an import in a small file, from which a later run goes on."""
 
 import errno
 import hashlib

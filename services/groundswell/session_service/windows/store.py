@@ -1,4 +1,4 @@
-"""What a store of windows has to offer; the memory of the process is one."""
+"""The interface of a store of windows; the memory of the process is one."""
 
 from typing import Protocol
 

@@ -1,4 +1,4 @@
-"""How much each action weighs as a target of training."""
+"""The weight of each action as a target of training."""
 
 from collections.abc import Mapping, Sequence
 

@@ -1,1 +1,1 @@
-"""What the models read before an event, and the check that none of it is from the future."""
+"""The inputs of the models before an event, and the check that none is from the future."""
