@@ -56,6 +56,9 @@ class Backup:
         query = {name: value for name, value in self._url.query.items() if name != "options"}
         server = self._url.set(drivername="postgresql", query=query)
         url = server.render_as_string(hide_password=False)
-        subprocess.run(
-            [TOOLS / tool, f"--dbname={url}", *arguments], check=True, capture_output=True
-        )
+        command = [str(TOOLS / tool), f"--dbname={url}", *arguments]
+        done = subprocess.run(command, check=False, capture_output=True, text=True)
+        while "deadlock detected" in done.stderr:
+            # The drop locks all tables, and whoever uses some of them may lock in another order.
+            done = subprocess.run(command, check=False, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
