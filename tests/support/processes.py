@@ -14,6 +14,8 @@ from typing import Self
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from tests.support.forks import MODULES, Fork
+
 ROOT = Path(__file__).parents[2]
 STOP_TIMEOUT_S = 15.0
 SECRET = "a secret for tests, nothing more"
@@ -53,7 +55,7 @@ class Process:
         inherited = {k: v for k, v in os.environ.items() if not k.startswith("GROUNDSWELL_")}
         self._environment = {**inherited, **_ONE_THREAD, **environment}
         self._arguments = [sys.executable, *arguments]
-        self._popen: subprocess.Popen[bytes] | None = None
+        self._popen: subprocess.Popen[bytes] | Fork | None = None
 
     def __enter__(self) -> Self:
         self.start()
@@ -72,10 +74,18 @@ class Process:
 
         `environment` changes variables for this run alone.
         """
+        known = {**self._environment, **(environment or {})}
+        # An interpreter of its own alone reads this variable.
+        is_usual = known.get("PYTHONPATH") == os.environ.get("PYTHONPATH")
+        match self._arguments:
+            case [_, "-m", module, *arguments] if module in MODULES and is_usual:
+                outputs = (self.log_path, self._err_path)
+                self._popen = Fork(module, arguments, known, ROOT, outputs)
+                return
         with self.log_path.open("ab") as log, self._err_path.open("ab") as err:
             self._popen = subprocess.Popen(
                 self._arguments,
-                env={**self._environment, **(environment or {})},
+                env=known,
                 cwd=ROOT,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -83,7 +93,7 @@ class Process:
             )
 
     @property
-    def popen(self) -> "subprocess.Popen[bytes]":
+    def popen(self) -> "subprocess.Popen[bytes] | Fork":
         """The running process. Raises RuntimeError before it was started."""
         if self._popen is None:
             raise RuntimeError("the process was not started")
@@ -102,7 +112,7 @@ class Process:
             return self.popen.wait(self.stop_timeout_s)
         except subprocess.TimeoutExpired:
             self.kill()
-            return self.popen.returncode
+            return self.popen.wait()
 
     def kill(self) -> None:
         """End it as a crash would: no chance to clean up."""
