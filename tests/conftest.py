@@ -1,5 +1,6 @@
 """Pins the threads of this process before anything starts some: two cores serve all of a test."""
 
+import gc
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,6 +27,12 @@ os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
 # Speed is measured by the bench, never by a test: a slow machine must not fail one.
 settings.register_profile("groundswell", deadline=None)
 settings.load_profile("groundswell")
+
+
+def pytest_collection_finish() -> None:
+    """What all modules imported stays: no later search for garbage needs to look through it."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

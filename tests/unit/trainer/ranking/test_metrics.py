@@ -10,10 +10,6 @@ from hypothesis import strategies as st
 
 from groundswell.trainer.ranking.metrics import Cells, gains, hits, target_ranks
 
-# Compiling ranx takes forty seconds, and it is as right in plain Python.
-os.environ["NUMBA_DISABLE_JIT"] = "1"
-import ranx
-
 ranks = st.lists(st.integers(1, 500), min_size=1, max_size=40)
 scores = st.lists(st.integers(-3, 3), min_size=2, max_size=60)
 CUTOFFS = (5, 10, 20, 50)
@@ -31,6 +27,11 @@ def rank_of(scores: list[float], target: int, excluded: list[int]) -> int:
 @given(st.lists(scores, min_size=1, max_size=8), st.data())
 @settings(max_examples=60, deadline=None)
 def test_every_metric_agrees_with_ranx(rows: list[list[int]], data: st.DataObject) -> None:
+    # Importing ranx takes five seconds, which no other process of a run should wait for; compiling
+    # it takes forty, and it is as right in plain Python.
+    os.environ["NUMBA_DISABLE_JIT"] = "1"
+    import ranx
+
     qrels, run, found = {}, {}, []
     for number, row in enumerate(rows):
         target = data.draw(st.integers(0, len(row) - 1))
