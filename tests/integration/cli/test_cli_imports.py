@@ -65,7 +65,7 @@ def test_a_second_run_stores_nothing_twice(up: Up, tmp_path: Path) -> None:
 
 def test_an_import_that_was_killed_goes_on_where_it_stopped(up: Up, tmp_path: Path) -> None:
     log, journal = tmp_path / "events.csv", tmp_path / "journal"
-    rows = write_log(log, "killed", users=100, events=400)
+    rows = write_log(log, "killed", users=100, events=150)
     command = ["events", "import", str(log), "--resume-file", str(journal)]
     with subprocess.Popen(
         [*COMMAND, *command, "--profile", up.ports.targets.profile], stdout=subprocess.DEVNULL
@@ -79,13 +79,13 @@ def test_an_import_that_was_killed_goes_on_where_it_stopped(up: Up, tmp_path: Pa
     assert f"went on after {done:,} rows of an earlier run" in second.stdout
     with GroundswellClient(up.ports.targets) as client:
         profiles = client.batch_get_profiles(f"killed-{each}" for each in range(100))
-    assert [profile.num_events for profile in profiles] == [400] * 100
+    assert [profile.num_events for profile in profiles] == [150] * 100
     assert not journal.exists()
 
 
 def test_an_interrupted_import_says_how_to_go_on(up: Up, tmp_path: Path) -> None:
     log, journal = tmp_path / "events.csv", tmp_path / "journal"
-    write_log(log, "interrupted", users=100, events=400)
+    write_log(log, "interrupted", users=100, events=150)
     arguments = ["events", "import", str(log), "--resume-file", str(journal)]
     with subprocess.Popen(
         [*COMMAND, *arguments, "--profile", up.ports.targets.profile],
