@@ -28,6 +28,8 @@ $(STAMP): pyproject.toml constraints.txt
 demo: install ## every step on real data: train, evaluate, serve, recommend
 	$(BIN)/groundswell demo
 
+# Hundreds of processes import the same modules: let them find these compiled.
+test: export PYTHONDONTWRITEBYTECODE :=
 test: install ## every test but the campaigns, two files at a time (WORKERS=1: one); T=PATH for one file or test
 	$(BIN)/pytest $(or $(T),$(ALL_TESTS))
 
