@@ -77,8 +77,8 @@ def evaluate(
     # All models are judged in one space.
     vectors = opened.items.vectors[candidates.items]
     values = {
-        name: metric_values(MetricInputs(*outcome, counts, vectors))
-        for name, outcome in outcomes.items()
+        name: metric_values(MetricInputs(one.ranks, one.lists, counts, vectors))
+        for name, one in outcomes.items()
     }
     models = model_figures(values, users, slices)
     on_cold = is_cold[prepared.items[events]]
@@ -108,7 +108,9 @@ def evaluate(
             len(candidates),
         ),
         "interests": interest_figures(bundle, prepared, events, opened.fused),
-        "index": opened.index_figures(_seen(prepared, events, include_seen=include_seen)),
+        "index": opened.index_figures(
+            outcomes["fused"], _seen(prepared, events, include_seen=include_seen)
+        ),
     }
 
 

@@ -87,6 +87,7 @@ class BundleModels:
         places = range(*some.indices(len(self._events)))
         windows = self._windows_of(read.window_begins, some)
         histories = self._histories_of(some) if read.long_vectors is not None else windows
+        excluded = [()] * len(places) if exclude is None else [(ids,) for ids in exclude]
         return [
             RankInput(
                 k=k,
@@ -96,9 +97,9 @@ class BundleModels:
                 history=history,
                 gate_features=self._gate_features_of(n),
                 fusion_weight=read.fusion_weight,
-                exclude=() if exclude is None else exclude[n - places.start : n - places.start + 1],
+                exclude=limits,
             )
-            for n, window, history in zip(places, windows, histories, strict=True)
+            for n, window, history, limits in zip(places, windows, histories, excluded, strict=True)
         ]
 
     def _read(self, model: str) -> _Read:

@@ -24,11 +24,10 @@ from groundswell.trainer.evaluation.bundle_items import (
     rows_of,
 )
 from groundswell.trainer.evaluation.models import BundleModels
-from groundswell.trainer.evaluation.ranks import Scores, by_pipeline
+from groundswell.trainer.evaluation.ranks import LIST_LENGTH, RankedTargets, Scores, by_pipeline
 
 _BATCH = 512
 _REMEMBERED = 2 * _BATCH
-RECALL_AT = 10
 _MOST_SEARCHED = 1_000
 
 
@@ -91,24 +90,28 @@ class OpenedBundle:
             np.array([_weight(one) for one in found], np.float32),
         )
 
-    def index_figures(self, seen: list[NDArray[np.int64]]) -> dict[str, object]:
+    def index_figures(
+        self, ranked: RankedTargets, seen: list[NDArray[np.int64]]
+    ) -> dict[str, object]:
         """Return what share of the best items the bundle's index finds, of evenly spread events.
 
-        `seen` [n] are the items to exclude for each. In the form of the JSON's "index".
+        `ranked` are the targets as "fused" ranks them, and `seen` [n] the items that are excluded
+        for each. In the form of the JSON's "index".
         """
         step = -(-self._num_events // _MOST_SEARCHED)
         shares = []
-        for n in range(0, self._num_events, step):
-            inputs = self._models.inputs("fused", slice(n, n + 1), RECALL_AT, seen[n : n + 1])
-            [best], [found] = self._exact.rank(inputs), self._served.rank(inputs)
-            k = min(RECALL_AT, len(best.scores))
-            if not best.fallback and k > 0:
-                bar = np.partition(best.scores, -k)[-k]
-                shares.append(np.count_nonzero(found.scores >= bar) / k)
+        for start in range(0, self._num_events, step * _BATCH):
+            some = slice(start, start + step * _BATCH, step)
+            inputs = self._models.inputs("fused", some, LIST_LENGTH, seen[some])
+            found = self._served.rank(inputs)
+            sizes = np.count_nonzero(ranked.lists[some] >= 0, axis=1).tolist()
+            for one, bar, size in zip(found, ranked.bars[some], sizes, strict=True):
+                if not one.fallback and size > 0:
+                    shares.append(np.count_nonzero(one.scores >= bar) / size)
         return {
             "kind": self.bundle.manifest.index_kind,
             "searches": len(shares),
-            f"recall@{RECALL_AT}": float(np.mean(shares)) if shares else None,
+            f"recall@{LIST_LENGTH}": float(np.mean(shares)) if shares else None,
         }
 
 

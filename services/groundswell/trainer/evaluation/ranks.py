@@ -32,6 +32,8 @@ class RankedTargets(NamedTuple):
     """[n] from 1."""
     lists: NDArray[np.int64]
     """[n, 10] columns of the best candidates, in no order; -1 where fewer may be recommended."""
+    bars: NDArray[np.float32]
+    """[n] the smallest score in each list; infinite for an empty one."""
 
 
 def by_pipeline(
@@ -74,6 +76,7 @@ def rank_targets(
     """
     ranks: dict[str, list[NDArray[np.int64]]] = {name: [] for name in models}
     lists: dict[str, list[NDArray[np.int64]]] = {name: [] for name in models}
+    bars: dict[str, list[NDArray[np.float32]]] = {name: [] for name in models}
     size = int(np.clip(_BATCH_CELLS // max(len(candidates), 1), 1, _LARGEST_BATCH))
     for start in range(0, len(events), size):
         batch = events[start : start + size]
@@ -86,23 +89,29 @@ def rank_targets(
         for name, score in models.items():
             scores = score(some)
             ranks[name].append(target_ranks(scores, targets, excluded))
-            lists[name].append(_best(scores))
+            best, bar = _best(scores)
+            lists[name].append(best)
+            bars[name].append(bar)
     return {
-        name: RankedTargets(np.concatenate(ranks[name]), np.concatenate(lists[name]))
+        name: RankedTargets(
+            np.concatenate(ranks[name]), np.concatenate(lists[name]), np.concatenate(bars[name])
+        )
         for name in models
     }
 
 
-def _best(scores_BN: NDArray[np.float32]) -> NDArray[np.int64]:
-    """Return the columns of the ten largest scores of each row; -1 for those that are -inf."""
+def _best(scores_BN: NDArray[np.float32]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Return the columns of the ten largest scores of each row, -1 for those that are -inf, and the
+    smallest of these scores."""
     columns_BC = _shortlist(scores_BN)
     scores_BC = np.take_along_axis(scores_BN, columns_BC, axis=1)
     length = min(LIST_LENGTH, scores_BC.shape[1])
     place = np.argpartition(-scores_BC, length - 1, axis=1)[:, :length]
-    allowed = np.take_along_axis(scores_BC, place, axis=1) > -np.inf
+    best = np.take_along_axis(scores_BC, place, axis=1)
+    allowed = best > -np.inf
     found = np.full((len(scores_BN), LIST_LENGTH), -1, np.int64)
     found[:, :length] = np.where(allowed, np.take_along_axis(columns_BC, place, axis=1), -1)
-    return found
+    return found, np.where(allowed, best, np.float32(np.inf)).min(axis=1)
 
 
 def _shortlist(scores_BN: NDArray[np.float32]) -> NDArray[np.int64]:
