@@ -12,7 +12,8 @@ from pathlib import Path
 
 _SERVICES = ("profile_service", "ranker_service", "session_service")
 MODULES = (*(f"groundswell.{name}" for name in _SERVICES), "tests.support.probe_server")
-"""What may be run so; nothing that they import starts a thread."""
+"""What may be run so. Threads that a library starts when it is imported wait for work, so that they
+hold no lock, and a fork does without them."""
 
 
 class Fork:
