@@ -3,8 +3,6 @@
 import asyncio
 from collections.abc import Sequence
 
-import grpc
-
 from groundswell.ranker.v1.ranker_service_pb2 import (
     BatchRecommendRequest,
     BatchRecommendResponse,
@@ -47,20 +45,14 @@ class RankerServicer(RankerServiceServicer):
         self._reader = reader
         self._settings = settings
 
-    async def Recommend(
-        self,
-        request: RecommendRequest,
-        context: grpc.aio.ServicerContext[RecommendRequest, RecommendResponse],
-    ) -> RecommendResponse:
+    async def Recommend(self, request: RecommendRequest, context: Context) -> RecommendResponse:
         """Recommend to one user or visitor."""
         ask = self._reader.recommend(request)
         [response] = recommend_responses([await self._answer_one(ask, context)])
         return response
 
     async def BatchRecommend(
-        self,
-        request: BatchRecommendRequest,
-        context: grpc.aio.ServicerContext[BatchRecommendRequest, BatchRecommendResponse],
+        self, request: BatchRecommendRequest, context: Context
     ) -> BatchRecommendResponse:
         """Recommend to many users or visitors."""
         asks = await self._reader.batch(request)
@@ -72,9 +64,7 @@ class RankerServicer(RankerServiceServicer):
         )
 
     async def GetInterests(
-        self,
-        request: GetInterestsRequest,
-        context: grpc.aio.ServicerContext[GetInterestsRequest, GetInterestsResponse],
+        self, request: GetInterestsRequest, context: Context
     ) -> GetInterestsResponse:
         """Return the interests of a user or visitor."""
         ask = self._reader.interests(request)
@@ -83,9 +73,7 @@ class RankerServicer(RankerServiceServicer):
         return interests_response(await self._answer_one(ask, context))
 
     async def SimilarItems(
-        self,
-        request: SimilarItemsRequest,
-        context: grpc.aio.ServicerContext[SimilarItemsRequest, SimilarItemsResponse],
+        self, request: SimilarItemsRequest, context: Context
     ) -> SimilarItemsResponse:
         """Return the items that are nearest to an item."""
         check_item_id(request.item_id)

@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 
-import grpc
 import numpy as np
 
 from groundswell.common.v1.event_pb2 import Event
+from groundswell.serving.around import Context
 from groundswell.serving.errors import InvalidArgument, NotFound
 from groundswell.serving.slices import Slices
 from groundswell.serving.validation import check_user_id, event_problem, to_timestamp
@@ -36,9 +36,7 @@ class SessionServicer(SessionServiceServicer):
         self._slices = Slices()
 
     async def RecordEvents(
-        self,
-        request: RecordEventsRequest,
-        context: grpc.aio.ServicerContext[RecordEventsRequest, RecordEventsResponse],
+        self, request: RecordEventsRequest, context: Context
     ) -> RecordEventsResponse:
         """Record a batch of events."""
         if not 1 <= len(request.events) <= MAX_EVENTS:
@@ -54,9 +52,7 @@ class SessionServicer(SessionServiceServicer):
         return RecordEventsResponse(results=[result_message(result) for result in results])
 
     async def EncodeSession(
-        self,
-        request: EncodeSessionRequest,
-        context: grpc.aio.ServicerContext[EncodeSessionRequest, EncodeSessionResponse],  # noqa: ARG002 - gRPC's signature
+        self, request: EncodeSessionRequest, context: Context
     ) -> EncodeSessionResponse:
         """Encode the window of a user or the inline events of a visitor."""
         subject = request.WhichOneof("subject")

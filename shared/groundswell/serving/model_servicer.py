@@ -4,11 +4,11 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Protocol
 
-import grpc
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from groundswell.common.v1.model_service_pb2 import GetModelRequest, GetModelResponse, ModelInfo
 from groundswell.common.v1.model_service_pb2_grpc import ModelServiceServicer
+from groundswell.serving.around import Context
 from groundswell.serving.validation import check_number
 
 DEFAULT_CATEGORIES = 20
@@ -54,11 +54,7 @@ class ModelServicer(ModelServiceServicer):
         self._served = served
         self._loaded_ids = loaded_ids
 
-    async def GetModel(
-        self,
-        request: GetModelRequest,
-        context: grpc.aio.ServicerContext[GetModelRequest, GetModelResponse],  # noqa: ARG002 - gRPC's signature
-    ) -> GetModelResponse:
+    async def GetModel(self, request: GetModelRequest, context: Context) -> GetModelResponse:
         """Describe the served bundle and name the loaded ones."""
         num_categories = DEFAULT_CATEGORIES
         if request.HasField("num_categories"):

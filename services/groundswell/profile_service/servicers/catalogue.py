@@ -3,7 +3,6 @@
 from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
 
-import grpc
 import numpy as np
 from numpy.typing import NDArray
 
@@ -16,6 +15,7 @@ from groundswell.profile_service.servicers.item_messages import item_content, it
 from groundswell.profile_service.servicers.pages import decode_token, encode_token
 from groundswell.profile_service.servicers.sizes import fitting_runs
 from groundswell.profile_service.store.items import ItemText, KnownItem
+from groundswell.serving.around import Context
 from groundswell.serving.errors import InvalidArgument
 from groundswell.serving.validation import check_item_id, check_page_size
 from groundswell.serving.vectors import vector_to_proto
@@ -33,9 +33,7 @@ class CatalogueServicer(CatalogueServiceServicer):
         self._bundles = bundles
 
     async def UpsertItems(
-        self,
-        request: pb.UpsertItemsRequest,
-        context: grpc.aio.ServicerContext[pb.UpsertItemsRequest, pb.UpsertItemsResponse],  # noqa: ARG002 - gRPC's signature
+        self, request: pb.UpsertItemsRequest, context: Context
     ) -> pb.UpsertItemsResponse:
         """Write items, all or none."""
         _check_count(request.items, "items")
@@ -49,9 +47,7 @@ class CatalogueServicer(CatalogueServiceServicer):
         return pb.UpsertItemsResponse(item_nos=item_nos, revision=revision)
 
     async def DeleteItems(
-        self,
-        request: pb.DeleteItemsRequest,
-        context: grpc.aio.ServicerContext[pb.DeleteItemsRequest, pb.DeleteItemsResponse],  # noqa: ARG002
+        self, request: pb.DeleteItemsRequest, context: Context
     ) -> pb.DeleteItemsResponse:
         """Delete items."""
         _check_count(request.item_ids, "item_ids")
@@ -60,19 +56,13 @@ class CatalogueServicer(CatalogueServiceServicer):
         num_deleted, revision = await self._catalogue.delete(request.item_ids)
         return pb.DeleteItemsResponse(num_deleted=num_deleted, revision=revision)
 
-    async def GetItem(
-        self,
-        request: pb.GetItemRequest,
-        context: grpc.aio.ServicerContext[pb.GetItemRequest, pb.GetItemResponse],  # noqa: ARG002
-    ) -> pb.GetItemResponse:
+    async def GetItem(self, request: pb.GetItemRequest, context: Context) -> pb.GetItemResponse:
         """Return one item."""
         check_item_id(request.item_id)
         return pb.GetItemResponse(item=item_message(await self._catalogue.get(request.item_id)))
 
     async def ListItems(
-        self,
-        request: pb.ListItemsRequest,
-        context: grpc.aio.ServicerContext[pb.ListItemsRequest, pb.ListItemsResponse],  # noqa: ARG002
+        self, request: pb.ListItemsRequest, context: Context
     ) -> pb.ListItemsResponse:
         """List the items by number."""
         limit = check_page_size(request, DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE)
@@ -87,9 +77,7 @@ class CatalogueServicer(CatalogueServiceServicer):
         return pb.ListItemsResponse(items=shown, next_page_token=token)
 
     async def WatchItems(
-        self,
-        request: pb.WatchItemsRequest,
-        context: grpc.aio.ServicerContext[pb.WatchItemsRequest, pb.WatchItemsResponse],  # noqa: ARG002
+        self, request: pb.WatchItemsRequest, context: Context
     ) -> AsyncIterator[pb.WatchItemsResponse]:
         """Follow the catalogue."""
         if request.since_revision < 0:

@@ -2,14 +2,13 @@
 
 from collections.abc import AsyncIterator, Sequence
 
-import grpc
-
 from groundswell.common.v1 import event_pb2
 from groundswell.profile.v1 import event_service_pb2 as pb
 from groundswell.profile.v1.event_service_pb2_grpc import EventServiceServicer
 from groundswell.profile_service.event_store import AppendOutcome, EventStore, NewEvent, Status
 from groundswell.profile_service.servicers.pages import Place, decode_token, encode_token
 from groundswell.profile_service.store.events import EventContent, KnownEvent, OrderKey
+from groundswell.serving.around import Context
 from groundswell.serving.errors import InvalidArgument
 from groundswell.serving.validation import (
     check_page_size,
@@ -38,18 +37,14 @@ class EventServicer(EventServiceServicer):
         self._log = log
 
     async def AppendEvents(
-        self,
-        request: pb.AppendEventsRequest,
-        context: grpc.aio.ServicerContext[pb.AppendEventsRequest, pb.AppendEventsResponse],  # noqa: ARG002 - gRPC's signature
+        self, request: pb.AppendEventsRequest, context: Context
     ) -> pb.AppendEventsResponse:
         """Store a batch of events."""
         results, lineage = await self._append(request.events)
         return pb.AppendEventsResponse(results=results, lineage=lineage)
 
     async def ListEvents(
-        self,
-        request: pb.ListEventsRequest,
-        context: grpc.aio.ServicerContext[pb.ListEventsRequest, pb.ListEventsResponse],  # noqa: ARG002
+        self, request: pb.ListEventsRequest, context: Context
     ) -> pb.ListEventsResponse:
         """List a user's events, newest first."""
         check_user_id(request.user_id)
@@ -79,9 +74,7 @@ class EventServicer(EventServiceServicer):
         )
 
     async def ImportEvents(
-        self,
-        request_iterator: AsyncIterator[pb.ImportEventsRequest],
-        context: grpc.aio.ServicerContext[pb.ImportEventsRequest, pb.ImportEventsResponse],  # noqa: ARG002
+        self, request_iterator: AsyncIterator[pb.ImportEventsRequest], context: Context
     ) -> AsyncIterator[pb.ImportEventsResponse]:
         """Store batch after batch, each answered once it is committed."""
         async for request in request_iterator:

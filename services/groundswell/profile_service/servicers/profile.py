@@ -3,8 +3,6 @@
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 
-import grpc
-
 from groundswell.common.v1.item_pb2 import Vector
 from groundswell.profile.v1 import profile_service_pb2 as pb
 from groundswell.profile.v1.profile_service_pb2_grpc import ProfileServiceServicer
@@ -12,6 +10,7 @@ from groundswell.profile_service.bundles.loaded import ProfileBundles
 from groundswell.profile_service.profiles.cached import Profile
 from groundswell.profile_service.profiles.reader import Profiles
 from groundswell.profile_service.servicers.sizes import REST_BYTES
+from groundswell.serving.around import Context
 from groundswell.serving.errors import InvalidArgument
 from groundswell.serving.limits import MAX_ANSWER_BYTES
 from groundswell.serving.validation import check_user_id, to_timestamp
@@ -30,9 +29,7 @@ class ProfileServicer(ProfileServiceServicer):
         self._bundles = bundles
 
     async def GetProfile(
-        self,
-        request: pb.GetProfileRequest,
-        context: grpc.aio.ServicerContext[pb.GetProfileRequest, pb.GetProfileResponse],  # noqa: ARG002 - gRPC's signature
+        self, request: pb.GetProfileRequest, context: Context
     ) -> pb.GetProfileResponse:
         """Return one user's profile."""
         check_user_id(request.user_id)
@@ -41,9 +38,7 @@ class ProfileServicer(ProfileServiceServicer):
         return pb.GetProfileResponse(profile=_profile(profile, request, models.id))
 
     async def BatchGetProfiles(
-        self,
-        request: pb.BatchGetProfilesRequest,
-        context: grpc.aio.ServicerContext[pb.BatchGetProfilesRequest, pb.BatchGetProfilesResponse],  # noqa: ARG002
+        self, request: pb.BatchGetProfilesRequest, context: Context
     ) -> pb.BatchGetProfilesResponse:
         """Return the profiles of several users."""
         requests = request.requests
@@ -64,9 +59,7 @@ class ProfileServicer(ProfileServiceServicer):
         return answer
 
     async def RefreshProfiles(
-        self,
-        request: pb.RefreshProfilesRequest,
-        context: grpc.aio.ServicerContext[pb.RefreshProfilesRequest, pb.RefreshProfilesResponse],  # noqa: ARG002
+        self, request: pb.RefreshProfilesRequest, context: Context
     ) -> AsyncIterator[pb.RefreshProfilesResponse]:
         """Report progress until what waits now has been covered."""
         if len(request.user_ids) > MAX_REFRESHED_USERS:

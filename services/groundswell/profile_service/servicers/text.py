@@ -1,12 +1,12 @@
 """Serves TextService."""
 
-import grpc
 import numpy as np
 
 from groundswell.profile.v1 import text_service_pb2 as pb
 from groundswell.profile.v1.text_service_pb2_grpc import TextServiceServicer
 from groundswell.profile_service.bundles.loaded import ProfileBundles
 from groundswell.profile_service.settings import ProfileSettings
+from groundswell.serving.around import Context
 from groundswell.serving.deadlines import call_timeout
 from groundswell.serving.errors import InvalidArgument
 from groundswell.serving.interests import MAX_INTERESTS, interest_messages, top_interests
@@ -26,9 +26,7 @@ class TextServicer(TextServiceServicer):
         self._settings = settings
 
     async def EncodeTexts(
-        self,
-        request: pb.EncodeTextsRequest,
-        context: grpc.aio.ServicerContext[pb.EncodeTextsRequest, pb.EncodeTextsResponse],
+        self, request: pb.EncodeTextsRequest, context: Context
     ) -> pb.EncodeTextsResponse:
         """Encode texts into the item space."""
         texts = request.texts
@@ -49,9 +47,7 @@ class TextServicer(TextServiceServicer):
         )
 
     async def PredictInterests(
-        self,
-        request: pb.PredictInterestsRequest,
-        context: grpc.aio.ServicerContext[pb.PredictInterestsRequest, pb.PredictInterestsResponse],
+        self, request: pb.PredictInterestsRequest, context: Context
     ) -> pb.PredictInterestsResponse:
         """Return the interest distribution of a text."""
         _check_text(request.text, "text", "TEXT_INVALID")
