@@ -8,11 +8,9 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
-import grpc
-from grpc_health.v1 import health_pb2, health_pb2_grpc
+from groundswell.serving.health_probe import SERVING, health
 
 from tests.support.forks import MODULES, Fork
 
@@ -61,12 +59,7 @@ class Process:
         self.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.stop()
 
     def start(self, environment: Mapping[str, str] | None = None) -> None:
@@ -153,18 +146,9 @@ def wait_serving(address: str, service: str = "", timeout: float = 30.0) -> None
     last = "no answer"
     # A channel of its own per try: a refused connection would make one channel wait longer.
     while time.monotonic() < deadline:
-        direct = (("grpc.enable_http_proxy", 0),)
-        with grpc.insecure_channel(address, options=direct) as channel:
-            try:
-                answer = health_pb2_grpc.HealthStub(channel).Check(
-                    health_pb2.HealthCheckRequest(service=service), timeout=1.0
-                )
-            except grpc.RpcError as error:
-                last = str(error.code())
-            else:
-                if answer.status == health_pb2.HealthCheckResponse.SERVING:
-                    return
-                last = health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status)
+        last = health(address, service, timeout_s=1.0)
+        if last == SERVING:
+            return
         time.sleep(0.05)
     raise TimeoutError(f"{address} is not SERVING after {timeout} s: {last}")
 

@@ -1,10 +1,6 @@
-"""Finds out which service of the suite listens at an address.
+"""Finds out which service of the suite listens at an address."""
 
-It asks for the health of each service by name: a server knows only its own.
-"""
-
-import grpc
-from grpc_health.v1 import health_pb2, health_pb2_grpc
+from groundswell.serving.health_probe import NOT_SERVING, SERVING, health
 
 _SERVICES = {
     "profile": "groundswell.profile.v1.ProfileService",
@@ -16,13 +12,7 @@ _TIMEOUT_S = 2.0
 
 def who_answers(address: str) -> str | None:
     """The name of the service there: profile, session or ranker; None when it is none of them."""
-    with grpc.insecure_channel(address, options=(("grpc.enable_http_proxy", 0),)) as channel:
-        health = health_pb2_grpc.HealthStub(channel)
-        for name, service in _SERVICES.items():
-            request = health_pb2.HealthCheckRequest(service=service)
-            try:
-                health.Check(request, timeout=_TIMEOUT_S)
-            except grpc.RpcError:
-                continue
+    for name, service in _SERVICES.items():
+        if health(address, service, _TIMEOUT_S) in (SERVING, NOT_SERVING):
             return name
     return None

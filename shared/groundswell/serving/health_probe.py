@@ -5,7 +5,25 @@ import sys
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+SERVING, NOT_SERVING = "SERVING", "NOT_SERVING"
 TIMEOUT_S = 3.0
+
+
+def health(address: str, service: str = "", timeout_s: float = TIMEOUT_S) -> str:
+    """SERVING or NOT_SERVING as a server on this machine says it, or why it gives no answer.
+
+    `service` is the full name of one of its services; a server knows only its own.
+    """
+    # No proxy of the environment leads to this machine.
+    direct = (("grpc.enable_http_proxy", 0),)
+    with grpc.insecure_channel(address, options=direct) as channel:
+        try:
+            answer = health_pb2_grpc.HealthStub(channel).Check(
+                health_pb2.HealthCheckRequest(service=service), timeout=timeout_s
+            )
+        except grpc.RpcError as error:
+            return f"{error.code().name} {error.details()}"
+    return str(health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status))
 
 
 def main(arguments: list[str]) -> int:
@@ -13,20 +31,9 @@ def main(arguments: list[str]) -> int:
     if len(arguments) not in (1, 2):
         sys.stderr.write("usage: python -m groundswell.serving.health_probe HOST:PORT [SERVICE]\n")
         return 2
-    service = arguments[1] if len(arguments) == 2 else ""
-    # What is probed is on this machine, where no proxy of the environment leads.
-    direct = (("grpc.enable_http_proxy", 0),)
-    with grpc.insecure_channel(arguments[0], options=direct) as channel:
-        try:
-            answer = health_pb2_grpc.HealthStub(channel).Check(
-                health_pb2.HealthCheckRequest(service=service), timeout=TIMEOUT_S
-            )
-        except grpc.RpcError as error:
-            sys.stderr.write(f"{arguments[0]}: {error.code().name} {error.details()}\n")
-            return 1
-    if answer.status == health_pb2.HealthCheckResponse.SERVING:
+    status = health(arguments[0], "".join(arguments[1:]))
+    if status == SERVING:
         return 0
-    status = health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status)
     sys.stderr.write(f"{arguments[0]}: {status}\n")
     return 1
 

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import grpc
 import pytest
-from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from groundswell.client import GroundswellError, event
 from groundswell.profile.v1 import event_service_pb2
 from groundswell.profile.v1.event_service_pb2_grpc import EventServiceStub
 from groundswell.profile_service.process import WORKER
+from groundswell.serving.health_probe import SERVING, health
 from tests.integration.profile_service.support import profile_service
 from tests.support.bundles import ITEMS
 from tests.support.postgres import Postgres
@@ -48,10 +48,7 @@ def worked(service: Suite, user_id: str) -> None:
 
 
 def is_serving(service: Suite, name: str) -> bool:
-    with grpc.insecure_channel(service.targets.profile) as channel:
-        request = health_pb2.HealthCheckRequest(service=name)
-        answer = health_pb2_grpc.HealthStub(channel).Check(request, timeout=5)
-        return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
+    return health(service.targets.profile, name) == SERVING
 
 
 def metric(name: str) -> float:

@@ -9,13 +9,10 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from types import TracebackType
 from typing import IO, Self
 
-import grpc
-from grpc_health.v1 import health_pb2, health_pb2_grpc
-
 from groundswell.cli.failures import CommandError
+from groundswell.serving.health_probe import SERVING, health
 
 READY_TIMEOUT_S = 120.0
 STOP_TIMEOUT_S = 20.0
@@ -117,12 +114,7 @@ class Suite:
             raise
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.stop()
 
     @property
@@ -176,13 +168,4 @@ class Suite:
 
 def is_serving(address: str) -> bool:
     """Whether a server answers at the address and says SERVING."""
-    # No proxy of the environment leads to this machine.
-    direct = (("grpc.enable_http_proxy", 0),)
-    with grpc.insecure_channel(address, options=direct) as channel:
-        try:
-            answer = health_pb2_grpc.HealthStub(channel).Check(
-                health_pb2.HealthCheckRequest(), timeout=_PROBE_TIMEOUT_S
-            )
-        except grpc.RpcError:
-            return False
-    return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
+    return health(address, timeout_s=_PROBE_TIMEOUT_S) == SERVING

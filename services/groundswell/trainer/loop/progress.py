@@ -4,7 +4,6 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from types import TracebackType
 from typing import Any, Self
 
 from rich.console import Console
@@ -45,16 +44,11 @@ class Display(Progress):
             self._lines.start()
         return self
 
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc_val: BaseException | None,
-        exc_tb: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *raised: Any) -> None:
         self._ended.set()
         if self._lines is not None:
             self._lines.join()
-        super().__exit__(exc_type, exc_val, exc_tb)
+        super().__exit__(*raised)
 
     def _write_lines(self) -> None:
         while not self._ended.wait(EVERY_S):

@@ -1,7 +1,6 @@
 """The client for code that runs in an event loop."""
 
 from collections.abc import Iterable
-from types import TracebackType
 from typing import Literal, Self, Unpack
 
 import grpc
@@ -66,12 +65,7 @@ class AsyncGroundswellClient(AsyncProfileCalls):
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self.close()
 
     # --- ranker

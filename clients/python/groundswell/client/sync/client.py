@@ -2,7 +2,6 @@
 """The client for code without an event loop."""
 
 from collections.abc import Iterable
-from types import TracebackType
 from typing import Literal, Self, Unpack
 
 import grpc
@@ -67,12 +66,7 @@ class GroundswellClient(ProfileCalls):
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     # --- ranker
