@@ -10,6 +10,7 @@ from groundswell.cli.commands.options import (
     PROFILE_TARGET,
     RANKER_TARGET,
     AttributeKinds,
+    LogFile,
     ProfileTarget,
     RankerTarget,
     Separator,
@@ -104,12 +105,7 @@ def similar(
 
 @events_app.command("import")
 def import_events(
-    file: Annotated[
-        Path,
-        typer.Argument(
-            metavar="FILE", help="CSV or Parquet, or a folder of parts, as `prepare` reads it."
-        ),
-    ],
+    file: LogFile,
     resume_file: Annotated[
         Path | None,
         typer.Option(
@@ -142,12 +138,7 @@ def import_events(
 
 @items_app.command("import")
 def import_items(
-    file: Annotated[
-        Path,
-        typer.Argument(
-            metavar="FILE", help="CSV or Parquet, or a folder of parts, as `prepare` reads it."
-        ),
-    ],
+    file: LogFile,
     replace: Annotated[
         bool,
         typer.Option(
@@ -183,9 +174,8 @@ def import_items(
         try:
             written = import_catalogue(client, console, file, separator=separator, kinds=kinds)
         except CommandError as error:
-            raise CommandError(
-                f"no item was deleted: {error}" if replace else f"{error}"
-            ) from error
+            said = f"no item was deleted: {error}" if replace else f"{error}"
+            raise CommandError(said) from error
         if replace:
             delete_what_is_not_in(client, console, written, held)
 

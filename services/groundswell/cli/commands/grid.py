@@ -1,11 +1,11 @@
 """The command that compares settings of a training: grid."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from groundswell.cli.commands.options import Prepared
+from groundswell.cli.commands.options import Device, JsonFile, Prepared, Settings
 from groundswell.cli.interruption import says_when_interrupted
 
 if TYPE_CHECKING:
@@ -32,19 +32,12 @@ def grid(
             help="Values of a setting to try. Of several settings, all combinations are tried.",
         ),
     ] = None,
-    settings: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set", metavar="KEY=VALUE", help="A setting of every training, as in `train`."
-        ),
-    ] = None,
+    settings: Settings = None,
     seeds: Annotated[
         int, typer.Option(min=1, max=20, help="How many trainings of each: seeds 0, 1, ...")
     ] = 1,
-    device: Annotated[Literal["cpu", "cuda"], typer.Option(help="Where to train.")] = "cpu",
-    json_file: Annotated[
-        Path | None, typer.Option("--json", help="Write the figures to this file as JSON.")
-    ] = None,
+    device: Device = "cpu",
+    json_file: JsonFile = None,
 ) -> None:
     """Try settings: train with each combination, and compare the results on validation.
 
@@ -52,11 +45,9 @@ def grid(
     seed; with several seeds it has a standard error. No test event is read: evaluate the bundle of
     the row that you choose, once.
     """
-    import json
-
     from rich.console import Console
 
-    from groundswell.trainer.dataset.disk import check_output
+    from groundswell.trainer.dataset.disk import check_output, write_json
     from groundswell.trainer.dataset.prepared import load_prepared
     from groundswell.trainer.grid import try_settings, verdict
 
@@ -73,10 +64,7 @@ def grid(
         )
     Console().print(_table(rows))
     typer.echo(verdict(rows))
-    if json_file is not None:
-        json_file.write_text(
-            json.dumps([_plain(row) for row in rows], indent=2) + "\n", encoding="utf-8"
-        )
+    write_json(json_file, [_plain(row) for row in rows])
 
 
 def _plain(row: "Row") -> dict[str, object]:

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from groundswell.cli.commands.options import Bundles, Prepared
+from groundswell.cli.commands.options import Bundles, Device, JsonFile, Prepared, Settings
 from groundswell.cli.interruption import says_when_interrupted
 
 
@@ -14,11 +14,8 @@ def train(
     data: Prepared,
     bundles: Bundles,
     seed: Annotated[int, typer.Option(help="The same seed trains the same bundle.")] = 0,
-    device: Annotated[Literal["cpu", "cuda"], typer.Option(help="Where to train.")] = "cpu",
-    settings: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Change a setting; may be repeated."),
-    ] = None,
+    device: Device = "cpu",
+    settings: Settings = None,
     resume: Annotated[
         bool,
         typer.Option(
@@ -101,9 +98,7 @@ def evaluate(
             "to see how they rank when they are trained. By default: the cold items of --data.",
         ),
     ] = None,
-    json_file: Annotated[
-        Path | None, typer.Option("--json", help="Write the figures to this file as JSON.")
-    ] = None,
+    json_file: JsonFile = None,
     report: Annotated[
         Path | None, typer.Option(help="Write a page with plots to this folder: report.html.")
     ] = None,
@@ -115,14 +110,12 @@ def evaluate(
     the same training part. Reports bootstrap intervals, paired differences, slices, α and
     interests.
     """
-    import json
-
     from rich.console import Console
 
     from groundswell.artifacts.store import load_bundle
     from groundswell.cli.commands.compared import parse_compared
     from groundswell.cli.display import metrics
-    from groundswell.trainer.dataset.disk import check_output, check_writable
+    from groundswell.trainer.dataset.disk import check_output, check_writable, write_json
     from groundswell.trainer.dataset.prepared import load_prepared
     from groundswell.trainer.evaluation.evaluate import evaluate as evaluate_bundle
     from groundswell.trainer.evaluation.report.page import write_page
@@ -143,7 +136,6 @@ def evaluate(
             items_of=None if items_of is None else load_prepared(items_of),
         )
     Console().print(metrics.table(figures))
-    if json_file is not None:
-        json_file.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+    write_json(json_file, figures)
     if report is not None:
         typer.echo(f"the report as a page: {write_page(report, figures, opened, prepared)}")

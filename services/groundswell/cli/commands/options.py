@@ -1,11 +1,25 @@
 """Options that several commands share."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 Prepared = Annotated[Path, typer.Option("--data", help="The folder that `prepare` wrote.")]
+Device = Annotated[Literal["cpu", "cuda"], typer.Option(help="Where to compute.")]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Change a setting; may be repeated."),
+]
+JsonFile = Annotated[
+    Path | None, typer.Option("--json", help="Write the figures to this file as JSON.")
+]
+LogFile = Annotated[
+    Path,
+    typer.Argument(
+        metavar="FILE", help="CSV or Parquet, or a folder of parts, as `prepare` reads it."
+    ),
+]
 Bundles = Annotated[
     Path,
     typer.Option(help="Folder of bundles; `current` in it names the one that is served."),

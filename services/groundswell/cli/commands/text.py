@@ -1,11 +1,11 @@
 """The command that helps to decide between text encoders: text-probe."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from groundswell.cli.commands.options import Separator
+from groundswell.cli.commands.options import Device, JsonFile, Separator, Settings
 from groundswell.cli.interruption import says_when_interrupted
 
 if TYPE_CHECKING:
@@ -25,20 +25,13 @@ def text_probe(
             min=1, max=20, help="How often to hold out a fifth of the items, another one each time."
         ),
     ] = 3,
-    device: Annotated[Literal["cpu", "cuda"], typer.Option(help="Where the encoder runs.")] = "cpu",
-    settings: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set", metavar="KEY=VALUE", help="The encoder to try, as in `train`; may be repeated."
-        ),
-    ] = None,
+    device: Device = "cpu",
+    settings: Settings = None,
     keep: Annotated[
         Path | None,
         typer.Option(help="Folder that keeps trained encoders and vectors for later runs."),
     ] = None,
-    json_file: Annotated[
-        Path | None, typer.Option("--json", help="Write the figures to this file as JSON.")
-    ] = None,
+    json_file: JsonFile = None,
     separator: Separator = None,
 ) -> None:
     """Measure how well a text encoder separates the categories of held-out items.
@@ -47,7 +40,6 @@ def text_probe(
     settings is compared with the default encoder and with the most frequent category. An encoder
     that is pre-trained here reads neither the categories nor the texts of the held-out items.
     """
-    import json
     from tempfile import TemporaryDirectory
 
     from rich.console import Console
@@ -55,7 +47,7 @@ def text_probe(
     from groundswell.cli.imports.file_report import say_how_read, say_left_out
     from groundswell.logs.items import read_items
     from groundswell.trainer.config import parse_config
-    from groundswell.trainer.dataset.disk import check_output
+    from groundswell.trainer.dataset.disk import check_output, write_json
     from groundswell.trainer.text_encoder.probe import probe
 
     config, console = parse_config(settings or []), Console(stderr=True)
@@ -72,9 +64,7 @@ def text_probe(
         folder = keep or Path(temporary)
         rows = probe(catalogue, config, folder, device, seed, splits, console)
     Console().print(_table(rows))
-    if json_file is not None:
-        figures = {row.name: _plain(row) for row in rows}
-        json_file.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+    write_json(json_file, {row.name: _plain(row) for row in rows})
 
 
 def _plain(row: "ProbeRow") -> dict[str, object]:

@@ -1,6 +1,5 @@
 """The demo's first half: the data, a bundle trained on it, and how good that is."""
 
-import json
 import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from groundswell.cli.demo.story import Story, check
 from groundswell.cli.display import metrics
 from groundswell.features.actions import ACTIONS, action_number
 from groundswell.trainer.config import TrainConfig
+from groundswell.trainer.dataset.disk import write_json
 from groundswell.trainer.dataset.movielens import LICENCE, Files, get_movielens
 from groundswell.trainer.dataset.prepare import prepare
 from groundswell.trainer.dataset.prepared import Prepared, load_prepared
@@ -91,7 +91,7 @@ def make_model(story: Story, folder: Path, seed: int) -> Model:
     story.chapter("How good it is")
     with working(story.console, "evaluating"):
         figures = evaluate(load_bundle(store.path(bundle_id)), prepared)
-    (folder / "evaluation.json").write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+    write_json(folder / "evaluation.json", figures)
     story.console.print(metrics.table(figures))
     models = figures["models"]
     check(

@@ -1,6 +1,7 @@
 """Checks that folders can be written before long work, and reports a full disk in one line."""
 
 import errno
+import json
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -38,6 +39,12 @@ def check_output(file: Path | None) -> None:
     if not file.parent.is_dir():
         raise DataError(f"{file} cannot be written: there is no folder {file.parent}")
     check_writable(file.parent)
+
+
+def write_json(file: Path | None, figures: object) -> None:
+    """Write figures for people and programs; None is no file."""
+    if file is not None:
+        file.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
 
 
 @contextmanager
