@@ -28,7 +28,7 @@ _WEIGHT_SOURCES = {
     FusionWeightOrigin.NONE: FusionWeightSource.FUSION_WEIGHT_SOURCE_UNSPECIFIED,
 }
 # The bytes of the tag and the length of one answer in a batch.
-_FRAME_BYTES = 8
+_BYTES_BESIDE_ANSWER = 8
 
 
 def recommend_responses(answers: Sequence[Recommendations]) -> list[RecommendResponse]:
@@ -41,7 +41,7 @@ def recommend_responses(answers: Sequence[Recommendations]) -> list[RecommendRes
     size = 0
     for answer in answers:
         response = _recommended(answer, with_details=size < MAX_ANSWER_BYTES)
-        size += response.ByteSize() + _FRAME_BYTES
+        size += response.ByteSize() + _BYTES_BESIDE_ANSWER
         responses.append(response)
     for response in reversed(responses):
         if size < MAX_ANSWER_BYTES:

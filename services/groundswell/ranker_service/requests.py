@@ -5,7 +5,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from groundswell.common.v1.event_pb2 import Event, InlineEvents
+from groundswell.common.v1.event_pb2 import InlineEvents
 from groundswell.ranker.v1.ranker_service_pb2 import (
     BatchRecommendRequest,
     GetInterestsRequest,
@@ -18,9 +18,8 @@ from groundswell.serving.slices import Slices
 from groundswell.serving.validation import (
     check_num_interests,
     check_page_size,
+    check_subject,
     check_time,
-    check_user_id,
-    event_problem,
     to_us,
 )
 
@@ -28,7 +27,6 @@ DEFAULT_PAGE_SIZE = 10
 MAX_PAGE_SIZE = 200
 MAX_DENY_ITEMS = 10_000
 MAX_REQUESTS = 256
-MAX_INLINE_EVENTS = 200
 MAX_NUM_INTERESTS = 1_000
 MAX_TOTAL = 10_000
 """Of a batch: as many items of the longest ids fit into one answer."""
@@ -119,14 +117,7 @@ class RequestReader:
     ) -> Ask:
         """Read the subject, and what both kinds of requests have."""
         kind = request.WhichOneof("subject")
-        if kind is None:
-            raise InvalidArgument(
-                "SUBJECT_INVALID", "one of user_id and inline_events must be set", field="subject"
-            )
-        if kind == "user_id":
-            check_user_id(request.user_id)
-        else:
-            _check_inline_events(request.inline_events.events)
+        check_subject(kind, request.user_id, request.inline_events.events)
         return Ask(
             user_id=request.user_id,
             user_key=self._pseudonyms.user_key(request.user_id) if request.user_id else b"",
@@ -137,22 +128,6 @@ class RequestReader:
             fusion_weight=_fusion_weight(request),
             num_interests=num_interests,
         )
-
-
-def _check_inline_events(events: Sequence[Event]) -> None:
-    if len(events) > MAX_INLINE_EVENTS:
-        raise InvalidArgument(
-            "EVENTS_INVALID",
-            f"inline_events has {len(events)} events; at most {MAX_INLINE_EVENTS} are read",
-            field="inline_events.events",
-        )
-    for index, event in enumerate(events):
-        problem = event_problem(event, inline=True)
-        if problem is not None:
-            reason, detail = problem
-            path = f"inline_events.events[{index}]"
-            field = f"{path}.{detail.split(' ', 1)[0]}"
-            raise InvalidArgument(reason, f"{path}.{detail}", field=field)
 
 
 def _check_total(number: int, what: str) -> None:

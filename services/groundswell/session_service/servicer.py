@@ -8,7 +8,7 @@ from groundswell.common.v1.event_pb2 import Event
 from groundswell.serving.around import Context
 from groundswell.serving.errors import InvalidArgument, NotFound
 from groundswell.serving.slices import Slices
-from groundswell.serving.validation import check_user_id, event_problem, to_timestamp
+from groundswell.serving.validation import check_subject, event_problem, to_timestamp
 from groundswell.serving.vectors import pack_int64, pack_uint32, vector_to_proto
 from groundswell.session.v1.session_service_pb2 import (
     EncodeSessionRequest,
@@ -24,7 +24,6 @@ from groundswell.session_service.messages import result_message, sent_event, win
 from groundswell.session_service.sessions import Sessions, check_lineage
 
 MAX_EVENTS = 1_000
-MAX_INLINE_EVENTS = 200
 
 
 class SessionServicer(SessionServiceServicer):
@@ -56,14 +55,10 @@ class SessionServicer(SessionServiceServicer):
     ) -> EncodeSessionResponse:
         """Encode the window of a user or the inline events of a visitor."""
         subject = request.WhichOneof("subject")
-        if subject is None:
-            raise InvalidArgument(
-                "SUBJECT_INVALID", "one of user_id and inline_events must be set", field="subject"
-            )
+        check_subject(subject, request.user_id, request.inline_events.events)
         if subject == "inline_events":
             with self._bundles.held.asked_for(request.bundle_id) as bundle:
                 return await _encode_inline(bundle, request.inline_events.events)
-        check_user_id(request.user_id)
         with self._bundles.held.asked_for(request.bundle_id) as bundle:
             user_key = self._sessions.user_key(request.user_id)
             found = await self._sessions.window(
@@ -82,27 +77,12 @@ class SessionServicer(SessionServiceServicer):
 async def _encode_inline(
     bundle: SessionBundle, inline_events: Sequence[Event]
 ) -> EncodeSessionResponse:
-    if len(inline_events) > MAX_INLINE_EVENTS:
-        raise InvalidArgument(
-            "EVENTS_INVALID",
-            f"inline_events has {len(inline_events)} events; at most {MAX_INLINE_EVENTS} are read",
-            field="inline_events.events",
-        )
     events = []
     for index, event in enumerate(inline_events):
-        field = f"inline_events.events[{index}]"
-        problem = event_problem(event, inline=True)
-        if problem is not None:
-            reason, detail = problem
-            name = detail.split(" ", 1)[0]
-            raise InvalidArgument(reason, f"{field}.{detail}", field=f"{field}.{name}")
         item_no = bundle.encoder.items.number(event.item_id)
         if item_no is None:
-            raise NotFound(
-                "ITEM_NOT_FOUND",
-                f"{field}.item_id names no item of the catalogue",
-                field=f"{field}.item_id",
-            )
+            field = f"inline_events.events[{index}].item_id"
+            raise NotFound("ITEM_NOT_FOUND", f"{field} names no item of the catalogue", field=field)
         events.append(window_event(event, 0, item_no))
     # Stable: events that are equal in the one order keep the order in which they came.
     events.sort(key=lambda e: (e.time_us, e.ordinal, e.event_id))

@@ -104,70 +104,60 @@ class Bundle:
 
     def session_model(self, threads: int = 1) -> OnnxModel:
         """Load the session Transformer: window tensors → [B, d] short-term vectors."""
-        model = OnnxModel(self.path / SESSION, threads)
         length, d = self.manifest.window_length, self.manifest.dimension
-        output = model.run(
+        return self._model(
+            SESSION,
+            threads,
+            d,
             item_vectors=np.zeros((1, length, d), np.float32),
             actions=np.zeros((1, length), np.int64),
             gaps=np.zeros((1, length), np.float32),
             starts=np.zeros((1, length), np.float32),
             lengths=np.array([0], np.int64),
         )
-        return self._checked(SESSION, model, output, d)
 
     def profile_head(self, threads: int = 1) -> OnnxModel:
         """Load the profile head: chunks and newest events → [B, d] long-term vectors."""
-        model = OnnxModel(self.path / PROFILE_HEAD, threads)
-        t = self.manifest.text.dimension
-        inputs: dict[str, NDArray[np.generic]] = {
-            "chunk_vectors": np.zeros((1, 1, t), np.float32),
-            "chunk_ages": np.zeros((1, 1), np.float32),
-            "num_chunks": np.array([0], np.int64),
-            "recent_vectors": np.zeros((1, 1, self.manifest.context_dimension), np.float32),
-            "recent_actions": np.zeros((1, 1), np.int64),
-            "recent_gaps": np.zeros((1, 1), np.float32),
-            "recent_starts": np.zeros((1, 1), np.float32),
-            "recent_lengths": np.array([0], np.int64),
-        }
-        output = model.run(**inputs)
-        return self._checked(PROFILE_HEAD, model, output, self.manifest.dimension)
+        return self._model(
+            PROFILE_HEAD,
+            threads,
+            self.manifest.dimension,
+            chunk_vectors=np.zeros((1, 1, self.manifest.text.dimension), np.float32),
+            chunk_ages=np.zeros((1, 1), np.float32),
+            num_chunks=np.array([0], np.int64),
+            recent_vectors=np.zeros((1, 1, self.manifest.context_dimension), np.float32),
+            recent_actions=np.zeros((1, 1), np.int64),
+            recent_gaps=np.zeros((1, 1), np.float32),
+            recent_starts=np.zeros((1, 1), np.float32),
+            recent_lengths=np.array([0], np.int64),
+        )
 
     def fusion_model(self, threads: int = 1) -> OnnxModel:
         """Load the gate: both vectors and the gate features → [B, d] fusion weights."""
-        model = OnnxModel(self.path / FUSION, threads)
         d = self.manifest.dimension
-        output = model.run(
+        return self._model(
+            FUSION,
+            threads,
+            d,
             short_vectors=np.zeros((1, d), np.float32),
             long_vectors=np.zeros((1, d), np.float32),
             gate_features=np.array([self.manifest.fusion.gate_low], np.float32),
         )
-        return self._checked(FUSION, model, output, d)
 
     def interest_head(self, threads: int = 1) -> OnnxModel | None:
         """Load the interest head: vectors → [B, C] probabilities; None without categories."""
         if not self.manifest.categories:
             return None
-        model = OnnxModel(self.path / INTEREST_HEAD, threads)
-        output = model.run(vectors=np.zeros((1, self.manifest.dimension), np.float32))
-        return self._checked(INTEREST_HEAD, model, output, len(self.manifest.categories))
+        vectors = np.zeros((1, self.manifest.dimension), np.float32)
+        return self._model(INTEREST_HEAD, threads, len(self.manifest.categories), vectors=vectors)
 
     def item_head(self, threads: int = 1) -> OnnxModel:
         """Load the item head: text vectors and rows (−1: not in the bundle) → [B, d] vectors."""
-        model = OnnxModel(self.path / ITEM_HEAD, threads)
-        output = model.run(
-            text_vectors=np.zeros((1, self.manifest.text.dimension), np.float32),
-            rows=np.array([-1], np.int64),
-        )
-        return self._checked(ITEM_HEAD, model, output, self.manifest.dimension)
+        return self._text_head(ITEM_HEAD, threads, self.manifest.dimension)
 
     def context_head(self, threads: int = 1) -> OnnxModel:
         """Load the context head: as the item head, → [B, c] vectors that the profile head reads."""
-        model = OnnxModel(self.path / CONTEXT_HEAD, threads)
-        output = model.run(
-            text_vectors=np.zeros((1, self.manifest.text.dimension), np.float32),
-            rows=np.array([-1], np.int64),
-        )
-        return self._checked(CONTEXT_HEAD, model, output, self.manifest.context_dimension)
+        return self._text_head(CONTEXT_HEAD, threads, self.manifest.context_dimension)
 
     def text_encoder(self, threads: int = 1) -> "OnnxTextEncoder":
         """Load the text encoder: texts → [n, t] vectors. Needs the `tokenizers` library."""
@@ -182,8 +172,17 @@ class Bundle:
             )
         return encoder
 
-    @staticmethod
-    def _checked(name: str, model: OnnxModel, output: NDArray[np.float32], width: int) -> OnnxModel:
+    def _text_head(self, name: str, threads: int, width: int) -> OnnxModel:
+        texts = np.zeros((1, self.manifest.text.dimension), np.float32)
+        rows = np.array([-1], np.int64)
+        return self._model(name, threads, width, text_vectors=texts, rows=rows)
+
+    def _model(
+        self, name: str, threads: int, width: int, **sample: NDArray[np.generic]
+    ) -> OnnxModel:
+        """Load a model that gives [1, width] finite values of a sample."""
+        model = OnnxModel(self.path / name, threads)
+        output = model.run(**sample)
         if output.shape != (1, width) or not np.isfinite(output).all():
             message = (
                 f"{name} gives shape {output.shape} where (1, {width}) of finite values is due"

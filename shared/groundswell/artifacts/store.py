@@ -4,8 +4,10 @@ import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from groundswell.artifacts import bundle as files
@@ -221,16 +223,12 @@ def _verify(bundle: Bundle) -> Bundle:
         if isinstance(error, OSError) and error.errno is not None:
             raise  # the file system failed; the bundle may be right
         raise BundleError("BUNDLE_CORRUPT", f"a table of the bundle: {error}") from error
-    if num_items != len(bundle.item_ids):
-        raise BundleError("BUNDLE_CORRUPT", f"{files.ITEMS} has an item twice")
-    if vectors.shape != (num_items, manifest.dimension) or vectors.dtype != np.float32:
-        due = (num_items, manifest.dimension)
-        message = f"{files.ITEM_VECTORS} has {vectors.shape} {vectors.dtype}, not {due} float32"
-        raise BundleError("BUNDLE_CORRUPT", message)
-    if not np.isfinite(vectors).all():
-        raise BundleError("BUNDLE_CORRUPT", f"{files.ITEM_VECTORS} has values that are not finite")
-    if popularity.shape != (num_items,) or not np.isfinite(popularity).all():
-        raise BundleError("BUNDLE_CORRUPT", f"{files.POPULARITY} does not fit {files.ITEMS}")
+    _require(num_items == len(bundle.item_ids), f"{files.ITEMS} has an item twice")
+    _require_form(files.ITEM_VECTORS, vectors, (num_items, manifest.dimension), np.float32)
+    finite = bool(np.isfinite(vectors).all())
+    _require(finite, f"{files.ITEM_VECTORS} has values that are not finite")
+    fits = popularity.shape == (num_items,) and bool(np.isfinite(popularity).all())
+    _require(fits, f"{files.POPULARITY} does not fit {files.ITEMS}")
     if manifest.neighbours is not None:
         _verify_neighbours(bundle, manifest.neighbours)
     return bundle
@@ -246,20 +244,24 @@ def _verify_neighbours(bundle: Bundle, spec: NeighbourSpec) -> None:
         if isinstance(error, OSError) and error.errno is not None:
             raise
         raise BundleError("BUNDLE_CORRUPT", f"the bundle's neighbours: {error}") from error
-    for name, array, dtype in (
-        (files.NEIGHBOUR_ROWS, rows, np.dtype(np.int32)),
-        (files.NEIGHBOUR_SIMILARITIES, similarities, np.dtype(np.float16)),
-    ):
-        if array.shape != due or array.dtype != dtype:
-            message = f"{name} has {array.shape} {array.dtype}, not {due} {dtype}"
-            raise BundleError("BUNDLE_CORRUPT", message)
-    if rows.min(initial=0) < -1 or rows.max(initial=-1) >= num_items:
-        message = f"{files.NEIGHBOUR_ROWS} names a row that is not within [-1, {num_items})"
-        raise BundleError("BUNDLE_CORRUPT", message)
+    _require_form(files.NEIGHBOUR_ROWS, rows, due, np.int32)
+    _require_form(files.NEIGHBOUR_SIMILARITIES, similarities, due, np.float16)
+    within = rows.min(initial=0) >= -1 and rows.max(initial=-1) < num_items
+    _require(within, f"{files.NEIGHBOUR_ROWS} names a row that is not within [-1, {num_items})")
     # NaN is neither. A negative one would let an item of a page fall below items not looked at.
-    if not (similarities.min(initial=0) >= 0 and similarities.max(initial=0) < np.inf):
-        message = f"{files.NEIGHBOUR_SIMILARITIES} has values that are negative or not finite"
-        raise BundleError("BUNDLE_CORRUPT", message)
+    good = similarities.min(initial=0) >= 0 and similarities.max(initial=0) < np.inf
+    _require(good, f"{files.NEIGHBOUR_SIMILARITIES} has values that are negative or not finite")
+
+
+def _require(holds: bool, otherwise: str) -> None:
+    if not holds:
+        raise BundleError("BUNDLE_CORRUPT", otherwise)
+
+
+def _require_form(name: str, array: NDArray[Any], shape: tuple[int, ...], dtype: Any) -> None:
+    fits = array.shape == shape and array.dtype == dtype
+    due = f"{shape} {np.dtype(dtype)}"
+    _require(fits, f"{name} has {array.shape} {array.dtype}, not {due}")
 
 
 def _entry(path: Path) -> FileEntry | None:

@@ -11,8 +11,10 @@ from groundswell.retrieval.item_rows import ItemRows
 from groundswell.retrieval.item_scores import AddedScores, contenders, part_scores
 from groundswell.retrieval.neighbours import Sparse
 
-_SLACK = 16
-_FULL_ABOVE = 1_024
+_NUM_SPARE = 16
+"""Items that a search finds beyond those asked for."""
+_LARGEST_SEARCH = 1_024
+"""Of more items at once every one that passes is scored."""
 _EPSILON = float(np.finfo(np.float32).eps)
 _BLOCK_SCORES = 2**24
 NO_IDS: NDArray[np.int64] = np.empty(0, np.int64)
@@ -71,11 +73,6 @@ class ItemIndex:
     def dimension(self) -> int:
         """d of its vectors."""
         return int(self._rows.main.shape[1])
-
-    @property
-    def num_delta_items(self) -> int:
-        """How many of them the delta holds."""
-        return int(np.count_nonzero(self._rows.alive[len(self._rows.main) :]))
 
     def holds(self, vectors: NDArray[np.float32]) -> bool:
         """Say whether the rows of the main index are exactly `vectors`."""
@@ -178,10 +175,10 @@ class ItemIndex:
         if len(places) <= query.k:
             return places
         n = len(rows.main)
-        few = self._engine.scan_share * len(passing) + _SLACK
-        if len(places) <= few or query.k > _FULL_ABOVE:
+        few = self._engine.scan_share * len(passing) + _NUM_SPARE
+        if len(places) <= few or query.k > _LARGEST_SEARCH:
             return _exact(rows, query, places)
-        wanted = query.k + _SLACK
+        wanted = query.k + _NUM_SPARE
         in_main = passing[:n]
         scores, found = self._engine.search(query.parts.sum(0), wanted, in_main)
         of_main = found[found >= 0]

@@ -1,11 +1,12 @@
 """Checks of what several contracts share: ids, pages, times and events."""
 
 import math
+from collections.abc import Sequence
 from typing import Literal, Protocol
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from groundswell.common.v1 import event_pb2
+from groundswell.common.v1.event_pb2 import ACTION_UNSPECIFIED, Action, Event
 from groundswell.contract.events import (
     EARLIEST_S,
     LATEST_S,
@@ -17,6 +18,7 @@ from groundswell.contract.events import (
 from groundswell.serving.errors import InvalidArgument
 from groundswell.serving.interests import DEFAULT_INTERESTS
 
+MAX_INLINE_EVENTS = 200
 _NANOS_PER_S = 1_000_000_000
 _US_PER_S = 1_000_000
 
@@ -66,6 +68,29 @@ class InterestsRequest(Protocol):
     def HasField(self, field_name: Literal["num_interests"], /) -> bool: ...
 
 
+def check_subject(kind: str | None, user_id: str, inline_events: Sequence[Event]) -> None:
+    """Raise InvalidArgument unless a request names a user or gives good events of a visitor."""
+    if kind is None:
+        raise InvalidArgument(
+            "SUBJECT_INVALID", "one of user_id and inline_events must be set", field="subject"
+        )
+    if kind == "user_id":
+        check_user_id(user_id)
+    if len(inline_events) > MAX_INLINE_EVENTS:
+        raise InvalidArgument(
+            "EVENTS_INVALID",
+            f"inline_events has {len(inline_events)} events; at most {MAX_INLINE_EVENTS} are read",
+            field="inline_events.events",
+        )
+    for index, event in enumerate(inline_events):
+        problem = event_problem(event, inline=True)
+        if problem is not None:
+            reason, detail = problem
+            path = f"inline_events.events[{index}]"
+            field = f"{path}.{detail.split(' ', 1)[0]}"
+            raise InvalidArgument(reason, f"{path}.{detail}", field=field)
+
+
 def check_page_size(request: PagedRequest, default: int, maximum: int) -> int:
     """The page size that a request asks for. Raises InvalidArgument (PAGE_SIZE_INVALID)."""
     if not request.HasField("page_size"):
@@ -105,7 +130,7 @@ def time_problem(time: Timestamp) -> str | None:
     return None
 
 
-def event_problem(event: event_pb2.Event, *, inline: bool = False) -> tuple[str, str] | None:
+def event_problem(event: Event, *, inline: bool = False) -> tuple[str, str] | None:
     """The reason and detail of what is wrong with an event; None when it may be written.
 
     All rules of the contract but whether the item exists. An `inline` event, of an anonymous
@@ -131,7 +156,7 @@ def event_problem(event: event_pb2.Event, *, inline: bool = False) -> tuple[str,
     return _measure_problem(event)
 
 
-def _measure_problem(event: event_pb2.Event) -> tuple[str, str] | None:
+def _measure_problem(event: Event) -> tuple[str, str] | None:
     if event.action not in _ACTIONS:
         return "ACTION_INVALID", f"action {event.action} is none of 1 to {max(_ACTIONS)}"
     if event.HasField("value") and not math.isfinite(event.value):
@@ -146,7 +171,7 @@ def _measure_problem(event: event_pb2.Event) -> tuple[str, str] | None:
     return None
 
 
-_ACTIONS = frozenset(event_pb2.Action.values()) - {event_pb2.ACTION_UNSPECIFIED}
+_ACTIONS = frozenset(Action.values()) - {ACTION_UNSPECIFIED}
 
 
 def to_us(time: Timestamp) -> int:

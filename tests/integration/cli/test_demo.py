@@ -4,6 +4,7 @@ import io
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from rich.console import Console
 
@@ -31,8 +32,9 @@ def test_the_scenes_show_everything_and_leave_nothing(trained: Trained, tmp_path
     with State(tmp_path / "state") as state:
         serve_scenes(Story(Console(file=shown, width=120)), state, model)
     text = shown.getvalue()
-    for person in model.people:
-        assert f"User {person.user_id}: {person.num_events} events" in text
+    num_events = np.diff(model.prepared.offsets)
+    for user in model.people:
+        assert f"User {model.prepared.user_ids[user]}: {num_events[user]} events" in text
     other = other_taste(model.prepared, model.people[-1])
     assert f"Three new events, all {other.category}" in text
     for line in ("Interests now", "α = ", "Recommended after them", "is nearest to", "rank"):

@@ -74,9 +74,7 @@ def _places(client: GroundswellClient, model: Model) -> Iterator[_Place]:
     for start in range(0, len(user_ids), _BATCH):
         users = range(start, min(start + _BATCH, len(user_ids)))
         asked = [
-            recommend_request(
-                user_ids[user], page_size=_DEPTH, as_of=model.last_us(user) / 1e6 + 60
-            )
+            recommend_request(user_ids[user], page_size=_DEPTH, as_of=model.last_s(user) + 60)
             for user in users
         ]
         for user, answer in zip(users, client.batch_recommend(asked), strict=True):

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from groundswell.artifacts.store import BundleStore, load_bundle
-from groundswell.cli.demo.people import Person, pick_people
+from groundswell.cli.demo.people import pick_people
 from groundswell.cli.demo.story import Story, check
 from groundswell.cli.display import metrics
 from groundswell.features.actions import ACTIONS, action_number
@@ -34,7 +34,8 @@ class Model:
     files: Files
     bundles: Path
     prepared: Prepared
-    people: list[Person]
+    people: list[int]
+    """Numbers of users."""
 
     @cached_property
     def action(self) -> str:
@@ -63,9 +64,9 @@ class Model:
         span = slice(None) if user is None else self._span(user)
         return float(np.mean(np.array(fits)[self.prepared.items[span]]))
 
-    def last_us(self, user: int) -> int:
-        """When a user's last event happened, in microseconds since 1970."""
-        return int(self.prepared.times_us[self.prepared.offsets[user + 1] - 1])
+    def last_s(self, user: int) -> float:
+        """When a user's last event happened, in seconds since 1970."""
+        return float(self.prepared.times_us[self.prepared.offsets[user + 1] - 1] / 1e6)
 
     def _span(self, user: int) -> slice:
         """A user's events."""

@@ -15,17 +15,6 @@ _MIN_SHARE = 0.02
 _MIN_ITEMS = 20
 
 
-class Person(NamedTuple):
-    """A user of the log."""
-
-    user: int
-    user_id: str
-    num_events: int
-    last_us: int
-    taste: str
-    """The category that is most over-represented in their events."""
-
-
 class OtherTaste(NamedTuple):
     """A category with few events of a user, and its most popular items that are new to the user."""
 
@@ -34,31 +23,34 @@ class OtherTaste(NamedTuple):
     """Rows of the item table."""
 
 
-def pick_people(prepared: Prepared) -> list[Person]:
-    """One user with a short, a medium and a long history, each with another preferred category."""
+def pick_people(prepared: Prepared) -> list[int]:
+    """One user with a short, a medium and a long history, each with another preferred category.
+
+    It is the category that is most over-represented in their events.
+    """
     shares_UC, overall_C = _shares(prepared)
     apart_UC = shares_UC * np.log(np.maximum(shares_UC, 1e-9) / np.maximum(overall_C, 1e-9))
     apart_UC[:, ~_is_taste(prepared, overall_C)] = -np.inf
     lengths_U = np.diff(prepared.offsets)
     regular = np.flatnonzero(lengths_U >= min(MIN_EVENTS, int(lengths_U.max())))
     by_length = regular[np.argsort(lengths_U[regular], kind="stable")]
-    people: list[Person] = []
+    people: list[int] = []
     for band in np.array_split(by_length, 3):
         if len(band) == 0:
             continue
         place, category = np.unravel_index(np.argmax(apart_UC[band]), apart_UC[band].shape)
-        people.append(_person(prepared, int(band[place]), prepared.categories[category]))
+        people.append(int(band[place]))
         apart_UC[:, category] = -np.inf
     return people
 
 
-def other_taste(prepared: Prepared, person: Person) -> OtherTaste:
-    """The category that is rarest in the person's events, and its most popular new items."""
+def other_taste(prepared: Prepared, user: int) -> OtherTaste:
+    """The category that is rarest in the user's events, and its most popular new items."""
     shares_UC, overall_C = _shares(prepared)
-    lack_C = shares_UC[person.user] / np.maximum(overall_C, 1e-9)
+    lack_C = shares_UC[user] / np.maximum(overall_C, 1e-9)
     lack_C[~_is_taste(prepared, overall_C)] = np.inf
     category = int(np.argmin(lack_C))
-    own = prepared.items[prepared.offsets[person.user] : prepared.offsets[person.user + 1]]
+    own = prepared.items[prepared.offsets[user] : prepared.offsets[user + 1]]
     counts_N = np.bincount(prepared.items, minlength=prepared.num_items)
     fitting = np.flatnonzero(prepared.item_category == category)
     unknown = fitting[~np.isin(fitting, own)]
@@ -81,14 +73,3 @@ def _is_taste(prepared: Prepared, overall_C: NDArray[np.float64]) -> NDArray[np.
     num_items_C = np.bincount(categories, minlength=len(prepared.categories))
     enough = (overall_C >= _MIN_SHARE) & (num_items_C >= _MIN_ITEMS)
     return enough if enough.any() else np.ones_like(enough)
-
-
-def _person(prepared: Prepared, user: int, taste: str) -> Person:
-    start, end = prepared.offsets[user], prepared.offsets[user + 1]
-    return Person(
-        user=user,
-        user_id=prepared.user_ids[user],
-        num_events=int(end - start),
-        last_us=int(prepared.times_us[end - 1]),
-        taste=taste,
-    )

@@ -33,7 +33,7 @@ def run_demo(folder: Path, seed: int) -> None:
     story.chapter("Everything worked and has ended")
     story.console.print(
         f"To go on with it: groundswell up --bundles {model.bundles}, and in a second terminal: "
-        f"groundswell recommend {model.people[0].user_id}",
+        f"groundswell recommend {model.prepared.user_ids[model.people[0]]}",
         soft_wrap=True,
     )
 

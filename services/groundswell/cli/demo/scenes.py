@@ -2,12 +2,13 @@
 
 from datetime import UTC, datetime
 
+import numpy as np
 from rich.table import Table
 from rich.text import Text
 
 from groundswell.cli.demo.film import show_new_film
 from groundswell.cli.demo.model import Model
-from groundswell.cli.demo.people import OtherTaste, Person, other_taste
+from groundswell.cli.demo.people import OtherTaste, other_taste
 from groundswell.cli.demo.story import Story, check, until, wait_encoded
 from groundswell.cli.display import answers
 from groundswell.cli.imports.events import import_log
@@ -37,11 +38,11 @@ class Scenes:
     def play(self) -> None:
         """Fill the services and show every scene. Raises CommandError at the first wrong answer."""
         self._fill()
-        for person in self._model.people:
-            self._show_person(person)
-        person = self._model.people[-1]
-        self._chapter(f"User {person.user_id} turns to something else")
-        self._turn(person, other_taste(self._model.prepared, person))
+        for user in self._model.people:
+            self._show_user(user)
+        user = self._model.people[-1]
+        self._chapter(f"User {self._id(user)} turns to something else")
+        self._turn(user, other_taste(self._model.prepared, user))
         self._chapter("A film that no training saw")
         show_new_film(self._console, self._client, self._model)
 
@@ -56,48 +57,51 @@ class Scenes:
         newest = self._model.prepared.item_ids[-1]
         until(lambda: self._client.similar_items(newest, page_size=1), "the ranker has the items")
 
-    def _show_person(self, person: Person) -> None:
-        self._chapter(f"User {person.user_id}: {person.num_events} events")
-        as_of = person.last_us / 1e6 + _SOON_S
-        answer = self._recommend(person, as_of)
+    def _id(self, user: int) -> str:
+        return self._model.prepared.user_ids[user]
+
+    def _show_user(self, user: int) -> None:
+        num_events = np.diff(self._model.prepared.offsets)[user]
+        self._chapter(f"User {self._id(user)}: {num_events} events")
+        answer = self._recommend(user, self._model.last_s(user) + _SOON_S)
         check(not answer.degradations, f"the answer is not a full one: {answer.degradations}")
-        self._console.print(self._last_events(person))
+        self._console.print(self._last_events(user))
         self._console.print("Interests now:", answers.interests(answer.interests))
         self._console.print(answers.recommendations(answer, "Recommended"))
 
-    def _last_events(self, person: Person) -> Table:
+    def _last_events(self, user: int) -> Table:
         table = answers.plain_table("Last events")
         for name in ("when", "what", "title", "categories"):
             table.add_column(name, no_wrap=name in ("when", "what"))
-        stored = self._client.list_events(person.user_id, page_size=_LAST_EVENTS)
+        stored = self._client.list_events(self._id(user), page_size=_LAST_EVENTS)
         for _, entry in zip(range(_LAST_EVENTS), stored, strict=False):
             moment = datetime.fromtimestamp(entry.event.time.seconds, UTC)
             texts = map(answers.cut_text, self._model.item(entry.event.item_id))
             table.add_row(f"{moment:%Y-%m-%d %H:%M}", _what(entry.event), *texts)
         return table
 
-    def _recommend(self, person: Person, as_of: float) -> ranker_pb2.RecommendResponse:
+    def _recommend(self, user: int, as_of: float) -> ranker_pb2.RecommendResponse:
         """Ask for a page, and check that it is personalised, full and without seen items."""
-        answer = self._client.recommend(person.user_id, page_size=PAGE, as_of=as_of)
-        seen = self._model.seen_by(person.user)
+        answer = self._client.recommend(self._id(user), page_size=PAGE, as_of=as_of)
+        seen = self._model.seen_by(user)
         ids = [item.item_id for item in answer.recommendations]
         check(len(ids) == PAGE, f"{len(ids)} of {PAGE} items were recommended")
         check(not seen.intersection(ids), "items that the user has seen were recommended")
         check(
             ranker_pb2.DEGRADATION_POPULARITY_FALLBACK not in answer.degradations,
-            f"the answer to user {person.user_id} is not personalised",
+            f"the answer to user {self._id(user)} is not personalised",
         )
         total = sum(interest.probability for interest in answer.interests)
         check(abs(total - 1) < 1e-3, f"the interests add up to {total}")
         return answer
 
-    def _turn(self, person: Person, other: OtherTaste) -> None:
-        start = person.last_us / 1e6 + _LATER_S
-        before = self._recommend(person, start)
-        vector = self._client.encode_session(person.user_id).vector.values
+    def _turn(self, user: int, other: OtherTaste) -> None:
+        start = self._model.last_s(user) + _LATER_S
+        before = self._recommend(user, start)
+        vector = self._client.encode_session(self._id(user)).vector.values
         new = [
             event(
-                person.user_id,
+                self._id(user),
                 self._model.prepared.item_ids[row],
                 self._model.action,
                 value=_RATING if self._model.action == "rate" else None,
@@ -110,8 +114,8 @@ class Scenes:
         check(all(accepted), f"new events were not accepted: {results}")
         titles = ", ".join(self._model.item(each.item_id)[0] for each in new)
         self._console.print(Text(f"Three new events, all {other.category}: {titles}"))
-        after = self._recommend(person, start + 60 * len(new) + _SOON_S)
-        moved = self._client.encode_session(person.user_id).vector.values != vector
+        after = self._recommend(user, start + 60 * len(new) + _SOON_S)
+        moved = self._client.encode_session(self._id(user)).vector.values != vector
         check(moved, "the short-term vector did not move")
         self._compare(other.category, before, after)
 

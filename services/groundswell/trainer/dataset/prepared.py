@@ -35,10 +35,11 @@ NEXT_SESSION = "next-session"
 TRAIN, VALIDATION, TEST = 0, 1, 2
 """Values of `split_of`: where an event lies; and, but for 0 = none, of `target`."""
 
-_ARRAYS = (
-    *("offsets", "items", "actions", "times_us", "weights", "sessions", "starts"),
-    *("split_of", "target", "cold"),
+OF_EVENTS = (
+    *("items", "actions", "times_us", "weights", "sessions", "starts"),
+    *("split_of", "target"),
 )
+"""The fields of `Prepared` with a value for each event."""
 _HASH_LENGTH = 12
 
 
@@ -149,7 +150,7 @@ class Prepared:
     def fingerprint(self) -> str:
         """Name the log by all that training or a split may read of it."""
         hasher = hashlib.sha256()
-        for name in _ARRAYS:
+        for name in ("offsets", *OF_EVENTS, "cold"):
             hasher.update(getattr(self, name).tobytes())
         rest = [self.split, self.order_only, self.categories, self.item_table.rows()]
         hasher.update(json.dumps(rest).encode())
@@ -165,19 +166,13 @@ class Prepared:
         if kept.all():
             return self
         before = np.concatenate([[0], np.cumsum(kept)])
-        sessions = self.sessions[kept]
-        return replace(
-            self,
-            offsets=before[self.offsets].astype(np.int64),
-            items=self.items[kept],
-            actions=self.actions[kept],
-            times_us=self.times_us[kept],
-            weights=self.weights[kept],
-            sessions=sessions,
-            starts=np.diff(sessions, prepend=-1) != 0,
-            split_of=self.split_of[kept],
-            target=self.target[kept],
-        )
+        warm = self.take(kept, before[self.offsets])
+        return replace(warm, starts=np.diff(warm.sessions, prepend=-1) != 0)
+
+    def take(self, kept: NDArray[np.bool_], offsets: NDArray[np.integer]) -> "Prepared":
+        """Return the log with some of its events [E]; `offsets` says which are then whose."""
+        of_events = {name: getattr(self, name)[kept] for name in OF_EVENTS}
+        return replace(self, offsets=offsets.astype(np.int64), **of_events)
 
 
 def check_training_targets(prepared: Prepared, events: NDArray[np.integer]) -> None:

@@ -22,16 +22,6 @@ _TEMPORAL = "temporal"
 _PROBED_USERS = 200
 _WINDOW, _CHUNK, _MAX_CHUNKS = 20, 5, 8
 _HOUR_US = 3_600_000_000
-_OF_EVENTS = (
-    "items",
-    "actions",
-    "times_us",
-    "weights",
-    "sessions",
-    "starts",
-    "split_of",
-    "target",
-)
 
 
 class LeakageError(DataError):
@@ -206,12 +196,8 @@ def _of_users(prepared: Prepared, users: NDArray[np.int32]) -> Prepared:
     """Return the log of these users alone, numbered anew from 0."""
     kept = np.isin(prepared.users, users)
     lengths = np.diff(prepared.offsets)[users]
-    return replace(
-        prepared,
-        offsets=np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
-        user_ids=[prepared.user_ids[user] for user in users],
-        **{name: getattr(prepared, name)[kept] for name in _OF_EVENTS},
-    )
+    some = prepared.take(kept, np.concatenate([[0], np.cumsum(lengths)]))
+    return replace(some, user_ids=[prepared.user_ids[user] for user in users])
 
 
 def _windows(prepared: Prepared, events: NDArray[np.int64]) -> Sequence[NDArray[np.generic]]:

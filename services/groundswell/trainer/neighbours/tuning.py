@@ -19,11 +19,11 @@ from groundswell.trainer.neighbours.cooccurrence import (
     NeighbourScores,
     NeighbourTable,
     Reading,
-    adopted,
     following,
     history_scores,
     neighbour_table,
     window_scores,
+    with_text_neighbours,
 )
 from groundswell.trainer.ranking.metrics import gains
 from groundswell.trainer.ranking.validation import K, Part, Validation, is_clearly_better
@@ -61,7 +61,7 @@ class NeighbourTuning:
         # Events kept for the gate are not counted, as they are not for the encoders.
         self._similarities = following(log.prepared, log.is_target)
         if not is_large(log.prepared.num_items):
-            self._similarities = adopted(self._similarities, texts_Nd())
+            self._similarities = with_text_neighbours(self._similarities, texts_Nd())
         self._length = min(WINDOW_LENGTH, window_length)
         self._short, self._long = Weighing(DECAYS[0], 0.0), Weighing(HISTORY_DECAYS[0], 0.0)
 

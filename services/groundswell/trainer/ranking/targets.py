@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from groundswell.trainer.dataset.prepared import Prepared
+from groundswell.trainer.inputs.histories import ranges
 from groundswell.trainer.ranking.metrics import Cells
 
 
@@ -39,8 +40,4 @@ def is_new(prepared: Prepared) -> NDArray[np.bool_]:
 def events_before(prepared: Prepared, events: NDArray[np.int64]) -> Cells:
     """Return what the user of each of [B] events did before it: rows in [0, B), ascending, and
     the events as columns, oldest first in each row."""
-    begin = prepared.offsets[prepared.users[events]]
-    lengths = events - begin
-    rows = np.repeat(np.arange(len(events)), lengths)
-    within = np.arange(len(rows)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
-    return Cells(rows, np.repeat(begin, lengths) + within)
+    return Cells(*ranges(prepared.offsets[prepared.users[events]], events))

@@ -13,11 +13,11 @@ from groundswell.trainer.dataset.prepared import TEST, TRAIN, Prepared
 from groundswell.trainer.neighbours.cooccurrence import (
     WINDOW_LENGTH,
     Reading,
-    adopted,
     following,
     history_scores,
     neighbour_table,
     window_scores,
+    with_text_neighbours,
 )
 from tests.unit.trainer.memory import HELD_OUT, prepared_of, random_log
 
@@ -99,16 +99,16 @@ def newest_last(items: NDArray[np.int64], history: NDArray[np.int64]) -> list[in
 def test_an_item_without_events_takes_after_those_whose_texts_are_near(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("groundswell.trainer.neighbours.cooccurrence._ADOPTING", 2)
+    monkeypatch.setattr("groundswell.trainer.neighbours.cooccurrence._NUM_NEAR_TEXTS", 2)
     log = prepared_of([[0, 1, 2]] * 4 + [[2, 3]] * 4, num_items=6)
     before = following(log, everything(log))
     vectors = np.array([[1, 0], [0.9, 0.1], [0, 1], [-1, 0], [5, 0], [0, 0]], np.float32)
-    found = adopted(before, vectors).toarray()
+    found = with_text_neighbours(before, vectors).toarray()
     old = before.toarray()
     np.testing.assert_allclose(found[:4, :4], old[:4, :4], rtol=1e-6)
     np.testing.assert_allclose(found[4, :4], (old[0, :4] + old[1, :4]) / 2, rtol=1e-6)
     np.testing.assert_allclose(found[:4, 4], (old[:4, 0] + old[:4, 1]) / 2, rtol=1e-6)
-    assert adopted(before[:4, :4].tocsr(), vectors[:4]).nnz == before.nnz
+    assert with_text_neighbours(before[:4, :4].tocsr(), vectors[:4]).nnz == before.nnz
 
 
 def test_training_and_serving_read_neighbours_alike() -> None:
