@@ -28,7 +28,7 @@ _COUNTING_DECAY = 0.9
 _BACKWARD = 0.3
 _SHRINKAGE = 150.0
 _UNPOPULARITY = 0.2
-_NUM_NEAR_TEXTS = 5
+_NUM_NEAR = 5
 _MOST_PAIRS = 50_000_000
 _FEWEST_DISTANCES = 3
 
@@ -87,22 +87,24 @@ def following(prepared: Prepared, is_target: NDArray[np.bool_]) -> sp.csr_array:
     return kept
 
 
-def with_text_neighbours(similarities: sp.csr_array, vectors_Nd: NDArray[np.float32]) -> sp.csr_array:
+def with_text_neighbours(
+    similarities: sp.csr_array, vectors_Nd: NDArray[np.float32]
+) -> sp.csr_array:
     """Return similarities [N, N] in which items without any have those of the items near them.
 
     An item that nothing follows and that follows nothing would rank below every item with
-    neighbours. It takes the mean of the `_NUM_NEAR_TEXTS` items with neighbours whose texts' vectors, of
+    neighbours. It takes the mean of the `_NUM_NEAR` items with neighbours whose texts' vectors, of
     `vectors_Nd`, have the highest cosine with its own.
     """
     has_any_N = (np.diff(similarities.indptr) > 0) | (similarities.sum(0) > 0)
     new, known = np.flatnonzero(~has_any_N), np.flatnonzero(has_any_N)
-    if len(new) == 0 or len(known) < _NUM_NEAR_TEXTS:
+    if len(new) == 0 or len(known) < _NUM_NEAR:
         return similarities
     norms_N1 = np.linalg.norm(vectors_Nd, axis=1, keepdims=True)
     units_Nd = vectors_Nd / np.maximum(norms_N1, 1e-9)
-    near = np.argpartition(-units_Nd[new] @ units_Nd[known].T, _NUM_NEAR_TEXTS - 1)[:, :_NUM_NEAR_TEXTS]
-    shares = np.full(near.size, 1 / _NUM_NEAR_TEXTS, np.float32)
-    of_new = (np.repeat(new, _NUM_NEAR_TEXTS), known[near].ravel())
+    near = np.argpartition(-units_Nd[new] @ units_Nd[known].T, _NUM_NEAR - 1)[:, :_NUM_NEAR]
+    shares = np.full(near.size, 1 / _NUM_NEAR, np.float32)
+    of_new = (np.repeat(new, _NUM_NEAR), known[near].ravel())
     nearest = sp.csr_array((shares, of_new), shape=similarities.shape)
     followed = (similarities + nearest @ similarities).tocsr()
     return strongest((followed + followed @ nearest.T).tocsr())

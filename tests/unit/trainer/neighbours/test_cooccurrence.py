@@ -99,7 +99,7 @@ def newest_last(items: NDArray[np.int64], history: NDArray[np.int64]) -> list[in
 def test_an_item_without_events_takes_after_those_whose_texts_are_near(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("groundswell.trainer.neighbours.cooccurrence._NUM_NEAR_TEXTS", 2)
+    monkeypatch.setattr("groundswell.trainer.neighbours.cooccurrence._NUM_NEAR", 2)
     log = prepared_of([[0, 1, 2]] * 4 + [[2, 3]] * 4, num_items=6)
     before = following(log, everything(log))
     vectors = np.array([[1, 0], [0.9, 0.1], [0, 1], [-1, 0], [5, 0], [0, 0]], np.float32)
