@@ -3,7 +3,6 @@
 import asyncio
 import random
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -27,12 +26,13 @@ from tests.integration.profile_service.support import (
     reading,
     writing,
 )
-from tests.support.postgres import Postgres
 from tests.support.processes import SECRET, Process
 from tests.support.suite import Suite
 
 NEWER, NEWEST = "another secret of the tests", "the newest secret of the tests"
 USERS = [f"user-{n}" for n in range(25)]
+EVENTS = list(range(1, 26))  # how many each of them has
+OLD, BOTH = Pseudonymizer(SECRET), Pseudonymizer(SECRET, NEWER)
 
 
 class Killed(BaseException):
@@ -44,31 +44,48 @@ def log_with(memory: Memory, *secrets: str) -> EventStore:
     return EventStore(memory.database, Pseudonymizer(*secrets), memory.signals, max_future_s=DAY_S)
 
 
-async def fill(memory: Memory) -> None:
-    """Store users with as many events as their place in the list says, and one."""
+async def fill(memory: Memory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Store users with as many events as `EVENTS` says; a rotation takes three at a time."""
+    monkeypatch.setattr(secret_keys, "_PAGE", 3)
     await memory.catalogue.upsert([an_item("a")])
-    await check_secrets(memory.database, Pseudonymizer(SECRET))
+    await check_secrets(memory.database, OLD)
     for n, user in enumerate(USERS):
         await memory.log.append([an_event(k, user=user) for k in range(n + 1)])
+
+
+@pytest.fixture
+async def filled(memory: Memory, monkeypatch: pytest.MonkeyPatch) -> Memory:
+    await fill(memory, monkeypatch)
+    return memory
 
 
 async def numbers_of_events(log: EventStore) -> list[int]:
     return [(await log.list(user, None, 1)).last_sequence for user in USERS]
 
 
-async def num_users(memory: Memory) -> tuple[int, int]:
-    """How many users there are, and how many are under an older secret than the second."""
-    async with reading(memory.database) as connection:
-        return await connection.run(count_users, 2)
+async def num_users(database: Database, under: int = 2) -> tuple[int, int]:
+    """How many users there are, and how many are under an older secret than the last of them."""
+    async with reading(database) as connection:
+        return await connection.run(count_users, under)
+
+
+async def num_rewritten(database: Database) -> int:
+    total, older = await num_users(database)
+    return total - older
 
 
 def nobody(done: int, of: int) -> None:
     """Is told of the progress."""
 
 
+def die_at_12(done: int, of: int) -> None:  # noqa: ARG001 - the shape of who is told
+    if done >= 12:
+        raise Killed
+
+
 async def test_another_secret_is_refused_and_the_right_one_is_taken(memory: Memory) -> None:
-    await check_secrets(memory.database, Pseudonymizer(SECRET))
-    await check_secrets(memory.database, Pseudonymizer(SECRET))
+    await check_secrets(memory.database, OLD)
+    await check_secrets(memory.database, OLD)
     with pytest.raises(StartError, match="GROUNDSWELL_SECRET is not the secret") as caught:
         await check_secrets(memory.database, Pseudonymizer(NEWER))
     assert caught.value.reason == "SECRET_CHANGED"
@@ -77,132 +94,107 @@ async def test_another_secret_is_refused_and_the_right_one_is_taken(memory: Memo
 
 
 async def test_a_secret_that_replaced_the_databases_one_must_come_with_it(memory: Memory) -> None:
-    await check_secrets(memory.database, Pseudonymizer(SECRET, NEWER))
+    await check_secrets(memory.database, BOTH)
     with pytest.raises(StartError, match="2 secrets, and this process has 1"):
-        await check_secrets(memory.database, Pseudonymizer(SECRET))
+        await check_secrets(memory.database, OLD)
     with pytest.raises(StartError, match="GROUNDSWELL_SECRET is not"):
         await check_secrets(memory.database, Pseudonymizer(NEWER))
 
 
 async def test_a_database_of_an_earlier_release_learns_the_secret_that_its_keys_are_of(
-    memory: Memory,
+    filled: Memory,
 ) -> None:
-    await fill(memory)
-    async with writing(memory.database) as connection:
+    async with writing(filled.database) as connection:
         await connection.run(set_secret_checks, [])
-    await check_secrets(memory.database, Pseudonymizer(SECRET, NEWER))
+    await check_secrets(filled.database, BOTH)
     # The second is not in use yet: a process that lacks it goes on.
-    await check_secrets(memory.database, Pseudonymizer(SECRET))
-    assert await numbers_of_events(log_with(memory, SECRET, NEWER)) == list(range(1, 26))
+    await check_secrets(filled.database, OLD)
+    assert await numbers_of_events(log_with(filled, SECRET, NEWER)) == EVENTS
 
 
 async def test_processes_with_the_newer_secret_serve_before_during_and_after_the_rotation(
-    memory: Memory, monkeypatch: pytest.MonkeyPatch
+    filled: Memory,
 ) -> None:
-    monkeypatch.setattr(secret_keys, "_PAGE", 4)
-    await fill(memory)
-    expected = list(range(1, 26))
-    log = log_with(memory, SECRET, NEWER)
-    assert await numbers_of_events(log) == expected
+    log = log_with(filled, SECRET, NEWER)
+    assert await numbers_of_events(log) == EVENTS
     told: list[tuple[int, int]] = []
-    assert await rotate(
-        memory.database, Pseudonymizer(SECRET, NEWER), lambda done, of: told.append((done, of))
-    ) == len(USERS)
-    assert told[0] == (0, 25)
-    assert told[-1] == (25, 25)
+    num_told = await rotate(filled.database, BOTH, lambda *step: told.append(step))
+    assert num_told == len(USERS)
+    assert (told[0], told[-1]) == ((0, 25), (25, 25))
     assert [done for done, _ in told] == sorted(done for done, _ in told)
-    assert await num_users(memory) == (25, 0)
-    assert await numbers_of_events(log) == expected
+    assert await num_users(filled.database) == (25, 0)
+    assert await numbers_of_events(log) == EVENTS
     # With the new secret alone nobody would be found: the chain begins with the old one.
-    assert sum(await numbers_of_events(log_with(memory, "x" * 16, NEWER))) == 0
+    assert sum(await numbers_of_events(log_with(filled, "x" * 16, NEWER))) == 0
 
 
 @pytest.mark.parametrize("seed", range(3))
 async def test_a_rotation_that_is_ended_again_and_again_goes_on_to_its_end(
-    memory: Memory, monkeypatch: pytest.MonkeyPatch, seed: int
+    filled: Memory, seed: int
 ) -> None:
-    monkeypatch.setattr(secret_keys, "_PAGE", 3)
     chance = random.Random(seed)
-    await fill(memory)
-    pseudonyms = Pseudonymizer(SECRET, NEWER)
-    log = log_with(memory, SECRET, NEWER)
-    sequences = list(range(1, 26))
+    log = log_with(filled, SECRET, NEWER)
+    sequences = [*EVENTS]
 
     def perhaps_die(done: int, of: int) -> None:
         if done < of and chance.random() < 0.5:
             raise Killed
 
-    while not await is_rotated(memory.database, pseudonyms):
+    while not await is_rotated(filled.database, BOTH):
         try:
-            await rotate(memory.database, pseudonyms, perhaps_die)
+            await rotate(filled.database, BOTH, perhaps_die)
         except Killed:
             place = chance.randrange(len(USERS))
             event = an_event(1_000 + chance.randrange(10**6), user=USERS[place])
             assert [o.status for o in await log.append([event])] == [Status.ACCEPTED]
             sequences[place] += 1
             assert await numbers_of_events(log) == sequences
-    assert await num_users(memory) == (25, 0)
+    assert await num_users(filled.database) == (25, 0)
     assert await numbers_of_events(log) == sequences
 
 
 async def test_secrets_can_be_changed_again_while_rows_of_the_first_are_left(
-    memory: Memory, monkeypatch: pytest.MonkeyPatch
+    filled: Memory,
 ) -> None:
-    monkeypatch.setattr(secret_keys, "_PAGE", 6)
-    await fill(memory)
     with pytest.raises(Killed):
-        await rotate(memory.database, Pseudonymizer(SECRET, NEWER), _die_at(12))
+        await rotate(filled.database, BOTH, die_at_12)
     chain = SECRET, NEWER, NEWEST
-    await rotate(memory.database, Pseudonymizer(*chain), nobody)
-    assert await numbers_of_events(log_with(memory, *chain)) == list(range(1, 26))
-    async with reading(memory.database) as connection:
-        assert await connection.run(count_users, 3) == (25, 0)
+    await rotate(filled.database, Pseudonymizer(*chain), nobody)
+    assert await numbers_of_events(log_with(filled, *chain)) == EVENTS
+    assert await num_users(filled.database, under=3) == (25, 0)
 
 
 async def test_as_many_users_as_a_call_may_name_are_found_under_any_number_of_secrets(
-    memory: Memory,
+    filled: Memory,
 ) -> None:
-    await fill(memory)
     chain = Pseudonymizer(SECRET, NEWER, NEWEST, "a fourth secret of the tests")
     names = [f"nobody-{n}" for n in range(10_000 - len(USERS))] + USERS
-    async with reading(memory.database) as connection:
+    async with reading(filled.database) as connection:
         found, _ = await connection.run(find_users, [chain.user_keys(name) for name in names])
     assert len(found) == len(USERS)
 
 
-def _die_at(wanted: int) -> Callable[[int, int], None]:
-    def on_progress(done: int, of: int) -> None:  # noqa: ARG001 - the shape of who is told
-        if done >= wanted:
-            raise Killed
-
-    return on_progress
-
-
 async def test_a_process_that_lacks_the_newest_secret_is_refused_and_makes_nobody_twice(
-    memory: Memory, monkeypatch: pytest.MonkeyPatch
+    filled: Memory,
 ) -> None:
-    monkeypatch.setattr(secret_keys, "_PAGE", 5)
-    await fill(memory)
     with pytest.raises(Killed):
-        await rotate(memory.database, Pseudonymizer(SECRET, NEWER), _die_at(10))
-    old = log_with(memory, SECRET)
+        await rotate(filled.database, BOTH, die_at_12)
+    old = log_with(filled, SECRET)
     for user in (*USERS, "somebody new"):
         with pytest.raises(FailedPrecondition) as caught:
             await old.append([an_event(1, user=user)])
         assert caught.value.reason == "SECRET_OUTDATED"
         with pytest.raises(FailedPrecondition):
             await old.list(user, None, 1)
-    assert await num_users(memory) == (25, 15)
+    assert await num_users(filled.database) == (25, 13)
 
 
 async def test_writers_in_two_processes_and_a_rotation_lose_and_double_nothing(
-    server: Postgres, memory_on_postgres: Memory, monkeypatch: pytest.MonkeyPatch
+    memory_on_postgres: Memory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Old and new users, and one writer whose secret becomes outdated on the way."""
-    del server
     memory = memory_on_postgres
-    monkeypatch.setattr(secret_keys, "_PAGE", 2)
-    await fill(memory)
+    await fill(memory, monkeypatch)
     logs = [log_with(memory, SECRET, NEWER), log_with(memory, SECRET, NEWER)]
     outdated = log_with(memory, SECRET)
     accepted: Counter[str] = Counter(dict(zip(USERS, range(1, 26), strict=True)))
@@ -224,44 +216,40 @@ async def test_writers_in_two_processes_and_a_rotation_lose_and_double_nothing(
 
     async def change() -> None:
         await asyncio.sleep(0.1)
-        await rotate(memory.database, Pseudonymizer(SECRET, NEWER), nobody)
+        await rotate(memory.database, BOTH, nobody)
         rotated.set()
 
     writers = [write(n, log) for n, log in enumerate([*logs, *logs, outdated, outdated])]
     await asyncio.gather(change(), *writers)
-    assert await num_users(memory) == (len(accepted), 0)
+    assert await num_users(memory.database) == (len(accepted), 0)
     for user, number in accepted.items():
         assert (await logs[0].list(user, None, 1)).last_sequence == number
 
 
 async def test_a_user_stored_while_a_writer_waits_for_the_secrets_is_stored_once(
-    server: Postgres, memory_on_postgres: Memory
+    memory_on_postgres: Memory,
 ) -> None:
     """The writer looked before the user was there, and stores new users under a newer secret."""
-    del server
-    memory, secrets = memory_on_postgres, Pseudonymizer(SECRET, NEWER)
+    memory = memory_on_postgres
     await memory.catalogue.upsert([an_item("a")])
-    await check_secrets(memory.database, Pseudonymizer(SECRET))
+    await check_secrets(memory.database, OLD)
     async with writing(memory.database) as connection:
-        await connection.run(lock_users, [secrets.user_keys("ann")])
-        rotation = asyncio.create_task(rotate(memory.database, secrets, nobody))
+        await connection.run(lock_users, [BOTH.user_keys("ann")])
+        rotation = asyncio.create_task(rotate(memory.database, BOTH, nobody))
         await waiting_for_secrets(memory, 1)
         write = asyncio.create_task(log_with(memory, SECRET, NEWER).append([an_event(1)]))
         await waiting_for_secrets(memory, 2)
     assert [outcome.status for outcome in await write] == [Status.ACCEPTED]
     await rotation
-    assert await num_users(memory) == (1, 0)
+    assert await num_users(memory.database) == (1, 0)
 
 
 async def waiting_for_secrets(memory: Memory, number: int) -> None:
     """Wait until so many transactions wait for the lock of the secrets."""
     waiting = text("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted")
-    for _ in range(500):
-        async with reading(memory.database) as connection:
-            if (await connection.execute(waiting)).scalar_one() == number:
-                return
-        await asyncio.sleep(0.02)
-    raise AssertionError(f"never did {number} transactions wait")
+    async with asyncio.timeout(10), reading(memory.database) as connection:
+        while (await connection.execute(waiting)).scalar_one() != number:  # noqa: ASYNC110 - polls the database
+            await asyncio.sleep(0.02)
 
 
 async def test_a_service_with_another_secret_does_not_start_and_says_what_to_do(
@@ -269,52 +257,43 @@ async def test_a_service_with_another_secret_does_not_start_and_says_what_to_do(
 ) -> None:
     await check_secrets(memory.database, Pseudonymizer(NEWER))
     await memory.database.close()
-    url = memory.settings.database_url
-    process = Suite(tmp_path, bundles, ("profile",), database_url=url).profile
-    with process:
+    suite = Suite(tmp_path, bundles, ("profile",), database_url=memory.settings.database_url)
+    with suite.profile as process:
         assert process.wait(30) == 1
-    assert '"SECRET_CHANGED"' in process.log()
-    assert "GROUNDSWELL_SECRET is not the secret" in process.log()
-    assert "rotate-secret" in process.log()
+    for said in ('"SECRET_CHANGED"', "GROUNDSWELL_SECRET is not the secret", "rotate-secret"):
+        assert said in process.log()
     assert "Traceback" not in process.log()
 
 
 async def test_a_rotation_whose_process_is_killed_is_finished_by_the_next(
-    memory: Memory, tmp_path: Path
+    filled: Memory, tmp_path: Path
 ) -> None:
-    await fill(memory)
     chance = random.Random(0)
     others = [{"user_key": chance.randbytes(32), "last_sequence": 0} for _ in range(20_000)]
-    async with writing(memory.database) as connection:
+    async with writing(filled.database) as connection:
         await connection.execute(users.insert(), others)
-    await memory.database.close()
+    await filled.database.close()
     environment = {
-        "GROUNDSWELL_DATABASE_URL": memory.settings.database_url,
+        "GROUNDSWELL_DATABASE_URL": filled.settings.database_url,
         "GROUNDSWELL_SECRET": NEWER,
         # A secret with a comma is named in a line of its own.
         "GROUNDSWELL_PREVIOUS_SECRETS": f"{SECRET}\n",
     }
     arguments = ["-m", "groundswell.profile_service", "rotate-secret"]
     process = Process(arguments, environment, tmp_path / "log")
-    database = Database(memory.settings.database_url)
+    database = Database(filled.settings.database_url)
     done = 0
     with process:
         while not done and process.is_running:
-            done = await _num_rewritten(database)
+            done = await num_rewritten(database)
             await asyncio.sleep(0.01)
         process.kill()
-    assert 0 < await _num_rewritten(database) <= 20_025
+    assert 0 < await num_rewritten(database) <= 20_025
     with process:
         assert process.wait(60) == 0
-    assert await _num_rewritten(database) == 20_025
+    assert await num_rewritten(database) == 20_025
     assert '"users": 20025' in process.log()
-    memory.database = database
-    log = log_with(memory, SECRET, NEWER)
-    assert await numbers_of_events(log) == list(range(1, 26))
+    filled.database = database
+    log = log_with(filled, SECRET, NEWER)
+    assert await numbers_of_events(log) == EVENTS
     await database.close()
-
-
-async def _num_rewritten(database: Database) -> int:
-    async with reading(database) as connection:
-        total, older = await connection.run(count_users, 2)
-    return total - older
