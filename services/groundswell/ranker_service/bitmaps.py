@@ -49,7 +49,7 @@ class FilterBitmaps:
             max_bytes=max_bytes, max_entries=max_filters, size=_num_bytes
         )
         self._evaluating: MicroBatcher[str, Bitmap | ServiceError] = MicroBatcher(
-            self._evaluate, max_batch=1, max_queue=max_queue
+            lambda texts: [self._one(text) for text in texts], max_batch=1, max_queue=max_queue
         )
         self._running: dict[str, asyncio.Task[Bitmap | ServiceError]] = {}
 
@@ -110,9 +110,6 @@ class FilterBitmaps:
             task.add_done_callback(lambda _: self._running.pop(text))
         # Shielded: others may wait for it when this caller is gone.
         return await asyncio.shield(task)
-
-    def _evaluate(self, texts: list[str]) -> list[Bitmap | ServiceError]:
-        return [self._one(text) for text in texts]
 
     def _one(self, text: str) -> Bitmap | ServiceError:
         # In this order: rows that come in between are then evaluated again, not missed.

@@ -30,10 +30,6 @@ class _Place(NamedTuple):
     score: float
 
 
-def _best_first(place: _Place) -> tuple[int, float]:
-    return place.rank, -place.score
-
-
 def show_new_film(console: Console, client: GroundswellClient, model: Model) -> None:
     """Add the film, and show its neighbours and the users that it suits.
 
@@ -46,7 +42,8 @@ def show_new_film(console: Console, client: GroundswellClient, model: Model) -> 
     title = f"“{FILM.title}” ({', '.join(FILM.categories)}) is nearest to"
     console.print(Text(title), answers.similar_items(answer))
     check(len(answer.items) == _NEIGHBOURS, "the new film has too few neighbours")
-    _show_for_whom(console, model, sorted(_places(client, model), key=_best_first))
+    best_first = sorted(_places(client, model), key=lambda place: (place.rank, -place.score))
+    _show_for_whom(console, model, best_first)
 
 
 def _show_for_whom(console: Console, model: Model, places: list[_Place]) -> None:

@@ -59,7 +59,7 @@ def data_report(
         "items": num_items,
         "items_with_events": log["item"].n_unique(),
         "items_without_file": num_items - items.frame.height,
-        "density": _distinct(log, "user", "item") / (len(lengths) * log["item"].n_unique()),
+        "density": log.n_unique(["user", "item"]) / (len(lengths) * log["item"].n_unique()),
         "events_per_user": _spread(lengths),
         "events_by_action": _by_action(log["action"]),
         "order_only": events.order_only,
@@ -220,22 +220,15 @@ def _split_warnings(report: dict[str, Any], log: pl.DataFrame) -> Iterator[str]:
             yield f"{short:,} users have fewer than {MIN_EVENTS} events: they only train"
     if report["split"] == Split.NEXT_SESSION:
         sessions = log.group_by("user").agg(pl.col("session_start").sum())["session_start"]
-        yield from _counted(int((sessions < 2).sum()), "users have one session: they only train")
+        single = int((sessions < 2).sum())
+        if single:
+            yield f"{single:,} users have one session: they only train"
     if report["split"] != Split.NONE:
         for name, count in zip(("validation", "test"), report["targets"], strict=True):
             if count == 0:
                 yield f"the {name} set has no target"
     if report["split_events"][0] < _SMALL_TRAINING_SHARE * report["events"]:
         yield "less than half of the events train: is one time far from all others?"
-
-
-def _distinct(log: pl.DataFrame, *columns: str) -> int:
-    return log.select(columns).unique().height
-
-
-def _counted(count: int, what: str) -> Iterator[str]:
-    if count:
-        yield f"{count:,} {what}"
 
 
 def _spread(lengths: pl.Series) -> dict[str, Any]:

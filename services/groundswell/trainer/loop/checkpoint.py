@@ -7,7 +7,6 @@ replaced in one step. The first process writes it, and every process reads it.
 
 import hashlib
 import json
-import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -61,11 +60,8 @@ class Checkpoints:
         self._made_of: dict[str, Any] = {}
         self._saved: _Saved | None = None
         if resume:
-            self._saved = saved = _read(self._file)
-            run.epochs, run.curves = saved.state["epochs"], saved.state["curves"]
-            run.started = time.monotonic() - saved.state["seconds"]
-            # It was measured, and a new measurement may differ.
-            run.uses_bfloat16 = saved.state["uses_bfloat16"]
+            self._saved = _read(self._file)
+            run.resume(self._saved.state)
 
     def belongs_to(self, made_of: Mapping[str, Any]) -> None:
         """Record what decides the run's result.
@@ -148,11 +144,8 @@ class Checkpoints:
                 "best_score": stopping.best_score,
                 "best_epoch": stopping.best_epoch,
                 "rng": run.rng.bit_generator.state,
-                "epochs": run.epochs,
-                "curves": run.curves,
-                "seconds": time.monotonic() - run.started,
-                "uses_bfloat16": run.uses_bfloat16,
             }
+            | run.state()
         )
         building = self._file.with_suffix(".building")
         try:

@@ -2,11 +2,12 @@
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -61,6 +62,22 @@ class Run:
         if self.config.precision == "auto":
             return self.processes.from_first(lambda: bfloat16_is_faster(self.device))
         return self.config.precision == "bfloat16"
+
+    def state(self) -> dict[str, Any]:
+        """What `resume` needs, as JSON can hold it."""
+        return {
+            "epochs": self.epochs,
+            "curves": self.curves,
+            "seconds": time.monotonic() - self.started,
+            "uses_bfloat16": self.uses_bfloat16,
+        }
+
+    def resume(self, state: Mapping[str, Any]) -> None:
+        """Go on with the curves and the clock of an interrupted run."""
+        self.epochs, self.curves = state["epochs"], state["curves"]
+        self.started = time.monotonic() - state["seconds"]
+        # It was measured, and a new measurement may differ.
+        self.uses_bfloat16 = state["uses_bfloat16"]
 
     def log_scalar(self, name: str, value: float, step: int) -> None:
         """Add a point to a curve of TensorBoard."""
