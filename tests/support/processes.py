@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Self
 
 from groundswell.serving.health_probe import SERVING, health
-
 from tests.support.forks import MODULES, Fork
 
 ROOT = Path(__file__).parents[2]
