@@ -1,9 +1,8 @@
 """One bundle that is ready to rank: its models, its index, its catalogue and its threads."""
 
-import asyncio
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,9 +20,8 @@ from groundswell.ranker_service.stages.neighbours import NumberedNeighbours
 from groundswell.retrieval.engine import open_index
 from groundswell.retrieval.item_index import Hits, ItemIndex
 from groundswell.serving.batching import MicroBatcher
-from groundswell.serving.errors import FailedPrecondition, ResourceExhausted
+from groundswell.serving.errors import FailedPrecondition
 
-RETRY_AFTER_S = 0.1
 _MAX_SIMILAR_QUEUE = 64
 _MAX_CANARY_ITEMS = 20
 
@@ -75,8 +73,11 @@ class BundleRanker:
             max_bytes=settings.max_queue_bytes,
             size=lambda one: one.num_bytes,
         )
-        self._similar = ThreadPoolExecutor(max_workers=1, thread_name_prefix="similar")
-        self._num_similar = 0
+        self._similar: MicroBatcher[Callable[[], Hits], Hits] = MicroBatcher(
+            lambda searches: [search() for search in searches],
+            max_batch=1,
+            max_queue=_MAX_SIMILAR_QUEUE,
+        )
 
     def change(self, changes: ItemChanges) -> int:
         """Take changes of the catalogue; return how many attributes were refused.
@@ -111,7 +112,8 @@ class BundleRanker:
     async def similar(self, item_no: int, k: int, filter_text: str) -> Hits:
         """Return the items nearest to one.
 
-        Raises FailedPrecondition (ITEM_NOT_ENCODED), and what a filter may raise.
+        Raises FailedPrecondition (ITEM_NOT_ENCODED), ResourceExhausted (OVERLOADED), and what a
+        filter may raise.
         """
         vector = self.index.vector(item_no)
         if vector is None:
@@ -120,17 +122,8 @@ class BundleRanker:
             )
         allowed = await self.filters.allowed(filter_text)
         exclude = np.append(self.items.unavailable, item_no)
-        if self._num_similar >= _MAX_SIMILAR_QUEUE:
-            message = "too many calls wait for similar items"
-            raise ResourceExhausted("OVERLOADED", message, retry_after_s=RETRY_AFTER_S)
-        self._num_similar += 1
-        try:
-            loop = asyncio.get_running_loop()
-            return await loop.run_in_executor(
-                self._similar, self.index.similar, vector, k, exclude, allowed
-            )
-        finally:
-            self._num_similar -= 1
+        search = partial(self.index.similar, vector, k, exclude, allowed)
+        return await self._similar.submit(search)
 
     async def warm_up(self) -> None:
         """Answer canary queries: every path once, so that the first caller waits for none.
@@ -156,7 +149,7 @@ class BundleRanker:
         """Finish what was asked and free the threads."""
         await self._ranking.close()
         await self.filters.close()
-        await asyncio.to_thread(self._similar.shutdown)
+        await self._similar.close()
 
     def _rank(self, inputs: list[RankInput]) -> list[Ranked]:
         unavailable = self.items.unavailable

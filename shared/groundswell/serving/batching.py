@@ -90,7 +90,7 @@ class MicroBatcher(Generic[T, R]):
         too_large = lane.waiting and lane.num_bytes + sum(sizes) > self._max_bytes
         if len(lane.waiting) + len(items) > self._max_queue or too_large:
             raise ResourceExhausted(
-                "OVERLOADED", "too many calls wait for a model", retry_after_s=RETRY_AFTER_S
+                "OVERLOADED", "too many calls wait", retry_after_s=RETRY_AFTER_S
             )
         loop = asyncio.get_running_loop()
         futures: list[asyncio.Future[R]] = [loop.create_future() for _ in items]
