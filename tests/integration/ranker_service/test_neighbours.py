@@ -49,24 +49,12 @@ def dense(scores: Sparse) -> NDArray[np.float64]:
     return made
 
 
-def short_due(
-    bundle: Bundle, vector: NDArray[np.float32], window: list[int]
+def due(
+    bundle: Bundle, part: str, vector: NDArray[np.float32], items: list[int]
 ) -> NDArray[np.float64]:
-    """The short-term score of every item, neighbour scores included."""
-    neighbours = Neighbours.of(bundle)
-    assert neighbours is not None
+    """The short or the long part of every item's score, neighbour scores included."""
     products = bundle.item_vectors.astype(np.float64) @ vector.astype(np.float64)
-    return products + dense(neighbours.short(np.array(window)))
-
-
-def long_due(
-    bundle: Bundle, vector: NDArray[np.float32], history: list[int]
-) -> NDArray[np.float64]:
-    """The same of the long-term vector."""
-    neighbours = Neighbours.of(bundle)
-    assert neighbours is not None
-    products = bundle.item_vectors.astype(np.float64) @ vector.astype(np.float64)
-    return products + dense(neighbours.long(np.array(history)))
+    return products + dense(getattr(Neighbours.of(bundle), part)(np.array(items)))
 
 
 def check(
@@ -94,8 +82,8 @@ def test_both_neighbour_scores_are_weighed_as_the_vectors(ranker: Ranker, weight
     )
     check(
         answer,
-        weight * short_due(ranker.bundle, short, [9, 4]),
-        (1 - weight) * long_due(ranker.bundle, long, [2, 20, 25]),
+        weight * due(ranker.bundle, "short", short, [9, 4]),
+        (1 - weight) * due(ranker.bundle, "long", long, [2, 20, 25]),
         set(),
     )
     assert not answer.degradations
@@ -108,8 +96,8 @@ def test_what_was_disliked_speaks_for_nothing(ranker: Ranker) -> None:
     answer = ranker.client.recommend("ann", page_size=EVERYTHING, fusion_weight=0.5, as_of=NOW)
     check(
         answer,
-        0.5 * short_due(ranker.bundle, short, [9, -1, 4]),
-        0.5 * long_due(ranker.bundle, long, [2, 20, 25]),
+        0.5 * due(ranker.bundle, "short", short, [9, -1, 4]),
+        0.5 * due(ranker.bundle, "long", long, [2, 20, 25]),
         {2, 25, 9, 7},
     )
 
@@ -128,8 +116,8 @@ def test_what_was_seen_denied_or_filtered_is_not_brought_back(ranker: Ranker) ->
     )
     check(
         answer,
-        0.5 * short_due(ranker.bundle, short, [9, 4, 5]),
-        0.5 * long_due(ranker.bundle, long, [2, 20, 25]),
+        0.5 * due(ranker.bundle, "short", short, [9, 4, 5]),
+        0.5 * due(ranker.bundle, "long", long, [2, 20, 25]),
         {2, 25, 9, 5, 6, 21},
     )
 
@@ -142,11 +130,11 @@ def test_without_a_service_the_neighbour_scores_of_the_other_count_whole(ranker:
     ranker.scripted.failures["session"] = grpc.StatusCode.UNAVAILABLE
     answer = ranker.client.recommend("ann", page_size=EVERYTHING, as_of=NOW)
     assert "SESSION_UNAVAILABLE" in degradations(answer)
-    check(answer, nothing, long_due(ranker.bundle, long, [2, 20, 25]), {2, 25})
+    check(answer, nothing, due(ranker.bundle, "long", long, [2, 20, 25]), {2, 25})
     ranker.scripted.failures = {"profile": grpc.StatusCode.UNAVAILABLE}
     answer = ranker.client.recommend("ann", page_size=EVERYTHING, as_of=NOW)
     assert "PROFILE_UNAVAILABLE" in degradations(answer)
-    check(answer, short_due(ranker.bundle, short, [9, 4]), nothing, {9})
+    check(answer, due(ranker.bundle, "short", short, [9, 4]), nothing, {9})
 
 
 def test_without_a_long_vector_the_history_speaks_for_nothing(ranker: Ranker) -> None:
@@ -155,7 +143,7 @@ def test_without_a_long_vector_the_history_speaks_for_nothing(ranker: Ranker) ->
     ranker.add_session("ann", short, **WINDOW)
     answer = ranker.client.recommend("ann", page_size=EVERYTHING, as_of=NOW)
     nothing = np.zeros(EVERYTHING)
-    check(answer, short_due(ranker.bundle, short, [9, 4]), nothing, {2, 25, 9})
+    check(answer, due(ranker.bundle, "short", short, [9, 4]), nothing, {2, 25, 9})
 
 
 def test_a_visitors_events_have_neighbours_too(ranker: Ranker) -> None:
@@ -163,7 +151,7 @@ def test_a_visitors_events_have_neighbours_too(ranker: Ranker) -> None:
     ranker.add_session("inline", short, **WINDOW)
     events = [event("", "item-9", "click", time=NOW), event("", "item-4", "view", time=NOW)]
     answer = ranker.client.recommend(events=events, page_size=EVERYTHING, as_of=NOW)
-    check(answer, short_due(ranker.bundle, short, [9, 4]), np.zeros(EVERYTHING), {9})
+    check(answer, due(ranker.bundle, "short", short, [9, 4]), np.zeros(EVERYTHING), {9})
 
 
 def test_a_page_is_the_head_of_the_whole_answer(ranker: Ranker) -> None:
@@ -203,4 +191,4 @@ def test_a_deleted_neighbour_is_not_recommended_and_comes_back_with_its_source(
     ranker.scripted.put(item(5))
     eventually(lambda: "item-5" in found())
     answer = ranker.client.recommend("ann", page_size=EVERYTHING, as_of=NOW)
-    check(answer, short_due(ranker.bundle, short, [9, 4]), np.zeros(EVERYTHING), {9})
+    check(answer, due(ranker.bundle, "short", short, [9, 4]), np.zeros(EVERYTHING), {9})
