@@ -43,7 +43,7 @@ class _Slice:
 class Throttle:
     """Decides for the calls of one method whether to send them. Thread-safe.
 
-    Counts the calls that ended in the last `window_s` seconds: `requests` are all of them, also
+    Counts the calls that ended in the last `WINDOW_S` seconds: `requests` are all of them, also
     those that were refused here; `accepts` are those that the service did not end with OVERLOADED.
     A call is refused with probability max(0, (requests - k * accepts) / (requests + 1)), and with
     at most `max_share`, so 0 refuses none. None is refused after fewer than `MIN_REFUSALS` refusals
@@ -55,12 +55,11 @@ class Throttle:
         max_share: float = MAX_SHARE,
         *,
         k: float = K,
-        window_s: float = WINDOW_S,
         clock: Callable[[], float] = time.monotonic,
         rng: Callable[[], float] = random.random,
     ) -> None:
         self._k = k
-        self._slice_s = window_s / _NUM_SLICES
+        self._slice_s = WINDOW_S / _NUM_SLICES
         self._max_share = max_share
         self._clock = clock
         self._rng = rng
