@@ -25,24 +25,20 @@ def which_extra(error: ModuleNotFoundError, arguments: list[str]) -> str | None:
 
     None when the module is the suite's own: that is a fault of the suite.
     """
-    module = (error.name or "").partition(".")[0]
-    if module in ("", _OWN) or module in sys.stdlib_module_names:
-        return None
     command = next((a for a in arguments if a in _EXTRAS), "")
-    return _line(f"groundswell {command}".strip(), module, _EXTRAS.get(command, _CALLS))
+    return _line(error, f"groundswell {command}".strip(), _EXTRAS.get(command, _CALLS))
 
 
 def which_extra_of_service(error: ModuleNotFoundError, module: str) -> str | None:
     """The same for `python -m groundswell.NAME_service`."""
-    missing = (error.name or "").partition(".")[0]
-    if missing in ("", _OWN) or missing in sys.stdlib_module_names:
-        return None
     name = module.rpartition(".")[2].removesuffix("_service")
-    extra = name if name in _SERVICE_EXTRAS else _SERVES
-    return _line(f"the {name} service", missing, extra)
+    return _line(error, f"the {name} service", name if name in _SERVICE_EXTRAS else _SERVES)
 
 
-def _line(what: str, module: str, extra: str) -> str:
+def _line(error: ModuleNotFoundError, what: str, extra: str) -> str | None:
+    module = (error.name or "").partition(".")[0]
+    if module in ("", _OWN) or module in sys.stdlib_module_names:
+        return None
     return (
         f"{what} needs the package {module}, which is not installed; run: "
         f"pip install 'groundswell[{extra}]'"

@@ -3,6 +3,7 @@
 import fcntl
 import os
 import secrets
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
 from urllib.parse import quote
@@ -64,10 +65,7 @@ class State:
                     f"under: put {path} back from where the database came, or choose another "
                     "--state"
                 )
-            try:
-                replace_text(path, secrets.token_urlsafe(_SECRET_BYTES), mode=0o600)
-            except OSError as error:
-                raise self._unusable(error) from error
+            self._write_with_another(())
         if path.stat().st_mode & 0o077:
             raise CommandError(f"{path} can be read by others; run: chmod 600 {path}")
         return self._read_secrets(path)
@@ -87,9 +85,12 @@ class State:
 
     def add_secret(self) -> None:
         """Make a newer secret; those before stay part of users' keys."""
-        held = [*self.secrets(), secrets.token_urlsafe(_SECRET_BYTES)]
+        self._write_with_another(self.secrets())
+
+    def _write_with_another(self, held: Sequence[str]) -> None:
+        made = secrets.token_urlsafe(_SECRET_BYTES)
         try:
-            replace_text(self.folder / SECRET, "\n".join(held), mode=0o600)
+            replace_text(self.folder / SECRET, "\n".join([*held, made]), mode=0o600)
         except OSError as error:
             raise self._unusable(error) from error
 
