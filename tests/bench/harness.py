@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +27,14 @@ class Line:
     """What is asked; None where nothing is asked yet."""
     holds: bool | None = None
     """Whether the value meets the target; None without one."""
+
+    def at_most(self, target: float) -> "Line":
+        """Return the line with a target that the value must not exceed."""
+        return replace(self, target=target, holds=self.value <= target)
+
+    def at_least(self, target: float) -> "Line":
+        """Return the line with a target that the value must reach."""
+        return replace(self, target=target, holds=self.value >= target)
 
 
 @dataclass(frozen=True)

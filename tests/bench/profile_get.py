@@ -1,4 +1,4 @@
-"""profile.get: GetProfile of a covered user against an empty call of the same payload."""
+"""profile.get: GetProfile of a user who is held against an empty call of the same payload."""
 
 import asyncio
 from pathlib import Path
@@ -38,5 +38,6 @@ async def _measure(deployment: Deployment, folder: Path) -> list[Line]:
                     OURS: Side(lambda: ours.GetProfile(request)),
                     THEIRS: Side(lambda: theirs.GetProfile(request)),
                 }
-                lines = await compare("profile.get", "echo", sides, _CALLS)
-                return [*lines, await compare_throughput("profile.get", "echo", sides)]
+                p50, *lines = await compare("profile.get", "echo", sides, _CALLS)
+                throughput = await compare_throughput("profile.get", "echo", sides)
+                return [p50.at_most(1.5), *lines, throughput.at_least(0.6)]

@@ -36,31 +36,44 @@ _SEED = 3
 
 def measure(folder: Path) -> list[Line]:
     """Measure a user with both vectors, 60 seen items and no filter."""
+    with canned_ranker(folder) as (ranker, gather):
+        return asyncio.run(_measure(ranker, gather))
+
+
+async def _measure(ranker: str, gather: str) -> list[Line]:
+    async with open_channel(ranker) as channel, open_channel(gather) as gather_channel:
+        ours, theirs = RankerServiceStub(channel), RankerServiceStub(gather_channel)
+        sides = {
+            OURS: Side(lambda: ours.Recommend(_REQUEST)),
+            THEIRS: Side(lambda: theirs.Recommend(_REQUEST)),
+        }
+        lines = await compare("ranker.recommend", "bare gather", sides, _CALLS)
+        throughput = await compare_throughput("ranker.recommend", "bare gather", sides)
+        return [*lines, throughput]
+
+
+@contextmanager
+def canned_ranker(folder: Path) -> Iterator[tuple[str, str]]:
+    """Start a ranker over upstreams of fixed answers, and a bare gather over the same ones.
+
+    Give their addresses.
+    """
     bundle = load_bundle(world().bundles)
     with (
         canned(folder, _profile_answers(bundle)) as profile,
         canned(folder, _session_answers(bundle)) as session,
         _ranker(folder, bundle, profile, session) as ranker,
+        _gather(folder, profile, session, asyncio.run(_answer_of(ranker))) as gather,
     ):
-        return asyncio.run(_measure(folder, profile, session, ranker))
+        yield ranker, gather
 
 
-async def _measure(folder: Path, profile: str, session: str, ranker: str) -> list[Line]:
+async def _answer_of(ranker: str) -> RecommendResponse:
     async with open_channel(ranker) as channel:
-        ours = RankerServiceStub(channel)
-        answer = await ours.Recommend(_REQUEST)
-        if answer.degradations or len(answer.recommendations) != _REQUEST.page_size:
-            raise RuntimeError(f"the ranker of the bench falls short: {answer.degradations}")
-        with _gather(folder, profile, session, answer) as gather:
-            async with open_channel(gather) as gather_channel:
-                theirs = RankerServiceStub(gather_channel)
-                sides = {
-                    OURS: Side(lambda: ours.Recommend(_REQUEST)),
-                    THEIRS: Side(lambda: theirs.Recommend(_REQUEST)),
-                }
-                lines = await compare("ranker.recommend", "bare gather", sides, _CALLS)
-                throughput = await compare_throughput("ranker.recommend", "bare gather", sides)
-                return [*lines, throughput]
+        answer = await RankerServiceStub(channel).Recommend(_REQUEST)
+    if answer.degradations or len(answer.recommendations) != _REQUEST.page_size:
+        raise RuntimeError(f"the ranker of the bench falls short: {answer.degradations}")
+    return answer
 
 
 @contextmanager

@@ -26,8 +26,10 @@ REPORT = ROOT / "build" / "bench.json"
 AREAS = {
     "session": "tests.bench.session",
     "profile.get": "tests.bench.profile_get",
+    "profile.first": "tests.bench.profile_first",
     "profile.encode": "tests.bench.profile_encode",
     "ranker": "tests.bench.ranker",
+    "suite": "tests.bench.suite",
     "catalogue": "tests.bench.catalogue",
 }
 """Which module's `measure(folder)` gives the lines whose names begin so."""

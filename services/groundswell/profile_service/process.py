@@ -74,7 +74,7 @@ async def main(settings: ProfileSettings) -> None:
     report = partial(health.report, names)
     load = partial(_onnx_encoder, settings=settings)
     worker = RunningWorker(database, settings, signals, load, report)
-    bundles = ProfileBundles(settings, worker, profiles)
+    bundles = ProfileBundles(settings, worker)
     await serve_bundles(
         settings,
         _servicers(settings, log, profiles, catalogue, bundles),
@@ -85,6 +85,7 @@ async def main(settings: ProfileSettings) -> None:
             partial(database.open, wait_s=settings.database_wait_s),
             partial(check_secrets, database, pseudonyms),
             lineage.start,
+            database.follow_changes,
         ),
         close=(worker, bundles, lineage, database),
         health=health,

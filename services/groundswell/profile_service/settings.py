@@ -58,7 +58,8 @@ class ProfileSettings(DatabaseSettings, ServingSettings):
     detects a restore from a backup. Each process needs its own file. Unset: a file beside that of
     SQLite; none for PostgreSQL, and then only a restore under a running process is detected."""
     pool_size: Annotated[int, Field(ge=1, le=200)] = 8
-    """Connections to the database that are held at most."""
+    """Connections to the database that calls use at most. The service holds one more to PostgreSQL,
+    which listens for changes."""
     pool_timeout_s: Annotated[float, Field(gt=0)] = 2.0
     """How long a call waits for a connection before it is refused."""
     max_event_future_s: Annotated[float, Field(ge=0, le=3_155_760_000)] = 86_400.0
@@ -83,10 +84,10 @@ class ProfileSettings(DatabaseSettings, ServingSettings):
     idle_poll_s: Annotated[float, Field(gt=0)] = 0.5
     """The seconds between two looks into the database, of an idle worker and of WatchItems."""
     max_cached_profiles: Annotated[int, Field(ge=1)] = 20_000
-    """Users whose vector and seen items are held in memory."""
+    """Profiles that are held in memory, counted for each bundle that was asked for."""
     max_cached_profile_bytes: Annotated[int, Field(ge=0)] = 256 * 1024 * 1024
-    """The bytes that these users may take: 12 for each item that a user acted on, and up to 4 KB
-    for a user's vector per loaded bundle. The last answers may take as many again."""
+    """The bytes that these may take: 20 for each item that a user acted on, 4 for each dimension
+    of the vector, and about 3,500 more for a profile."""
     max_cached_items: Annotated[int, Field(ge=1)] = 100_000
     """Item vectors that are held in memory per loaded bundle."""
     max_cached_item_bytes: Annotated[int, Field(ge=0)] = 128 * 1024 * 1024

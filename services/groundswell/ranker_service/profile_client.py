@@ -76,6 +76,7 @@ class ProfileClient:
                 bundle_id=space.bundle_id,
                 known_seen_version=None if known is None else known.version,
                 known_seen_lineage="" if known is None else known.lineage,
+                accepts_seen_difference=True,
             )
             for user, known in zip(users, held, strict=True)
         ]

@@ -97,6 +97,14 @@ class SeenCache:
             if named is None or (named.version, named.lineage) != (answer.version, answer.lineage):
                 return None
             items = named
+        elif answer.since_version:
+            count("seen_items", source="added")
+            if named is None or (named.version, named.lineage) != (
+                answer.since_version,
+                answer.lineage,
+            ):
+                return None
+            items = _joined(named, self._read(answer), unpack_int64(answer.item_nos))
         else:
             count("seen_items", source="given")
             items = self._read(answer)
@@ -112,6 +120,15 @@ class SeenCache:
             is_complete=not answer.truncated,
             lineage=answer.lineage,
         )
+
+
+def _joined(held: UserItems, newer: UserItems, changed: NDArray[np.int64]) -> UserItems:
+    """Put the newer entries of some items in the place of what is held of them."""
+    seen, history = (
+        np.concatenate([old[~np.isin(old, changed)], new])
+        for old, new in ((held.seen, newer.seen), (held.history, newer.history))
+    )
+    return newer._replace(seen=seen, history=history, is_complete=held.is_complete)
 
 
 def _num_bytes(user_key: bytes, items: UserItems) -> int:

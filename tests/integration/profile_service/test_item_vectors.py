@@ -9,11 +9,10 @@ from numpy.typing import NDArray
 
 from groundswell.artifacts.store import load_bundle
 from groundswell.features.text import item_text
-from groundswell.profile_service.profiles import item_vectors
 from groundswell.profile_service.profiles.item_vectors import ItemVectorCache
 from groundswell.profile_service.profiles.models import ProfileModels
-from groundswell.profile_service.store.identity import read_standing
-from groundswell.profile_service.store.items import ItemContent, ItemText
+from groundswell.profile_service.store import changes as store_changes
+from groundswell.profile_service.store.items import ItemContent, ItemText, item_texts_by_number
 from tests.integration.profile_service.support import CountingEncoder, Memory, reading
 from tests.support.bundles import CONTEXT_DIMENSION, DIMENSION, ITEMS, TEXT_DIMENSION
 
@@ -50,7 +49,7 @@ class CountedModels(ProfileModels):
             max_item_bytes=1_000_000,
         )
         self.computed: list[int] = []
-        self.told = ItemVectorCache(self.vectors_of_items, self.spec.fingerprint, 1_000)
+        self.told = ItemVectorCache(self.vectors_of_items, 1_000)
 
     async def vectors_of_items(self, items: Sequence[ItemText]) -> Vectors:
         self.computed += sorted(item.item_no for item in items)
@@ -67,6 +66,7 @@ async def models(bundles: Path) -> AsyncIterator[CountedModels]:
 @pytest.fixture
 async def filled(memory: Memory, models: ProfileModels) -> Memory:
     """The items of the tiny bundle and one that it does not know; their texts are read."""
+    await memory.database.follow_changes()
     await memory.catalogue.upsert(CONTENTS)
     await read_texts(memory, models)
     return memory
@@ -79,13 +79,20 @@ async def read_texts(memory: Memory, models: ProfileModels) -> None:
     await worker.close()
 
 
-async def ask(memory: Memory, items: ItemVectorCache, item_nos: Set[int]) -> Vectors:
-    """Look into the database once, as a request does."""
+async def ask(
+    memory: Memory, models: ProfileModels, items: ItemVectorCache, item_nos: Set[int]
+) -> Vectors:
+    """Look into the database for what is not held, as a request does."""
+    await memory.database.changes_published()
+    generation = memory.database.changes.generation
+    found = items.find(item_nos, memory.database.changes)
+    texts = await texts_of(memory, models, item_nos - found.keys())
+    return found | await items.encode(texts, generation)
+
+
+async def texts_of(memory: Memory, models: ProfileModels, item_nos: Set[int]) -> list[ItemText]:
     async with reading(memory.database) as connection:
-        lineage, revision = await connection.run(read_standing)
-        await connection.run(items.follow, revision, lineage)
-        held, texts = await connection.run(items.load, item_nos, lineage)
-    return held | await items.encode(texts, revision, lineage)
+        return await connection.run(item_texts_by_number, item_nos, models.spec.fingerprint)
 
 
 async def watched(memory: Memory, models: CountedModels) -> Vectors:
@@ -106,7 +113,7 @@ async def test_the_held_vectors_are_those_that_a_watcher_gets(
     told = await watched(filled, models)
     items = models.told
     for item_nos in ({1}, {2, 5, 31}, set(told)):
-        got = await ask(filled, items, item_nos)
+        got = await ask(filled, models, items, item_nos)
         assert got.keys() == item_nos
         for item_no, vector in got.items():
             assert vector == pytest.approx(told[item_no], abs=1e-6)
@@ -118,13 +125,13 @@ async def test_an_item_whose_text_is_not_read_yet_has_only_what_its_id_says(
 ) -> None:
     numbers, _ = await memory.catalogue.upsert([CONTENTS[3], NEW])
     items = models.told
-    got = await ask(memory, items, set(numbers))
+    got = await ask(memory, models, items, set(numbers))
     no_text = np.zeros((2, TEXT_DIMENSION), np.float32)
     expected = await models.item_vectors(no_text, np.array([3, -1]))
     assert np.array([got[n] for n in numbers]) == pytest.approx(expected, abs=1e-6)
     await read_texts(memory, models)
     told = await watched(memory, models)
-    got = await ask(memory, items, set(numbers))
+    got = await ask(memory, models, items, set(numbers))
     for item_no in numbers:
         assert got[item_no] == pytest.approx(told[item_no], abs=1e-6)
         assert np.abs(got[item_no] - expected).max() > 0.01
@@ -135,49 +142,44 @@ async def test_only_what_changed_is_computed_again_and_said_to_have_changed(
 ) -> None:
     items = models.told
     everything = set(range(1, len(CONTENTS) + 1))
-    before = await ask(filled, items, everything)
-    async with reading(filled.database) as connection:
-        lineage, revision = await connection.run(read_standing)
-    assert items.unchanged(everything, revision, lineage)
+    before = await ask(filled, models, items, everything)
+    made = filled.database.changes
+    generation = made.generation
+    assert made.items_unchanged(everything, generation)
     models.computed.clear()
     await filled.catalogue.upsert([ItemContent("item-4", "Another Title")])
     await filled.catalogue.delete(["item-7"])
     await read_texts(filled, models)
-    after = await ask(filled, items, everything)
-    assert models.computed == [5, 8]
+    after = await ask(filled, models, items, everything)
+    assert models.computed == [5]
     assert np.abs(after[5] - before[5]).max() > 0.01
     assert np.array_equal(after[8], before[8])
-    assert not items.unchanged([1, 5], revision, lineage)
-    assert not items.unchanged([8], revision, lineage)
-    assert items.unchanged(everything - {5, 8}, revision, lineage)
-    assert not items.unchanged(everything - {5, 8}, revision, "another lineage")
+    assert not made.items_unchanged([1, 5], generation)
+    assert made.items_unchanged(everything - {5}, generation)
 
 
 async def test_more_changes_than_are_remembered_count_as_a_change_of_everything(
     filled: Memory, models: CountedModels, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(item_vectors, "_MAX_CHANGES", 3)
+    monkeypatch.setattr(store_changes, "_MAX_REMEMBERED", 3)
     items = models.told
-    await ask(filled, items, {1, 2})
-    async with reading(filled.database) as connection:
-        lineage, revision = await connection.run(read_standing)
-    await filled.catalogue.delete(["item-5", "item-6", "item-7", "item-8"])
+    await ask(filled, models, items, {1, 2})
+    await filled.catalogue.upsert([ItemContent(f"item-{n}", "Another") for n in (5, 6, 7, 8)])
     models.computed.clear()
-    await ask(filled, items, {1, 2})
+    await ask(filled, models, items, {1, 2})
     assert models.computed == [1, 2]
-    assert not items.unchanged([1], revision, lineage)
 
 
 async def test_no_more_vectors_are_held_than_was_said(
     filled: Memory, models: CountedModels
 ) -> None:
-    items = ItemVectorCache(models.vectors_of_items, models.spec.fingerprint, 4)
-    await ask(filled, items, {1, 2, 3})
-    await ask(filled, items, {4, 5})
+    items = ItemVectorCache(models.vectors_of_items, 4)
+    await ask(filled, models, items, {1, 2, 3})
+    await ask(filled, models, items, {4, 5})
     models.computed.clear()
-    assert (await ask(filled, items, {2, 3, 4, 5})).keys() == {2, 3, 4, 5}
+    assert (await ask(filled, models, items, {2, 3, 4, 5})).keys() == {2, 3, 4, 5}
     assert models.computed == []
-    got = await ask(filled, items, set(range(1, 31)))
+    got = await ask(filled, models, items, set(range(1, 31)))
     assert len(got) == 30
     assert all(vector.shape == (DIMENSION,) for vector in got.values())
 
@@ -185,7 +187,7 @@ async def test_no_more_vectors_are_held_than_was_said(
 async def test_the_profile_head_reads_the_context_vectors_of_the_bundles_own_head(
     filled: Memory, models: CountedModels, bundles: Path
 ) -> None:
-    got = await ask(filled, models.contexts, {3, 31})
+    got = await ask(filled, models, models.contexts, {3, 31})
     encode = WideEncoder().encode
     texts = [item_text(c.title, c.categories, "") for c in (CONTENTS[2], NEW)]
     due = (
@@ -201,14 +203,11 @@ async def test_what_was_loaded_before_a_change_is_not_held_after_it(
     filled: Memory, models: CountedModels
 ) -> None:
     items = models.told
-    async with reading(filled.database) as connection:
-        lineage, revision = await connection.run(read_standing)
-        await connection.run(items.follow, revision, lineage)
-        _, texts = await connection.run(items.load, {5}, lineage)
-        await filled.catalogue.upsert([ItemContent("item-4", "Another Title")])
-        await read_texts(filled, models)
-        # A second request sees the change before the first one has computed what it loaded.
-        await ask(filled, items, {1})
-        await items.encode(texts, revision, lineage)
+    generation = filled.database.changes.generation
+    texts = await texts_of(filled, models, {5})
+    await filled.catalogue.upsert([ItemContent("item-4", "Another Title")])
+    await read_texts(filled, models)
+    await filled.database.changes_published()
+    await items.encode(texts, generation)
     told = await watched(filled, models)
-    assert (await ask(filled, items, {5}))[5] == pytest.approx(told[5], abs=1e-6)
+    assert (await ask(filled, models, items, {5}))[5] == pytest.approx(told[5], abs=1e-6)

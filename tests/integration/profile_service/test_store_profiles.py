@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from groundswell.features.text import chunk_text
 from groundswell.profile_service.event_store import NewEvent
 from groundswell.profile_service.store.events import EventContent, events_from
-from groundswell.profile_service.store.profiles import find_profiles, newest_chunks, stored_chunks
+from groundswell.profile_service.store.profiles import find_profiles, read_profiles, stored_chunks
 from groundswell.profile_service.worker.histories import NOTHING_COVERED, cut, start_of
+from groundswell.serving.pseudonym import Pseudonymizer
 from tests.integration.profile_service.support import (
     SPEC,
     CountingEncoder,
@@ -22,6 +23,9 @@ from tests.integration.profile_service.support import (
     reading,
     work_all,
 )
+from tests.support.processes import SECRET
+
+USER_KEYS = Pseudonymizer(SECRET).user_keys("ann")
 
 
 async def test_a_full_chunk_is_encoded_once(memory: Memory) -> None:
@@ -102,7 +106,7 @@ async def test_a_value_too_large_for_float16_is_stored_as_the_largest(memory: Me
     await fill(memory, 4)
     await work_all(memory, Large())
     async with reading(memory.database) as connection:
-        ((chunk,),) = (await connection.run(newest_chunks, {1: 0}, SPEC)).values()
-    values = np.frombuffer(chunk.vector, "<f2")
+        _, stored = await connection.run(read_profiles, [USER_KEYS], SPEC, 64)
+    (values,) = stored[1].chunk_vectors
     assert np.isfinite(values).all()
     assert np.abs(values).max() == 65_504

@@ -1,32 +1,51 @@
 """Which items a user has seen is put together event by event."""
 
+import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from groundswell.profile_service.profiles.cached import NOTHING_SEEN, with_actions
+from groundswell.profile_service.profiles.cached import NOTHING_SEEN, SeenItems, with_actions
 
 pairs = st.lists(st.tuples(st.integers(1, 9), st.integers(1, 9)), max_size=30)
+
+
+def seen_after(*parts: list[tuple[int, int]]) -> SeenItems:
+    """Everything that was done, part by part."""
+    seen, sequence = NOTHING_SEEN, 0
+    for part in parts:
+        seen = with_actions(seen, sequence, np.array(part, np.int64).reshape(-1, 2))
+        sequence += len(part)
+    return seen
 
 
 @given(pairs, pairs)
 def test_every_item_comes_once_with_all_that_was_done(
     first: list[tuple[int, int]], second: list[tuple[int, int]]
 ) -> None:
-    seen = with_actions(with_actions(NOTHING_SEEN, first), second)
+    seen = seen_after(first, second)
     expected: dict[int, int] = {}
     for item_no, action in first + second:
         expected[item_no] = expected.get(item_no, 0) | 1 << action
     assert dict(zip(seen.item_nos.tolist(), seen.action_masks.tolist(), strict=True)) == expected
-    # Reading some events twice changes nothing.
-    again = with_actions(seen, second)
-    assert again.item_nos.tolist() == seen.item_nos.tolist()
-    assert again.action_masks.tolist() == seen.action_masks.tolist()
 
 
 @given(pairs, pairs)
 def test_items_come_in_the_order_of_their_newest_events(
     first: list[tuple[int, int]], second: list[tuple[int, int]]
 ) -> None:
-    seen = with_actions(with_actions(NOTHING_SEEN, first), second)
+    seen = seen_after(first, second)
     last = {item_no: place for place, (item_no, _) in enumerate(first + second)}
     assert seen.item_nos.tolist() == sorted(last, key=last.__getitem__)
+
+
+@given(pairs, pairs)
+def test_what_came_after_a_version_is_what_a_caller_of_that_version_lacks(
+    first: list[tuple[int, int]], second: list[tuple[int, int]]
+) -> None:
+    seen = seen_after(first, second)
+    newer = seen.after(len(first))
+    assert newer.item_nos.tolist() == seen_after(second).item_nos.tolist()
+    kept = [n for n in seen_after(first).item_nos.tolist() if n not in newer.item_nos]
+    assert [*kept, *newer.item_nos.tolist()] == seen.item_nos.tolist()
+    masks = dict(zip(seen.item_nos.tolist(), seen.action_masks.tolist(), strict=True))
+    assert newer.action_masks.tolist() == [masks[n] for n in newer.item_nos.tolist()]

@@ -45,7 +45,8 @@ class ManySeen:
         return [self._profile(int(name)) for name in names]
 
     def _profile(self, num_items: int) -> Profile:
-        seen = SeenItems(np.arange(num_items), np.arange(num_items, dtype=np.uint32))
+        numbers = np.arange(num_items)
+        seen = SeenItems(numbers, numbers.astype(np.uint32), numbers + 1)
         return Profile(np.ones(768, np.float32), 1, max(num_items, 1), 1, 1, seen)
 
 
@@ -74,6 +75,34 @@ async def test_of_very_many_seen_items_the_newest_are_given(
     newest = np.arange(num_items)[-MAX_SEEN_ITEMS:]
     assert unpack_int64(seen.item_nos).tolist() == newest.tolist()
     assert unpack_uint32(seen.action_masks).tolist() == newest.tolist()
+
+
+@pytest.mark.parametrize(
+    ("num_items", "known", "accepts", "since", "num_given"),
+    [
+        (50, 45, True, 45, 5),
+        (50, 45, False, 0, 50),
+        (50, 51, True, 0, 50),
+        (MAX_SEEN_ITEMS + 7, 6, True, 0, MAX_SEEN_ITEMS),
+        (MAX_SEEN_ITEMS + 7, 7, True, 7, MAX_SEEN_ITEMS),
+    ],
+)
+async def test_a_caller_that_asks_for_it_gets_what_it_lacks(
+    servicer: ProfileServicer,
+    num_items: int,
+    known: int,
+    accepts: bool,
+    since: int,
+    num_given: int,
+) -> None:
+    context: Any = None
+    request = pb.GetProfileRequest(
+        user_id=str(num_items), known_seen_version=known, accepts_seen_difference=accepts
+    )
+    seen = (await servicer.GetProfile(request, context)).profile.seen
+    assert (seen.included, seen.since_version, seen.version) == (True, since, num_items)
+    newest = np.arange(num_items)[-num_given:]
+    assert unpack_int64(seen.item_nos).tolist() == newest.tolist()
 
 
 async def test_a_batch_gives_the_seen_items_of_its_first_users_and_says_whose_lack(

@@ -81,6 +81,22 @@ def test_an_answer_that_leaves_out_what_is_not_held_gives_nothing() -> None:
     assert cache.take(b"u", SeenItems(version=3), older) is None
 
 
+def test_newer_entries_take_the_place_of_those_that_are_held_of_their_items() -> None:
+    cache = small()
+    held = cache.take(b"u", given(4, n1=PURCHASE, n2=VIEW, n3=DISLIKED, n4=VIEW), None)
+    newer = given(7, n2=VIEW | PURCHASE, n3=DISLIKED | VIEW, n5=VIEW, n6=DISLIKED)
+    newer.since_version = 4
+    assert cache.take(b"u", newer, None) is None
+    items = cache.take(b"u", newer, held)
+    assert items is not None
+    assert items.seen.tolist() == [1, 2, 3, 6]
+    assert items.history.tolist() == [1, 4, 2, 3, 5]
+    assert (items.version, cache.get(b"u")) == (7, items)
+    # The next answer is of another version than what is held.
+    newer.since_version = 5
+    assert cache.take(b"u", newer, items) is None
+
+
 def test_a_user_without_events_has_seen_nothing() -> None:
     items = small().take(b"u", SeenItems(version=0), None)
     assert items is not None

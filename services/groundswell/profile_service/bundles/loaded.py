@@ -6,7 +6,6 @@ import structlog
 
 from groundswell.artifacts.bundle import Bundle
 from groundswell.profile_service.profiles.models import ProfileModels
-from groundswell.profile_service.profiles.reader import Profiles
 from groundswell.profile_service.settings import ProfileSettings
 from groundswell.profile_service.store.profiles import Spec
 from groundswell.profile_service.worker.running import RunningWorker
@@ -25,15 +24,12 @@ class ProfileBundles:
     encoders. The first bundle is served at once.
     """
 
-    def __init__(
-        self, settings: ProfileSettings, worker: RunningWorker, profiles: Profiles
-    ) -> None:
+    def __init__(self, settings: ProfileSettings, worker: RunningWorker) -> None:
         self._settings = settings
         self._worker = worker
         self.held: HeldBundles[ProfileModels] = HeldBundles(
             keep_s=settings.bundle_keep_s,
             max_held=settings.max_bundles,
-            on_dropped=lambda models: profiles.forget(models.id),
         )
         self._backfilled: Spec | None = None
         """The encoder of the candidate, while there is one."""

@@ -1,7 +1,6 @@
-"""A user's profile, the data that is cached between reads, and the bytes that both take."""
+"""A user's profile, and how it is held in memory between calls."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -17,6 +16,13 @@ class SeenItems(NamedTuple):
     """[n] each once, by its newest event, oldest first."""
     action_masks: NDArray[np.uint32]
     """[n] bit k is set when the user did action number k."""
+    sequences: NDArray[np.int64]
+    """[n] the sequence of each item's newest event, ascending."""
+
+    def after(self, sequence: int) -> "SeenItems":
+        """Return the items with an event after a sequence."""
+        first = int(np.searchsorted(self.sequences, sequence, side="right"))
+        return SeenItems(self.item_nos[first:], self.action_masks[first:], self.sequences[first:])
 
 
 class Profile(NamedTuple):
@@ -35,57 +41,45 @@ class Profile(NamedTuple):
     """When this was read, if it is from memory because the database did not answer; else None."""
 
 
-NOTHING_SEEN = SeenItems(np.empty(0, np.int64), np.empty(0, np.uint32))
-# The bytes of a user, and of one of their vectors, besides the values in the arrays.
-_USER_BYTES = 300 + 2 * ARRAY_BYTES
-_VECTOR_BYTES = 500 + 3 * ARRAY_BYTES
-UNKNOWN = Profile(None, 0, 0, None, None, NOTHING_SEEN)
-
-
-class CachedVector(NamedTuple):
-    """A cached vector, and the state that it was computed from."""
-
-    covered_us: int
-    """The profile's `covered_us`."""
-    revision: int
-    """The catalogue's revision."""
-    item_nos: NDArray[np.int64]
-    """The items of the newest events, whose vectors the head read."""
-    vector: NDArray[np.float32]
+NO_ITEMS = np.empty(0, np.int64)
+NOTHING_SEEN = SeenItems(NO_ITEMS, np.empty(0, np.uint32), NO_ITEMS)
+UNKNOWN_USER = 0
+"""Stands for the number of a user who is not stored."""
+# The bytes of a user besides the values in the arrays.
+_USER_BYTES = 900 + 5 * ARRAY_BYTES
 
 
 @dataclass(slots=True)
-class CachedUser:
-    """The data of one user that is cached between reads."""
+class HeldProfile:
+    """A profile as it was read last, and what it was made of."""
 
-    seen_sequence: int = 0
-    seen: SeenItems = NOTHING_SEEN
-    vectors: dict[str, CachedVector] = field(default_factory=dict)
-    """By bundle id."""
-
-
-def cached_bytes(_key: bytes, held: CachedUser) -> int:
-    vectors = sum(
-        _VECTOR_BYTES + one.item_nos.nbytes + one.vector.nbytes for one in held.vectors.values()
-    )
-    seen = held.seen.item_nos.nbytes + held.seen.action_masks.nbytes
-    return _USER_BYTES + seen + vectors
+    profile: Profile
+    user_no: int
+    """UNKNOWN_USER: none."""
+    item_nos: NDArray[np.int64]
+    """[m] the items whose vectors the head read, each once."""
+    generation: int
+    """It was right at this generation of the database's changes."""
+    read_us: int
 
 
-def profile_bytes(profile: Profile) -> int:
-    vector = 0 if profile.vector is None else profile.vector.nbytes
-    return _VECTOR_BYTES + vector + profile.seen.item_nos.nbytes + profile.seen.action_masks.nbytes
+def held_bytes(_key: tuple[bytes, str], held: HeldProfile) -> int:
+    """Return the bytes that a held profile takes, with its key."""
+    vector = 0 if held.profile.vector is None else held.profile.vector.nbytes
+    seen = sum(array.nbytes for array in held.profile.seen)
+    return _USER_BYTES + vector + seen + held.item_nos.nbytes
 
 
-def with_actions(seen: SeenItems, actions: Sequence[tuple[int, int]]) -> SeenItems:
-    """Add (item_no, action) pairs to what was seen."""
-    if not actions:
+def with_actions(seen: SeenItems, sequence: int, actions: NDArray[np.int64]) -> SeenItems:
+    """Add actions [m, 2] (item_no, action), in order, to what was seen up to a sequence."""
+    if not len(actions):
         return seen
-    added = np.array(actions, np.int64)
-    newest_first = np.concatenate([seen.item_nos, added[:, 0]])[::-1]
+    newest_first = np.concatenate([seen.item_nos, actions[:, 0]])[::-1]
+    new = np.arange(sequence + 1, sequence + 1 + len(actions))
+    sequences = np.concatenate([seen.sequences, new])[::-1]
     item_nos, newest, places = np.unique(newest_first, return_index=True, return_inverse=True)
     masks = np.zeros(len(item_nos), np.uint32)
-    bits = np.left_shift(np.uint32(1), added[:, 1].astype(np.uint32))
+    bits = np.left_shift(np.uint32(1), actions[:, 1].astype(np.uint32))
     np.bitwise_or.at(masks, places, np.concatenate([seen.action_masks, bits])[::-1])
     order = np.argsort(-newest)
-    return SeenItems(item_nos[order], masks[order])
+    return SeenItems(item_nos[order], masks[order], sequences[newest[order]])

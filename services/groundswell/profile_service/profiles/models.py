@@ -19,7 +19,7 @@ from groundswell.serving.errors import FailedPrecondition
 
 _TEXTS_PER_BATCH = 32
 _ITEM_BYTES = 350
-"""The bytes of a cached item vector besides its values, with the record of its last change."""
+"""The bytes of a cached item vector besides its values."""
 
 
 class History(NamedTuple):
@@ -62,7 +62,7 @@ class ProfileModels:
         self.spec = Spec(bundle.manifest.text.fingerprint, bundle.manifest.chunk_length)
         item_bytes = _ITEM_BYTES + 4 * bundle.manifest.context_dimension
         num_items = min(max_items, max_item_bytes // item_bytes)
-        self.contexts = ItemVectorCache(self._contexts_of_items, self.spec.fingerprint, num_items)
+        self.contexts = ItemVectorCache(self._contexts_of_items, num_items)
         self._rows = bundle.rows
         self._text_encoder = bundle.text_encoder(threads)
         self._item_head = bundle.item_head(threads)

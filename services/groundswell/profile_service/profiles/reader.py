@@ -1,44 +1,40 @@
 """Use cases of profiles: read users' long-term vectors and seen items, wait for the encoder."""
 
-from collections.abc import AsyncGenerator, Mapping, Sequence
-from typing import Any, NamedTuple
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
+from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from groundswell.profile_service.profiles.cached import (
-    UNKNOWN,
-    CachedUser,
-    CachedVector,
+    NO_ITEMS,
+    NOTHING_SEEN,
+    UNKNOWN_USER,
+    HeldProfile,
     Profile,
     SeenItems,
-    cached_bytes,
-    profile_bytes,
+    held_bytes,
     with_actions,
 )
-from groundswell.profile_service.profiles.head_inputs import (
-    StoredHistories,
-    histories,
-    load_histories,
-)
-from groundswell.profile_service.profiles.last_answers import LastAnswer, LastAnswers
+from groundswell.profile_service.profiles.head_inputs import history, item_vectors, recent_events
 from groundswell.profile_service.profiles.models import ProfileModels
-from groundswell.profile_service.store import events as event_statements
-from groundswell.profile_service.store import profiles as statements
 from groundswell.profile_service.store.database import Database, DatabaseConnection, now_us
 from groundswell.profile_service.store.polling import SharedPoll
+from groundswell.profile_service.store.profiles import Known, StoredProfile, read_profiles
 from groundswell.profile_service.store.signals import Signal
 from groundswell.profile_service.store.statements import clock_us
 from groundswell.profile_service.store.tables import stale_items, stale_users
-from groundswell.profile_service.store.users import UserKeys, find_users
+from groundswell.profile_service.store.users import UserKeys, Users, find_users
 from groundswell.profile_service.store.work import WorkList
 from groundswell.serving.bounded import BoundedCache
 from groundswell.serving.errors import Unavailable
 from groundswell.serving.pseudonym import Pseudonymizer
-from groundswell.serving.telemetry import count
+from groundswell.serving.telemetry import counter
 
 _REFRESH_POLL_S = 0.1
-
+_NOTHING = Known()
 
 _WORK = (WorkList(stale_users), WorkList(stale_items))
 
@@ -50,52 +46,36 @@ class RefreshProgress(NamedTuple):
     num_items_left: int
 
 
-class _FoundProfiles(NamedTuple):
-    """What one transaction reads about the users of a call."""
+class _Read(NamedTuple):
+    """A read that is under way, for other calls that ask for the same profile."""
 
-    users: dict[bytes, tuple[int, int]]
-    """(user_no, last_sequence) by key."""
-    rows: dict[int, Any]
-    """The stored profiles, by user_no."""
-    held: dict[int, CachedUser]
-    newer: dict[int, list[tuple[int, int]]]
-    """(item_no, action) of the events after those that the cached seen items cover."""
-    vectors: dict[int, CachedVector]
-    """The cached vectors that are still right."""
-    stored: StoredHistories
-    """What the other vectors are computed from."""
-    revision: int
-    lineage: str
-
-    def update_seen(self) -> None:
-        """Add the newer events to the cached seen items."""
-        last_sequences = dict(self.users.values())
-        for number, actions in self.newer.items():
-            held, last = self.held[number], last_sequences[number]
-            # Another read may have gone further. To add an event twice changes nothing.
-            if held.seen_sequence < last:
-                held.seen = with_actions(held.seen, actions)
-                held.seen_sequence = last
+    generation: int
+    answer: asyncio.Task[list[HeldProfile]]
 
 
 class Profiles:
-    """Reads profiles. The head runs at read time, on what the worker stored."""
+    """Reads profiles. The head runs at read time, on what the worker stored.
+
+    A profile is held in memory, and answered from there as long as the database's changes say that
+    it is right. While the database does not answer, the last profile that was read is the answer.
+    """
 
     def __init__(
         self, database: Database, pseudonyms: Pseudonymizer, *, max_cached: int, max_bytes: int
     ) -> None:
         self._database = database
+        self._changes = database.changes
         self._pseudonyms = pseudonyms
-        self._held: BoundedCache[bytes, CachedUser] = BoundedCache(
-            max_bytes=max_bytes, max_entries=max_cached, size=cached_bytes
+        self._held: BoundedCache[tuple[bytes, str], HeldProfile] = BoundedCache(
+            max_bytes=max_bytes, max_entries=max_cached, size=held_bytes
         )
-        """By the user's key: after a restore a user_no may belong to another user."""
-        self._lineage = ""
-        self._last: LastAnswers[Profile] = LastAnswers(max_cached, max_bytes, size=profile_bytes)
+        """By the user's key and the bundle: after a restore a number may be another user's."""
+        self._reads: dict[tuple[bytes, str], _Read] = {}
         self._progress = Signal()
         self._poll = SharedPoll(
             lambda: database.read(_state_of_work), self._progress, _REFRESH_POLL_S
         )
+        self._num = {s: counter("profiles_read", source=s) for s in ("held", "database", "outage")}
 
     async def get(self, user_ids: Sequence[str], models: ProfileModels) -> list[Profile]:
         """Return the profiles of users, in their order; an unknown user's is empty.
@@ -105,51 +85,140 @@ class Profiles:
         ResourceExhausted when too many users wait for the head.
         """
         keys = [self._pseudonyms.user_keys(user_id) for user_id in user_ids]
-        read_us = now_us()
-        try:
-            found = await self._database.read(lambda c: self._find(c, keys, models))
-        except Unavailable:
-            last = self._last.of_all([key[-1] for key in keys], models.id)
-            if last is None:
-                raise
-            count("profiles_from_memory", amount=len(last))
-            return [answer.profile._replace(as_of_us=answer.read_us) for answer in last]
-        vectors = await self._update(found, models)
-        rows, held = found.rows, found.held
-        profiles = {
-            key: _profile(last, rows.get(number), held[number].seen, vectors.get(number))
-            for key, (number, last) in found.users.items()
-        }
-        answers = [profiles.get(key[-1], UNKNOWN)._replace(lineage=found.lineage) for key in keys]
-        for key, answer in zip(keys, answers, strict=True):
-            self._last.keep(found.lineage, key[-1], models.id, LastAnswer(answer, read_us))
+        found = {key[-1]: self._current(key[-1], models) for key in keys}
+        missing = {key[-1]: key for key in keys if found[key[-1]] is None}
+        self._num["held"].inc(len(found) - len(missing))
+        if missing:
+            try:
+                read = await self._read_together(list(missing.values()), models)
+                self._num["database"].inc(len(missing))
+                found |= dict(zip(missing, read, strict=True))
+            except Unavailable:
+                last = {key: self._last(key, models) for key in missing}
+                if None in last.values():
+                    raise
+                self._num["outage"].inc(len(missing))
+                found |= last
+        return [found[key[-1]].profile for key in keys]  # type: ignore[union-attr]
+
+    def _current(self, key: bytes, models: ProfileModels) -> HeldProfile | None:
+        """Return a held profile that is certainly right now."""
+        held = self._held.get((key, models.id))
+        changes = self._changes
+        if held is None or held.user_no == UNKNOWN_USER or not changes.live:
+            return None
+        if held.generation != changes.generation:
+            if not changes.user_unchanged(held.user_no, held.generation):
+                return None
+            if not changes.items_unchanged(held.item_nos.tolist(), held.generation):
+                return None
+            held.generation = changes.generation
+        return held
+
+    def _last(self, key: bytes, models: ProfileModels) -> HeldProfile | None:
+        """Return what was read last of a user, marked with its time."""
+        held = self._held.peek((key, models.id))
+        if held is None or not self._changes.user_exists(held.user_no, held.generation):
+            return None
+        profile = held.profile._replace(as_of_us=held.read_us)
+        return HeldProfile(profile, held.user_no, held.item_nos, held.generation, held.read_us)
+
+    async def _read_together(
+        self, keys: list[UserKeys], models: ProfileModels
+    ) -> list[HeldProfile]:
+        """Read profiles; a call that asks for one that is being read waits for that read.
+
+        It does not where anything changed since that read began: it must see the change.
+        """
+        if len(keys) > 1:
+            return await self._read(keys, models)
+        name, generation = (keys[0][-1], models.id), self._changes.generation
+        under_way = self._reads.get(name)
+        if under_way is None or under_way.generation != generation or not self._changes.live:
+            under_way = _Read(generation, asyncio.create_task(self._read(keys, models)))
+            self._reads[name] = under_way
+            under_way.answer.add_done_callback(partial(self._read_ended, name))
+        return await asyncio.shield(under_way.answer)
+
+    def _read_ended(self, name: tuple[bytes, str], task: asyncio.Task[list[HeldProfile]]) -> None:
+        under_way = self._reads.get(name)
+        if under_way is not None and under_way.answer is task:
+            del self._reads[name]
+        if not task.cancelled():
+            task.exception()  # else it would be logged when every caller has left
+
+    async def _read(self, keys: list[UserKeys], models: ProfileModels) -> list[HeldProfile]:
+        """Read profiles with one statement, and hold them."""
+        generation, read_us = self._changes.generation, now_us()
+        base = self._base(keys, models)
+        known = _NOTHING if base is None else self._known(base)
+        users, stored = await self._stored(keys, models, known)
+        if base is not None and not _goes_on(base, users):
+            base, known = None, _NOTHING
+            users, stored = await self._stored(keys, models, known)
+        vectors = await self._vectors(stored, models, known, generation)
+        answers = []
+        for key in keys:
+            user_no, last_sequence = users.by_key.get(key[-1], (UNKNOWN_USER, 0))
+            vector, item_nos = vectors.get(user_no, (None, NO_ITEMS))
+            if base is not None and user_no not in vectors:
+                vector, item_nos = base.profile.vector, base.item_nos
+            row = stored.get(user_no)
+            profile = Profile(
+                vector,
+                (row and row.covered_sequence) or 0,
+                last_sequence,
+                row and row.last_event_us,
+                row and row.covered_us,
+                _seen(base, row),
+                users.identity.lineage,
+            )
+            answers.append(HeldProfile(profile, user_no, item_nos, generation, read_us))
+            self._held.put((key[-1], models.id), answers[-1])
         return answers
 
-    async def _update(
-        self, found: _FoundProfiles, models: ProfileModels
-    ) -> dict[int, NDArray[np.float32]]:
-        """Bring the cached data up to what was found; return the vectors of users by number."""
-        found.update_seen()
-        vectors = found.vectors
-        for number, one in vectors.items():
-            found.held[number].vectors[models.id] = one
-        read = await histories(found.stored, models, found.revision, found.lineage)
-        computed = await models.long_vectors(list(read.values())) if read else []
-        for number, vector in zip(read, computed, strict=True):
-            item_nos = np.unique(found.stored.by_user[number].recent["item_no"])
-            vectors[number] = found.held[number].vectors[models.id] = CachedVector(
-                found.rows[number].covered_us, found.revision, item_nos, vector
-            )
-        for user_key, (number, _) in found.users.items():
-            if number in found.newer or number in read:
-                self._held.measure(user_key, found.held[number])
-        return {number: one.vector for number, one in vectors.items()}
+    def _base(self, keys: list[UserKeys], models: ProfileModels) -> HeldProfile | None:
+        """Return what is held of a single user, to read only what is newer."""
+        held = self._held.peek((keys[0][-1], models.id)) if len(keys) == 1 else None
+        return None if held is None or held.user_no == UNKNOWN_USER else held
 
-    def forget(self, bundle_id: str) -> None:
-        """Drop the vectors of a bundle that is not loaded any more."""
-        for held in self._held.values():
-            held.vectors.pop(bundle_id, None)
-        self._last.forget(bundle_id)
+    def _known(self, base: HeldProfile) -> Known:
+        """Say what need not be read again."""
+        is_right = self._changes.live and self._changes.items_unchanged(
+            base.item_nos.tolist(), base.generation
+        )
+        covered_us = base.profile.covered_us if is_right else None
+        return Known(base.profile.num_events, -1 if covered_us is None else covered_us)
+
+    async def _stored(
+        self, keys: list[UserKeys], models: ProfileModels, known: Known
+    ) -> tuple[Users, dict[int, StoredProfile]]:
+        max_chunks = models.manifest.max_chunks
+        return await self._database.read_once(
+            lambda c: read_profiles(c, keys, models.spec, max_chunks, known)
+        )
+
+    async def _vectors(
+        self,
+        stored: dict[int, StoredProfile],
+        models: ProfileModels,
+        known: Known,
+        generation: int,
+    ) -> dict[int, tuple[NDArray[np.float32], NDArray[np.int64]]]:
+        """Return the vectors of users that are not known, with the items that each was made of."""
+        recent = {
+            number: recent_events(row, models)
+            for number, row in stored.items()
+            if row.covered_us not in (None, known.covered_us)
+        }
+        if not recent:
+            return {}
+        item_nos = {number: np.unique(events["item_no"]) for number, events in recent.items()}
+        every = {n for own in item_nos.values() for n in own.tolist()}
+        items = await item_vectors(every, models, self._database, generation)
+        read = [history(stored[n], events, items, models) for n, events in recent.items()]
+        computed = await models.long_vectors(read)
+        return {n: (v, item_nos[n]) for n, v in zip(recent, computed, strict=True)}
 
     async def refresh(self, user_ids: Sequence[str]) -> AsyncGenerator[RefreshProgress, None]:
         """Yield how much is left of the work that waits at the start, until nothing is left.
@@ -178,79 +247,28 @@ class Profiles:
             while last is None or any(last):
                 mark = self._progress.mark
                 left = await self._database.read(look)
+                if not any(left):
+                    # Whoever waited asks for profiles next.
+                    await self._database.changes_published()
                 if left != last:
                     yield left
                 last = left
                 if any(left):
                     await mark.wait()
 
-    def _find(
-        self, connection: DatabaseConnection, keys: Sequence[UserKeys], models: ProfileModels
-    ) -> "_FoundProfiles":
-        (users, identity), rows = statements.find_covered(connection, keys, models.spec)
-        lineage = identity.lineage
-        held = self._hold_all(users, lineage)
-        newer = _newer_actions(connection, dict(users.values()), held)
-        revision = max((row.catalogue_revision for row in rows.values()), default=0)
-        models.contexts.follow(connection, revision, lineage)
-        vectors, outdated = _held_vectors(rows, held, models, lineage)
-        stored = load_histories(connection, outdated, models, lineage)
-        return _FoundProfiles(users, rows, held, newer, vectors, stored, revision, lineage)
 
-    def _hold_all(
-        self, users: Mapping[bytes, tuple[int, int]], lineage: str
-    ) -> dict[int, CachedUser]:
-        """Return the cached data of users, by number. Data of another lineage is dropped."""
-        if lineage != self._lineage:
-            # A read that still runs keeps the objects that it took, which are of its own lineage.
-            self._held.clear()
-            self._lineage = lineage
-        return {number: self._hold(key) for key, (number, _) in users.items()}
-
-    def _hold(self, key: bytes) -> CachedUser:
-        held = self._held.get(key)
-        if held is None:
-            held = CachedUser()
-            self._held.put(key, held)
-        return held
+def _goes_on(base: HeldProfile, users: Users) -> bool:
+    """Whether what was held of a user is of this database and of the same user."""
+    numbers = [number for number, _ in users.by_key.values()]
+    return base.profile.lineage == users.identity.lineage and numbers == [base.user_no]
 
 
-def _newer_actions(
-    connection: DatabaseConnection, last_sequences: dict[int, int], held: dict[int, CachedUser]
-) -> dict[int, list[tuple[int, int]]]:
-    """Return what users did after what their cached seen items cover, up to this transaction."""
-    covered = {number: held[number].seen_sequence for number in last_sequences}
-    behind = {n: sequence for n, sequence in covered.items() if sequence < last_sequences[n]}
-    return event_statements.actions_since(connection, behind) if behind else {}
-
-
-def _held_vectors(
-    rows: dict[int, Any], held: dict[int, CachedUser], models: ProfileModels, lineage: str
-) -> tuple[dict[int, CachedVector], list[int]]:
-    """Return the cached vectors that are still right, and the numbers of the other users."""
-    vectors, outdated = {}, []
-    for number, row in rows.items():
-        known = held[number].vectors.get(models.id)
-        if (
-            known is None
-            or known.covered_us != row.covered_us
-            or not models.contexts.unchanged(known.item_nos.tolist(), known.revision, lineage)
-        ):
-            outdated.append(number)
-        else:
-            revision = max(known.revision, row.catalogue_revision)
-            vectors[number] = known._replace(revision=revision)
-    return vectors, outdated
-
-
-def _profile(
-    num_events: int, row: Any, seen: SeenItems, vector: NDArray[np.float32] | None
-) -> Profile:
+def _seen(base: HeldProfile | None, row: StoredProfile | None) -> SeenItems:
     if row is None:
-        return UNKNOWN._replace(num_events=num_events, seen=seen)
-    return Profile(
-        vector, row.covered_sequence, num_events, row.last_event_us, row.covered_us, seen
-    )
+        return NOTHING_SEEN
+    if base is None:
+        return with_actions(NOTHING_SEEN, 0, row.actions)
+    return with_actions(base.profile.seen, base.profile.num_events, row.actions)
 
 
 def _state_of_work(connection: DatabaseConnection) -> list[tuple[int, ...]]:

@@ -92,26 +92,36 @@ def _leave_out_what_does_not_fit(answer: pb.BatchGetProfilesResponse) -> None:
             continue
         excess -= len(seen.item_nos) + len(seen.action_masks)
         seen.included = seen.truncated = False
+        seen.since_version = 0
         seen.item_nos = seen.action_masks = b""
 
 
+def _seen(profile: Profile, request: pb.GetProfileRequest) -> pb.SeenItems:
+    """Return the seen items, without those that the caller holds."""
+    version, items = profile.num_events, profile.seen
+    message = pb.SeenItems(version=version, lineage=profile.lineage)
+    known = 0
+    if request.HasField("known_seen_version") and request.known_seen_lineage == profile.lineage:
+        known = request.known_seen_version
+        if known == version:
+            return message
+    message.included = True
+    if request.accepts_seen_difference and 0 < known < version:
+        newer = items.after(known)
+        if len(newer.item_nos) <= MAX_SEEN_ITEMS:
+            items, message.since_version = newer, known
+    message.item_nos = pack_int64(items.item_nos[-MAX_SEEN_ITEMS:])
+    message.action_masks = pack_uint32(items.action_masks[-MAX_SEEN_ITEMS:])
+    message.truncated = len(items.item_nos) > MAX_SEEN_ITEMS
+    return message
+
+
 def _profile(profile: Profile, request: pb.GetProfileRequest, bundle_id: str) -> pb.Profile:
-    version = profile.num_events
-    included = not (
-        request.HasField("known_seen_version")
-        and request.known_seen_version == version
-        and request.known_seen_lineage == profile.lineage
-    )
-    seen = pb.SeenItems(version=version, included=included, lineage=profile.lineage)
-    if included:
-        seen.item_nos = pack_int64(profile.seen.item_nos[-MAX_SEEN_ITEMS:])
-        seen.action_masks = pack_uint32(profile.seen.action_masks[-MAX_SEEN_ITEMS:])
-        seen.truncated = len(profile.seen.item_nos) > MAX_SEEN_ITEMS
     message = pb.Profile(
         num_covered_events=profile.num_covered_events,
         num_events=profile.num_events,
         stale=profile.num_covered_events < profile.num_events or profile.as_of_us is not None,
-        seen=seen,
+        seen=_seen(profile, request),
         vector=Vector(bundle_id=bundle_id)
         if profile.vector is None
         else vector_to_proto(profile.vector, bundle_id),

@@ -12,6 +12,7 @@ import structlog
 from sqlalchemy import Connection
 from sqlalchemy.engine import make_url
 
+from groundswell.profile_service.store.changes import Changes
 from groundswell.profile_service.store.engines import (
     Transactions,
     Work,
@@ -60,14 +61,16 @@ class Database:
     def __init__(self, url: str, *, pool_size: int = 8, pool_timeout_s: float = 2.0) -> None:
         self._url = make_url(url)
         self._is_sqlite = self._url.get_backend_name() == "sqlite"
+        self.changes = Changes(is_live=self._is_sqlite)
         self._engines = (
-            sqlite_engines(self._url, pool_size)
+            sqlite_engines(self._url, pool_size, self.changes)
             if self._is_sqlite
-            else postgresql_engines(self._url, pool_size, pool_timeout_s)
+            else postgresql_engines(self._url, pool_size, pool_timeout_s, self.changes)
         )
         gates = [Gate(asyncio.Semaphore(pool_size), pool_timeout_s)]
         writer = [Gate(asyncio.Semaphore(1), _CALL_TIMEOUT_S)] if self._is_sqlite else []
         self._reading = _Mode("read", self._engines.reading, gates)
+        self._single = _Mode("read", self._engines.single, gates)
         self._writing = _Mode("write", self._engines.writing, [*writer, *gates])
         self._migrating = _Mode("write", self._engines.migrating, [*writer, *gates])
         self._outages = Outages(self._engines.probe)
@@ -127,6 +130,26 @@ class Database:
         """
         return await self._run(self._reading, work, timeout_s)
 
+    async def read_once(self, work: Work[T]) -> T:
+        """Return the result of `work`, which sends one statement. Raises as `read`."""
+        return await self._run(self._single, work, _CALL_TIMEOUT_S)
+
+    async def follow_changes(self) -> None:
+        """Learn from now on of the changes that other processes make; see `changes`."""
+        if self._engines.feed is not None:
+            await self._engines.feed.start()
+
+    async def changes_published(self) -> None:
+        """Return when every change that is committed now is published to `changes`, if it is live.
+
+        Raises as `write`.
+        """
+        if self._engines.feed is not None:
+            await self._engines.feed.caught_up(self.write)
+        else:
+            # A writer has published what it changed when it gives its place back.
+            (await enter(self._writing.gates)).close()
+
     async def write(self, work: Work[T]) -> T:
         """Run `work` in a transaction: committed when it returns, rolled back when it raises.
 
@@ -138,6 +161,8 @@ class Database:
 
     async def close(self) -> None:
         """Let every transaction end, close all connections, and release the file of SQLite."""
+        if self._engines.feed is not None:
+            await self._engines.feed.close()
         if self._running:
             _, hanging = await asyncio.wait(self._running, timeout=_CLOSE_TIMEOUT_S)
             for task in hanging:

@@ -17,6 +17,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from sqlalchemy.pool import ConnectionPoolEntry, NullPool
 
 from groundswell.profile_service.store.borrowing import Borrowing
+from groundswell.profile_service.store.change_feed import ChangeFeed
+from groundswell.profile_service.store.change_triggers import collect_changes
+from groundswell.profile_service.store.changes import Change, Changes, told_changes
 from groundswell.profile_service.store.failures import Cause, cause_of
 
 T = TypeVar("T")
@@ -53,6 +56,8 @@ class Engines(NamedTuple):
 
     reading: Transactions
     """All statements of a transaction see one state of the database."""
+    single: Transactions
+    """Reads with one statement, without a transaction where that saves the way to the server."""
     writing: Transactions
     migrating: Transactions
     """Foreign keys are not checked in SQLite."""
@@ -60,30 +65,41 @@ class Engines(NamedTuple):
     """Closes the connections that no transaction uses; the engines can be used again."""
     probe: Callable[[], Awaitable[None]] | None
     """Returns when the database answers; None for a file."""
+    feed: ChangeFeed | None
+    """Tells of the changes of all processes; None for a file, which has one."""
 
 
-def sqlite_engines(url: URL, pool_size: int) -> Engines:
-    """Make the engines of a file of SQLite."""
+def sqlite_engines(url: URL, pool_size: int, changes: Changes) -> Engines:
+    """Make the engines of a file of SQLite; what they commit is published to `changes`."""
     # Logs must not hold the parameters of statements: ids and texts.
     file = url.set(drivername="sqlite")
     engine = create_engine(file, pool_size=pool_size, max_overflow=0, hide_parameters=True)
-    event.listen(engine, "connect", _prepare_sqlite)
-    event.listen(engine, "begin", _begin_sqlite)
+    event.listen(engine, "connect", partial(_prepare_sqlite, tells=True))
+    # A table that is copied must have no triggers of a connection.
+    migrator = create_engine(file, poolclass=NullPool, hide_parameters=True)
+    event.listen(migrator, "connect", partial(_prepare_sqlite, tells=False))
+    for one in (engine, migrator):
+        event.listen(one, "begin", _begin_sqlite)
     threads = ThreadPoolExecutor(pool_size, thread_name_prefix="store")
     # A reader that turned writer could find its snapshot outdated; so a writer begins as one.
     writing = engine.execution_options(begin="BEGIN IMMEDIATE")
-    migrating = writing.execution_options(foreign_keys="OFF")
+    migrating = migrator.execution_options(begin="BEGIN IMMEDIATE", foreign_keys="OFF")
+    reading = _InThreads(engine, threads, changes)
     return Engines(
-        _InThreads(engine, threads),
-        _InThreads(writing, threads),
-        _InThreads(migrating, threads),
+        reading,
+        reading,
+        _InThreads(writing, threads, changes),
+        _InThreads(migrating, threads, changes),
         partial(asyncio.to_thread, engine.dispose),
+        None,
         None,
     )
 
 
-def postgresql_engines(url: URL, pool_size: int, pool_timeout_s: float) -> Engines:
-    """Make the engines of a server of PostgreSQL."""
+def postgresql_engines(
+    url: URL, pool_size: int, pool_timeout_s: float, changes: Changes
+) -> Engines:
+    """Make the engines of a server of PostgreSQL; its feed publishes to `changes`."""
     engine = create_async_engine(
         url,
         pool_size=pool_size,
@@ -98,10 +114,19 @@ def postgresql_engines(url: URL, pool_size: int, pool_timeout_s: float) -> Engin
     event.listen(engine.sync_engine, "checkin", _write_if_the_server_does)
     # By default each statement of a transaction would see another state.
     reading = engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+    single = engine.execution_options(isolation_level="AUTOCOMMIT")
     begin = Borrowing(pool_timeout_s).begin
-    writing = _OnTheLoop(engine, begin)
-    probe = partial(_reach, url, engine, begin)
-    return Engines(_OnTheLoop(reading, begin), writing, writing, engine.dispose, probe)
+    writing = _OnTheLoop(engine, begin, changes)
+    alone = create_async_engine(url, poolclass=NullPool, connect_args=_CONNECT)
+    return Engines(
+        _OnTheLoop(reading, begin, changes),
+        _OnTheLoop(single, begin, changes),
+        writing,
+        writing,
+        engine.dispose,
+        partial(_reach, alone, engine, begin),
+        ChangeFeed(alone, changes),
+    )
 
 
 class _InThreads:
@@ -110,17 +135,23 @@ class _InThreads:
     A statement cannot be interrupted: it ends by itself.
     """
 
-    def __init__(self, engine: Engine, threads: ThreadPoolExecutor) -> None:
+    def __init__(self, engine: Engine, threads: ThreadPoolExecutor, changes: Changes) -> None:
         self._engine = engine
         self._threads = threads
+        self._changes = changes
 
     async def run(self, work: Work[T], end_s: float) -> T:
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._threads, self._transact, work, end_s)
+        made: list[Change] = []
+        try:
+            return await loop.run_in_executor(self._threads, self._transact, work, end_s, made)
+        finally:
+            # Before the caller knows that it is written.
+            self._changes.publish(made)
 
-    def _transact(self, work: Work[T], end_s: float) -> T:
+    def _transact(self, work: Work[T], end_s: float, made: list[Change]) -> T:
         with self._engine.begin() as connection:
-            result = work(connection)
+            result = _told(work, made, connection)
             if time.monotonic() > end_s:
                 raise TimeoutError
             return result
@@ -132,22 +163,38 @@ class _OnTheLoop:
     The driver closes a connection that is interrupted.
     """
 
-    def __init__(self, engine: AsyncEngine, begin: _Begin) -> None:
+    def __init__(self, engine: AsyncEngine, begin: _Begin, changes: Changes) -> None:
         self._engine = engine
         self._begin = begin
+        self._changes = changes
 
     async def run(self, work: Work[T], end_s: float) -> T:
         until_s = None if end_s == inf else end_s
-        async with asyncio.timeout_at(until_s), self._begin(self._engine) as connection:
-            return await connection.run_sync(work)
+        made: list[Change] = []
+        try:
+            async with asyncio.timeout_at(until_s), self._begin(self._engine) as connection:
+                return await connection.run_sync(partial(_told, work, made))
+        finally:
+            self._changes.publish(made)
 
 
-async def _reach(url: URL, pool: AsyncEngine, begin: _Begin) -> None:
+def _told(work: Work[T], made: list[Change], connection: Connection) -> T:
+    """Run the body of a transaction, and add to `made` the changes that it tells of.
+
+    An error of the commit may leave them made, so they are published all the same.
+    """
+    told = told_changes(connection)
+    told.clear()
+    result = work(connection)
+    made += told
+    return result
+
+
+async def _reach(alone: AsyncEngine, pool: AsyncEngine, begin: _Begin) -> None:
     """Make a connection that no pool holds, and use it; where none can be made, use the pool's.
 
     A server that has no room for another connection still serves those that there are.
     """
-    alone = create_async_engine(url, poolclass=NullPool, connect_args=_CONNECT)
     try:
         await _use(alone, AsyncEngine.begin)
     except OperationalError:
@@ -175,7 +222,9 @@ def _leave_read_only(context: ExceptionContext) -> None:
         context.is_disconnect = True
 
 
-def _prepare_sqlite(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
+def _prepare_sqlite(
+    connection: DBAPIConnection, entry: ConnectionPoolEntry, *, tells: bool
+) -> None:
     # The driver's own transactions begin too late for a consistent read; ours begin explicitly.
     connection.isolation_level = None
     cursor = connection.cursor()
@@ -187,6 +236,9 @@ def _prepare_sqlite(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None
             "foreign_keys=ON",
         ):
             cursor.execute(f"PRAGMA {pragma}")
+        cursor.execute("SELECT 1 FROM sqlite_master WHERE name = 'identity'")
+        if tells and cursor.fetchone():
+            collect_changes(connection, entry)
     except Exception:
         # The pool does not know this connection yet, and would not close it.
         connection.close()

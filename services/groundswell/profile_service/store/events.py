@@ -7,6 +7,7 @@ from typing import Any
 
 from sqlalchemy import BigInteger, Connection, Text, and_, bindparam, func, select, tuple_, update
 
+from groundswell.profile_service.store.changes import USER, told_changes
 from groundswell.profile_service.store.statements import given_rows
 from groundswell.profile_service.store.tables import events, items, users
 
@@ -68,6 +69,7 @@ def insert_events(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> 
     highest: dict[int, int] = {}
     for row in rows:
         highest[row["user_no"]] = max(row["sequence"], highest.get(row["user_no"], 0))
+    told_changes(connection).update((USER, number) for number in highest)
     statement = update(users).where(users.c.user_no == bindparam("number"))
     connection.execute(
         statement.values(last_sequence=bindparam("highest")),
@@ -129,23 +131,6 @@ def events_from(connection: Connection, places: Mapping[int, OrderKey]) -> Seque
         .order_by(events.c.user_no, *order)
     )
     return (connection.execute(statement)).all()
-
-
-def actions_since(
-    connection: Connection, sequences: Mapping[int, int]
-) -> dict[int, list[tuple[int, int]]]:
-    """Return (item_no, action) of each user's events after the given sequence, in order."""
-    found: dict[int, list[tuple[int, int]]] = {user_no: [] for user_no in sequences}
-    columns = select(events.c.user_no, events.c.item_no, events.c.action)
-    by_sequence: dict[int, list[int]] = {}
-    for user_no, sequence in sequences.items():
-        by_sequence.setdefault(sequence, []).append(user_no)
-    for sequence, user_nos in by_sequence.items():
-        statement = columns.where(events.c.user_no.in_(user_nos), events.c.sequence > sequence)
-        statement = statement.order_by(events.c.user_no, events.c.sequence)
-        for user_no, item_no, action in connection.execute(statement):
-            found[user_no].append((item_no, action))
-    return found
 
 
 def _stored() -> Any:

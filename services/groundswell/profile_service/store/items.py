@@ -172,13 +172,6 @@ def items_by_number(connection: Connection, item_nos: Collection[int]) -> dict[i
     return {row.item_no: _known(row) for row in rows}
 
 
-def revisions_since(connection: Connection, since: int, limit: int) -> list[tuple[int, int]]:
-    """Return (item_no, revision) of items that changed after a revision, by revision."""
-    statement = select(items.c.item_no, items.c.revision).where(items.c.revision > since)
-    rows = connection.execute(statement.order_by(items.c.revision).limit(limit))
-    return [(row.item_no, row.revision) for row in rows]
-
-
 def item_texts_by_number(
     connection: Connection, item_nos: Collection[int], fingerprint: str
 ) -> list[ItemText]:

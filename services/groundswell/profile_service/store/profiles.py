@@ -1,15 +1,27 @@
 """Statements about profiles: the chunks and the newest events that the profile head reads."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from operator import itemgetter
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, and_, bindparam, case, func, select
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import (
+    Connection,
+    Select,
+    Table,
+    Text,
+    and_,
+    bindparam,
+    case,
+    cast,
+    func,
+    select,
+)
 
 from groundswell.profile_service.store.identity import identity_columns
-from groundswell.profile_service.store.items import catalogue_revision
 from groundswell.profile_service.store.statements import Subjects, insert
-from groundswell.profile_service.store.tables import profile_chunks, profiles, users
+from groundswell.profile_service.store.tables import events, profile_chunks, profiles, users
 from groundswell.profile_service.store.users import UserKeys, Users, select_users
 
 
@@ -20,26 +32,134 @@ class Spec(NamedTuple):
     chunk_length: int
 
 
-_FIND_COVERED = (
-    select(
+class StoredProfile(NamedTuple):
+    """What one user's profile is made of, as one statement reads it."""
+
+    user_no: int
+    last_sequence: int
+    covered_sequence: int | None
+    """None, as what follows it, without a profile of the encoder."""
+    covered_us: int | None
+    last_event_us: int | None
+    recent: bytes | None
+    """The newest events that are covered (see `recent`); None when they are held already."""
+    chunk_times_us: NDArray[np.int64]
+    """[n] when the newest covered chunks ended, oldest first; none when they are held already."""
+    chunk_vectors: NDArray[np.float16]
+    """[n, t]"""
+    actions: NDArray[np.int64]
+    """[m, 2] (item_no, action) of the events after those that are held, in order of sequence."""
+
+
+class Known(NamedTuple):
+    """What a caller holds of a user already, so that it is not read."""
+
+    sequence: int = 0
+    """Actions up to it."""
+    covered_us: int = -1
+    """The recent events and chunks of the profile that was covered then."""
+
+
+_NOTHING = Known()
+_ACTIONS = 64
+"""More than there are actions: one number says an item and an action."""
+
+
+def _newest(of: Table) -> Any:
+    """Select the newest covered chunks of a user, unless they are held, in their order."""
+    c = of.c
+    return (
+        select(c.last_time_us, c.vector)
+        .where(
+            c.user_no == profiles.c.user_no,
+            c.fingerprint == profiles.c.fingerprint,
+            c.chunk_length == profiles.c.chunk_length,
+            c.chunk_no >= profiles.c.num_chunks - bindparam("max_chunks"),
+            # The worker may have stored later ones.
+            c.chunk_no < profiles.c.num_chunks,
+            profiles.c.covered_us != bindparam("covered_us"),
+        )
+        .order_by(c.chunk_no)
+        .correlate(profiles)
+        .subquery()
+    )
+
+
+def _find(hexadecimal: Callable[[Any], Any]) -> Select[Any]:
+    """Select one row for each user that is found, and one at least: each holds the identity."""
+    p, done, chunks = profiles.c, events.alias().c, _newest(profile_chunks).c
+    newer = (
+        select((done.item_no * _ACTIONS + done.action).label("code"))
+        .where(done.user_no == users.c.user_no, done.sequence > bindparam("sequence"))
+        .order_by(done.sequence)
+        .correlate(users)
+        .subquery()
+    )
+    is_held = p.covered_us == bindparam("covered_us")
+    # An earlier release, without recent events, updated the row and left the old ones in it.
+    recent = case((is_held | p.tail_vector.is_not(None), None), else_=p.recent)
+    identity = select(*identity_columns()).subquery()
+    of_spec = (p.fingerprint == bindparam("fingerprint"), p.chunk_length == bindparam("length"))
+    rows = identity.outerjoin(users, users.c.user_key.in_(bindparam("keys", expanding=True)))
+    return select(
         users,
-        *identity_columns(),
-        profiles.c.covered_sequence,
-        profiles.c.covered_us,
-        profiles.c.last_event_us,
-        catalogue_revision().label("catalogue_revision"),
+        identity,
+        *(p.covered_sequence, p.covered_us, p.last_event_us, recent.label("recent")),
+        _joined(cast(chunks.last_time_us, Text) + ":" + hexadecimal(chunks.vector)).label("chunks"),
+        _joined(newer.c.code).label("actions"),
+    ).select_from(rows.outerjoin(profiles, and_(p.user_no == users.c.user_no, *of_spec)))
+
+
+def _joined(column: Any) -> Any:
+    return select(func.aggregate_strings(cast(column, Text), ",")).scalar_subquery()
+
+
+_FIND = {
+    "sqlite": _find(func.hex),
+    "postgresql": _find(lambda column: func.encode(column, "hex")),
+}
+
+
+def read_profiles(
+    connection: Connection,
+    keys: Collection[UserKeys],
+    spec: Spec,
+    max_chunks: int,
+    known: Known = _NOTHING,
+) -> tuple[Users, dict[int, StoredProfile]]:
+    """Find users, and all that their profiles are made of, in one statement.
+
+    Returns it by user_no; `known` is what the caller holds of each of the users. Raises
+    FailedPrecondition (SECRET_OUTDATED).
+    """
+    parameters = {
+        "fingerprint": spec.fingerprint,
+        "length": spec.chunk_length,
+        "max_chunks": max_chunks,
+        **known._asdict(),
+    }
+    found, rows = select_users(connection, keys, _FIND[connection.dialect.name], parameters)
+    return found, {row.user_no: _stored(row) for row in rows}
+
+
+def _stored(row: Any) -> StoredProfile:
+    chunks = [chunk.split(":") for chunk in row.chunks.split(",")] if row.chunks else []
+    vectors = np.frombuffer(bytes.fromhex("".join(vector for _, vector in chunks)), "<f2")
+    return StoredProfile(
+        row.user_no,
+        row.last_sequence,
+        row.covered_sequence,
+        row.covered_us,
+        row.last_event_us,
+        row.recent,
+        np.array([int(time_us) for time_us, _ in chunks], np.int64),
+        vectors.reshape(len(chunks), -1) if chunks else vectors.reshape(0, 0),
+        np.stack(np.divmod(_numbers(row.actions), _ACTIONS), axis=1),
     )
-    .where(users.c.user_key.in_(bindparam("keys", expanding=True)))
-    .join(
-        profiles,
-        and_(
-            profiles.c.user_no == users.c.user_no,
-            profiles.c.fingerprint == bindparam("fingerprint"),
-            profiles.c.chunk_length == bindparam("chunk_length"),
-        ),
-        isouter=True,
-    )
-)
+
+
+def _numbers(joined: str | None) -> NDArray[np.int64]:
+    return np.fromstring(joined or "", np.int64, sep=",")
 
 
 def find_profiles(connection: Connection, user_nos: Collection[int], spec: Spec) -> dict[int, Any]:
@@ -50,37 +170,6 @@ def find_profiles(connection: Connection, user_nos: Collection[int], spec: Spec)
     columns = (c.user_no, c.covered_sequence, c.covered_us, c.last_event_us, c.num_chunks, recent)
     statement = select(*columns).where(c.user_no.in_(user_nos), *_of(profiles, spec))
     return {row.user_no: row for row in connection.execute(statement)}
-
-
-def find_covered(
-    connection: Connection, keys: Collection[UserKeys], spec: Spec
-) -> tuple[Users, dict[int, Any]]:
-    """Find users, and what the profiles of those who have one cover, in one statement.
-
-    The profiles are rows of (covered_sequence, covered_us, last_event_us, catalogue_revision) by
-    user_no; the last one is the catalogue's own. Raises FailedPrecondition (SECRET_OUTDATED).
-    """
-    found, rows = select_users(connection, keys, _FIND_COVERED, spec._asdict())
-    return found, {row.user_no: row for row in rows if row.covered_sequence is not None}
-
-
-def newest_chunks(
-    connection: Connection, first_chunks: Mapping[int, int], spec: Spec
-) -> dict[int, list[Any]]:
-    """Return each user's chunks (chunk_no, last_time_us, vector) from a number on, in order."""
-    found: dict[int, list[Any]] = {user_no: [] for user_no in first_chunks}
-    by_first: dict[int, list[int]] = {}
-    for user_no, first in first_chunks.items():
-        by_first.setdefault(first, []).append(user_no)
-    c = profile_chunks.c
-    columns = select(c.user_no, c.chunk_no, c.last_time_us, c.vector)
-    for first, user_nos in by_first.items():
-        statement = columns.where(
-            c.user_no.in_(user_nos), *_of(profile_chunks, spec), c.chunk_no >= first
-        )
-        for row in connection.execute(statement.order_by(c.user_no, c.chunk_no)):
-            found[row.user_no].append(row)
-    return found
 
 
 def stored_chunks(

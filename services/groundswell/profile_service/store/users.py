@@ -57,8 +57,8 @@ def select_users(
 ) -> tuple[Users, list[Any]]:
     """Find the users that are known by a statement, and return its rows too.
 
-    The statement selects the columns of `users`, of some `keys`, and `identity_columns`. Raises
-    FailedPrecondition (SECRET_OUTDATED).
+    The statement selects the columns of `users`, of some `keys`, and `identity_columns`. A row
+    without a user has the identity alone. Raises FailedPrecondition (SECRET_OUTDATED).
     """
     names = _names(keys)
     rows: list[Any] = []
@@ -67,6 +67,7 @@ def select_users(
         some = {"keys": every[start : start + _MAX_KEYS], **(parameters or {})}
         rows += connection.execute(statement, some)
     identity = identity_of(rows[0]) if rows else read_identity(connection)
+    rows = [row for row in rows if row.user_no is not None]
     _check_version(identity, keys)
     found = {names[row.user_key]: (row.user_no, row.last_sequence) for row in rows}
     return Users(found, identity), rows

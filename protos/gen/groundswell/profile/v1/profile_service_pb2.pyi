@@ -30,6 +30,7 @@ class GetProfileRequest(_message.Message):
     BUNDLE_ID_FIELD_NUMBER: _builtins.int
     KNOWN_SEEN_VERSION_FIELD_NUMBER: _builtins.int
     KNOWN_SEEN_LINEAGE_FIELD_NUMBER: _builtins.int
+    ACCEPTS_SEEN_DIFFERENCE_FIELD_NUMBER: _builtins.int
     user_id: _builtins.str
     """The client's id of the user. Required, 1 to 256 bytes without NUL (USER_ID_INVALID)."""
     bundle_id: _builtins.str
@@ -44,6 +45,10 @@ class GetProfileRequest(_message.Message):
     """The lineage that `known_seen_version` belongs to: `lineage` of the seen items that the caller
     holds. Empty: the caller holds none, and the answer has the seen items.
     """
+    accepts_seen_difference: _builtins.bool
+    """Whether the caller can add new seen items to those that it holds. Unset: when its version is
+    not the newest one, the answer has all of them.
+    """
     def __init__(
         self,
         *,
@@ -51,10 +56,11 @@ class GetProfileRequest(_message.Message):
         bundle_id: _builtins.str = ...,
         known_seen_version: _builtins.int | None = ...,
         known_seen_lineage: _builtins.str = ...,
+        accepts_seen_difference: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_known_seen_version", b"_known_seen_version", "known_seen_version", b"known_seen_version"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_known_seen_version", b"_known_seen_version", "bundle_id", b"bundle_id", "known_seen_lineage", b"known_seen_lineage", "known_seen_version", b"known_seen_version", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_known_seen_version", b"_known_seen_version", "accepts_seen_difference", b"accepts_seen_difference", "bundle_id", b"bundle_id", "known_seen_lineage", b"known_seen_lineage", "known_seen_version", b"known_seen_version", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__known_seen_version: _TypeAlias = _typing.Literal["known_seen_version"]  # noqa: Y015
     _WhichOneofArgType__known_seen_version: _TypeAlias = _typing.Literal["_known_seen_version", b"_known_seen_version"]  # noqa: Y015
@@ -74,6 +80,7 @@ class SeenItems(_message.Message):
     ACTION_MASKS_FIELD_NUMBER: _builtins.int
     TRUNCATED_FIELD_NUMBER: _builtins.int
     LINEAGE_FIELD_NUMBER: _builtins.int
+    SINCE_VERSION_FIELD_NUMBER: _builtins.int
     version: _builtins.int
     """Grows with every event of the user; 0 for a user without events. Versions of two lineages
     cannot be compared.
@@ -97,6 +104,12 @@ class SeenItems(_message.Message):
     """The lineage of the database that the version and the item numbers belong to: 32 hexadecimal
     digits, new after every restore from a backup.
     """
+    since_version: _builtins.int
+    """When above 0, the lists hold the items with an event after this version alone, each with all
+    actions: they replace the caller's entries of these items, and follow its other ones. It is the
+    caller's `known_seen_version`, and is set only with `accepts_seen_difference`. 0: the lists hold
+    all items, because the caller's version is of another lineage, or too much has changed since.
+    """
     def __init__(
         self,
         *,
@@ -106,10 +119,11 @@ class SeenItems(_message.Message):
         action_masks: _builtins.bytes = ...,
         truncated: _builtins.bool = ...,
         lineage: _builtins.str = ...,
+        since_version: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["action_masks", b"action_masks", "included", b"included", "item_nos", b"item_nos", "lineage", b"lineage", "truncated", b"truncated", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action_masks", b"action_masks", "included", b"included", "item_nos", b"item_nos", "lineage", b"lineage", "since_version", b"since_version", "truncated", b"truncated", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -154,7 +168,8 @@ class Profile(_message.Message):
     @_builtins.property
     def as_of(self) -> _timestamp_pb2.Timestamp:
         """When this profile was read from the database, if the database does not answer now and this is
-        the last profile that the process read. Unset: it was read for this call.
+        the last profile that the process read. Unset: it was read for this call, or is in memory and
+        nothing has changed since it was read.
         """
 
     def __init__(

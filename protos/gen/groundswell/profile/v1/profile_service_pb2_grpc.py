@@ -61,6 +61,8 @@ class ProfileServiceServicer:
     def GetProfile(self, request, context):
         """One user's profile, as of the last event that the encoder covered.
         An unknown user is not an error: the answer has no vector and `num_events` is 0.
+        It has every event that this replica of the service has acknowledged. One that another replica
+        acknowledged may be missing for a moment, at most 3 seconds.
         While the database does not answer, the answer is the last profile that the process read, with
         `as_of` set; without one in memory the call ends at once with UNAVAILABLE (STORE_UNAVAILABLE).
         Statuses: OK; INVALID_ARGUMENT (USER_ID_INVALID); FAILED_PRECONDITION (BUNDLE_NOT_LOADED;

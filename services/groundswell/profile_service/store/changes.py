@@ -1,0 +1,105 @@
+"""Remembers which users and items changed lately, so that cached answers are used while right."""
+
+import time
+from collections import OrderedDict
+from collections.abc import Collection, Iterable
+from math import inf
+
+from sqlalchemy import Connection
+from sqlalchemy.pool import ConnectionPoolEntry
+
+_MAX_REMEMBERED = 100_000
+"""Changes of users, and of items, that are remembered. What was read before an older one counts as
+changed."""
+
+USER, GONE_USER, ITEM, EVERYTHING = "u", "d", "i", "*"
+"""What a change is of: a user's data, a user who was deleted, an item's text vector, or all."""
+
+Change = tuple[str, int]
+"""What changed, and its number; 0 for EVERYTHING."""
+
+
+_TOLD = "changes"
+
+
+def told_changes(connection: Connection | ConnectionPoolEntry) -> set[Change]:
+    """Return what the transaction of a connection has told of so far.
+
+    Triggers of SQLite add to it. Those of PostgreSQL tell of the same changes a moment after the
+    commit. So there a write adds to it what its own process must know when the write returns.
+    """
+    told: set[Change] = connection.info.setdefault(_TOLD, set())
+    return told
+
+
+class _Log:
+    """When each number changed last, in generations."""
+
+    def __init__(self) -> None:
+        self._at: OrderedDict[int, int] = OrderedDict()
+        self._forgotten = 0
+        """What was read before this generation counts as changed."""
+        self._newest = 0
+
+    def add(self, number: int, generation: int) -> None:
+        self._at[number] = self._newest = generation
+        self._at.move_to_end(number)
+        while len(self._at) > _MAX_REMEMBERED:
+            self._forgotten = self._at.popitem(last=False)[1]
+
+    def forget(self, generation: int) -> None:
+        self._at.clear()
+        self._forgotten = self._newest = generation
+
+    def unchanged(self, numbers: Iterable[int], since: int) -> bool:
+        if since >= self._newest:
+            return True
+        at = self._at
+        return since >= self._forgotten and all(at.get(n, 0) <= since for n in numbers)
+
+
+class Changes:
+    """The changes of the database that this process has learned of.
+
+    A generation counts them. Take `generation` before a read: what was read is right as long as
+    nothing that it was made of has changed since, and the changes are `live`. SQLite has one
+    writing process, whose commits are published here. PostgreSQL tells each process through a
+    `ChangeFeed`. Not thread-safe: use it on the event loop alone.
+    """
+
+    def __init__(self, *, is_live: bool) -> None:
+        self.generation = 1
+        self.live_until = inf if is_live else -inf
+        """Until when, in `time.monotonic`, all changes are certainly learned of."""
+        self._users, self._gone, self._items = _Log(), _Log(), _Log()
+        self._logs = {USER: self._users, GONE_USER: self._gone, ITEM: self._items}
+
+    @property
+    def live(self) -> bool:
+        """Whether what was read and has not changed since may be used."""
+        return time.monotonic() < self.live_until
+
+    def publish(self, changes: Collection[Change]) -> None:
+        """Record changes that were committed."""
+        if not changes:
+            return
+        self.generation += 1
+        for kind, number in changes:
+            if kind == EVERYTHING:
+                for log in self._logs.values():
+                    log.forget(self.generation)
+            else:
+                self._logs[kind].add(number, self.generation)
+
+    def user_unchanged(self, user_no: int, since: int) -> bool:
+        """Whether certainly nothing of a user changed since a generation."""
+        numbers = (user_no,)
+        return self._users.unchanged(numbers, since) and self._gone.unchanged(numbers, since)
+
+    def user_exists(self, user_no: int, since: int) -> bool:
+        """Whether a user was certainly not deleted since a generation, in the same lineage."""
+        return self._gone.unchanged((user_no,), since)
+
+    def items_unchanged(self, item_nos: Iterable[int], since: int) -> bool:
+        """Whether certainly none of these items got another text vector since a generation."""
+        return self._items.unchanged(item_nos, since)

@@ -1,0 +1,298 @@
+"""Profiles are answered from memory as long as they are right, on SQLite and on PostgreSQL."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sqlalchemy import event, text
+
+from groundswell.profile_service.profiles.cached import Profile
+from groundswell.profile_service.profiles.models import ProfileModels
+from groundswell.profile_service.profiles.reader import Profiles
+from groundswell.profile_service.store.database import Database
+from groundswell.profile_service.store.identity import renew_lineage
+from groundswell.profile_service.store.items import ItemContent
+from groundswell.serving.errors import Unavailable
+from groundswell.serving.pseudonym import Pseudonymizer
+from tests.integration.profile_service.support import (
+    Memory,
+    an_event,
+    open_memory,
+    second_process,
+    writing,
+)
+from tests.integration.profile_service.test_item_vectors import CountedModels, read_texts
+from tests.support.bundles import ITEMS
+from tests.support.postgres import Postgres
+from tests.support.processes import SECRET
+
+TITLES = [ItemContent(i, title, "", list(names)) for i, title, names in ITEMS]
+FIRST = TITLES[0].item_id
+
+
+@pytest.fixture
+async def models(bundles: Path) -> AsyncIterator[CountedModels]:
+    loaded = CountedModels(bundles)
+    yield loaded
+    await loaded.close()
+
+
+@pytest.fixture
+async def filled(memory: Memory, models: ProfileModels) -> Memory:
+    """A catalogue, and one user whose events are covered."""
+    await memory.database.follow_changes()
+    await memory.catalogue.upsert(TITLES)
+    await memory.log.append([an_event(n, item=TITLES[n % 5].item_id) for n in range(20)])
+    await read_texts(memory, models)
+    await memory.database.changes_published()
+    return memory
+
+
+class Reader:
+    """Reads profiles as the service does, and counts the statements that this takes."""
+
+    def __init__(self, memory: Memory, models: ProfileModels) -> None:
+        self.profiles = Profiles(
+            memory.database, Pseudonymizer(SECRET), max_cached=100, max_bytes=1_000_000
+        )
+        self._models = models
+
+    async def get(self, user: str = "ann") -> Profile:
+        (profile,) = await self.profiles.get([user], self._models)
+        return profile
+
+
+@pytest.fixture
+def reader(filled: Memory, models: ProfileModels) -> Reader:
+    return Reader(filled, models)
+
+
+@contextmanager
+def statements(database: Database) -> Iterator[list[str]]:
+    """The statements that are sent inside, but those that keep the connections."""
+    sent: list[str] = []
+    single = database._engines.single
+    engine = getattr(single._engine, "sync_engine", single._engine)  # type: ignore[attr-defined]
+
+    def note(_c: object, _cursor: object, statement: str, *_: object) -> None:
+        if "users" in statement or "items" in statement:
+            sent.append(statement)
+
+    event.listen(engine, "before_cursor_execute", note)
+    try:
+        yield sent
+    finally:
+        event.remove(engine, "before_cursor_execute", note)
+
+
+async def eventually(look: Callable[[], Awaitable[bool]]) -> None:
+    async with asyncio.timeout(10):
+        while not await look():  # noqa: ASYNC110 - what it waits for may be in another process
+            await asyncio.sleep(0.002)
+
+
+def same(one: Profile, other: Profile) -> bool:
+    arrays = zip((one.vector, *one.seen), (other.vector, *other.seen), strict=True)
+    return one[1:5] == other[1:5] and all(np.array_equal(a, b) for a, b in arrays)  # type: ignore[arg-type]
+
+
+async def test_a_first_read_is_one_statement_and_the_next_one_none(
+    filled: Memory, reader: Reader
+) -> None:
+    await reader.get("nobody")
+    with statements(filled.database) as sent:
+        first = await reader.get()
+        # The vectors of the items are the second one, as long as they are not held.
+        assert len(sent) == 2
+        again = await reader.get()
+        assert len(sent) == 2
+        await filled.log.append([an_event(0, user="bob", item=FIRST)])
+        del sent[:]
+        await reader.get("bob")
+        assert len(sent) == 1
+    assert again is first
+    assert (first.num_events, first.num_covered_events, len(first.seen.item_nos)) == (20, 20, 5)
+
+
+async def test_calls_for_one_user_at_once_read_once(filled: Memory, reader: Reader) -> None:
+    with statements(filled.database) as sent:
+        profiles = await asyncio.gather(*(reader.get() for _ in range(20)))
+    assert len([s for s in sent if "users" in s]) == 1
+    assert all(profile is profiles[0] for profile in profiles)
+
+
+async def test_a_write_is_seen_by_the_next_read_of_the_same_process(
+    filled: Memory, reader: Reader, models: ProfileModels
+) -> None:
+    before = await reader.get()
+    for n in range(20, 40):
+        await filled.log.append([an_event(n, item=TITLES[7].item_id)])
+        profile = await reader.get()
+        assert profile.num_events == n + 1
+        assert profile.seen.item_nos[-1] == 8
+    assert profile.vector is before.vector  # nothing was covered, so nothing was computed
+    await read_texts(filled, models)
+    await filled.database.changes_published()
+    covered = await reader.get()
+    assert covered.num_covered_events == 40
+    fresh = await Reader(filled, models).get()
+    assert same(covered, fresh)
+    assert np.abs(covered.vector - before.vector).max() > 1e-3  # type: ignore[operator]
+
+
+async def test_a_write_of_another_process_is_seen_soon(filled: Memory, reader: Reader) -> None:
+    async with second_process(filled) as other:
+        for n in range(20, 25):
+            await reader.get()
+            await other.log.append([an_event(n, item=FIRST)])
+
+            async def arrived(number: int = n + 1) -> bool:
+                return (await reader.get()).num_events == number
+
+            await eventually(arrived)
+
+
+async def test_another_text_of_an_item_changes_the_vectors_that_read_it(
+    filled: Memory, reader: Reader, models: ProfileModels
+) -> None:
+    before = await reader.get()
+    await filled.catalogue.upsert([ItemContent(TITLES[20].item_id, "Not read by ann")])
+    await read_texts(filled, models)
+    await filled.database.changes_published()
+    assert await reader.get() is before
+    await filled.catalogue.upsert([ItemContent(FIRST, "Quite Another Title")])
+    await read_texts(filled, models)
+    await filled.database.changes_published()
+    after = await reader.get()
+    assert np.abs(after.vector - before.vector).max() > 1e-4  # type: ignore[operator]
+
+
+async def test_a_commit_between_a_read_and_what_it_holds_leaves_nothing_old(
+    filled: Memory, reader: Reader, models: CountedModels, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    computing, go_on = asyncio.Event(), asyncio.Event()
+    compute = models.long_vectors
+
+    async def slow(histories: object) -> object:
+        computing.set()
+        await go_on.wait()
+        return await compute(histories)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(models, "long_vectors", slow)
+    reading = asyncio.create_task(reader.get())
+    await computing.wait()
+    await filled.log.append([an_event(20, item=FIRST)])
+    # This call comes after the write, and must not wait for the read that began before it.
+    later = asyncio.create_task(reader.get())
+    await asyncio.sleep(0)
+    go_on.set()
+    assert (await reading).num_events == 20
+    assert (await later).num_events == 21
+    assert (await reader.get()).num_events == 21
+
+
+async def test_random_writes_and_reads_give_what_a_fresh_reader_gives(
+    filled: Memory, reader: Reader, models: ProfileModels
+) -> None:
+    rng = np.random.default_rng(5)
+    users = ("ann", "bob", "cat")
+    number = 100
+
+    async def write() -> None:
+        nonlocal number
+        for _ in range(30):
+            number += 1
+            item = TITLES[int(rng.integers(9))].item_id
+            await filled.log.append([an_event(number, user=users[number % 3], item=item)])
+
+    async def read() -> None:
+        for _ in range(60):
+            await reader.get(users[int(rng.integers(3))])
+
+    await asyncio.gather(write(), read(), read(), read_texts(filled, models))
+    await read_texts(filled, models)
+    await filled.database.changes_published()
+    for user in users:
+        assert same(await reader.get(user), await Reader(filled, models).get(user))
+
+
+async def test_a_user_who_was_deleted_and_a_new_lineage_leave_nothing_held(
+    filled: Memory, reader: Reader
+) -> None:
+    before = await reader.get()
+    async with writing(filled.database) as connection:
+        await connection.run(renew_lineage)
+    await filled.database.changes_published()
+    assert (await reader.get()).lineage != before.lineage
+    async with writing(filled.database) as connection:
+        for table in ("profile_chunks", "profiles", "stale_users", "events", "users"):
+            await connection.execute(text(f"DELETE FROM {table}"))
+    await filled.database.changes_published()
+    gone = await reader.get()
+    assert (gone.vector, gone.num_events, len(gone.seen.item_nos)) == (None, 0, 0)
+
+
+async def test_without_a_connection_that_listens_nothing_held_is_used(
+    server: Postgres, tmp_path: Path, bundles: Path
+) -> None:
+    memory = await open_memory(server.new_database(), tmp_path)
+    loaded = CountedModels(bundles)
+    reader = Reader(memory, loaded)
+    await memory.catalogue.upsert(TITLES)
+    await memory.log.append([an_event(0, item=FIRST)])
+    assert not memory.database.changes.live
+    assert await reader.get() is not await reader.get()
+    await memory.database.follow_changes()
+    assert memory.database.changes.live
+    assert await reader.get() is await reader.get()
+    async with second_process(memory) as other:
+        server.end_connections()
+
+        async def lost() -> bool:
+            return not memory.database.changes.live
+
+        await eventually(lost)
+        await asyncio.sleep(0)
+
+        async def written() -> bool:
+            with suppress(Unavailable):
+                await other.log.append([an_event(1, item=FIRST)])
+                return True
+            return False
+
+        await eventually(written)
+
+        async def seen() -> bool:
+            with suppress(Unavailable):
+                return memory.database.changes.live and (await reader.get()).num_events == 2
+            return False
+
+        await eventually(seen)
+    await loaded.close()
+    await memory.database.close()
+
+
+async def test_while_the_database_hangs_what_is_held_is_marked_after_some_seconds(
+    server: Postgres, tmp_path: Path, bundles: Path
+) -> None:
+    memory = await open_memory(server.new_database(), tmp_path)
+    loaded = CountedModels(bundles)
+    reader = Reader(memory, loaded)
+    await memory.catalogue.upsert(TITLES)
+    await memory.log.append([an_event(0, item=FIRST)])
+    await memory.database.follow_changes()
+    assert (await reader.get()).as_of_us is None
+    with server.paused():
+
+        async def marked() -> bool:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(0.5):
+                    return (await reader.get()).as_of_us is not None
+            return False
+
+        await eventually(marked)
+    await loaded.close()
+    await memory.database.close()
