@@ -27,6 +27,7 @@ AREAS = {
     "session": "tests.bench.session",
     "profile.get": "tests.bench.profile_get",
     "profile.first": "tests.bench.profile_first",
+    "profile.refresh": "tests.bench.profile_refresh",
     "profile.encode": "tests.bench.profile_encode",
     "ranker": "tests.bench.ranker",
     "suite": "tests.bench.suite",

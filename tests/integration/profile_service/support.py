@@ -65,10 +65,17 @@ class Memory:
     signals: Signals
     settings: ProfileSettings
 
-    def worker(self, encoder: WorkerEncoder, *, lease_s: float = 60.0, spec: Spec = SPEC) -> Worker:
+    def worker(
+        self,
+        encoder: WorkerEncoder,
+        *,
+        lease_s: float = 60.0,
+        spec: Spec = SPEC,
+        max_chunks: int = 1_000,
+    ) -> Worker:
         """A worker over this database."""
         settings = self.settings.model_copy(update={"lease_s": lease_s})
-        return Worker(self.database, encoder, spec, settings, self.signals)
+        return Worker(self.database, encoder, spec, settings, self.signals, max_chunks)
 
 
 async def open_memory(url: str, bundles: Path) -> Memory:

@@ -39,6 +39,11 @@ async def _tell_nobody(*, failing: bool) -> None:  # noqa: ARG001 - the seam's
     return None
 
 
+def _bundle_of(spec: Spec) -> Bundle:
+    manifest = SimpleNamespace(max_chunks=1_000)
+    return cast(Bundle, SimpleNamespace(id=spec.fingerprint, manifest=manifest))
+
+
 @dataclass
 class Process:
     """The worker of one process over a database, with a new and an old encoder."""
@@ -55,18 +60,18 @@ class Process:
                 update={"worker": self.has_worker, "worker_users": 4, "idle_poll_s": 0.05}
             ),
             self.memory.signals,
-            lambda bundle: self.old if str(bundle) == OLD.fingerprint else self.new,
+            lambda bundle: self.old if bundle.id == OLD.fingerprint else self.new,
             _tell_nobody,
         )
 
     async def begin(self) -> None:
-        await self.workers.begin(cast(Bundle, OLD.fingerprint), OLD)
+        await self.workers.begin(_bundle_of(OLD), OLD)
 
     async def backfill(self) -> None:
-        await self.workers.backfill(cast(Bundle, NEW.fingerprint), NEW)
+        await self.workers.backfill(_bundle_of(NEW), NEW)
 
     async def serve(self, spec: Spec) -> None:
-        await self.workers.serve(cast(Bundle, spec.fingerprint), spec)
+        await self.workers.serve(_bundle_of(spec), spec)
 
     async def covered(self, user: str, spec: Spec) -> int:
         """How many events of a user an encoder covers."""

@@ -8,6 +8,7 @@ import pytest
 from numpy.typing import NDArray
 
 from groundswell.features.text import chunk_text
+from groundswell.features.window import MAX_RECENT
 from groundswell.profile_service.event_store import NewEvent
 from groundswell.profile_service.store.events import EventContent, events_from
 from groundswell.profile_service.store.profiles import find_profiles, read_profiles, stored_chunks
@@ -96,6 +97,42 @@ async def test_refreshes_in_any_order_end_where_one_reading_of_the_whole_history
     ] == [(c.number, c.content_hash, c.last) for c in whole.chunks]
     assert (profile.num_chunks, profile.covered_sequence) == (10, 40)
     assert (profile.last_event_us, profile.recent) == (whole.last_event_us, whole.recent)
+
+
+@pytest.mark.parametrize("late", [0, 151, 180])
+async def test_a_late_event_encodes_no_more_than_a_head_reads(memory: Memory, late: int) -> None:
+    """However long the history is; what is stored is that of one reading of the whole history."""
+    encoder, max_chunks = CountingEncoder(), 3
+    await fill(memory, 300)
+    await _covered(memory, encoder, max_chunks)
+    # As many events are read as the profile has at hand, so a few chunks more.
+    most = max_chunks + 4 + (MAX_RECENT + 1) // SPEC.chunk_length + 1
+    assert len(encoder.texts) <= most
+    del encoder.texts[:]
+    await memory.log.append([NewEvent("ann", "late", EventContent("d", 2, None, late, -1, "", ""))])
+    await _covered(memory, encoder, max_chunks)
+    assert len(encoder.texts) <= most
+    await memory.log.append([an_event(n, item="abcd"[n % 4]) for n in range(300, 320)])
+    await _covered(memory, encoder, max_chunks)
+    async with reading(memory.database) as connection:
+        (profile,) = (await connection.run(find_profiles, [1], SPEC)).values()
+        stored = (await connection.run(stored_chunks, [1], SPEC))[1]
+        start = start_of([], NOTHING_COVERED, (0, 321), SPEC.chunk_length)
+        whole = cut(await connection.run(events_from, {1: start.place}), {1: start}, SPEC)[0]
+    due = {c.number: (c.content_hash, c.last) for c in whole.chunks}
+    for c in stored:
+        found = c.content_hash, (c.last_time_us, c.last_ordinal, c.last_event_id)
+        assert found == due[c.chunk_no]
+    assert [c.chunk_no for c in stored][-max_chunks:] == list(due)[-max_chunks:]
+    assert (profile.num_chunks, profile.covered_sequence) == (80, 321)
+    assert profile.recent == whole.recent
+
+
+async def _covered(memory: Memory, encoder: CountingEncoder, max_chunks: int) -> None:
+    worker = memory.worker(encoder, max_chunks=max_chunks)
+    while await worker.step():
+        pass
+    await worker.close()
 
 
 async def test_a_value_too_large_for_float16_is_stored_as_the_largest(memory: Memory) -> None:

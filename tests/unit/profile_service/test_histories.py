@@ -52,7 +52,12 @@ def _whole(events: list[Event]) -> CutHistory:
 def _stored(events: list[Event]) -> list[SimpleNamespace]:
     """The chunks that a worker stores of these events."""
     return [
-        SimpleNamespace(last_time_us=c.last[0], last_ordinal=c.last[1], last_event_id=c.last[2])
+        SimpleNamespace(
+            chunk_no=c.number,
+            last_time_us=c.last[0],
+            last_ordinal=c.last[1],
+            last_event_id=c.last[2],
+        )
         for c in _whole(events).chunks
     ]
 
@@ -80,9 +85,9 @@ def test_chunks_that_end_before_the_earliest_new_event_stay() -> None:
     stored = _stored([(10 * n, 0, f"e{n}") for n in range(9)])
     covered = Covered(9, bytes(range(9 * LAYOUT.itemsize)))
     size = LAYOUT.itemsize
-    all_stay = Start(3, (80, 0, "e8"), 10, covered.recent or b"")
+    all_stay = Start(3, (80, 0, "e8"), 10, covered.recent or b"", 3)
     assert start_of(stored, covered, (81, 10), C) == all_stay
-    one_stays = Start(1, (20, 0, "e2"), 10, bytes(range(3 * size)))
+    one_stays = Start(1, (20, 0, "e2"), 10, bytes(range(3 * size)), 1)
     assert start_of(stored, covered, (21, 10), C) == one_stays
     # One at the very time at which a chunk ends may belong before its last event.
     assert start_of(stored, covered, (20, 10), C).num_chunks == 0

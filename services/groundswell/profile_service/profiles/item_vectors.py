@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from groundswell.profile_service.store.changes import Changes
+from groundswell.profile_service.store.changes import KnownChanges
 from groundswell.profile_service.store.items import ItemText
 
 Encode = Callable[[Sequence[ItemText]], Awaitable[dict[int, NDArray[np.float32]]]]
@@ -20,7 +20,9 @@ class ItemVectorCache:
         self._max_held = max_held
         self._held: dict[int, tuple[int, NDArray[np.float32]]] = {}
 
-    def find(self, item_nos: Iterable[int], changes: Changes) -> dict[int, NDArray[np.float32]]:
+    def find(
+        self, item_nos: Iterable[int], changes: KnownChanges
+    ) -> dict[int, NDArray[np.float32]]:
         """Return the vectors that are still right, by number."""
         if not changes.live:
             return {}

@@ -46,7 +46,7 @@ class RefreshProgress(NamedTuple):
     num_items_left: int
 
 
-class _Read(NamedTuple):
+class _ReadUnderWay(NamedTuple):
     """A read that is under way, for other calls that ask for the same profile."""
 
     generation: int
@@ -70,7 +70,9 @@ class Profiles:
             max_bytes=max_bytes, max_entries=max_cached, size=held_bytes
         )
         """By the user's key and the bundle: after a restore a number may be another user's."""
-        self._reads: dict[tuple[bytes, str], _Read] = {}
+        self._lineage = ""
+        """That of the last read."""
+        self._reads: dict[tuple[bytes, str], _ReadUnderWay] = {}
         self._progress = Signal()
         self._poll = SharedPoll(
             lambda: database.read(_state_of_work), self._progress, _REFRESH_POLL_S
@@ -118,7 +120,9 @@ class Profiles:
     def _last(self, key: bytes, models: ProfileModels) -> HeldProfile | None:
         """Return what was read last of a user, marked with its time."""
         held = self._held.peek((key, models.id))
-        if held is None or not self._changes.user_exists(held.user_no, held.generation):
+        if held is None or held.profile.lineage != self._lineage:
+            return None
+        if not self._changes.user_exists(held.user_no, held.generation):
             return None
         profile = held.profile._replace(as_of_us=held.read_us)
         return HeldProfile(profile, held.user_no, held.item_nos, held.generation, held.read_us)
@@ -135,7 +139,7 @@ class Profiles:
         name, generation = (keys[0][-1], models.id), self._changes.generation
         under_way = self._reads.get(name)
         if under_way is None or under_way.generation != generation or not self._changes.live:
-            under_way = _Read(generation, asyncio.create_task(self._read(keys, models)))
+            under_way = _ReadUnderWay(generation, asyncio.create_task(self._read(keys, models)))
             self._reads[name] = under_way
             under_way.answer.add_done_callback(partial(self._read_ended, name))
         return await asyncio.shield(under_way.answer)
@@ -156,6 +160,7 @@ class Profiles:
         if base is not None and not _goes_on(base, users):
             base, known = None, _NOTHING
             users, stored = await self._stored(keys, models, known)
+        self._lineage = users.identity.lineage
         vectors = await self._vectors(stored, models, known, generation)
         answers = []
         for key in keys:

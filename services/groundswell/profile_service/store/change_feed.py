@@ -15,7 +15,7 @@ from sqlalchemy import Connection, text
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from groundswell.profile_service.store.changes import EVERYTHING, Changes
+from groundswell.profile_service.store.changes import KnownChanges
 from groundswell.runtime.backoff import ExponentialBackoff
 from groundswell.serving.telemetry import count, gauge
 
@@ -41,7 +41,7 @@ class ChangeFeed:
     the changes are not live. After a connection was lost everything counts as changed.
     """
 
-    def __init__(self, engine: AsyncEngine, changes: Changes) -> None:
+    def __init__(self, engine: AsyncEngine, changes: KnownChanges) -> None:
         """Take an engine whose connections no pool holds."""
         self._engine = engine
         self._changes = changes
@@ -139,7 +139,7 @@ class ChangeFeed:
             return  # that of another process
         if is_first:
             # What changed before this connection listened was not heard.
-            self._changes.publish([(EVERYTHING, 0)])
+            self._changes.may_lack_some()
         self._changes.live_until = max(self._changes.live_until, sent_s + _MAX_SILENCE_S)
         gauge("change_feed_live", True)
         if not back.done():

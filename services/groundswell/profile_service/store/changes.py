@@ -58,7 +58,7 @@ class _Log:
         return since >= self._forgotten and all(at.get(n, 0) <= since for n in numbers)
 
 
-class Changes:
+class KnownChanges:
     """The changes of the database that this process has learned of.
 
     A generation counts them. Take `generation` before a read: what was read is right as long as
@@ -91,13 +91,19 @@ class Changes:
             else:
                 self._logs[kind].add(number, self.generation)
 
+    def may_lack_some(self) -> None:
+        """Record that changes may have been missed: what was read before counts as changed."""
+        self.generation += 1
+        self._users.forget(self.generation)
+        self._items.forget(self.generation)
+
     def user_unchanged(self, user_no: int, since: int) -> bool:
         """Whether certainly nothing of a user changed since a generation."""
         numbers = (user_no,)
         return self._users.unchanged(numbers, since) and self._gone.unchanged(numbers, since)
 
     def user_exists(self, user_no: int, since: int) -> bool:
-        """Whether a user was certainly not deleted since a generation, in the same lineage."""
+        """Whether no deletion of a user is known since a generation, nor another lineage."""
         return self._gone.unchanged((user_no,), since)
 
     def items_unchanged(self, item_nos: Iterable[int], since: int) -> bool:

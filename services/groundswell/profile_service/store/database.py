@@ -12,7 +12,7 @@ import structlog
 from sqlalchemy import Connection
 from sqlalchemy.engine import make_url
 
-from groundswell.profile_service.store.changes import Changes
+from groundswell.profile_service.store.changes import KnownChanges
 from groundswell.profile_service.store.engines import (
     Transactions,
     Work,
@@ -61,7 +61,7 @@ class Database:
     def __init__(self, url: str, *, pool_size: int = 8, pool_timeout_s: float = 2.0) -> None:
         self._url = make_url(url)
         self._is_sqlite = self._url.get_backend_name() == "sqlite"
-        self.changes = Changes(is_live=self._is_sqlite)
+        self.changes = KnownChanges(is_live=self._is_sqlite)
         self._engines = (
             sqlite_engines(self._url, pool_size, self.changes)
             if self._is_sqlite

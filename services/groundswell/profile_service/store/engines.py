@@ -19,7 +19,7 @@ from sqlalchemy.pool import ConnectionPoolEntry, NullPool
 from groundswell.profile_service.store.borrowing import Borrowing
 from groundswell.profile_service.store.change_feed import ChangeFeed
 from groundswell.profile_service.store.change_triggers import collect_changes
-from groundswell.profile_service.store.changes import Change, Changes, told_changes
+from groundswell.profile_service.store.changes import Change, KnownChanges, told_changes
 from groundswell.profile_service.store.failures import Cause, cause_of
 
 T = TypeVar("T")
@@ -69,7 +69,7 @@ class Engines(NamedTuple):
     """Tells of the changes of all processes; None for a file, which has one."""
 
 
-def sqlite_engines(url: URL, pool_size: int, changes: Changes) -> Engines:
+def sqlite_engines(url: URL, pool_size: int, changes: KnownChanges) -> Engines:
     """Make the engines of a file of SQLite; what they commit is published to `changes`."""
     # Logs must not hold the parameters of statements: ids and texts.
     file = url.set(drivername="sqlite")
@@ -97,7 +97,7 @@ def sqlite_engines(url: URL, pool_size: int, changes: Changes) -> Engines:
 
 
 def postgresql_engines(
-    url: URL, pool_size: int, pool_timeout_s: float, changes: Changes
+    url: URL, pool_size: int, pool_timeout_s: float, changes: KnownChanges
 ) -> Engines:
     """Make the engines of a server of PostgreSQL; its feed publishes to `changes`."""
     engine = create_async_engine(
@@ -135,7 +135,7 @@ class _InThreads:
     A statement cannot be interrupted: it ends by itself.
     """
 
-    def __init__(self, engine: Engine, threads: ThreadPoolExecutor, changes: Changes) -> None:
+    def __init__(self, engine: Engine, threads: ThreadPoolExecutor, changes: KnownChanges) -> None:
         self._engine = engine
         self._threads = threads
         self._changes = changes
@@ -163,7 +163,7 @@ class _OnTheLoop:
     The driver closes a connection that is interrupted.
     """
 
-    def __init__(self, engine: AsyncEngine, begin: _Begin, changes: Changes) -> None:
+    def __init__(self, engine: AsyncEngine, begin: _Begin, changes: KnownChanges) -> None:
         self._engine = engine
         self._begin = begin
         self._changes = changes

@@ -191,6 +191,14 @@ def put_chunks(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> Non
     _put(connection, profile_chunks, rows)
 
 
+def drop_chunks(connection: Connection, user_no: int, spec: Spec, numbers: range) -> None:
+    """Delete a user's chunks of some numbers."""
+    c = profile_chunks.c
+    between = (c.chunk_no >= numbers.start, c.chunk_no < numbers.stop)
+    statement = profile_chunks.delete().where(c.user_no == user_no, *between)
+    connection.execute(statement.where(*_of(profile_chunks, spec)))
+
+
 def put_profiles(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
     """Store profiles, in place of earlier ones with the same keys."""
     _put(connection, profiles, rows)

@@ -1,5 +1,8 @@
 """Encodes the histories of stale users for the worker."""
 
+import asyncio
+from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -18,6 +21,7 @@ from groundswell.profile_service.worker.histories import (
     CutHistory,
     Start,
     cut,
+    first_read_chunk,
     start_of,
 )
 from groundswell.profile_service.worker.profile_rows import chunk_row, profile_row
@@ -37,12 +41,21 @@ Stored = dict[tuple[int, int], tuple[bytes, OrderKey]]
 class EncodeUsers:
     """Encodes the chunks of claimed users' histories, and stores their newest events."""
 
-    def __init__(self, database: Database, encoding: EncoderThread, spec: Spec, limit: int) -> None:
+    def __init__(
+        self,
+        database: Database,
+        encoding: EncoderThread,
+        spec: Spec,
+        limit: int,
+        max_chunks: int,
+    ) -> None:
+        """Take the most users of a claim, and the most chunks of one that a head reads."""
         self.stale = WorkList(stale_users)
         self.limit = limit
         self._database = database
         self._encoding = encoding
         self._spec = spec
+        self._max_chunks = max_chunks
 
     async def parts(self, claim: Claim) -> list[Claim]:
         """Split a claim into parts with few events to read, the smallest histories first.
@@ -82,9 +95,11 @@ class EncodeUsers:
         return await self._encoding.works()
 
     async def _cover(self, claim: Claim, *, ends: bool) -> dict[int, int] | None:
-        histories, stored = await self._database.read(
-            lambda c: self._cut_histories(c, list(claim.versions)), timeout_s=_READ_TIMEOUT_S
+        starts, stored, events = await self._database.read(
+            lambda c: self._read(c, list(claim.versions)), timeout_s=_READ_TIMEOUT_S
         )
+        # Texts and hashes of many chunks take longer than the event loop should wait.
+        histories = await asyncio.to_thread(cut, events, starts, self._spec)
         new = [
             (history.user_no, chunk)
             for history in histories
@@ -119,8 +134,9 @@ class EncodeUsers:
         newer = event_statements.newer_events(
             connection, {n: c.sequence for n, c in covered.items()}
         )
+        length = self._spec.chunk_length
         starts = {
-            n: start_of(chunks[n], c, newer.get(n), self._spec.chunk_length)
+            n: self._skip(connection, n, start_of(chunks[n], c, newer.get(n), length))
             for n, c in covered.items()
         }
         stored = {
@@ -130,14 +146,23 @@ class EncodeUsers:
         }
         return starts, stored
 
-    def _cut_histories(
+    def _skip(self, connection: DatabaseConnection, user_no: int, start: Start) -> Start:
+        """Let a start pass over chunks that have changed and that no head reads any more."""
+        length = self._spec.chunk_length
+        first = first_read_chunk(start, self._max_chunks, length)
+        if first == start.num_chunks:
+            return start
+        num_after = start.covered_sequence - first * length
+        place = event_statements.place_before(connection, user_no, num_after)
+        return replace(start, num_chunks=first, place=place, recent=b"")
+
+    def _read(
         self, connection: DatabaseConnection, user_nos: list[int]
-    ) -> tuple[list[CutHistory], Stored]:
-        """Cut the new events of each history into chunks; also return the stored chunks."""
+    ) -> tuple[dict[int, Start], Stored, Sequence[Any]]:
+        """Read where each history has to be cut, the stored chunks, and the events from there."""
         starts, stored = self._starts(connection, user_nos)
         places = {n: start.place for n, start in starts.items()}
-        rows = event_statements.events_from(connection, places)
-        return cut(rows, starts, self._spec), stored
+        return starts, stored, event_statements.events_from(connection, places)
 
     def _store(
         self,
@@ -150,6 +175,9 @@ class EncodeUsers:
     ) -> dict[int, int]:
         held = self.stale.still_held(connection, claim, claim.versions)
         own = [history for history in own if history.user_no in held]
+        for history in own:
+            if history.outdated:
+                statements.drop_chunks(connection, history.user_no, self._spec, history.outdated)
         statements.put_chunks(connection, [row for row in rows if row["user_no"] in held])
         profiles = [profile_row(history, self._spec) for history in own]
         statements.put_profiles(connection, profiles)

@@ -41,6 +41,8 @@ class Start:
     """The highest sequence of all stored events."""
     recent: bytes
     """The newest events up to the place, as far as the profile has them."""
+    num_right: int
+    """The chunks before it that are right; those from it up to `num_chunks` are no one's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +67,8 @@ class CutHistory:
     """All full chunks, those before the cut too."""
     chunks: list[Chunk]
     """The full chunks after the place where the cut starts."""
+    outdated: range
+    """The numbers of stored chunks that are wrong now, and that no head reads."""
     recent: bytes
     """The newest events of the whole history; see `recent`."""
 
@@ -78,20 +82,35 @@ def start_of(
     events that are not covered, None without any. Without recent events the cut starts early enough
     to read them again.
     """
-    kept, sequence = len(stored), covered.sequence
+    place, sequence = len(stored), covered.sequence
     if newer is not None:
         earliest_us, sequence = newer
-        kept = bisect_left([chunk.last_time_us for chunk in stored], earliest_us)
+        place = bisect_left([chunk.last_time_us for chunk in stored], earliest_us)
     if covered.recent is None:
-        kept = min(kept, max(covered.sequence - MAX_RECENT, 0) // chunk_length)
-    if kept == 0:
-        return Start(0, _BEFORE_EVERYTHING, sequence, b"")
-    last = stored[kept - 1]
-    # The chunks that stay cover the first events of the history; newer events come after them.
+        last_no = max(covered.sequence - MAX_RECENT, 0) // chunk_length
+        place = min(place, bisect_left([chunk.chunk_no for chunk in stored], last_no))
+    if place == 0:
+        return Start(0, _BEFORE_EVERYTHING, sequence, b"", 0)
+    last = stored[place - 1]
+    kept = last.chunk_no + 1
+    # The last chunk that stays ends with this event of the history; newer ones come after it.
     at_hand = recent.without_newest(covered.recent or b"", covered.sequence - kept * chunk_length)
     return Start(
-        kept, (last.last_time_us, last.last_ordinal, last.last_event_id), sequence, at_hand
+        kept, (last.last_time_us, last.last_ordinal, last.last_event_id), sequence, at_hand, kept
     )
+
+
+def first_read_chunk(start: Start, max_chunks: int, chunk_length: int) -> int:
+    """Return the first chunk that has to be cut again, if it is after the start; else the start's.
+
+    The head reads the newest `max_chunks` alone. As many events are read as a profile has at hand.
+    """
+    num_events = start.covered_sequence
+    first = min(
+        num_full_chunks(num_events, chunk_length) - max_chunks,
+        (num_events - MAX_RECENT - 1) // chunk_length,
+    )
+    return max(first, start.num_chunks)
 
 
 def cut(rows: Sequence[Any], starts: Mapping[int, Start], spec: Spec) -> list[CutHistory]:
@@ -119,6 +138,7 @@ def _cut(user_no: int, rows: Sequence[Any], start: Start, spec: Spec) -> CutHist
         events[-1].time_us if events else start.place[0],
         start.num_chunks + len(chunks),
         chunks,
+        range(start.num_right, start.num_chunks),
         recent.with_newer(start.recent, rows, first_is_held=first_stays),
     )
 

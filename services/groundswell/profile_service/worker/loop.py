@@ -53,11 +53,14 @@ class Worker:
         spec: Spec,
         settings: ProfileSettings,
         signals: Signals,
+        max_chunks: int,
     ) -> None:
+        """Take the served encoder, and the most chunks of a user that its bundle's head reads."""
         self._database = database
         self._settings = settings
         self._signals = signals
         self._encodings = {spec: EncoderThread(encoder)}
+        self._max_chunks = {spec: max_chunks}
         self._items = EveryEncoder(database, spec, self._item_work(spec))
         self._users = EveryEncoder(database, spec, self._user_work(spec))
         self._works = (self._items, self._users)
@@ -71,8 +74,9 @@ class Worker:
         """The encoders in use, the served one first."""
         return tuple(self._encodings)
 
-    def join(self, encoder: WorkerEncoder, spec: Spec) -> None:
+    def join(self, encoder: WorkerEncoder, spec: Spec, max_chunks: int) -> None:
         """Encode what is claimed from now on with another encoder too."""
+        self._max_chunks[spec] = max_chunks
         self._encodings[spec] = EncoderThread(encoder)
         self._items.join(spec, self._item_work(spec))
         self._users.join(spec, self._user_work(spec))
@@ -128,7 +132,7 @@ class Worker:
 
     def _user_work(self, spec: Spec) -> EncodeUsers:
         encoding, limit = self._encodings[spec], self._settings.worker_users
-        return EncodeUsers(self._database, encoding, spec, limit)
+        return EncodeUsers(self._database, encoding, spec, limit, self._max_chunks[spec])
 
     def _claim(
         self, connection: DatabaseConnection, *, release_first: bool

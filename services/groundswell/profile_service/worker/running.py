@@ -56,7 +56,14 @@ class RunningWorker:
         self._served = spec
         if self._settings.worker:
             encoder = await asyncio.to_thread(self._load_encoder, bundle)
-            worker = Worker(self._database, encoder, spec, self._settings, self._signals)
+            worker = Worker(
+                self._database,
+                encoder,
+                spec,
+                self._settings,
+                self._signals,
+                bundle.manifest.max_chunks,
+            )
             await worker.take_over()
             self._worker = worker
             self._task = asyncio.create_task(self._supervisor.run(partial(self._turn, worker)))
@@ -111,7 +118,7 @@ class RunningWorker:
         if spec in self._worker.specs:
             return False
         encoder = await asyncio.to_thread(self._load_encoder, bundle)
-        self._worker.join(encoder, spec)
+        self._worker.join(encoder, spec, bundle.manifest.max_chunks)
         return True
 
     async def _catch_up(self, spec: Spec) -> None:
