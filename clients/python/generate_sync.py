@@ -13,6 +13,7 @@ RULES = (
     (r"\bawait ", ""),
     (r"\b__a(enter|exit|iter)__", r"__\1__"),
     (r"\bgrpc\.aio\.AioRpcError\b", "grpc.RpcError"),
+    (r"\bgrpc\.aio\.UsageError\b", "ValueError"),
     (r"\bgrpc\.aio\.", "grpc."),
     (r"\bclient\.aio\b", "client.sync"),
     (r"\bAsyncGenerator\[(.+), None\]", r"Generator[\1, None, None]"),

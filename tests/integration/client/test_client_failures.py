@@ -55,6 +55,21 @@ def test_what_is_not_there_is_not_found(client: Any, suite: Recorders) -> None:
     )
 
 
+def test_a_closed_client_says_so(suite: Recorders) -> None:
+    for kind in ("sync", "aio"):
+        opened = open_client(kind, suite.targets, Deadlines())
+        client = next(opened)
+        client.close()
+        with pytest.raises(GroundswellError, match="the client is closed") as caught:
+            client.recommend("anna")
+        assert caught.value.status is grpc.StatusCode.FAILED_PRECONDITION
+        with pytest.raises(GroundswellError, match="the client is closed"):
+            list(client.refresh_profiles())
+        with pytest.raises(GroundswellError, match="the client is closed"):
+            list(client.import_events(log_of(1)))
+        next(opened, None)
+
+
 def test_every_call_has_a_deadline_and_a_call_may_set_its_own(
     client: Any, suite: Recorders
 ) -> None:

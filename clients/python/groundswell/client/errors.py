@@ -145,6 +145,11 @@ def from_rpc_error(error: grpc.RpcError) -> GroundswellError:
     return from_call(error.code(), error.details(), error.trailing_metadata())
 
 
+def closed_error() -> GroundswellError:
+    """The error of a call of a client that was closed before."""
+    return GroundswellError(grpc.StatusCode.FAILED_PRECONDITION, "the client is closed")
+
+
 def check_size(request: Message) -> None:
     """Raise GroundswellError (MESSAGE_TOO_LARGE) when a request is larger than servers take."""
     size = request.ByteSize()

@@ -9,7 +9,7 @@ from typing import Protocol, TypeAlias
 
 import grpc
 
-from groundswell.client.errors import GroundswellError, from_call, from_rpc_error
+from groundswell.client.errors import GroundswellError, closed_error, from_call, from_rpc_error
 from groundswell.profile.v1.event_service_pb2 import ImportEventsRequest, ImportEventsResponse
 
 AsyncImportCall: TypeAlias = "grpc.aio.StreamStreamCall[ImportEventsRequest, ImportEventsResponse]"
@@ -30,7 +30,10 @@ class ImportStream:
         # gRPC reads the requests in a thread of its own, until there is a None.
         self._requests = SimpleQueue[ImportEventsRequest | None]()
         requests: Iterator[ImportEventsRequest | None] = iter(self._requests.get, None)
-        self._answers = start(requests, timeout=timeout_s)
+        try:
+            self._answers = start(requests, timeout=timeout_s)
+        except ValueError as error:
+            raise closed_error() from error
 
     def answer_to(self, request: ImportEventsRequest) -> ImportEventsResponse:
         """Send a batch and return its answer. Raises GroundswellError."""
@@ -69,7 +72,10 @@ class AsyncImportStream:
     """
 
     def __init__(self, start: Callable[..., AsyncImportCall], timeout_s: float) -> None:
-        self._started = start(timeout=timeout_s)
+        try:
+            self._started = start(timeout=timeout_s)
+        except grpc.aio.UsageError as error:
+            raise closed_error() from error
 
     async def answer_to(self, request: ImportEventsRequest) -> ImportEventsResponse:
         """Send a batch and return its answer. Raises GroundswellError."""

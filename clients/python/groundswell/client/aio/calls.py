@@ -6,7 +6,7 @@ from typing import Protocol, TypeVar
 import grpc
 from google.protobuf.message import Message
 
-from groundswell.client.errors import check_size, from_rpc_error
+from groundswell.client.errors import check_size, closed_error, from_rpc_error
 from groundswell.client.throttling import Throttle
 
 Request = TypeVar("Request", bound=Message)
@@ -49,6 +49,8 @@ class AsyncThrottledCalls:
             failure = from_rpc_error(error)
             throttle.ended(failure)
             raise failure from error
+        except grpc.aio.UsageError as error:
+            raise closed_error() from error
         throttle.ended()
         return answer
 
@@ -61,7 +63,10 @@ async def stream(
     start: Callable[[], AsyncAnswers[Response]],
 ) -> AsyncGenerator[Response, None]:
     """The answers of a streaming call; leaving them early ends it. Raises GroundswellError."""
-    answers = start()
+    try:
+        answers = start()
+    except grpc.aio.UsageError as error:
+        raise closed_error() from error
     try:
         async for answer in answers:
             yield answer

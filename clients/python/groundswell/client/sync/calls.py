@@ -7,7 +7,7 @@ from typing import Protocol, TypeVar
 import grpc
 from google.protobuf.message import Message
 
-from groundswell.client.errors import check_size, from_rpc_error
+from groundswell.client.errors import check_size, closed_error, from_rpc_error
 from groundswell.client.throttling import Throttle
 
 Request = TypeVar("Request", bound=Message)
@@ -50,6 +50,8 @@ class ThrottledCalls:
             failure = from_rpc_error(error)
             throttle.ended(failure)
             raise failure from error
+        except ValueError as error:
+            raise closed_error() from error
         throttle.ended()
         return answer
 
@@ -62,7 +64,10 @@ def stream(
     start: Callable[[], Answers[Response]],
 ) -> Generator[Response, None, None]:
     """The answers of a streaming call; leaving them early ends it. Raises GroundswellError."""
-    answers = start()
+    try:
+        answers = start()
+    except ValueError as error:
+        raise closed_error() from error
     try:
         for answer in answers:
             yield answer
