@@ -8,6 +8,10 @@ from dataclasses import dataclass
 # The weight of the newest call in the averages.
 _WEIGHT = 0.1
 _BASE_WEIGHT = 0.02
+# The processor clock is read at one of so many ends of calls: while threads run on other cores,
+# reading it can take as long as a cheap call.
+_CPU_EVERY = 8
+_CPU_WEIGHT = 0.3
 # So few calls in flight make no queue, and they are needed to measure what a call costs.
 _FEW = 8
 # The cost that is assumed before the first call was measured: that of a cheap call.
@@ -36,9 +40,9 @@ class DeadlineAdmission:
     All calls in flight share one event loop and the services that they ask, so each delays the
     others. The wait is the number of calls in flight times the delay that one call causes. That
     delay is measured in two ways, and the greater one counts. The first is the processor time
-    between two ends of calls: it is right from the first burst on. The second is how much longer
-    calls take than when few are in flight, divided by the number in flight: it also shows
-    overloaded services and busy neighbours on the machine.
+    between ends of calls, by a sample of them: it is right from the first burst on. The second is
+    how much longer calls take than when few are in flight, divided by the number in flight: it also
+    shows overloaded services and busy neighbours on the machine.
 
     For asking other services a call has `share` of the time that its deadline leaves (of
     `default_s` without a deadline), and at most `longest_s`. A call is refused when it would wait
@@ -68,7 +72,11 @@ class DeadlineAdmission:
         self._num = 0
         self._area = 0.0
         self._area_at = clock()
-        self._cpu_at = cpu_clock()
+        self._cpu_at: float | None = None
+        """When the sample of processor time began; None while there is none."""
+        self._num_ended = 0
+        """The calls that ended since."""
+        self._num_bursts = 0
         self._cpu_s = _FIRST_GUESS_S
         self._slowed_s = 0.0
         self._base_s = math.inf
@@ -93,7 +101,7 @@ class DeadlineAdmission:
         """Count a call that begins."""
         now = self._advance()
         if self._num == 0:
-            self._cpu_at = self._cpu_clock()
+            self._begin_burst()
         self._num += 1
         return Admitted(now, self._area, self._time_s(remaining_s))
 
@@ -101,13 +109,28 @@ class DeadlineAdmission:
         """Count a call that ended. A call without an answer does not change the estimate."""
         now = self._advance()
         self._num -= 1
-        cpu_at = self._cpu_clock()
-        self._cpu_s += _WEIGHT * (cpu_at - self._cpu_at - self._cpu_s)
-        self._cpu_at = cpu_at
+        self._num_ended += 1
+        if self._num_ended >= _CPU_EVERY or (self._num == 0 and self._cpu_at is not None):
+            self._sample_cpu()
         took_s = now - call.began
         # A call that used all of its time waited for a service that hangs: not for other calls.
         if answered and 0 < took_s < call.time_s:
             self._learn(took_s, (self._area - call.area) / took_s)
+
+    def _begin_burst(self) -> None:
+        """Begin a sample, at some of the calls that find none in flight: what ran before is no cost
+        of a call."""
+        is_sampled = self._num_bursts % _CPU_EVERY == 0
+        self._cpu_at = self._cpu_clock() if is_sampled else None
+        self._num_bursts += 1
+        self._num_ended = 0
+
+    def _sample_cpu(self) -> None:
+        cpu_at = self._cpu_clock()
+        if self._cpu_at is not None:
+            cost_s = (cpu_at - self._cpu_at) / self._num_ended
+            self._cpu_s += _CPU_WEIGHT * (cost_s - self._cpu_s)
+        self._cpu_at, self._num_ended = cpu_at, 0
 
     def _learn(self, took_s: float, mean_num: float) -> None:
         if took_s < self._base_s:
