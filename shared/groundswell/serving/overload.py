@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from functools import cache
 from typing import Any, TypeAlias
 
@@ -11,7 +11,7 @@ from grpc_status import rpc_status
 
 from groundswell.serving import telemetry
 from groundswell.serving.admission import DeadlineAdmission
-from groundswell.serving.around import Context, Handler, WrappingInterceptor, behaviour_of
+from groundswell.serving.around import Behaviour, Context, Handler, behaviour_of
 from groundswell.serving.errors import (
     PUSHBACK_KEY,
     ResourceExhausted,
@@ -27,58 +27,33 @@ together. Only methods with one request and one answer can have one."""
 NO_ADMISSIONS: Admissions = {}
 
 
-class OverloadInterceptor(WrappingInterceptor):
-    """Ends a call with OVERLOADED and RetryInfo when its admission refuses it.
+def admitted(
+    handler: Handler, metrics: telemetry.RpcMetrics, admission: DeadlineAdmission, pacer: Pacer
+) -> Handler:
+    """Return a handler whose calls are admitted, or refused with OVERLOADED and RetryInfo.
 
-    This has to be the outermost interceptor: at five times the load that a process can take, most
-    calls end here, and an exception would have to pass through all other interceptors.
-    """
-
-    def __init__(self, admissions: Admissions) -> None:
-        super().__init__()
-        self._admissions = admissions
-        self._pacer = Pacer()
-
-    async def intercept_service(
-        self,
-        continuation: Callable[[grpc.HandlerCallDetails], Awaitable["Handler | None"]],
-        handler_call_details: grpc.HandlerCallDetails,
-    ) -> "Handler | None":
-        if handler_call_details.method in self._admissions:
-            return await super().intercept_service(continuation, handler_call_details)
-        # Not kept: the name may be any text that a caller sent.
-        return await continuation(handler_call_details)
-
-    def wrapped(self, method: str, handler: Handler) -> Handler:
-        """Return a handler that asks the method's admission first."""
-        return _admitted(handler, method, self._admissions[method], self._pacer)
-
-
-def _admitted(handler: Handler, method: str, admission: DeadlineAdmission, pacer: Pacer) -> Handler:
-    """Return a handler whose calls are admitted, or refused before their request is read.
-
-    To gRPC it is a handler of a stream of requests: for those gRPC calls the handler first, which
-    saves a refusal a turn of the event loop.
+    This is the outermost part of a call, and refuses it before its request is read: at five times
+    the load that a process can take, most calls end here. To gRPC it is a handler of a stream of
+    requests: for those gRPC calls the handler first, which saves a refusal a turn of the event
+    loop.
     """
     behaviour = behaviour_of(handler)
-    refusals = _Refusals(method)
+    end_if_refused = _Refusals(metrics).end_if_refused
 
     async def answer(_requests: Any, context: Context) -> Any:
-        await refusals.end_if_refused(admission, context)
+        await end_if_refused(admission, context)
         request = await context.read()
         if request is grpc.aio.EOF:
             raise asyncio.CancelledError  # The client is gone.
         # Asked again: other calls may have begun while the request was read.
-        remaining_s = await refusals.end_if_refused(admission, context)
+        remaining_s = await end_if_refused(admission, context)
         call, answered = admission.begin(remaining_s), False
         try:
-            if admission.is_paced:
-                await pacer.start()
-            try:
-                response = await behaviour(request, context)
-            finally:
-                if admission.is_paced:
-                    pacer.end()
+            response = await (
+                _paced(pacer, behaviour, request, context)
+                if admission.is_paced
+                else behaviour(request, context)
+            )
             answered = True
         finally:
             admission.end(call, answered=answered)
@@ -90,11 +65,19 @@ def _admitted(handler: Handler, method: str, admission: DeadlineAdmission, pacer
     return made
 
 
+async def _paced(pacer: Pacer, behaviour: Behaviour, request: Any, context: Context) -> Any:
+    await pacer.start()
+    try:
+        return await behaviour(request, context)
+    finally:
+        pacer.end()
+
+
 class _Refusals:
     """Ends the refused calls of a method, and counts them."""
 
-    def __init__(self, method: str) -> None:
-        self._metrics = telemetry.RpcMetrics("unary", *method.split("/")[1:])
+    def __init__(self, metrics: telemetry.RpcMetrics) -> None:
+        self._metrics = metrics
         self._refused = telemetry.counter("calls_refused")
 
     async def end_if_refused(self, admission: DeadlineAdmission, context: Context) -> float | None:

@@ -13,21 +13,13 @@ from grpc_health.v1 import health_pb2_grpc
 from grpc_health.v1.health import SERVICE_NAME
 from grpc_reflection.v1alpha import reflection
 
-from groundswell.serving.decoding import DecodingInterceptor
+from groundswell.serving.calls import CallInterceptor
 from groundswell.serving.health import Health
-from groundswell.serving.interceptors import (
-    AdmissionInterceptor,
-    DrainInterceptor,
-    ErrorInterceptor,
-    TelemetryInterceptor,
-)
 from groundswell.serving.limits import TRANSPORT_REQUEST_BYTES
-from groundswell.serving.overload import NO_ADMISSIONS, Admissions, OverloadInterceptor
+from groundswell.serving.overload import NO_ADMISSIONS, Admissions
 from groundswell.serving.redaction import printable
 from groundswell.serving.settings import ServingSettings
-from groundswell.serving.stream_limits import StreamAdmissionInterceptor
 from groundswell.serving.telemetry import configure_logging, set_up_logging, start_metrics
-from groundswell.serving.unknown_methods import UnknownMethodInterceptor
 
 EXIT_FAILED = 1
 
@@ -94,10 +86,17 @@ async def _serve(
     stopping: asyncio.Event,
     admissions: Admissions,
 ) -> None:
-    drain = DrainInterceptor()
-    unknown = UnknownMethodInterceptor()
-    server = _make_server(settings, unknown, drain, admissions)
-    names = unknown.services = register(server)
+    calls = CallInterceptor(
+        max_concurrent_rpcs=settings.max_concurrent_rpcs,
+        max_streams=settings.max_streams,
+        max_streams_per_peer=settings.max_streams_per_peer,
+        admissions=admissions,
+    )
+    server = grpc.aio.server(
+        interceptors=(calls,),
+        options=server_options(settings.max_connection_age_s, settings.max_pending_rpcs),
+    )
+    names = calls.services = register(server)
     health_pb2_grpc.add_HealthServicer_to_server(health.servicer, server)
     await health.add(names)
     if settings.reflection:
@@ -113,7 +112,7 @@ async def _serve(
         _log.info("draining")
         await health.shut_down()
         await asyncio.sleep(settings.drain_wait_s)
-        drain.drain()
+        calls.drained.drain()
         await server.stop(settings.drain_s)
     finally:
         await server.stop(None)
@@ -161,27 +160,6 @@ def server_options(
         ("grpc.keepalive_permit_without_calls", 1),
         # Clients of the suite ping every 20 s.
         ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
-    )
-
-
-def _make_server(
-    settings: ServingSettings,
-    unknown: UnknownMethodInterceptor,
-    drain: DrainInterceptor,
-    admissions: Admissions,
-) -> grpc.aio.Server:
-    return grpc.aio.server(
-        interceptors=(
-            OverloadInterceptor(admissions),
-            unknown,
-            TelemetryInterceptor(),
-            ErrorInterceptor(),
-            drain,
-            StreamAdmissionInterceptor(settings.max_streams, settings.max_streams_per_peer),
-            AdmissionInterceptor(settings.max_concurrent_rpcs),
-            DecodingInterceptor(),
-        ),
-        options=server_options(settings.max_connection_age_s, settings.max_pending_rpcs),
     )
 
 

@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from groundswell.serving import telemetry
-from groundswell.serving.around import Around, CallInterceptor, Handler, is_stream
 from groundswell.serving.errors import ResourceExhausted
 
 _RETRY_AFTER_S = 1.0
@@ -13,7 +12,7 @@ _RETRY_AFTER_S = 1.0
 _OF_THE_SERVER = ("/grpc.health.", "/grpc.reflection.")
 
 
-class StreamAdmissionInterceptor(CallInterceptor):
+class StreamLimits:
     """Refuses a stream while too many are open: on its connection, or on all of them.
 
     A client may keep a stream open without a limit of time, and mostly it is idle. So streams do
@@ -22,16 +21,12 @@ class StreamAdmissionInterceptor(CallInterceptor):
     """
 
     def __init__(self, max_streams: int, max_streams_per_peer: int) -> None:
-        super().__init__()
         self._services = StreamPlaces("services", max_streams, max_streams_per_peer)
         self._server = StreamPlaces("server", max_streams, max_streams_per_peer)
 
-    def around(self, method: str, handler: Handler) -> Around | None:
-        """Admit the streams alone."""
-        if not is_stream(handler):
-            return None
-        places = self._server if method.startswith(_OF_THE_SERVER) else self._services
-        return lambda context: places.take(context.peer())
+    def places_of(self, method: str) -> "StreamPlaces":
+        """Return the places that the streams of a method take."""
+        return self._server if method.startswith(_OF_THE_SERVER) else self._services
 
 
 class StreamPlaces:

@@ -156,7 +156,6 @@ class RpcMetrics:
     """One method's metrics, named as go-grpc-middleware names them."""
 
     def __init__(self, kind: str, service: str, method: str) -> None:
-        self.method = f"{service}/{method}"
         self._labels = (kind, service, method)
         self._started = _rpc_started().labels(*self._labels)
         self._seconds = _rpc_seconds().labels(*self._labels)

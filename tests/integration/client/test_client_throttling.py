@@ -16,8 +16,8 @@ from groundswell.client import (
     Targets,
 )
 from groundswell.serving.admission import DeadlineAdmission
+from groundswell.serving.calls import CallInterceptor
 from groundswell.serving.errors import ResourceExhausted
-from groundswell.serving.overload import OverloadInterceptor
 from groundswell.serving.server import server_options
 from tests.support.recorder import Recorders, failing
 
@@ -69,9 +69,12 @@ async def overloaded() -> AsyncIterator[str]:
             await asyncio.sleep(0.02)
         return b""
 
-    admission = DeadlineAdmission(default_s=1.0)
+    admissions = {f"/{SERVICE}/Recommend": DeadlineAdmission(default_s=1.0)}
+    calls = CallInterceptor(
+        max_concurrent_rpcs=1_000, max_streams=8, max_streams_per_peer=8, admissions=admissions
+    )
     server = grpc.aio.server(
-        interceptors=[OverloadInterceptor({f"/{SERVICE}/Recommend": admission})],
+        interceptors=[calls],
         options=server_options(60.0, 1_000),
     )
     handler: Any = grpc.unary_unary_rpc_method_handler(recommend)

@@ -11,7 +11,7 @@ import pytest
 from groundswell.client import GroundswellError
 from groundswell.client.errors import from_rpc_error
 from groundswell.serving.admission import DeadlineAdmission
-from groundswell.serving.overload import OverloadInterceptor
+from groundswell.serving.calls import CallInterceptor
 from groundswell.serving.server import server_options
 
 METHOD = "/test.Service/Get"
@@ -34,9 +34,12 @@ class Served:
 @pytest.fixture
 async def served() -> AsyncIterator[Served]:
     made = Served()
-    admission = DeadlineAdmission(default_s=0.08)
+    admissions = {METHOD: DeadlineAdmission(default_s=0.08)}
+    calls = CallInterceptor(
+        max_concurrent_rpcs=1_000, max_streams=8, max_streams_per_peer=8, admissions=admissions
+    )
     server = grpc.aio.server(
-        interceptors=[OverloadInterceptor({METHOD: admission})],
+        interceptors=[calls],
         options=server_options(60.0, 1_000),
     )
     handler: Any = grpc.unary_unary_rpc_method_handler(made.get)

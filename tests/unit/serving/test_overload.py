@@ -6,9 +6,9 @@ import grpc
 import pytest
 
 from groundswell.serving.admission import DeadlineAdmission
-from groundswell.serving.overload import OverloadInterceptor
-
-METHOD = "/test.Service/Get"
+from groundswell.serving.overload import admitted
+from groundswell.serving.pacing import Pacer
+from groundswell.serving.telemetry import RpcMetrics
 
 
 class Refusing(DeadlineAdmission):
@@ -36,12 +36,12 @@ class Context:
 async def test_a_client_may_retry_by_itself_only_within_its_deadline(
     remaining_s: float | None, may_retry: bool
 ) -> None:
-    interceptor = OverloadInterceptor({METHOD: Refusing(default_s=1.0)})
     handler: Any = grpc.unary_unary_rpc_method_handler(_never_called)
     context: Any = Context(remaining_s)
-    admitted: Any = interceptor.wrapped(METHOD, handler)
+    metrics = RpcMetrics("unary", "test.Service", "Get")
+    refused: Any = admitted(handler, metrics, Refusing(default_s=1.0), Pacer())
     with pytest.raises(grpc.aio.AbortError):
-        await admitted.stream_unary(None, context)
+        await refused.stream_unary(None, context)
     assert context.code is grpc.StatusCode.RESOURCE_EXHAUSTED
     pushback_ms = int(context.trailers["grpc-retry-pushback-ms"])
     assert 200 <= pushback_ms <= 300 if may_retry else pushback_ms == -1

@@ -1,14 +1,11 @@
 """Open streams are bounded in all and per connection; an ended stream no longer counts."""
 
 from contextlib import AbstractContextManager, ExitStack
-from typing import Any
-from unittest.mock import Mock
 
-import grpc
 import pytest
 
 from groundswell.serving.errors import ResourceExhausted
-from groundswell.serving.stream_limits import StreamAdmissionInterceptor, StreamPlaces
+from groundswell.serving.stream_limits import StreamLimits, StreamPlaces
 
 
 def test_one_connection_cannot_take_the_places_of_another() -> None:
@@ -31,13 +28,10 @@ def test_one_connection_cannot_take_the_places_of_another() -> None:
 
 def test_the_streams_of_one_client_do_not_keep_others_on_its_host_out() -> None:
     """Behind a proxy, all clients have one address."""
-    interceptor = StreamAdmissionInterceptor(max_streams=4, max_streams_per_peer=2)
-    handler: Any = grpc.unary_stream_rpc_method_handler(Mock())
-    around = interceptor.around("/package.Service/Watch", handler)
-    assert around is not None
+    places = StreamLimits(max_streams=4, max_streams_per_peer=2).places_of("/package.Service/Watch")
 
     def stream(port: int) -> AbstractContextManager[None]:
-        return around(Mock(peer=lambda: f"ipv4:10.0.0.7:{port}"))
+        return places.take(f"ipv4:10.0.0.7:{port}")
 
     with ExitStack() as held:
         for _ in range(2):

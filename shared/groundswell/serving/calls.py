@@ -1,0 +1,182 @@
+"""Puts one wrapper around the calls of each method: admission, statuses of errors, metrics."""
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+
+import grpc
+import structlog
+
+from groundswell.serving import telemetry
+from groundswell.serving.around import Behaviour, Context, Handler, is_stream, with_behaviour
+from groundswell.serving.decoding import decoding
+from groundswell.serving.draining import DrainedStreams
+from groundswell.serving.errors import (
+    ResourceExhausted,
+    Unimplemented,
+    end_call,
+    is_expected,
+)
+from groundswell.serving.overload import NO_ADMISSIONS, Admissions, admitted
+from groundswell.serving.pacing import Pacer
+from groundswell.serving.stream_limits import StreamLimits
+
+_RETRY_AFTER_S = 0.1
+
+_log = structlog.get_logger(__name__)
+
+# Health and reflection must answer when nothing else does.
+_ALWAYS_ADMITTED = ("/grpc.health.", "/grpc.reflection.")
+
+
+class CallInterceptor(grpc.aio.ServerInterceptor):
+    """The one interceptor of a server.
+
+    gRPC looks a handler up at every call; each one is wrapped once and kept. From the outside in: a
+    method's admission, its metrics, the status of what it raises, the bounds of calls or streams in
+    flight, reading the request, the servicer.
+    """
+
+    def __init__(
+        self,
+        *,
+        max_concurrent_rpcs: int,
+        max_streams: int,
+        max_streams_per_peer: int,
+        admissions: Admissions = NO_ADMISSIONS,
+    ) -> None:
+        self.services: Sequence[str] = ()
+        """The full names of the services that the process has."""
+        self.drained = DrainedStreams()
+        self._max = max_concurrent_rpcs
+        self._num_in_flight = 0
+        self._streams = StreamLimits(max_streams, max_streams_per_peer)
+        self._admissions = admissions
+        self._pacer = Pacer()
+        self._wrapped: dict[str, Handler] = {}
+        self._unknown: Handler = grpc.stream_stream_rpc_method_handler(self._refuse)
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable["Handler | None"]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> Handler:
+        """Return the wrapped handler of a method; one that no servicer has is refused."""
+        method = handler_call_details.method
+        wrapped = self._wrapped.get(method)
+        if wrapped is None:
+            handler = await continuation(handler_call_details)
+            if handler is None:
+                # This is not kept: callers could fill the memory, or the metrics, with names.
+                return self._unknown
+            wrapped = self._wrapped[method] = self._wrap(method, handler)
+        return wrapped
+
+    def _wrap(self, method: str, handler: Handler) -> Handler:
+        behaviour = decoding(handler)
+        if is_stream(handler):
+            bounded = self._bounded_stream(method, handler, behaviour)
+        elif method.startswith(_ALWAYS_ADMITTED):
+            bounded = behaviour
+        else:
+            bounded = self._bounded(behaviour)
+        kind = _KINDS[handler.request_streaming, handler.response_streaming]
+        metrics = telemetry.RpcMetrics(kind, *method.split("/", 2)[1:])
+        made = with_behaviour(handler, _measured(method, metrics, bounded))
+        admission = self._admissions.get(method)
+        return made if admission is None else admitted(made, metrics, admission, self._pacer)
+
+    def _bounded(self, behaviour: Behaviour) -> Behaviour:
+        """Refuse calls at once while as many as the process can take are in flight."""
+
+        async def answer(request: object, context: Context) -> object:
+            if self._num_in_flight >= self._max:
+                telemetry.count("calls_refused")
+                raise ResourceExhausted(
+                    "OVERLOADED",
+                    f"{self._max} calls are in flight, which is all that this process takes",
+                    retry_after_s=_RETRY_AFTER_S,
+                )
+            self._num_in_flight += 1
+            try:
+                return await behaviour(request, context)
+            finally:
+                self._num_in_flight -= 1
+
+        return answer
+
+    def _bounded_stream(self, method: str, handler: Handler, behaviour: Behaviour) -> Behaviour:
+        """Bound the open streams, and end those that would never end in a shutdown."""
+        places = self._streams.places_of(method)
+
+        async def answer(request: object, context: Context) -> object:
+            with places.take(context.peer()):
+                return await behaviour(request, context)
+
+        async def until_drained(request: object, context: Context) -> object:
+            with self.drained.until_drained():
+                return await answer(request, context)
+
+        return answer if handler.request_streaming else until_drained
+
+    async def _refuse(self, _requests: AsyncIterator[bytes], context: Context) -> None:
+        served = ", ".join(self.services)
+        message = f"this process does not serve the method that was called; it serves {served}"
+        await end_call(context, Unimplemented("METHOD_UNKNOWN", message))
+
+
+def _measured(method: str, metrics: telemetry.RpcMetrics, behaviour: Behaviour) -> Behaviour:
+    """Count, time and log calls, and end those that raise with the status of the exception."""
+    logs = _log.is_enabled_for(logging.DEBUG)
+
+    async def answer(request: object, context: Context) -> object:
+        metrics.started()
+        began = time.perf_counter()
+        code = grpc.StatusCode.OK
+        try:
+            try:
+                return await behaviour(request, context)
+            except grpc.aio.AbortError:
+                raise
+            except Exception as error:  # noqa: BLE001 - this is where every exception ends
+                await _end(method, context, error)
+                return None
+        except asyncio.CancelledError:
+            code = grpc.StatusCode.CANCELLED
+            raise
+        except grpc.aio.AbortError:
+            code = _as_code(context.code())
+            raise
+        finally:
+            seconds = time.perf_counter() - began
+            metrics.handled(code, seconds)
+            if logs:
+                _log.debug("call", method=method[1:], code=code.name, seconds=round(seconds, 6))
+
+    return answer
+
+
+async def _end(method: str, context: Context, error: Exception) -> None:
+    if not is_expected(error):
+        # The text, which may hold ids and texts of users, is for DEBUG alone.
+        _log.error("call_failed", method=method, **telemetry.unexpected(error))
+        _log.debug("call_failed_because", method=method, exc_info=error)
+    try:
+        await end_call(context, error)
+    except grpc.aio.InternalError:
+        # The client is gone.
+        raise asyncio.CancelledError from None
+
+
+_KINDS = {
+    (False, False): "unary",
+    (False, True): "server_stream",
+    (True, False): "client_stream",
+    (True, True): "bidi_stream",
+}
+_CODES = {code.value[0]: code for code in grpc.StatusCode}
+
+
+def _as_code(code: grpc.StatusCode | int) -> grpc.StatusCode:
+    return code if isinstance(code, grpc.StatusCode) else _CODES[code]
