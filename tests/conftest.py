@@ -15,6 +15,7 @@ from tests.support.shared import use_run_folder
 if TYPE_CHECKING:
     from tests.support.postgres import Postgres
     from tests.support.trained import Trained
+    from tests.support.valkey import Valkey
 
 for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_name, "1")
@@ -74,4 +75,13 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> "Iterator[Postgres]":
     from tests.support.postgres import postgres
 
     with postgres(tmp_path_factory.mktemp("postgres")) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def valkey(tmp_path_factory: pytest.TempPathFactory) -> "Iterator[Valkey]":
+    """A running Valkey."""
+    from tests.support.valkey import valkey
+
+    with valkey(tmp_path_factory.mktemp("valkey")) as running:
         yield running

@@ -7,16 +7,18 @@ from groundswell.features.actions import action_number
 from groundswell.serving.errors import Unavailable
 from groundswell.session_service.events import Appended, SentEvent, WriteResult, WriteStatus
 from groundswell.session_service.sessions import Found, Sessions
-from groundswell.session_service.windows.window import Listing, Window, WindowEvent
+from groundswell.session_service.windows.records import WindowEvent, session_code
+from groundswell.session_service.windows.window import Listing, Window
 
 _DAY_US = 86_400_000_000
+_NAMES: dict[bytes, str] = {}
 
 
 class MemoryLog:
     """The log that the profile service keeps, in memory; its answers can be held back."""
 
     def __init__(self) -> None:
-        self.stored: dict[str, dict[str, WindowEvent]] = {}
+        self.stored: dict[str, dict[str, tuple[SentEvent, WindowEvent]]] = {}
         self.num_listings = 0
         self.lineage = ""
         self.down = False
@@ -39,9 +41,9 @@ class MemoryLog:
         self.num_listings += 1
         if self.down or user_id in self.failing:
             raise Unavailable("PROFILE_UNAVAILABLE", "down")
-        stored = sorted(self.stored.get(user_id, {}).values())
+        stored = sorted(self.stored.get(user_id, {}).values(), key=lambda pair: pair[0].order)
         await self.answers.wait()
-        return Listing(stored[-count:][::-1], len(stored), self.lineage)
+        return Listing([event for _, event in stored[-count:]], len(stored), self.lineage)
 
     def restore(self, lineage: str) -> None:
         """Hold nothing any more, as a restored backup of the empty log does."""
@@ -54,17 +56,11 @@ class MemoryLog:
         mine = self.stored.setdefault(event.user_id, {})
         known = mine.get(event.event_id)
         if known is not None:
-            return WriteResult(WriteStatus.DUPLICATE, known.sequence, known.item_no)
-        stored = WindowEvent(
-            event.time_us,
-            event.ordinal,
-            event.event_id,
-            len(mine) + 1,
-            int(event.item_id),
-            event.action,
-            event.session_id,
-        )
-        mine[event.event_id] = stored
+            return WriteResult(WriteStatus.DUPLICATE, known[1].sequence, known[1].item_no)
+        session = session_code(event.session_id)
+        item_no = int(event.item_id)
+        stored = WindowEvent(event.time_us, len(mine) + 1, item_no, event.action, session)
+        mine[event.event_id] = event, stored
         return WriteResult(WriteStatus.ACCEPTED, stored.sequence, stored.item_no)
 
 
@@ -78,7 +74,10 @@ class Clock:
 
 def event(event_id: str, user_id: str = "ann", item_id: str = "1", day: int = 0) -> SentEvent:
     time_us = 1_700_000_000_000_000 + day * _DAY_US
-    return SentEvent(user_id, event_id, item_id, action_number("view"), None, time_us, 0, "", "")
+    # A window keeps no event id, so each event is a session of its name.
+    _NAMES[session_code(event_id)] = event_id
+    view = action_number("view")
+    return SentEvent(user_id, event_id, item_id, view, None, time_us, 0, event_id, "")
 
 
 async def found_for(sessions: Sessions, user_id: str, capacity: int = 5) -> Found:
@@ -90,4 +89,5 @@ async def window_of(sessions: Sessions, user_id: str, capacity: int) -> Window:
 
 
 def ids(window: Window) -> list[str]:
-    return [e.event_id for e in window.events]
+    """The ids of events that `event` made."""
+    return [_NAMES[e.session] for e in window.events]

@@ -2,29 +2,33 @@
 
 import asyncio
 from dataclasses import dataclass
+from sys import getsizeof
 
 from groundswell.serving.bounded import ARRAY_BYTES, BoundedCache
 from groundswell.serving.telemetry import count
 from groundswell.session_service.encoder import EncodedSession, SessionEncoder
-from groundswell.session_service.windows.memory import events_bytes
-from groundswell.session_service.windows.window import Window, WindowEvent
+from groundswell.session_service.windows.records import columns
+from groundswell.session_service.windows.window import Window
 
 _ENTRY_BYTES = 500 + 3 * ARRAY_BYTES
-"""The bytes of an entry besides the values of its arrays and its events."""
+"""The bytes of an entry besides its records and the values of its arrays."""
 
 
 @dataclass(slots=True)
 class _Stored:
-    events: tuple[WindowEvent, ...]
+    records: bytes
     items_version: int
     session: EncodedSession
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Running:
-    events: tuple[WindowEvent, ...]
+    records: bytes
     items_version: int
     task: asyncio.Task[EncodedSession]
+    num_readers: int = 0
+    is_ahead: bool = False
+    """Whether it goes on without a reader."""
 
 
 class EncodedSessions:
@@ -43,10 +47,20 @@ class EncodedSessions:
         Raises ResourceExhausted (OVERLOADED).
         """
         stored = self._stored.get(user_key)
-        if stored is not None and stored.events == window.events and self._is_valid(stored):
+        if stored is not None and stored.records == window.records and self._is_valid(stored):
             return stored.session
-        # Shielded: others may wait for the same session when this caller is gone.
-        return await asyncio.shield(self._encode(user_key, window))
+        running = self._encode(user_key, window)
+        running.num_readers += 1
+        try:
+            # Shielded: others may wait for the same session when this caller is gone.
+            return await asyncio.shield(running.task)
+        finally:
+            running.num_readers -= 1
+            if not (running.num_readers or running.is_ahead or running.task.done()):
+                # Every caller is gone, so the model does not have to run.
+                if self._running.get(user_key) is running:
+                    del self._running[user_key]
+                running.task.cancel()
 
     def refresh(self, user_key: bytes, window: Window) -> None:
         """Begin to encode a window that a write changed, if the cache has a session of its user.
@@ -54,19 +68,18 @@ class EncodedSessions:
         The next read then finds it ready, or in progress.
         """
         if self._stored.peek(user_key) is not None:
-            self._encode(user_key, window)
+            self._encode(user_key, window).is_ahead = True
 
-    def _encode(self, user_key: bytes, window: Window) -> asyncio.Task[EncodedSession]:
+    def _encode(self, user_key: bytes, window: Window) -> _Running:
         version = self.encoder.items.version
         running = self._running.get(user_key)
-        if running and running.events == window.events and running.items_version == version:
-            return running.task
+        if running and running.records == window.records and running.items_version == version:
+            return running
         count("session_views_encoded")
-        task = asyncio.create_task(self.encoder.encode(window.events))
-        running = _Running(window.events, version, task)
-        self._running[user_key] = running
+        task = asyncio.create_task(self.encoder.encode(window.records))
+        running = self._running[user_key] = _Running(window.records, version, task)
         task.add_done_callback(lambda _: self._encoded(user_key, running))
-        return task
+        return running
 
     def _encoded(self, user_key: bytes, running: _Running) -> None:
         task = running.task
@@ -76,19 +89,21 @@ class EncodedSessions:
             return
         del self._running[user_key]
         if not failed:
-            stored = _Stored(running.events, running.items_version, task.result())
+            stored = _Stored(running.records, running.items_version, task.result())
             self._stored.put(user_key, stored)
 
     def _is_valid(self, stored: _Stored) -> bool:
         items = self.encoder.items
-        if not items.unchanged(stored.session.item_nos, stored.items_version):
+        if items.version == stored.items_version:
+            return True
+        if not items.unchanged(columns(stored.records).item_nos, stored.items_version):
             return False
         stored.items_version = items.version
         return True
 
 
 def _num_bytes(user_key: bytes, stored: _Stored) -> int:
-    """Return the bytes of an entry. Its events count too: the window may have changed since."""
+    """Return the bytes of an entry."""
     session = stored.session
     arrays = session.short_vector.nbytes + session.item_nos.nbytes + session.actions.nbytes
-    return _ENTRY_BYTES + len(user_key) + arrays + events_bytes(stored.events)
+    return _ENTRY_BYTES + len(user_key) + arrays + getsizeof(stored.records)

@@ -15,8 +15,9 @@ from groundswell.features.window import (
     window_tensors,
 )
 from groundswell.serving.batching import MicroBatcher
+from groundswell.serving.telemetry import count
 from groundswell.session_service.items import ItemTable
-from groundswell.session_service.windows.window import WindowEvent
+from groundswell.session_service.windows.records import Columns, columns
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,24 +79,33 @@ class SessionEncoder:
             size=lambda x: x.item_vectors.nbytes + sum(part.nbytes for part in x.tensors),
         )
 
-    async def encode(self, events: Sequence[WindowEvent]) -> EncodedSession:
-        """Encode ordered events with the item vectors of this moment.
+    async def encode(self, records: bytes) -> EncodedSession:
+        """Encode the records of ordered events with the item vectors of this moment.
 
-        Raises ResourceExhausted (OVERLOADED).
+        An item without a vector is left out of what the model reads. Raises ResourceExhausted
+        (OVERLOADED).
         """
-        times_us = np.array([e.time_us for e in events], np.int64)
-        starts = session_starts(times_us, [e.session_id for e in events])[-self.window_length :]
-        events, times_us = events[-self.window_length :], times_us[-self.window_length :]
-        item_nos = np.array([e.item_no for e in events], np.int64)
-        actions = np.array([e.action for e in events], np.int64)
-        tensors = window_tensors(times_us, actions, starts, use_time=self._use_time)
-        lineage = self.items.lineage
-        vector = await self._batcher.submit(EncoderInput(self.items.vectors(item_nos), tensors))
+        events = columns(records)
+        lineage, length = self.items.lineage, self.window_length
+        vectors = self.items.vectors(events.item_nos)
+        has_vector: NDArray[np.bool_] = np.any(vectors, axis=1)
+        starts = session_starts(events.times_us, events.sessions)[-length:]
+        item_nos, actions = events.item_nos[-length:], events.actions[-length:]
+        if num_missing := len(item_nos) - int(has_vector[-length:].sum()):
+            count("session_events_without_vector", num_missing)
+            read, vectors = Columns(*(column[has_vector] for column in events)), vectors[has_vector]
+            read_starts = session_starts(read.times_us, read.sessions)[-length:]
+        else:
+            read, read_starts = events, starts
+        tensors = window_tensors(
+            read.times_us[-length:], read.actions[-length:], read_starts, use_time=self._use_time
+        )
+        vector = await self._batcher.submit(EncoderInput(vectors[-length:], tensors))
         return EncodedSession(
             bundle_id=self.bundle_id,
             short_vector=vector.copy(),  # alone: it does not keep its batch in memory
             num_session_events=session_length(starts),
-            last_event_us=events[-1].time_us if events else None,
+            last_event_us=int(events.times_us[-1]) if records else None,
             item_nos=item_nos,
             actions=actions,
             lineage=lineage,
@@ -103,7 +113,7 @@ class SessionEncoder:
 
     async def warm_up(self) -> None:
         """Run the model on an empty window, so that the first call finds it ready."""
-        await self.encode(())
+        await self.encode(b"")
 
     async def close(self) -> None:
         """Stop the thread."""

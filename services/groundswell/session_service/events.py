@@ -18,6 +18,11 @@ class SentEvent(NamedTuple):
     session_id: str
     attribution_token: str
 
+    @property
+    def order(self) -> tuple[int, int, str]:
+        """The one order of a user's events."""
+        return self.time_us, self.ordinal, self.event_id
+
 
 class WriteStatus(Enum):
     """What became of an event; the values are those of EventStatus in event.proto."""

@@ -3,7 +3,7 @@
 from groundswell.common.v1.event_pb2 import Action, Event, EventResult, EventStatus
 from groundswell.serving.validation import to_timestamp, to_us
 from groundswell.session_service.events import SentEvent, WriteResult, WriteStatus
-from groundswell.session_service.windows.window import WindowEvent
+from groundswell.session_service.windows.records import WindowEvent, session_code
 
 
 def sent_event(message: Event) -> SentEvent:
@@ -57,10 +57,8 @@ def window_event(message: Event, sequence: int, item_no: int) -> WindowEvent:
     """Read of an event what a window needs."""
     return WindowEvent(
         time_us=to_us(message.time),
-        ordinal=message.ordinal,
-        event_id=message.event_id,
         sequence=sequence,
         item_no=item_no,
         action=message.action,
-        session_id=message.session_id,
+        session=session_code(message.session_id),
     )

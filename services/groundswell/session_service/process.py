@@ -13,6 +13,7 @@ from groundswell.session_service.servicer import SessionServicer
 from groundswell.session_service.sessions import Sessions
 from groundswell.session_service.settings import SessionSettings
 from groundswell.session_service.windows.memory import MemoryWindows
+from groundswell.session_service.windows.store import WindowStore
 
 _SERVICE = "groundswell.session.v1.SessionService"
 
@@ -21,7 +22,8 @@ async def main(settings: SessionSettings) -> None:
     """Serve until the process is told to end."""
     profile = open_channel(settings.profile_address, http_proxy=settings.http_proxy)
     bundles = SessionBundles(profile, settings)
-    servicer = SessionServicer(_sessions(profile, bundles, settings), bundles)
+    windows = _windows(settings)
+    servicer = SessionServicer(_sessions(profile, bundles, windows, settings), bundles)
 
     def add_servicers(server: grpc.aio.Server) -> tuple[str, ...]:
         session_service_pb2_grpc.add_SessionServiceServicer_to_server(servicer, server)
@@ -33,20 +35,35 @@ async def main(settings: SessionSettings) -> None:
         take=bundles.take,
         first=bundles.first,
         held=bundles.held,
-        close=(bundles, profile),
+        close=(bundles, windows, profile),
         admissions=until_deadline(_SERVICE, "EncodeSession", "RecordEvents"),
     )
 
 
+def _windows(settings: SessionSettings) -> WindowStore:
+    if not settings.windows_url:
+        return MemoryWindows(settings.max_windows, settings.max_window_bytes)
+    # Imported when it is used: the library takes half a second of a start.
+    from groundswell.session_service.windows.valkey import ValkeyWindows
+
+    return ValkeyWindows(
+        settings.windows_url,
+        timeout_s=settings.windows_timeout_s,
+        keep_s=settings.windows_keep_s,
+    )
+
+
 def _sessions(
-    profile: grpc.aio.Channel, bundles: SessionBundles, settings: SessionSettings
+    profile: grpc.aio.Channel,
+    bundles: SessionBundles,
+    windows: WindowStore,
+    settings: SessionSettings,
 ) -> Sessions:
     log = EventLogClient(
         profile,
         append_timeout_s=settings.append_timeout_s,
         list_timeout_s=settings.list_timeout_s,
     )
-    windows = MemoryWindows(settings.max_windows, settings.max_window_bytes)
     return Sessions(
         log,
         windows,

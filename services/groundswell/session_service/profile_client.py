@@ -64,7 +64,7 @@ class EventLogClient:
             problem = _as_service_error(error)
             # The caller can then answer from a cached window, whatever failed there.
             raise (problem if isinstance(problem, ServiceError) else _not_answered()) from error
-        events = [window_event(s.event, s.sequence, s.item_no) for s in page.events]
+        events = [window_event(s.event, s.sequence, s.item_no) for s in reversed(page.events)]
         return Listing(events, page.last_sequence, page.lineage)
 
 

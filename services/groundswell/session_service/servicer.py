@@ -8,7 +8,7 @@ from groundswell.common.v1.event_pb2 import Event
 from groundswell.serving.around import Context
 from groundswell.serving.errors import InvalidArgument, NotFound
 from groundswell.serving.slices import Slices
-from groundswell.serving.validation import check_subject, event_problem, to_timestamp
+from groundswell.serving.validation import check_subject, event_problem, to_timestamp, to_us
 from groundswell.serving.vectors import pack_int64, pack_uint32, vector_to_proto
 from groundswell.session.v1.session_service_pb2 import (
     EncodeSessionRequest,
@@ -22,6 +22,7 @@ from groundswell.session_service.encoder import EncodedSession
 from groundswell.session_service.events import SentEvent, WriteResult, WriteStatus
 from groundswell.session_service.messages import result_message, sent_event, window_event
 from groundswell.session_service.sessions import Sessions, check_lineage
+from groundswell.session_service.windows.records import pack
 
 MAX_EVENTS = 1_000
 
@@ -65,7 +66,7 @@ class SessionServicer(SessionServiceServicer):
                 request.user_id, user_key, self._bundles.capacity, bundle.encoder.items.lineage
             )
             session = await bundle.sessions.of(user_key, found.window)
-        if found.window.events:
+        if found.window.records:
             check_lineage(session.lineage, found.window.lineage)
         response = _response(session, found.window.last_sequence)
         if found.stale_s is not None:
@@ -83,10 +84,12 @@ async def _encode_inline(
         if item_no is None:
             field = f"inline_events.events[{index}].item_id"
             raise NotFound("ITEM_NOT_FOUND", f"{field} names no item of the catalogue", field=field)
-        events.append(window_event(event, 0, item_no))
+        order = to_us(event.time), event.ordinal, event.event_id
+        events.append((order, window_event(event, 0, item_no)))
     # Stable: events that are equal in the one order keep the order in which they came.
-    events.sort(key=lambda e: (e.time_us, e.ordinal, e.event_id))
-    return _response(await bundle.encoder.encode(events), last_sequence=0)
+    events.sort(key=lambda pair: pair[0])
+    records = pack(event for _, event in events)
+    return _response(await bundle.encoder.encode(records), last_sequence=0)
 
 
 def _read(event: Event) -> SentEvent | WriteResult:

@@ -2,7 +2,6 @@
 
 import asyncio
 import time
-from collections import defaultdict
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import NamedTuple, Protocol
@@ -12,8 +11,9 @@ from groundswell.serving.pseudonym import Pseudonymizer
 from groundswell.serving.telemetry import count
 from groundswell.session_service.events import Appended, SentEvent, WriteResult, WriteStatus
 from groundswell.session_service.outages import LogGate
+from groundswell.session_service.windows.records import WindowEvent, session_code
 from groundswell.session_service.windows.store import WindowStore
-from groundswell.session_service.windows.window import Listing, Window, WindowEvent
+from groundswell.session_service.windows.window import Listing, Window, Written
 
 _RETRY_AFTER_S = 0.5
 _LONGEST_WRITE_US = 35_000_000
@@ -161,28 +161,22 @@ class Sessions:
         self, events: Sequence[SentEvent], answer: Appended, keys: dict[str, bytes]
     ) -> None:
         """Put what was stored into the windows of its users, and tell of the changed ones."""
-        accepted: dict[bytes, list[WindowEvent]] = defaultdict(list)
-        duplicate: dict[bytes, list[WindowEvent]] = defaultdict(list)
-        for event, result in zip(events, answer.results, strict=True):
-            if result.status is WriteStatus.REJECTED:
-                continue
-            target = duplicate if result.status is WriteStatus.DUPLICATE else accepted
-            target[keys[event.user_id]].append(_written(event, result))
-        for user_key in keys.values():
-            change = partial(
-                _merged,
-                accepted=accepted[user_key],
-                duplicate=duplicate[user_key],
-                lineage=answer.lineage,
-                now_us=self._now_us(),
-            )
-            window = await self._update(user_key, change)
-            if window is not None and window.is_whole:
+        written: dict[bytes, Written] = {}
+        now_us = self._now_us()
+        pairs = zip(events, answer.results, strict=True)
+        for event, result in sorted(pairs, key=lambda pair: pair[0].order):
+            if result.status is not WriteStatus.REJECTED:
+                empty = Written([], [], answer.lineage, now_us)
+                write = written.setdefault(keys[event.user_id], empty)
+                is_new = result.status is WriteStatus.ACCEPTED
+                (write.accepted if is_new else write.duplicates).append(_written(event, result))
+        for user_key, window in (await self._windows.take(written)).items():
+            if window.is_whole:
                 self._changed(user_key, window)
 
     async def _update(self, user_key: bytes, change: Callable[[Window], Window]) -> Window | None:
         """Replace a user's window by its changed form; None when it is not held."""
-        while (held := await self._windows.get(user_key, is_read=False)) is not None:
+        while (held := await self._windows.get(user_key)) is not None:
             changed = change(held)
             # Another call or process may have changed it since.
             if await self._windows.swap(user_key, held, changed):
@@ -196,8 +190,9 @@ class Sessions:
         await self._update(user_key, lambda window: window.doubted(until_us))
 
     async def _relist(self, user_id: str, user_key: bytes, capacity: int) -> Window:
-        # Held before the log is read: a write that comes while it is read is merged into it.
-        await self._windows.swap(user_key, None, Window(capacity))
+        # Held before the log is read: a write that comes while it is read is merged into it. An
+        # earlier read, whose window was lost meanwhile, does not make this one current.
+        await self._windows.swap(user_key, None, Window(capacity, doubt_until_us=self._now_us()))
         held = await self._windows.get(user_key)
         known = 0 if held is None else held.last_sequence
         now_us = self._now_us()
@@ -229,23 +224,8 @@ def check_lineage(one: str, other: str) -> None:
 def _written(event: SentEvent, result: WriteResult) -> WindowEvent:
     return WindowEvent(
         time_us=event.time_us,
-        ordinal=event.ordinal,
-        event_id=event.event_id,
         sequence=result.sequence,
         item_no=result.item_no,
         action=event.action,
-        session_id=event.session_id,
+        session=session_code(event.session_id),
     )
-
-
-def _merged(
-    window: Window,
-    *,
-    accepted: Sequence[WindowEvent],
-    duplicate: Sequence[WindowEvent],
-    lineage: str,
-    now_us: int,
-) -> Window:
-    if not accepted and not duplicate:
-        return window
-    return window.of_lineage(lineage).merged(accepted).merged(duplicate, duplicates_us=now_us)

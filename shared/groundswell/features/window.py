@@ -25,21 +25,24 @@ class WindowTensors(NamedTuple):
 
 
 def session_starts(
-    times_us: NDArray[np.int64], session_ids: Sequence[str] | None = None
+    times_us: NDArray[np.int64], session_ids: Sequence[str] | NDArray[np.int64] | None = None
 ) -> NDArray[np.bool_]:
     """Say which of one user's n ordered events start a session: [n], the first always True.
 
-    Two neighbours that both carry a session id are of one session exactly when the ids are equal;
-    otherwise a gap of more than `SESSION_GAP_US` parts them.
+    Session ids are texts or numbers; an empty text or 0 is none. Two neighbours that both carry a
+    session id are of one session exactly when the ids are equal; otherwise a gap of more than
+    `SESSION_GAP_US` parts them.
     """
     starts = np.ones(len(times_us), dtype=bool)
     if len(times_us) < 2:
         return starts
     starts[1:] = np.diff(times_us) > SESSION_GAP_US
     if session_ids is not None:
-        ids = np.asarray(session_ids, dtype=object)
-        both = (ids[1:] != "") & (ids[:-1] != "")
-        starts[1:] = np.where(both, ids[1:] != ids[:-1], starts[1:])
+        is_number = isinstance(session_ids, np.ndarray)
+        ids = np.asarray(session_ids, dtype=None if is_number else object)
+        is_set = ids.astype(bool)
+        differ: NDArray[np.bool_] = ids[1:] != ids[:-1]
+        starts[1:] = np.where(is_set[1:] & is_set[:-1], differ, starts[1:])
     return starts
 
 

@@ -11,7 +11,8 @@ from groundswell.serving.errors import Unavailable
 from groundswell.session_service.encoded_sessions import EncodedSessions
 from groundswell.session_service.encoder import SessionEncoder
 from groundswell.session_service.items import ItemTable
-from groundswell.session_service.windows.window import Listing, Window, WindowEvent
+from groundswell.session_service.windows.records import WindowEvent, pack, session_code
+from groundswell.session_service.windows.window import Listing, Window, Written
 
 _MINUTE_US = 60_000_000
 _L = 8  # the tiny bundle's window
@@ -19,7 +20,7 @@ _L = 8  # the tiny bundle's window
 
 def event(n: int, *, item_no: int = 0, minutes: float = 1.0, session_id: str = "") -> WindowEvent:
     time_us = int(n * minutes * _MINUTE_US)
-    return WindowEvent(time_us, 0, f"e{n}", n, item_no or 1 + n % 5, 1 + n % 9, session_id)
+    return WindowEvent(time_us, n, item_no or 1 + n % 5, 1 + n % 9, session_code(session_id))
 
 
 def window(events: list[WindowEvent]) -> Window:
@@ -51,8 +52,12 @@ async def encoder(bundle: Bundle, items: ItemTable) -> AsyncIterator[SessionEnco
     await encoder.close()
 
 
+def with_event(held: Window, written: WindowEvent) -> Window:
+    return held.taken(Written([written], [], "", now_us=0))
+
+
 async def encode(encoder: SessionEncoder, events: list[WindowEvent]) -> np.ndarray:
-    return (await encoder.encode(events)).short_vector
+    return (await encoder.encode(pack(events))).short_vector
 
 
 async def test_a_window_is_encoded_as_the_model_alone_would(
@@ -79,7 +84,7 @@ async def test_windows_that_share_a_batch_do_not_touch_each_other(encoder: Sessi
 
 async def test_only_the_newest_events_of_a_long_window_are_read(encoder: SessionEncoder) -> None:
     long = [event(n) for n in range(1, 40)]
-    session = await encoder.encode(long)
+    session = await encoder.encode(pack(long))
     assert session.item_nos.tolist() == [e.item_no for e in long[-_L:]]
     assert session.actions.tolist() == [e.action for e in long[-_L:]]
     assert session.last_event_us == long[-1].time_us
@@ -91,19 +96,19 @@ async def test_the_event_before_the_window_tells_whether_the_window_starts_a_ses
 ) -> None:
     within = [event(n) for n in range(1, _L + 2)]
     parted = [within[0]._replace(time_us=-90 * _MINUTE_US), *within[1:]]
-    assert (await encoder.encode(within)).num_session_events == _L
+    assert (await encoder.encode(pack(within))).num_session_events == _L
     assert not np.array_equal(await encode(encoder, within), await encode(encoder, parted))
 
 
 async def test_the_last_session_is_counted_by_its_id_or_by_time(encoder: SessionEncoder) -> None:
     by_id = [event(n, session_id="a" if n < 4 else "b") for n in range(1, 7)]
-    assert (await encoder.encode(by_id)).num_session_events == 3
+    assert (await encoder.encode(pack(by_id))).num_session_events == 3
     by_time = [event(n, minutes=31) for n in range(1, 7)]
-    assert (await encoder.encode(by_time)).num_session_events == 1
+    assert (await encoder.encode(pack(by_time))).num_session_events == 1
 
 
 async def test_an_empty_window_has_a_vector(encoder: SessionEncoder) -> None:
-    session = await encoder.encode([])
+    session = await encoder.encode(b"")
     assert len(session.item_nos) == 0
     assert session.last_event_us is None
     assert np.isfinite(session.short_vector).all()
@@ -120,7 +125,7 @@ async def test_an_unchanged_window_is_not_encoded_again(encoder: SessionEncoder)
         )
         is first
     )
-    assert await sessions.of(b"ann", held.merged([event(3)])) is not first
+    assert await sessions.of(b"ann", with_event(held, event(3))) is not first
 
 
 async def test_a_vector_that_comes_late_replaces_the_stored_session(
@@ -175,7 +180,7 @@ async def test_a_write_of_a_user_who_asks_is_encoded_before_the_next_read(
     sessions = EncodedSessions(encoder, max_users=10, max_bytes=10_000_000)
     held = window([event(1)])
     await sessions.of(b"ann", held)
-    changed = held.merged([event(2)])
+    changed = with_event(held, event(2))
     sessions.refresh(b"ann", changed)
     await asyncio.sleep(0.1)
     await encoder.close()  # what is read now was encoded before
@@ -197,8 +202,8 @@ async def test_an_older_window_that_is_done_later_does_not_replace_a_newer_sessi
     sessions = EncodedSessions(encoder, max_users=10, max_bytes=10_000_000)
     held = window([event(1)])
     await sessions.of(b"ann", held)
-    newer = held.merged([event(2)])
-    newest = newer.merged([event(3)])
+    newer = with_event(held, event(2))
+    newest = with_event(newer, event(3))
     sessions.refresh(b"ann", newer)
     sessions.refresh(b"ann", newest)
     await asyncio.sleep(0.1)
@@ -219,5 +224,5 @@ async def test_a_model_that_gives_nan_fails_the_call(
 ) -> None:
     items.upsert("overflowing", 3, np.full(16, 3e38, np.float32))
     with pytest.raises(ValueError, match="NaN or infinity"):
-        await encoder.encode([event(n, item_no=3) for n in range(1, 6)])
+        await encode(encoder, [event(n, item_no=3) for n in range(1, 6)])
     assert np.isfinite(await encode(encoder, [event(1)])).all()

@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 
 from groundswell.session_service.encoder import SessionEncoder
 from groundswell.session_service.items import ItemTable
-from groundswell.session_service.windows.window import Listing, Window, WindowEvent
+from groundswell.session_service.windows.records import NO_SESSION, WindowEvent
+from groundswell.session_service.windows.window import Listing, Window
 from groundswell.trainer.dataset.prepare import prepare
 from groundswell.trainer.dataset.prepared import Prepared, load_prepared
 from groundswell.trainer.inputs.histories import windows_before
@@ -43,13 +44,11 @@ def served_window(prepared: Prepared, event: int) -> Window:
     events = [
         WindowEvent(
             time_us=int(prepared.times_us[n]),
-            ordinal=n,
-            event_id=str(n),
             sequence=n - begin + 1,
             # Item numbers begin at 1.
             item_no=int(prepared.items[n]) + 1,
             action=int(prepared.actions[n]),
-            session_id="",
+            session=NO_SESSION,
         )
         for n in range(begin, event)
     ]
@@ -61,7 +60,7 @@ async def test_a_served_window_is_the_window_of_training(prepared: Prepared) -> 
     model = ReadingModel()
     items = ItemTable(dimension=1)
     for row in range(prepared.num_items):
-        items.upsert(prepared.item_ids[row], row + 1, np.array([row], np.float32))
+        items.upsert(prepared.item_ids[row], row + 1, np.array([row + 1], np.float32))
     encoder = SessionEncoder(
         "bundle",
         model,  # type: ignore[arg-type] # all that is read of a model is `run`
@@ -75,12 +74,12 @@ async def test_a_served_window_is_the_window_of_training(prepared: Prepared) -> 
     num_events = int(prepared.offsets[-1])
     assert num_events > 10 * L
     for event in range(0, num_events, 7):
-        await encoder.encode(served_window(prepared, event).events)
+        await encoder.encode(served_window(prepared, event).records)
         trained = windows_before(prepared, np.array([event]), L)
         length = int(trained.lengths[0])
         assert model.inputs["lengths"].tolist() == [length]
         served = {
-            "rows": model.inputs["item_vectors"][0, :length, 0],
+            "rows": model.inputs["item_vectors"][0, :length, 0] - 1,
             "actions": model.inputs["actions"][0, :length],
             "gaps": model.inputs["gaps"][0, :length],
             "starts": model.inputs["starts"][0, :length],

@@ -12,14 +12,22 @@ from groundswell.serving.validation import to_timestamp
 from groundswell.session.v1.session_service_pb2 import RecordEventsRequest, RecordEventsResponse
 from groundswell.session_service.servicer import SessionServicer
 from groundswell.session_service.sessions import Sessions
-from tests.support.sessions import MemoryLog, ids, window_of
+from groundswell.session_service.windows.records import session_code
+from tests.support.sessions import MemoryLog, window_of
 
 NOON_US = 1_700_000_000_000_000
 
 
 def sent(event_id: str, user_id: str = "ann", item_id: str = "1") -> Event:
     time = to_timestamp(NOON_US)
-    return Event(event_id=event_id, user_id=user_id, item_id=item_id, action=ACTION_VIEW, time=time)
+    return Event(
+        event_id=event_id,
+        user_id=user_id,
+        item_id=item_id,
+        action=ACTION_VIEW,
+        time=time,
+        session_id=event_id,
+    )
 
 
 async def record(sessions: Sessions, *events: Event) -> RecordEventsResponse:
@@ -41,7 +49,7 @@ async def test_each_event_gets_its_own_result_in_the_order_of_the_call(sessions:
     reasons = ["", "EVENT_ID_INVALID", "ITEM_NOT_FOUND", "USER_ID_INVALID"]
     assert [result.reason for result in answer.results] == reasons
     assert (answer.results[0].sequence, answer.results[0].item_no) == (1, 1)
-    assert ids(await window_of(sessions, "ann", 5)) == ["a"]
+    assert [e.session for e in (await window_of(sessions, "ann", 5)).events] == [session_code("a")]
 
 
 async def test_a_call_whose_events_are_all_wrong_does_not_reach_the_log(

@@ -1,6 +1,7 @@
 """A write reaches the log before the window, and a window is right after every order of events."""
 
 import asyncio
+from collections.abc import Mapping
 from unittest.mock import AsyncMock
 
 import pytest
@@ -10,7 +11,7 @@ from groundswell.serving.pseudonym import Pseudonymizer
 from groundswell.session_service.events import WriteStatus
 from groundswell.session_service.sessions import Sessions
 from groundswell.session_service.windows.memory import MemoryWindows
-from groundswell.session_service.windows.window import Window
+from groundswell.session_service.windows.window import Window, Written
 from tests.support.sessions import Clock, MemoryLog, event, ids, window_of
 
 
@@ -196,15 +197,19 @@ async def test_a_held_window_that_a_write_changed_is_announced_when_it_is_whole(
 class SlowWindows(MemoryWindows):
     """A store in another process: other calls run while one waits for it."""
 
-    async def get(self, user_key: bytes, *, is_read: bool = True) -> Window | None:
+    async def get(self, user_key: bytes) -> Window | None:
         await asyncio.sleep(0)
-        held = await super().get(user_key, is_read=is_read)
+        held = await super().get(user_key)
         await asyncio.sleep(0)
         return held
 
     async def swap(self, user_key: bytes, before: Window | None, after: Window) -> bool:
         await asyncio.sleep(0)
         return await super().swap(user_key, before, after)
+
+    async def take(self, written: Mapping[bytes, Written]) -> dict[bytes, Window]:
+        await asyncio.sleep(0)
+        return await super().take(written)
 
 
 async def test_writes_that_meet_in_a_slow_store_are_all_in_the_window(

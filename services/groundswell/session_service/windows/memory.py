@@ -1,51 +1,50 @@
 """Keeps windows in the memory of the process."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from sys import getsizeof
 
 from groundswell.serving.bounded import BoundedCache
-from groundswell.session_service.windows.window import Window, WindowEvent
-
-# The bytes of an event besides its ids, of a sequence in a set, and of a window besides both.
-_EVENT_BYTES = 270
-_SEQUENCE_BYTES = 100
-_WINDOW_BYTES = 600
+from groundswell.session_service.windows.window import Window, Written
 
 
 class MemoryWindows:
-    """A WindowStore; the window that was read least recently is dropped first."""
+    """A WindowStore; the window that was used least recently is dropped first.
+
+    Windows are held as bytes: as objects they take ten times the memory.
+    """
 
     def __init__(self, max_windows: int, max_bytes: int) -> None:
-        self._windows: BoundedCache[bytes, Window] = BoundedCache(
-            max_bytes=max_bytes, max_entries=max_windows, size=_num_bytes
+        self._windows: BoundedCache[bytes, bytes] = BoundedCache(
+            max_bytes=max_bytes,
+            max_entries=max_windows,
+            size=lambda key, packed: getsizeof(key) + getsizeof(packed),
         )
 
     def __len__(self) -> int:
         return len(self._windows)
 
-    async def get(self, user_key: bytes, *, is_read: bool = True) -> Window | None:
+    async def get(self, user_key: bytes) -> Window | None:
         """Return a user's window; None when it is not held."""
-        return self._windows.get(user_key) if is_read else self._windows.peek(user_key)
+        packed = self._windows.get(user_key)
+        return None if packed is None else Window.from_bytes(packed)
 
     async def swap(self, user_key: bytes, before: Window | None, after: Window) -> bool:
         """Hold `after` in the place of `before`; False when another window is held."""
-        held = self._windows.peek(user_key)
-        if held != before:
+        if self._windows.peek(user_key) != (None if before is None else before.to_bytes()):
             return False
-        if held is None:
-            self._windows.put(user_key, after)
-        else:
-            # It does not count as used: only reads make a window worth keeping.
-            self._windows.replace(user_key, after)
+        self._windows.put(user_key, after.to_bytes())
         return True
 
+    async def take(self, written: Mapping[bytes, Written]) -> dict[bytes, Window]:
+        """Let the windows of users take their writes."""
+        changed = {}
+        for user_key, write in written.items():
+            packed = self._windows.peek(user_key)
+            if packed is not None:
+                changed[user_key] = Window.from_bytes(packed).taken(write)
+                # It does not count as used: only reads make a window worth keeping.
+                self._windows.replace(user_key, changed[user_key].to_bytes())
+        return changed
 
-def events_bytes(events: Sequence[WindowEvent]) -> int:
-    """Return the memory that events take."""
-    ids = sum(getsizeof(event.event_id) + getsizeof(event.session_id) for event in events)
-    return len(events) * _EVENT_BYTES + ids
-
-
-def _num_bytes(user_key: bytes, window: Window) -> int:
-    ahead = len(window.ahead) * _SEQUENCE_BYTES
-    return _WINDOW_BYTES + len(user_key) + events_bytes(window.events) + ahead
+    async def close(self) -> None:
+        """Nothing is to be freed."""

@@ -1,32 +1,42 @@
 """The window of a user: their newest events, merged from listings of the log and from writes."""
 
-from collections.abc import Iterable, Sequence
+import struct
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
+from groundswell.session_service.windows.records import (
+    RECORD_BYTES,
+    WindowEvent,
+    highest_sequence,
+    pack,
+    unpack,
+)
 
-class WindowEvent(NamedTuple):
-    """One event. Its first fields are the one order of events: (time, ordinal, event id)."""
-
-    time_us: int
-    ordinal: int
-    event_id: str
-    sequence: int
-    """The event's place in the order of the user's writes, from 1; 0 when it is not stored."""
-    item_no: int
-    action: int
-    session_id: str
+_HEAD = struct.Struct(">HIQQ16s")
+"""Capacity, `complete_to` + 1, `listed_us`, `doubt_until_us`, lineage."""
 
 
 class Listing(NamedTuple):
     """The answer of the durable log for a user."""
 
     events: Sequence[WindowEvent]
-    """The newest events, in any order."""
+    """The newest events in the one order, oldest first."""
     last_sequence: int
     """The user's highest sequence when the log was read."""
     lineage: str = ""
     """The lineage of the database that the sequences and item numbers belong to."""
+
+
+class Written(NamedTuple):
+    """One user's events of one write, at least one; the log holds them all."""
+
+    accepted: list[WindowEvent]
+    """The events that this write stored, in the one order."""
+    duplicates: list[WindowEvent]
+    """The events that were stored before, in the one order, with the content that was sent now."""
+    lineage: str
+    now_us: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,23 +44,27 @@ class Window:
     """The newest `capacity` events of a user, merged from listings of the log and from writes.
 
     A write is known by its sequence, so it counts once however often and in whatever order it
-    comes. Every change gives a new window. All times are microseconds since 1970.
+    comes. Every change gives a new window. All times are microseconds since 1970. A window is the
+    same value in every process: `to_bytes` and `from_bytes` keep all of it.
     """
 
     capacity: int
-    events: tuple[WindowEvent, ...] = ()
-    """In the one order, oldest first."""
+    records: bytes = b""
+    """The events in the one order, oldest first, as the module `records` packs them."""
     complete_to: int = -1
     """Every event up to this sequence was taken into account; -1 before the first listing."""
-    ahead: frozenset[int] = frozenset()
-    """Sequences above `complete_to` that were taken into account too."""
     listed_us: int = 0
     """When the last listing began; 0 before the first."""
     doubt_until_us: int = 0
-    """Until then the log may take a write that is not here; only a listing that began later is
-    certain to hold it."""
+    """Until then the log may hold what is not here; only a listing that began later is certain."""
     lineage: str = ""
-    """The lineage of the database that the events were read from; empty before the first."""
+    """The lineage of the database that the events were read from, 32 hexadecimal digits; empty
+    before the first."""
+
+    @property
+    def events(self) -> list[WindowEvent]:
+        """The events in the one order, oldest first."""
+        return unpack(self.records)
 
     @property
     def was_listed(self) -> bool:
@@ -59,50 +73,41 @@ class Window:
 
     @property
     def last_sequence(self) -> int:
-        """The highest sequence that was taken into account; 0 for none."""
-        return max(self.complete_to, 0, *self.ahead)
+        """The highest sequence that it holds; 0 for none."""
+        return max(self.complete_to, highest_sequence(self.records))
 
     @property
     def is_whole(self) -> bool:
         """Whether no write is known to be missing."""
-        return self.was_listed and not self.ahead
+        return self.was_listed and self.last_sequence == self.complete_to
 
     def is_current(self, capacity: int, *, now_us: int, ttl_us: int) -> bool:
         """Whether it holds `capacity` events without a gap, and was listed at most `ttl_us` ago.
 
         A listing of the future does not count either: the clock may have been set back since.
         """
-        holds = self.capacity >= capacity or len(self.events) < self.capacity
         is_fresh = abs(now_us - self.listed_us) <= ttl_us and self.listed_us >= self.doubt_until_us
-        return self.is_whole and holds and is_fresh
+        if not is_fresh:
+            return False
+        holds = self.capacity >= capacity or len(self.records) < self.capacity * RECORD_BYTES
+        return holds and self.is_whole
 
-    def of_lineage(self, lineage: str) -> "Window":
-        """Return the window when it is of a lineage, and an empty one of that lineage when not.
+    def taken(self, written: Written) -> "Window":
+        """Take a write into account that the log has stored.
 
-        Sequences and item numbers of two lineages cannot be compared.
+        A duplicate that the window lacks shows that it missed the write. The stored event may
+        differ from the one that was sent now, so the log is read before the window counts as
+        current. It is also read after a write of the very time of an event that the window holds:
+        the window does not know which of them comes first.
         """
-        if lineage == self.lineage:
-            return self
-        return Window(self.capacity, doubt_until_us=self.doubt_until_us, lineage=lineage)
-
-    def merged(self, events: Iterable[WindowEvent], *, duplicates_us: int = 0) -> "Window":
-        """Take committed writes into account.
-
-        Duplicates come with the present time, `duplicates_us`. A duplicate that the window lacks
-        shows that it missed the write. The stored event may differ from the one that was sent now,
-        so the log is read before the window counts as current.
-        """
-        news = [e for e in events if e.sequence > self.complete_to and e.sequence not in self.ahead]
-        if not news:
-            return self
-        complete_to, ahead = _absorbed(self.complete_to, self.ahead | {e.sequence for e in news})
-        return replace(
-            self,
-            events=_newest([*self.events, *news], self.capacity),
-            complete_to=complete_to,
-            # A window with a gap is read from the log anyway, so only some sequences are kept.
-            ahead=frozenset(sorted(ahead)[-self.capacity :]),
-            doubt_until_us=max(self.doubt_until_us, duplicates_us),
+        window = self
+        if written.lineage != self.lineage:
+            # Sequences and item numbers of two lineages cannot be compared.
+            window = Window(
+                self.capacity, doubt_until_us=self.doubt_until_us, lineage=written.lineage
+            )
+        return window._merged(written.accepted, written.now_us, are_doubtful=False)._merged(
+            written.duplicates, written.now_us, are_doubtful=True
         )
 
     def doubted(self, until_us: int) -> "Window":
@@ -119,36 +124,86 @@ class Window:
         if listing.last_sequence < known or listing.lineage != self.lineage:
             empty = Window(capacity, doubt_until_us=self.doubt_until_us, lineage=listing.lineage)
             return empty.relisted(listing, capacity=capacity, known=0, now_us=now_us)
-        newer = [e for e in self.events if e.sequence > listing.last_sequence]
-        taken = self.ahead | {e.sequence for e in newer}
+        held = self.events
+        newer = [e for e in held if e.sequence > listing.last_sequence]
+        taken = {e.sequence for e in newer}
+        doubt_us = self.doubt_until_us
         if self.capacity >= capacity:
-            taken |= set(range(listing.last_sequence + 1, self.complete_to + 1))
-        complete_to, ahead = _absorbed(listing.last_sequence, taken)
-        events = _newest([*listing.events, *newer], capacity)
+            taken.update(range(listing.last_sequence + 1, self.complete_to + 1))
+        elif newer:
+            # A shorter window may have dropped a late event that this one has room for.
+            doubt_us = max(doubt_us, now_us + 1)
+        events, is_tied = _in_order(listing.events, newer)
         return Window(
             capacity=capacity,
-            # Who holds the same events shares their memory.
-            events=self.events if events == self.events else events,
-            complete_to=complete_to,
-            ahead=ahead,
+            records=pack(events[-capacity:]),
+            complete_to=_complete_to(listing.last_sequence, taken),
             listed_us=now_us,
-            doubt_until_us=self.doubt_until_us,
+            doubt_until_us=max(doubt_us, now_us + 1) if is_tied else doubt_us,
             lineage=listing.lineage,
         )
 
+    def to_bytes(self) -> bytes:
+        """Return all of it as bytes: 38, and 19 for each event."""
+        head = _HEAD.pack(
+            self.capacity,
+            self.complete_to + 1,
+            self.listed_us,
+            self.doubt_until_us,
+            lineage_bytes(self.lineage),
+        )
+        return head + self.records
 
-def _newest(events: list[WindowEvent], capacity: int) -> tuple[WindowEvent, ...]:
-    by_sequence = {event.sequence: event for event in events}
-    return tuple(sorted(by_sequence.values())[-capacity:])
+    @classmethod
+    def from_bytes(cls, packed: bytes) -> "Window":
+        """Read what `to_bytes` wrote."""
+        capacity, following, listed_us, doubt_us, lineage = _HEAD.unpack_from(packed)
+        return cls(
+            capacity,
+            packed[_HEAD.size :],
+            following - 1,
+            listed_us,
+            doubt_us,
+            lineage.hex() if any(lineage) else "",
+        )
+
+    def _merged(
+        self, events: Sequence[WindowEvent], now_us: int, *, are_doubtful: bool
+    ) -> "Window":
+        held = self.events
+        sequences = {e.sequence for e in held}
+        news = [e for e in events if e.sequence > self.complete_to and e.sequence not in sequences]
+        if not news:
+            return self
+        merged, is_tied = _in_order(held, news)
+        doubt_us = now_us + 1 if are_doubtful or is_tied else 0
+        return replace(
+            self,
+            records=pack(merged[-self.capacity :]),
+            complete_to=_complete_to(self.complete_to, sequences | {e.sequence for e in news}),
+            doubt_until_us=max(self.doubt_until_us, doubt_us),
+        )
 
 
-def _absorbed(complete_to: int, ahead: Iterable[int]) -> tuple[int, frozenset[int]]:
+def lineage_bytes(lineage: str) -> bytes:
+    """Return a lineage as 16 bytes, zeros for the empty one."""
+    return bytes.fromhex(lineage) or bytes(16)
+
+
+def _in_order(
+    held: Sequence[WindowEvent], news: Sequence[WindowEvent]
+) -> tuple[list[WindowEvent], bool]:
+    """Merge ordered events; also return whether the order of two of them is not known."""
+    times = {event.time_us for event in held}
+    is_tied = any(event.time_us in times for event in news)
+    return sorted([*held, *news], key=lambda event: event.time_us), is_tied
+
+
+def _complete_to(complete_to: int, taken: set[int]) -> int:
     """Move `complete_to` over the sequences that follow it without a gap.
 
     Before the first listing `complete_to` is -1 and stays.
     """
-    left = {sequence for sequence in ahead if sequence > complete_to}
-    while complete_to >= 0 and complete_to + 1 in left:
+    while complete_to >= 0 and complete_to + 1 in taken:
         complete_to += 1
-        left.remove(complete_to)
-    return complete_to, frozenset(left)
+    return complete_to

@@ -1,0 +1,152 @@
+"""Every store of windows keeps the same promises; the one in Valkey also survives its server."""
+
+import random
+import time
+from collections.abc import AsyncIterator
+
+import pytest
+
+from groundswell.session_service.windows.memory import MemoryWindows
+from groundswell.session_service.windows.records import WindowEvent, session_code
+from groundswell.session_service.windows.store import WindowStore
+from groundswell.session_service.windows.valkey import ValkeyWindows
+from groundswell.session_service.windows.window import Listing, Window, Written
+from tests.support.valkey import Valkey
+
+LINEAGE = "0123456789abcdef" * 2
+NOW_US = 1_800_000_000_000_000
+
+
+def valkey_windows(server: Valkey) -> ValkeyWindows:
+    return ValkeyWindows(server.url, timeout_s=5.0, keep_s=60.0)
+
+
+@pytest.fixture(params=["memory", "valkey"])
+async def store(request: pytest.FixtureRequest) -> AsyncIterator[WindowStore]:
+    made: WindowStore
+    if request.param == "memory":
+        made = MemoryWindows(1_000, 1_000_000)
+    else:
+        server = request.getfixturevalue("valkey")
+        server.run("FLUSHALL")
+        made = valkey_windows(server)
+    yield made
+    await made.close()
+
+
+def event(sequence: int, time_us: int = 0) -> WindowEvent:
+    return WindowEvent(time_us or NOW_US + sequence, sequence, 7, 1, session_code("visit"))
+
+
+def listed(*events: WindowEvent, capacity: int = 3) -> Window:
+    listing = Listing(events[-capacity:], len(events), LINEAGE)
+    return Window(capacity).relisted(listing, capacity=capacity, known=0, now_us=NOW_US)
+
+
+def accepted(*events: WindowEvent, lineage: str = LINEAGE) -> Written:
+    return Written(list(events), [], lineage, NOW_US)
+
+
+async def test_a_window_that_is_held_is_given_back(store: WindowStore) -> None:
+    assert await store.get(b"a") is None
+    assert await store.swap(b"a", None, listed(event(1)))
+    assert await store.get(b"a") == listed(event(1))
+    assert await store.get(b"b") is None
+
+
+async def test_a_window_replaces_the_one_that_it_was_made_of(store: WindowStore) -> None:
+    first = listed(event(1))
+    await store.swap(b"a", None, first)
+    # Equal is enough: the window may have been read from somewhere else.
+    assert await store.swap(b"a", listed(event(1)), first.doubted(5))
+    assert await store.get(b"a") == first.doubted(5)
+
+
+async def test_a_window_does_not_replace_another_one(store: WindowStore) -> None:
+    first = listed(event(1))
+    await store.swap(b"a", None, first)
+    assert not await store.swap(b"a", None, Window(3))
+    assert not await store.swap(b"a", Window(3), Window(4))
+    assert not await store.swap(b"b", first, Window(3))
+    assert await store.get(b"a") == first
+    assert await store.get(b"b") is None
+
+
+async def test_only_windows_that_are_held_take_writes(store: WindowStore) -> None:
+    await store.swap(b"a", None, listed(event(1)))
+    taken = await store.take({b"a": accepted(event(2)), b"b": accepted(event(1))})
+    assert taken == {b"a": listed(event(1)).taken(accepted(event(2)))}
+    assert await store.get(b"a") == taken[b"a"]
+    assert await store.get(b"b") is None
+
+
+async def test_any_write_is_taken_as_the_window_itself_takes_it(store: WindowStore) -> None:
+    """300 windows of any content, and writes of any content: the store does what a Window does."""
+    choice = random.Random(7)
+    expected, writes = {}, {}
+    for user in range(300):
+        key, capacity = b"%d" % user, choice.randint(1, 6)
+        # Few times, of which some differ in the highest and some in the lowest bits only.
+        times = [choice.choice((-(2**50), NOW_US, NOW_US + 1, 2**52, 2**52 + 1)) for _ in range(9)]
+        events = [event(n, time_us) for n, time_us in enumerate(times, start=1)]
+        window = Window(capacity, doubt_until_us=choice.choice((0, NOW_US, NOW_US + 5)))
+        first = sorted(events[: choice.randint(0, 9)], key=lambda e: e.time_us)
+        if choice.random() < 0.8:
+            listing = Listing(first[-capacity:], len(first), LINEAGE)
+            window = window.relisted(listing, capacity=capacity, known=0, now_us=NOW_US)
+        sent = sorted(choice.sample(events, choice.randint(1, 5)), key=lambda e: e.time_us)
+        half = choice.randint(0, len(sent))
+        lineage = LINEAGE if choice.random() < 0.9 else "f" * 32
+        writes[key] = Written(sent[:half], sent[half:], lineage, NOW_US + choice.randint(-1, 6))
+        assert await store.swap(key, None, window)
+        expected[key] = window.taken(writes[key])
+    assert await store.take(writes) == expected
+    assert {key: await store.get(key) for key in writes} == expected
+
+
+async def test_a_window_in_valkey_is_small_and_leaves_by_itself(valkey: Valkey) -> None:
+    store = valkey_windows(valkey)
+    key = bytes(range(32))
+    await store.swap(key, None, listed(*(event(n) for n in range(1, 52)), capacity=51))
+    name = valkey.run("RANDOMKEY")
+    used = valkey.run("MEMORY", "USAGE", name)
+    assert isinstance(used, int) and used <= 1_200
+    assert 55_000 < int(str(valkey.run("PTTL", name))) <= 60_000
+    await store.close()
+
+
+async def test_a_valkey_that_dies_holds_nothing_and_is_used_again_when_it_is_back(
+    valkey: Valkey,
+) -> None:
+    store = ValkeyWindows(valkey.url, timeout_s=0.5, keep_s=60.0)
+    assert await store.swap(b"a", None, listed(event(1)))
+    valkey.kill()
+    assert await store.get(b"a") is None
+    assert not await store.swap(b"b", None, listed(event(1)))
+    assert await store.take({b"a": accepted(event(2))}) == {}
+    begun = time.monotonic()
+    for _ in range(100):
+        assert await store.get(b"a") is None
+    assert time.monotonic() - begun < 1.0  # it is not asked each time
+    valkey.start()
+    while not await store.swap(b"c", None, listed(event(1))):
+        assert time.monotonic() - begun < 10
+    # The server has forgotten its scripts.
+    assert (await store.take({b"c": accepted(event(2))}))[b"c"].last_sequence == 2
+    await store.close()
+
+
+async def test_a_window_that_missed_a_write_is_not_read_again(valkey: Valkey) -> None:
+    """As when this process alone loses its way to the server, which goes on."""
+    now = 0.0
+    store = ValkeyWindows(valkey.url, timeout_s=0.3, keep_s=60.0, clock=lambda: now)
+    await store.swap(b"missed", None, listed(event(1)))
+    await store.swap(b"other", None, listed(event(1)))
+    valkey.run("CLIENT", "PAUSE", "700", "ALL")
+    assert await store.take({b"missed": accepted(event(2))}) == {}
+    assert await store.get(b"other") is None
+    valkey.run("PING")  # it answers when the pause ends
+    now = 10.0
+    assert await store.get(b"missed") is None
+    assert await store.get(b"other") == listed(event(1))
+    await store.close()
