@@ -1,6 +1,6 @@
 """The processes that the bench measures: real services over a small bundle, and canned ones."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,8 +24,11 @@ class Deployment:
 
 
 @contextmanager
-def deployed(folder: Path) -> Iterator[Deployment]:
-    """Start profile and session service with a catalogue and users who have profiles."""
+def deployed(folder: Path, session: Mapping[str, str] | None = None) -> Iterator[Deployment]:
+    """Start profile and session service with a catalogue and users who have profiles.
+
+    `session` are more variables for the session service.
+    """
     served = world()
     with Suite(
         folder,
@@ -33,7 +36,7 @@ def deployed(folder: Path) -> Iterator[Deployment]:
         ("profile", "session"),
         database_url=f"sqlite+aiosqlite:///{served.database}",
         # What is measured is the call, not how often a window is looked up again.
-        settings={"session": {"GROUNDSWELL_WINDOW_TTL_S": "3600"}},
+        settings={"session": {"GROUNDSWELL_WINDOW_TTL_S": "3600", **(session or {})}},
         deadlines=Deadlines(),
     ) as suite:
         items = [item(i, title, categories=names) for i, title, names in served.items]

@@ -25,6 +25,7 @@ REPORT = ROOT / "build" / "bench.json"
 
 AREAS = {
     "session": "tests.bench.session",
+    "session.windows": "tests.bench.session_windows",
     "profile.get": "tests.bench.profile_get",
     "profile.first": "tests.bench.profile_first",
     "profile.refresh": "tests.bench.profile_refresh",

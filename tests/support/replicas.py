@@ -27,7 +27,12 @@ class Replicas:
 @contextmanager
 def replicas(folder: Path, bundles: Path, valkey: Valkey) -> Iterator[Replicas]:
     """Start a profile service and two session services, with the items of the tiny bundle."""
-    shared = {"GROUNDSWELL_WINDOWS_URL": valkey.url, "GROUNDSWELL_REPLICAS": "2"}
+    shared = {
+        "GROUNDSWELL_WINDOWS_URL": valkey.url,
+        "GROUNDSWELL_REPLICAS": "2",
+        # A machine that runs tests is slow.
+        "GROUNDSWELL_WINDOWS_TIMEOUT_S": "2",
+    }
     suite = Suite(folder, bundles, ("profile", "session"), settings={"session": shared})
     with suite:
         suite.fill()

@@ -221,6 +221,7 @@ class _Profiles(ProfileServiceServicer):
 
 class _Sessions(SessionServiceServicer):
     RecordEvents: Any = None
+    LinkSession: Any = None
 
     def __init__(self, scripted: Scripted) -> None:
         self._scripted = scripted

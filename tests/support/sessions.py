@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from groundswell.features.actions import action_number
 from groundswell.serving.errors import Unavailable
+from groundswell.serving.subjects import subject_id
 from groundswell.session_service.events import Appended, SentEvent, WriteResult, WriteStatus
 from groundswell.session_service.sessions import Found, Sessions
 from groundswell.session_service.windows.records import WindowEvent, session_code
@@ -36,6 +37,20 @@ class MemoryLog:
         results = [self._store(event) for event in events]
         await self.answers.wait()
         return Appended(results, self.lineage)
+
+    async def link(
+        self,
+        session_id: str,
+        user_id: str,
+        remaining_s: float | None,  # noqa: ARG002 - the seam's
+    ) -> int:
+        if self.down:
+            raise Unavailable("PROFILE_UNAVAILABLE", "down")
+        theirs = self.stored.pop(subject_id("", session_id), {})
+        mine = self.stored.setdefault(user_id, {})
+        for event_id, (event, stored) in theirs.items():
+            mine[event_id] = event, stored._replace(sequence=len(mine) + 1)
+        return len(theirs)
 
     async def newest(self, user_id: str, count: int) -> Listing:
         self.num_listings += 1

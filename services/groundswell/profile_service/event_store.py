@@ -12,8 +12,10 @@ from groundswell.profile_service.store.identity import Witness
 from groundswell.profile_service.store.signals import Signals
 from groundswell.profile_service.store.tables import stale_users
 from groundswell.profile_service.store.users import UserKeys, find_users, lock_users
+from groundswell.profile_service.store.visitors import mark_written
 from groundswell.profile_service.store.work import WorkList
 from groundswell.serving.pseudonym import Pseudonymizer
+from groundswell.serving.subjects import is_session
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +23,7 @@ class NewEvent:
     """An event that a client wants stored; its form has been checked."""
 
     user_id: str
+    """The subject id: of a user, or of an anonymous session."""
     event_id: str
     content: EventContent
 
@@ -121,6 +124,7 @@ class EventStore:
         batch.load(connection, keys, new)
         outcomes = [batch.take(key, event) for key, event in zip(keys, new, strict=True)]
         statements.insert_events(connection, batch.rows)
+        mark_written(connection, batch.sessions(), batch.stored_us)
         self._stale.mark(connection, batch.marks())
         return outcomes, batch.witness()
 
@@ -158,8 +162,9 @@ class _Batch:
         self._item_numbers = item_numbers
         self._users: dict[bytes, tuple[int, int]] = {}
         self.rows: list[dict[str, Any]] = []
+        self._sessions: set[int] = set()
         self._known: dict[tuple[int, str], tuple[EventContent, int, int]] = {}
-        self._stored_us = stored_us
+        self.stored_us = stored_us
         self._latest_us = stored_us + max_future_us
         self.lineage = ""
 
@@ -182,6 +187,11 @@ class _Batch:
             if key[-1] in self._users
         }
         known = statements.known_events(connection, wanted)
+        self._sessions = {
+            self._users[key[-1]][0]
+            for key, event in zip(keys, new, strict=True)
+            if is_session(event.user_id) and key[-1] in self._users
+        }
         self._known = {k: (e.content, e.sequence, e.item_no) for k, e in known.items()}
 
     def take(self, keys: UserKeys, event: NewEvent) -> AppendOutcome:
@@ -214,16 +224,24 @@ class _Batch:
                 "ordinal": content.ordinal,
                 "session_id": content.session_id,
                 "attribution_token": content.attribution_token,
-                "stored_us": self._stored_us,
+                "stored_us": self.stored_us,
             }
         )
         return AppendOutcome(Status.ACCEPTED, sequence, item_no, lineage=self.lineage)
 
+    def sessions(self) -> set[int]:
+        """Return the numbers of the anonymous sessions that got an event."""
+        return {row["user_no"] for row in self.rows} & self._sessions
+
     def witness(self) -> tuple[str, Witness] | None:
-        """Return one of the events that are stored, with the lineage; None without any."""
-        if not self.rows:
+        """Return one of the events that are stored, with the lineage; None without any.
+
+        Events of sessions do not stay where they are, so they are no evidence.
+        """
+        lasting = [row for row in self.rows if row["user_no"] not in self._sessions]
+        if not lasting:
             return None
-        row = self.rows[-1]
+        row = lasting[-1]
         return self.lineage, Witness(row["user_no"], row["sequence"], row["stored_us"])
 
     def marks(self) -> dict[int, int]:

@@ -29,6 +29,7 @@ from groundswell.profile_service.servicers.text import TextServicer
 from groundswell.profile_service.settings import ProfileSettings, WorkerSettings
 from groundswell.profile_service.store.database import Database
 from groundswell.profile_service.store.signals import Signals
+from groundswell.profile_service.visitors import Visitors
 from groundswell.profile_service.worker.encoder_thread import WorkerEncoder
 from groundswell.profile_service.worker.running import RunningWorker
 from groundswell.runtime.process import serve_bundles
@@ -68,6 +69,7 @@ async def main(settings: ProfileSettings) -> None:
         max_future_s=settings.max_event_future_s,
         on_stored=lineage.stored,
     )
+    visitors = Visitors(database, pseudonyms, signals, keep_s=settings.visitor_keep_s)
     catalogue = StoredCatalogue(database, signals, settings.idle_poll_s)
     names = (WORKER,) if settings.worker else ()
     await health.add(names)
@@ -77,7 +79,7 @@ async def main(settings: ProfileSettings) -> None:
     bundles = ProfileBundles(settings, worker)
     await serve_bundles(
         settings,
-        _servicers(settings, log, profiles, catalogue, bundles),
+        _servicers(settings, EventServicer(log, visitors), profiles, catalogue, bundles),
         take=bundles.take,
         first=partial(covered_bundle, database, BundleStore(settings.bundles)),
         held=bundles.held,
@@ -86,8 +88,9 @@ async def main(settings: ProfileSettings) -> None:
             partial(check_secrets, database, pseudonyms),
             lineage.start,
             database.follow_changes,
+            visitors.start,
         ),
-        close=(worker, bundles, lineage, database),
+        close=(worker, bundles, visitors, lineage, database),
         health=health,
         admissions=_admissions(),
     )
@@ -118,7 +121,7 @@ async def encode(settings: WorkerSettings) -> None:
 
 def _servicers(
     settings: ProfileSettings,
-    log: EventStore,
+    events: EventServicer,
     profiles: Profiles,
     catalogue: StoredCatalogue,
     bundles: ProfileBundles,
@@ -126,7 +129,7 @@ def _servicers(
     """Return a function that adds the servicers to a server and returns their names."""
 
     def register(server: grpc.aio.Server) -> Sequence[str]:
-        event_service_pb2_grpc.add_EventServiceServicer_to_server(EventServicer(log), server)
+        event_service_pb2_grpc.add_EventServiceServicer_to_server(events, server)
         profile_service_pb2_grpc.add_ProfileServiceServicer_to_server(
             ProfileServicer(profiles, bundles), server
         )
@@ -145,7 +148,7 @@ def _admissions() -> Admissions:
     """Refuse calls that would still wait at their deadline."""
     package = "groundswell.profile.v1"
     return {
-        **until_deadline(f"{package}.EventService", "AppendEvents", "ListEvents"),
+        **until_deadline(f"{package}.EventService", "AppendEvents", "ListEvents", "LinkSession"),
         **until_deadline(f"{package}.ProfileService", "GetProfile", "BatchGetProfiles"),
         **until_deadline(f"{package}.TextService", "EncodeTexts", "PredictInterests"),
         **until_deadline(f"{package}.CatalogueService", "GetItem", "ListItems"),

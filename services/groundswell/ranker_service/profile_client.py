@@ -25,6 +25,7 @@ from groundswell.ranker_service.replicas import (
 from groundswell.ranker_service.requests import Ask
 from groundswell.ranker_service.seen import SeenCache, UserItems
 from groundswell.serving.errors import ServiceError
+from groundswell.serving.subjects import name_subject
 from groundswell.serving.telemetry import count
 from groundswell.serving.vectors import vector_from_proto
 
@@ -72,14 +73,15 @@ class ProfileClient:
         held = [self._seen.get(user.user_key) for user in users]
         requests = [
             GetProfileRequest(
-                user_id=user.user_id,
                 bundle_id=space.bundle_id,
                 known_seen_version=None if known is None else known.version,
                 known_seen_lineage="" if known is None else known.lineage,
                 accepts_seen_difference=True,
             )
-            for user, known in zip(users, held, strict=True)
+            for known in held
         ]
+        for request, user in zip(requests, users, strict=True):
+            name_subject(request, user.user_id)
         ask = partial(self._ask, requests)
         profiles = await answered(_SERVICE, ask, space, deadline, permits=permits)
         if profiles is None:

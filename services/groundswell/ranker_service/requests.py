@@ -15,6 +15,7 @@ from groundswell.serving.errors import InvalidArgument, ServiceError
 from groundswell.serving.interests import DEFAULT_INTERESTS, MAX_INTERESTS
 from groundswell.serving.pseudonym import Pseudonymizer
 from groundswell.serving.slices import Slices
+from groundswell.serving.subjects import subject_id
 from groundswell.serving.validation import (
     check_num_interests,
     check_page_size,
@@ -34,10 +35,10 @@ MAX_TOTAL = 10_000
 
 @dataclass(frozen=True, kw_only=True)
 class Ask:
-    """A checked request for one user, or for a visitor without an id."""
+    """A checked request for one user, for an anonymous session, or for inline events."""
 
     user_id: str = ""
-    """Empty for a visitor."""
+    """The subject id of the user or the session; empty for inline events."""
     user_key: bytes = b""
     """The user's pseudonym, which the cache of seen items is keyed by."""
     inline_events: InlineEvents | None = None
@@ -117,11 +118,13 @@ class RequestReader:
     ) -> Ask:
         """Read the subject, and what both kinds of requests have."""
         kind = request.WhichOneof("subject")
-        check_subject(kind, request.user_id, request.inline_events.events)
+        check_subject(kind, request.user_id, request.session_id, request.inline_events.events)
+        is_inline = kind == "inline_events"
+        user_id = "" if is_inline else subject_id(request.user_id, request.session_id)
         return Ask(
-            user_id=request.user_id,
-            user_key=self._pseudonyms.user_key(request.user_id) if request.user_id else b"",
-            inline_events=None if kind == "user_id" else request.inline_events,
+            user_id=user_id,
+            user_key=self._pseudonyms.user_key(user_id) if user_id else b"",
+            inline_events=request.inline_events if is_inline else None,
             where=where,
             as_of_us=_as_of_us(request),
             k=k,

@@ -18,6 +18,7 @@ from groundswell.ranker_service.replicas import (
 from groundswell.ranker_service.requests import Ask, located
 from groundswell.ranker_service.seen import SeenCache, unpacked
 from groundswell.serving.errors import ServiceError
+from groundswell.serving.subjects import name_subject
 from groundswell.serving.vectors import vector_from_proto
 from groundswell.session.v1.session_service_pb2 import EncodeSessionRequest, EncodeSessionResponse
 from groundswell.session.v1.session_service_pb2_grpc import SessionServiceStub
@@ -66,7 +67,7 @@ class SessionClient:
         """
         request = EncodeSessionRequest(bundle_id=space.bundle_id)
         if ask.inline_events is None:
-            request.user_id = ask.user_id
+            name_subject(request, ask.user_id)
         else:
             request.inline_events.CopyFrom(ask.inline_events)
         faults = () if ask.inline_events is None else _CALLERS_FAULT

@@ -9,6 +9,7 @@ class SentEvent(NamedTuple):
     """An event that a client sent; its form has been checked."""
 
     user_id: str
+    """The subject id: of a user, or of an anonymous session."""
     event_id: str
     item_id: str
     action: int

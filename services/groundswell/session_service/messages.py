@@ -1,6 +1,7 @@
 """Turns messages of the contracts into the plain values of this service, and back."""
 
 from groundswell.common.v1.event_pb2 import Action, Event, EventResult, EventStatus
+from groundswell.serving.subjects import is_session, subject_id
 from groundswell.serving.validation import to_timestamp, to_us
 from groundswell.session_service.events import SentEvent, WriteResult, WriteStatus
 from groundswell.session_service.windows.records import WindowEvent, session_code
@@ -9,7 +10,7 @@ from groundswell.session_service.windows.records import WindowEvent, session_cod
 def sent_event(message: Event) -> SentEvent:
     """Read an event that a client sent."""
     return SentEvent(
-        user_id=message.user_id,
+        user_id=subject_id(message.user_id, message.session_id),
         event_id=message.event_id,
         item_id=message.item_id,
         action=message.action,
@@ -24,7 +25,7 @@ def sent_event(message: Event) -> SentEvent:
 def event_message(event: SentEvent) -> Event:
     """Write an event for the log."""
     return Event(
-        user_id=event.user_id,
+        user_id="" if is_session(event.user_id) else event.user_id,
         event_id=event.event_id,
         item_id=event.item_id,
         action=Action.ValueType(event.action),

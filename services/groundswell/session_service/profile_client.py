@@ -1,18 +1,23 @@
 """The session service's calls to the profile service's log of events."""
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeVar
 
 import grpc
 
 from groundswell.profile.v1.event_service_pb2 import (
     AppendEventsRequest,
+    LinkSessionRequest,
     ListEventsRequest,
 )
 from groundswell.profile.v1.event_service_pb2_grpc import EventServiceStub
 from groundswell.serving.errors import ServiceError, Unavailable, from_rpc_error
+from groundswell.serving.subjects import name_subject
 from groundswell.session_service.events import Appended, SentEvent
 from groundswell.session_service.messages import event_message, window_event, write_result
 from groundswell.session_service.windows.window import Listing
+
+Answer = TypeVar("Answer")
 
 _OUTAGE = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
 
@@ -37,16 +42,32 @@ class EventLogClient:
         `remaining_s` is what the caller's own deadline leaves. Raises Unavailable
         (PROFILE_UNAVAILABLE): the events may have been stored or not.
         """
+        request = AppendEventsRequest(events=[event_message(event) for event in events])
+        answer = await self._write(self._stub.AppendEvents, request, remaining_s)
+        return Appended([write_result(result) for result in answer.results], answer.lineage)
+
+    async def link(self, session_id: str, user_id: str, remaining_s: float | None) -> int:
+        """Move the events of an anonymous session to a user; return how many were moved.
+
+        Raises Unavailable (PROFILE_UNAVAILABLE): they may have been moved or not.
+        """
+        request = LinkSessionRequest(session_id=session_id, user_id=user_id)
+        return (await self._write(self._stub.LinkSession, request, remaining_s)).num_moved
+
+    async def _write(
+        self,
+        call: Callable[..., Awaitable[Answer]],
+        request: AppendEventsRequest | LinkSessionRequest,
+        remaining_s: float | None,
+    ) -> Answer:
         limits = (self._append_timeout_s, remaining_s)
         timeout_s = min(limit for limit in limits if limit is not None)
-        request = AppendEventsRequest(events=[event_message(event) for event in events])
         try:
-            answer = await self._stub.AppendEvents(request, timeout=timeout_s)
+            return await call(request, timeout=timeout_s)
         except grpc.aio.AioRpcError as error:
             # A cancelled call may have begun; the other refusals tell that nothing was stored.
             is_open = error.code() is grpc.StatusCode.CANCELLED
             raise (_not_answered() if is_open else _as_service_error(error)) from error
-        return Appended([write_result(result) for result in answer.results], answer.lineage)
 
     async def newest(self, user_id: str, count: int) -> Listing:
         """Return the newest events of a user, at most `count` ≤ 1,000.
@@ -57,7 +78,8 @@ class EventLogClient:
         Raises Unavailable (PROFILE_UNAVAILABLE), and another ServiceError where the profile
         service gives a reason.
         """
-        request = ListEventsRequest(user_id=user_id, page_size=count, omit_future=True)
+        request = ListEventsRequest(page_size=count, omit_future=True)
+        name_subject(request, user_id)
         try:
             page = await self._stub.ListEvents(request, timeout=self._list_timeout_s)
         except grpc.aio.AioRpcError as error:

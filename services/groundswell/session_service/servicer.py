@@ -8,11 +8,21 @@ from groundswell.common.v1.event_pb2 import Event
 from groundswell.serving.around import Context
 from groundswell.serving.errors import InvalidArgument, NotFound
 from groundswell.serving.slices import Slices
-from groundswell.serving.validation import check_subject, event_problem, to_timestamp, to_us
+from groundswell.serving.subjects import subject_id
+from groundswell.serving.validation import (
+    check_session_id,
+    check_subject,
+    check_user_id,
+    event_problem,
+    to_timestamp,
+    to_us,
+)
 from groundswell.serving.vectors import pack_int64, pack_uint32, vector_to_proto
 from groundswell.session.v1.session_service_pb2 import (
     EncodeSessionRequest,
     EncodeSessionResponse,
+    LinkSessionRequest,
+    LinkSessionResponse,
     RecordEventsRequest,
     RecordEventsResponse,
 )
@@ -56,14 +66,16 @@ class SessionServicer(SessionServiceServicer):
     ) -> EncodeSessionResponse:
         """Encode the window of a user or the inline events of a visitor."""
         subject = request.WhichOneof("subject")
-        check_subject(subject, request.user_id, request.inline_events.events)
+        inline_events = request.inline_events.events
+        check_subject(subject, request.user_id, request.session_id, inline_events)
         if subject == "inline_events":
             with self._bundles.held.asked_for(request.bundle_id) as bundle:
-                return await _encode_inline(bundle, request.inline_events.events)
+                return await _encode_inline(bundle, inline_events)
+        user_id = subject_id(request.user_id, request.session_id)
         with self._bundles.held.asked_for(request.bundle_id) as bundle:
-            user_key = self._sessions.user_key(request.user_id)
+            user_key = self._sessions.user_key(user_id)
             found = await self._sessions.window(
-                request.user_id, user_key, self._bundles.capacity, bundle.encoder.items.lineage
+                user_id, user_key, self._bundles.capacity, bundle.encoder.items.lineage
             )
             session = await bundle.sessions.of(user_key, found.window)
         if found.window.records:
@@ -73,6 +85,17 @@ class SessionServicer(SessionServiceServicer):
             response.stale = True
             response.window_age.FromMicroseconds(round(found.stale_s * 1e6))
         return response
+
+    async def LinkSession(
+        self, request: LinkSessionRequest, context: Context
+    ) -> LinkSessionResponse:
+        """Move the events of an anonymous session to a user."""
+        check_session_id(request.session_id)
+        check_user_id(request.user_id)
+        num_moved = await self._sessions.link(
+            request.session_id, request.user_id, context.time_remaining()
+        )
+        return LinkSessionResponse(num_moved=num_moved)
 
 
 async def _encode_inline(

@@ -2,12 +2,13 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import NamedTuple, Protocol
 
 from groundswell.serving.errors import ServiceError, Unavailable
 from groundswell.serving.pseudonym import Pseudonymizer
+from groundswell.serving.subjects import subject_id
 from groundswell.serving.telemetry import count
 from groundswell.session_service.events import Appended, SentEvent, WriteResult, WriteStatus
 from groundswell.session_service.outages import LogGate
@@ -26,6 +27,9 @@ class DurableLog(Protocol):
 
     async def append(self, events: Sequence[SentEvent], remaining_s: float | None) -> Appended:
         """Store events durably and return what became of each, in their order."""
+
+    async def link(self, session_id: str, user_id: str, remaining_s: float | None) -> int:
+        """Move the events of an anonymous session to a user; return how many were moved."""
 
     async def newest(self, user_id: str, count: int) -> Listing:
         """Return the newest events of a user."""
@@ -82,13 +86,27 @@ class Sessions:
             answer = await self._log.append(events, remaining_s)
         except BaseException as error:
             # Also when the caller is gone: the log may store the events, now or later.
-            if _may_be_stored(error):
-                for user_key in keys.values():
-                    await self._doubt(user_key)
+            await self._doubt_after(error, keys.values())
             raise
         self._gate.reached()
         await self._take(events, answer, keys)
         return answer.results
+
+    async def link(self, session_id: str, user_id: str, remaining_s: float | None) -> int:
+        """Move the events of an anonymous session to a user; return how many were moved.
+
+        Raises what the log raises; Unavailable (PROFILE_UNAVAILABLE): they may have been moved.
+        """
+        keys = [self.user_key(subject) for subject in (subject_id("", session_id), user_id)]
+        try:
+            num_moved = await self._log.link(session_id, user_id, remaining_s)
+        except BaseException as error:
+            await self._doubt_after(error, keys)
+            raise
+        if num_moved:
+            for user_key in keys:
+                await self._doubt(user_key, self._now_us() + 1)
+        return num_moved
 
     async def window(
         self, user_id: str, user_key: bytes, capacity: int, lineage: str = ""
@@ -183,8 +201,13 @@ class Sessions:
                 return changed
         return None
 
-    async def _doubt(self, user_key: bytes) -> None:
-        until_us = self._now_us() + _LONGEST_WRITE_US
+    async def _doubt_after(self, error: BaseException, user_keys: Iterable[bytes]) -> None:
+        """Let windows be read from the log until a failed write can no longer be stored."""
+        if _may_be_stored(error):
+            for user_key in user_keys:
+                await self._doubt(user_key, self._now_us() + _LONGEST_WRITE_US)
+
+    async def _doubt(self, user_key: bytes, until_us: int) -> None:
         # A window that is made later must be in doubt, too.
         await self._windows.swap(user_key, None, Window(1))
         await self._update(user_key, lambda window: window.doubted(until_us))

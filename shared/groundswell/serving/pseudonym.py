@@ -3,6 +3,8 @@
 import hashlib
 import hmac
 
+from groundswell.serving.subjects import is_session
+
 _CHECK = b"groundswell secret check"
 
 
@@ -15,7 +17,7 @@ class Pseudonymizer:
 
     def __init__(self, secret: str, *newer: str) -> None:
         """Take the secrets, oldest first; a deployment that never changed its secret has one."""
-        self._first = hmac.new(secret.encode(), b"user\0", hashlib.sha256)
+        self._first = hmac.new(secret.encode(), digestmod=hashlib.sha256)
         self._newer = [s.encode() for s in newer]
         self.checks = tuple(_check(s) for s in (secret, *newer))
         """A check value of each secret, in hexadecimal digits. It does not reveal the secret."""
@@ -26,13 +28,17 @@ class Pseudonymizer:
         return len(self.checks)
 
     def user_key(self, user_id: str) -> bytes:
-        """The 32 bytes that stand for a user: the key under the newest secret."""
+        """The 32 bytes that stand for a user: the key under the newest secret.
+
+        `user_id` may be any subject id (see the module `subjects`).
+        """
         return self.user_keys(user_id)[-1]
 
     def user_keys(self, user_id: str) -> tuple[bytes, ...]:
         """All keys that a user was ever stored under, by version: the oldest secret's first."""
         mac = self._first.copy()
-        mac.update(user_id.encode())
+        # The namespace, a NUL, and the id; that of a session begins with the NUL.
+        mac.update((f"session{user_id}" if is_session(user_id) else f"user\0{user_id}").encode())
         keys = [mac.digest()]
         for secret in self._newer:
             keys.append(hmac.digest(secret, keys[-1], "sha256"))

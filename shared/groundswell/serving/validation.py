@@ -54,6 +54,11 @@ def check_user_id(value: str, field: str = "user_id") -> None:
     check_id(value, field, "USER_ID_INVALID", MAX_ID_BYTES)
 
 
+def check_session_id(value: str, field: str = "session_id") -> None:
+    """Raise InvalidArgument (SESSION_ID_INVALID) unless `value` can name an anonymous session."""
+    check_id(value, field, "SESSION_ID_INVALID", MAX_SESSION_ID_BYTES)
+
+
 def check_item_id(value: str, field: str = "item_id") -> None:
     """Raise InvalidArgument (ITEM_ID_INVALID) unless `value` can name an item."""
     check_id(value, field, "ITEM_ID_INVALID", MAX_ID_BYTES)
@@ -68,14 +73,20 @@ class InterestsRequest(Protocol):
     def HasField(self, field_name: Literal["num_interests"], /) -> bool: ...
 
 
-def check_subject(kind: str | None, user_id: str, inline_events: Sequence[Event]) -> None:
-    """Raise InvalidArgument unless a request names a user or gives good events of a visitor."""
+def check_subject(
+    kind: str | None, user_id: str, session_id: str, inline_events: Sequence[Event]
+) -> None:
+    """Raise InvalidArgument unless a request names a user or a session, or gives good events."""
     if kind is None:
         raise InvalidArgument(
-            "SUBJECT_INVALID", "one of user_id and inline_events must be set", field="subject"
+            "SUBJECT_INVALID",
+            "one of user_id, session_id and inline_events must be set",
+            field="subject",
         )
     if kind == "user_id":
         check_user_id(user_id)
+    if kind == "session_id":
+        check_session_id(session_id)
     if len(inline_events) > MAX_INLINE_EVENTS:
         raise InvalidArgument(
             "EVENTS_INVALID",
@@ -133,12 +144,13 @@ def time_problem(time: Timestamp) -> str | None:
 def event_problem(event: Event, *, inline: bool = False) -> tuple[str, str] | None:
     """The reason and detail of what is wrong with an event; None when it may be written.
 
-    All rules of the contract but whether the item exists. An `inline` event, of an anonymous
-    visitor, needs neither user nor event id.
+    All rules of the contract but whether the item exists. An `inline` event needs neither user nor
+    event id; one of an anonymous session has a session id in place of the user's.
     """
+    may_lack_user = inline or bool(event.session_id)
     ids = (
         ("EVENT_ID_INVALID", "event_id", event.event_id, MAX_EVENT_ID_BYTES, inline),
-        ("USER_ID_INVALID", "user_id", event.user_id, MAX_ID_BYTES, inline),
+        ("USER_ID_INVALID", "user_id", event.user_id, MAX_ID_BYTES, may_lack_user),
         ("ITEM_ID_INVALID", "item_id", event.item_id, MAX_ID_BYTES, False),
         ("SESSION_ID_INVALID", "session_id", event.session_id, MAX_SESSION_ID_BYTES, True),
         (

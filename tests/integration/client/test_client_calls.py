@@ -75,6 +75,20 @@ INLINE = event_pb2.InlineEvents(events=[EVENT])
             session_pb2.EncodeSessionRequest(user_id="anna", bundle_id="b"),
         ),
         (
+            "encode_session",
+            (),
+            {"session_id": "visit"},
+            "session.EncodeSession",
+            session_pb2.EncodeSessionRequest(session_id="visit"),
+        ),
+        (
+            "link_session",
+            ("visit", "anna"),
+            {},
+            "session.LinkSession",
+            session_pb2.LinkSessionRequest(session_id="visit", user_id="anna"),
+        ),
+        (
             "record_events",
             ([EVENT],),
             {},
@@ -247,6 +261,6 @@ def test_neither_or_both_of_user_and_events_is_refused_before_a_call(
     client: Any, suite: Recorders, named: dict[str, Any]
 ) -> None:
     for call in (client.recommend, client.interests, client.encode_session):
-        with pytest.raises(ValueError, match="either user_id or events"):
+        with pytest.raises(ValueError, match="one of user_id, session_id and events"):
             call(**named)
     assert suite.ranker.requests == suite.session.requests == []

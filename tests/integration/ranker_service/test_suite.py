@@ -232,3 +232,34 @@ def test_a_new_bundle_is_taken_by_all_and_no_answer_mixes_two(
         seen.add(answer.bundle_id)
     for _ in range(20):
         assert suite.client.recommend("ann").bundle_id == made[1].name
+
+
+def test_a_visitor_is_known_by_the_session_until_it_is_linked_to_a_user(suite: Suite) -> None:
+    client = suite.client
+    sent = [event("", f"item-{row}", "purchase", session_id="visit-1") for row in (3, 9)]
+    assert [result.sequence for result in client.record_events(sent)] == [1, 2]
+    assert client.encode_session(session_id="visit-1").num_window_events == 2
+    assert client.encode_session("visit-1").num_window_events == 0
+    suite.refresh()
+    answer = client.recommend(session_id="visit-1", page_size=EVERYTHING)
+    assert degradations(answer) == {"PAGE_NOT_FILLED"}
+    assert set(ids(answer)) == {one for one, _, _ in ITEMS} - {"item-3", "item-9"}
+    assert client.interests(session_id="visit-1").interests
+
+    (mine,) = client.record_events([event("vera", "item-4", "view")])
+    assert mine.sequence == 1
+    assert client.encode_session("vera").num_window_events == 1
+    assert client.link_session("visit-1", "vera") == 2
+    window = client.encode_session("vera")
+    assert (window.num_window_events, window.last_sequence) == (3, 3)
+    assert client.encode_session(session_id="visit-1").num_window_events == 0
+    stored = {one.event.event_id for one in client.list_events("vera")}
+    assert {one.event_id for one in sent} < stored
+    assert list(client.list_events(session_id="visit-1")) == []
+    assert client.link_session("visit-1", "vera") == 0
+    with pytest.raises(GroundswellError) as caught:
+        client.link_session("visit-1", "walt")
+    assert (caught.value.reason, caught.value.status) == (
+        "SESSION_LINKED",
+        grpc.StatusCode.FAILED_PRECONDITION,
+    )

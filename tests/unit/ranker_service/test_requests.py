@@ -51,6 +51,8 @@ def test_what_is_set_is_taken() -> None:
     ("changed", "reason", "field"),
     [
         ({"user_id": ""}, "USER_ID_INVALID", "user_id"),
+        ({"session_id": ""}, "SESSION_ID_INVALID", "session_id"),
+        ({"session_id": "x" * 129}, "SESSION_ID_INVALID", "session_id"),
         ({"user_id": "x" * 257}, "USER_ID_INVALID", "user_id"),
         ({"user_id": "a\0b"}, "USER_ID_INVALID", "user_id"),
         ({"page_size": 0}, "PAGE_SIZE_INVALID", "page_size"),

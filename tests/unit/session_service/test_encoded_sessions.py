@@ -8,7 +8,7 @@ import pytest
 from groundswell.session_service.encoded_sessions import EncodedSessions
 from groundswell.session_service.encoder import EncodedSession
 from groundswell.session_service.items import ItemTable
-from groundswell.session_service.windows.records import WindowEvent, columns, session_code
+from groundswell.session_service.windows.records import NO_SESSION, WindowEvent, columns
 from groundswell.session_service.windows.window import Listing, Window
 from tests.support.memory import allocations
 
@@ -24,11 +24,8 @@ class Encoder:
         return EncodedSession("bundle", np.zeros(64, np.float32), 1, 1, items, items.copy())
 
 
-def window(user: int, num_events: int) -> Window:
-    events = [
-        WindowEvent(10**15 + n, 10**6 + n, n, 2, session_code(f"s{user}-{n}"))
-        for n in range(num_events)
-    ]
+def window(num_events: int) -> Window:
+    events = [WindowEvent(10**15 + n, 10**6 + n, n, 2, NO_SESSION) for n in range(num_events)]
     listing = Listing(events, 10**6 + num_events)
     return Window(51).relisted(listing, capacity=51, known=0, now_us=0)
 
@@ -42,5 +39,5 @@ async def test_sessions_take_no_more_memory_than_their_bound(
     with allocations() as held:
         sessions = EncodedSessions(encoder, max_users=100_000, max_bytes=bound)
         for user in range(num_users):
-            await sessions.of(b"%032d" % user, window(user, num_events))
+            await sessions.of(b"%032d" % user, window(num_events))
         assert bound // 3 <= held() <= 1.2 * bound

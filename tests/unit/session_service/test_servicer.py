@@ -26,7 +26,7 @@ def sent(event_id: str, user_id: str = "ann", item_id: str = "1") -> Event:
         item_id=item_id,
         action=ACTION_VIEW,
         time=time,
-        session_id=event_id,
+        session_id=event_id if user_id else "",
     )
 
 

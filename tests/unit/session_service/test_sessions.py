@@ -8,6 +8,7 @@ import pytest
 
 from groundswell.serving.errors import ResourceExhausted, Unavailable
 from groundswell.serving.pseudonym import Pseudonymizer
+from groundswell.serving.subjects import subject_id
 from groundswell.session_service.events import WriteStatus
 from groundswell.session_service.sessions import Sessions
 from groundswell.session_service.windows.memory import MemoryWindows
@@ -192,6 +193,19 @@ async def test_a_held_window_that_a_write_changed_is_announced_when_it_is_whole(
     await log.append([event("imported")], None)
     await sessions.record([event("c", day=2)], None)
     assert len(changed) == 1
+
+
+async def test_a_linked_session_is_in_the_next_window_of_its_user_alone(
+    sessions: Sessions,
+) -> None:
+    visit = subject_id("", "visit")
+    await sessions.record([event("a", user_id=visit), event("b", day=1)], None)
+    assert ids(await window_of(sessions, visit, 5)) == ["a"]
+    assert ids(await window_of(sessions, "ann", 5)) == ["b"]
+    assert await sessions.link("visit", "ann", None) == 1
+    assert ids(await window_of(sessions, "ann", 5)) == ["a", "b"]
+    assert ids(await window_of(sessions, visit, 5)) == []
+    assert await sessions.link("visit", "ann", None) == 0
 
 
 class SlowWindows(MemoryWindows):

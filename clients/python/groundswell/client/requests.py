@@ -69,13 +69,14 @@ class SimilarOptions(TypedDict, total=False):
 def recommend_request(
     user_id: str | None = None,
     *,
+    session_id: str | None = None,
     events: Events | None = None,
     **options: Unpack[RecommendOptions],
 ) -> ranker_pb2.RecommendRequest:
     """A request for `recommend` or `batch_recommend`.
 
-    Give the user's id, or the `events` of a visitor who has none. Raises ValueError for neither
-    or both.
+    Give one of the user's id, the id of an anonymous session, and `events`. Raises ValueError for
+    none and for several.
     """
     as_of = options.get("as_of")
     request = ranker_pb2.RecommendRequest(
@@ -87,11 +88,11 @@ def recommend_request(
         as_of=None if as_of is None else timestamp(as_of),
         num_interests=options.get("num_interests"),
     )
-    return _with_subject(request, user_id, events)
+    return _with_subject(request, user_id, session_id, events)
 
 
 def interests_request(
-    user_id: str | None, events: Events | None, options: InterestOptions
+    user_id: str | None, session_id: str | None, events: Events | None, options: InterestOptions
 ) -> ranker_pb2.GetInterestsRequest:
     """A request for `interests`."""
     as_of = options.get("as_of")
@@ -100,7 +101,7 @@ def interests_request(
         as_of=None if as_of is None else timestamp(as_of),
         num_interests=options.get("num_interests"),
     )
-    return _with_subject(request, user_id, events)
+    return _with_subject(request, user_id, session_id, events)
 
 
 def similar_request(item_id: str, options: SimilarOptions) -> ranker_pb2.SimilarItemsRequest:
@@ -113,11 +114,11 @@ def similar_request(item_id: str, options: SimilarOptions) -> ranker_pb2.Similar
 
 
 def session_request(
-    user_id: str | None, events: Events | None, bundle_id: str
+    user_id: str | None, session_id: str | None, events: Events | None, bundle_id: str
 ) -> session_pb2.EncodeSessionRequest:
     """A request for `encode_session`."""
     request = session_pb2.EncodeSessionRequest(bundle_id=bundle_id)
-    return _with_subject(request, user_id, events)
+    return _with_subject(request, user_id, session_id, events)
 
 
 def profiles_request(
@@ -174,11 +175,15 @@ async def _as_async(events: AnyEvents) -> AsyncIterator[event_pb2.Event]:
             yield event
 
 
-def _with_subject(request: OfSubject, user_id: str | None, events: Events | None) -> OfSubject:
-    if (user_id is None) == (events is None):
-        raise ValueError("give either user_id or events, not both")
+def _with_subject(
+    request: OfSubject, user_id: str | None, session_id: str | None, events: Events | None
+) -> OfSubject:
+    if [user_id, session_id, events].count(None) != 2:
+        raise ValueError("give one of user_id, session_id and events")
     if user_id is not None:
         request.user_id = user_id
+    if session_id is not None:
+        request.session_id = session_id
     if events is not None:
         request.inline_events.CopyFrom(event_pb2.InlineEvents(events=events))
     return request

@@ -8,10 +8,13 @@ from groundswell.profile.v1.event_service_pb2_grpc import EventServiceServicer
 from groundswell.profile_service.event_store import AppendOutcome, EventStore, NewEvent, Status
 from groundswell.profile_service.servicers.pages import Place, decode_token, encode_token
 from groundswell.profile_service.store.events import EventContent, KnownEvent, OrderKey
+from groundswell.profile_service.visitors import Visitors
 from groundswell.serving.around import Context
 from groundswell.serving.errors import InvalidArgument
+from groundswell.serving.subjects import checked_subject, subject_id
 from groundswell.serving.validation import (
     check_page_size,
+    check_session_id,
     check_time,
     check_user_id,
     event_problem,
@@ -33,8 +36,9 @@ _STATUSES = {
 class EventServicer(EventServiceServicer):
     """The contract is in event_service.proto."""
 
-    def __init__(self, log: EventStore) -> None:
+    def __init__(self, log: EventStore, visitors: Visitors) -> None:
         self._log = log
+        self._visitors = visitors
 
     async def AppendEvents(
         self, request: pb.AppendEventsRequest, context: Context
@@ -47,7 +51,7 @@ class EventServicer(EventServiceServicer):
         self, request: pb.ListEventsRequest, context: Context
     ) -> pb.ListEventsResponse:
         """List a user's events, newest first."""
-        check_user_id(request.user_id)
+        subject = checked_subject(request)
         limit = check_page_size(request, DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE)
         place = decode_token(request.page_token, (int, int, str))
         before = _order_key(place)
@@ -56,9 +60,7 @@ class EventServicer(EventServiceServicer):
             # No event comes before this place at that time.
             end = (to_us(request.before), -1, "")
             before = end if before is None else min(before, end)
-        page = await self._log.list(
-            request.user_id, before, limit + 1, omit_future=request.omit_future
-        )
+        page = await self._log.list(subject, before, limit + 1, omit_future=request.omit_future)
         if place is not None:
             place.check(page.lineage)
         shown = page.events[:limit]
@@ -72,6 +74,15 @@ class EventServicer(EventServiceServicer):
             last_sequence=page.last_sequence,
             lineage=page.lineage,
         )
+
+    async def LinkSession(
+        self, request: pb.LinkSessionRequest, context: Context
+    ) -> pb.LinkSessionResponse:
+        """Move the events of an anonymous session to a user."""
+        check_session_id(request.session_id)
+        check_user_id(request.user_id)
+        num_moved = await self._visitors.link(request.session_id, request.user_id)
+        return pb.LinkSessionResponse(num_moved=num_moved)
 
     async def ImportEvents(
         self, request_iterator: AsyncIterator[pb.ImportEventsRequest], context: Context
@@ -131,7 +142,7 @@ def _new_event(event: event_pb2.Event) -> NewEvent:
         session_id=event.session_id,
         attribution_token=event.attribution_token,
     )
-    return NewEvent(event.user_id, event.event_id, content)
+    return NewEvent(subject_id(event.user_id, event.session_id), event.event_id, content)
 
 
 def _result(outcome: AppendOutcome) -> event_pb2.EventResult:

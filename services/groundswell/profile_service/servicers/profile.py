@@ -13,6 +13,7 @@ from groundswell.profile_service.servicers.sizes import REST_BYTES
 from groundswell.serving.around import Context
 from groundswell.serving.errors import InvalidArgument
 from groundswell.serving.limits import MAX_ANSWER_BYTES
+from groundswell.serving.subjects import checked_subject
 from groundswell.serving.validation import check_user_id, to_timestamp
 from groundswell.serving.vectors import pack_int64, pack_uint32, vector_to_proto
 
@@ -32,9 +33,9 @@ class ProfileServicer(ProfileServiceServicer):
         self, request: pb.GetProfileRequest, context: Context
     ) -> pb.GetProfileResponse:
         """Return one user's profile."""
-        check_user_id(request.user_id)
+        subject = checked_subject(request)
         with self._bundles.held.asked_for(request.bundle_id) as models:
-            (profile,) = await self._profiles.get([request.user_id], models)
+            (profile,) = await self._profiles.get([subject], models)
         return pb.GetProfileResponse(profile=_profile(profile, request, models.id))
 
     async def BatchGetProfiles(
@@ -44,12 +45,13 @@ class ProfileServicer(ProfileServiceServicer):
         requests = request.requests
         if not 1 <= len(requests) <= MAX_USERS:
             raise _users_invalid(f"requests has {len(requests)}; it must have 1 to {MAX_USERS}")
+        subjects = []
         for index, one in enumerate(requests):
-            check_user_id(one.user_id, f"requests[{index}].user_id")
+            subjects.append(checked_subject(one, f"requests[{index}]."))
             if one.bundle_id != requests[0].bundle_id:
                 raise _users_invalid(f"requests[{index}] names another bundle than the first")
         with self._bundles.held.asked_for(requests[0].bundle_id) as models:
-            profiles = await self._profiles.get([one.user_id for one in requests], models)
+            profiles = await self._profiles.get(subjects, models)
         answer = pb.BatchGetProfilesResponse(
             profiles=[
                 _profile(p, one, models.id) for p, one in zip(profiles, requests, strict=True)

@@ -64,6 +64,19 @@ users = Table(
 """Users by pseudonym; `last_sequence` is the counter of a user's events, `key_version` the number
 of secrets that the key was made with."""
 
+visitors = Table(
+    "visitors",
+    metadata,
+    Column(
+        "user_no", BigInteger, ForeignKey("users.user_no"), primary_key=True, autoincrement=False
+    ),
+    Column("written_us", BigInteger, nullable=False),
+    Column("linked_to", BigInteger, nullable=True),
+    Index(None, "written_us"),
+)
+"""The users that are anonymous sessions: when they last got an event, and the `user_no` of the user
+that they were linked to."""
+
 items = Table(
     "items",
     metadata,

@@ -87,6 +87,9 @@ def lock_users(connection: Connection, keys: Collection[UserKeys]) -> Users:
     # The weaker lock: rows of the worker that refer to a user must not wait for a writer.
     rows = connection.execute(statement.with_for_update(key_share=True))
     locked = {names[row.user_key]: (row.user_no, row.last_sequence) for row in rows}
+    if len(locked) < len(set(names.values())):
+        # An anonymous session expired while this transaction waited for its lock.
+        return lock_users(connection, keys)
     return Users(locked, identity)
 
 

@@ -44,8 +44,9 @@ class ValkeyWindows:
     """A WindowStore in a server of its own; each window leaves it `keep_s` after its last change.
 
     A call takes at most `timeout_s`. After a failure the store counts as down, which is to hold
-    nothing, and one call at a time tries again after growing waits. The windows that missed a write
-    meanwhile are deleted before the store is read again.
+    nothing. Every write tries it again, so that a replica for which it is back misses none, and of
+    the reads one at a time after growing waits. The windows that missed a write meanwhile are
+    deleted before the store is read again.
     """
 
     def __init__(
@@ -81,7 +82,7 @@ class ValkeyWindows:
 
     async def take(self, written: Mapping[bytes, Written]) -> dict[bytes, Window]:
         """Let the windows of users take their writes, all in one round trip."""
-        answers = await self._call(lambda: self._take(written))
+        answers = await self._call(lambda: self._take(written), is_write=True)
         if answers is None:
             self._missed.update(islice(written, max(_MAX_MISSED - len(self._missed), 0)))
             return {}
@@ -115,12 +116,16 @@ class ValkeyWindows:
                 )
             return await pipeline.execute()
 
-    async def _call(self, command: Callable[[], Awaitable[R]]) -> R | None:
+    async def _call(
+        self, command: Callable[[], Awaitable[R]], *, is_write: bool = False
+    ) -> R | None:
         """Return the answer to a command; None when the store is down."""
         try:
             async with asyncio.timeout(self._timeout_s):
-                if self._again_at is not None and not await self._is_back():
-                    return None
+                if self._again_at is not None:
+                    if not is_write and self._clock() < self._again_at:
+                        return None
+                    await self._come_back()
                 return await command()
         except (RedisError, OSError, TimeoutError) as error:
             self._failed(error)
@@ -133,12 +138,9 @@ class ValkeyWindows:
             _log.warning("windows_down", error=type(error).__name__)
         self._again_at = self._clock() + self._backoff.next_s()
 
-    async def _is_back(self) -> bool:
-        """Try the store again if it is time, and delete what missed a write."""
-        assert self._again_at is not None
-        if self._clock() < self._again_at:
-            return False
-        # The others do not wait for this try.
+    async def _come_back(self) -> None:
+        """Try the store again, and delete what missed a write."""
+        # The other reads do not wait for this try.
         self._again_at = self._clock() + _LONGEST_DELAY_S
         await self._client.ping()
         while self._missed:
@@ -149,4 +151,3 @@ class ValkeyWindows:
         self._backoff.reset()
         gauge("session_windows_down", 0)
         _log.info("windows_back")
-        return True

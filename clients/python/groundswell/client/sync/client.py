@@ -75,16 +75,19 @@ class GroundswellClient(ProfileCalls):
         self,
         user_id: str | None = None,
         *,
+        session_id: str | None = None,
         events: requests.Events | None = None,
         timeout: float | None = None,
         **options: Unpack[requests.RecommendOptions],
     ) -> ranker_pb2.RecommendResponse:
-        """The items for a user, or for the `events` of a visitor who has no id, best first.
+        """The items for a user, for an anonymous session, or for `events`, best first.
 
         The options are those of `RecommendOptions`. `degradations` of the answer says how it
         falls short, for example that it is not personalised.
         """
-        request = requests.recommend_request(user_id, events=events, **options)
+        request = requests.recommend_request(
+            user_id, session_id=session_id, events=events, **options
+        )
         return self._calls["ranker"](
             self._ranker.Recommend, request, timeout, self._deadlines.read_s
         )
@@ -119,12 +122,13 @@ class GroundswellClient(ProfileCalls):
         self,
         user_id: str | None = None,
         *,
+        session_id: str | None = None,
         events: requests.Events | None = None,
         timeout: float | None = None,
         **options: Unpack[requests.InterestOptions],
     ) -> ranker_pb2.GetInterestsResponse:
-        """A user's most probable categories; the options are `InterestOptions`."""
-        request = requests.interests_request(user_id, events, options)
+        """The most probable categories of a subject; the options are `InterestOptions`."""
+        request = requests.interests_request(user_id, session_id, events, options)
         return self._calls["ranker"](
             self._ranker.GetInterests, request, timeout, self._deadlines.read_s
         )
@@ -148,15 +152,28 @@ class GroundswellClient(ProfileCalls):
         self,
         user_id: str | None = None,
         *,
+        session_id: str | None = None,
         events: requests.Events | None = None,
         bundle_id: str = "",
         timeout: float | None = None,
     ) -> session_pb2.EncodeSessionResponse:
-        """The short-term vector of a user's last events, or of the events given."""
-        request = requests.session_request(user_id, events, bundle_id)
+        """The short-term vector of the last events of a user or a session, or of those given."""
+        request = requests.session_request(user_id, session_id, events, bundle_id)
         return self._calls["session"](
             self._session.EncodeSession, request, timeout, self._deadlines.read_s
         )
+
+    def link_session(self, session_id: str, user_id: str, *, timeout: float | None = None) -> int:
+        """Move the events of an anonymous session to a user; return how many were moved.
+
+        Events belong to an anonymous session when they were recorded without a user. The error's
+        reason is SESSION_LINKED when the session is linked to another user.
+        """
+        request = session_pb2.LinkSessionRequest(session_id=session_id, user_id=user_id)
+        answer = self._calls["session"](
+            self._session.LinkSession, request, timeout, self._deadlines.write_s
+        )
+        return answer.num_moved
 
     # --- models
 

@@ -47,10 +47,17 @@ class ProfileCalls:
         return list(answer.results)
 
     def list_events(
-        self, user_id: str, *, page_size: int = 100, timeout: float | None = None
+        self,
+        user_id: str = "",
+        *,
+        session_id: str = "",
+        page_size: int = 100,
+        timeout: float | None = None,
     ) -> Iterator[events_pb2.StoredEvent]:
-        """All events of a user, newest first; `timeout` is for each page."""
-        request = events_pb2.ListEventsRequest(user_id=user_id, page_size=page_size)
+        """All events of a user or a session, newest first; `timeout` is for each page."""
+        request = events_pb2.ListEventsRequest(
+            user_id=user_id, session_id=session_id, page_size=page_size
+        )
         while True:
             page = self._call(self._events.ListEvents, request, timeout, self._deadlines.read_s)
             for stored in page.events:

@@ -130,8 +130,10 @@ class Event(_message.Message):
     """
     user_id: _builtins.str
     """The client's id of the user. Stored only as a keyed hash; answers never carry it.
-    Required where an event is written, 1 to 256 bytes without NUL (USER_ID_INVALID).
-    Empty in answers and for the inline events of an anonymous visitor.
+    1 to 256 bytes without NUL (USER_ID_INVALID). Where an event is written it may be empty if
+    `session_id` is set: the event then belongs to that session of an anonymous visitor, until
+    LinkSession moves it to a user, or the session expires.
+    Empty in answers and for inline events.
     """
     item_id: _builtins.str
     """The client's id of the item. Required, 1 to 256 bytes without NUL (ITEM_ID_INVALID).
@@ -149,6 +151,8 @@ class Event(_message.Message):
     """
     session_id: _builtins.str
     """The client's id of the visit that the event belongs to. Unset: sessions are cut by time.
+    Without a `user_id` it also names the anonymous visitor: it must be unique to them, and hard to
+    guess, since whoever knows it reads their recommendations.
     At most 128 bytes without NUL (SESSION_ID_INVALID).
     """
     attribution_token: _builtins.str

@@ -75,6 +75,56 @@ class AppendEventsResponse(_message.Message):
 Global___AppendEventsResponse: _TypeAlias = AppendEventsResponse  # noqa: Y015
 
 @_typing.final
+class LinkSessionRequest(_message.Message):
+    """The session to link, and the user."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SESSION_ID_FIELD_NUMBER: _builtins.int
+    USER_ID_FIELD_NUMBER: _builtins.int
+    session_id: _builtins.str
+    """The client's id of the anonymous session. Required, 1 to 128 bytes without NUL
+    (SESSION_ID_INVALID).
+    """
+    user_id: _builtins.str
+    """The client's id of the user. Required, 1 to 256 bytes without NUL (USER_ID_INVALID)."""
+    def __init__(
+        self,
+        *,
+        session_id: _builtins.str = ...,
+        user_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["session_id", b"session_id", "user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LinkSessionRequest: _TypeAlias = LinkSessionRequest  # noqa: Y015
+
+@_typing.final
+class LinkSessionResponse(_message.Message):
+    """What was moved."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NUM_MOVED_FIELD_NUMBER: _builtins.int
+    num_moved: _builtins.int
+    """How many events the user got by this call."""
+    def __init__(
+        self,
+        *,
+        num_moved: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["num_moved", b"num_moved"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LinkSessionResponse: _TypeAlias = LinkSessionResponse  # noqa: Y015
+
+@_typing.final
 class ListEventsRequest(_message.Message):
     """Which of a user's events to list."""
 
@@ -85,8 +135,11 @@ class ListEventsRequest(_message.Message):
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     BEFORE_FIELD_NUMBER: _builtins.int
     OMIT_FUTURE_FIELD_NUMBER: _builtins.int
+    SESSION_ID_FIELD_NUMBER: _builtins.int
     user_id: _builtins.str
-    """The client's id of the user. Required, 1 to 256 bytes without NUL (USER_ID_INVALID)."""
+    """The client's id of the user, 1 to 256 bytes without NUL (USER_ID_INVALID).
+    Required, unless `session_id` is set.
+    """
     page_size: _builtins.int
     """How many events at most: 1 to 1,000 (PAGE_SIZE_INVALID). Unset: 100."""
     page_token: _builtins.str
@@ -98,6 +151,10 @@ class ListEventsRequest(_message.Message):
     """Whether to leave out events that lie further in the future than the service accepts today (the
     setting `max_event_future_s`). Only an earlier release stored such events; they would
     stay a user's newest ones. The clock of the service decides, not that of the caller.
+    """
+    session_id: _builtins.str
+    """The client's id of an anonymous session, in place of a user: 1 to 128 bytes without NUL
+    (SESSION_ID_INVALID). Unset: a user's events. Both are INVALID_ARGUMENT (SUBJECT_INVALID).
     """
     @_builtins.property
     def before(self) -> _timestamp_pb2.Timestamp:
@@ -113,10 +170,11 @@ class ListEventsRequest(_message.Message):
         page_token: _builtins.str = ...,
         before: _timestamp_pb2.Timestamp | None = ...,
         omit_future: _builtins.bool = ...,
+        session_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_page_size", b"_page_size", "before", b"before", "page_size", b"page_size"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_page_size", b"_page_size", "before", b"before", "omit_future", b"omit_future", "page_size", b"page_size", "page_token", b"page_token", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_page_size", b"_page_size", "before", b"before", "omit_future", b"omit_future", "page_size", b"page_size", "page_token", b"page_token", "session_id", b"session_id", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__page_size: _TypeAlias = _typing.Literal["page_size"]  # noqa: Y015
     _WhichOneofArgType__page_size: _TypeAlias = _typing.Literal["_page_size", b"_page_size"]  # noqa: Y015

@@ -50,6 +50,11 @@ class EventServiceStub:
                 request_serializer=groundswell_dot_profile_dot_v1_dot_event__service__pb2.ImportEventsRequest.SerializeToString,
                 response_deserializer=groundswell_dot_profile_dot_v1_dot_event__service__pb2.ImportEventsResponse.FromString,
                 _registered_method=True)
+        self.LinkSession = channel.unary_unary(
+                '/groundswell.profile.v1.EventService/LinkSession',
+                request_serializer=groundswell_dot_profile_dot_v1_dot_event__service__pb2.LinkSessionRequest.SerializeToString,
+                response_deserializer=groundswell_dot_profile_dot_v1_dot_event__service__pb2.LinkSessionResponse.FromString,
+                _registered_method=True)
 
 
 class EventServiceServicer:
@@ -70,9 +75,10 @@ class EventServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListEvents(self, request, context):
-        """Lists one user's events, newest first, in the one order (time, ordinal, event_id).
-        Statuses: OK (an unknown user has none); INVALID_ARGUMENT (USER_ID_INVALID,
-        PAGE_SIZE_INVALID, PAGE_TOKEN_INVALID, TIME_INVALID); FAILED_PRECONDITION (SECRET_OUTDATED);
+        """Lists the events of a user, or of an anonymous session, newest first, in the one order (time,
+        ordinal, event_id).
+        Statuses: OK (an unknown user has none); INVALID_ARGUMENT (SUBJECT_INVALID: both user and
+        session; USER_ID_INVALID, also when neither is set; SESSION_ID_INVALID; PAGE_SIZE_INVALID, PAGE_TOKEN_INVALID, TIME_INVALID); FAILED_PRECONDITION (SECRET_OUTDATED);
         UNAVAILABLE. Safe to retry.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -86,6 +92,21 @@ class EventServiceServicer:
         begin with the first batch that was not answered.
         Statuses: as AppendEvents; a batch that is refused ends the stream, those before it stay.
         Safe to retry: event ids make it idempotent.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def LinkSession(self, request, context):
+        """Moves the events of an anonymous session to a user, in one transaction. They keep their ids, and
+        get the user's next sequences in the order of their writes. An event that the user has too is
+        kept once. A session is linked to one user for good; linking it to the same user again moves
+        what it got since, mostly nothing. Clients call SessionService.LinkSession, which also tells the
+        windows.
+        Statuses: OK (also for a session without events); INVALID_ARGUMENT (USER_ID_INVALID,
+        SESSION_ID_INVALID); FAILED_PRECONDITION (SESSION_LINKED: to another user;
+        EVENT_ID_CONFLICT: the user has another event with the id of one of them, and nothing was moved;
+        SECRET_OUTDATED); UNAVAILABLE. Safe to retry.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -108,6 +129,11 @@ def add_EventServiceServicer_to_server(servicer, server):
                     servicer.ImportEvents,
                     request_deserializer=groundswell_dot_profile_dot_v1_dot_event__service__pb2.ImportEventsRequest.FromString,
                     response_serializer=groundswell_dot_profile_dot_v1_dot_event__service__pb2.ImportEventsResponse.SerializeToString,
+            ),
+            'LinkSession': grpc.unary_unary_rpc_method_handler(
+                    servicer.LinkSession,
+                    request_deserializer=groundswell_dot_profile_dot_v1_dot_event__service__pb2.LinkSessionRequest.FromString,
+                    response_serializer=groundswell_dot_profile_dot_v1_dot_event__service__pb2.LinkSessionResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -192,6 +218,33 @@ class EventService:
             '/groundswell.profile.v1.EventService/ImportEvents',
             groundswell_dot_profile_dot_v1_dot_event__service__pb2.ImportEventsRequest.SerializeToString,
             groundswell_dot_profile_dot_v1_dot_event__service__pb2.ImportEventsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def LinkSession(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/groundswell.profile.v1.EventService/LinkSession',
+            groundswell_dot_profile_dot_v1_dot_event__service__pb2.LinkSessionRequest.SerializeToString,
+            groundswell_dot_profile_dot_v1_dot_event__service__pb2.LinkSessionResponse.FromString,
             options,
             channel_credentials,
             insecure,

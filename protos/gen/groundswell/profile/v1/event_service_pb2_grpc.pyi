@@ -43,9 +43,10 @@ class EventServiceStub:
     Safe to retry: event ids make it idempotent.
     """
     ListEvents: _grpc.UnaryUnaryMultiCallable[_event_service_pb2.ListEventsRequest, _event_service_pb2.ListEventsResponse]
-    """Lists one user's events, newest first, in the one order (time, ordinal, event_id).
-    Statuses: OK (an unknown user has none); INVALID_ARGUMENT (USER_ID_INVALID,
-    PAGE_SIZE_INVALID, PAGE_TOKEN_INVALID, TIME_INVALID); FAILED_PRECONDITION (SECRET_OUTDATED);
+    """Lists the events of a user, or of an anonymous session, newest first, in the one order (time,
+    ordinal, event_id).
+    Statuses: OK (an unknown user has none); INVALID_ARGUMENT (SUBJECT_INVALID: both user and
+    session; USER_ID_INVALID, also when neither is set; SESSION_ID_INVALID; PAGE_SIZE_INVALID, PAGE_TOKEN_INVALID, TIME_INVALID); FAILED_PRECONDITION (SECRET_OUTDATED);
     UNAVAILABLE. Safe to retry.
     """
     ImportEvents: _grpc.StreamStreamMultiCallable[_event_service_pb2.ImportEventsRequest, _event_service_pb2.ImportEventsResponse]
@@ -55,6 +56,17 @@ class EventServiceStub:
     begin with the first batch that was not answered.
     Statuses: as AppendEvents; a batch that is refused ends the stream, those before it stay.
     Safe to retry: event ids make it idempotent.
+    """
+    LinkSession: _grpc.UnaryUnaryMultiCallable[_event_service_pb2.LinkSessionRequest, _event_service_pb2.LinkSessionResponse]
+    """Moves the events of an anonymous session to a user, in one transaction. They keep their ids, and
+    get the user's next sequences in the order of their writes. An event that the user has too is
+    kept once. A session is linked to one user for good; linking it to the same user again moves
+    what it got since, mostly nothing. Clients call SessionService.LinkSession, which also tells the
+    windows.
+    Statuses: OK (also for a session without events); INVALID_ARGUMENT (USER_ID_INVALID,
+    SESSION_ID_INVALID); FAILED_PRECONDITION (SESSION_LINKED: to another user;
+    EVENT_ID_CONFLICT: the user has another event with the id of one of them, and nothing was moved;
+    SECRET_OUTDATED); UNAVAILABLE. Safe to retry.
     """
 
 @_typing.type_check_only
@@ -72,9 +84,10 @@ class EventServiceAsyncStub(EventServiceStub):
     Safe to retry: event ids make it idempotent.
     """
     ListEvents: _aio.UnaryUnaryMultiCallable[_event_service_pb2.ListEventsRequest, _event_service_pb2.ListEventsResponse]  # type: ignore[assignment]
-    """Lists one user's events, newest first, in the one order (time, ordinal, event_id).
-    Statuses: OK (an unknown user has none); INVALID_ARGUMENT (USER_ID_INVALID,
-    PAGE_SIZE_INVALID, PAGE_TOKEN_INVALID, TIME_INVALID); FAILED_PRECONDITION (SECRET_OUTDATED);
+    """Lists the events of a user, or of an anonymous session, newest first, in the one order (time,
+    ordinal, event_id).
+    Statuses: OK (an unknown user has none); INVALID_ARGUMENT (SUBJECT_INVALID: both user and
+    session; USER_ID_INVALID, also when neither is set; SESSION_ID_INVALID; PAGE_SIZE_INVALID, PAGE_TOKEN_INVALID, TIME_INVALID); FAILED_PRECONDITION (SECRET_OUTDATED);
     UNAVAILABLE. Safe to retry.
     """
     ImportEvents: _aio.StreamStreamMultiCallable[_event_service_pb2.ImportEventsRequest, _event_service_pb2.ImportEventsResponse]  # type: ignore[assignment]
@@ -84,6 +97,17 @@ class EventServiceAsyncStub(EventServiceStub):
     begin with the first batch that was not answered.
     Statuses: as AppendEvents; a batch that is refused ends the stream, those before it stay.
     Safe to retry: event ids make it idempotent.
+    """
+    LinkSession: _aio.UnaryUnaryMultiCallable[_event_service_pb2.LinkSessionRequest, _event_service_pb2.LinkSessionResponse]  # type: ignore[assignment]
+    """Moves the events of an anonymous session to a user, in one transaction. They keep their ids, and
+    get the user's next sequences in the order of their writes. An event that the user has too is
+    kept once. A session is linked to one user for good; linking it to the same user again moves
+    what it got since, mostly nothing. Clients call SessionService.LinkSession, which also tells the
+    windows.
+    Statuses: OK (also for a session without events); INVALID_ARGUMENT (USER_ID_INVALID,
+    SESSION_ID_INVALID); FAILED_PRECONDITION (SESSION_LINKED: to another user;
+    EVENT_ID_CONFLICT: the user has another event with the id of one of them, and nothing was moved;
+    SECRET_OUTDATED); UNAVAILABLE. Safe to retry.
     """
 
 class EventServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -110,9 +134,10 @@ class EventServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _event_service_pb2.ListEventsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_event_service_pb2.ListEventsResponse, _abc.Awaitable[_event_service_pb2.ListEventsResponse]]:
-        """Lists one user's events, newest first, in the one order (time, ordinal, event_id).
-        Statuses: OK (an unknown user has none); INVALID_ARGUMENT (USER_ID_INVALID,
-        PAGE_SIZE_INVALID, PAGE_TOKEN_INVALID, TIME_INVALID); FAILED_PRECONDITION (SECRET_OUTDATED);
+        """Lists the events of a user, or of an anonymous session, newest first, in the one order (time,
+        ordinal, event_id).
+        Statuses: OK (an unknown user has none); INVALID_ARGUMENT (SUBJECT_INVALID: both user and
+        session; USER_ID_INVALID, also when neither is set; SESSION_ID_INVALID; PAGE_SIZE_INVALID, PAGE_TOKEN_INVALID, TIME_INVALID); FAILED_PRECONDITION (SECRET_OUTDATED);
         UNAVAILABLE. Safe to retry.
         """
 
@@ -128,6 +153,23 @@ class EventServiceServicer(metaclass=_abc_1.ABCMeta):
         begin with the first batch that was not answered.
         Statuses: as AppendEvents; a batch that is refused ends the stream, those before it stay.
         Safe to retry: event ids make it idempotent.
+        """
+
+    @_abc_1.abstractmethod
+    def LinkSession(
+        self,
+        request: _event_service_pb2.LinkSessionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_event_service_pb2.LinkSessionResponse, _abc.Awaitable[_event_service_pb2.LinkSessionResponse]]:
+        """Moves the events of an anonymous session to a user, in one transaction. They keep their ids, and
+        get the user's next sequences in the order of their writes. An event that the user has too is
+        kept once. A session is linked to one user for good; linking it to the same user again moves
+        what it got since, mostly nothing. Clients call SessionService.LinkSession, which also tells the
+        windows.
+        Statuses: OK (also for a session without events); INVALID_ARGUMENT (USER_ID_INVALID,
+        SESSION_ID_INVALID); FAILED_PRECONDITION (SESSION_LINKED: to another user;
+        EVENT_ID_CONFLICT: the user has another event with the id of one of them, and nothing was moved;
+        SECRET_OUTDATED); UNAVAILABLE. Safe to retry.
         """
 
 def add_EventServiceServicer_to_server(servicer: EventServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -31,8 +31,11 @@ class GetProfileRequest(_message.Message):
     KNOWN_SEEN_VERSION_FIELD_NUMBER: _builtins.int
     KNOWN_SEEN_LINEAGE_FIELD_NUMBER: _builtins.int
     ACCEPTS_SEEN_DIFFERENCE_FIELD_NUMBER: _builtins.int
+    SESSION_ID_FIELD_NUMBER: _builtins.int
     user_id: _builtins.str
-    """The client's id of the user. Required, 1 to 256 bytes without NUL (USER_ID_INVALID)."""
+    """The client's id of the user, 1 to 256 bytes without NUL (USER_ID_INVALID).
+    Required, unless `session_id` is set.
+    """
     bundle_id: _builtins.str
     """The bundle that the vector must be of. Empty: the one that is served.
     One that is not loaded is FAILED_PRECONDITION (BUNDLE_NOT_LOADED).
@@ -49,6 +52,10 @@ class GetProfileRequest(_message.Message):
     """Whether the caller can add new seen items to those that it holds. Unset: when its version is
     not the newest one, the answer has all of them.
     """
+    session_id: _builtins.str
+    """The client's id of an anonymous session, in place of a user: 1 to 128 bytes without NUL
+    (SESSION_ID_INVALID). Unset: a user's profile. Both are INVALID_ARGUMENT (SUBJECT_INVALID).
+    """
     def __init__(
         self,
         *,
@@ -57,10 +64,11 @@ class GetProfileRequest(_message.Message):
         known_seen_version: _builtins.int | None = ...,
         known_seen_lineage: _builtins.str = ...,
         accepts_seen_difference: _builtins.bool = ...,
+        session_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_known_seen_version", b"_known_seen_version", "known_seen_version", b"known_seen_version"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_known_seen_version", b"_known_seen_version", "accepts_seen_difference", b"accepts_seen_difference", "bundle_id", b"bundle_id", "known_seen_lineage", b"known_seen_lineage", "known_seen_version", b"known_seen_version", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_known_seen_version", b"_known_seen_version", "accepts_seen_difference", b"accepts_seen_difference", "bundle_id", b"bundle_id", "known_seen_lineage", b"known_seen_lineage", "known_seen_version", b"known_seen_version", "session_id", b"session_id", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__known_seen_version: _TypeAlias = _typing.Literal["known_seen_version"]  # noqa: Y015
     _WhichOneofArgType__known_seen_version: _TypeAlias = _typing.Literal["_known_seen_version", b"_known_seen_version"]  # noqa: Y015

@@ -65,7 +65,8 @@ class ProfileServiceServicer:
         acknowledged may be missing for a moment, at most 3 seconds.
         While the database does not answer, the answer is the last profile that the process read, with
         `as_of` set; without one in memory the call ends at once with UNAVAILABLE (STORE_UNAVAILABLE).
-        Statuses: OK; INVALID_ARGUMENT (USER_ID_INVALID); FAILED_PRECONDITION (BUNDLE_NOT_LOADED;
+        Statuses: OK; INVALID_ARGUMENT (SUBJECT_INVALID: both user and session; USER_ID_INVALID, also
+        when neither is set; SESSION_ID_INVALID); FAILED_PRECONDITION (BUNDLE_NOT_LOADED;
         SECRET_OUTDATED: the process lacks the deployment's newest secret); UNAVAILABLE. Safe to retry.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -78,7 +79,7 @@ class ProfileServiceServicer:
         the last profiles that were read; UNAVAILABLE unless there is one of each user. They are all
         answered or none: a profile that could not be read has no form of its own in the answer, and a
         caller would take an empty one for that of an unknown user, whose seen items are none.
-        Statuses: OK; INVALID_ARGUMENT (USER_ID_INVALID, USERS_INVALID: none, or more than 256);
+        Statuses: OK; INVALID_ARGUMENT (the reasons of GetProfile; USERS_INVALID: none, or more than 256);
         FAILED_PRECONDITION (BUNDLE_NOT_LOADED, SECRET_OUTDATED); UNAVAILABLE. Safe to retry.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

@@ -42,7 +42,8 @@ class ProfileServiceStub:
     acknowledged may be missing for a moment, at most 3 seconds.
     While the database does not answer, the answer is the last profile that the process read, with
     `as_of` set; without one in memory the call ends at once with UNAVAILABLE (STORE_UNAVAILABLE).
-    Statuses: OK; INVALID_ARGUMENT (USER_ID_INVALID); FAILED_PRECONDITION (BUNDLE_NOT_LOADED;
+    Statuses: OK; INVALID_ARGUMENT (SUBJECT_INVALID: both user and session; USER_ID_INVALID, also
+    when neither is set; SESSION_ID_INVALID); FAILED_PRECONDITION (BUNDLE_NOT_LOADED;
     SECRET_OUTDATED: the process lacks the deployment's newest secret); UNAVAILABLE. Safe to retry.
     """
     BatchGetProfiles: _grpc.UnaryUnaryMultiCallable[_profile_service_pb2.BatchGetProfilesRequest, _profile_service_pb2.BatchGetProfilesResponse]
@@ -51,7 +52,7 @@ class ProfileServiceStub:
     the last profiles that were read; UNAVAILABLE unless there is one of each user. They are all
     answered or none: a profile that could not be read has no form of its own in the answer, and a
     caller would take an empty one for that of an unknown user, whose seen items are none.
-    Statuses: OK; INVALID_ARGUMENT (USER_ID_INVALID, USERS_INVALID: none, or more than 256);
+    Statuses: OK; INVALID_ARGUMENT (the reasons of GetProfile; USERS_INVALID: none, or more than 256);
     FAILED_PRECONDITION (BUNDLE_NOT_LOADED, SECRET_OUTDATED); UNAVAILABLE. Safe to retry.
     """
     RefreshProfiles: _grpc.UnaryStreamMultiCallable[_profile_service_pb2.RefreshProfilesRequest, _profile_service_pb2.RefreshProfilesResponse]
@@ -77,7 +78,8 @@ class ProfileServiceAsyncStub(ProfileServiceStub):
     acknowledged may be missing for a moment, at most 3 seconds.
     While the database does not answer, the answer is the last profile that the process read, with
     `as_of` set; without one in memory the call ends at once with UNAVAILABLE (STORE_UNAVAILABLE).
-    Statuses: OK; INVALID_ARGUMENT (USER_ID_INVALID); FAILED_PRECONDITION (BUNDLE_NOT_LOADED;
+    Statuses: OK; INVALID_ARGUMENT (SUBJECT_INVALID: both user and session; USER_ID_INVALID, also
+    when neither is set; SESSION_ID_INVALID); FAILED_PRECONDITION (BUNDLE_NOT_LOADED;
     SECRET_OUTDATED: the process lacks the deployment's newest secret); UNAVAILABLE. Safe to retry.
     """
     BatchGetProfiles: _aio.UnaryUnaryMultiCallable[_profile_service_pb2.BatchGetProfilesRequest, _profile_service_pb2.BatchGetProfilesResponse]  # type: ignore[assignment]
@@ -86,7 +88,7 @@ class ProfileServiceAsyncStub(ProfileServiceStub):
     the last profiles that were read; UNAVAILABLE unless there is one of each user. They are all
     answered or none: a profile that could not be read has no form of its own in the answer, and a
     caller would take an empty one for that of an unknown user, whose seen items are none.
-    Statuses: OK; INVALID_ARGUMENT (USER_ID_INVALID, USERS_INVALID: none, or more than 256);
+    Statuses: OK; INVALID_ARGUMENT (the reasons of GetProfile; USERS_INVALID: none, or more than 256);
     FAILED_PRECONDITION (BUNDLE_NOT_LOADED, SECRET_OUTDATED); UNAVAILABLE. Safe to retry.
     """
     RefreshProfiles: _aio.UnaryStreamMultiCallable[_profile_service_pb2.RefreshProfilesRequest, _profile_service_pb2.RefreshProfilesResponse]  # type: ignore[assignment]
@@ -115,7 +117,8 @@ class ProfileServiceServicer(metaclass=_abc_1.ABCMeta):
         acknowledged may be missing for a moment, at most 3 seconds.
         While the database does not answer, the answer is the last profile that the process read, with
         `as_of` set; without one in memory the call ends at once with UNAVAILABLE (STORE_UNAVAILABLE).
-        Statuses: OK; INVALID_ARGUMENT (USER_ID_INVALID); FAILED_PRECONDITION (BUNDLE_NOT_LOADED;
+        Statuses: OK; INVALID_ARGUMENT (SUBJECT_INVALID: both user and session; USER_ID_INVALID, also
+        when neither is set; SESSION_ID_INVALID); FAILED_PRECONDITION (BUNDLE_NOT_LOADED;
         SECRET_OUTDATED: the process lacks the deployment's newest secret); UNAVAILABLE. Safe to retry.
         """
 
@@ -130,7 +133,7 @@ class ProfileServiceServicer(metaclass=_abc_1.ABCMeta):
         the last profiles that were read; UNAVAILABLE unless there is one of each user. They are all
         answered or none: a profile that could not be read has no form of its own in the answer, and a
         caller would take an empty one for that of an unknown user, whose seen items are none.
-        Statuses: OK; INVALID_ARGUMENT (USER_ID_INVALID, USERS_INVALID: none, or more than 256);
+        Statuses: OK; INVALID_ARGUMENT (the reasons of GetProfile; USERS_INVALID: none, or more than 256);
         FAILED_PRECONDITION (BUNDLE_NOT_LOADED, SECRET_OUTDATED); UNAVAILABLE. Safe to retry.
         """
 

@@ -131,6 +131,7 @@ class RecommendRequest(_message.Message):
 
     USER_ID_FIELD_NUMBER: _builtins.int
     INLINE_EVENTS_FIELD_NUMBER: _builtins.int
+    SESSION_ID_FIELD_NUMBER: _builtins.int
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     FILTER_FIELD_NUMBER: _builtins.int
     DENY_ITEM_IDS_FIELD_NUMBER: _builtins.int
@@ -140,6 +141,10 @@ class RecommendRequest(_message.Message):
     NUM_INTERESTS_FIELD_NUMBER: _builtins.int
     user_id: _builtins.str
     """The client's id of a user, 1 to 256 bytes without NUL (USER_ID_INVALID)."""
+    session_id: _builtins.str
+    """The client's id of an anonymous session, whose events were recorded without a user: 1 to 128
+    bytes without NUL (SESSION_ID_INVALID).
+    """
     page_size: _builtins.int
     """How many items: 1 to 200 (PAGE_SIZE_INVALID). Unset: 10."""
     filter: _builtins.str
@@ -180,6 +185,7 @@ class RecommendRequest(_message.Message):
         *,
         user_id: _builtins.str = ...,
         inline_events: _event_pb2.InlineEvents | None = ...,
+        session_id: _builtins.str = ...,
         page_size: _builtins.int | None = ...,
         filter: _builtins.str = ...,
         deny_item_ids: _abc.Iterable[_builtins.str] | None = ...,
@@ -188,9 +194,9 @@ class RecommendRequest(_message.Message):
         as_of: _timestamp_pb2.Timestamp | None = ...,
         num_interests: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_exclude_seen", b"_exclude_seen", "_fusion_weight", b"_fusion_weight", "_num_interests", b"_num_interests", "_page_size", b"_page_size", "as_of", b"as_of", "exclude_seen", b"exclude_seen", "fusion_weight", b"fusion_weight", "inline_events", b"inline_events", "num_interests", b"num_interests", "page_size", b"page_size", "subject", b"subject", "user_id", b"user_id"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_exclude_seen", b"_exclude_seen", "_fusion_weight", b"_fusion_weight", "_num_interests", b"_num_interests", "_page_size", b"_page_size", "as_of", b"as_of", "exclude_seen", b"exclude_seen", "fusion_weight", b"fusion_weight", "inline_events", b"inline_events", "num_interests", b"num_interests", "page_size", b"page_size", "session_id", b"session_id", "subject", b"subject", "user_id", b"user_id"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_exclude_seen", b"_exclude_seen", "_fusion_weight", b"_fusion_weight", "_num_interests", b"_num_interests", "_page_size", b"_page_size", "as_of", b"as_of", "deny_item_ids", b"deny_item_ids", "exclude_seen", b"exclude_seen", "filter", b"filter", "fusion_weight", b"fusion_weight", "inline_events", b"inline_events", "num_interests", b"num_interests", "page_size", b"page_size", "subject", b"subject", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_exclude_seen", b"_exclude_seen", "_fusion_weight", b"_fusion_weight", "_num_interests", b"_num_interests", "_page_size", b"_page_size", "as_of", b"as_of", "deny_item_ids", b"deny_item_ids", "exclude_seen", b"exclude_seen", "filter", b"filter", "fusion_weight", b"fusion_weight", "inline_events", b"inline_events", "num_interests", b"num_interests", "page_size", b"page_size", "session_id", b"session_id", "subject", b"subject", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__exclude_seen: _TypeAlias = _typing.Literal["exclude_seen"]  # noqa: Y015
     _WhichOneofArgType__exclude_seen: _TypeAlias = _typing.Literal["_exclude_seen", b"_exclude_seen"]  # noqa: Y015
@@ -200,7 +206,7 @@ class RecommendRequest(_message.Message):
     _WhichOneofArgType__num_interests: _TypeAlias = _typing.Literal["_num_interests", b"_num_interests"]  # noqa: Y015
     _WhichOneofReturnType__page_size: _TypeAlias = _typing.Literal["page_size"]  # noqa: Y015
     _WhichOneofArgType__page_size: _TypeAlias = _typing.Literal["_page_size", b"_page_size"]  # noqa: Y015
-    _WhichOneofReturnType_subject: _TypeAlias = _typing.Literal["user_id", "inline_events"]  # noqa: Y015
+    _WhichOneofReturnType_subject: _TypeAlias = _typing.Literal["user_id", "inline_events", "session_id"]  # noqa: Y015
     _WhichOneofArgType_subject: _TypeAlias = _typing.Literal["subject", b"subject"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__exclude_seen) -> _WhichOneofReturnType__exclude_seen | None: ...
@@ -503,11 +509,16 @@ class GetInterestsRequest(_message.Message):
 
     USER_ID_FIELD_NUMBER: _builtins.int
     INLINE_EVENTS_FIELD_NUMBER: _builtins.int
+    SESSION_ID_FIELD_NUMBER: _builtins.int
     FUSION_WEIGHT_FIELD_NUMBER: _builtins.int
     AS_OF_FIELD_NUMBER: _builtins.int
     NUM_INTERESTS_FIELD_NUMBER: _builtins.int
     user_id: _builtins.str
     """The client's id of a user, 1 to 256 bytes without NUL (USER_ID_INVALID)."""
+    session_id: _builtins.str
+    """The client's id of an anonymous session, whose events were recorded without a user: 1 to 128
+    bytes without NUL (SESSION_ID_INVALID).
+    """
     fusion_weight: _builtins.float
     """As in RecommendRequest."""
     num_interests: _builtins.int
@@ -527,19 +538,20 @@ class GetInterestsRequest(_message.Message):
         *,
         user_id: _builtins.str = ...,
         inline_events: _event_pb2.InlineEvents | None = ...,
+        session_id: _builtins.str = ...,
         fusion_weight: _builtins.float | None = ...,
         as_of: _timestamp_pb2.Timestamp | None = ...,
         num_interests: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_fusion_weight", b"_fusion_weight", "_num_interests", b"_num_interests", "as_of", b"as_of", "fusion_weight", b"fusion_weight", "inline_events", b"inline_events", "num_interests", b"num_interests", "subject", b"subject", "user_id", b"user_id"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_fusion_weight", b"_fusion_weight", "_num_interests", b"_num_interests", "as_of", b"as_of", "fusion_weight", b"fusion_weight", "inline_events", b"inline_events", "num_interests", b"num_interests", "session_id", b"session_id", "subject", b"subject", "user_id", b"user_id"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_fusion_weight", b"_fusion_weight", "_num_interests", b"_num_interests", "as_of", b"as_of", "fusion_weight", b"fusion_weight", "inline_events", b"inline_events", "num_interests", b"num_interests", "subject", b"subject", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_fusion_weight", b"_fusion_weight", "_num_interests", b"_num_interests", "as_of", b"as_of", "fusion_weight", b"fusion_weight", "inline_events", b"inline_events", "num_interests", b"num_interests", "session_id", b"session_id", "subject", b"subject", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__fusion_weight: _TypeAlias = _typing.Literal["fusion_weight"]  # noqa: Y015
     _WhichOneofArgType__fusion_weight: _TypeAlias = _typing.Literal["_fusion_weight", b"_fusion_weight"]  # noqa: Y015
     _WhichOneofReturnType__num_interests: _TypeAlias = _typing.Literal["num_interests"]  # noqa: Y015
     _WhichOneofArgType__num_interests: _TypeAlias = _typing.Literal["_num_interests", b"_num_interests"]  # noqa: Y015
-    _WhichOneofReturnType_subject: _TypeAlias = _typing.Literal["user_id", "inline_events"]  # noqa: Y015
+    _WhichOneofReturnType_subject: _TypeAlias = _typing.Literal["user_id", "inline_events", "session_id"]  # noqa: Y015
     _WhichOneofArgType_subject: _TypeAlias = _typing.Literal["subject", b"subject"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__fusion_weight) -> _WhichOneofReturnType__fusion_weight | None: ...

@@ -34,13 +34,13 @@ class RankerServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> RankerServiceAsyncStub: ...
     Recommend: _grpc.UnaryUnaryMultiCallable[_ranker_service_pb2.RecommendRequest, _ranker_service_pb2.RecommendResponse]
-    """The items for a user, or for the inline events of an anonymous visitor, best first.
+    """The items for a user, an anonymous session, or the inline events of a visitor, best first.
     An unknown user gets the popular items, and `degradations` says so.
     A call is refused at once with OVERLOADED when it would wait for the calls before it for more
     than a quarter of the time in which the service asks the session and the profile service: 0.5 s,
     or less with a deadline below 0.72 s. Without a deadline a call has 1 s. These times are settings
     of the service.
-    Statuses: OK; INVALID_ARGUMENT (SUBJECT_INVALID, USER_ID_INVALID, PAGE_SIZE_INVALID,
+    Statuses: OK; INVALID_ARGUMENT (SUBJECT_INVALID, USER_ID_INVALID, SESSION_ID_INVALID, PAGE_SIZE_INVALID,
     FILTER_INVALID, FUSION_WEIGHT_INVALID, DENY_LIST_INVALID, EVENTS_INVALID, TIME_INVALID,
     NUM_INTERESTS_INVALID, and the reasons that Event names); NOT_FOUND (ITEM_NOT_FOUND, an inline
     event's item); RESOURCE_EXHAUSTED (OVERLOADED, with RetryInfo); UNAVAILABLE (NO_BUNDLE);
@@ -74,13 +74,13 @@ class RankerServiceAsyncStub(RankerServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     Recommend: _aio.UnaryUnaryMultiCallable[_ranker_service_pb2.RecommendRequest, _ranker_service_pb2.RecommendResponse]  # type: ignore[assignment]
-    """The items for a user, or for the inline events of an anonymous visitor, best first.
+    """The items for a user, an anonymous session, or the inline events of a visitor, best first.
     An unknown user gets the popular items, and `degradations` says so.
     A call is refused at once with OVERLOADED when it would wait for the calls before it for more
     than a quarter of the time in which the service asks the session and the profile service: 0.5 s,
     or less with a deadline below 0.72 s. Without a deadline a call has 1 s. These times are settings
     of the service.
-    Statuses: OK; INVALID_ARGUMENT (SUBJECT_INVALID, USER_ID_INVALID, PAGE_SIZE_INVALID,
+    Statuses: OK; INVALID_ARGUMENT (SUBJECT_INVALID, USER_ID_INVALID, SESSION_ID_INVALID, PAGE_SIZE_INVALID,
     FILTER_INVALID, FUSION_WEIGHT_INVALID, DENY_LIST_INVALID, EVENTS_INVALID, TIME_INVALID,
     NUM_INTERESTS_INVALID, and the reasons that Event names); NOT_FOUND (ITEM_NOT_FOUND, an inline
     event's item); RESOURCE_EXHAUSTED (OVERLOADED, with RetryInfo); UNAVAILABLE (NO_BUNDLE);
@@ -117,13 +117,13 @@ class RankerServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _ranker_service_pb2.RecommendRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_ranker_service_pb2.RecommendResponse, _abc.Awaitable[_ranker_service_pb2.RecommendResponse]]:
-        """The items for a user, or for the inline events of an anonymous visitor, best first.
+        """The items for a user, an anonymous session, or the inline events of a visitor, best first.
         An unknown user gets the popular items, and `degradations` says so.
         A call is refused at once with OVERLOADED when it would wait for the calls before it for more
         than a quarter of the time in which the service asks the session and the profile service: 0.5 s,
         or less with a deadline below 0.72 s. Without a deadline a call has 1 s. These times are settings
         of the service.
-        Statuses: OK; INVALID_ARGUMENT (SUBJECT_INVALID, USER_ID_INVALID, PAGE_SIZE_INVALID,
+        Statuses: OK; INVALID_ARGUMENT (SUBJECT_INVALID, USER_ID_INVALID, SESSION_ID_INVALID, PAGE_SIZE_INVALID,
         FILTER_INVALID, FUSION_WEIGHT_INVALID, DENY_LIST_INVALID, EVENTS_INVALID, TIME_INVALID,
         NUM_INTERESTS_INVALID, and the reasons that Event names); NOT_FOUND (ITEM_NOT_FOUND, an inline
         event's item); RESOURCE_EXHAUSTED (OVERLOADED, with RetryInfo); UNAVAILABLE (NO_BUNDLE);

@@ -71,6 +71,56 @@ class RecordEventsResponse(_message.Message):
 Global___RecordEventsResponse: _TypeAlias = RecordEventsResponse  # noqa: Y015
 
 @_typing.final
+class LinkSessionRequest(_message.Message):
+    """The session to link, and the user."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SESSION_ID_FIELD_NUMBER: _builtins.int
+    USER_ID_FIELD_NUMBER: _builtins.int
+    session_id: _builtins.str
+    """The client's id of the anonymous session. Required, 1 to 128 bytes without NUL
+    (SESSION_ID_INVALID).
+    """
+    user_id: _builtins.str
+    """The client's id of the user. Required, 1 to 256 bytes without NUL (USER_ID_INVALID)."""
+    def __init__(
+        self,
+        *,
+        session_id: _builtins.str = ...,
+        user_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["session_id", b"session_id", "user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LinkSessionRequest: _TypeAlias = LinkSessionRequest  # noqa: Y015
+
+@_typing.final
+class LinkSessionResponse(_message.Message):
+    """What was moved."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NUM_MOVED_FIELD_NUMBER: _builtins.int
+    num_moved: _builtins.int
+    """How many events the user got by this call."""
+    def __init__(
+        self,
+        *,
+        num_moved: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["num_moved", b"num_moved"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LinkSessionResponse: _TypeAlias = LinkSessionResponse  # noqa: Y015
+
+@_typing.final
 class EncodeSessionRequest(_message.Message):
     """Whose session to encode, and for which models."""
 
@@ -78,9 +128,14 @@ class EncodeSessionRequest(_message.Message):
 
     USER_ID_FIELD_NUMBER: _builtins.int
     INLINE_EVENTS_FIELD_NUMBER: _builtins.int
+    SESSION_ID_FIELD_NUMBER: _builtins.int
     BUNDLE_ID_FIELD_NUMBER: _builtins.int
     user_id: _builtins.str
     """The client's id of a user, 1 to 256 bytes without NUL (USER_ID_INVALID)."""
+    session_id: _builtins.str
+    """The client's id of an anonymous session, whose events were recorded without a user: 1 to 128
+    bytes without NUL (SESSION_ID_INVALID).
+    """
     bundle_id: _builtins.str
     """The bundle that the vector must be of. Empty: the one that is served.
     One that is not loaded is FAILED_PRECONDITION (BUNDLE_NOT_LOADED).
@@ -94,13 +149,14 @@ class EncodeSessionRequest(_message.Message):
         *,
         user_id: _builtins.str = ...,
         inline_events: _event_pb2.InlineEvents | None = ...,
+        session_id: _builtins.str = ...,
         bundle_id: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["inline_events", b"inline_events", "subject", b"subject", "user_id", b"user_id"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["inline_events", b"inline_events", "session_id", b"session_id", "subject", b"subject", "user_id", b"user_id"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bundle_id", b"bundle_id", "inline_events", b"inline_events", "subject", b"subject", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bundle_id", b"bundle_id", "inline_events", b"inline_events", "session_id", b"session_id", "subject", b"subject", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_subject: _TypeAlias = _typing.Literal["user_id", "inline_events"]  # noqa: Y015
+    _WhichOneofReturnType_subject: _TypeAlias = _typing.Literal["user_id", "inline_events", "session_id"]  # noqa: Y015
     _WhichOneofArgType_subject: _TypeAlias = _typing.Literal["subject", b"subject"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_subject) -> _WhichOneofReturnType_subject | None: ...
 

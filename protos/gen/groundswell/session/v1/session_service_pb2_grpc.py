@@ -46,6 +46,11 @@ class SessionServiceStub:
                 request_serializer=groundswell_dot_session_dot_v1_dot_session__service__pb2.EncodeSessionRequest.SerializeToString,
                 response_deserializer=groundswell_dot_session_dot_v1_dot_session__service__pb2.EncodeSessionResponse.FromString,
                 _registered_method=True)
+        self.LinkSession = channel.unary_unary(
+                '/groundswell.session.v1.SessionService/LinkSession',
+                request_serializer=groundswell_dot_session_dot_v1_dot_session__service__pb2.LinkSessionRequest.SerializeToString,
+                response_deserializer=groundswell_dot_session_dot_v1_dot_session__service__pb2.LinkSessionResponse.FromString,
+                _registered_method=True)
 
 
 class SessionServiceServicer:
@@ -64,15 +69,29 @@ class SessionServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def EncodeSession(self, request, context):
-        """The short-term vector of a user's hot window, or of the inline events of an anonymous visitor.
+        """The short-term vector of the hot window of a user or of an anonymous session, or of inline events.
         A user without events gets the vector of an empty window. While the profile service does not
         answer, the last window in memory is encoded, and `stale` is set.
-        Statuses: OK; INVALID_ARGUMENT (SUBJECT_INVALID: neither or both of user and events;
-        USER_ID_INVALID; EVENTS_INVALID; and the reasons that Event names); NOT_FOUND
+        Statuses: OK; INVALID_ARGUMENT (SUBJECT_INVALID: none of user, session and events is set;
+        USER_ID_INVALID; SESSION_ID_INVALID; EVENTS_INVALID; and the reasons that Event names); NOT_FOUND
         (ITEM_NOT_FOUND, an inline event's item); FAILED_PRECONDITION (BUNDLE_NOT_LOADED);
         RESOURCE_EXHAUSTED (OVERLOADED, with RetryInfo); UNAVAILABLE (NO_BUNDLE; PROFILE_UNAVAILABLE:
         no window of the user is in memory either; LINEAGE_CHANGED, with RetryInfo: the database was
         restored from a backup, and the service is still reading its new state). Safe to retry.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def LinkSession(self, request, context):
+        """Moves the events of an anonymous session to a user: when the visitor logs in, say. They keep
+        their ids, and are in the user's next window. A session is linked to one user for good; linking
+        it to the same user again moves what it got since, mostly nothing. A session that is not linked
+        expires 30 days after its last event; that is a setting of the profile service.
+        Statuses: OK (also for a session without events); INVALID_ARGUMENT (USER_ID_INVALID,
+        SESSION_ID_INVALID); FAILED_PRECONDITION (SESSION_LINKED: to another user;
+        EVENT_ID_CONFLICT: the user has another event with the id of one of them, and nothing was moved;
+        SECRET_OUTDATED); UNAVAILABLE (PROFILE_UNAVAILABLE). Safe to retry.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -90,6 +109,11 @@ def add_SessionServiceServicer_to_server(servicer, server):
                     servicer.EncodeSession,
                     request_deserializer=groundswell_dot_session_dot_v1_dot_session__service__pb2.EncodeSessionRequest.FromString,
                     response_serializer=groundswell_dot_session_dot_v1_dot_session__service__pb2.EncodeSessionResponse.SerializeToString,
+            ),
+            'LinkSession': grpc.unary_unary_rpc_method_handler(
+                    servicer.LinkSession,
+                    request_deserializer=groundswell_dot_session_dot_v1_dot_session__service__pb2.LinkSessionRequest.FromString,
+                    response_serializer=groundswell_dot_session_dot_v1_dot_session__service__pb2.LinkSessionResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -148,6 +172,33 @@ class SessionService:
             '/groundswell.session.v1.SessionService/EncodeSession',
             groundswell_dot_session_dot_v1_dot_session__service__pb2.EncodeSessionRequest.SerializeToString,
             groundswell_dot_session_dot_v1_dot_session__service__pb2.EncodeSessionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def LinkSession(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/groundswell.session.v1.SessionService/LinkSession',
+            groundswell_dot_session_dot_v1_dot_session__service__pb2.LinkSessionRequest.SerializeToString,
+            groundswell_dot_session_dot_v1_dot_session__service__pb2.LinkSessionResponse.FromString,
             options,
             channel_credentials,
             insecure,

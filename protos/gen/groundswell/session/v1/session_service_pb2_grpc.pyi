@@ -42,15 +42,25 @@ class SessionServiceStub:
     Safe to retry: event ids make it idempotent.
     """
     EncodeSession: _grpc.UnaryUnaryMultiCallable[_session_service_pb2.EncodeSessionRequest, _session_service_pb2.EncodeSessionResponse]
-    """The short-term vector of a user's hot window, or of the inline events of an anonymous visitor.
+    """The short-term vector of the hot window of a user or of an anonymous session, or of inline events.
     A user without events gets the vector of an empty window. While the profile service does not
     answer, the last window in memory is encoded, and `stale` is set.
-    Statuses: OK; INVALID_ARGUMENT (SUBJECT_INVALID: neither or both of user and events;
-    USER_ID_INVALID; EVENTS_INVALID; and the reasons that Event names); NOT_FOUND
+    Statuses: OK; INVALID_ARGUMENT (SUBJECT_INVALID: none of user, session and events is set;
+    USER_ID_INVALID; SESSION_ID_INVALID; EVENTS_INVALID; and the reasons that Event names); NOT_FOUND
     (ITEM_NOT_FOUND, an inline event's item); FAILED_PRECONDITION (BUNDLE_NOT_LOADED);
     RESOURCE_EXHAUSTED (OVERLOADED, with RetryInfo); UNAVAILABLE (NO_BUNDLE; PROFILE_UNAVAILABLE:
     no window of the user is in memory either; LINEAGE_CHANGED, with RetryInfo: the database was
     restored from a backup, and the service is still reading its new state). Safe to retry.
+    """
+    LinkSession: _grpc.UnaryUnaryMultiCallable[_session_service_pb2.LinkSessionRequest, _session_service_pb2.LinkSessionResponse]
+    """Moves the events of an anonymous session to a user: when the visitor logs in, say. They keep
+    their ids, and are in the user's next window. A session is linked to one user for good; linking
+    it to the same user again moves what it got since, mostly nothing. A session that is not linked
+    expires 30 days after its last event; that is a setting of the profile service.
+    Statuses: OK (also for a session without events); INVALID_ARGUMENT (USER_ID_INVALID,
+    SESSION_ID_INVALID); FAILED_PRECONDITION (SESSION_LINKED: to another user;
+    EVENT_ID_CONFLICT: the user has another event with the id of one of them, and nothing was moved;
+    SECRET_OUTDATED); UNAVAILABLE (PROFILE_UNAVAILABLE). Safe to retry.
     """
 
 @_typing.type_check_only
@@ -67,15 +77,25 @@ class SessionServiceAsyncStub(SessionServiceStub):
     Safe to retry: event ids make it idempotent.
     """
     EncodeSession: _aio.UnaryUnaryMultiCallable[_session_service_pb2.EncodeSessionRequest, _session_service_pb2.EncodeSessionResponse]  # type: ignore[assignment]
-    """The short-term vector of a user's hot window, or of the inline events of an anonymous visitor.
+    """The short-term vector of the hot window of a user or of an anonymous session, or of inline events.
     A user without events gets the vector of an empty window. While the profile service does not
     answer, the last window in memory is encoded, and `stale` is set.
-    Statuses: OK; INVALID_ARGUMENT (SUBJECT_INVALID: neither or both of user and events;
-    USER_ID_INVALID; EVENTS_INVALID; and the reasons that Event names); NOT_FOUND
+    Statuses: OK; INVALID_ARGUMENT (SUBJECT_INVALID: none of user, session and events is set;
+    USER_ID_INVALID; SESSION_ID_INVALID; EVENTS_INVALID; and the reasons that Event names); NOT_FOUND
     (ITEM_NOT_FOUND, an inline event's item); FAILED_PRECONDITION (BUNDLE_NOT_LOADED);
     RESOURCE_EXHAUSTED (OVERLOADED, with RetryInfo); UNAVAILABLE (NO_BUNDLE; PROFILE_UNAVAILABLE:
     no window of the user is in memory either; LINEAGE_CHANGED, with RetryInfo: the database was
     restored from a backup, and the service is still reading its new state). Safe to retry.
+    """
+    LinkSession: _aio.UnaryUnaryMultiCallable[_session_service_pb2.LinkSessionRequest, _session_service_pb2.LinkSessionResponse]  # type: ignore[assignment]
+    """Moves the events of an anonymous session to a user: when the visitor logs in, say. They keep
+    their ids, and are in the user's next window. A session is linked to one user for good; linking
+    it to the same user again moves what it got since, mostly nothing. A session that is not linked
+    expires 30 days after its last event; that is a setting of the profile service.
+    Statuses: OK (also for a session without events); INVALID_ARGUMENT (USER_ID_INVALID,
+    SESSION_ID_INVALID); FAILED_PRECONDITION (SESSION_LINKED: to another user;
+    EVENT_ID_CONFLICT: the user has another event with the id of one of them, and nothing was moved;
+    SECRET_OUTDATED); UNAVAILABLE (PROFILE_UNAVAILABLE). Safe to retry.
     """
 
 class SessionServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -101,15 +121,31 @@ class SessionServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _session_service_pb2.EncodeSessionRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_session_service_pb2.EncodeSessionResponse, _abc.Awaitable[_session_service_pb2.EncodeSessionResponse]]:
-        """The short-term vector of a user's hot window, or of the inline events of an anonymous visitor.
+        """The short-term vector of the hot window of a user or of an anonymous session, or of inline events.
         A user without events gets the vector of an empty window. While the profile service does not
         answer, the last window in memory is encoded, and `stale` is set.
-        Statuses: OK; INVALID_ARGUMENT (SUBJECT_INVALID: neither or both of user and events;
-        USER_ID_INVALID; EVENTS_INVALID; and the reasons that Event names); NOT_FOUND
+        Statuses: OK; INVALID_ARGUMENT (SUBJECT_INVALID: none of user, session and events is set;
+        USER_ID_INVALID; SESSION_ID_INVALID; EVENTS_INVALID; and the reasons that Event names); NOT_FOUND
         (ITEM_NOT_FOUND, an inline event's item); FAILED_PRECONDITION (BUNDLE_NOT_LOADED);
         RESOURCE_EXHAUSTED (OVERLOADED, with RetryInfo); UNAVAILABLE (NO_BUNDLE; PROFILE_UNAVAILABLE:
         no window of the user is in memory either; LINEAGE_CHANGED, with RetryInfo: the database was
         restored from a backup, and the service is still reading its new state). Safe to retry.
+        """
+
+    @_abc_1.abstractmethod
+    def LinkSession(
+        self,
+        request: _session_service_pb2.LinkSessionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_session_service_pb2.LinkSessionResponse, _abc.Awaitable[_session_service_pb2.LinkSessionResponse]]:
+        """Moves the events of an anonymous session to a user: when the visitor logs in, say. They keep
+        their ids, and are in the user's next window. A session is linked to one user for good; linking
+        it to the same user again moves what it got since, mostly nothing. A session that is not linked
+        expires 30 days after its last event; that is a setting of the profile service.
+        Statuses: OK (also for a session without events); INVALID_ARGUMENT (USER_ID_INVALID,
+        SESSION_ID_INVALID); FAILED_PRECONDITION (SESSION_LINKED: to another user;
+        EVENT_ID_CONFLICT: the user has another event with the id of one of them, and nothing was moved;
+        SECRET_OUTDATED); UNAVAILABLE (PROFILE_UNAVAILABLE). Safe to retry.
         """
 
 def add_SessionServiceServicer_to_server(servicer: SessionServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -1,0 +1,89 @@
+"""Use cases of anonymous sessions: link one to a user, and delete those that were never linked."""
+
+import asyncio
+
+import structlog
+
+from groundswell.profile_service.store import visitors as statements
+from groundswell.profile_service.store.database import Database, DatabaseConnection, now_us
+from groundswell.profile_service.store.signals import Signals
+from groundswell.profile_service.store.tables import stale_users
+from groundswell.profile_service.store.users import lock_users
+from groundswell.profile_service.store.work import WorkList
+from groundswell.serving.errors import ServiceError
+from groundswell.serving.pseudonym import Pseudonymizer
+from groundswell.serving.subjects import subject_id
+from groundswell.serving.telemetry import count
+
+_log = structlog.get_logger(__name__)
+
+_LOOK_EVERY_S = 60.0
+_BATCH = 100
+"""How many sessions one transaction deletes at most."""
+
+
+class Visitors:
+    """Links anonymous sessions to users, and deletes each `keep_s` after its last event."""
+
+    def __init__(
+        self, database: Database, pseudonyms: Pseudonymizer, signals: Signals, *, keep_s: float
+    ) -> None:
+        self._database = database
+        self._pseudonyms = pseudonyms
+        self._signals = signals
+        self._keep_us = int(keep_s * 1e6)
+        self._stale = WorkList(stale_users)
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Begin to delete expired sessions in the background."""
+        self._task = asyncio.create_task(self._keep_expiring())
+
+    async def close(self) -> None:
+        """Stop."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    async def link(self, session_id: str, user_id: str) -> int:
+        """Move the events of a session to a user; return how many were moved.
+
+        Raises FailedPrecondition (SESSION_LINKED, EVENT_ID_CONFLICT, SECRET_OUTDATED), Unavailable
+        and ResourceExhausted: nothing was moved then.
+        """
+        session, user = (
+            self._pseudonyms.user_keys(subject) for subject in (subject_id("", session_id), user_id)
+        )
+
+        def work(connection: DatabaseConnection) -> int:
+            locked = lock_users(connection, {session, user}).by_key
+            session_no, user_no = locked[session[-1]][0], locked[user[-1]][0]
+            last_sequence = locked[user[-1]][1]
+            statements.mark_written(connection, [session_no], now_us())
+            statements.link(connection, session_no, user_no)
+            num_moved = statements.move_events(connection, session_no, user_no, last_sequence)
+            if num_moved:
+                self._stale.mark(connection, {user_no: last_sequence + num_moved})
+            return num_moved
+
+        num_moved = await self._database.write(work)
+        self._signals.work.notify()
+        return num_moved
+
+    async def expire(self) -> int:
+        """Delete the sessions that are over their time; return how many."""
+        before_us, num_expired = now_us() - self._keep_us, 0
+        while True:
+            deleted = await self._database.write(lambda c: statements.expire(c, before_us, _BATCH))
+            num_expired += deleted
+            count("visitors_expired", deleted)
+            if deleted < _BATCH:
+                return num_expired
+
+    async def _keep_expiring(self) -> None:
+        while True:
+            try:
+                await self.expire()
+            except ServiceError as error:
+                _log.warning("visitors_not_expired", reason=error.reason)
+            await asyncio.sleep(_LOOK_EVERY_S)

@@ -1,0 +1,116 @@
+"""Events of anonymous sessions move to the user that the session is linked to, or expire."""
+
+import dataclasses
+
+import pytest
+
+from groundswell.profile_service.event_store import EventStore, NewEvent, Status
+from groundswell.profile_service.visitors import Visitors
+from groundswell.serving.errors import FailedPrecondition
+from groundswell.serving.pseudonym import Pseudonymizer
+from groundswell.serving.subjects import subject_id
+from tests.integration.profile_service.support import (
+    CountingEncoder,
+    Memory,
+    an_event,
+    an_item,
+    work_all,
+)
+from tests.support.processes import SECRET
+
+VISIT = subject_id("", "visit")
+
+
+def visitors(memory: Memory, keep_s: float = 3600.0) -> Visitors:
+    return Visitors(memory.database, Pseudonymizer(SECRET), memory.signals, keep_s=keep_s)
+
+
+async def listed(memory: Memory, subject: str) -> list[tuple[str, int]]:
+    """The ids and sequences of a subject's events, in the order of the writes."""
+    page = await memory.log.list(subject, None, 100)
+    return sorted(((e.event_id, e.sequence) for e in page.events), key=lambda pair: pair[1])
+
+
+async def test_the_events_of_a_session_move_to_one_user_once(memory: Memory) -> None:
+    await memory.catalogue.upsert([an_item("a")])
+    store = visitors(memory)
+    await memory.log.append([an_event(1), an_event(2)])
+    await memory.log.append([an_event(n, user=VISIT) for n in (9, 2, 5)])
+    assert await listed(memory, VISIT) == [("e9", 1), ("e2", 2), ("e5", 3)]
+
+    assert await store.link("visit", "ann") == 2  # the user has the same event e2
+    assert await listed(memory, "ann") == [("e1", 1), ("e2", 2), ("e9", 3), ("e5", 4)]
+    assert await listed(memory, VISIT) == []
+    assert await store.link("visit", "ann") == 0
+    with pytest.raises(FailedPrecondition) as caught:
+        await store.link("visit", "bob")
+    assert caught.value.reason == "SESSION_LINKED"
+    # What the session got late, and what the user does, goes on behind it.
+    await memory.log.append([an_event(7, user=VISIT), an_event(8)])
+    assert await store.link("visit", "ann") == 1
+    assert (await listed(memory, "ann"))[-2:] == [("e8", 5), ("e7", 6)]
+
+
+async def test_an_event_id_that_names_two_events_keeps_the_session_as_it_is(
+    memory: Memory,
+) -> None:
+    await memory.catalogue.upsert([an_item("a")])
+    other = an_event(1, user=VISIT)
+    other = dataclasses.replace(other, content=dataclasses.replace(other.content, value=2.0))
+    await memory.log.append([an_event(1), an_event(0, user=VISIT), other])
+    with pytest.raises(FailedPrecondition) as caught:
+        await visitors(memory).link("visit", "ann")
+    assert caught.value.reason == "EVENT_ID_CONFLICT"
+    assert await listed(memory, VISIT) == [("e0", 1), ("e1", 2)]
+    assert await listed(memory, "ann") == [("e1", 1)]
+    assert await visitors(memory).link("visit", "bob") == 2  # it was not linked
+
+
+async def test_a_linked_history_is_encoded_again_and_that_of_the_session_is_gone(
+    memory: Memory,
+) -> None:
+    await memory.catalogue.upsert([an_item("a")])
+    await memory.log.append([an_event(n, user=VISIT) for n in range(20)])
+    await work_all(memory, CountingEncoder())
+    await visitors(memory).link("visit", "ann")
+    await work_all(memory, CountingEncoder())
+    assert len(await listed(memory, "ann")) == 20
+
+
+async def test_sessions_without_a_user_expire_and_users_do_not(memory: Memory) -> None:
+    await memory.catalogue.upsert([an_item("a")])
+    many = [subject_id("", f"visit-{n}") for n in range(120)]
+    await memory.log.append([an_event(n, user=user) for user in many for n in range(2)])
+    await memory.log.append([an_event(1, user="ann"), an_event(2, user=VISIT)])
+    await visitors(memory).link("visit", "ann")
+    await work_all(memory, CountingEncoder())
+    assert await visitors(memory).expire() == 0
+    assert await visitors(memory, keep_s=-1).expire() == 121
+    assert await listed(memory, many[0]) == []
+    assert await listed(memory, "ann") == [("e1", 1), ("e2", 2)]
+    outcomes = await memory.log.append([an_event(5, user=many[0])])
+    assert [(o.status, o.sequence) for o in outcomes] == [(Status.ACCEPTED, 1)]
+
+
+async def test_an_event_that_may_move_is_no_evidence_of_a_restore(memory: Memory) -> None:
+    await memory.catalogue.upsert([an_item("a")])
+    noted: list[int] = []
+    log = EventStore(
+        memory.database,
+        Pseudonymizer(SECRET),
+        memory.signals,
+        max_future_s=1.0,
+        on_stored=lambda _, witness: noted.append(witness.sequence),
+    )
+    await log.append([an_event(1, user=VISIT)])
+    assert noted == []
+    await log.append([an_event(2), an_event(3), an_event(4, user=VISIT)])
+    assert noted == [2]
+
+
+async def test_a_session_and_a_user_of_one_id_are_two(memory: Memory) -> None:
+    await memory.catalogue.upsert([an_item("a")])
+    written: list[NewEvent] = [an_event(1, user="visit"), an_event(2, user=VISIT)]
+    await memory.log.append(written)
+    assert await listed(memory, "visit") == [("e1", 1)]
+    assert await listed(memory, VISIT) == [("e2", 1)]
