@@ -1,7 +1,9 @@
 """A served window is read exactly as the model would read it alone, and read again only if due."""
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,7 +11,7 @@ import pytest
 from groundswell.artifacts.bundle import Bundle
 from groundswell.serving.errors import Unavailable
 from groundswell.session_service.encoded_sessions import EncodedSessions
-from groundswell.session_service.encoder import SessionEncoder
+from groundswell.session_service.encoder import EncodedSession, SessionEncoder
 from groundswell.session_service.items import ItemTable
 from groundswell.session_service.windows.records import WindowEvent, pack, session_code
 from groundswell.session_service.windows.window import Listing, Window, Written
@@ -128,6 +130,21 @@ async def test_an_unchanged_window_is_not_encoded_again(encoder: SessionEncoder)
     assert await sessions.of(b"ann", with_event(held, event(3))) is not first
 
 
+async def test_an_event_of_an_item_without_a_vector_is_kept_and_not_read(
+    encoder: SessionEncoder,
+) -> None:
+    events = [event(n) for n in range(1, 6)]
+    lacking = [*events[:2], event(3, item_no=77), *events[3:]]
+    session = await encoder.encode(pack(lacking))
+    assert session.item_nos.tolist() == [e.item_no for e in lacking]
+    assert session.num_session_events == 5
+    without = await encode(encoder, [*events[:2], *events[3:]])
+    np.testing.assert_allclose(session.short_vector, without, rtol=1e-5, atol=1e-6)
+    # A window of such events alone is read as an empty one.
+    nothing = await encode(encoder, [event(1, item_no=77)])
+    np.testing.assert_allclose(nothing, await encode(encoder, []), rtol=1e-5, atol=1e-6)
+
+
 async def test_a_vector_that_comes_late_replaces_the_stored_session(
     encoder: SessionEncoder, items: ItemTable
 ) -> None:
@@ -172,6 +189,38 @@ async def test_a_reader_who_leaves_does_not_take_the_encoding_from_the_others(
     await asyncio.sleep(0)
     first.cancel()
     assert len((await second).item_nos) == 1
+
+
+async def test_what_every_reader_left_is_not_run_by_the_model(
+    encoder: SessionEncoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sessions = EncodedSessions(encoder, max_users=10, max_bytes=10_000_000)
+    ran, begun, go_on = [], threading.Event(), threading.Event()
+
+    def run(**inputs: np.ndarray) -> np.ndarray:
+        ran.append(inputs["lengths"].tolist())
+        begun.set()
+        go_on.wait(10)
+        return np.zeros((len(inputs["lengths"]), 16), np.float32)
+
+    monkeypatch.setattr(encoder, "_model", SimpleNamespace(run=run))
+
+    def reader(user: bytes, length: int) -> asyncio.Task[EncodedSession]:
+        held = window([event(n) for n in range(1, 1 + length)])
+        return asyncio.create_task(sessions.of(user, held))
+
+    first = reader(b"ann", 1)
+    await asyncio.to_thread(begun.wait, 10)  # now the model is busy
+    gone = [reader(b"bob", 2), reader(b"bob", 2), reader(b"eve", 3)]
+    stays = reader(b"eve", 3)
+    await asyncio.sleep(0)
+    for call in gone:
+        call.cancel()
+    await asyncio.sleep(0)
+    go_on.set()
+    assert len((await stays).item_nos) == 3
+    await first
+    assert ran == [[1], [3]]
 
 
 async def test_a_write_of_a_user_who_asks_is_encoded_before_the_next_read(

@@ -32,7 +32,9 @@ _MAX_MISSED = 100_000
 again after the time for which a window counts as current."""
 _MOST_DELETED = 1_000
 """How many of their windows are deleted by one command."""
-_TAKE = files("groundswell.session_service.windows").joinpath("take.lua").read_text()
+_TAKE = (
+    files("groundswell.session_service.windows").joinpath("take.lua").read_text(encoding="utf-8")
+)
 _SWAP = """
 if redis.call('GET', KEYS[1]) ~= (ARGV[1] ~= '' and ARGV[1]) then return 0 end
 redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
