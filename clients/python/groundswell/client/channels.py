@@ -16,11 +16,11 @@ _RETRIED = {
         "GetItem",
         "ListItems",
     ),
-    "groundswell.profile.v1.EventService": ("AppendEvents", "ListEvents"),
+    "groundswell.profile.v1.EventService": ("AppendEvents", "ListEvents", "LinkSession"),
     "groundswell.profile.v1.ProfileService": ("GetProfile", "RefreshProfiles"),
     "groundswell.profile.v1.TextService": ("PredictInterests",),
     "groundswell.ranker.v1.RankerService": ("Recommend", "SimilarItems", "GetInterests"),
-    "groundswell.session.v1.SessionService": ("RecordEvents", "EncodeSession"),
+    "groundswell.session.v1.SessionService": ("RecordEvents", "EncodeSession", "LinkSession"),
 }
 # Each of these calls costs as much as hundreds of others: one more try, after a longer wait.
 _RETRIED_ONCE = {
