@@ -49,7 +49,7 @@ class Side:
 
 async def compare(name: str, against: str, sides: Mapping[str, Side], calls: int) -> list[Line]:
     """Time both sides one call at a time, in turns; OURS and THEIRS are the keys of `sides`."""
-    times = await _latencies(sides, calls)
+    times = await latencies(sides, calls)
     lines = []
     for suffix, percent in (("", 50), (".p99", 99)):
         ours_ms, theirs_ms = (float(np.percentile(times[s], percent)) for s in (OURS, THEIRS))
@@ -59,16 +59,27 @@ async def compare(name: str, against: str, sides: Mapping[str, Side], calls: int
     return lines
 
 
-async def compare_throughput(name: str, against: str, sides: Mapping[str, Side]) -> Line:
-    """Count the calls of both sides with 8 at a time, in short alternating slices."""
-    done = dict.fromkeys(sides, 0)
+async def compare_throughput(
+    name: str, against: str, sides: Mapping[str, Side], *, callers: int = _CONCURRENCY
+) -> Line:
+    """Count the calls of both sides in short alternating slices."""
+    per_s = await calls_per_s(sides, callers)
+    unit = f"× {against}'s calls/s at {callers}"
+    return Line(f"{name}.throughput", per_s[OURS] / per_s[THEIRS], unit)
+
+
+async def calls_per_s(sides: Mapping[str, Side], callers: int) -> dict[str, float]:
+    """Count the calls a second of each side, in short alternating slices."""
+    done, took_s = dict.fromkeys(sides, 0), dict.fromkeys(sides, 0.0)
     for _ in range(_SLICES):
         for key, side in sides.items():
-            done[key] += await _calls_in(side, _SLICE_S)
-    return Line(f"{name}.throughput", done[OURS] / done[THEIRS], f"× {against}'s calls/s at 8")
+            started = time.perf_counter()
+            done[key] += await _calls_in(side, _SLICE_S, callers)
+            took_s[key] += time.perf_counter() - started
+    return {key: done[key] / took_s[key] for key in sides}
 
 
-async def _latencies(sides: Mapping[str, Side], calls: int) -> dict[str, NDArray[np.float64]]:
+async def latencies(sides: Mapping[str, Side], calls: int) -> dict[str, NDArray[np.float64]]:
     """Return the milliseconds of each call of each side."""
     times: dict[str, list[float]] = {key: [] for key in sides}
     order: Sequence[str] = list(sides)
@@ -87,7 +98,7 @@ async def _latencies(sides: Mapping[str, Side], calls: int) -> dict[str, NDArray
     return {key: np.array(values) for key, values in times.items()}
 
 
-async def _calls_in(side: Side, seconds: float) -> int:
+async def _calls_in(side: Side, seconds: float, callers: int) -> int:
     until = time.perf_counter() + seconds
     done = 0
 
@@ -97,5 +108,5 @@ async def _calls_in(side: Side, seconds: float) -> int:
             await side.call()
             done += 1
 
-    await asyncio.gather(*(caller() for _ in range(_CONCURRENCY)))
+    await asyncio.gather(*(caller() for _ in range(callers)))
     return done

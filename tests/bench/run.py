@@ -26,6 +26,8 @@ REPORT = ROOT / "build" / "bench.json"
 AREAS = {
     "session": "tests.bench.session",
     "session.windows": "tests.bench.session_windows",
+    "session.record": "tests.bench.session_record",
+    "profile.append": "tests.bench.profile_append",
     "profile.get": "tests.bench.profile_get",
     "profile.first": "tests.bench.profile_first",
     "profile.refresh": "tests.bench.profile_refresh",

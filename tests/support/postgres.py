@@ -101,11 +101,15 @@ def _children(parent: int) -> Iterator[int]:
 
 
 @contextmanager
-def postgres(folder: Path) -> Iterator[Postgres]:
-    """Start a server in a folder; it is stopped and its data removed at the end."""
+def postgres(folder: Path, *, durable: bool = False) -> Iterator[Postgres]:
+    """Start a server in a folder; it is stopped and its data removed at the end.
+
+    One that is not `durable` does not wait for the disk: a test's data need not outlive the
+    machine, and the disk takes up to a minute.
+    """
     server = get_server(folder / "data", cleanup_mode="delete")
-    # Nothing here outlives the machine, and waiting for its disk takes up to a minute.
-    server.psql("ALTER SYSTEM SET fsync = off; SELECT pg_reload_conf()")
+    if not durable:
+        server.psql("ALTER SYSTEM SET fsync = off; SELECT pg_reload_conf()")
     try:
         yield Postgres(server)
     finally:

@@ -3,11 +3,13 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 
 from groundswell.profile_service.store import events as statements
 from groundswell.profile_service.store.database import Database, DatabaseConnection, now_us
 from groundswell.profile_service.store.events import EventContent, KnownEvent, OrderKey
+from groundswell.profile_service.store.group_commit import GroupCommit, Written
 from groundswell.profile_service.store.identity import Witness
 from groundswell.profile_service.store.signals import Signals
 from groundswell.profile_service.store.tables import stale_users
@@ -48,6 +50,16 @@ class AppendOutcome:
     lineage: str = ""
     """The lineage of the database that sequence and number belong to; empty when they are 0."""
 
+
+class _Sent(NamedTuple):
+    """An event, and the keys of its user."""
+
+    keys: UserKeys
+    event: NewEvent
+
+
+_Stored = tuple[str, Witness]
+"""A lineage, and one event that is stored in it."""
 
 _NO_ITEM = AppendOutcome(
     Status.REJECTED,
@@ -98,35 +110,41 @@ class EventStore:
         self._signals = signals
         self._on_stored = on_stored
         self._stale = WorkList(stale_users)
+        self._group = GroupCommit(database, self._append, self._appended)
 
     async def append(self, new: Sequence[NewEvent]) -> list[AppendOutcome]:
         """Store events in one transaction, and return the outcome of each, in their order.
 
-        Every user who got one is marked stale in the same transaction. Raises
-        Unavailable, ResourceExhausted and FailedPrecondition (SECRET_OUTDATED).
+        Calls that wait at the same time share a transaction. Every user who got an event is marked
+        stale in it. Raises Unavailable, ResourceExhausted and FailedPrecondition (SECRET_OUTDATED).
         """
         if not new:
             return []
-        keys = [self._pseudonyms.user_keys(event.user_id) for event in new]
-        outcomes, witness = await self._database.write(lambda c: self._append(c, keys, new))
-        if witness is not None:
-            self._signals.work.notify()
-            if self._on_stored is not None:
-                self._on_stored(*witness)
-        return outcomes
+        user_keys = self._pseudonyms.user_keys
+        return await self._group.submit([_Sent(user_keys(event.user_id), event) for event in new])
 
     def _append(
-        self, connection: DatabaseConnection, keys: Sequence[UserKeys], new: Sequence[NewEvent]
-    ) -> tuple[list[AppendOutcome], tuple[str, Witness] | None]:
-        """Return the outcomes, and the lineage with one stored event if there is one."""
-        numbers = statements.item_numbers(connection, {e.content.item_id for e in new})
+        self, connection: DatabaseConnection, calls: Sequence[Sequence[_Sent]], *, alone: bool
+    ) -> Written[list[AppendOutcome], _Stored | None]:
+        """Write the events of some calls, and return their outcomes and one that is stored."""
+        sent = [one for call in calls for one in call]
+        numbers = statements.item_numbers(connection, {s.event.content.item_id for s in sent})
         batch = _Batch(numbers, now_us(), self._max_future_us)
-        batch.load(connection, keys, new)
-        outcomes = [batch.take(key, event) for key, event in zip(keys, new, strict=True)]
+        batch.load(connection, sent, wait=alone)
+        outcomes = [
+            [batch.take(one) for one in call] if batch.has_users_of(call) else None
+            for call in calls
+        ]
         statements.insert_events(connection, batch.rows)
         mark_written(connection, batch.sessions(), batch.stored_us)
         self._stale.mark(connection, batch.marks())
-        return outcomes, batch.witness()
+        return Written(outcomes, batch.witness())
+
+    def _appended(self, stored: _Stored | None) -> None:
+        if stored is not None:
+            self._signals.work.notify()
+            if self._on_stored is not None:
+                self._on_stored(*stored)
 
     async def list(
         self, user_id: str, before: OrderKey | None, limit: int, *, omit_future: bool = False
@@ -154,13 +172,14 @@ def _page(
 
 
 class _Batch:
-    """One append: decides the outcome of each event, and collects the rows to write."""
+    """One transaction: decides the outcome of each event, and collects the rows to write."""
 
     def __init__(
         self, item_numbers: dict[str, tuple[int, bool]], stored_us: int, max_future_us: int
     ) -> None:
         self._item_numbers = item_numbers
         self._users: dict[bytes, tuple[int, int]] = {}
+        self._left_out: set[UserKeys] = set()
         self.rows: list[dict[str, Any]] = []
         self._sessions: set[int] = set()
         self._known: dict[tuple[int, str], tuple[EventContent, int, int]] = {}
@@ -168,36 +187,42 @@ class _Batch:
         self._latest_us = stored_us + max_future_us
         self.lineage = ""
 
-    def load(
-        self, connection: DatabaseConnection, keys: Sequence[UserKeys], new: Sequence[NewEvent]
-    ) -> None:
-        """Lock the users, and look up which of the events are stored already."""
-        items = [self._item_numbers.get(event.content.item_id) for event in new]
-        there = {key for key, item in zip(keys, items, strict=True) if item and not item[1]}
+    def load(self, connection: DatabaseConnection, sent: Sequence[_Sent], *, wait: bool) -> None:
+        """Lock the users, and look up which of the events are stored already.
+
+        Without `wait`, users that another transaction has locked are left out.
+        """
+        items = [(one.keys, self._item_numbers.get(one.event.content.item_id)) for one in sent]
+        there = {keys for keys, item in items if item and not item[1]}
         # An event of a deleted item may be stored already, but cannot make a user.
-        deleted = {key for key, item in zip(keys, items, strict=True) if item} - there
-        for some, load in ((there, lock_users), (deleted, find_users)):
+        deleted = {keys for keys, item in items if item} - there
+        for some, load in ((there, partial(lock_users, wait=wait)), (deleted, find_users)):
             if some:
                 found, identity = load(connection, some)
                 self._users |= found
                 self.lineage = identity.lineage
+        self._left_out = {keys for keys in there if keys[-1] not in self._users}
         wanted = {
-            (self._users[key[-1]][0], event.event_id)
-            for key, event in zip(keys, new, strict=True)
-            if key[-1] in self._users
+            (self._users[keys[-1]][0], event.event_id)
+            for keys, event in sent
+            if keys[-1] in self._users
         }
         known = statements.known_events(connection, wanted)
         self._sessions = {
-            self._users[key[-1]][0]
-            for key, event in zip(keys, new, strict=True)
-            if is_session(event.user_id) and key[-1] in self._users
+            self._users[keys[-1]][0]
+            for keys, event in sent
+            if is_session(event.user_id) and keys[-1] in self._users
         }
         self._known = {k: (e.content, e.sequence, e.item_no) for k, e in known.items()}
 
-    def take(self, keys: UserKeys, event: NewEvent) -> AppendOutcome:
+    def has_users_of(self, call: Sequence[_Sent]) -> bool:
+        """Whether no user of a call is locked by another transaction."""
+        return self._left_out.isdisjoint(one.keys for one in call)
+
+    def take(self, sent: _Sent) -> AppendOutcome:
         """Decide the outcome of one event; an accepted one gets its user's next sequence."""
+        event, key = sent.event, sent.keys[-1]
         content = event.content
-        key = keys[-1]
         user_no, last_sequence = self._users.get(key, (0, 0))
         known = self._known.get((user_no, event.event_id))
         if known is not None:
@@ -233,7 +258,7 @@ class _Batch:
         """Return the numbers of the anonymous sessions that got an event."""
         return {row["user_no"] for row in self.rows} & self._sessions
 
-    def witness(self) -> tuple[str, Witness] | None:
+    def witness(self) -> _Stored | None:
         """Return one of the events that are stored, with the lineage; None without any.
 
         Events of sessions do not stay where they are, so they are no evidence.

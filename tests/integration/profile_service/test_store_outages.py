@@ -230,7 +230,7 @@ async def test_a_server_without_room_for_more_connections_serves_those_that_ther
 ) -> None:
     with server.no_room_for_connections(), capture_logs() as logs:
         # They need more connections than there are, so some fail and raise a suspicion.
-        first = (memory.log.append([an_event(n, user=f"user {n}")]) for n in range(8))
+        first = (memory.log.list(f"user {n}", None, 10) for n in range(8))
         told = await asyncio.gather(*first, return_exceptions=True)
         assert any(isinstance(one, Unavailable) for one in told)
         for number in range(20):

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from math import inf
 from pathlib import Path
@@ -117,7 +117,7 @@ class Database:
         end_s = time.monotonic() + (0.0 if self._is_sqlite else wait_s)
         while True:
             try:
-                return await self._run(self._migrating, upgrade, inf)
+                return await self._run(self._migrating, lambda: upgrade, inf)
             except Unavailable:
                 if time.monotonic() >= end_s:
                     raise
@@ -128,11 +128,11 @@ class Database:
 
         Raises Unavailable (STORE_UNAVAILABLE) and ResourceExhausted (OVERLOADED).
         """
-        return await self._run(self._reading, work, timeout_s)
+        return await self._run(self._reading, lambda: work, timeout_s)
 
     async def read_once(self, work: Work[T]) -> T:
         """Return the result of `work`, which sends one statement. Raises as `read`."""
-        return await self._run(self._single, work, _CALL_TIMEOUT_S)
+        return await self._run(self._single, lambda: work, _CALL_TIMEOUT_S)
 
     async def follow_changes(self) -> None:
         """Learn from now on of the changes that other processes make; see `changes`."""
@@ -157,7 +157,11 @@ class Database:
         in the very commit. Raises ResourceExhausted (OVERLOADED, STORAGE_FULL): nothing was
         written.
         """
-        return await self._run(self._writing, work, _CALL_TIMEOUT_S)
+        return await self.write_when_free(lambda: work)
+
+    async def write_when_free(self, begin: Callable[[], Work[T]]) -> T:
+        """As `write`, of what `begin` returns when the transaction's turn has come."""
+        return await self._run(self._writing, begin, _CALL_TIMEOUT_S)
 
     async def close(self) -> None:
         """Let every transaction end, close all connections, and release the file of SQLite."""
@@ -172,13 +176,13 @@ class Database:
         await self._engines.dispose()
         self._held.close()
 
-    async def _run(self, mode: "_Mode", work: Work[T], timeout_s: float) -> T:
+    async def _run(self, mode: "_Mode", begin: Callable[[], Work[T]], timeout_s: float) -> T:
         """Wait for the transaction's turn, run it in a task of its own, and wait for its end."""
         self._outages.check()
         places = await enter(mode.gates)
         # Nothing can interrupt from here to the next await, so the places are always given back.
         end_s = time.monotonic() + timeout_s
-        task = asyncio.create_task(self._transaction(mode, work, end_s))
+        task = asyncio.create_task(self._transaction(mode, begin(), end_s))
         self._running.add(task)
         task.add_done_callback(self._running.discard)
         task.add_done_callback(lambda _: places.close())

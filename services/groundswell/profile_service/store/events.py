@@ -2,13 +2,32 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from operator import itemgetter
 from typing import Any
 
-from sqlalchemy import BigInteger, Connection, Text, and_, bindparam, func, select, tuple_, update
+from sqlalchemy import (
+    BigInteger,
+    Connection,
+    Select,
+    Text,
+    Update,
+    and_,
+    func,
+    select,
+    tuple_,
+    update,
+)
+from sqlalchemy.types import TypeEngine
 
 from groundswell.profile_service.store.changes import USER, told_changes
-from groundswell.profile_service.store.statements import given_rows
+from groundswell.profile_service.store.statements import (
+    among,
+    given_parameters,
+    given_rows,
+    given_table,
+    insert_rows,
+)
 from groundswell.profile_service.store.tables import events, items, users
 
 _NUMBER, _TEXT = BigInteger(), Text()
@@ -43,9 +62,15 @@ class KnownEvent:
 
 def item_numbers(connection: Connection, item_ids: Collection[str]) -> dict[str, tuple[int, bool]]:
     """Return (item_no, deleted) of the items that were ever written, by id."""
-    statement = select(items.c.item_id, items.c.item_no, items.c.deleted)
-    rows = connection.execute(statement.where(items.c.item_id.in_(item_ids)))
+    statement = _items(connection.dialect.name)
+    rows = connection.execute(statement, {"item_ids": list(item_ids)})
     return {row.item_id: (row.item_no, row.deleted) for row in rows}
+
+
+@cache
+def _items(dialect: str) -> Select[Any]:
+    columns = select(items.c.item_id, items.c.item_no, items.c.deleted)
+    return columns.where(among(dialect, items.c.item_id, "item_ids"))
 
 
 def known_events(
@@ -54,27 +79,42 @@ def known_events(
     """Return the stored events among these (user_no, event_id)."""
     if not keys:
         return {}
-    c = given_rows(connection, {"user_no": _NUMBER, "event_id": _TEXT}, keys).c
-    same = and_(events.c.user_no == c.user_no, events.c.event_id == c.event_id)
-    statement = _stored().join_from(events, c.user_no.table, same)
-    rows = connection.execute(statement)
+    statement = _same_events(connection.dialect.name)
+    rows = connection.execute(statement, given_parameters(connection, _EVENT_KEY, keys))
     return {(row.user_no, row.event_id): _known(row) for row in rows}
+
+
+_EVENT_KEY: dict[str, TypeEngine[Any]] = {"user_no": _NUMBER, "event_id": _TEXT}
+
+
+@cache
+def _same_events(dialect: str) -> Select[Any]:
+    c = given_table(dialect, _EVENT_KEY).c
+    same = and_(events.c.user_no == c.user_no, events.c.event_id == c.event_id)
+    statement: Select[Any] = _stored().join_from(events, c.user_no.table, same)
+    return statement
 
 
 def insert_events(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
     """Store events, and move each user's counter to the highest sequence among them."""
     if not rows:
         return
-    connection.execute(events.insert(), sorted(rows, key=itemgetter("user_no", "sequence")))
-    highest: dict[int, int] = {}
-    for row in rows:
-        highest[row["user_no"]] = max(row["sequence"], highest.get(row["user_no"], 0))
+    ordered = sorted(rows, key=itemgetter("user_no", "sequence"))
+    insert_rows(connection, events, ordered)
+    highest = {row["user_no"]: row["sequence"] for row in ordered}
     told_changes(connection).update((USER, number) for number in highest)
-    statement = update(users).where(users.c.user_no == bindparam("number"))
-    connection.execute(
-        statement.values(last_sequence=bindparam("highest")),
-        [{"number": number, "highest": sequence} for number, sequence in sorted(highest.items())],
-    )
+    statement = _count_up(connection.dialect.name)
+    connection.execute(statement, given_parameters(connection, _COUNTER, highest.items()))
+
+
+_COUNTER = {"number": _NUMBER, "highest": _NUMBER}
+
+
+@cache
+def _count_up(dialect: str) -> Update:
+    given = given_table(dialect, _COUNTER).c
+    statement = update(users).where(users.c.user_no == given.number)
+    return statement.values(last_sequence=given.highest)
 
 
 def list_events(

@@ -200,7 +200,7 @@ def put_texts(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None
     """Store text vectors: item_no, fingerprint, content_hash, vector."""
     if not rows:
         return
-    statement = insert(connection, item_texts)
+    statement = insert(connection.dialect.name, item_texts)
     statement = statement.on_conflict_do_update(
         index_elements=[item_texts.c.item_no, item_texts.c.fingerprint],
         set_={

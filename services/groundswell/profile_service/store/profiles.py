@@ -233,7 +233,7 @@ def _of(table: Any, spec: Spec) -> tuple[Any, Any]:
 def _put(connection: Connection, table: Any, rows: Sequence[Mapping[str, Any]]) -> None:
     if not rows:
         return
-    statement = insert(connection, table)
+    statement = insert(connection.dialect.name, table)
     key = {column.name for column in table.primary_key.columns}
     changed = {c.name: statement.excluded[c.name] for c in table.columns if c.name not in key}
     statement = statement.on_conflict_do_update(

@@ -1,6 +1,7 @@
 """Statements about users. A user may be stored under any version of their key."""
 
 from collections.abc import Collection, Mapping, Sequence
+from functools import cache
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Select, bindparam, func, select, update
@@ -12,7 +13,7 @@ from groundswell.profile_service.store.identity import (
     lock_secrets,
     read_identity,
 )
-from groundswell.profile_service.store.statements import insert
+from groundswell.profile_service.store.statements import among, insert_rows
 from groundswell.profile_service.store.tables import users
 from groundswell.serving.errors import FailedPrecondition
 
@@ -39,14 +40,15 @@ class StoredKey(NamedTuple):
     version: int
 
 
-_FIND = select(users, *identity_columns()).where(
-    users.c.user_key.in_(bindparam("keys", expanding=True))
-)
-
-
 def find_users(connection: Connection, keys: Collection[UserKeys]) -> Users:
     """Find the users that are known. Raises FailedPrecondition (SECRET_OUTDATED)."""
-    return select_users(connection, keys, _FIND)[0]
+    return select_users(connection, keys, _find(connection.dialect.name))[0]
+
+
+@cache
+def _find(dialect: str) -> Select[Any]:
+    found = among(dialect, users.c.user_key, "keys")
+    return select(users, *identity_columns()).where(found)
 
 
 def select_users(
@@ -73,24 +75,31 @@ def select_users(
     return Users(found, identity), rows
 
 
-def lock_users(connection: Connection, keys: Collection[UserKeys]) -> Users:
+def lock_users(connection: Connection, keys: Collection[UserKeys], *, wait: bool = True) -> Users:
     """Find users, making those that are new, and lock them for this write.
 
-    All writers lock users in the same order, so there is no deadlock. Raises FailedPrecondition
-    (SECRET_OUTDATED).
+    Without `wait`, users that another transaction has locked are left out. All writers lock users
+    in the same order, so there is no deadlock. Raises FailedPrecondition (SECRET_OUTDATED).
     """
     known = find_users(connection, keys)
     new = [user for user in keys if user[-1] not in known.by_key]
+    if not new and connection.dialect.name == "sqlite":
+        return known  # the only writer
     identity = _make_users(connection, new) if new else known.identity
     names = _names(keys)
-    statement = select(users).where(users.c.user_key.in_(names)).order_by(users.c.user_no)
-    # The weaker lock: rows of the worker that refer to a user must not wait for a writer.
-    rows = connection.execute(statement.with_for_update(key_share=True))
+    rows = connection.execute(_lock(connection.dialect.name, wait), {"keys": list(names)})
     locked = {names[row.user_key]: (row.user_no, row.last_sequence) for row in rows}
-    if len(locked) < len(set(names.values())):
+    if wait and len(locked) < len(set(names.values())):
         # An anonymous session expired while this transaction waited for its lock.
         return lock_users(connection, keys)
     return Users(locked, identity)
+
+
+@cache
+def _lock(dialect: str, wait: bool) -> Select[Any]:
+    statement = select(users).where(among(dialect, users.c.user_key, "keys"))
+    # The weaker lock: rows of the worker that refer to a user must not wait for a writer.
+    return statement.order_by(users.c.user_no).with_for_update(key_share=True, skip_locked=not wait)
 
 
 def _make_users(connection: Connection, new: Sequence[UserKeys]) -> Identity:
@@ -104,10 +113,7 @@ def _make_users(connection: Connection, new: Sequence[UserKeys]) -> Identity:
         for key in sorted(user[version - 1] for user in new if user[-1] not in known)
     ]
     if rows:
-        connection.execute(
-            insert(connection, users).on_conflict_do_nothing(index_elements=[users.c.user_key]),
-            rows,
-        )
+        insert_rows(connection, users, rows, new_only=True)
     return identity
 
 

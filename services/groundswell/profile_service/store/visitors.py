@@ -27,7 +27,7 @@ def mark_written(connection: Connection, user_nos: Collection[int], written_us: 
     """Note that sessions got events now. The transaction holds the locks of their users."""
     if not user_nos:
         return
-    statement = insert(connection, visitors).on_conflict_do_update(
+    statement = insert(connection.dialect.name, visitors).on_conflict_do_update(
         index_elements=[visitors.c.user_no], set_={"written_us": written_us}
     )
     rows = [{"user_no": user_no, "written_us": written_us} for user_no in sorted(user_nos)]

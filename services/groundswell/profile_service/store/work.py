@@ -7,10 +7,12 @@ until it is marked with `again`.
 """
 
 from collections.abc import Collection, Iterable, Mapping
+from functools import cache
 from typing import NamedTuple
 
 from sqlalchemy import (
     CTE,
+    BigInteger,
     ColumnElement,
     Connection,
     Table,
@@ -20,11 +22,20 @@ from sqlalchemy import (
     case,
     delete,
     func,
+    literal,
     select,
     update,
 )
+from sqlalchemy.dialects import postgresql
 
-from groundswell.profile_service.store.statements import insert, now
+from groundswell.profile_service.store.statements import (
+    SERVER_NOW,
+    clock_us,
+    given_parameters,
+    given_table,
+    insert,
+    now,
+)
 
 SUSPECT = 2
 """After so many lost claims a subject is a suspect, and claimed alone."""
@@ -76,19 +87,11 @@ class WorkList:
         """
         if not versions:
             return
-        time_us, known = now(connection), self._table.c
-        statement = insert(connection, self._table)
-        newest = case(
-            (statement.excluded.version > known.version, statement.excluded.version),
-            else_=known.version,
-        )
-        changed: dict[str, object] = {"version": newest}
-        if again:
-            changed["lost_claims"] = 0
-        statement = statement.values(marked_us=time_us, due_us=time_us, owner=_NO_OWNER, attempt=0)
-        statement = statement.on_conflict_do_update(index_elements=[self._subject], set_=changed)
-        rows = [{self._subject.name: s, "version": v} for s, v in sorted(versions.items())]
-        connection.execute(statement, rows)
+        statement = _mark(connection.dialect.name, self._table, again)
+        parameters = given_parameters(connection, _MARKS, sorted(versions.items()))
+        if connection.dialect.name == "sqlite":
+            parameters[_CLOCK] = clock_us(connection)
+        connection.execute(statement, parameters)
 
     def claim(
         self,
@@ -266,3 +269,24 @@ class WorkList:
 
 def _after(time_us: ColumnElement[int], seconds: float) -> ColumnElement[int]:
     return time_us + int(seconds * 1e6)
+
+
+_MARKS = {"subject": BigInteger(), "version": BigInteger()}
+_CLOCK = "clock_us"
+
+
+@cache
+def _mark(dialect: str, table: Table, again: bool) -> postgresql.Insert:
+    given = given_table(dialect, _MARKS).c
+    time_us = bindparam(_CLOCK, type_=BigInteger) if dialect == "sqlite" else SERVER_NOW
+    rows = select(given.subject, given.version, time_us, time_us, literal(_NO_OWNER), literal(0))
+    (subject,) = table.primary_key.columns.keys()
+    columns = [subject, "version", "marked_us", "due_us", "owner", "attempt"]
+    statement = insert(dialect, table).from_select(columns, rows.order_by(given.subject))
+    newer = statement.excluded.version > table.c.version
+    changed: dict[str, object] = {
+        "version": case((newer, statement.excluded.version), else_=table.c.version)
+    }
+    if again:
+        changed["lost_claims"] = 0
+    return statement.on_conflict_do_update(index_elements=[subject], set_=changed)
