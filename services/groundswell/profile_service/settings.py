@@ -95,6 +95,8 @@ class ProfileSettings(DatabaseSettings, ServingSettings):
     """Item vectors that are held in memory per loaded bundle."""
     max_cached_item_bytes: Annotated[int, Field(ge=0)] = 128 * 1024 * 1024
     """The bytes that these vectors may take per loaded bundle: 4 a dimension, and 350 an item."""
+    max_cached_text_bytes: Annotated[int, Field(ge=0)] = 32 * 1024 * 1024
+    """The bytes of the vectors of free texts that are held in memory per loaded bundle."""
     max_batch: Annotated[int, Field(ge=1, le=1024)] = 32
     """How many profiles one run of the head computes at most."""
     max_queue: Annotated[int, Field(ge=1)] = 1024

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from tokenizers import Tokenizer
+from tokenizers import Encoding, Tokenizer
 
 from groundswell.artifacts.errors import BundleError
 from groundswell.artifacts.onnx_model import OnnxModel
@@ -44,23 +44,32 @@ class OnnxTextEncoder:
         """Return [n, t] vectors, in the order of `texts`; `progress` gets how many are done."""
         vectors = np.zeros((len(texts), self.dimension), dtype=np.float32)
         for start in range(0, len(texts), _SLICE):
-            part = texts[start : start + _SLICE]
-            ids = [encoding.ids for encoding in self._tokenizer.encode_batch_fast(list(part))]
-            for batch in token_batches([len(x) for x in ids], _BATCH_TOKENS):
-                vectors[start + batch] = self._run([ids[i] for i in batch])
-                if progress is not None:
-                    progress(len(batch))
+            tokens = self.tokenise(texts[start : start + _SLICE])
+            vectors[start : start + len(tokens)] = self.encode_tokens(tokens, progress)
         return vectors
 
-    def unknown_shares(self, texts: Sequence[str]) -> NDArray[np.float64]:
-        """Return [n]: the share of each text's tokens that the vocabulary lacks; 1 without any."""
-        shares = np.ones(len(texts))
-        encodings = self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
-        for index, encoding in enumerate(encodings):
-            if encoding.ids:
-                unknown = 0 if self._unknown is None else encoding.ids.count(self._unknown)
-                shares[index] = unknown / len(encoding.ids)
-        return shares
+    def tokenise(self, texts: Sequence[str]) -> list[Encoding]:
+        """Return the tokens of each text, cut at `max_tokens`."""
+        return self._tokenizer.encode_batch_fast(list(texts))
+
+    def encode_tokens(
+        self, tokens: Sequence[Encoding], progress: Callable[[int], None] | None = None
+    ) -> NDArray[np.float32]:
+        """Return [n, t] vectors of tokenised texts, as `encode`."""
+        vectors = np.zeros((len(tokens), self.dimension), dtype=np.float32)
+        ids = [encoding.ids for encoding in tokens]
+        for batch in token_batches([len(x) for x in ids], _BATCH_TOKENS):
+            vectors[batch] = self._run([ids[i] for i in batch])
+            if progress is not None:
+                progress(len(batch))
+        return vectors
+
+    def unknown_share(self, tokens: Encoding) -> float:
+        """Return the share of a text's tokens that the vocabulary lacks; 1 without any token."""
+        num_tokens = len(tokens.ids) - sum(tokens.special_tokens_mask)
+        if num_tokens == 0:
+            return 1.0
+        return 0.0 if self._unknown is None else tokens.ids.count(self._unknown) / num_tokens
 
     def _run(self, batch: list[list[int]]) -> NDArray[np.float32]:
         longest = max(len(ids) for ids in batch)

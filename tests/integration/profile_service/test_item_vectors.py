@@ -47,6 +47,7 @@ class CountedModels(ProfileModels):
             max_queue_bytes=1_000_000,
             max_items=1_000,
             max_item_bytes=1_000_000,
+            max_text_bytes=1_000_000,
         )
         self.computed: list[int] = []
         self.told = ItemVectorCache(self.vectors_of_items, 1_000)

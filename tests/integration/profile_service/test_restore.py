@@ -72,6 +72,7 @@ async def models(bundles: Path) -> AsyncIterator[ProfileModels]:
         max_queue_bytes=1_000_000,
         max_items=100,
         max_item_bytes=1_000_000,
+        max_text_bytes=1_000_000,
     )
     yield loaded
     await loaded.close()

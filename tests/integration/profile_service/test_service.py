@@ -82,6 +82,28 @@ def test_a_deletion_reaches_the_watcher(client: GroundswellClient) -> None:
             return
 
 
+def test_a_bad_text_can_fail_alone(client: GroundswellClient) -> None:
+    answer = client.encode_texts(["a war", "\0", "a comedy", " "], skip_bad_texts=True)
+    assert [bool(vector.values) for vector in answer.vectors] == [True, False, True, False]
+    assert [(problem.index, problem.reason) for problem in answer.problems] == [
+        (1, "TEXTS_INVALID"),
+        (3, "TEXTS_INVALID"),
+    ]
+    alone = client.encode_texts(["a comedy"])
+    assert alone.vectors[0] == answer.vectors[2]
+    assert not alone.problems
+    assert len(client.encode_texts([""], skip_bad_texts=True).problems) == 1
+
+
+def test_a_text_that_was_read_lately_is_not_read_again(client: GroundswellClient) -> None:
+    first, again = (client.encode_texts(["a text of this test", "another one"]) for _ in range(2))
+    assert first.times.tokenise.ToNanoseconds() > 0
+    assert first.times.inference.ToNanoseconds() > 0
+    assert again.times.inference.ToNanoseconds() == again.times.queue.ToNanoseconds() == 0
+    assert list(again.vectors) == list(first.vectors)
+    assert client.predict_interests("another one").times.inference.ToNanoseconds() == 0
+
+
 def test_interests_of_a_text_are_a_distribution(client: GroundswellClient) -> None:
     answer = client.predict_interests("soldiers in a burning war")
     assert sorted(i.category for i in answer.interests) == sorted(CATEGORIES)

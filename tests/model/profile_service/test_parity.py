@@ -148,6 +148,7 @@ async def test_a_served_vector_is_that_of_training_however_the_events_came(
         max_queue=64,
         max_items=100,
         max_item_bytes=1_000_000,
+        max_text_bytes=1_000_000,
         max_queue_bytes=1_000_000,
     )
     profiles = Profiles(memory.database, Pseudonymizer(SECRET), max_cached=100, max_bytes=1_000_000)

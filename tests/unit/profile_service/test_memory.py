@@ -1,11 +1,14 @@
 """The caches of the profile service are bounded by the bytes of their entries."""
 
+from argparse import Namespace
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
+from groundswell.artifacts.text_onnx import OnnxTextEncoder
 from groundswell.profile_service.profiles.cached import (
     HeldProfile,
     Profile,
@@ -13,6 +16,7 @@ from groundswell.profile_service.profiles.cached import (
     held_bytes,
 )
 from groundswell.profile_service.profiles.item_vectors import ItemVectorCache
+from groundswell.profile_service.profiles.texts import Texts
 from groundswell.profile_service.store.items import ItemText
 from groundswell.serving.bounded import BoundedCache
 from tests.support.memory import allocations
@@ -53,3 +57,26 @@ async def test_item_vectors_take_what_is_counted_for_them() -> None:
             await vectors.encode(texts, 1)
         del texts
         assert held() <= max_held * (4 * dimension + 350)
+
+
+async def test_vectors_of_texts_take_no_more_memory_than_their_bound() -> None:
+    bound = 2_000_000
+    with allocations() as held:
+        texts = Texts(_Encoder(), max_queue=64, max_queue_bytes=10**9, max_bytes=bound)
+        for start in range(0, 2_000, 50):
+            await texts.encode([f"text {n}" for n in range(start, start + 50)])
+        await texts.close()
+        assert bound // 3 <= held() <= 1.2 * bound
+
+
+class _Encoder(OnnxTextEncoder):
+    """Stands for the text encoder, whose results alone are measured."""
+
+    def __init__(self) -> None:
+        self._unknown = None
+
+    def tokenise(self, texts: Sequence[str]) -> list[Any]:
+        return [Namespace(ids=[1], special_tokens_mask=[0]) for _ in texts]
+
+    def encode_tokens(self, tokens: Sequence[Any], _: Any = None) -> NDArray[np.float32]:
+        return np.ones((len(tokens), 384), np.float32)

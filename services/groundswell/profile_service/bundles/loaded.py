@@ -71,6 +71,7 @@ class ProfileBundles:
             max_queue_bytes=settings.max_queue_bytes,
             max_items=settings.max_cached_items,
             max_item_bytes=settings.max_cached_item_bytes,
+            max_text_bytes=settings.max_cached_text_bytes,
         )
         _log.info("bundle_loaded", bundle_id=bundle.id, fingerprint=models.spec.fingerprint)
         self._backfilled = models.spec

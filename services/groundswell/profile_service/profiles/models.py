@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Sequence
-from sys import getsizeof
 from typing import NamedTuple
 
 import numpy as np
@@ -12,12 +11,12 @@ from groundswell.artifacts.bundle import Bundle
 from groundswell.artifacts.onnx_model import OnnxModel
 from groundswell.features.window import WindowTensors
 from groundswell.profile_service.profiles.item_vectors import ItemVectorCache
+from groundswell.profile_service.profiles.texts import Texts
 from groundswell.profile_service.store.items import ItemText
 from groundswell.profile_service.store.profiles import Spec
 from groundswell.serving.batching import MicroBatcher
 from groundswell.serving.errors import FailedPrecondition
 
-_TEXTS_PER_BATCH = 32
 _ITEM_BYTES = 350
 """The bytes of a cached item vector besides its values."""
 
@@ -35,14 +34,6 @@ class History(NamedTuple):
     """The other inputs of these m events."""
 
 
-class EncodedText(NamedTuple):
-    """The text encoder's result for one text."""
-
-    vector: NDArray[np.float32]
-    """[t]"""
-    unknown_share: float
-
-
 class ProfileModels:
     """A loaded, warm bundle. Raises BundleError (BUNDLE_CORRUPT) when it cannot be."""
 
@@ -56,6 +47,7 @@ class ProfileModels:
         max_queue_bytes: int,
         max_items: int,
         max_item_bytes: int,
+        max_text_bytes: int,
     ) -> None:
         self.id = bundle.id
         self.manifest = bundle.manifest
@@ -64,7 +56,6 @@ class ProfileModels:
         num_items = min(max_items, max_item_bytes // item_bytes)
         self.contexts = ItemVectorCache(self._contexts_of_items, num_items)
         self._rows = bundle.rows
-        self._text_encoder = bundle.text_encoder(threads)
         self._item_head = bundle.item_head(threads)
         self._context_head = bundle.context_head(threads)
         self._profile_head = bundle.profile_head(threads)
@@ -76,18 +67,17 @@ class ProfileModels:
             max_bytes=max_queue_bytes,
             size=_history_bytes,
         )
-        self._texts = MicroBatcher(
-            self._run_encoder,
-            max_batch=_TEXTS_PER_BATCH,
+        self.texts = Texts(
+            bundle.text_encoder(threads),
             max_queue=max_queue,
-            max_bytes=max_queue_bytes,
-            size=getsizeof,
+            max_queue_bytes=max_queue_bytes,
+            max_bytes=max_text_bytes,
         )
 
     async def close(self) -> None:
         """Finish what was submitted and free the threads."""
         await self._profiles.close()
-        await self._texts.close()
+        await self.texts.close()
 
     async def long_vectors(self, histories: Sequence[History]) -> list[NDArray[np.float32]]:
         """Return the long-term vectors [d] of users. Single users have priority over several.
@@ -98,22 +88,20 @@ class ProfileModels:
             return [await self._profiles.submit(histories[0])]
         return await self._profiles.submit_all(histories)
 
-    async def encode_text(self, text: str) -> EncodedText:
-        """Encode one text. Raises ResourceExhausted (OVERLOADED)."""
-        return await self._texts.submit(text)
-
-    async def encode_texts(self, texts: Sequence[str]) -> list[EncodedText]:
-        """Encode several texts; single ones have priority.
-
-        Raises ResourceExhausted (OVERLOADED).
-        """
-        return await self._texts.submit_all(texts)
-
     async def item_vectors(
         self, text_vectors: NDArray[np.float32], rows: NDArray[np.int64]
     ) -> NDArray[np.float32]:
         """Return item vectors [n, d] of text vectors [n, t]; row −1: not in the bundle."""
         return await asyncio.to_thread(self._item_head.run, text_vectors=text_vectors, rows=rows)
+
+    async def vectors_of_texts(
+        self, text_vectors: Sequence[NDArray[np.float32]]
+    ) -> NDArray[np.float32]:
+        """Return vectors [n, d] in the item space of text vectors [t] that are no item's."""
+        if not text_vectors:
+            return np.zeros((0, self.manifest.dimension), np.float32)
+        texts = np.stack(text_vectors)
+        return await self.item_vectors(texts, np.full(len(texts), -1, np.int64))
 
     async def vectors_of_items(self, items: Sequence[ItemText]) -> dict[int, NDArray[np.float32]]:
         """Return the vectors [d] of items by number; zeros stand for a text without a vector."""
@@ -145,7 +133,7 @@ class ProfileModels:
         head = self._interest_head
         if head is None:
             raise FailedPrecondition("NO_CATEGORIES", "the served bundle has no categories")
-        vectors = await self.item_vectors(text_vector[None], np.array([-1], np.int64))
+        vectors = await self.vectors_of_texts([text_vector])
         # The last value of an item vector is its popularity, which a text has not; a user's is 1.
         vectors[:, -1] = 1.0
         probabilities = await asyncio.to_thread(head.run, vectors=vectors)
@@ -157,11 +145,6 @@ class ProfileModels:
         recent = _recent_inputs(histories, self.manifest.context_dimension)
         # Copies: a row that is kept would keep the array of all rows.
         return [row.copy() for row in self._profile_head.run(**chunks, **recent)]
-
-    def _run_encoder(self, texts: list[str]) -> list[EncodedText]:
-        vectors = self._text_encoder.encode(texts)
-        shares = self._text_encoder.unknown_shares(texts)
-        return [EncodedText(v, float(s)) for v, s in zip(vectors, shares, strict=True)]
 
 
 def _history_bytes(history: History) -> int:

@@ -1,10 +1,15 @@
 """Serves TextService."""
 
-import numpy as np
+from itertools import repeat
 
+import numpy as np
+from numpy.typing import NDArray
+
+from groundswell.common.v1.item_pb2 import Vector
 from groundswell.profile.v1 import text_service_pb2 as pb
 from groundswell.profile.v1.text_service_pb2_grpc import TextServiceServicer
 from groundswell.profile_service.bundles.loaded import ProfileBundles
+from groundswell.profile_service.profiles.texts import EncodedText, TextTimes
 from groundswell.profile_service.settings import ProfileSettings
 from groundswell.serving.around import Context
 from groundswell.serving.deadlines import call_timeout
@@ -33,28 +38,39 @@ class TextServicer(TextServiceServicer):
         if not 1 <= len(texts) <= MAX_TEXTS:
             message = f"texts has {len(texts)}; it must have 1 to {MAX_TEXTS}"
             raise InvalidArgument("TEXTS_INVALID", message, field="texts")
-        for index, text in enumerate(texts):
-            _check_text(text, f"texts[{index}]", "TEXTS_INVALID")
+        problems = {i: problem for i, text in enumerate(texts) if (problem := _problem(text))}
+        if problems and not request.skip_bad_texts:
+            index, problem = next(iter(problems.items()))
+            field = f"texts[{index}]"
+            raise InvalidArgument("TEXTS_INVALID", f"{field} {problem}", field=field)
+        good = {index: text for index, text in enumerate(texts) if index not in problems}
         with self._bundles.held.asked_for(request.bundle_id) as models:
             async with call_timeout(context, self._settings.encode_texts_timeout_s):
-                encoded = await models.encode_texts(texts)
-                vectors = await models.item_vectors(
-                    np.stack([e.vector for e in encoded]), np.full(len(encoded), -1, np.int64)
-                )
+                encoded, times = await models.texts.encode(list(good.values()))
+                vectors = await models.vectors_of_texts([one.vector for one in encoded])
+        found = dict(zip(good, map(_answer, vectors, encoded, repeat(models.id)), strict=True))
+        answers = [found.get(index, _SKIPPED) for index in range(len(texts))]
         return pb.EncodeTextsResponse(
-            vectors=[vector_to_proto(vector, models.id) for vector in vectors],
-            unknown_shares=[e.unknown_share for e in encoded],
+            vectors=[vector for vector, _ in answers],
+            unknown_shares=[share for _, share in answers],
+            problems=[
+                pb.TextProblem(index=index, reason="TEXTS_INVALID", detail=problem)
+                for index, problem in problems.items()
+            ],
+            times=_times_message(times),
         )
 
     async def PredictInterests(
         self, request: pb.PredictInterestsRequest, context: Context
     ) -> pb.PredictInterestsResponse:
         """Return the interest distribution of a text."""
-        _check_text(request.text, "text", "TEXT_INVALID")
+        problem = _problem(request.text)
+        if problem is not None:
+            raise InvalidArgument("TEXT_INVALID", f"text {problem}", field="text")
         num_interests = check_num_interests(request, 1, MAX_INTERESTS)
         with self._bundles.held.asked_for("") as models:
             async with call_timeout(context, self._settings.predict_interests_timeout_s):
-                encoded = await models.encode_text(request.text)
+                (encoded,), times = await models.texts.encode([request.text])
                 probabilities = await models.interests(encoded.vector)
         if encoded.unknown_share > MAX_UNKNOWN_SHARE:
             share = f"{encoded.unknown_share:.0%}"
@@ -65,10 +81,28 @@ class TextServicer(TextServiceServicer):
             interests=interest_messages(found),
             unknown_share=encoded.unknown_share,
             bundle_id=models.id,
+            times=_times_message(times),
         )
 
 
-def _check_text(text: str, field: str, reason: str) -> None:
-    problem = "is blank" if text and not text.strip() else id_problem(text, MAX_TEXT_BYTES)
-    if problem is not None:
-        raise InvalidArgument(reason, f"{field} {problem}", field=field)
+_SKIPPED = (Vector(), 1.0)
+
+
+def _answer(
+    vector: NDArray[np.float32], encoded: EncodedText, bundle_id: str
+) -> tuple[Vector, float]:
+    return vector_to_proto(vector, bundle_id), encoded.unknown_share
+
+
+def _times_message(times: TextTimes) -> pb.TextTimes:
+    message = pb.TextTimes()
+    for field, seconds in zip(
+        (message.queue, message.tokenise, message.inference), times, strict=True
+    ):
+        field.FromNanoseconds(round(seconds * 1e9))
+    return message
+
+
+def _problem(text: str) -> str | None:
+    """What is wrong with a text, as the rest of a sentence about it; None when it is right."""
+    return "is blank" if text and not text.strip() else id_problem(text, MAX_TEXT_BYTES)

@@ -50,9 +50,10 @@ async def test_a_bundle_with_an_encoder_of_its_own_loads_in_the_profile_service(
         max_items=8,
         max_item_bytes=1_000_000,
         max_queue_bytes=1_000_000,
+        max_text_bytes=1_000_000,
     )
     try:
-        encoded = await models.encode_text(prepared.texts[5])
+        ((encoded,), _) = await models.texts.encode([prepared.texts[5]])
         rows = np.array([5])
         vectors = await models.item_vectors(encoded.vector[None], rows)
     finally:

@@ -211,10 +211,20 @@ class ProfileCalls:
     # --- texts
 
     def encode_texts(
-        self, texts: Iterable[str], *, bundle_id: str = "", timeout: float | None = None
+        self,
+        texts: Iterable[str],
+        *,
+        bundle_id: str = "",
+        skip_bad_texts: bool = False,
+        timeout: float | None = None,
     ) -> text_pb2.EncodeTextsResponse:
-        """The vectors of up to 64 texts, in the space of the items."""
-        request = text_pb2.EncodeTextsRequest(texts=texts, bundle_id=bundle_id)
+        """The vectors of up to 64 texts, in the space of the items.
+
+        With `skip_bad_texts` a text that breaks a rule has a problem in the answer, and no vector.
+        """
+        request = text_pb2.EncodeTextsRequest(
+            texts=texts, bundle_id=bundle_id, skip_bad_texts=skip_bad_texts
+        )
         return self._call(self._texts.EncodeTexts, request, timeout, self._deadlines.bulk_s)
 
     def predict_interests(

@@ -5,6 +5,7 @@ Vectors and interests of free text."""
 
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
+from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
 from groundswell.common.v1 import item_pb2 as _item_pb2
@@ -27,8 +28,13 @@ class EncodeTextsRequest(_message.Message):
 
     TEXTS_FIELD_NUMBER: _builtins.int
     BUNDLE_ID_FIELD_NUMBER: _builtins.int
+    SKIP_BAD_TEXTS_FIELD_NUMBER: _builtins.int
     bundle_id: _builtins.str
     """The bundle whose space is wanted. Empty: the one that is served."""
+    skip_bad_texts: _builtins.bool
+    """Whether a text that breaks a rule is answered with a problem of its own. Unset: it fails the
+    whole call (TEXTS_INVALID), as before this field was there.
+    """
     @_builtins.property
     def texts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """1 to 64 texts of 1 to 20,000 bytes without NUL (TEXTS_INVALID). What the encoder's length
@@ -40,10 +46,11 @@ class EncodeTextsRequest(_message.Message):
         *,
         texts: _abc.Iterable[_builtins.str] | None = ...,
         bundle_id: _builtins.str = ...,
+        skip_bad_texts: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bundle_id", b"bundle_id", "texts", b"texts"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bundle_id", b"bundle_id", "skip_bad_texts", b"skip_bad_texts", "texts", b"texts"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -57,27 +64,111 @@ class EncodeTextsResponse(_message.Message):
 
     VECTORS_FIELD_NUMBER: _builtins.int
     UNKNOWN_SHARES_FIELD_NUMBER: _builtins.int
+    PROBLEMS_FIELD_NUMBER: _builtins.int
+    TIMES_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def vectors(self) -> _containers.RepeatedCompositeFieldContainer[_item_pb2.Vector]:
-        """One vector per text, in the order of the request."""
+        """One vector per text, in the order of the request; one without values for a skipped text."""
 
     @_builtins.property
     def unknown_shares(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
-        """For each text the share of its tokens that the encoder does not know, in [0, 1]."""
+        """For each text the share of its tokens that the encoder does not know, in [0, 1]; 1 for a
+        skipped text.
+        """
+
+    @_builtins.property
+    def problems(self) -> _containers.RepeatedCompositeFieldContainer[Global___TextProblem]:
+        """The texts that were skipped; none unless the request sets skip_bad_texts."""
+
+    @_builtins.property
+    def times(self) -> Global___TextTimes:
+        """What the call waited for."""
 
     def __init__(
         self,
         *,
         vectors: _abc.Iterable[_item_pb2.Vector] | None = ...,
         unknown_shares: _abc.Iterable[_builtins.float] | None = ...,
+        problems: _abc.Iterable[Global___TextProblem] | None = ...,
+        times: Global___TextTimes | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["times", b"times"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["unknown_shares", b"unknown_shares", "vectors", b"vectors"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["problems", b"problems", "times", b"times", "unknown_shares", b"unknown_shares", "vectors", b"vectors"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___EncodeTextsResponse: _TypeAlias = EncodeTextsResponse  # noqa: Y015
+
+@_typing.final
+class TextProblem(_message.Message):
+    """Why a text was skipped."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INDEX_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    DETAIL_FIELD_NUMBER: _builtins.int
+    index: _builtins.int
+    """Its place in the request, from 0."""
+    reason: _builtins.str
+    """TEXTS_INVALID."""
+    detail: _builtins.str
+    """What is wrong with it, for a person."""
+    def __init__(
+        self,
+        *,
+        index: _builtins.int = ...,
+        reason: _builtins.str = ...,
+        detail: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["detail", b"detail", "index", b"index", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TextProblem: _TypeAlias = TextProblem  # noqa: Y015
+
+@_typing.final
+class TextTimes(_message.Message):
+    """How long the steps of a call took. All are 0 when every text had been read lately: a process keeps
+    the vectors of the texts that it read last.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    QUEUE_FIELD_NUMBER: _builtins.int
+    TOKENISE_FIELD_NUMBER: _builtins.int
+    INFERENCE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def queue(self) -> _duration_pb2.Duration:
+        """From the call's arrival at the encoder until the first of its texts was read."""
+
+    @_builtins.property
+    def tokenise(self) -> _duration_pb2.Duration:
+        """Splitting texts into tokens, in all batches that held texts of this call; such a batch may hold
+        those of other calls too.
+        """
+
+    @_builtins.property
+    def inference(self) -> _duration_pb2.Duration:
+        """Running the text encoder over the same batches."""
+
+    def __init__(
+        self,
+        *,
+        queue: _duration_pb2.Duration | None = ...,
+        tokenise: _duration_pb2.Duration | None = ...,
+        inference: _duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["inference", b"inference", "queue", b"queue", "tokenise", b"tokenise"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["inference", b"inference", "queue", b"queue", "tokenise", b"tokenise"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TextTimes: _TypeAlias = TextTimes  # noqa: Y015
 
 @_typing.final
 class PredictInterestsRequest(_message.Message):
@@ -118,6 +209,7 @@ class PredictInterestsResponse(_message.Message):
     INTERESTS_FIELD_NUMBER: _builtins.int
     UNKNOWN_SHARE_FIELD_NUMBER: _builtins.int
     BUNDLE_ID_FIELD_NUMBER: _builtins.int
+    TIMES_FIELD_NUMBER: _builtins.int
     unknown_share: _builtins.float
     """The share of the text's tokens that the encoder does not know, in [0, 1]."""
     bundle_id: _builtins.str
@@ -128,16 +220,21 @@ class PredictInterestsResponse(_message.Message):
         probabilities of all categories of the bundle add up to 1.
         """
 
+    @_builtins.property
+    def times(self) -> Global___TextTimes:
+        """What the call waited for."""
+
     def __init__(
         self,
         *,
         interests: _abc.Iterable[_item_pb2.Interest] | None = ...,
         unknown_share: _builtins.float = ...,
         bundle_id: _builtins.str = ...,
+        times: Global___TextTimes | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["times", b"times"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bundle_id", b"bundle_id", "interests", b"interests", "unknown_share", b"unknown_share"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bundle_id", b"bundle_id", "interests", b"interests", "times", b"times", "unknown_share", b"unknown_share"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

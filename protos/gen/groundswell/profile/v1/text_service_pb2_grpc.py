@@ -53,7 +53,8 @@ class TextServiceServicer:
 
     def EncodeTexts(self, request, context):
         """The vectors of texts, in the item space. Statuses: OK; INVALID_ARGUMENT (TEXTS_INVALID: none,
-        more than 64, or one that is empty, has a NUL, or is over 20,000 bytes);
+        more than 64, or one that is empty, has a NUL, or is over 20,000 bytes, unless the request
+        skips such texts);
         FAILED_PRECONDITION (BUNDLE_NOT_LOADED); RESOURCE_EXHAUSTED (OVERLOADED, with RetryInfo);
         UNAVAILABLE. Safe to retry, but as costly as many other calls. A call without a deadline ends
         after 30 s (a setting).

@@ -35,7 +35,8 @@ class TextServiceStub:
     def __new__(cls, channel: _aio.Channel) -> TextServiceAsyncStub: ...
     EncodeTexts: _grpc.UnaryUnaryMultiCallable[_text_service_pb2.EncodeTextsRequest, _text_service_pb2.EncodeTextsResponse]
     """The vectors of texts, in the item space. Statuses: OK; INVALID_ARGUMENT (TEXTS_INVALID: none,
-    more than 64, or one that is empty, has a NUL, or is over 20,000 bytes);
+    more than 64, or one that is empty, has a NUL, or is over 20,000 bytes, unless the request
+    skips such texts);
     FAILED_PRECONDITION (BUNDLE_NOT_LOADED); RESOURCE_EXHAUSTED (OVERLOADED, with RetryInfo);
     UNAVAILABLE. Safe to retry, but as costly as many other calls. A call without a deadline ends
     after 30 s (a setting).
@@ -54,7 +55,8 @@ class TextServiceAsyncStub(TextServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     EncodeTexts: _aio.UnaryUnaryMultiCallable[_text_service_pb2.EncodeTextsRequest, _text_service_pb2.EncodeTextsResponse]  # type: ignore[assignment]
     """The vectors of texts, in the item space. Statuses: OK; INVALID_ARGUMENT (TEXTS_INVALID: none,
-    more than 64, or one that is empty, has a NUL, or is over 20,000 bytes);
+    more than 64, or one that is empty, has a NUL, or is over 20,000 bytes, unless the request
+    skips such texts);
     FAILED_PRECONDITION (BUNDLE_NOT_LOADED); RESOURCE_EXHAUSTED (OVERLOADED, with RetryInfo);
     UNAVAILABLE. Safe to retry, but as costly as many other calls. A call without a deadline ends
     after 30 s (a setting).
@@ -76,7 +78,8 @@ class TextServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_text_service_pb2.EncodeTextsResponse, _abc.Awaitable[_text_service_pb2.EncodeTextsResponse]]:
         """The vectors of texts, in the item space. Statuses: OK; INVALID_ARGUMENT (TEXTS_INVALID: none,
-        more than 64, or one that is empty, has a NUL, or is over 20,000 bytes);
+        more than 64, or one that is empty, has a NUL, or is over 20,000 bytes, unless the request
+        skips such texts);
         FAILED_PRECONDITION (BUNDLE_NOT_LOADED); RESOURCE_EXHAUSTED (OVERLOADED, with RetryInfo);
         UNAVAILABLE. Safe to retry, but as costly as many other calls. A call without a deadline ends
         after 30 s (a setting).
