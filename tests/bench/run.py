@@ -32,6 +32,7 @@ AREAS = {
     "profile.first": "tests.bench.profile_first",
     "profile.refresh": "tests.bench.profile_refresh",
     "profile.encode": "tests.bench.profile_encode",
+    "profile.workers": "tests.bench.profile_workers",
     "ranker": "tests.bench.ranker",
     "suite": "tests.bench.suite",
     "catalogue": "tests.bench.catalogue",
