@@ -8,14 +8,15 @@ from typing import Any, NamedTuple
 
 from groundswell.profile_service.store import events as statements
 from groundswell.profile_service.store.database import Database, DatabaseConnection, now_us
+from groundswell.profile_service.store.engines import Work
 from groundswell.profile_service.store.events import EventContent, KnownEvent, OrderKey
-from groundswell.profile_service.store.group_commit import GroupCommit, Written
 from groundswell.profile_service.store.identity import Witness
 from groundswell.profile_service.store.signals import Signals
 from groundswell.profile_service.store.tables import stale_users
 from groundswell.profile_service.store.users import UserKeys, find_users, lock_users
 from groundswell.profile_service.store.visitors import mark_written
 from groundswell.profile_service.store.work import WorkList
+from groundswell.serving.joining import JoinedCalls
 from groundswell.serving.pseudonym import Pseudonymizer
 from groundswell.serving.subjects import is_session
 
@@ -60,6 +61,13 @@ class _Sent(NamedTuple):
 
 _Stored = tuple[str, Witness]
 """A lineage, and one event that is stored in it."""
+_Written = tuple[list[list[AppendOutcome] | None], _Stored | None]
+"""The outcomes of each call, and one event that was stored; None for a call whose users others have
+locked."""
+
+_MAX_ROWS = 1_000
+_MAX_TRANSACTIONS = 2
+"""While one transaction waits for the disk, another one is worked out."""
 
 _NO_ITEM = AppendOutcome(
     Status.REJECTED,
@@ -110,7 +118,7 @@ class EventStore:
         self._signals = signals
         self._on_stored = on_stored
         self._stale = WorkList(stale_users)
-        self._group = GroupCommit(database, self._append, self._appended)
+        self._calls = JoinedCalls(self._write, max_rows=_MAX_ROWS, max_runs=_MAX_TRANSACTIONS)
 
     async def append(self, new: Sequence[NewEvent]) -> list[AppendOutcome]:
         """Store events in one transaction, and return the outcome of each, in their order.
@@ -121,16 +129,32 @@ class EventStore:
         if not new:
             return []
         user_keys = self._pseudonyms.user_keys
-        return await self._group.submit([_Sent(user_keys(event.user_id), event) for event in new])
+        return await self._calls.submit([_Sent(user_keys(event.user_id), event) for event in new])
+
+    async def _write(
+        self, begin: Callable[[], list[Sequence[_Sent]]], *, again: bool
+    ) -> Sequence[list[AppendOutcome] | None]:
+        """Write the events of some calls in one transaction, once a transaction can begin."""
+
+        def work() -> Work[_Written]:
+            calls = begin()
+            return lambda connection: self._append(connection, calls, wait=again)
+
+        outcomes, stored = await self._database.write_when_free(work)
+        if stored is not None:
+            self._signals.work.notify()
+            if self._on_stored is not None:
+                self._on_stored(*stored)
+        return outcomes
 
     def _append(
-        self, connection: DatabaseConnection, calls: Sequence[Sequence[_Sent]], *, alone: bool
-    ) -> Written[list[AppendOutcome], _Stored | None]:
-        """Write the events of some calls, and return their outcomes and one that is stored."""
+        self, connection: DatabaseConnection, calls: Sequence[Sequence[_Sent]], *, wait: bool
+    ) -> _Written:
+        """Write the events of some calls; without `wait`, of those whose users are not locked."""
         sent = [one for call in calls for one in call]
         numbers = statements.item_numbers(connection, {s.event.content.item_id for s in sent})
         batch = _Batch(numbers, now_us(), self._max_future_us)
-        batch.load(connection, sent, wait=alone)
+        batch.load(connection, sent, wait=wait)
         outcomes = [
             [batch.take(one) for one in call] if batch.has_users_of(call) else None
             for call in calls
@@ -138,13 +162,7 @@ class EventStore:
         statements.insert_events(connection, batch.rows)
         mark_written(connection, batch.sessions(), batch.stored_us)
         self._stale.mark(connection, batch.marks())
-        return Written(outcomes, batch.witness())
-
-    def _appended(self, stored: _Stored | None) -> None:
-        if stored is not None:
-            self._signals.work.notify()
-            if self._on_stored is not None:
-                self._on_stored(*stored)
+        return outcomes, batch.witness()
 
     async def list(
         self, user_id: str, before: OrderKey | None, limit: int, *, omit_future: bool = False

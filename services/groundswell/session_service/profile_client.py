@@ -1,6 +1,9 @@
 """The session service's calls to the profile service's log of events."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from itertools import islice
+from math import inf
 from typing import TypeVar
 
 import grpc
@@ -12,6 +15,7 @@ from groundswell.profile.v1.event_service_pb2 import (
 )
 from groundswell.profile.v1.event_service_pb2_grpc import EventServiceStub
 from groundswell.serving.errors import ServiceError, Unavailable, from_rpc_error
+from groundswell.serving.joining import JoinedCalls
 from groundswell.serving.subjects import name_subject
 from groundswell.session_service.events import Appended, SentEvent
 from groundswell.session_service.messages import event_message, window_event, write_result
@@ -19,6 +23,10 @@ from groundswell.session_service.windows.window import Listing
 
 Answer = TypeVar("Answer")
 
+_MAX_EVENTS = 1_000
+"""As many as AppendEvents takes."""
+_MAX_APPENDS = 2
+"""While one call waits for its answer, another one is on its way."""
 _OUTAGE = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
 
 
@@ -34,17 +42,35 @@ class EventLogClient:
     ) -> None:
         self._stub = EventServiceStub(channel)
         self._append_timeout_s = append_timeout_s
+        self._appends = JoinedCalls(self._append, max_rows=_MAX_EVENTS, max_runs=_MAX_APPENDS)
         self._list_timeout_s = list_timeout_s
 
     async def append(self, events: Sequence[SentEvent], remaining_s: float | None) -> Appended:
         """Store events durably and return what became of each, in their order.
 
-        `remaining_s` is what the caller's own deadline leaves. Raises Unavailable
-        (PROFILE_UNAVAILABLE): the events may have been stored or not.
+        Calls that wait at the same time are one call of the profile service. `remaining_s` is what
+        the caller's own deadline leaves. Raises Unavailable (PROFILE_UNAVAILABLE): the events may
+        have been stored or not.
         """
-        request = AppendEventsRequest(events=[event_message(event) for event in events])
-        answer = await self._write(self._stub.AppendEvents, request, remaining_s)
-        return Appended([write_result(result) for result in answer.results], answer.lineage)
+        limit_s = min(self._append_timeout_s, inf if remaining_s is None else remaining_s)
+        try:
+            async with asyncio.timeout(limit_s):
+                return await self._appends.submit(events)
+        except TimeoutError as error:
+            raise _not_answered() from error
+
+    async def _append(
+        self,
+        begin: Callable[[], list[Sequence[SentEvent]]],
+        *,
+        again: bool,  # noqa: ARG002 - it is sent in the same way
+    ) -> Sequence[Appended]:
+        calls = begin()
+        messages = [event_message(event) for events in calls for event in events]
+        request = AppendEventsRequest(events=messages)
+        answer = await self._write(self._stub.AppendEvents, request, None)
+        results = iter([write_result(result) for result in answer.results])
+        return [Appended(list(islice(results, len(one))), answer.lineage) for one in calls]
 
     async def link(self, session_id: str, user_id: str, remaining_s: float | None) -> int:
         """Move the events of an anonymous session to a user; return how many were moved.
