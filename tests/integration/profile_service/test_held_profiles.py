@@ -89,7 +89,7 @@ def statements(database: Database) -> Iterator[list[str]]:
 
 
 async def eventually(look: Callable[[], Awaitable[bool]]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while not await look():  # noqa: ASYNC110 - what it waits for may be in another process
             await asyncio.sleep(0.002)
 
@@ -249,7 +249,7 @@ async def test_without_a_connection_that_listens_nothing_held_is_used(
     assert memory.database.changes.live
     assert await reader.get() is await reader.get()
     async with second_process(memory) as other:
-        server.end_connections()
+        await asyncio.to_thread(server.end_connections)
 
         async def lost() -> bool:
             return not memory.database.changes.live

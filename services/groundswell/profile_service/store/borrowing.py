@@ -14,12 +14,14 @@ class Borrowing:
     """Waits for a connection of the pool to come back when no new one can be made.
 
     The pool tries to make a new connection while it has fewer than its size, even if the server
-    allows no more. Not thread-safe: use it on the event loop alone.
+    allows no more. It is waited for as long as another transaction has a connection, or may still
+    get one. Not thread-safe: use it on the event loop alone.
     """
 
     def __init__(self, wait_s: float) -> None:
         self._wait_s = wait_s
-        self._num_held = 0
+        self._num_hopeful = 0
+        """Transactions that have a connection, or try to get one."""
         self._returned = Signal()
 
     @asynccontextmanager
@@ -36,19 +38,24 @@ class Borrowing:
         until_s = loop.time() + self._wait_s
         while True:
             mark, begun = self._returned.mark, AsyncExitStack()
+            self._num_hopeful += 1
             try:
                 connection = await begun.enter_async_context(engine.begin())
             except OperationalError:
-                can_wait = self._num_held > 0 or mark.is_set()
+                self._num_hopeful -= 1
+                can_wait = self._num_hopeful > 0 or mark.is_set()
                 if not can_wait or loop.time() >= until_s:
+                    self._returned.notify()  # the others may have waited for this one
                     raise
                 await self._returned.wait(mark, until_s - loop.time())
                 continue
-            self._num_held += 1
+            except BaseException:
+                self._give_back()
+                raise
             stack.callback(self._give_back)  # after the connection is back in the pool
             await stack.enter_async_context(begun)
             return connection
 
     def _give_back(self) -> None:
-        self._num_held -= 1
+        self._num_hopeful -= 1
         self._returned.notify()

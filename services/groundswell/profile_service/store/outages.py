@@ -19,8 +19,8 @@ _PROBE_TIMEOUT_S = 2.0
 _FIRST_PROBE_S = 0.1
 _LAST_PROBE_S = 1.0
 _GRACE_S = 0.1
-"""If a transaction works in this time after the first failed probe, the database is there, and only
-takes no more connections."""
+"""If a transaction works between the start of the first probe and so long after its failure, the
+database is there, and only takes no more connections."""
 _CALM_S = 5.0
 """Transactions count as working again after so long without a failure. In a partial outage hundreds
 a second work and fail in turn, and each change would be logged."""
@@ -106,9 +106,9 @@ class Outages:
     async def _probe_until_back(self, probe: Callable[[], Awaitable[None]]) -> None:
         backoff = ExponentialBackoff(_FIRST_PROBE_S, _LAST_PROBE_S)
         try:
+            num_worked = self._num_worked
             is_reached = await self._is_reached(probe)
             if not is_reached:
-                num_worked = self._num_worked
                 await asyncio.sleep(_GRACE_S)
                 is_reached = self._num_worked > num_worked
             while not is_reached:
