@@ -33,13 +33,16 @@ def test_profiles_take_no_more_memory_than_their_bound(num_seen: int, num_recent
             seen = SeenItems(np.arange(num_seen), np.ones(num_seen, np.uint32), np.arange(num_seen))
             vector = np.ones(64, np.float32)
             number, time_us = 10**6 + user, 10**15 + user
-            profile = Profile(vector, number, number, time_us, time_us + 1, seen)
+            answer = [bytes(vector.nbytes + 250)]
+            profile = Profile(
+                vector, number, number, time_us, time_us + 1, seen, kept_answer=answer
+            )
             items = np.arange(num_recent)
             kept.put(
                 (b"%032d" % user, "a bundle"),
                 HeldProfile(profile, number + 1, items, number + 2, time_us + 2),
             )
-        del seen, vector, profile, items
+        del seen, vector, answer, profile, items
         assert bound // 3 <= held() <= 1.2 * bound
 
 

@@ -2,7 +2,8 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
+from unittest.mock import AsyncMock
 
 import numpy as np
 import pytest
@@ -103,6 +104,29 @@ async def test_a_caller_that_asks_for_it_gets_what_it_lacks(
     assert (seen.included, seen.since_version, seen.version) == (True, since, num_items)
     newest = np.arange(num_items)[-num_given:]
     assert unpack_int64(seen.item_nos).tolist() == newest.tolist()
+
+
+async def test_a_caller_who_lacks_nothing_gets_the_answer_that_was_kept() -> None:
+    held = ManySeen()._profile(50)._replace(lineage="a lineage", kept_answer=[])
+    many: Any = ManySeen()
+    many.get = AsyncMock(side_effect=lambda *_: [held])
+    servicer, context = ProfileServicer(many, many), cast(Any, None)
+
+    async def ask(known: int) -> pb.GetProfileResponse:
+        return await servicer.GetProfile(
+            pb.GetProfileRequest(
+                user_id="50", known_seen_version=known, known_seen_lineage="a lineage"
+            ),
+            context,
+        )
+
+    first = await ask(50)
+    assert first == await ask(50)
+    assert held.kept_answer == [first.SerializeToString()]
+    assert (first.profile.seen.included, first.profile.num_events) == (False, 50)
+    assert (await ask(49)).profile.seen.included
+    held = held._replace(kept_answer=None)
+    assert first == await ask(50)
 
 
 async def test_a_batch_gives_the_seen_items_of_its_first_users_and_says_whose_lack(

@@ -39,14 +39,16 @@ class Profile(NamedTuple):
     """The lineage of the database that `num_events` and the seen items belong to."""
     as_of_us: int | None = None
     """When this was read, if it is from memory because the database did not answer; else None."""
+    kept_answer: list[bytes] | None = None
+    """Where the answer is kept for callers who hold these seen items; None: nowhere."""
 
 
 NO_ITEMS = np.empty(0, np.int64)
 NOTHING_SEEN = SeenItems(NO_ITEMS, np.empty(0, np.uint32), NO_ITEMS)
 UNKNOWN_USER = 0
 """Stands for the number of a user who is not stored."""
-# The bytes of a user besides the values in the arrays.
-_USER_BYTES = 900 + 5 * ARRAY_BYTES
+# The bytes of a user besides the values in the arrays, with those of an answer but its vector.
+_USER_BYTES = 1_300 + 5 * ARRAY_BYTES
 
 
 @dataclass(slots=True)
@@ -64,10 +66,10 @@ class HeldProfile:
 
 
 def held_bytes(_key: tuple[bytes, str], held: HeldProfile) -> int:
-    """Return the bytes that a held profile takes, with its key."""
+    """Return the bytes that a held profile takes, with its key and the answer that may be kept."""
     vector = 0 if held.profile.vector is None else held.profile.vector.nbytes
     seen = sum(array.nbytes for array in held.profile.seen)
-    return _USER_BYTES + vector + seen + held.item_nos.nbytes
+    return _USER_BYTES + 2 * vector + seen + held.item_nos.nbytes
 
 
 def with_actions(seen: SeenItems, sequence: int, actions: NDArray[np.int64]) -> SeenItems:

@@ -124,7 +124,7 @@ class Profiles:
             return None
         if not self._changes.user_exists(held.user_no, held.generation):
             return None
-        profile = held.profile._replace(as_of_us=held.read_us)
+        profile = held.profile._replace(as_of_us=held.read_us, kept_answer=None)
         return HeldProfile(profile, held.user_no, held.item_nos, held.generation, held.read_us)
 
     async def _read_together(
@@ -177,6 +177,7 @@ class Profiles:
                 row and row.covered_us,
                 _seen(base, row),
                 users.identity.lineage,
+                kept_answer=[],
             )
             answers.append(HeldProfile(profile, user_no, item_nos, generation, read_us))
             self._held.put((key[-1], models.id), answers[-1])

@@ -36,7 +36,7 @@ class ProfileServicer(ProfileServiceServicer):
         subject = checked_subject(request)
         with self._bundles.held.asked_for(request.bundle_id) as models:
             (profile,) = await self._profiles.get([subject], models)
-        return pb.GetProfileResponse(profile=_profile(profile, request, models.id))
+        return _answer(profile, request, models.id)
 
     async def BatchGetProfiles(
         self, request: pb.BatchGetProfilesRequest, context: Context
@@ -102,11 +102,10 @@ def _seen(profile: Profile, request: pb.GetProfileRequest) -> pb.SeenItems:
     """Return the seen items, without those that the caller holds."""
     version, items = profile.num_events, profile.seen
     message = pb.SeenItems(version=version, lineage=profile.lineage)
-    known = 0
-    if request.HasField("known_seen_version") and request.known_seen_lineage == profile.lineage:
-        known = request.known_seen_version
-        if known == version:
-            return message
+    known = _known_version(profile, request)
+    if known == version:
+        return message
+    known = known or 0
     message.included = True
     if request.accepts_seen_difference and 0 < known < version:
         newer = items.after(known)
@@ -116,6 +115,25 @@ def _seen(profile: Profile, request: pb.GetProfileRequest) -> pb.SeenItems:
     message.action_masks = pack_uint32(items.action_masks[-MAX_SEEN_ITEMS:])
     message.truncated = len(items.item_nos) > MAX_SEEN_ITEMS
     return message
+
+
+def _known_version(profile: Profile, request: pb.GetProfileRequest) -> int | None:
+    """Return the version of the seen items that the caller holds of this lineage."""
+    if request.HasField("known_seen_version") and request.known_seen_lineage == profile.lineage:
+        return request.known_seen_version
+    return None
+
+
+def _answer(
+    profile: Profile, request: pb.GetProfileRequest, bundle_id: str
+) -> pb.GetProfileResponse:
+    kept = profile.kept_answer
+    if kept is None or _known_version(profile, request) != profile.num_events:
+        return pb.GetProfileResponse(profile=_profile(profile, request, bundle_id))
+    if not kept:
+        made = pb.GetProfileResponse(profile=_profile(profile, request, bundle_id))
+        kept.append(made.SerializeToString())
+    return pb.GetProfileResponse.FromString(kept[0])
 
 
 def _profile(profile: Profile, request: pb.GetProfileRequest, bundle_id: str) -> pb.Profile:
