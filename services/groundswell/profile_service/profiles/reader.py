@@ -165,10 +165,10 @@ class Profiles:
         answers = []
         for key in keys:
             user_no, last_sequence = users.by_key.get(key[-1], (UNKNOWN_USER, 0))
-            vector, item_nos = vectors.get(user_no, (None, NO_ITEMS))
-            if base is not None and user_no not in vectors:
-                vector, item_nos = base.profile.vector, base.item_nos
             row = stored.get(user_no)
+            vector, item_nos = vectors.get(user_no, (None, NO_ITEMS))
+            if base is not None and row is not None and row.covered_us == known.covered_us:
+                vector, item_nos = base.profile.vector, base.item_nos
             profile = Profile(
                 vector,
                 (row and row.covered_sequence) or 0,
