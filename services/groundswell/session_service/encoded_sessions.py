@@ -10,7 +10,7 @@ from groundswell.session_service.encoder import EncodedSession, SessionEncoder
 from groundswell.session_service.windows.records import columns
 from groundswell.session_service.windows.window import Window
 
-_ENTRY_BYTES = 500 + 3 * ARRAY_BYTES
+_ENTRY_BYTES = 1_000 + 3 * ARRAY_BYTES
 """The bytes of an entry besides its records and the values of its arrays."""
 
 
@@ -106,4 +106,5 @@ def _num_bytes(user_key: bytes, stored: _Stored) -> int:
     """Return the bytes of an entry."""
     session = stored.session
     arrays = session.short_vector.nbytes + session.item_nos.nbytes + session.actions.nbytes
-    return _ENTRY_BYTES + len(user_key) + arrays + getsizeof(stored.records)
+    # Twice: the answer's message holds them packed.
+    return _ENTRY_BYTES + len(user_key) + 2 * arrays + getsizeof(stored.records)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -16,11 +17,18 @@ from groundswell.features.window import (
 )
 from groundswell.serving.batching import MicroBatcher
 from groundswell.serving.telemetry import count
+from groundswell.serving.validation import to_timestamp
+from groundswell.serving.vectors import pack_int64, pack_uint32, vector_to_proto
+from groundswell.session.v1.session_service_pb2 import EncodeSessionResponse
 from groundswell.session_service.items import ItemTable
 from groundswell.session_service.windows.records import Columns, columns
 
+# A hop to the batcher's thread and back takes half a millisecond, about as long as the model. Work
+# in slices (see Slices) holds the event loop for as long as this.
+_ON_LOOP_BELOW_S = 0.002
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(frozen=True)
 class EncodedSession:
     """A window of n events, encoded with one bundle."""
 
@@ -38,6 +46,20 @@ class EncodedSession:
     lineage: str = ""
     """The lineage of the items that the window was read with."""
 
+    @cached_property
+    def message(self) -> EncodeSessionResponse:
+        """The answer, without what depends on the call. It is made once, and not to be changed."""
+        last_us = self.last_event_us
+        return EncodeSessionResponse(
+            vector=vector_to_proto(self.short_vector, self.bundle_id),
+            num_window_events=len(self.item_nos),
+            num_session_events=self.num_session_events,
+            last_event_time=None if last_us is None else to_timestamp(last_us),
+            item_nos=pack_int64(self.item_nos),
+            action_masks=pack_uint32(np.left_shift(1, self.actions)),
+            lineage=self.lineage,
+        )
+
 
 class EncoderInput(NamedTuple):
     """What the model reads of one window of n events."""
@@ -48,7 +70,7 @@ class EncoderInput(NamedTuple):
 
 
 class SessionEncoder:
-    """Encodes windows in batches on a thread of its own.
+    """Encodes windows in batches, on a thread of its own unless a window is alone and cheap.
 
     It reads the newest `window_length` events. One event more, where it is given, tells whether the
     first of them starts a session.
@@ -77,6 +99,7 @@ class SessionEncoder:
             max_queue=max_queue,
             max_bytes=max_queue_bytes,
             size=lambda x: x.item_vectors.nbytes + sum(part.nbytes for part in x.tensors),
+            on_loop_below_s=_ON_LOOP_BELOW_S,
         )
 
     async def encode(self, records: bytes) -> EncodedSession:

@@ -2,8 +2,6 @@
 
 from collections.abc import Sequence
 
-import numpy as np
-
 from groundswell.common.v1.event_pb2 import Event
 from groundswell.serving.around import Context
 from groundswell.serving.errors import InvalidArgument, NotFound
@@ -14,10 +12,8 @@ from groundswell.serving.validation import (
     check_subject,
     check_user_id,
     event_problem,
-    to_timestamp,
     to_us,
 )
-from groundswell.serving.vectors import pack_int64, pack_uint32, vector_to_proto
 from groundswell.session.v1.session_service_pb2 import (
     EncodeSessionRequest,
     EncodeSessionResponse,
@@ -125,14 +121,6 @@ def _read(event: Event) -> SentEvent | WriteResult:
 
 
 def _response(session: EncodedSession, last_sequence: int) -> EncodeSessionResponse:
-    last_us = session.last_event_us
-    return EncodeSessionResponse(
-        vector=vector_to_proto(session.short_vector, session.bundle_id),
-        num_window_events=len(session.item_nos),
-        num_session_events=session.num_session_events,
-        last_event_time=None if last_us is None else to_timestamp(last_us),
-        last_sequence=last_sequence,
-        item_nos=pack_int64(session.item_nos),
-        action_masks=pack_uint32(np.left_shift(1, session.actions)),
-        lineage=session.lineage,
-    )
+    response = EncodeSessionResponse(last_sequence=last_sequence)
+    response.MergeFrom(session.message)
+    return response

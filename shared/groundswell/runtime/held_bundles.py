@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Generic, Protocol, TypeVar
 
 from groundswell.artifacts.manifest import Manifest
@@ -102,20 +102,17 @@ class HeldBundles(Generic[B]):
         self._asked_at[found.id] = self._clock()
         return found
 
-    @contextmanager
-    def asked_for(self, bundle_id: str) -> Iterator[B]:
+    def asked_for(self, bundle_id: str) -> AbstractContextManager[B]:
         """Give the bundle that a call asks for, as `get`; inside it is not closed."""
-        bundle = self.get(bundle_id)
-        with self.using(bundle):
-            yield bundle
+        return self.using(self.get(bundle_id))
 
     @contextmanager
-    def using(self, *bundles: B) -> Iterator[None]:
-        """Use bundles inside: none of them is closed, though it may be dropped."""
+    def using(self, *bundles: B) -> Iterator[B]:
+        """Use bundles inside, and give the first: none is closed, though it may be dropped."""
         for bundle in bundles:
             self._uses.setdefault(id(bundle), _Uses()).num += 1
         try:
-            yield
+            yield bundles[0]
         finally:
             for bundle in bundles:
                 uses = self._uses[id(bundle)]

@@ -1,7 +1,8 @@
-"""Runs the items of many callers in batches, in one thread beside the event loop."""
+"""Runs the items of many callers in batches, beside the event loop or, when cheap, on it."""
 
 import asyncio
 import math
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -18,6 +19,11 @@ _BULK_TURN = 4
 """While items wait in both lanes, every fourth place in a batch is for a bulk item."""
 
 
+# What an item is taken to cost before some were measured, and the weight of the newest batch.
+_FIRST_GUESS_S = 0.01
+_WEIGHT = 0.1
+
+
 class _Lane(Generic[T, R]):
     """The items that wait, in their order."""
 
@@ -30,8 +36,10 @@ class MicroBatcher(Generic[T, R]):
     """Collects items while a batch runs and runs them as the next one; it never waits for more.
 
     `run_batch` gets 1 to `max_batch` items and returns one result each, in order; it runs in this
-    batcher's only thread. When it fails on several items, each is run alone, so that a bad one
-    fails alone. An item whose caller is gone is dropped before a batch forms.
+    batcher's only thread. An item with no other behind it runs on the event loop instead, while
+    the running mean of what items take is below `on_loop_below_s`. When a batch of several items
+    fails, each is run alone, so that a bad one fails alone. An item whose caller is gone is dropped
+    before a batch forms.
 
     There are two lanes. Single items go before bulk items, which come many at once. In each lane
     at most `max_queue` items wait, of at most `max_bytes` together by `size`; one more is refused
@@ -46,12 +54,15 @@ class MicroBatcher(Generic[T, R]):
         max_queue: int,
         max_bytes: float = math.inf,
         size: Callable[[T], int] = lambda _: 0,
+        on_loop_below_s: float = 0.0,
     ) -> None:
         self._run_batch = run_batch
         self._max_batch = max_batch
         self._max_queue = max_queue
         self._max_bytes = max_bytes
         self._size = size
+        self._on_loop_below_s = on_loop_below_s
+        self._item_s = _FIRST_GUESS_S
         self._single: _Lane[T, R] = _Lane()
         self._bulk: _Lane[T, R] = _Lane()
         self._num_taken = 0
@@ -130,8 +141,12 @@ class MicroBatcher(Generic[T, R]):
 
     async def _run(self, items: list[T], futures: list[asyncio.Future[R]]) -> Exception | None:
         loop = asyncio.get_running_loop()
+        is_alone = len(items) == 1 and not (self._single.waiting or self._bulk.waiting)
         try:
-            results = await loop.run_in_executor(self._executor, self._run_batch, items)
+            if is_alone and self._item_s < self._on_loop_below_s:
+                results = self._timed(items)
+            else:
+                results = await loop.run_in_executor(self._executor, self._timed, items)
             if len(results) != len(items):
                 raise RuntimeError(f"{len(items)} items gave {len(results)} results")
         except Exception as error:  # noqa: BLE001 - it belongs to the callers, who get it
@@ -140,3 +155,9 @@ class MicroBatcher(Generic[T, R]):
             if not future.done():
                 future.set_result(result)
         return None
+
+    def _timed(self, items: list[T]) -> Sequence[R]:
+        began = time.perf_counter()
+        results = self._run_batch(items)
+        self._item_s += _WEIGHT * ((time.perf_counter() - began) / len(items) - self._item_s)
+        return results

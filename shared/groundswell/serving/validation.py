@@ -147,35 +147,37 @@ def event_problem(event: Event, *, inline: bool = False) -> tuple[str, str] | No
     All rules of the contract but whether the item exists. An `inline` event needs neither user nor
     event id; one of an anonymous session has a session id in place of the user's.
     """
-    may_lack_user = inline or bool(event.session_id)
-    ids = (
-        ("EVENT_ID_INVALID", "event_id", event.event_id, MAX_EVENT_ID_BYTES, inline),
-        ("USER_ID_INVALID", "user_id", event.user_id, MAX_ID_BYTES, may_lack_user),
-        ("ITEM_ID_INVALID", "item_id", event.item_id, MAX_ID_BYTES, False),
-        ("SESSION_ID_INVALID", "session_id", event.session_id, MAX_SESSION_ID_BYTES, True),
-        (
-            "ATTRIBUTION_TOKEN_INVALID",
-            "attribution_token",
-            event.attribution_token,
-            MAX_ATTRIBUTION_TOKEN_BYTES,
-            True,
-        ),
-    )
-    for reason, field, value, max_bytes, may_be_empty in ids:
-        problem = id_problem(value, max_bytes, may_be_empty=may_be_empty)
-        if problem is not None:
-            return reason, f"{field} {problem}"
+    event_id, user_id, item_id = event.event_id, event.user_id, event.item_id
+    session_id, token = event.session_id, event.attribution_token
+    may_lack_user = inline or bool(session_id)
+    # One look at all ids together is enough for nearly every event, and is cheaper.
+    ids = event_id + user_id + item_id + session_id + token
+    is_short = len(ids) <= MAX_EVENT_ID_BYTES and ids.isascii() and "\0" not in ids
+    has_needed = item_id and (event_id or inline) and (user_id or may_lack_user)
+    if not (is_short and has_needed):
+        token_bytes = MAX_ATTRIBUTION_TOKEN_BYTES
+        for reason, field, value, max_bytes, may_be_empty in (
+            ("EVENT_ID_INVALID", "event_id", event_id, MAX_EVENT_ID_BYTES, inline),
+            ("USER_ID_INVALID", "user_id", user_id, MAX_ID_BYTES, may_lack_user),
+            ("ITEM_ID_INVALID", "item_id", item_id, MAX_ID_BYTES, False),
+            ("SESSION_ID_INVALID", "session_id", session_id, MAX_SESSION_ID_BYTES, True),
+            ("ATTRIBUTION_TOKEN_INVALID", "attribution_token", token, token_bytes, True),
+        ):
+            problem = id_problem(value, max_bytes, may_be_empty=may_be_empty)
+            if problem is not None:
+                return reason, f"{field} {problem}"
     return _measure_problem(event)
 
 
 def _measure_problem(event: Event) -> tuple[str, str] | None:
     if event.action not in _ACTIONS:
         return "ACTION_INVALID", f"action {event.action} is none of 1 to {max(_ACTIONS)}"
-    if event.HasField("value") and not math.isfinite(event.value):
+    if not math.isfinite(event.value):
         return "VALUE_INVALID", "value is not finite"
-    if not event.HasField("time"):
+    time = event.time
+    if not time.seconds and not event.HasField("time"):
         return "TIME_INVALID", "time is not set"
-    problem = time_problem(event.time)
+    problem = time_problem(time)
     if problem is not None:
         return "TIME_INVALID", f"time {problem}"
     if event.ordinal < 0:

@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -190,3 +191,24 @@ async def test_what_waits_is_bounded_by_bytes_and_an_empty_queue_takes_anything(
         assert await asyncio.gather(*waiting) == [600, 400]
         assert await bulk == [700, 800]
         assert await batcher.submit(99) == 990
+
+
+async def test_a_cheap_item_runs_on_the_event_loop_until_items_cost_more() -> None:
+    on_loop: list[bool] = []
+
+    def run(items: list[float]) -> list[float]:
+        on_loop.append(threading.current_thread() is threading.main_thread())
+        time.sleep(sum(items))
+        return items
+
+    batcher = MicroBatcher(run, max_batch=8, max_queue=8, on_loop_below_s=0.02)
+    await batcher.submit(0.0)
+    await asyncio.gather(*(batcher.submit(0.0) for _ in range(3)))
+    assert on_loop == [True, False]  # Several may take long together.
+    await batcher.submit(0.3)
+    await batcher.submit(0.0)
+    assert on_loop[2:] == [True, False]
+    for _ in range(50):
+        await batcher.submit(0.0)
+    assert on_loop[-1]
+    await batcher.close()
