@@ -1,4 +1,4 @@
-"""session.stored and session.fresh: EncodeSession against an empty call of the same payload."""
+"""session.stored, .fresh, .written: EncodeSession against an empty call of the same request."""
 
 import asyncio
 import itertools
@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from groundswell.client import event
+from groundswell.common.v1.event_pb2 import InlineEvents
 from groundswell.serving.channels import open_channel
 from groundswell.session.v1.session_service_pb2 import EncodeSessionRequest, RecordEventsRequest
 from groundswell.session.v1.session_service_pb2_grpc import SessionServiceStub
@@ -18,42 +19,48 @@ if TYPE_CHECKING:
 
 _CALLS = 2_000
 _FRESH_CALLS = 500
+_NUM_INLINE = 50
 _METHOD = "/groundswell.session.v1.SessionService/EncodeSession"
 
 
 def measure(folder: Path) -> list[Line]:
-    """Measure both: the vector of a window that did not change, and of one that just did."""
+    """Measure all: a window that did not change, a visitor's events, and one just written to."""
     with deployed(folder) as deployment:
         return asyncio.run(_measure(deployment, folder))
 
 
 async def _measure(deployment: Deployment, folder: Path) -> list[Line]:
-    request = EncodeSessionRequest(user_id=USER)
     async with open_channel(deployment.session) as channel:
         ours = SessionServiceStub(channel)
-        answer = await ours.EncodeSession(request)
+        answer = await ours.EncodeSession(EncodeSessionRequest(user_id=USER))
         with canned(folder, {_METHOD: answer}) as echo:
             async with open_channel(echo) as echo_channel:
-                theirs = SessionServiceStub(echo_channel)
-                return await _lines(deployment, ours, theirs, request)
+                return await _lines(deployment, ours, SessionServiceStub(echo_channel))
 
 
 async def _lines(
-    deployment: Deployment,
-    ours: "SessionServiceAsyncStub",
-    theirs: "SessionServiceAsyncStub",
-    request: EncodeSessionRequest,
+    deployment: Deployment, ours: "SessionServiceAsyncStub", theirs: "SessionServiceAsyncStub"
 ) -> list[Line]:
-    echo = Side(lambda: theirs.EncodeSession(request))
-    stored = {OURS: Side(lambda: ours.EncodeSession(request)), THEIRS: echo}
-    items = itertools.cycle(item_id for item_id, _, _ in deployment.world.items)
+    ids = [item_id for item_id, _, _ in deployment.world.items]
+    items = itertools.cycle(ids)
 
     async def write() -> None:
         await ours.RecordEvents(RecordEventsRequest(events=[event(USER, next(items), "view")]))
 
-    fresh = {OURS: Side(lambda: ours.EncodeSession(request), prepare=write), THEIRS: echo}
+    request = EncodeSessionRequest(user_id=USER)
+    visit = [event("", item_id, "view") for item_id in ids[:_NUM_INLINE]]
+    inline = EncodeSessionRequest(inline_events=InlineEvents(events=visit))
+    echo = Side(lambda: theirs.EncodeSession(request))
+    stored = {OURS: Side(lambda: ours.EncodeSession(request)), THEIRS: echo}
+    fresh = {
+        OURS: Side(lambda: ours.EncodeSession(inline)),
+        THEIRS: Side(lambda: theirs.EncodeSession(inline)),
+    }
+    written = {OURS: Side(lambda: ours.EncodeSession(request), prepare=write), THEIRS: echo}
     return [
         *await compare("session.stored", "echo", stored, _CALLS),
         await compare_throughput("session.stored", "echo", stored),
         *await compare("session.fresh", "echo", fresh, _FRESH_CALLS),
+        await compare_throughput("session.fresh", "echo", fresh),
+        *await compare("session.written", "echo", written, _FRESH_CALLS),
     ]
