@@ -13,7 +13,7 @@ R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
 
 
-class Run(Protocol[T, R_co]):
+class CallRunner(Protocol[T, R_co]):
     """Carries out some calls as one."""
 
     async def __call__(
@@ -42,7 +42,7 @@ class JoinedCalls(Generic[T, R]):
     alone. The server bounds how many calls wait.
     """
 
-    def __init__(self, run: Run[T, R], *, max_rows: int, max_runs: int) -> None:
+    def __init__(self, run: CallRunner[T, R], *, max_rows: int, max_runs: int) -> None:
         self._run = run
         self._max_rows = max_rows
         self._max_runs = max_runs

@@ -16,7 +16,7 @@ from groundswell.profile_service.profiles.cached import (
     held_bytes,
 )
 from groundswell.profile_service.profiles.item_vectors import ItemVectorCache
-from groundswell.profile_service.profiles.texts import Texts
+from groundswell.profile_service.profiles.texts import TextEncodings
 from groundswell.profile_service.store.items import ItemText
 from groundswell.serving.bounded import BoundedCache
 from tests.support.memory import allocations
@@ -65,7 +65,7 @@ async def test_item_vectors_take_what_is_counted_for_them() -> None:
 async def test_vectors_of_texts_take_no_more_memory_than_their_bound() -> None:
     bound = 2_000_000
     with allocations() as held:
-        texts = Texts(_Encoder(), max_queue=64, max_queue_bytes=10**9, max_bytes=bound)
+        texts = TextEncodings(_Encoder(), max_queue=64, max_queue_bytes=10**9, max_bytes=bound)
         for start in range(0, 2_000, 50):
             await texts.encode([f"text {n}" for n in range(start, start + 50)])
         await texts.close()

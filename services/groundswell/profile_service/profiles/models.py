@@ -11,7 +11,7 @@ from groundswell.artifacts.bundle import Bundle
 from groundswell.artifacts.onnx_model import OnnxModel
 from groundswell.features.window import WindowTensors
 from groundswell.profile_service.profiles.item_vectors import ItemVectorCache
-from groundswell.profile_service.profiles.texts import Texts
+from groundswell.profile_service.profiles.texts import TextEncodings
 from groundswell.profile_service.store.items import ItemText
 from groundswell.profile_service.store.profiles import Spec
 from groundswell.serving.batching import MicroBatcher
@@ -67,7 +67,7 @@ class ProfileModels:
             max_bytes=max_queue_bytes,
             size=_history_bytes,
         )
-        self.texts = Texts(
+        self.texts = TextEncodings(
             bundle.text_encoder(threads),
             max_queue=max_queue,
             max_queue_bytes=max_queue_bytes,

@@ -45,13 +45,13 @@ class EncodedTexts(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Batch:
+class _BatchTimes:
     began_s: float
     tokenise_s: float
     inference_s: float
 
 
-class Texts:
+class TextEncodings:
     """The text encoder of one bundle. A text that was read lately is not read again.
 
     At most `max_bytes` of vectors are kept.
@@ -64,7 +64,7 @@ class Texts:
         self._kept: BoundedCache[bytes, EncodedText] = BoundedCache(
             max_bytes=max_bytes, max_entries=max_bytes, size=_kept_bytes
         )
-        self._batcher: MicroBatcher[str, tuple[EncodedText, _Batch]] = MicroBatcher(
+        self._batcher: MicroBatcher[str, tuple[EncodedText, _BatchTimes]] = MicroBatcher(
             self._read,
             max_batch=_TEXTS_PER_BATCH,
             max_queue=max_queue,
@@ -100,12 +100,12 @@ class Texts:
         )
         return EncodedTexts([one for text in texts if (one := found[text])], times)
 
-    def _read(self, texts: list[str]) -> list[tuple[EncodedText, _Batch]]:
+    def _read(self, texts: list[str]) -> list[tuple[EncodedText, _BatchTimes]]:
         began_s = time.perf_counter()
         tokens = self._encoder.tokenise(texts)
         tokenised_s = time.perf_counter()
         vectors = self._encoder.encode_tokens(tokens)
-        batch = _Batch(began_s, tokenised_s - began_s, time.perf_counter() - tokenised_s)
+        batch = _BatchTimes(began_s, tokenised_s - began_s, time.perf_counter() - tokenised_s)
         # Copies: a row that is kept would keep the array of all rows.
         return [
             (EncodedText(vector.copy(), self._encoder.unknown_share(one)), batch)
