@@ -66,8 +66,8 @@ class ProfileSettings(DatabaseSettings, ServingSettings):
     """How far in the future an event may lie, in seconds; a later event is rejected
     (TIME_IN_FUTURE). A day allows for every time zone, but not for a clock with a wrong year."""
     visitor_keep_s: Annotated[float, Field(gt=0, le=3_155_760_000)] = 30 * 86_400.0
-    """How long after its last event an anonymous session is deleted, with its events, unless it was
-    linked to a user."""
+    """How long after its last event or link an anonymous session is deleted, with the events that
+    were not moved to a user."""
     database_wait_s: Annotated[float, Field(ge=0)] = 30.0
     """How long the start waits for a database that does not answer, before the process ends. Health
     says NOT_SERVING meanwhile. The default is longer than a usual failover."""

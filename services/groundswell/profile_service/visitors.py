@@ -1,4 +1,4 @@
-"""Use cases of anonymous sessions: link one to a user, and delete those that were never linked."""
+"""Use cases of anonymous sessions: link one to a user, and delete those that have expired."""
 
 import asyncio
 

@@ -39,7 +39,8 @@ class JoinedCalls(Generic[T, R]):
     No call waits for others to come; `max_runs` groups are under way at most. A call that ends
     while it waits is left out; one that has begun is carried out. Several calls have at most
     `max_rows` in all. When they fail by an error that one of them may cause, each is carried out
-    alone. The server bounds how many calls wait.
+    alone, all at once: these runs, and those of calls without a result, come on top of `max_runs`.
+    The server bounds how many calls wait.
     """
 
     def __init__(self, run: CallRunner[T, R], *, max_rows: int, max_runs: int) -> None:

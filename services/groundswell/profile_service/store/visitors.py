@@ -35,7 +35,7 @@ def mark_written(connection: Connection, user_nos: Collection[int], written_us: 
 
 
 def link(connection: Connection, session_no: int, user_no: int) -> None:
-    """Link a session to a user for good. The transaction holds the locks of both.
+    """Link a session to a user, until the session expires. The transaction holds the locks of both.
 
     Raises FailedPrecondition (SESSION_LINKED) when it is linked to another one.
     """

@@ -100,8 +100,9 @@ class EventServiceServicer:
     def LinkSession(self, request, context):
         """Moves the events of an anonymous session to a user, in one transaction. They keep their ids, and
         get the user's next sequences in the order of their writes. An event that the user has too is
-        kept once. A session is linked to one user for good; linking it to the same user again moves
-        what it got since, mostly nothing. Clients call SessionService.LinkSession, which also tells the
+        kept once. Later events of the session stay its own until it is linked to the same user again,
+        which moves them. A session expires some time after its last event (a setting, 30 days), and
+        its link is forgotten with it. Clients call SessionService.LinkSession, which also corrects the
         windows.
         Statuses: OK (also for a session without events); INVALID_ARGUMENT (USER_ID_INVALID,
         SESSION_ID_INVALID); FAILED_PRECONDITION (SESSION_LINKED: to another user;

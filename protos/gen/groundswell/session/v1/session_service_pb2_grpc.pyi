@@ -53,10 +53,10 @@ class SessionServiceStub:
     restored from a backup, and the service is still reading its new state). Safe to retry.
     """
     LinkSession: _grpc.UnaryUnaryMultiCallable[_session_service_pb2.LinkSessionRequest, _session_service_pb2.LinkSessionResponse]
-    """Moves the events of an anonymous session to a user: when the visitor logs in, say. They keep
-    their ids, and are in the user's next window. A session is linked to one user for good; linking
-    it to the same user again moves what it got since, mostly nothing. A session that is not linked
-    expires 30 days after its last event; that is a setting of the profile service.
+    """Moves the events of an anonymous session to a user, for example when the visitor logs in. They
+    keep their ids, and are in the user's next window. Later events of the session stay its own
+    until it is linked to the same user again, which moves them. A session expires 30 days after
+    its last event, and its link is forgotten with it; that is a setting of the profile service.
     Statuses: OK (also for a session without events); INVALID_ARGUMENT (USER_ID_INVALID,
     SESSION_ID_INVALID); FAILED_PRECONDITION (SESSION_LINKED: to another user;
     EVENT_ID_CONFLICT: the user has another event with the id of one of them, and nothing was moved;
@@ -88,10 +88,10 @@ class SessionServiceAsyncStub(SessionServiceStub):
     restored from a backup, and the service is still reading its new state). Safe to retry.
     """
     LinkSession: _aio.UnaryUnaryMultiCallable[_session_service_pb2.LinkSessionRequest, _session_service_pb2.LinkSessionResponse]  # type: ignore[assignment]
-    """Moves the events of an anonymous session to a user: when the visitor logs in, say. They keep
-    their ids, and are in the user's next window. A session is linked to one user for good; linking
-    it to the same user again moves what it got since, mostly nothing. A session that is not linked
-    expires 30 days after its last event; that is a setting of the profile service.
+    """Moves the events of an anonymous session to a user, for example when the visitor logs in. They
+    keep their ids, and are in the user's next window. Later events of the session stay its own
+    until it is linked to the same user again, which moves them. A session expires 30 days after
+    its last event, and its link is forgotten with it; that is a setting of the profile service.
     Statuses: OK (also for a session without events); INVALID_ARGUMENT (USER_ID_INVALID,
     SESSION_ID_INVALID); FAILED_PRECONDITION (SESSION_LINKED: to another user;
     EVENT_ID_CONFLICT: the user has another event with the id of one of them, and nothing was moved;
@@ -138,10 +138,10 @@ class SessionServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _session_service_pb2.LinkSessionRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_session_service_pb2.LinkSessionResponse, _abc.Awaitable[_session_service_pb2.LinkSessionResponse]]:
-        """Moves the events of an anonymous session to a user: when the visitor logs in, say. They keep
-        their ids, and are in the user's next window. A session is linked to one user for good; linking
-        it to the same user again moves what it got since, mostly nothing. A session that is not linked
-        expires 30 days after its last event; that is a setting of the profile service.
+        """Moves the events of an anonymous session to a user, for example when the visitor logs in. They
+        keep their ids, and are in the user's next window. Later events of the session stay its own
+        until it is linked to the same user again, which moves them. A session expires 30 days after
+        its last event, and its link is forgotten with it; that is a setting of the profile service.
         Statuses: OK (also for a session without events); INVALID_ARGUMENT (USER_ID_INVALID,
         SESSION_ID_INVALID); FAILED_PRECONDITION (SESSION_LINKED: to another user;
         EVENT_ID_CONFLICT: the user has another event with the id of one of them, and nothing was moved;
