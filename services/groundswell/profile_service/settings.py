@@ -87,10 +87,11 @@ class ProfileSettings(DatabaseSettings, ServingSettings):
     idle_poll_s: Annotated[float, Field(gt=0)] = 0.5
     """The seconds between two looks into the database, of an idle worker and of WatchItems."""
     max_cached_profiles: Annotated[int, Field(ge=1)] = 20_000
-    """Profiles that are held in memory, counted for each bundle that was asked for."""
+    """Profiles that are held in memory, of all bundles together. A user counts once for each
+    bundle that was asked for."""
     max_cached_profile_bytes: Annotated[int, Field(ge=0)] = 256 * 1024 * 1024
-    """The bytes that these may take: 20 for each item that a user acted on, 4 for each dimension
-    of the vector, and about 3,500 more for a profile."""
+    """The bytes that these may take: 20 for each item that a user acted on, 8 for each item that
+    the head read, 8 for each dimension of the vector, and about 2,150 more for a profile."""
     max_cached_items: Annotated[int, Field(ge=1)] = 100_000
     """Item vectors that are held in memory per loaded bundle."""
     max_cached_item_bytes: Annotated[int, Field(ge=0)] = 128 * 1024 * 1024

@@ -208,7 +208,7 @@ class Sessions:
                 await self._doubt(user_key, self._now_us() + _LONGEST_WRITE_US)
 
     async def _doubt(self, user_key: bytes, until_us: int) -> None:
-        # A window that is made later must be in doubt, too.
+        # Where no window is held, an empty placeholder carries the doubt: a later one must have it.
         await self._windows.swap(user_key, None, Window(1))
         await self._update(user_key, lambda window: window.doubted(until_us))
 

@@ -31,7 +31,7 @@ class SessionSettings(CallingSettings):
     """How long a call of that store may take. Then the store counts as down, and windows are read
     from the log."""
     windows_keep_s: Annotated[float, Field(ge=1, le=30 * 86_400)] = 3600.0
-    """How long that store keeps a window that nobody reads."""
+    """How long that store keeps a window after its last change."""
     replicas: Annotated[int, Field(ge=1)] = 1
     """How many processes of this service the deployment runs. With more than one, windows in memory
     are refused: an event that one of them records would reach the others' windows only when these

@@ -152,7 +152,11 @@ class Profiles:
             task.exception()  # else it would be logged when every caller has left
 
     async def _read(self, keys: list[UserKeys], models: ProfileModels) -> list[HeldProfile]:
-        """Read profiles with one statement, and hold them."""
+        """Read profiles, and hold them.
+
+        That is one statement, and another one for item vectors that are not held. When what was
+        held of a user is of another database, the first one is sent again.
+        """
         generation, read_us = self._changes.generation, now_us()
         base = self._base(keys, models)
         known = _NOTHING if base is None else self._known(base)

@@ -23,22 +23,20 @@ _log = structlog.get_logger(__name__)
 
 _BEAT_S = 1.0
 _MAX_SILENCE_S = 3.0
-"""So long after the last heartbeat that came back, the changes count as known."""
+"""The changes count as known so long after the sending of the newest heartbeat that came back."""
 _FIRST_WAIT_S, _LAST_WAIT_S = 0.1, 2.0
 _BEAT = "b"
 _SEND = "SELECT pg_notify('groundswell_' || current_schema(), {})"
 
 
-_Write = Callable[[Callable[[Connection], Any]], Awaitable[Any]]
-
-
 class ChangeFeed:
     """Publishes every change that is committed, in the order of the commits.
 
-    Triggers on the tables send the changes, in the transaction that makes them, so that the release
-    before sends them too. A heartbeat goes the same way: once it has come back, everything that was
-    committed before it was sent has been published. Without one for 3 s, or without a connection,
-    the changes are not live. After a connection was lost everything counts as changed.
+    Triggers on the tables send the changes, in the transaction that makes them, so that processes
+    of the previous release send them too. A heartbeat goes the same way: once it has come back,
+    everything that was committed before it was sent has been published. Without one for 3 s, or
+    without a connection, the changes are not live. After a connection was lost everything counts as
+    changed.
     """
 
     def __init__(self, engine: AsyncEngine, changes: KnownChanges) -> None:

@@ -30,8 +30,8 @@ _TOLD = {
 def collect_changes(connection: DBAPIConnection, entry: ConnectionPoolEntry) -> None:
     """Let a connection of SQLite tell what each of its statements changes; see `told_changes`.
 
-    The triggers belong to the connection, so the file stays one that every program can write. A
-    database without tables gets none.
+    The triggers belong to the connection. So the file stays one that every program can write, and
+    what another program writes is not noticed. A database without tables gets none.
     """
     driver: Any = connection
     changes = told_changes(entry)

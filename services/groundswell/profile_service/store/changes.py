@@ -25,8 +25,9 @@ _TOLD = "changes"
 def told_changes(connection: Connection | ConnectionPoolEntry) -> set[Change]:
     """Return what the transaction of a connection has told of so far.
 
-    Triggers of SQLite add to it. Those of PostgreSQL tell of the same changes a moment after the
-    commit. So there a write adds to it what its own process must know when the write returns.
+    Triggers of SQLite add to it. Those of PostgreSQL report to each process a moment after the
+    commit. With PostgreSQL a write therefore also adds the users it changed, so that its own
+    process knows at once.
     """
     told: set[Change] = connection.info.setdefault(_TOLD, set())
     return told

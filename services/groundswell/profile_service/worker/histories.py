@@ -31,18 +31,18 @@ NOTHING_COVERED = Covered(0, None)
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """The place from which a history is cut into chunks again; earlier chunks stay as stored."""
+    """The place from which a history is cut into chunks again; see `num_right` for earlier ones."""
 
     num_chunks: int
-    """The stored chunks that stay."""
+    """The first chunk that is cut again."""
     place: OrderKey
-    """The last event in them."""
+    """The last event before it."""
     covered_sequence: int
     """The highest sequence of all stored events."""
     recent: bytes
     """The newest events up to the place, as far as the profile has them."""
     num_right: int
-    """The chunks before it that are right; those from it up to `num_chunks` are no one's."""
+    """Stored chunks before this number are right; those from it up to `num_chunks` are deleted."""
 
 
 @dataclass(frozen=True, slots=True)

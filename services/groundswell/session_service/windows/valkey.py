@@ -30,7 +30,7 @@ _FIRST_DELAY_S, _LONGEST_DELAY_S = 0.25, 2.0
 _MAX_MISSED = 100_000
 """How many users whose writes the store has missed are remembered. The others' windows are right
 again after the time for which a window counts as current."""
-_MOST_DELETED = 1_000
+_DELETE_BATCH = 1_000
 """How many of their windows are deleted by one command."""
 _TAKE = (
     files("groundswell.session_service.windows").joinpath("take.lua").read_text(encoding="utf-8")
@@ -45,10 +45,10 @@ return 1
 class ValkeyWindows:
     """A WindowStore in a server of its own; each window leaves it `keep_s` after its last change.
 
-    A call takes at most `timeout_s`. After a failure the store counts as down, which is to hold
-    nothing. Every write tries it again, so that a replica for which it is back misses none, and of
-    the reads one at a time after growing waits. The windows that missed a write meanwhile are
-    deleted before the store is read again.
+    A call takes at most `timeout_s`. After a failure the store counts as down. While it is down,
+    `get` returns None. Every write tries it again, so that a replica for which it is back misses
+    none. Of the reads, one at a time does, with growing waits. The windows that missed a write
+    meanwhile are deleted before the store is read again.
     """
 
     def __init__(
@@ -146,7 +146,7 @@ class ValkeyWindows:
         self._again_at = self._clock() + _LONGEST_DELAY_S
         await self._client.ping()
         while self._missed:
-            missed = list(islice(self._missed, _MOST_DELETED))
+            missed = list(islice(self._missed, _DELETE_BATCH))
             await self._client.delete(*(_PREFIX + user_key for user_key in missed))
             self._missed.difference_update(missed)
         self._again_at = None

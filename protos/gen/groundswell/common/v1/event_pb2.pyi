@@ -131,8 +131,9 @@ class Event(_message.Message):
     user_id: _builtins.str
     """The client's id of the user. Stored only as a keyed hash; answers never carry it.
     1 to 256 bytes without NUL (USER_ID_INVALID). Where an event is written it may be empty if
-    `session_id` is set: the event then belongs to that session of an anonymous visitor, until
-    LinkSession moves it to a user, or the session expires.
+    `session_id` is set: the event then belongs to that anonymous session, until LinkSession moves
+    it to a user, or the session expires. With neither the event is rejected (USER_ID_INVALID); with
+    both it is the user's.
     Empty in answers and for inline events.
     """
     item_id: _builtins.str

@@ -110,7 +110,9 @@ class LinkSessionResponse(_message.Message):
 
     NUM_MOVED_FIELD_NUMBER: _builtins.int
     num_moved: _builtins.int
-    """How many events the user got by this call."""
+    """How many events the user got by this call: 0 when it is repeated. Events that the user already
+    had are not counted.
+    """
     def __init__(
         self,
         *,

@@ -78,8 +78,9 @@ class EventServiceServicer:
         """Lists the events of a user, or of an anonymous session, newest first, in the one order (time,
         ordinal, event_id).
         Statuses: OK (an unknown user has none); INVALID_ARGUMENT (SUBJECT_INVALID: both user and
-        session; USER_ID_INVALID, also when neither is set; SESSION_ID_INVALID; PAGE_SIZE_INVALID, PAGE_TOKEN_INVALID, TIME_INVALID); FAILED_PRECONDITION (SECRET_OUTDATED);
-        UNAVAILABLE. Safe to retry.
+        session; USER_ID_INVALID, also when neither is set; SESSION_ID_INVALID; PAGE_SIZE_INVALID,
+        PAGE_TOKEN_INVALID, TIME_INVALID); FAILED_PRECONDITION (SECRET_OUTDATED); UNAVAILABLE. Safe to
+        retry.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -46,8 +46,9 @@ class EventServiceStub:
     """Lists the events of a user, or of an anonymous session, newest first, in the one order (time,
     ordinal, event_id).
     Statuses: OK (an unknown user has none); INVALID_ARGUMENT (SUBJECT_INVALID: both user and
-    session; USER_ID_INVALID, also when neither is set; SESSION_ID_INVALID; PAGE_SIZE_INVALID, PAGE_TOKEN_INVALID, TIME_INVALID); FAILED_PRECONDITION (SECRET_OUTDATED);
-    UNAVAILABLE. Safe to retry.
+    session; USER_ID_INVALID, also when neither is set; SESSION_ID_INVALID; PAGE_SIZE_INVALID,
+    PAGE_TOKEN_INVALID, TIME_INVALID); FAILED_PRECONDITION (SECRET_OUTDATED); UNAVAILABLE. Safe to
+    retry.
     """
     ImportEvents: _grpc.StreamStreamMultiCallable[_event_service_pb2.ImportEventsRequest, _event_service_pb2.ImportEventsResponse]
     """Stores a whole log. The client streams batches; the answer to each tells what became of it
@@ -88,8 +89,9 @@ class EventServiceAsyncStub(EventServiceStub):
     """Lists the events of a user, or of an anonymous session, newest first, in the one order (time,
     ordinal, event_id).
     Statuses: OK (an unknown user has none); INVALID_ARGUMENT (SUBJECT_INVALID: both user and
-    session; USER_ID_INVALID, also when neither is set; SESSION_ID_INVALID; PAGE_SIZE_INVALID, PAGE_TOKEN_INVALID, TIME_INVALID); FAILED_PRECONDITION (SECRET_OUTDATED);
-    UNAVAILABLE. Safe to retry.
+    session; USER_ID_INVALID, also when neither is set; SESSION_ID_INVALID; PAGE_SIZE_INVALID,
+    PAGE_TOKEN_INVALID, TIME_INVALID); FAILED_PRECONDITION (SECRET_OUTDATED); UNAVAILABLE. Safe to
+    retry.
     """
     ImportEvents: _aio.StreamStreamMultiCallable[_event_service_pb2.ImportEventsRequest, _event_service_pb2.ImportEventsResponse]  # type: ignore[assignment]
     """Stores a whole log. The client streams batches; the answer to each tells what became of it
@@ -139,8 +141,9 @@ class EventServiceServicer(metaclass=_abc_1.ABCMeta):
         """Lists the events of a user, or of an anonymous session, newest first, in the one order (time,
         ordinal, event_id).
         Statuses: OK (an unknown user has none); INVALID_ARGUMENT (SUBJECT_INVALID: both user and
-        session; USER_ID_INVALID, also when neither is set; SESSION_ID_INVALID; PAGE_SIZE_INVALID, PAGE_TOKEN_INVALID, TIME_INVALID); FAILED_PRECONDITION (SECRET_OUTDATED);
-        UNAVAILABLE. Safe to retry.
+        session; USER_ID_INVALID, also when neither is set; SESSION_ID_INVALID; PAGE_SIZE_INVALID,
+        PAGE_TOKEN_INVALID, TIME_INVALID); FAILED_PRECONDITION (SECRET_OUTDATED); UNAVAILABLE. Safe to
+        retry.
         """
 
     @_abc_1.abstractmethod

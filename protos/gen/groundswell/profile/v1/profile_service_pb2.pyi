@@ -115,8 +115,10 @@ class SeenItems(_message.Message):
     since_version: _builtins.int
     """When above 0, the lists hold the items with an event after this version alone, each with all
     actions: they replace the caller's entries of these items, and follow its other ones. It is the
-    caller's `known_seen_version`, and is set only with `accepts_seen_difference`. 0: the lists hold
-    all items, because the caller's version is of another lineage, or too much has changed since.
+    caller's `known_seen_version`, and is set only with `accepts_seen_difference`. 0: the lists, when
+    they are included, hold all items. That is so when the caller named no version, or 0; when it did
+    not set `accepts_seen_difference`; when its version is of another lineage, or higher than this
+    one; or when more than 200,000 items have a newer event.
     """
     def __init__(
         self,

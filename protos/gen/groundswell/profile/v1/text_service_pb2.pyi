@@ -33,7 +33,7 @@ class EncodeTextsRequest(_message.Message):
     """The bundle whose space is wanted. Empty: the one that is served."""
     skip_bad_texts: _builtins.bool
     """Whether a text that breaks a rule is answered with a problem of its own. Unset: it fails the
-    whole call (TEXTS_INVALID), as before this field was there.
+    whole call (TEXTS_INVALID).
     """
     @_builtins.property
     def texts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
@@ -132,8 +132,8 @@ Global___TextProblem: _TypeAlias = TextProblem  # noqa: Y015
 
 @_typing.final
 class TextTimes(_message.Message):
-    """How long the steps of a call took. All are 0 when every text had been read lately: a process keeps
-    the vectors of the texts that it read last.
+    """How long the steps of a call took. All are 0 when every text was skipped or had been read lately:
+    a process keeps the vectors of the texts that it read last.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -143,7 +143,7 @@ class TextTimes(_message.Message):
     INFERENCE_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def queue(self) -> _duration_pb2.Duration:
-        """From the call's arrival at the encoder until the first of its texts was read."""
+        """From the call's arrival at the encoder until the encoder began with the first of its texts."""
 
     @_builtins.property
     def tokenise(self) -> _duration_pb2.Duration:

@@ -106,7 +106,9 @@ class LinkSessionResponse(_message.Message):
 
     NUM_MOVED_FIELD_NUMBER: _builtins.int
     num_moved: _builtins.int
-    """How many events the user got by this call."""
+    """How many events the user got by this call: 0 when it is repeated. Events that the user already
+    had are not counted.
+    """
     def __init__(
         self,
         *,
@@ -179,19 +181,21 @@ class EncodeSessionResponse(_message.Message):
     WINDOW_AGE_FIELD_NUMBER: _builtins.int
     LINEAGE_FIELD_NUMBER: _builtins.int
     num_window_events: _builtins.int
-    """How many events the window holds."""
+    """How many events the window holds, also those whose item has no vector yet."""
     num_session_events: _builtins.int
     """How many of them belong to the session that the last event belongs to."""
     last_sequence: _builtins.int
     """The highest sequence that the window has; 0 for inline events."""
     item_nos: _builtins.bytes
-    """The window's items as little-endian int64 item numbers, oldest event first."""
+    """The window's items as little-endian int64 item numbers, oldest event first; also items without
+    a vector.
+    """
     action_masks: _builtins.bytes
     """One little-endian uint32 per item number: 1 << the action's enum number."""
     stale: _builtins.bool
     """Whether the newest events may be missing: the profile service did not answer, or was not asked
-    because it has just failed, and the last window in memory was encoded. Never true for inline
-    events.
+    because it has just failed, and the last window that is held was encoded. Never true for
+    inline events.
     """
     lineage: _builtins.str
     """The lineage of the database that the item numbers belong to: 32 hexadecimal digits, new after
@@ -199,7 +203,7 @@ class EncodeSessionResponse(_message.Message):
     """
     @_builtins.property
     def vector(self) -> _item_pb2.Vector:
-        """The short-term vector u_s."""
+        """The short-term vector u_s. An event whose item has no vector yet is not part of it."""
 
     @_builtins.property
     def last_event_time(self) -> _timestamp_pb2.Timestamp:

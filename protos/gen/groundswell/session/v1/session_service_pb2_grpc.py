@@ -60,8 +60,9 @@ class SessionServiceServicer:
 
     def RecordEvents(self, request, context):
         """Records events. Each event is accepted, a duplicate, or rejected; one bad event does not fail
-        the others. The answer comes after the profile service has committed the events. Statuses: OK; INVALID_ARGUMENT (EVENTS_INVALID:
-        none, or more than 1,000); UNAVAILABLE (PROFILE_UNAVAILABLE: nothing is acknowledged).
+        the others. The answer comes after the profile service has committed the events.
+        Statuses: OK; INVALID_ARGUMENT (EVENTS_INVALID: none, or more than 1,000); UNAVAILABLE
+        (PROFILE_UNAVAILABLE: nothing is acknowledged).
         Safe to retry: event ids make it idempotent.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -69,14 +70,14 @@ class SessionServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def EncodeSession(self, request, context):
-        """The short-term vector of the hot window of a user or of an anonymous session, or of inline events.
+        """The short-term vector of the window of a user or of an anonymous session, or of inline events.
         A user without events gets the vector of an empty window. While the profile service does not
-        answer, the last window in memory is encoded, and `stale` is set.
+        answer, the last window that is held is encoded, and `stale` is set.
         Statuses: OK; INVALID_ARGUMENT (SUBJECT_INVALID: none of user, session and events is set;
         USER_ID_INVALID; SESSION_ID_INVALID; EVENTS_INVALID; and the reasons that Event names); NOT_FOUND
         (ITEM_NOT_FOUND, an inline event's item); FAILED_PRECONDITION (BUNDLE_NOT_LOADED);
         RESOURCE_EXHAUSTED (OVERLOADED, with RetryInfo); UNAVAILABLE (NO_BUNDLE; PROFILE_UNAVAILABLE:
-        no window of the user is in memory either; LINEAGE_CHANGED, with RetryInfo: the database was
+        no window of the user is held either; LINEAGE_CHANGED, with RetryInfo: the database was
         restored from a backup, and the service is still reading its new state). Safe to retry.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

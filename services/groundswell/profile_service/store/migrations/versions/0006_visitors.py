@@ -1,4 +1,8 @@
-"""Add the table of anonymous sessions. Processes of the earlier release do not know it."""
+"""Add the table of anonymous sessions.
+
+Processes of the release before do not know the table. While they still run, they reject events
+without a user (USER_ID_INVALID), so they write nothing that belongs into it.
+"""
 
 import sqlalchemy as sa
 from alembic import op
