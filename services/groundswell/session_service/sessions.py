@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import partial
 from typing import NamedTuple, Protocol
 
@@ -103,9 +103,10 @@ class Sessions:
         except BaseException as error:
             await self._doubt_after(error, keys)
             raise
-        if num_moved:
-            for user_key in keys:
-                await self._doubt(user_key, self._now_us() + 1)
+        # Also when none was moved: an earlier call may have moved them, and been cancelled then.
+        self._join_no_listing(keys)
+        for user_key in keys:
+            await self._doubt(user_key, self._now_us() + 1)
         return num_moved
 
     async def window(
@@ -164,12 +165,18 @@ class Sessions:
         return task
 
     def _listed(self, key: tuple[bytes, int], task: asyncio.Task[Window]) -> None:
-        del self._listings[key]
+        if self._listings.get(key) is task:
+            del self._listings[key]
         user_key = key[0]
         if task.cancelled() or task.exception() is not None:
             self._gate.failed(user_key)
         else:
             self._gate.answered(user_key)
+
+    def _join_no_listing(self, user_keys: Collection[bytes]) -> None:
+        """Let no later call join a listing that may have begun before a write of these users."""
+        for key in [key for key in self._listings if key[0] in user_keys]:
+            del self._listings[key]
 
     def _stale(self, window: Window) -> Found:
         count("degradations", kind="SESSION_STALE")
@@ -188,6 +195,7 @@ class Sessions:
                 write = written.setdefault(keys[event.user_id], empty)
                 is_new = result.status is WriteStatus.ACCEPTED
                 (write.accepted if is_new else write.duplicates).append(_written(event, result))
+        self._join_no_listing(written)
         for user_key, window in (await self._windows.take(written)).items():
             if window.is_whole:
                 self._changed(user_key, window)

@@ -151,3 +151,24 @@ async def test_a_window_that_missed_a_write_is_not_read_again(valkey: Valkey) ->
     assert taken == {b"other": await store.get(b"other")}
     assert await store.get(b"missed") is None
     await store.close()
+
+
+async def test_what_another_program_wrote_is_no_window(valkey: Valkey) -> None:
+    store = valkey_windows(valkey)
+    for odd in ("", "odd", "x" * 100):
+        valkey.run("SET", f"gsw1:{odd}", odd)
+        assert await store.get(f"{odd}".encode()) is None
+        assert await store.swap(f"{odd}".encode(), None, listed(event(1)))
+    await store.close()
+
+
+async def test_a_doubt_that_the_store_missed_ends_the_window(valkey: Valkey) -> None:
+    store = ValkeyWindows(valkey.url, timeout_s=0.3, keep_s=60.0, clock=lambda: 0.0)
+    window = listed(event(1))
+    await store.swap(b"doubted", None, window)
+    valkey.run("CLIENT", "PAUSE", "700", "ALL")
+    assert not await store.swap(b"doubted", window, window.doubted(9))
+    valkey.run("PING")  # it answers when the pause ends
+    await store.take({b"other": accepted(event(2))})  # a write tries the store again
+    assert await store.get(b"doubted") is None
+    await store.close()

@@ -72,6 +72,44 @@ async def test_a_reader_of_a_longer_window_does_not_get_the_shorter_one(
     assert ids(await shorter)[-1] == "c"
 
 
+class _AtOnce:
+    async def wait(self) -> None:
+        """Let an answer go out while earlier ones are held back."""
+
+
+@pytest.mark.parametrize("moves", [False, True])
+async def test_a_read_after_a_write_joins_no_listing_from_before_it(
+    sessions: Sessions, log: MemoryLog, moves: bool
+) -> None:
+    visit = subject_id("", "visit")
+    await sessions.record([event("a"), event("v", day=1, user_id=visit)], None)
+    log.answers.clear()
+    before = asyncio.create_task(window_of(sessions, "ann", 5))
+    await asyncio.sleep(0.05)
+    assert log.num_listings == 1
+    held, log.answers = log.answers, _AtOnce()  # type: ignore[assignment]
+    if moves:
+        await sessions.link("visit", "ann", None)
+    else:
+        await sessions.record([event("b", day=2)], None)
+        sessions._windows = MemoryWindows(100, 10**6)  # the window that took the write is lost
+    after = await window_of(sessions, "ann", 5)
+    held.set()
+    assert ids(after) == (["a", "v"] if moves else ["a", "b"])
+    await before
+
+
+async def test_a_repeated_link_lets_windows_be_read_again(
+    sessions: Sessions, log: MemoryLog
+) -> None:
+    visit = subject_id("", "visit")
+    await sessions.record([event("a"), event("v", day=1, user_id=visit)], None)
+    assert ids(await window_of(sessions, "ann", 5)) == ["a"]
+    await log.link("visit", "ann", None)  # a call that was stored, and whose caller left
+    assert await sessions.link("visit", "ann", None) == 0
+    assert ids(await window_of(sessions, "ann", 5)) == ["a", "v"]
+
+
 async def test_a_reader_who_leaves_does_not_take_the_listing_from_the_others(
     sessions: Sessions, log: MemoryLog
 ) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Collection
 
 from sqlalchemy import Connection, bindparam, delete, select, update
 
+from groundswell.profile_service.store.changes import USER, told_changes
 from groundswell.profile_service.store.events import known_events
 from groundswell.profile_service.store.statements import insert
 from groundswell.profile_service.store.tables import (
@@ -72,6 +73,7 @@ def move_events(connection: Connection, session_no: int, user_no: int, last_sequ
         highest = last_sequence + len(moved)
         found = users.c.user_no == user_no
         connection.execute(update(users).where(found).values(last_sequence=highest))
+        told_changes(connection).update([(USER, session_no), (USER, user_no)])
         # So that caches learn that the session changed, too.
         same = {"last_sequence": users.c.last_sequence}
         connection.execute(update(users).where(users.c.user_no == session_no).values(same))
@@ -91,7 +93,10 @@ def expire(connection: Connection, before_us: int, limit: int) -> int:
     due = due.where(visitors.c.written_us < before_us).order_by(users.c.user_no).limit(limit)
     # The weaker lock: rows of the worker that refer to a user must not wait for this.
     due = due.with_for_update(of=users, key_share=True, skip_locked=True)
-    user_nos = list(connection.execute(due).scalars())
+    locked = connection.execute(due).scalars().all()
+    # Asked again, now that they are locked: a write may have ended since the statement began.
+    still = select(visitors.c.user_no).where(visitors.c.user_no.in_(locked))
+    user_nos = connection.execute(still.where(visitors.c.written_us < before_us)).scalars().all()
     if user_nos:
         forget(connection, user_nos)
         for table in (visitors, users):

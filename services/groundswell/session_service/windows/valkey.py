@@ -3,7 +3,7 @@
 import asyncio
 import struct
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from hashlib import sha1
 from importlib.resources import files
 from itertools import islice
@@ -73,23 +73,38 @@ class ValkeyWindows:
     async def get(self, user_key: bytes) -> Window | None:
         """Return a user's window; None when it is not held, or the store is down."""
         packed = await self._call(lambda: self._client.get(_PREFIX + user_key))
-        return Window.from_bytes(packed) if isinstance(packed, bytes) else None
+        if not isinstance(packed, bytes):
+            return None
+        window = _read(packed)
+        if window is None:
+            await self._call(lambda: self._client.delete(_PREFIX + user_key))
+        return window
 
     async def swap(self, user_key: bytes, before: Window | None, after: Window) -> bool:
-        """Hold `after` in the place of `before`; False when another window is held."""
+        """Hold `after` in the place of `before`; False when another window is held.
+
+        While the store is down, the user counts as one whose write it missed: `after` may carry a
+        doubt.
+        """
         held = b"" if before is None else before.to_bytes()
         arguments = (held, after.to_bytes(), self._keep_ms)
         done = await self._call(lambda: self._swap_script([_PREFIX + user_key], arguments))
+        if done is None:
+            self._miss([user_key])
         return bool(done)
 
     async def take(self, written: Mapping[bytes, Written]) -> dict[bytes, Window]:
         """Let the windows of users take their writes, all in one round trip."""
         answers = await self._call(lambda: self._take(written), is_write=True)
         if answers is None:
-            self._missed.update(islice(written, max(_MAX_MISSED - len(self._missed), 0)))
+            self._miss(written)
             return {}
         found = zip(written, answers, strict=True)
-        return {key: Window.from_bytes(packed) for key, packed in found if packed is not None}
+        windows = {key: _read(packed) for key, packed in found if packed is not None}
+        return {key: window for key, window in windows.items() if window is not None}
+
+    def _miss(self, user_keys: Iterable[bytes]) -> None:
+        self._missed.update(islice(user_keys, max(_MAX_MISSED - len(self._missed), 0)))
 
     async def close(self) -> None:
         """End the connections."""
@@ -153,3 +168,12 @@ class ValkeyWindows:
         self._backoff.reset()
         gauge("session_windows_down", 0)
         _log.info("windows_back")
+
+
+def _read(packed: bytes) -> Window | None:
+    """Read a window; None for bytes that another program wrote."""
+    try:
+        return Window.from_bytes(packed)
+    except ValueError as error:
+        _log.warning("window_unreadable", error=str(error))
+        return None

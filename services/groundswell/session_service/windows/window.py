@@ -156,7 +156,9 @@ class Window:
 
     @classmethod
     def from_bytes(cls, packed: bytes) -> "Window":
-        """Read what `to_bytes` wrote."""
+        """Read what `to_bytes` wrote. Raises ValueError for other bytes."""
+        if len(packed) < _HEAD.size or (len(packed) - _HEAD.size) % RECORD_BYTES:
+            raise ValueError(f"{len(packed)} bytes are no window")
         capacity, following, listed_us, doubt_us, lineage = _HEAD.unpack_from(packed)
         return cls(
             capacity,
