@@ -40,7 +40,14 @@ SETTINGS = [
     *((f"profile_blocks={n}",) for n in (0, 4)),
     *(
         (f"{name}={value}",)
-        for name in ("dropout", "id_dropout", "event_dropout", "history_dropout", "chunk_dropout")
+        for name in (
+            "dropout",
+            "id_dropout",
+            "event_dropout",
+            "history_dropout",
+            "chunk_dropout",
+            "text_dropout",
+        )
         for value in (0, 0.999)
     ),
     *((f"long_stale={n}",) for n in (0, 0.999)),

@@ -21,7 +21,14 @@ from tests.support.encoders import SETTINGS, InterruptionError, Outcome, train_e
 DROPPING = (*SETTINGS, "batch_windows=5", "warmup_steps=0")
 KEEPING = (
     *DROPPING,
-    *("dropout=0", "id_dropout=0", "event_dropout=0", "history_dropout=0", "chunk_dropout=0"),
+    *(
+        "dropout=0",
+        "id_dropout=0",
+        "event_dropout=0",
+        "history_dropout=0",
+        "chunk_dropout=0",
+        "text_dropout=0",
+    ),
 )
 SMALL, LARGE, WHOLE, RESUMED = "small", "large", "whole", "resumed"
 LARGE_FROM, NEGATIVES = 10, "negatives=8"

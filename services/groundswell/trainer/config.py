@@ -101,7 +101,13 @@ class TrainConfig:
     """How often the long-term vector is computed without the events of the target's session."""
     long_horizon: int = _within(20, 1)
     """Most events before the target that it then lacks."""
+    history_text: str = _one_of("auto", "read", "skip")
+    """Texts of histories: "read" or "skip" them; "auto": read them where that is clearly better on
+    validation, or without validation where the current bundle does."""
     chunk_dropout: float = _share(0.1)
+    """How often a chunk is left out, as when it is not encoded yet."""
+    text_dropout: float = _share(0.5)
+    """How often all chunks are left out, as before any is encoded."""
     gate: str = _one_of("best", "scalar", "per-dimension", "constant")
     """"scalar" (one α a request), "per-dimension", "constant" (nothing learned), or "best": the
     one of them that validation prefers."""

@@ -1,21 +1,17 @@
 """Trains a bundle on a prepared log: text encoder, items and user encoders, neighbours, heads."""
 
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from rich.console import Console
-from torch import Tensor
 
 from groundswell.artifacts.bundle import MODEL_CARD
 from groundswell.artifacts.manifest import Manifest
 from groundswell.artifacts.store import BundleStore
-from groundswell.models.interest_head import InterestHead
 from groundswell.trainer.bundle.manifest import bundle_manifest
 from groundswell.trainer.bundle.model_card import model_card
 from groundswell.trainer.bundle.onnx import Trained, export_models
@@ -27,10 +23,8 @@ from groundswell.trainer.encoders.inference import UserEncoders
 from groundswell.trainer.encoders.joint_epochs import joint_epochs
 from groundswell.trainer.encoders.training import new_encoders, train_jointly, train_profile
 from groundswell.trainer.errors import DataError
-from groundswell.trainer.heads.fusing import EncodedUsers
-from groundswell.trainer.heads.fusion import TrainedFusion, train_fusion
-from groundswell.trainer.heads.interests import calibrate, train_interests
-from groundswell.trainer.inputs.histories import cut_chunks, gate_inputs
+from groundswell.trainer.heads.history_text import history_text_of
+from groundswell.trainer.inputs.histories import cut_chunks
 from groundswell.trainer.inputs.leakage import check_leakage
 from groundswell.trainer.inputs.training_log import TrainingLog
 from groundswell.trainer.loop.checkpoint import Checkpoints, made_of
@@ -38,10 +32,10 @@ from groundswell.trainer.loop.devices import check_device
 from groundswell.trainer.loop.distributed import open_processes
 from groundswell.trainer.loop.losses import is_large
 from groundswell.trainer.loop.profiling import profiled
-from groundswell.trainer.loop.run import Run, open_run, to_tensor
-from groundswell.trainer.neighbours.tuning import NeighbourTuning
-from groundswell.trainer.ranking.validation import Ranking, Validation, most_targets
+from groundswell.trainer.loop.run import Run, open_run
+from groundswell.trainer.ranking.validation import Validation
 from groundswell.trainer.text_encoder.encode import Texts
+from groundswell.trainer.train_heads import Heads, train_heads
 
 _KEPT = (
     "nothing was published; free some space, and resume after the last finished epoch, if any, by "
@@ -90,18 +84,19 @@ def train(
     ):
         checkpoints = Checkpoints(bundles, run, resume=resume)
         epochs = processes.from_first(lambda: joint_epochs(store, prepared, config, console))
+        text = processes.from_first(lambda: history_text_of(store, prepared, config, console))
         data = {"the number of epochs": epochs, "the prepared log": prepared.fingerprint()}
-        checkpoints.belongs_to(made_of(run) | data)
+        checkpoints.belongs_to(made_of(run) | data | {"the texts of histories": text})
         texts = Texts(prepared.texts, log, prepared.folder / TEXT_VECTORS, folder, run)
         checkpoints.belongs_to({"the text encoder": texts.spec.fingerprint})
         texts_It = _item_texts(texts, prepared)
         # Training or exporting a text encoder, as the first run over a log does, draws numbers.
         torch.manual_seed(seed)
         trace = _trace(profile, run, console)
-        encoders = _train_encoders(log, texts, texts_It, epochs, checkpoints, trace, run)
+        encoders = _train_encoders(log, texts, texts_It, epochs, text, checkpoints, trace, run)
 
         def finish() -> str:
-            heads = _train_heads(log, encoders, run)
+            heads = train_heads(log, encoders, text, run)
             manifest = _write_bundle(folder, prepared, texts, texts_It, encoders, heads, run)
             bundle_id = store.publish(folder, manifest)
             store.set_current(bundle_id)
@@ -133,6 +128,7 @@ def _train_encoders(
     texts: Texts,
     texts_It: NDArray[np.floating],
     epochs: int,
+    history_text: str,
     checkpoints: Checkpoints,
     trace: AbstractContextManager[None],
     run: Run,
@@ -143,104 +139,9 @@ def _train_encoders(
     with trace:
         train_jointly(training, validation, epochs, checkpoints)
     # Only now: the joint phase reads no text of a history.
-    chunks = cut_chunks(log.prepared, run.config.chunk_length)
+    chunks = cut_chunks(log.prepared, run.config.chunk_length, read=history_text != "skip")
     chunk_texts_Mt = texts.encode(chunks.texts, "history texts")
     return train_profile(training, validation, chunks, chunk_texts_Mt, checkpoints)
-
-
-@dataclass(frozen=True)
-class _Users:
-    """The users before given events, as the trained encoders and neighbours describe them."""
-
-    prepared: Prepared
-    encoders: UserEncoders
-    neighbours: NeighbourTuning
-    run: Run
-
-    def before(self, events: NDArray[np.int64]) -> EncodedUsers:
-        features = gate_inputs(self.prepared, events, self.run.config.window_length)
-        return EncodedUsers(
-            self.encoders.short(events).clone(),
-            self.encoders.long(events).clone(),
-            to_tensor(features.logarithms(), self.run.device),
-            self.neighbours.before(events),
-        )
-
-
-class _Heads(NamedTuple):
-    """What is trained on the vectors of the encoders."""
-
-    neighbours: NeighbourTuning
-    fusion: TrainedFusion
-    interests: InterestHead | None
-    metrics: dict[str, float]
-
-
-def _train_heads(log: TrainingLog, encoders: UserEncoders, run: Run) -> _Heads:
-    """Train neighbours, fusion and interests, each on what the ones before it give."""
-    prepared, config = log.prepared, run.config
-    validation, items_Id = Validation(prepared), encoders.items.vectors().clone()
-    neighbours = NeighbourTuning(
-        log, config.window_length, lambda: encoders.items.text_only().cpu().numpy()
-    )
-    users = _Users(prepared, encoders, neighbours, run)
-    held_out, metrics = _tune_neighbours(users, items_Id, validation)
-    most = min(config.max_positions, most_targets(prepared.num_items) or config.max_positions)
-    positions = Ranking(prepared, log.sample_positions(log.is_for_gate, most, run.rng))
-    gate_users = users.before(positions.events)
-    fusion = train_fusion(positions, gate_users, held_out, items_Id, validation, run)
-    interests = None
-    if prepared.categories:
-        gate_users_nd = fusion.vectors(gate_users)
-        interests = _train_interests(log, users, fusion, positions, gate_users_nd)
-        if validation:
-            category_I = _categories(prepared, run)
-            calibrate(interests, fusion.vectors(held_out), category_I[validation.targets])
-    return _Heads(neighbours, fusion, interests, metrics | fusion.metrics)
-
-
-def _tune_neighbours(
-    users: _Users, items_Id: Tensor, validation: Validation
-) -> tuple[EncodedUsers, dict[str, float]]:
-    """Return the held-out users, neighbours weighed, and the metrics of both vectors alone."""
-    held_out = users.before(validation.events)
-    if not validation:
-        return held_out, {}
-    metrics = users.neighbours.weigh(
-        held_out.short_vectors, held_out.long_vectors, items_Id, validation
-    )
-    return held_out._replace(neighbour_scores=users.neighbours.before(validation.events)), metrics
-
-
-def _train_interests(
-    log: TrainingLog,
-    users: _Users,
-    fusion: TrainedFusion,
-    positions: Ranking,
-    gate_users_nd: Tensor,
-) -> InterestHead:
-    """Train the interest head on the encoders' own targets and on those kept from them.
-
-    The encoders were trained on the former, so their vectors predict these targets better than
-    they will predict new events.
-    """
-    prepared, run = log.prepared, users.run
-    known = log.sample_positions(log.is_target, run.config.max_positions, run.rng)
-    category_I = _categories(prepared, run)
-    targets_n = torch.from_numpy(prepared.items[known].astype(np.int64))
-    return train_interests(
-        torch.cat([fusion.vectors(users.before(known)), gate_users_nd]),
-        category_I[torch.cat([targets_n, positions.targets]).to(run.device)],
-        users.encoders.items.text_only(),
-        category_I,
-        len(prepared.categories),
-        run,
-    )
-
-
-def _categories(prepared: Prepared, run: Run) -> Tensor:
-    """[I] the number of each item's primary category; -1 for none."""
-    return to_tensor(prepared.item_category.astype(np.int64), run.device)
 
 
 def _write_bundle(
@@ -249,7 +150,7 @@ def _write_bundle(
     texts: Texts,
     texts_It: NDArray[np.floating],
     encoders: UserEncoders,
-    heads: _Heads,
+    heads: Heads,
     run: Run,
 ) -> Manifest:
     """Write all files of a bundle but its manifest, which is returned."""
@@ -273,6 +174,7 @@ def _write_bundle(
         fusion.spec,
         heads.neighbours.spec(table.rows.shape[1]),
         encoders.recent_length,
+        heads.history_text,
         heads.metrics,
     )
     (folder / MODEL_CARD).write_text(model_card(manifest), encoding="utf-8")

@@ -67,6 +67,24 @@ class NeighbourSpec(_Frozen):
     """The Euclidean norm of the weights of a history's items, in a long-term score."""
 
 
+class HistoryTextSpec(_Frozen):
+    """Whether the profile head reads the texts of histories, and what they add on validation.
+
+    The figures are NDCG@10 of both vectors, fused by the constant that is best with the texts. None
+    where nothing was measured: without validation, or because the setting said "skip".
+    """
+
+    mode: Literal["read", "skip"]
+    """skip: no chunk of a history is encoded or read; the newest events alone make the vector."""
+    ndcg_with: float | None = None
+    ndcg_without: float | None = None
+    """With the vectors that are served before any chunk is encoded."""
+    difference: float | None = None
+    """ndcg_with - ndcg_without."""
+    standard_error: Annotated[float, Field(ge=0)] | None = None
+    """Of the difference; paired over targets, clustered by user."""
+
+
 class Manifest(_Frozen):
     """A bundle, described. Its hash names the bundle."""
 
@@ -90,6 +108,8 @@ class Manifest(_Frozen):
     """The classes of the interest head, in its order; empty without one."""
     text: TextSpec
     fusion: FusionSpec
+    history_text: HistoryTextSpec = HistoryTextSpec(mode="read")
+    """Bundles of earlier releases do not say it, and read."""
     neighbours: NeighbourSpec | None = None
     """None: the bundle has no neighbours."""
     index_kind: Annotated[str, Field(pattern="^[a-z][a-z0-9_]*$")] | None = None

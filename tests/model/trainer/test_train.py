@@ -14,6 +14,7 @@ from rich.console import Console
 
 from groundswell.artifacts import bundle as files
 from groundswell.artifacts.bundle import Bundle
+from groundswell.artifacts.manifest import HistoryTextSpec
 from groundswell.artifacts.store import BundleStore
 from groundswell.trainer.config import parse_config
 from groundswell.trainer.dataset.prepared import TEST, TRAIN, Prepared, load_prepared
@@ -94,6 +95,13 @@ def test_the_manifest_says_what_the_run_was(bundle: Bundle, world: Prepared) -> 
     low, high = manifest.fusion.gate_low, manifest.fusion.gate_high
     assert all(a < b for a, b in zip(low, high, strict=True))
     assert math.expm1(high[1]) <= 7.001, "the longest session of this world"
+    text = manifest.history_text
+    assert text.ndcg_with is not None
+    assert text.ndcg_without is not None
+    difference = text.ndcg_with - text.ndcg_without
+    assert text.difference == pytest.approx(difference)
+    assert text.standard_error is not None
+    assert (text.mode == "read") == (difference > text.standard_error)
     card = (bundle.path / files.MODEL_CARD).read_text()
     assert "validation.fused.ndcg@10" in card
 
@@ -118,6 +126,7 @@ def test_without_times_categories_or_validation_there_is_still_a_bundle(
     assert made.interest_head() is None
     assert made.manifest.training["epochs"]["views"] == 1
     assert made.manifest.fusion.mode == "constant"
+    assert made.manifest.history_text == HistoryTextSpec(mode="skip")
     assert np.isfinite(made.item_vectors).all()
 
 
@@ -133,6 +142,8 @@ def test_without_validation_the_epochs_are_those_of_the_current_bundle(
     second = trained(everything, bundle.path.parent)
     earlier, later = (b.manifest.training["epochs"] for b in (bundle, second))
     assert later["views"] == earlier["views"]
+    assert second.manifest.history_text.mode == bundle.manifest.history_text.mode
+    assert second.manifest.history_text.difference is None
     assert second.popularity.sum() == len(world.items)
 
 

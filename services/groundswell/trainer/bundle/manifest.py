@@ -5,7 +5,13 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
-from groundswell.artifacts.manifest import FusionSpec, Manifest, NeighbourSpec, TextSpec
+from groundswell.artifacts.manifest import (
+    FusionSpec,
+    HistoryTextSpec,
+    Manifest,
+    NeighbourSpec,
+    TextSpec,
+)
 from groundswell.retrieval.engine import kind_for
 from groundswell.trainer.dataset.prepared import TRAIN, Prepared
 from groundswell.trainer.loop.run import Run
@@ -18,6 +24,7 @@ def bundle_manifest(
     fusion: FusionSpec,
     neighbours: NeighbourSpec,
     recent_length: int,
+    history_text: HistoryTextSpec,
     metrics: dict[str, float],
 ) -> Manifest:
     """Describe a bundle that a run trained on a prepared log."""
@@ -34,6 +41,7 @@ def bundle_manifest(
         categories=prepared.categories,
         text=text,
         fusion=fusion,
+        history_text=history_text,
         neighbours=neighbours,
         index_kind=kind_for(prepared.num_items),
         training=_training(prepared, run),

@@ -3,7 +3,7 @@
 I items, n events, d dimensions of the one space, c dimensions of a context vector.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -105,6 +105,10 @@ class UserEncoders:
     long: LongEncoder
     recent_length: int
     """Newest events that `long` reads as items."""
+
+    def without_text(self) -> "UserEncoders":
+        """Return the same with profiles that read no text."""
+        return replace(self, long=replace(self.long, histories=self.long.histories.without_text()))
 
     @property
     def model(self) -> JointModel:

@@ -47,6 +47,8 @@ class EncoderLosses:
         if batch.chunks is not None:
             chunks, ages, num = (to_tensor(x, self._device) for x in batch.chunks)
             drop_BTN = torch.rand(ages.shape, device=self._device) < self.config.chunk_dropout
+            # As in serving: where nothing is encoded there is no chunk, not chunks left out.
+            num = num * (torch.rand(num.shape, device=self._device) >= self.config.text_dropout)
             texts_nw = profile.chunks(states_BTw, chunks, ages, num, drop_BTN)[at]
         users_nd = profile.project(states_BTw[at], profile.sums(dropped_BLc)[at], texts_nw)
         return self._loss(users_nd, batch, self._items(batch))

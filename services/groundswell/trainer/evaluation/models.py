@@ -130,7 +130,8 @@ class BundleModels:
     def long_vectors(self) -> NDArray[np.float32]:
         """[n, d] of the profile as it was before each event."""
         manifest, prepared = self._bundle.manifest, self._prepared
-        chunks = cut_chunks(prepared, manifest.chunk_length)
+        reads = manifest.history_text.mode == "read"
+        chunks = cut_chunks(prepared, manifest.chunk_length, read=reads)
         table = ChunkTable(prepared, chunks, self._encode(chunks.texts))
         histories = Histories(prepared, table, manifest.max_chunks, manifest.recent_length)
         head, contexts = self._bundle.profile_head(), self._contexts()

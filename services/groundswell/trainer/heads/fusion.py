@@ -37,12 +37,16 @@ class TrainedFusion(NamedTuple):
     metrics: dict[str, float]
 
     @torch.inference_mode()
+    def alphas(self, users: EncodedUsers) -> Tensor:
+        """[n, 1 or d] the fusion weights that the servers use by default."""
+        if self.spec.mode == "constant":
+            return torch.full_like(users.gate_features[:, :1], self.spec.constant_alpha)
+        return alphas_of(self.gate, users)
+
+    @torch.inference_mode()
     def vectors(self, users: EncodedUsers) -> Tensor:
         """[n, d] fused as the servers do by default."""
-        alphas = alphas_of(self.gate, users)
-        if self.spec.mode == "constant":
-            alphas = torch.full_like(alphas, self.spec.constant_alpha)
-        return fused(alphas, users.short_vectors, users.long_vectors)
+        return fused(self.alphas(users), users.short_vectors, users.long_vectors)
 
 
 def train_fusion(
@@ -89,7 +93,7 @@ def train_fusion(
         if is_clearly_better(gains_n, best_n) or run.config.gate == kind:
             chosen, best_n, mode = gate, gains_n, "learned"
     fusion = TrainedFusion(chosen.eval(), _spec(mode, alpha, low, high), metrics)
-    metrics["validation.fused.alpha"] = float(_served_alphas(fusion, held_out).mean())
+    metrics["validation.fused.alpha"] = float(fusion.alphas(held_out).mean())
     metrics["validation.fused.ndcg@10"] = best_n.mean().item()
     return fusion
 
@@ -134,15 +138,15 @@ def _ranges(train: EncodedUsers) -> tuple[Tensor, Tensor]:
     return train.gate_features.amin(0), train.gate_features.amax(0)
 
 
+def constant_gains(
+    positions: Ranking, users: EncodedUsers, items_Id: Tensor
+) -> NDArray[np.float64]:
+    """[n, A] what each position adds to the NDCG@10 with each constant of the grid."""
+    return gains(_ranks(positions, users, items_Id), K)
+
+
 def _ranks(positions: Ranking, users: EncodedUsers, items_Id: Tensor) -> NDArray[np.int64]:
     """[n, A] rank of each position's target with each constant of the grid."""
     vectors = users.short_vectors, users.long_vectors
     parts = [Part(*both) for both in zip(vectors, users.neighbour_scores, strict=True)]
     return positions.mixed_ranks(parts, np.stack(fuse(_GRID, 1.0, 1.0), axis=1), items_Id)
-
-
-def _served_alphas(fusion: TrainedFusion, users: EncodedUsers) -> Tensor:
-    if fusion.spec.mode == "constant":
-        return torch.tensor([fusion.spec.constant_alpha])
-    with torch.inference_mode():
-        return alphas_of(fusion.gate, users)

@@ -114,9 +114,9 @@ class Chunks:
         return (number + 1) * self.chunk_length <= np.repeat(num_events, counts)
 
 
-def cut_chunks(prepared: Prepared, chunk_length: int) -> Chunks:
-    """Cut every history into full chunks, from its start."""
-    counts = np.diff(prepared.offsets) // chunk_length
+def cut_chunks(prepared: Prepared, chunk_length: int, *, read: bool = True) -> Chunks:
+    """Cut every history into full chunks, from its start; there are none unless they are read."""
+    counts = np.diff(prepared.offsets) // chunk_length * read
     offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
     user = np.repeat(np.arange(prepared.num_users), counts)
     number = np.arange(offsets[-1]) - offsets[user]
@@ -147,7 +147,8 @@ class ChunkTable:
 
     def num_before(self, users: NDArray[np.integer], known: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return how many full chunks of `users` end before the events at `known`."""
-        counts: NDArray[np.int64] = (known - self._begins[users]) // self._length
+        ended = (known - self._begins[users]) // self._length
+        counts: NDArray[np.int64] = np.minimum(ended, np.diff(self._offsets)[users])
         return counts
 
     def rows(
@@ -174,6 +175,10 @@ class Histories:
         self._chunks = chunks
         self._max_chunks = max_chunks
         self._recent_length = recent_length
+
+    def without_text(self) -> "Histories":
+        """Return the same as it is before any chunk is encoded."""
+        return Histories(self._prepared, self._chunks, 0, self._recent_length)
 
     def before(self, events: NDArray[np.int64]) -> ProfileInputs:
         """Return the inputs before each event, of what its user's profile knows by then."""

@@ -23,7 +23,14 @@ SETTINGS = (
     *("max_epochs=3", "patience=60", "precision=float32", "gate=constant"),
     *("text_encoder.pretrain=mlm", "text_encoder.layers=1", "text_encoder.width=32"),
     *("text_encoder.steps=5", "max_tokens=32"),
-    *("dropout=0", "id_dropout=0", "event_dropout=0", "history_dropout=0", "chunk_dropout=0"),
+    *(
+        "dropout=0",
+        "id_dropout=0",
+        "event_dropout=0",
+        "history_dropout=0",
+        "chunk_dropout=0",
+        "text_dropout=0",
+    ),
 )
 ROUNDING = 1e-6
 """Two processes add the same numbers in another order than one does."""

@@ -158,3 +158,20 @@ def test_the_session_is_counted_inside_of_the_window() -> None:
     log = prepared_of([[0, 1, 2, 3, 4, 5, 6]])
     known = gate_inputs(log, np.array([6]), 4)
     assert np.expm1(known.logarithms())[0, 1:].tolist() == pytest.approx([4, 6])
+
+
+def test_histories_without_text_keep_their_events_and_have_no_chunks() -> None:
+    log = prepared_of([[1, 2], [1, 2, 3, 4, 5, 6, 7]])
+    events = np.array([1, 8])
+    read, _, _ = histories_of(log, 2, 4)
+    unread = cut_chunks(log, 2, read=False)
+    none = ChunkTable(log, unread, np.zeros((0, TEXT), np.float32))
+    due = read.before(events)
+    assert due.num_chunks.tolist() == [0, 3]
+    for histories in (read.without_text(), Histories(log, none, 4, 4)):
+        found = histories.before(events)
+        assert found.num_chunks.tolist() == [0, 0]
+        assert found.chunk_vectors.shape == (2, 1, TEXT)
+        for ours, theirs in zip(found.recent, due.recent, strict=True):
+            np.testing.assert_array_equal(ours, theirs)
+    assert unread.texts == []
