@@ -6,10 +6,10 @@ import time
 from pathlib import Path
 
 from groundswell.artifacts.store import load_bundle
-from groundswell.profile_service.bundles.first import spec_of
 from groundswell.profile_service.event_store import NewEvent
 from groundswell.profile_service.store.events import EventContent
 from groundswell.profile_service.store.items import ItemContent
+from groundswell.profile_service.store.profiles import Spec
 from groundswell.profile_service.worker.loop import Worker
 from tests.bench.harness import Line
 from tests.bench.world import world
@@ -34,7 +34,7 @@ async def _measure(folder: Path) -> list[Line]:
     memory = await open_memory(sqlite_url(folder), world().bundles)
     encoder = bundle.text_encoder(threads=1)
     depth = bundle.manifest.max_chunks
-    worker = memory.worker(encoder, spec=spec_of(bundle.manifest), max_chunks=depth)
+    worker = memory.worker(encoder, spec=Spec.of(bundle.manifest), max_chunks=depth)
     await memory.catalogue.upsert([ItemContent(i, t, "", list(n)) for i, t, n in world().items])
     await _cover(worker)
     whole_s, new_s = 0.0, 0.0

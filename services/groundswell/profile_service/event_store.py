@@ -101,6 +101,7 @@ class EventStore:
 
     An event that lies more than `max_future_s` in the future is rejected: it would stay the user's
     newest event until then. After each commit, `on_stored` gets the lineage and one stored event.
+    `reads_histories` says whether an encoder reads the users' new events.
     """
 
     def __init__(
@@ -111,12 +112,14 @@ class EventStore:
         *,
         max_future_s: float,
         on_stored: Callable[[str, Witness], None] | None = None,
+        reads_histories: Callable[[], bool] = lambda: True,
     ) -> None:
         self._max_future_us = int(max_future_s * 1e6)
         self._database = database
         self._pseudonyms = pseudonyms
         self._signals = signals
         self._on_stored = on_stored
+        self._reads_histories = reads_histories
         self._stale = WorkList(stale_users)
         self._calls = JoinedCalls(self._write, max_rows=_MAX_ROWS, max_runs=_MAX_TRANSACTIONS)
 
@@ -124,7 +127,8 @@ class EventStore:
         """Store events in one transaction, and return the outcome of each, in their order.
 
         Calls that wait at the same time share a transaction. Every user who got an event is marked
-        stale in it. Raises Unavailable, ResourceExhausted and FailedPrecondition (SECRET_OUTDATED).
+        stale in it, if an encoder reads histories. Raises Unavailable, ResourceExhausted and
+        FailedPrecondition (SECRET_OUTDATED).
         """
         if not new:
             return []
@@ -161,7 +165,8 @@ class EventStore:
         ]
         statements.insert_events(connection, batch.rows)
         mark_written(connection, batch.sessions(), batch.stored_us)
-        self._stale.mark(connection, batch.marks())
+        if self._reads_histories():
+            self._stale.mark(connection, batch.marks())
         return outcomes, batch.witness()
 
     async def list(

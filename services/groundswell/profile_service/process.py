@@ -62,14 +62,6 @@ async def main(settings: ProfileSettings) -> None:
         max_cached=settings.max_cached_profiles,
         max_bytes=settings.max_cached_profile_bytes,
     )
-    log = EventStore(
-        database,
-        pseudonyms,
-        signals,
-        max_future_s=settings.max_event_future_s,
-        on_stored=lineage.stored,
-    )
-    visitors = Visitors(database, pseudonyms, signals, keep_s=settings.visitor_keep_s)
     catalogue = StoredCatalogue(database, signals, settings.idle_poll_s)
     names = (WORKER,) if settings.worker else ()
     await health.add(names)
@@ -77,6 +69,21 @@ async def main(settings: ProfileSettings) -> None:
     load = partial(_onnx_encoder, settings=settings)
     worker = RunningWorker(database, settings, signals, load, report)
     bundles = ProfileBundles(settings, worker)
+    log = EventStore(
+        database,
+        pseudonyms,
+        signals,
+        max_future_s=settings.max_event_future_s,
+        on_stored=lineage.stored,
+        reads_histories=bundles.reads_histories,
+    )
+    visitors = Visitors(
+        database,
+        pseudonyms,
+        signals,
+        keep_s=settings.visitor_keep_s,
+        reads_histories=bundles.reads_histories,
+    )
     await serve_bundles(
         settings,
         _servicers(settings, EventServicer(log, visitors), profiles, catalogue, bundles),

@@ -1,6 +1,7 @@
 """Use cases of anonymous sessions: link one to a user, and delete those that have expired."""
 
 import asyncio
+from collections.abc import Callable
 
 import structlog
 
@@ -23,15 +24,25 @@ _BATCH = 100
 
 
 class Visitors:
-    """Links anonymous sessions to users, and deletes each `keep_s` after its last event."""
+    """Links anonymous sessions to users, and deletes each `keep_s` after its last event.
+
+    `reads_histories` says whether an encoder reads the users' new events.
+    """
 
     def __init__(
-        self, database: Database, pseudonyms: Pseudonymizer, signals: Signals, *, keep_s: float
+        self,
+        database: Database,
+        pseudonyms: Pseudonymizer,
+        signals: Signals,
+        *,
+        keep_s: float,
+        reads_histories: Callable[[], bool] = lambda: True,
     ) -> None:
         self._database = database
         self._pseudonyms = pseudonyms
         self._signals = signals
         self._keep_us = int(keep_s * 1e6)
+        self._reads_histories = reads_histories
         self._stale = WorkList(stale_users)
         self._task: asyncio.Task[None] | None = None
 
@@ -62,7 +73,7 @@ class Visitors:
             statements.mark_written(connection, [session_no], now_us())
             statements.link(connection, session_no, user_no)
             num_moved = statements.move_events(connection, session_no, user_no, last_sequence)
-            if num_moved:
+            if num_moved and self._reads_histories():
                 self._stale.mark(connection, {user_no: last_sequence + num_moved})
             return num_moved
 

@@ -15,6 +15,7 @@ from groundswell.artifacts.bundle import Bundle
 from groundswell.artifacts.manifest import Manifest
 from groundswell.artifacts.store import BundleStore
 from groundswell.profile_service.bundles.first import covered_bundle
+from groundswell.profile_service.event_store import EventStore
 from groundswell.profile_service.store.profiles import Spec, find_profiles, uncovered_users
 from groundswell.profile_service.store.tables import users
 from groundswell.profile_service.worker import backfill
@@ -22,10 +23,12 @@ from groundswell.profile_service.worker import loop as worker_module
 from groundswell.profile_service.worker.running import RunningWorker
 from groundswell.serving.pseudonym import Pseudonymizer
 from tests.integration.profile_service.support import (
+    DAY_S,
     CountingEncoder,
     Memory,
     an_event,
     an_item,
+    num_stale_users,
     reading,
     second_process,
 )
@@ -124,6 +127,41 @@ async def append_and_wait(process: Process, name: str) -> None:
         return await process.covered(name, OLD) == NUM_EVENTS + 1
 
     await until(is_read)
+
+
+async def test_without_texts_of_histories_no_user_is_marked_or_claimed_until_they_are_read(
+    memory: Memory,
+) -> None:
+    reads = False
+    log = EventStore(
+        memory.database,
+        Pseudonymizer(SECRET),
+        memory.signals,
+        max_future_s=DAY_S,
+        reads_histories=lambda: reads,
+    )
+    await memory.catalogue.upsert([an_item(name) for name in "abcd"])
+    await log.append([an_event(n, item="abcd"[n % 4]) for n in range(NUM_EVENTS)])
+    assert await num_stale_users(memory) == 0
+    # One that was marked before stays where it is.
+    await memory.log.append([an_event(0, user="bob")])
+    process = Process(memory)
+    skipping = Spec(OLD.fingerprint, 0)
+    await process.workers.begin(_bundle_of(skipping), skipping)
+
+    async def has_read_items() -> bool:
+        return len(process.old.texts) == 4
+
+    await until(has_read_items)
+    await asyncio.sleep(0.2)
+    assert (await num_stale_users(memory), len(process.old.texts)) == (1, 4)
+    # A bundle that reads them finds all that happened meanwhile, marked or not.
+    reads = True
+    await process.backfill()
+    assert [await process.covered(name, NEW) for name in ("ann", "bob")] == [NUM_EVENTS, 1]
+    await process.serve(NEW)
+    assert await process.num_uncovered(NEW) == 0
+    await process.workers.close()
 
 
 async def test_what_comes_during_a_backfill_is_read_at_once_with_both_encoders(
@@ -237,16 +275,18 @@ async def test_a_service_without_a_worker_waits_for_one_that_reads_with_the_new_
 
 
 class _Store(BundleStore):
-    """A folder of two bundles, one of each encoder."""
+    """A folder of bundles of each encoder, one of which reads no histories."""
 
     def manifests(self) -> dict[str, Manifest]:
-        made = {"a": (OLD, 1), "b": (NEW, 2), "older": (OLD, 0)}
+        skips = Spec(NEW.fingerprint, 0)
+        made = {"a": (OLD, 1), "b": (NEW, 2), "older": (OLD, 0), "skips": (skips, 3)}
         return {
             bundle_id: cast(
                 Manifest,
                 SimpleNamespace(
                     text=SimpleNamespace(fingerprint=spec.fingerprint),
                     chunk_length=spec.chunk_length,
+                    history_text=SimpleNamespace(mode="read" if spec.reads_histories else "skip"),
                     created_at=datetime.fromtimestamp(day, UTC),
                 ),
             )
@@ -259,8 +299,10 @@ async def test_a_process_begins_with_the_bundle_whose_encoder_has_read_everythin
 ) -> None:
     database, store = process.memory.database, _Store(tmp_path)
     assert await covered_bundle(database, store, "b") == "a", "the newest of that encoder"
+    assert await covered_bundle(database, store, "skips") == "a", "its items are not read yet"
     assert await covered_bundle(database, store, "a") == "a"
     assert await covered_bundle(database, store, "older") == "older"
     assert await covered_bundle(database, store, "unknown") == "unknown"
     await process.backfill()
-    assert await covered_bundle(database, store, "b") == "b"
+    for one in ("b", "skips"):
+        assert await covered_bundle(database, store, one) == one

@@ -43,8 +43,8 @@ def test_the_long_vector_is_what_the_bundles_head_says_of_the_history(
     due = head_of(bundles, history, TITLES, TITLES)
     assert got == pytest.approx(due, abs=2e-3)
     profile = client.get_profile(user)
-    covered = profile.num_covered_events, profile.num_events, profile.stale
-    assert covered == (num_events, num_events, False)
+    covered = profile.num_covered_events, profile.num_events, profile.stale, profile.text_pending
+    assert covered == (num_events, num_events, False, False)
     assert profile.last_event_time.seconds == history[-1][0]
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from groundswell.artifacts.bundle import Bundle
+from groundswell.artifacts.manifest import HistoryTextSpec
 from groundswell.artifacts.store import BundleStore, load_bundle
 from groundswell.client import GroundswellClient, GroundswellError, event, vector_values
 from groundswell.common.v1.model_service_pb2 import GetModelRequest, GetModelResponse
@@ -22,19 +23,22 @@ from tests.support.waiting import eventually
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """Two bundles of one text encoder, and a third that says it has another one."""
+    """Two bundles of one text encoder, one that says it has another one, and one that reads no
+    texts of histories."""
     root = tmp_path_factory.mktemp("made")
     first, second = (tiny_bundle(root, seed=seed) for seed in (0, 1))
-    return [first, second, _with_encoder(first, root, "another:fp32:1")]
+    text = load_bundle(first).manifest.text.model_copy(update={"fingerprint": "another:fp32:1"})
+    skip = HistoryTextSpec(mode="skip")
+    return [first, second, _with(first, root, text=text), _with(first, root, history_text=skip)]
 
 
-def _with_encoder(bundle: Path, root: Path, fingerprint: str) -> Path:
+def _with(bundle: Path, root: Path, **changes: object) -> Path:
+    """Publish a copy of a bundle with another manifest."""
     store, manifest = BundleStore(root), load_bundle(bundle).manifest
-    text = manifest.text.model_copy(update={"fingerprint": fingerprint})
     with store.workspace() as folder:
         shutil.copytree(bundle, folder, dirs_exist_ok=True)
         (folder / "manifest.json").unlink()
-        bundle_id = store.publish(folder, manifest.model_copy(update={"text": text, "files": {}}))
+        bundle_id = store.publish(folder, manifest.model_copy(update=changes | {"files": {}}))
     return store.path(bundle_id)
 
 
@@ -104,6 +108,26 @@ def test_a_bundle_of_another_encoder_serves_once_everything_has_been_read_with_i
     assert profile.vector.values
 
 
+def test_swaps_to_a_bundle_without_texts_of_histories_and_back_need_no_wait(
+    service: Suite, made: list[Path]
+) -> None:
+    client = service.client
+    serve(made[3], service.folder / "bundles")
+    _wait_for(service, made[3])
+    client.append_events(event("eve", ITEMS[n][0]) for n in range(6))
+    profile = client.get_profile("eve")
+    assert profile.vector.values
+    assert (profile.num_covered_events, profile.stale, profile.text_pending) == (6, False, False)
+    for _ in client.refresh_profiles(timeout=30):
+        pass
+    assert client.get_profile("eve").vector == profile.vector
+    # The bundle before still answers whoever names it, with the text that it reads.
+    serve(made[0], service.folder / "bundles")
+    _wait_for(service, made[0])
+    eventually(lambda: not client.get_profile("eve").text_pending, 30, service.profile.log)
+    assert client.get_profile("eve").vector.values != profile.vector.values
+
+
 def test_a_broken_bundle_is_refused_and_the_old_one_serves_on(
     service: Suite, made: list[Path]
 ) -> None:
@@ -146,17 +170,17 @@ def test_a_backfill_without_end_can_be_rolled_back_and_a_restart_serves_what_was
         serve(made[2], bundles)
         _until_logged(service, "bundle_loaded", made[2])
         client.append_events([event("ann", ITEMS[7][0])])
-        assert client.get_profile("ann").stale
+        assert client.get_profile("ann").text_pending
         service.profile.kill()
         service.start("profile")
         profile = client.get_profile("ann")
-        assert (profile.vector.bundle_id, profile.num_covered_events) == (made[0].name, 6)
+        assert (profile.vector.bundle_id, profile.num_covered_events) == (made[0].name, 7)
         assert profile.vector.values
         encoder.start()
         _wait_for(service, made[2])
         for bundle in (made[2], made[0]):
             profile = client.get_profile("ann", bundle_id=bundle.name)
-            assert (profile.vector.bundle_id, profile.num_covered_events) == (bundle.name, 7)
+            assert (profile.vector.bundle_id, profile.text_pending) == (bundle.name, False)
 
 
 def _until_logged(service: Suite, what: str, bundle: Path) -> None:

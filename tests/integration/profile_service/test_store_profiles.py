@@ -143,7 +143,7 @@ async def test_a_value_too_large_for_float16_is_stored_as_the_largest(memory: Me
     await fill(memory, 4)
     await work_all(memory, Large())
     async with reading(memory.database) as connection:
-        _, stored = await connection.run(read_profiles, [USER_KEYS], SPEC, 64)
+        _, stored = await connection.run(read_profiles, [USER_KEYS], SPEC, 64, 12)
     (values,) = stored[1].chunk_vectors
     assert np.isfinite(values).all()
     assert np.abs(values).max() == 65_504

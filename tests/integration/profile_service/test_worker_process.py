@@ -25,20 +25,23 @@ def test_a_worker_of_its_own_covers_what_the_service_stored_and_a_second_takes_o
         suite.profile.wait_serving(suite.targets.profile)
         client.upsert_items(tiny_items())
         client.append_events(event("ann", ITEMS[n][0]) for n in range(9))
-        assert client.get_profile("ann").num_covered_events == 0
+        profile = client.get_profile("ann")
+        assert (len(profile.vector.values) > 0, profile.num_covered_events) == (True, 9)
+        assert (profile.stale, profile.text_pending) == (False, True)
         with worker:
             worker.wait_serving(suite.addresses["worker"])
             for _ in client.refresh_profiles(timeout=30):
                 pass
-            assert client.get_profile("ann").num_covered_events == 9
+            assert not client.get_profile("ann").text_pending
             worker.kill()
         client.append_events(event("ann", ITEMS[n][0]) for n in range(9))
-        assert client.get_profile("ann").stale
+        assert client.get_profile("ann").text_pending
         with worker:
             worker.wait_serving(suite.addresses["worker"])
             for _ in client.refresh_profiles(["ann"], timeout=30):
                 pass
-            assert client.get_profile("ann").num_covered_events == 18
+            profile = client.get_profile("ann")
+            assert (profile.num_covered_events, profile.text_pending) == (18, False)
 
 
 def test_the_torch_encoder_and_the_exported_one_say_the_same(bundles: Path) -> None:

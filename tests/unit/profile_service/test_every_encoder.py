@@ -20,16 +20,18 @@ class Finished(WorkList):
 
     def __init__(self) -> None:
         self.finished: list[dict[int, int]] = []
+        self.released: tuple[list[int], bool] | None = None
 
     def finish(self, connection: Any, claim: Claim, covered: Any) -> None:  # noqa: ARG002
         self.finished.append(dict(covered))
 
+    def release(self, connection: Any, claim: Claim, delay_s: float, *, counts: bool) -> None:  # noqa: ARG002
+        self.released = (list(claim.versions), counts)
+
 
 class Work:
-    limit = 10
-
     def __init__(self, stale: Finished, covered: dict[int, int] | Exception | None) -> None:
-        self.stale: WorkList = stale
+        self.stale = stale
         self.covered = covered
         self.has_a_working_encoder = True
         self.num_covers = 0
@@ -56,7 +58,8 @@ class NoDatabase:
 
 
 def joint(served: Work, beside: Work) -> EveryEncoder:
-    work = EveryEncoder(cast(Database, NoDatabase()), SERVED, served)
+    work = EveryEncoder(cast(Database, NoDatabase()), served.stale, 10)
+    work.join(SERVED, served)
     work.join(BESIDE, beside)
     return work
 
@@ -100,3 +103,13 @@ async def test_other_failures_beside_are_tried_again_after_the_served_one_has_re
 async def test_a_claim_is_parted_as_each_encoder_needs_it(stale: Finished) -> None:
     work = joint(Work(stale, {}), Work(stale, {}))
     assert [list(part.versions) for part in await work.parts(CLAIM)] == [[1], [2]]
+
+
+async def test_what_nobody_reads_any_more_is_released_at_once(stale: Finished) -> None:
+    work = joint(Work(stale, {}), Work(stale, {}))
+    assert work
+    work.leave(SERVED)
+    work.leave(BESIDE)
+    assert not work
+    await work.encode(CLAIM)
+    assert (stale.released, stale.finished) == (([1, 2], False), [])

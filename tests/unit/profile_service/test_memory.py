@@ -34,9 +34,7 @@ def test_profiles_take_no_more_memory_than_their_bound(num_seen: int, num_recent
             vector = np.ones(64, np.float32)
             number, time_us = 10**6 + user, 10**15 + user
             answer = [bytes(vector.nbytes + 250)]
-            profile = Profile(
-                vector, number, number, time_us, time_us + 1, seen, kept_answer=answer
-            )
+            profile = Profile(vector, number, time_us, time_us + 1, seen, kept_answer=answer)
             items = np.arange(num_recent)
             kept.put(
                 (b"%032d" % user, "a bundle"),

@@ -6,7 +6,6 @@ import time
 import structlog
 
 from groundswell.artifacts.bundle import Bundle
-from groundswell.profile_service.bundles.first import spec_of
 from groundswell.profile_service.store.profiles import Spec
 from groundswell.profile_service.worker.running import RunningWorker
 
@@ -29,7 +28,7 @@ class WorkerBundles:
 
     async def take(self, bundle: Bundle) -> None:
         """Read everything with a bundle's encoder, and then every new event and item."""
-        spec = spec_of(bundle.manifest)
+        spec = Spec.of(bundle.manifest)
         if self._current is None:
             await self._worker.begin(bundle, spec)
             self._tending = asyncio.create_task(self._tend())

@@ -33,6 +33,8 @@ class ProfileBundles:
         )
         self._backfilled: Spec | None = None
         """The encoder of the candidate, while there is one."""
+        self._specs: set[Spec] = set()
+        """The encoders in use. One that went out of use comes back with a swap alone."""
         self._tending: asyncio.Task[None] | None = None
 
     async def take(self, bundle: Bundle) -> None:
@@ -44,6 +46,7 @@ class ProfileBundles:
         models = self.held.find(bundle.id)
         if models is None:
             models = await self._candidate(bundle)
+        self._begin_use(models.spec)
         with self.held.using(models):  # else it could be closed before it is served again
             await self._worker.serve(bundle, models.spec)
             self.held.serve(models)
@@ -51,6 +54,11 @@ class ProfileBundles:
         if self._tending is None:
             self._tending = asyncio.create_task(self._tend())
         _log.info("bundle_served", bundle_id=bundle.id)
+
+    def reads_histories(self) -> bool:
+        """Whether an encoder in use reads histories as text."""
+        # Before the first bundle anything may be needed.
+        return not self._specs or any(spec.reads_histories for spec in self._specs)
 
     async def close(self) -> None:
         """Close what is loaded."""
@@ -74,7 +82,7 @@ class ProfileBundles:
             max_text_bytes=settings.max_cached_text_bytes,
         )
         _log.info("bundle_loaded", bundle_id=bundle.id, fingerprint=models.spec.fingerprint)
-        self._backfilled = models.spec
+        self._begin_use(models.spec)
         try:
             if self.held.served is None:
                 await self._worker.begin(bundle, models.spec)
@@ -87,6 +95,10 @@ class ProfileBundles:
             raise
         return models
 
+    def _begin_use(self, spec: Spec) -> None:
+        self._backfilled = spec
+        self._specs.add(spec)
+
     async def _tend(self) -> None:
         """Let the worker stop using the encoders of bundles that no call asks for any more."""
         while True:
@@ -95,4 +107,5 @@ class ProfileBundles:
 
     async def _keep_needed(self) -> None:
         needed = {one.spec for one in self.held.all() if self.held.is_asked_for(one)}
-        await self._worker.keep(needed if self._backfilled is None else needed | {self._backfilled})
+        self._specs &= needed if self._backfilled is None else needed | {self._backfilled}
+        await self._worker.keep(self._specs)

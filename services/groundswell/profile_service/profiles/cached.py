@@ -25,11 +25,19 @@ class SeenItems(NamedTuple):
         return SeenItems(self.item_nos[first:], self.action_masks[first:], self.sequences[first:])
 
 
+class Vector(NamedTuple):
+    """A long-term vector, the items that it was made of, and when the newest event happened."""
+
+    vector: NDArray[np.float32] | None
+    item_nos: NDArray[np.int64]
+    """[m] each once."""
+    last_event_us: int | None
+
+
 class Profile(NamedTuple):
     """The long-term profile of one user."""
 
     vector: NDArray[np.float32] | None
-    num_covered_events: int
     num_events: int
     last_event_us: int | None
     covered_us: int | None
@@ -37,6 +45,8 @@ class Profile(NamedTuple):
     """Complete up to `num_events`."""
     lineage: str = ""
     """The lineage of the database that `num_events` and the seen items belong to."""
+    text_pending: bool = False
+    """Whether text of the history waits for the encoder."""
     as_of_us: int | None = None
     """When this was read, if it is from memory because the database did not answer; else None."""
     kept_answer: list[bytes] | None = None
@@ -44,6 +54,7 @@ class Profile(NamedTuple):
 
 
 NO_ITEMS = np.empty(0, np.int64)
+NO_VECTOR = Vector(None, NO_ITEMS, None)
 NOTHING_SEEN = SeenItems(NO_ITEMS, np.empty(0, np.uint32), NO_ITEMS)
 UNKNOWN_USER = 0
 """Stands for the number of a user who is not stored."""
@@ -63,6 +74,11 @@ class HeldProfile:
     generation: int
     """It was right at this generation of the database's changes."""
     read_us: int
+
+    @property
+    def of_vector(self) -> Vector:
+        """The vector, and what it was made of."""
+        return Vector(self.profile.vector, self.item_nos, self.profile.last_event_us)
 
 
 def held_bytes(_key: tuple[bytes, str], held: HeldProfile) -> int:

@@ -16,10 +16,7 @@ from groundswell.profile_service.store.recent import unpack
 
 
 def recent_events(stored: StoredProfile, models: ProfileModels) -> NDArray[np.void]:
-    """Return [m] the newest covered events that the head reads; see `recent.LAYOUT`.
-
-    There are none in a row that the worker has yet to cover again.
-    """
+    """Return [m] the newest events that the head reads; see `recent.LAYOUT`."""
     return unpack(stored.recent or b"")[-models.manifest.recent_length :]
 
 
@@ -46,14 +43,13 @@ def history(
     vectors: Mapping[int, NDArray[np.float32]],
     models: ProfileModels,
 ) -> History:
-    """Make the input of the head for a user who has a profile, from the vectors of its items."""
+    """Make the input of the head for a user with events, from the vectors of their items."""
     manifest = models.manifest
-    last_us = stored.last_event_us or 0
     read = np.array([vectors[item_no] for item_no in recent["item_no"].tolist()], np.float32)
     starts = recent["starts_session"].astype(bool)
     return History(
         stored.chunk_vectors.astype(np.float32).reshape(-1, manifest.text.dimension),
-        chunk_ages(stored.chunk_times_us, last_us, use_time=manifest.use_time),
+        chunk_ages(stored.chunk_times_us, int(recent["time_us"][-1]), use_time=manifest.use_time),
         read.reshape(-1, manifest.context_dimension),
         window_tensors(recent["time_us"], recent["action"], starts, use_time=manifest.use_time),
     )

@@ -51,7 +51,7 @@ class ProfileModels:
     ) -> None:
         self.id = bundle.id
         self.manifest = bundle.manifest
-        self.spec = Spec(bundle.manifest.text.fingerprint, bundle.manifest.chunk_length)
+        self.spec = Spec.of(bundle.manifest)
         item_bytes = _ITEM_BYTES + 4 * bundle.manifest.context_dimension
         num_items = min(max_items, max_item_bytes // item_bytes)
         self.contexts = ItemVectorCache(self._contexts_of_items, num_items)

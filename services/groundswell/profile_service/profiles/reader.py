@@ -1,20 +1,20 @@
 """Use cases of profiles: read users' long-term vectors and seen items, wait for the encoder."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from functools import partial
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from groundswell.profile_service.profiles.cached import (
-    NO_ITEMS,
+    NO_VECTOR,
     NOTHING_SEEN,
     UNKNOWN_USER,
     HeldProfile,
     Profile,
     SeenItems,
+    Vector,
     held_bytes,
     with_actions,
 )
@@ -162,28 +162,28 @@ class Profiles:
         known = _NOTHING if base is None else self._known(base)
         users, stored = await self._stored(keys, models, known)
         if base is not None and not _goes_on(base, users):
-            base, known = None, _NOTHING
-            users, stored = await self._stored(keys, models, known)
+            base = None
+            users, stored = await self._stored(keys, models, _NOTHING)
         self._lineage = users.identity.lineage
-        vectors = await self._vectors(stored, models, known, generation)
+        vectors = await self._vectors(stored, models, generation)
         answers = []
         for key in keys:
             user_no, last_sequence = users.by_key.get(key[-1], (UNKNOWN_USER, 0))
             row = stored.get(user_no)
-            vector, item_nos = vectors.get(user_no, (None, NO_ITEMS))
-            if base is not None and row is not None and row.covered_us == known.covered_us:
-                vector, item_nos = base.profile.vector, base.item_nos
+            made = vectors.get(user_no, NO_VECTOR)
+            if base is not None and row and (row.last_sequence, row.covered_us) == known:
+                made = base.of_vector
             profile = Profile(
-                vector,
-                (row and row.covered_sequence) or 0,
+                made.vector,
                 last_sequence,
-                row and row.last_event_us,
+                made.last_event_us,
                 row and row.covered_us,
                 _seen(base, row),
                 users.identity.lineage,
+                text_pending=_text_pending(row, models),
                 kept_answer=[],
             )
-            answers.append(HeldProfile(profile, user_no, item_nos, generation, read_us))
+            answers.append(HeldProfile(profile, user_no, made.item_nos, generation, read_us))
             self._held.put((key[-1], models.id), answers[-1])
         return answers
 
@@ -194,33 +194,32 @@ class Profiles:
 
     def _known(self, base: HeldProfile) -> Known:
         """Say what need not be read again."""
+        covered_us = base.profile.covered_us
         is_right = self._changes.live and self._changes.items_unchanged(
             base.item_nos.tolist(), base.generation
         )
-        covered_us = base.profile.covered_us if is_right else None
-        return Known(base.profile.num_events, -1 if covered_us is None else covered_us)
+        # Without a row of the worker nothing tells that events went to another user.
+        if covered_us is None or not is_right:
+            return Known(base.profile.num_events)
+        return Known(base.profile.num_events, covered_us)
 
     async def _stored(
         self, keys: list[UserKeys], models: ProfileModels, known: Known
     ) -> tuple[Users, dict[int, StoredProfile]]:
-        max_chunks = models.manifest.max_chunks
+        manifest = models.manifest
+        lengths = manifest.max_chunks, manifest.recent_length
         return await self._database.read_once(
-            lambda c: read_profiles(c, keys, models.spec, max_chunks, known)
+            lambda c: read_profiles(c, keys, models.spec, *lengths, known)
         )
 
     async def _vectors(
         self,
         stored: dict[int, StoredProfile],
         models: ProfileModels,
-        known: Known,
         generation: int,
-    ) -> dict[int, tuple[NDArray[np.float32], NDArray[np.int64]]]:
-        """Return the vectors of users that are not known, with the items that each was made of."""
-        recent = {
-            number: recent_events(row, models)
-            for number, row in stored.items()
-            if row.covered_us not in (None, known.covered_us)
-        }
+    ) -> dict[int, Vector]:
+        """Return the vectors of users that are not known."""
+        recent = {n: recent_events(row, models) for n, row in stored.items() if row.recent}
         if not recent:
             return {}
         item_nos = {number: np.unique(events["item_no"]) for number, events in recent.items()}
@@ -228,12 +227,18 @@ class Profiles:
         items = await item_vectors(every, models, self._database, generation)
         read = [history(stored[n], events, items, models) for n, events in recent.items()]
         computed = await models.long_vectors(read)
-        return {n: (v, item_nos[n]) for n, v in zip(recent, computed, strict=True)}
+        return {
+            n: Vector(vector, item_nos[n], int(events["time_us"][-1]))
+            for (n, events), vector in zip(recent.items(), computed, strict=True)
+        }
 
-    async def refresh(self, user_ids: Sequence[str]) -> AsyncGenerator[RefreshProgress, None]:
+    async def refresh(
+        self, user_ids: Sequence[str], *, reads_histories: Callable[[], bool] = lambda: True
+    ) -> AsyncGenerator[RefreshProgress, None]:
         """Yield how much is left of the work that waits at the start, until nothing is left.
 
-        With `user_ids`, only these users count; otherwise all users and items.
+        With `user_ids`, only these users count; otherwise all users and items. No user waits while
+        no bundle in use `reads_histories`.
         """
         users, items = _WORK
         keys = [self._pseudonyms.user_keys(user_id) for user_id in user_ids]
@@ -247,7 +252,7 @@ class Profiles:
 
         def look(connection: DatabaseConnection) -> RefreshProgress:
             return RefreshProgress(
-                users.count(connection, until_us, numbers),
+                users.count(connection, until_us, numbers) if reads_histories() else 0,
                 0 if keys else items.count(connection, until_us),
             )
 
@@ -279,6 +284,12 @@ def _seen(base: HeldProfile | None, row: StoredProfile | None) -> SeenItems:
     if base is None:
         return with_actions(NOTHING_SEEN, 0, row.actions)
     return with_actions(base.profile.seen, base.profile.num_events, row.actions)
+
+
+def _text_pending(row: StoredProfile | None, models: ProfileModels) -> bool:
+    # Before the first chunk is full there is no text.
+    size = models.spec.chunk_length
+    return row is not None and 0 < size <= row.last_sequence > (row.covered_sequence or 0)
 
 
 def _state_of_work(connection: DatabaseConnection) -> list[tuple[int, ...]]:

@@ -72,7 +72,10 @@ class ProfileServicer(ProfileServiceServicer):
             )
         for index, user_id in enumerate(request.user_ids):
             check_user_id(user_id, f"user_ids[{index}]")
-        async with aclosing(self._profiles.refresh(request.user_ids)) as refreshed:
+        refresh = self._profiles.refresh(
+            request.user_ids, reads_histories=self._bundles.reads_histories
+        )
+        async with aclosing(refresh) as refreshed:
             async for progress in refreshed:
                 yield pb.RefreshProfilesResponse(
                     num_users_left=progress.num_users_left, num_items_left=progress.num_items_left
@@ -138,9 +141,10 @@ def _answer(
 
 def _profile(profile: Profile, request: pb.GetProfileRequest, bundle_id: str) -> pb.Profile:
     message = pb.Profile(
-        num_covered_events=profile.num_covered_events,
+        num_covered_events=profile.num_events,
         num_events=profile.num_events,
-        stale=profile.num_covered_events < profile.num_events or profile.as_of_us is not None,
+        stale=profile.as_of_us is not None,
+        text_pending=profile.text_pending,
         seen=_seen(profile, request),
         vector=Vector(bundle_id=bundle_id)
         if profile.vector is None

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from operator import itemgetter
 from typing import Any, NamedTuple
 
-from sqlalchemy import BigInteger, Connection, ScalarSelect, and_, bindparam, select, update
+from sqlalchemy import BigInteger, Connection, ScalarSelect, and_, bindparam, func, select, update
 
 from groundswell.profile_service.store.statements import Subjects, given_rows, insert
 from groundswell.profile_service.store.tables import attribute_kinds, counters, item_texts, items
@@ -194,6 +194,13 @@ def text_hashes(
         item_texts.c.item_no.in_(item_nos), item_texts.c.fingerprint == fingerprint
     )
     return {row.item_no: row.content_hash for row in connection.execute(statement)}
+
+
+def covered_items(connection: Connection) -> dict[str, int]:
+    """Count the items that have a vector, by the fingerprint of the encoder that made it."""
+    fingerprint = item_texts.c.fingerprint
+    rows = connection.execute(select(fingerprint, func.count()).group_by(fingerprint))
+    return {row[0]: row[1] for row in rows}
 
 
 def put_texts(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:

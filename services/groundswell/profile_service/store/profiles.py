@@ -1,12 +1,14 @@
 """Statements about profiles: the chunks and the newest events that the profile head reads."""
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from operator import itemgetter
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import (
+    JSON,
+    ColumnElement,
     Connection,
     Select,
     Table,
@@ -19,7 +21,9 @@ from sqlalchemy import (
     select,
 )
 
+from groundswell.artifacts.manifest import Manifest
 from groundswell.profile_service.store.identity import identity_columns
+from groundswell.profile_service.store.recent import RecentEvent, with_newer
 from groundswell.profile_service.store.statements import Subjects, insert
 from groundswell.profile_service.store.tables import events, profile_chunks, profiles, users
 from groundswell.profile_service.store.users import UserKeys, Users, select_users
@@ -30,6 +34,18 @@ class Spec(NamedTuple):
 
     fingerprint: str
     chunk_length: int
+    """0: histories are not read as text."""
+
+    @classmethod
+    def of(cls, manifest: Manifest) -> "Spec":
+        """Return the part of a manifest that decides which stored chunks a bundle can use."""
+        reads = manifest.history_text.mode == "read"
+        return cls(manifest.text.fingerprint, manifest.chunk_length if reads else 0)
+
+    @property
+    def reads_histories(self) -> bool:
+        """Whether the worker encodes chunks of histories."""
+        return self.chunk_length > 0
 
 
 class StoredProfile(NamedTuple):
@@ -38,13 +54,13 @@ class StoredProfile(NamedTuple):
     user_no: int
     last_sequence: int
     covered_sequence: int | None
-    """None, as what follows it, without a profile of the encoder."""
+    """None, as what follows it, where the encoder has read nothing."""
     covered_us: int | None
-    last_event_us: int | None
     recent: bytes | None
-    """The newest events that are covered (see `recent`); None when they are held already."""
+    """The newest events (see `recent`), one more than were asked for at least, where there are so
+    many; None when the vector is held already, and without events."""
     chunk_times_us: NDArray[np.int64]
-    """[n] when the newest covered chunks ended, oldest first; none when they are held already."""
+    """[n] when the newest covered chunks ended, oldest first; none when the vector is held."""
     chunk_vectors: NDArray[np.float16]
     """[n, t]"""
     actions: NDArray[np.int64]
@@ -57,7 +73,7 @@ class Known(NamedTuple):
     sequence: int = 0
     """Actions up to it."""
     covered_us: int = -1
-    """The recent events and chunks of the profile that was covered then."""
+    """The vector of the events up to `sequence` and of the texts that were covered then."""
 
 
 _NOTHING = Known()
@@ -65,7 +81,34 @@ _ACTIONS = 64
 """More than there are actions: one number says an item and an action."""
 
 
-def _newest(of: Table) -> Any:
+def _is_held() -> ColumnElement[bool]:
+    covered_us = func.coalesce(profiles.c.covered_us, 0)  # null equals nothing
+    sequence = users.c.last_sequence == bindparam("sequence")
+    return and_(sequence, covered_us == bindparam("covered_us"))
+
+
+def _has_all_events() -> ColumnElement[bool]:
+    """Whether a profile's row has the newest events of all."""
+    p = profiles.c
+    # An earlier release, without recent events, updated the row and left the old ones in it.
+    has_recent = and_(p.recent.is_not(None), p.tail_vector.is_(None))
+    has_all = and_(p.covered_sequence >= users.c.last_sequence, has_recent)
+    return case((has_all, 1), else_=0) == 1
+
+
+def _newest_events(e: Any) -> Any:
+    """Select the newest events of a user, newest first, unless they are held or in the row."""
+    return (
+        select(e.item_no, e.time_us, e.action, e.session_id)
+        .where(e.user_no == users.c.user_no, ~_is_held(), ~_has_all_events())
+        .order_by(e.time_us.desc(), e.ordinal.desc(), e.event_id.desc())
+        .limit(bindparam("limit"))
+        .correlate(users, profiles)
+        .subquery()
+    )
+
+
+def _newest_chunks(of: Table) -> Any:
     """Select the newest covered chunks of a user, unless they are held, in their order."""
     c = of.c
     return (
@@ -77,17 +120,18 @@ def _newest(of: Table) -> Any:
             c.chunk_no >= profiles.c.num_chunks - bindparam("max_chunks"),
             # The worker may have stored later ones.
             c.chunk_no < profiles.c.num_chunks,
-            profiles.c.covered_us != bindparam("covered_us"),
+            ~_is_held(),
         )
         .order_by(c.chunk_no)
-        .correlate(profiles)
+        .correlate(users, profiles)
         .subquery()
     )
 
 
-def _find(hexadecimal: Callable[[Any], Any]) -> Select[Any]:
+def _find(dialect: str) -> Select[Any]:
     """Select one row for each user that is found, and one at least: each holds the identity."""
-    p, done, chunks = profiles.c, events.alias().c, _newest(profile_chunks).c
+    p, done, chunks = profiles.c, events.alias().c, _newest_chunks(profile_chunks).c
+    newest = _newest_events(events.alias().c)
     newer = (
         select((done.item_no * _ACTIONS + done.action).label("code"))
         .where(done.user_no == users.c.user_no, done.sequence > bindparam("sequence"))
@@ -95,17 +139,22 @@ def _find(hexadecimal: Callable[[Any], Any]) -> Select[Any]:
         .correlate(users)
         .subquery()
     )
-    is_held = p.covered_us == bindparam("covered_us")
-    # An earlier release, without recent events, updated the row and left the old ones in it.
-    recent = case((is_held | p.tail_vector.is_not(None), None), else_=p.recent)
+    if dialect == "sqlite":
+        rows_json = func.json_group_array(func.json_array(*newest.c), type_=JSON)
+        vector = func.hex(chunks.vector)
+    else:
+        rows_json = func.json_agg(func.json_build_array(*newest.c), type_=JSON)
+        vector = func.encode(chunks.vector, "hex")
+    recent = case((~_is_held() & _has_all_events(), p.recent))
     identity = select(*identity_columns()).subquery()
     of_spec = (p.fingerprint == bindparam("fingerprint"), p.chunk_length == bindparam("length"))
     rows = identity.outerjoin(users, users.c.user_key.in_(bindparam("keys", expanding=True)))
     return select(
         users,
         identity,
-        *(p.covered_sequence, p.covered_us, p.last_event_us, recent.label("recent")),
-        _joined(cast(chunks.last_time_us, Text) + ":" + hexadecimal(chunks.vector)).label("chunks"),
+        *(p.covered_sequence, p.covered_us, recent.label("recent")),
+        select(rows_json).scalar_subquery().label("newest"),
+        _joined(cast(chunks.last_time_us, Text) + ":" + vector).label("chunks"),
         _joined(newer.c.code).label("actions"),
     ).select_from(rows.outerjoin(profiles, and_(p.user_no == users.c.user_no, *of_spec)))
 
@@ -114,10 +163,7 @@ def _joined(column: Any) -> Any:
     return select(func.aggregate_strings(cast(column, Text), ",")).scalar_subquery()
 
 
-_FIND = {
-    "sqlite": _find(func.hex),
-    "postgresql": _find(lambda column: func.encode(column, "hex")),
-}
+_FIND = {dialect: _find(dialect) for dialect in ("sqlite", "postgresql")}
 
 
 def read_profiles(
@@ -125,17 +171,21 @@ def read_profiles(
     keys: Collection[UserKeys],
     spec: Spec,
     max_chunks: int,
+    recent_length: int,
     known: Known = _NOTHING,
 ) -> tuple[Users, dict[int, StoredProfile]]:
     """Find users, and all that their profiles are made of, in one statement.
 
-    Returns it by user_no; `known` is what the caller holds of each of the users. Raises
+    The newest events are read from the log where the encoder has not covered them all. Returns it
+    by user_no; `known` is what the caller holds of each of the users. Raises
     FailedPrecondition (SECRET_OUTDATED).
     """
     parameters = {
         "fingerprint": spec.fingerprint,
         "length": spec.chunk_length,
         "max_chunks": max_chunks,
+        # One more than is read: it tells whether the event after it starts a session.
+        "limit": recent_length + 1,
         **known._asdict(),
     }
     found, rows = select_users(connection, keys, _FIND[connection.dialect.name], parameters)
@@ -145,13 +195,13 @@ def read_profiles(
 def _stored(row: Any) -> StoredProfile:
     chunks = [chunk.split(":") for chunk in row.chunks.split(",")] if row.chunks else []
     vectors = np.frombuffer(bytes.fromhex("".join(vector for _, vector in chunks)), "<f2")
+    newest = [RecentEvent(*event) for event in reversed(row.newest or ())]
     return StoredProfile(
         row.user_no,
         row.last_sequence,
         row.covered_sequence,
         row.covered_us,
-        row.last_event_us,
-        row.recent,
+        with_newer(b"", newest, first_is_held=False) or row.recent,
         np.array([int(time_us) for time_us, _ in chunks], np.int64),
         vectors.reshape(len(chunks), -1) if chunks else vectors.reshape(0, 0),
         np.stack(np.divmod(_numbers(row.actions), _ACTIONS), axis=1),

@@ -1,7 +1,7 @@
 """Packs the newest events of a history into one blob of a profile row, and unpacks them."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,15 @@ LAYOUT = np.dtype(
 )
 """One event: 18 bytes, little-endian, nothing between them. A blob is at most `MAX_RECENT` events,
 oldest first; `starts_session` is 1 or 0."""
+
+
+class RecentEvent(NamedTuple):
+    """What the profile head reads of an event."""
+
+    item_no: int
+    time_us: int
+    action: int
+    session_id: str
 
 
 def unpack(blob: bytes) -> NDArray[np.void]:

@@ -50,8 +50,9 @@ class Backfill:
         self._database = database
         self._spec = spec
         self._signals = signals
-        of_items, of_users = uncovered_work(spec)
-        self._lists = ((*of_items, items), (*of_users, users))
+        self._lists = [
+            (*one, size) for one, size in zip(uncovered_work(spec), (items, users), strict=False)
+        ]
         self._num_subjects = 0
         self._logged_at = 0.0
 

@@ -18,10 +18,9 @@ class EncodeItems:
     """Encodes the texts of claimed items."""
 
     def __init__(
-        self, database: Database, encoding: EncoderThread, spec: Spec, signals: Signals, limit: int
+        self, database: Database, encoding: EncoderThread, spec: Spec, signals: Signals
     ) -> None:
         self.stale = WorkList(stale_items)
-        self.limit = limit
         self._database = database
         self._encoding = encoding
         self._fingerprint = spec.fingerprint

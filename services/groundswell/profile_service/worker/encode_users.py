@@ -42,16 +42,10 @@ class EncodeUsers:
     """Encodes the chunks of claimed users' histories, and stores their newest events."""
 
     def __init__(
-        self,
-        database: Database,
-        encoding: EncoderThread,
-        spec: Spec,
-        limit: int,
-        max_chunks: int,
+        self, database: Database, encoding: EncoderThread, spec: Spec, max_chunks: int
     ) -> None:
-        """Take the most users of a claim, and the most chunks of one that a head reads."""
+        """Take the most chunks of a history that a head reads."""
         self.stale = WorkList(stale_users)
-        self.limit = limit
         self._database = database
         self._encoding = encoding
         self._spec = spec

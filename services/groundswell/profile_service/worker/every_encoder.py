@@ -19,10 +19,6 @@ OUTAGES = (Unavailable, ResourceExhausted)
 class EncoderWork(Protocol):
     """Encodes one kind of subject, items or users, with one encoder."""
 
-    stale: WorkList
-    limit: int
-    """Subjects that are claimed at once."""
-
     async def parts(self, claim: Claim) -> list[Claim]:
         """Split a claim into parts, for each of which little has to be read."""
         ...
@@ -49,19 +45,25 @@ class EveryEncoder:
     When one of the others fails on every text, the work is done without it.
     """
 
-    def __init__(self, database: Database, spec: Spec, work: EncoderWork) -> None:
-        self.stale = work.stale
-        self.limit = work.limit
+    def __init__(self, database: Database, stale: WorkList, limit: int) -> None:
+        self.stale = stale
+        self.limit = limit
+        """Subjects that are claimed at once."""
         self._database = database
-        self._works = {spec: work}
+        self._works: dict[Spec, EncoderWork] = {}
+
+    def __bool__(self) -> bool:
+        """Whether an encoder is in use."""
+        return bool(self._works)
 
     def join(self, spec: Spec, work: EncoderWork) -> None:
-        """Use another encoder too."""
+        """Use an encoder, or another one too."""
         self._works[spec] = work
 
     def serve(self, spec: Spec) -> None:
-        """Make an encoder that is in use the served one."""
-        self._works = {spec: self._works[spec], **self._works}
+        """Make an encoder the served one, if it is in use."""
+        if spec in self._works:
+            self._works = {spec: self._works[spec], **self._works}
 
     def leave(self, spec: Spec) -> None:
         """Stop using an encoder."""
@@ -76,6 +78,9 @@ class EveryEncoder:
 
     async def encode(self, claim: Claim) -> None:
         """Encode the claimed subjects with every encoder, and end the claim."""
+        if not self._works:  # the last one left after the claim
+            await self._database.write(lambda c: self.stale.release(c, claim, 0.0, counts=False))
+            return
         served, *others = self._works.values()
         if not others:
             await served.encode(claim)

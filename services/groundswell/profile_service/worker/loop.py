@@ -13,6 +13,7 @@ from groundswell.profile_service.settings import ProfileSettings
 from groundswell.profile_service.store.database import Database, DatabaseConnection
 from groundswell.profile_service.store.profiles import Spec
 from groundswell.profile_service.store.signals import Signals
+from groundswell.profile_service.store.tables import stale_items, stale_users
 from groundswell.profile_service.store.work import MAX_DELAY_S, Claim, WorkList
 from groundswell.profile_service.worker.encode_items import EncodeItems
 from groundswell.profile_service.worker.encode_users import EncodeUsers
@@ -59,11 +60,11 @@ class Worker:
         self._database = database
         self._settings = settings
         self._signals = signals
-        self._encodings = {spec: EncoderThread(encoder)}
-        self._max_chunks = {spec: max_chunks}
-        self._items = EveryEncoder(database, spec, self._item_work(spec))
-        self._users = EveryEncoder(database, spec, self._user_work(spec))
+        self._encodings: dict[Spec, EncoderThread] = {}
+        self._items = EveryEncoder(database, WorkList(stale_items), settings.worker_items)
+        self._users = EveryEncoder(database, WorkList(stale_users), settings.worker_users)
         self._works = (self._items, self._users)
+        self.join(encoder, spec, max_chunks)
         self._turns = [_Turn(work, suspects) for suspects in (False, True) for work in self._works]
         self._owner = uuid.uuid4().hex
         self._may_hold = False
@@ -76,10 +77,10 @@ class Worker:
 
     def join(self, encoder: WorkerEncoder, spec: Spec, max_chunks: int) -> None:
         """Encode what is claimed from now on with another encoder too."""
-        self._max_chunks[spec] = max_chunks
-        self._encodings[spec] = EncoderThread(encoder)
-        self._items.join(spec, self._item_work(spec))
-        self._users.join(spec, self._user_work(spec))
+        encoding = self._encodings[spec] = EncoderThread(encoder)
+        self._items.join(spec, EncodeItems(self._database, encoding, spec, self._signals))
+        if spec.reads_histories:
+            self._users.join(spec, EncodeUsers(self._database, encoding, spec, max_chunks))
 
     def serve(self, spec: Spec) -> None:
         """Make an encoder in use the served one: what it fails on is tried again."""
@@ -126,14 +127,6 @@ class Worker:
         await mark_uncovered(self._database, self.specs[0])
         self._signals.work.notify()
 
-    def _item_work(self, spec: Spec) -> EncodeItems:
-        encoding, limit = self._encodings[spec], self._settings.worker_items
-        return EncodeItems(self._database, encoding, spec, self._signals, limit)
-
-    def _user_work(self, spec: Spec) -> EncodeUsers:
-        encoding, limit = self._encodings[spec], self._settings.worker_users
-        return EncodeUsers(self._database, encoding, spec, limit, self._max_chunks[spec])
-
     def _claim(
         self, connection: DatabaseConnection, *, release_first: bool
     ) -> tuple[EveryEncoder | None, Claim]:
@@ -142,6 +135,8 @@ class Worker:
         self._recover(connection)
         for turn in self._turns:
             work, suspects = turn
+            if not work:
+                continue
             limit = 1 if suspects else work.limit
             claim = work.stale.claim(
                 connection, self._owner, limit, self._settings.lease_s, suspects=suspects

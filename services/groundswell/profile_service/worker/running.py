@@ -82,6 +82,8 @@ class RunningWorker:
         if spec == self._served:
             return
         lacks_some = await self._join(bundle, spec)
+        # While no bundle in use read histories, no user was put on the list.
+        lacks_some |= spec.reads_histories and not (self._served and self._served.reads_histories)
         self._served = spec
         if self._worker is not None:
             self._worker.serve(spec)

@@ -13,12 +13,14 @@ _PAGE = 2_000
 """Items or users that one transaction looks at."""
 
 
-def uncovered_work(spec: Spec) -> tuple[tuple[WorkList, Subjects], tuple[WorkList, Subjects]]:
-    """Return the lists of items and of users, each with what the encoder has not read of it."""
-    return (
-        (WorkList(stale_items), items_without_text(spec.fingerprint)),
-        (WorkList(stale_users), uncovered_users(spec)),
-    )
+def uncovered_work(spec: Spec) -> list[tuple[WorkList, Subjects]]:
+    """Return the lists of items and of users, each with what the encoder has not read of it.
+
+    The list of users is missing where it reads none.
+    """
+    items = (WorkList(stale_items), items_without_text(spec.fingerprint))
+    users = (WorkList(stale_users), uncovered_users(spec))
+    return [items, users] if spec.reads_histories else [items]
 
 
 async def mark_uncovered(database: Database, spec: Spec) -> None:

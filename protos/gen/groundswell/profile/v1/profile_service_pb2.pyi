@@ -153,23 +153,29 @@ class Profile(_message.Message):
     STALE_FIELD_NUMBER: _builtins.int
     SEEN_FIELD_NUMBER: _builtins.int
     AS_OF_FIELD_NUMBER: _builtins.int
+    TEXT_PENDING_FIELD_NUMBER: _builtins.int
     num_covered_events: _builtins.int
     """How many of the user's events the vector covers."""
     num_events: _builtins.int
     """How many events of the user are stored."""
     stale: _builtins.bool
-    """Whether stored events wait for the encoder. Always true when `as_of` is set: some may wait."""
+    """Whether the vector may lack stored events: true exactly when `as_of` is set."""
+    text_pending: _builtins.bool
+    """Whether the encoder has yet to look at stored events that may fill or change a chunk of the
+    history's text. The vector has every event, and lacks such text; by how much that ranks worse is
+    in the bundle's manifest, at `history_text`. False where the bundle reads no texts of histories.
+    """
     @_builtins.property
     def vector(self) -> _item_pb2.Vector:
-        """The long-term vector u_l; its values are empty when the user has no covered event."""
+        """The long-term vector u_l; its values are empty when the user has no event."""
 
     @_builtins.property
     def last_event_time(self) -> _timestamp_pb2.Timestamp:
-        """When the vector's last covered event happened. Unset without one."""
+        """When the vector's last covered event happened. Unset without an event."""
 
     @_builtins.property
     def covered_at(self) -> _timestamp_pb2.Timestamp:
-        """When the encoder last covered the user. Unset when it never did."""
+        """When the encoder last read texts of the history. Unset when it never did."""
 
     @_builtins.property
     def seen(self) -> Global___SeenItems:
@@ -193,10 +199,11 @@ class Profile(_message.Message):
         stale: _builtins.bool = ...,
         seen: Global___SeenItems | None = ...,
         as_of: _timestamp_pb2.Timestamp | None = ...,
+        text_pending: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of", "covered_at", b"covered_at", "last_event_time", b"last_event_time", "seen", b"seen", "vector", b"vector"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of", "covered_at", b"covered_at", "last_event_time", b"last_event_time", "num_covered_events", b"num_covered_events", "num_events", b"num_events", "seen", b"seen", "stale", b"stale", "vector", b"vector"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of", "covered_at", b"covered_at", "last_event_time", b"last_event_time", "num_covered_events", b"num_covered_events", "num_events", b"num_events", "seen", b"seen", "stale", b"stale", "text_pending", b"text_pending", "vector", b"vector"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -283,7 +290,7 @@ class RefreshProfilesRequest(_message.Message):
     USER_IDS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def user_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Users to wait for, at most 10,000 (USERS_INVALID). Empty: everyone who is stale now,
+        """Users to wait for, at most 10,000 (USERS_INVALID). Empty: everyone whose text waits now,
         and every item that waits for its vector.
         """
 

@@ -36,7 +36,8 @@ class ProfileServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> ProfileServiceAsyncStub: ...
     GetProfile: _grpc.UnaryUnaryMultiCallable[_profile_service_pb2.GetProfileRequest, _profile_service_pb2.GetProfileResponse]
-    """One user's profile, as of the last event that the encoder covered.
+    """One user's profile, which covers every stored event from the first one on. Texts of the history
+    join it when the encoder has read them, if the bundle reads them at all; see `text_pending`.
     An unknown user is not an error: the answer has no vector and `num_events` is 0.
     It has every event that this replica of the service has acknowledged. One that another replica
     acknowledged may be missing for a moment, at most 3 seconds.
@@ -59,7 +60,8 @@ class ProfileServiceStub:
     """Waits until the encoder has covered everything that was stored when the call began, and
     reports its progress on the way; the last answer has nothing left to do. It does not wait for
     work that was set aside: the encoder's process ended again and again while it encoded that
-    work. The metric `groundswell_work_set_aside_total` counts it, and the log names it.
+    work. The metric `groundswell_work_set_aside_total` counts it, and the log names it. No user waits
+    while no bundle in use reads texts of histories.
     Statuses: OK; INVALID_ARGUMENT (USER_ID_INVALID, USERS_INVALID); FAILED_PRECONDITION
     (SECRET_OUTDATED); DEADLINE_EXCEEDED; UNAVAILABLE. Safe to retry.
     """
@@ -72,7 +74,8 @@ class ProfileServiceAsyncStub(ProfileServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     GetProfile: _aio.UnaryUnaryMultiCallable[_profile_service_pb2.GetProfileRequest, _profile_service_pb2.GetProfileResponse]  # type: ignore[assignment]
-    """One user's profile, as of the last event that the encoder covered.
+    """One user's profile, which covers every stored event from the first one on. Texts of the history
+    join it when the encoder has read them, if the bundle reads them at all; see `text_pending`.
     An unknown user is not an error: the answer has no vector and `num_events` is 0.
     It has every event that this replica of the service has acknowledged. One that another replica
     acknowledged may be missing for a moment, at most 3 seconds.
@@ -95,7 +98,8 @@ class ProfileServiceAsyncStub(ProfileServiceStub):
     """Waits until the encoder has covered everything that was stored when the call began, and
     reports its progress on the way; the last answer has nothing left to do. It does not wait for
     work that was set aside: the encoder's process ended again and again while it encoded that
-    work. The metric `groundswell_work_set_aside_total` counts it, and the log names it.
+    work. The metric `groundswell_work_set_aside_total` counts it, and the log names it. No user waits
+    while no bundle in use reads texts of histories.
     Statuses: OK; INVALID_ARGUMENT (USER_ID_INVALID, USERS_INVALID); FAILED_PRECONDITION
     (SECRET_OUTDATED); DEADLINE_EXCEEDED; UNAVAILABLE. Safe to retry.
     """
@@ -111,7 +115,8 @@ class ProfileServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _profile_service_pb2.GetProfileRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_profile_service_pb2.GetProfileResponse, _abc.Awaitable[_profile_service_pb2.GetProfileResponse]]:
-        """One user's profile, as of the last event that the encoder covered.
+        """One user's profile, which covers every stored event from the first one on. Texts of the history
+        join it when the encoder has read them, if the bundle reads them at all; see `text_pending`.
         An unknown user is not an error: the answer has no vector and `num_events` is 0.
         It has every event that this replica of the service has acknowledged. One that another replica
         acknowledged may be missing for a moment, at most 3 seconds.
@@ -146,7 +151,8 @@ class ProfileServiceServicer(metaclass=_abc_1.ABCMeta):
         """Waits until the encoder has covered everything that was stored when the call began, and
         reports its progress on the way; the last answer has nothing left to do. It does not wait for
         work that was set aside: the encoder's process ended again and again while it encoded that
-        work. The metric `groundswell_work_set_aside_total` counts it, and the log names it.
+        work. The metric `groundswell_work_set_aside_total` counts it, and the log names it. No user waits
+        while no bundle in use reads texts of histories.
         Statuses: OK; INVALID_ARGUMENT (USER_ID_INVALID, USERS_INVALID); FAILED_PRECONDITION
         (SECRET_OUTDATED); DEADLINE_EXCEEDED; UNAVAILABLE. Safe to retry.
         """
