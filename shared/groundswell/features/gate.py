@@ -1,4 +1,4 @@
-"""What the fusion gate reads besides the two vectors: never anything about a candidate item."""
+"""Makes the inputs of the fusion gate besides the two vectors; none is about a candidate item."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
