@@ -5,8 +5,11 @@ instead of absolute positions, so that every position of a training window teach
 start token comes first: its state stands for a user without events. The session encoder and the
 profile encoder both read events with it, each with weights of its own.
 
-B windows, L events, T = L + 1 tokens, H heads, K values per head, w width, d dimensions.
+B windows, L events, T = L + 1 tokens, Q of them that ask, H heads, K values per head, w width,
+d dimensions.
 """
+
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -51,28 +54,36 @@ class EventTransformer(nn.Module):
         item_vectors [B, L, d], actions [B, L] numbers, gaps and starts [B, L] as
         `features.window` makes them.
         """
-        x_BLw = self.item(item_vectors) + self.action(actions)
-        # log(1 + seconds) reaches 20 in a long gap: scaled to the size of a flag.
-        x_BLw = x_BLw + self.time(torch.stack([gaps / 10, starts], -1))
-        start_B1w = self.start_w.expand(x_BLw.shape[0], 1, -1)
-        x_BTw = self.dropout(self.input_norm(torch.cat([start_B1w, x_BLw], 1)))
-        # True where a token (row) may look at a token (column). Padding lies on the right, after
-        # every token that counts, so the causal mask hides it too.
-        position_T = torch.arange(x_BTw.shape[1], device=x_BTw.device)
-        distance_TT = position_T[:, None] - position_T[None, :]
+        x_BTw = self._tokens(item_vectors, actions, gaps, starts)
         for block in self.blocks:
-            x_BTw = block(x_BTw, distance_TT)
+            x_BTw = block(x_BTw)
         states_BTw: Tensor = self.norm(x_BTw)
         return states_BTw
 
     def last(
         self, item_vectors: Tensor, actions: Tensor, gaps: Tensor, starts: Tensor, lengths: Tensor
     ) -> Tensor:
-        """Return [B, w]: the state after each window's last event; lengths [B] may be 0."""
-        states_BTw = self(item_vectors, actions, gaps, starts)
-        index_B1w = lengths[:, None, None].expand(-1, 1, states_BTw.shape[2])
-        last_Bw: Tensor = states_BTw.gather(1, index_B1w).squeeze(1)
+        """Return [B, w]: the state after each window's last event; lengths [B] may be 0.
+
+        The same as `forward` at that place, but the last block computes no other one.
+        """
+        x_BTw = self._tokens(item_vectors, actions, gaps, starts)
+        for block in self.blocks[:-1]:
+            x_BTw = block(x_BTw)
+        final = cast(_Block, self.blocks[-1])
+        last_Bw: Tensor = self.norm(final.at(x_BTw, lengths))
         return last_Bw
+
+    def _tokens(
+        self, item_vectors: Tensor, actions: Tensor, gaps: Tensor, starts: Tensor
+    ) -> Tensor:
+        """Return the tokens [B, T, w]: the start, then the events."""
+        x_BLw = self.item(item_vectors) + self.action(actions)
+        # log(1 + seconds) reaches 20 in a long gap: scaled to the size of a flag.
+        x_BLw = x_BLw + self.time(torch.stack([gaps / 10, starts], -1))
+        start_B1w = self.start_w.expand(x_BLw.shape[0], 1, -1)
+        x_BTw: Tensor = self.dropout(self.input_norm(torch.cat([start_B1w, x_BLw], 1)))
+        return x_BTw
 
 
 class _Block(nn.Module):
@@ -93,23 +104,48 @@ class _Block(nn.Module):
         )
         self.dropout = Dropout(dropout)
 
-    def forward(self, x_BTw: Tensor, distance_TT: Tensor) -> Tensor:
-        x_BTw = x_BTw + self.dropout(self._attend(self.attention_norm(x_BTw), distance_TT))
-        mlp_BTw: Tensor = self.mlp(self.mlp_norm(x_BTw))
-        out_BTw: Tensor = x_BTw + self.dropout(mlp_BTw)
-        return out_BTw
+    def forward(self, x_BTw: Tensor) -> Tensor:
+        """Return [B, T, w]: each token attends to itself and to those before it.
 
-    def _attend(self, x_BTw: Tensor, distance_TT: Tensor) -> Tensor:
-        B, T, w = x_BTw.shape
-        qkv = self.qkv(x_BTw).reshape(B, T, 3, self.num_heads, w // self.num_heads)
-        q_BHTK, k_BHTK, v_BHTK = qkv.permute(2, 0, 3, 1, 4).unbind(0)
+        Padding lies on the right, after every token that counts, so none of these attends to it.
+        """
+        q_BTw, k_BTw, v_BTw = self.qkv(self.attention_norm(x_BTw)).chunk(3, -1)
+        place_1T = torch.arange(x_BTw.shape[1], device=x_BTw.device)[None]
+        return self._finish(x_BTw, self._attend(q_BTw, k_BTw, v_BTw, place_1T))
+
+    def at(self, x_BTw: Tensor, place_B: Tensor) -> Tensor:
+        """Return [B, w]: what `forward` returns at one place of each row."""
+        w = x_BTw.shape[2]
+        index_B1w = place_B[:, None, None].expand(-1, 1, w)
+        normed_BTw = self.attention_norm(x_BTw)
+        q_B1w = F.linear(normed_BTw.gather(1, index_B1w), self.qkv.weight[:w], self.qkv.bias[:w])
+        kv_BTx = F.linear(normed_BTw, self.qkv.weight[w:], self.qkv.bias[w:])
+        k_BTw, v_BTw = kv_BTx.chunk(2, -1)
+        pooled_B1w = self._attend(q_B1w, k_BTw, v_BTw, place_B[:, None])
+        return self._finish(x_BTw.gather(1, index_B1w), pooled_B1w).squeeze(1)
+
+    def _finish(self, x_BQw: Tensor, pooled_BQw: Tensor) -> Tensor:
+        x_BQw = x_BQw + self.dropout(self.attention_out(pooled_BQw))
+        mlp_BQw: Tensor = self.mlp(self.mlp_norm(x_BQw))
+        out_BQw: Tensor = x_BQw + self.dropout(mlp_BQw)
+        return out_BQw
+
+    def _attend(self, q_BQw: Tensor, k_BTw: Tensor, v_BTw: Tensor, place_BQ: Tensor) -> Tensor:
+        """Return [B, Q, w]: what the tokens at `place_BQ` read of those up to themselves.
+
+        A first dimension of 1 stands for places that are the same in every row.
+        """
+        B, Q, w = q_BQw.shape
+        q_BHQK, k_BHTK, v_BHTK = (
+            x.reshape(B, x.shape[1], self.num_heads, -1).transpose(1, 2)
+            for x in (q_BQw, k_BTw, v_BTw)
+        )
+        distance_BQT = place_BQ[..., None] - torch.arange(k_BTw.shape[1], device=q_BQw.device)
         # In a window longer than the model's, such as an exporter's example, farther events get the
         # bias of the farthest position.
         farthest = self.distance.num_embeddings - 1
-        bias_HTT = self.distance(distance_TT.clamp(0, farthest)).permute(2, 0, 1)
-        bias_HTT = bias_HTT.masked_fill(distance_TT < 0, float("-inf"))
-        scores_BHTT = q_BHTK @ k_BHTK.transpose(-1, -2) * (w // self.num_heads) ** -0.5
-        weights_BHTT = F.softmax(scores_BHTT + bias_HTT, -1)
-        x_BTw = (weights_BHTT @ v_BHTK).transpose(1, 2).reshape(B, T, w)
-        out_BTw: Tensor = self.attention_out(x_BTw)
-        return out_BTw
+        bias_BHQT = self.distance(distance_BQT.clamp(0, farthest)).permute(0, 3, 1, 2)
+        bias_BHQT = bias_BHQT.masked_fill((distance_BQT < 0)[:, None], float("-inf"))
+        scores_BHQT = q_BHQK @ k_BHTK.transpose(-1, -2) * (w // self.num_heads) ** -0.5
+        weights_BHQT = F.softmax(scores_BHQT + bias_BHQT, -1)
+        return (weights_BHQT @ v_BHTK).transpose(1, 2).reshape(B, Q, w)
