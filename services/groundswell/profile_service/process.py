@@ -56,13 +56,6 @@ async def main(settings: ProfileSettings) -> None:
     database, signals, health = _database(settings), Signals(), Health()
     pseudonyms = Pseudonymizer(*settings.secrets)
     lineage = LineageKeeper(database, settings.high_water)
-    profiles = Profiles(
-        database,
-        pseudonyms,
-        max_cached=settings.max_cached_profiles,
-        max_bytes=settings.max_cached_profile_bytes,
-    )
-    catalogue = StoredCatalogue(database, signals, settings.idle_poll_s)
     names = (WORKER,) if settings.worker else ()
     await health.add(names)
     report = partial(health.report, names)
@@ -84,6 +77,8 @@ async def main(settings: ProfileSettings) -> None:
         keep_s=settings.visitor_keep_s,
         reads_histories=bundles.reads_histories,
     )
+    profiles = _profiles(database, pseudonyms, settings)
+    catalogue = StoredCatalogue(database, signals, settings.idle_poll_s)
     await serve_bundles(
         settings,
         _servicers(settings, EventServicer(log, visitors), profiles, catalogue, bundles),
@@ -123,6 +118,15 @@ async def encode(settings: WorkerSettings) -> None:
         begin=(partial(database.open, wait_s=settings.database_wait_s),),
         close=(bundles, worker, database),
         health=health,
+    )
+
+
+def _profiles(database: Database, pseudonyms: Pseudonymizer, settings: ProfileSettings) -> Profiles:
+    return Profiles(
+        database,
+        pseudonyms,
+        max_cached=settings.max_cached_profiles,
+        max_bytes=settings.max_cached_profile_bytes,
     )
 
 

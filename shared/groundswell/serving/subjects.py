@@ -29,8 +29,8 @@ def subject_id(user_id: str, session_id: str) -> str:
     return user_id or _SESSION + session_id
 
 
-def checked_subject(message: SubjectFields, field: str = "") -> str:
-    """Return the id of the user or the anonymous session that a message names.
+def read_subject(message: SubjectFields, field: str = "") -> str:
+    """Read the id of the user or the anonymous session that a message names.
 
     `field` is the path of the message, with a dot at its end. Raises InvalidArgument
     (SUBJECT_INVALID: both; USER_ID_INVALID, also for neither; SESSION_ID_INVALID).

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -15,18 +15,15 @@ from groundswell.profile_service.profiles.reader import Profiles
 from groundswell.profile_service.store.database import Database
 from groundswell.profile_service.store.identity import renew_lineage
 from groundswell.profile_service.store.items import ItemContent
-from groundswell.serving.errors import Unavailable
 from groundswell.serving.pseudonym import Pseudonymizer
 from tests.integration.profile_service.support import (
     Memory,
     an_event,
-    open_memory,
     second_process,
     writing,
 )
 from tests.integration.profile_service.test_item_vectors import CountedModels, read_texts
 from tests.support.bundles import ITEMS
-from tests.support.postgres import Postgres
 from tests.support.processes import SECRET
 
 TITLES = [ItemContent(i, title, "", list(names)) for i, title, names in ITEMS]
@@ -99,13 +96,13 @@ def same(one: Profile, other: Profile) -> bool:
     return one[1:4] == other[1:4] and all(np.array_equal(a, b) for a, b in arrays)  # type: ignore[arg-type]
 
 
-async def test_a_first_read_is_one_statement_and_the_next_one_none(
+async def test_a_first_read_is_one_statement_besides_item_vectors_and_the_next_one_none(
     filled: Memory, reader: Reader
 ) -> None:
     await reader.get("nobody")
     with statements(filled.database) as sent:
         first = await reader.get()
-        # The vectors of the items are the second one, as long as they are not held.
+        # The second one reads the vectors of the items, which are not held yet.
         assert len(sent) == 2
         again = await reader.get()
         assert len(sent) == 2
@@ -246,66 +243,3 @@ async def test_a_user_who_was_deleted_and_a_new_lineage_leave_nothing_held(
     await filled.database.changes_published()
     gone = await reader.get()
     assert (gone.vector, gone.num_events, len(gone.seen.item_nos)) == (None, 0, 0)
-
-
-async def test_without_a_connection_that_listens_nothing_held_is_used(
-    server: Postgres, tmp_path: Path, bundles: Path
-) -> None:
-    memory = await open_memory(server.new_database(), tmp_path)
-    loaded = CountedModels(bundles)
-    reader = Reader(memory, loaded)
-    await memory.catalogue.upsert(TITLES)
-    await memory.log.append([an_event(0, item=FIRST)])
-    assert not memory.database.changes.live
-    assert await reader.get() is not await reader.get()
-    await memory.database.follow_changes()
-    assert memory.database.changes.live
-    assert await reader.get() is await reader.get()
-    async with second_process(memory) as other:
-        await asyncio.to_thread(server.end_connections)
-
-        async def lost() -> bool:
-            return not memory.database.changes.live
-
-        await eventually(lost)
-        await asyncio.sleep(0)
-
-        async def written() -> bool:
-            with suppress(Unavailable):
-                await other.log.append([an_event(1, item=FIRST)])
-                return True
-            return False
-
-        await eventually(written)
-
-        async def seen() -> bool:
-            with suppress(Unavailable):
-                return memory.database.changes.live and (await reader.get()).num_events == 2
-            return False
-
-        await eventually(seen)
-    await loaded.close()
-    await memory.database.close()
-
-
-async def test_while_the_database_hangs_what_is_held_is_marked_after_some_seconds(
-    server: Postgres, tmp_path: Path, bundles: Path
-) -> None:
-    memory = await open_memory(server.new_database(), tmp_path)
-    loaded = CountedModels(bundles)
-    reader = Reader(memory, loaded)
-    await memory.catalogue.upsert(TITLES)
-    await memory.log.append([an_event(0, item=FIRST)])
-    await memory.database.follow_changes()
-    assert (await reader.get()).as_of_us is None
-    with server.paused():
-
-        async def marked() -> bool:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(0.5):
-                    return (await reader.get()).as_of_us is not None
-            return False
-
-        await eventually(marked)
-    await loaded.close()
-    await memory.database.close()

@@ -3,8 +3,10 @@
 import dataclasses
 
 import pytest
+from sqlalchemy import select
 
 from groundswell.profile_service.event_store import EventStore, NewEvent, Status
+from groundswell.profile_service.store.tables import profile_chunks, profiles
 from groundswell.profile_service.visitors import Visitors
 from groundswell.serving.errors import FailedPrecondition
 from groundswell.serving.pseudonym import Pseudonymizer
@@ -14,6 +16,7 @@ from tests.integration.profile_service.support import (
     Memory,
     an_event,
     an_item,
+    reading,
     work_all,
 )
 from tests.support.processes import SECRET
@@ -29,6 +32,15 @@ async def listed(memory: Memory, subject: str) -> list[tuple[str, int]]:
     """The ids and sequences of a subject's events, in the order of the writes."""
     page = await memory.log.list(subject, None, 100)
     return sorted(((e.event_id, e.sequence) for e in page.events), key=lambda pair: pair[1])
+
+
+async def encoded(memory: Memory) -> list[list[int]]:
+    """The numbers of the users who have a profile, and of those whom each chunk belongs to."""
+    async with reading(memory.database) as connection:
+        return [
+            list((await connection.execute(select(table.c.user_no))).scalars())
+            for table in (profiles, profile_chunks)
+        ]
 
 
 async def test_the_events_of_a_session_move_to_one_user_once(memory: Memory) -> None:
@@ -71,10 +83,17 @@ async def test_a_linked_history_is_encoded_again_and_that_of_the_session_is_gone
 ) -> None:
     await memory.catalogue.upsert([an_item("a")])
     await memory.log.append([an_event(n, user=VISIT) for n in range(20)])
-    await work_all(memory, CountingEncoder())
+    first, again = CountingEncoder(), CountingEncoder()
+    await work_all(memory, first)
+    sessions, chunks = await encoded(memory)
+    assert (len(sessions), chunks) == (1, sessions * 5)
     await visitors(memory).link("visit", "ann")
-    await work_all(memory, CountingEncoder())
-    assert len(await listed(memory, "ann")) == 20
+    await work_all(memory, again)
+    _, *chunk_texts = first.texts  # that of the item comes first
+    assert (len(chunk_texts), again.texts) == (5, chunk_texts)
+    users, chunks = await encoded(memory)
+    assert (len(users), chunks) == (1, users * 5)
+    assert users != sessions
 
 
 async def test_sessions_without_a_user_expire_and_users_do_not(memory: Memory) -> None:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from groundswell.artifacts.text_onnx import OnnxTextEncoder
 from groundswell.profile_service.profiles.cached import (
     HeldProfile,
+    KeptAnswer,
     Profile,
     SeenItems,
     held_bytes,
@@ -33,7 +34,7 @@ def test_profiles_take_no_more_memory_than_their_bound(num_seen: int, num_recent
             seen = SeenItems(np.arange(num_seen), np.ones(num_seen, np.uint32), np.arange(num_seen))
             vector = np.ones(64, np.float32)
             number, time_us = 10**6 + user, 10**15 + user
-            answer = [bytes(vector.nbytes + 250)]
+            answer = KeptAnswer(bytes(vector.nbytes + 250))
             profile = Profile(vector, number, time_us, time_us + 1, seen, kept_answer=answer)
             items = np.arange(num_recent)
             kept.put(

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from groundswell.common.v1.item_pb2 import Item
 from groundswell.profile.v1 import profile_service_pb2 as pb
-from groundswell.profile_service.profiles.cached import Profile, SeenItems
+from groundswell.profile_service.profiles.cached import KeptAnswer, Profile, SeenItems
 from groundswell.profile_service.servicers.profile import MAX_SEEN_ITEMS, ProfileServicer
 from groundswell.profile_service.servicers.sizes import FRAME_BYTES, fitting_runs
 from groundswell.serving.limits import MAX_ANSWER_BYTES
@@ -107,7 +107,7 @@ async def test_a_caller_that_asks_for_it_gets_what_it_lacks(
 
 
 async def test_a_caller_who_lacks_nothing_gets_the_answer_that_was_kept() -> None:
-    held = ManySeen()._profile(50)._replace(lineage="a lineage", kept_answer=[])
+    held = ManySeen()._profile(50)._replace(lineage="a lineage", kept_answer=KeptAnswer())
     many: Any = ManySeen()
     many.get = AsyncMock(side_effect=lambda *_: [held])
     servicer, context = ProfileServicer(many, many), cast(Any, None)
@@ -122,7 +122,7 @@ async def test_a_caller_who_lacks_nothing_gets_the_answer_that_was_kept() -> Non
 
     first = await ask(50)
     assert first == await ask(50)
-    assert held.kept_answer == [first.SerializeToString()]
+    assert held.kept_answer == KeptAnswer(first.SerializeToString())
     assert (first.profile.seen.included, first.profile.num_events) == (False, 50)
     assert (await ask(49)).profile.seen.included
     held = held._replace(kept_answer=None)

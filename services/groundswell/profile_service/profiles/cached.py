@@ -34,6 +34,13 @@ class Vector(NamedTuple):
     last_event_us: int | None
 
 
+@dataclass(slots=True)
+class KeptAnswer:
+    """The answer to callers who hold a profile's seen items, serialized for the first of them."""
+
+    message: bytes = b""
+
+
 class Profile(NamedTuple):
     """The long-term profile of one user."""
 
@@ -49,8 +56,8 @@ class Profile(NamedTuple):
     """Whether text of the history waits for the encoder."""
     as_of_us: int | None = None
     """When this was read, if it is from memory because the database did not answer; else None."""
-    kept_answer: list[bytes] | None = None
-    """Where the answer is kept for callers who hold these seen items; None: nowhere."""
+    kept_answer: KeptAnswer | None = None
+    """None: the answer is not kept."""
 
 
 NO_ITEMS = np.empty(0, np.int64)

@@ -12,6 +12,7 @@ from groundswell.profile_service.profiles.cached import (
     NOTHING_SEEN,
     UNKNOWN_USER,
     HeldProfile,
+    KeptAnswer,
     Profile,
     SeenItems,
     Vector,
@@ -181,7 +182,7 @@ class Profiles:
                 _seen(base, row),
                 users.identity.lineage,
                 text_pending=_text_pending(row, models),
-                kept_answer=[],
+                kept_answer=KeptAnswer(),
             )
             answers.append(HeldProfile(profile, user_no, made.item_nos, generation, read_us))
             self._held.put((key[-1], models.id), answers[-1])

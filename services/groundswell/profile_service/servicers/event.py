@@ -11,7 +11,7 @@ from groundswell.profile_service.store.events import EventContent, KnownEvent, O
 from groundswell.profile_service.visitors import Visitors
 from groundswell.serving.around import Context
 from groundswell.serving.errors import InvalidArgument
-from groundswell.serving.subjects import checked_subject, subject_id
+from groundswell.serving.subjects import read_subject, subject_id
 from groundswell.serving.validation import (
     check_page_size,
     check_session_id,
@@ -51,7 +51,7 @@ class EventServicer(EventServiceServicer):
         self, request: pb.ListEventsRequest, context: Context
     ) -> pb.ListEventsResponse:
         """List a user's events, newest first."""
-        subject = checked_subject(request)
+        subject = read_subject(request)
         limit = check_page_size(request, DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE)
         place = decode_token(request.page_token, (int, int, str))
         before = _order_key(place)

@@ -13,7 +13,7 @@ from groundswell.profile_service.servicers.sizes import REST_BYTES
 from groundswell.serving.around import Context
 from groundswell.serving.errors import InvalidArgument
 from groundswell.serving.limits import MAX_ANSWER_BYTES
-from groundswell.serving.subjects import checked_subject
+from groundswell.serving.subjects import read_subject
 from groundswell.serving.validation import check_user_id, to_timestamp
 from groundswell.serving.vectors import pack_int64, pack_uint32, vector_to_proto
 
@@ -33,7 +33,7 @@ class ProfileServicer(ProfileServiceServicer):
         self, request: pb.GetProfileRequest, context: Context
     ) -> pb.GetProfileResponse:
         """Return one user's profile."""
-        subject = checked_subject(request)
+        subject = read_subject(request)
         with self._bundles.held.asked_for(request.bundle_id) as models:
             (profile,) = await self._profiles.get([subject], models)
         return _answer(profile, request, models.id)
@@ -47,7 +47,7 @@ class ProfileServicer(ProfileServiceServicer):
             raise _users_invalid(f"requests has {len(requests)}; it must have 1 to {MAX_USERS}")
         subjects = []
         for index, one in enumerate(requests):
-            subjects.append(checked_subject(one, f"requests[{index}]."))
+            subjects.append(read_subject(one, f"requests[{index}]."))
             if one.bundle_id != requests[0].bundle_id:
                 raise _users_invalid(f"requests[{index}] names another bundle than the first")
         with self._bundles.held.asked_for(requests[0].bundle_id) as models:
@@ -133,10 +133,10 @@ def _answer(
     kept = profile.kept_answer
     if kept is None or _known_version(profile, request) != profile.num_events:
         return pb.GetProfileResponse(profile=_profile(profile, request, bundle_id))
-    if not kept:
+    if not kept.message:
         made = pb.GetProfileResponse(profile=_profile(profile, request, bundle_id))
-        kept.append(made.SerializeToString())
-    return pb.GetProfileResponse.FromString(kept[0])
+        kept.message = made.SerializeToString()
+    return pb.GetProfileResponse.FromString(kept.message)
 
 
 def _profile(profile: Profile, request: pb.GetProfileRequest, bundle_id: str) -> pb.Profile:
