@@ -6,22 +6,30 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-_SIZE = (1024, 64, 4096)
+_ROWS, _WIDTH, _ITEMS = 1024, 64, 4096
+_FEW_ROWS = 16
 _REPEATS = 5
 _CLEARLY = 1.3
+_EMULATED = 0.2
 
 
 def bfloat16_is_faster(device: torch.device) -> bool:
     """Measure the product that training spends most of its time on, a few milliseconds each.
 
-    Some processors multiply bfloat16 several times as fast as float32, others only emulate it.
+    Some processors multiply bfloat16 several times as fast as float32, others only emulate it: then
+    the product takes seconds, which one of few rows tells before.
     """
-    n, d, items = _SIZE
-    users_nd, items_dN = torch.ones(n, d, device=device), torch.ones(d, items, device=device)
+    return _speedup(_FEW_ROWS, device) > _EMULATED and _speedup(_ROWS, device) > _CLEARLY
+
+
+def _speedup(rows: int, device: torch.device) -> float:
+    """Return how many times as fast a product of bfloat16 is as one of float32."""
+    users_nd = torch.ones(rows, _WIDTH, device=device)
+    items_dN = torch.ones(_WIDTH, _ITEMS, device=device)
     halves = users_nd.to(torch.bfloat16), items_dN.to(torch.bfloat16)
     full = _best_of(lambda: users_nd @ items_dN, device)
     half = _best_of(lambda: halves[0] @ halves[1], device)
-    return full > _CLEARLY * half
+    return full / half
 
 
 def _best_of(product: Callable[[], Tensor], device: torch.device) -> float:
