@@ -16,6 +16,7 @@ from groundswell.artifacts.manifest import FusionSpec, Manifest, NeighbourSpec, 
 from groundswell.artifacts.onnx_model import OnnxModel
 from groundswell.artifacts.store import BundleStore
 from groundswell.artifacts.text_onnx import OnnxTextEncoder
+from groundswell.artifacts.text_sample import write_text_sample
 from groundswell.features.text import TEMPLATE_VERSION, item_text
 from groundswell.retrieval.engine import build_index, kind_for
 from tests.support.shared import made_once, run_folder
@@ -103,6 +104,8 @@ def _make(
         encoder = OnnxTextEncoder(folder / files.TEXT_ENCODER, MAX_TOKENS)
         texts = encoder.encode([item_text(title, categories) for _, title, categories in items])
         _write_items(folder, [item_id for item_id, _, _ in items], texts)
+        titles = [title for _, title, _ in items]
+        write_text_sample(folder, titles, titles)
         if neighbours:
             _write_neighbours(folder, len(items))
         bundle_id = store.publish(folder, _manifest(seed, NEIGHBOURS if neighbours else None))

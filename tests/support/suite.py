@@ -121,7 +121,9 @@ class Suite:
     def _known(self, name: str) -> dict[str, str]:
         """What a process must know of the others."""
         if name in ("profile", "worker"):
-            return {"GROUNDSWELL_DATABASE_URL": self.database_url}
+            # Trying text backends takes seconds; tests of it say so.
+            database = {"GROUNDSWELL_DATABASE_URL": self.database_url}
+            return database | {"GROUNDSWELL_ENCODER_BACKEND": "onnx"}
         known = {"GROUNDSWELL_PROFILE_ADDRESS": self.targets.profile}
         if name == "ranker":
             known |= {

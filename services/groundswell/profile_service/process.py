@@ -5,9 +5,9 @@ from functools import partial
 
 import grpc
 
-from groundswell.artifacts.bundle import TEXT_ENCODER, Bundle
+from groundswell.artifacts.bundle import Bundle
 from groundswell.artifacts.store import BundleStore
-from groundswell.artifacts.text_cache import TextCache
+from groundswell.artifacts.text_cache import Encoder, TextCache
 from groundswell.profile.v1 import (
     catalogue_service_pb2_grpc,
     event_service_pb2_grpc,
@@ -30,14 +30,21 @@ from groundswell.profile_service.settings import ProfileSettings, WorkerSettings
 from groundswell.profile_service.store.database import Database
 from groundswell.profile_service.store.signals import Signals
 from groundswell.profile_service.visitors import Visitors
-from groundswell.profile_service.worker.encoder_thread import WorkerEncoder
 from groundswell.profile_service.worker.running import RunningWorker
+from groundswell.profile_service.worker.text_backends.backend import Machine, TextEncoders
+from groundswell.profile_service.worker.text_backends.choice import (
+    AUTO,
+    load_encoders,
+    missing_package,
+)
+from groundswell.profile_service.worker.text_backends.torch_encoder import device_problem
 from groundswell.runtime.process import serve_bundles
 from groundswell.serving.admission import until_deadline
 from groundswell.serving.health import OVERALL, Health
 from groundswell.serving.overload import Admissions
 from groundswell.serving.pseudonym import Pseudonymizer
 from groundswell.serving.server import StartError
+from groundswell.serving.settings import PREFIX
 
 SERVICES = (
     "groundswell.profile.v1.EventService",
@@ -59,7 +66,7 @@ async def main(settings: ProfileSettings) -> None:
     names = (WORKER,) if settings.worker else ()
     await health.add(names)
     report = partial(health.report, names)
-    load = partial(_onnx_encoder, settings=settings)
+    load = partial(_onnx_encoders, settings=settings)
     worker = RunningWorker(database, settings, signals, load, report)
     bundles = ProfileBundles(settings, worker)
     log = EventStore(
@@ -100,12 +107,12 @@ async def main(settings: ProfileSettings) -> None:
 
 async def encode(settings: WorkerSettings) -> None:
     """Work off the lists of stale users and items until the process is told to end."""
-    _check_device(settings.device)
+    _check_backend(settings)
     database, health = _database(settings), Health()
     names = (OVERALL, WORKER)
     await health.add(names)
     report = partial(health.report, names)
-    load = partial(_encoder, settings=settings)
+    load = partial(_chosen_encoders, settings=settings)
     worker = RunningWorker(database, settings, Signals(), load, report)
     bundles = WorkerBundles(worker)
     # It serves health alone, so that its operator sees whether it runs and makes progress.
@@ -175,36 +182,43 @@ def _database(settings: ProfileSettings) -> Database:
     )
 
 
-def _onnx_encoder(bundle: Bundle, settings: ProfileSettings) -> WorkerEncoder:
+def _onnx_encoders(bundle: Bundle, settings: ProfileSettings) -> TextEncoders:
     encoder = bundle.text_encoder(settings.worker_threads)
-    if settings.text_vectors is None:
-        return encoder
+    return _with_known_texts((encoder, encoder), bundle, settings)
+
+
+def _chosen_encoders(bundle: Bundle, settings: WorkerSettings) -> TextEncoders:
+    machine = Machine(settings.device, settings.worker_threads)
+    encoders = load_encoders(bundle, settings.encoder_backend, machine, settings.encoder_cache)
+    return _with_known_texts(encoders, bundle, settings)
+
+
+def _with_known_texts(
+    encoders: tuple[Encoder, Encoder], bundle: Bundle, settings: ProfileSettings
+) -> TextEncoders:
+    """Let the encoders of items and of chunks not read what training has read."""
+    folder = settings.text_vectors
+    if folder is None:
+        return TextEncoders(*encoders)
     fingerprint = bundle.manifest.text.fingerprint
-    return TextCache(settings.text_vectors, encoder, fingerprint, keep=False)
+    known = {one: TextCache(folder, one, fingerprint, keep=False) for one in {*encoders}}
+    return TextEncoders(*(known[one] for one in encoders))
 
 
-def _check_device(device: str) -> None:
-    """Raise StartError when the worker cannot run there: before anything is opened."""
-    if device == "cpu":
+def _check_backend(settings: WorkerSettings) -> None:
+    """Raise StartError when the text encoder cannot run as it should: before anything is opened."""
+    device, backend = settings.device, settings.encoder_backend
+    if device != "cpu":
+        setting, named, needed, otherwise = "DEVICE", device, "torch", "cpu"
+    elif backend != AUTO:
+        setting, named, needed, otherwise = "ENCODER_BACKEND", backend, backend, AUTO
+    else:
         return
-    try:
-        from groundswell.models.devices import device_problem
-    except ModuleNotFoundError as error:
-        raise StartError(
-            "DEVICE_UNAVAILABLE",
-            f"GROUNDSWELL_DEVICE: {device} needs the package {error.name}; run: "
-            "pip install 'groundswell[worker]', or use cpu",
-        ) from error
+    missing = missing_package(needed)
+    if missing is not None:
+        install = f"{named} needs the package {missing}; run: pip install 'groundswell[worker]'"
+        message = f"{PREFIX}{setting}: {install}, or use {otherwise}"
+        raise StartError(f"{setting}_UNAVAILABLE", message)
     problem = device_problem(device)
     if problem is not None:
-        raise StartError("DEVICE_UNAVAILABLE", f"GROUNDSWELL_DEVICE: {problem}; or use cpu")
-
-
-def _encoder(bundle: Bundle, settings: WorkerSettings) -> WorkerEncoder:
-    if settings.device == "cpu":
-        return _onnx_encoder(bundle, settings)
-    # Only the two imports in this module load torch, so the service does not need it.
-    from groundswell.models.text_encoder import load_torch_encoder
-
-    text_encoder = bundle.path / TEXT_ENCODER
-    return load_torch_encoder(text_encoder, bundle.manifest.text.max_tokens, settings.device)
+        raise StartError("DEVICE_UNAVAILABLE", f"{PREFIX}DEVICE: {problem}; or use cpu")

@@ -1,7 +1,7 @@
 """The settings of the profile service and of the encoder worker."""
 
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -132,7 +132,24 @@ class WorkerSettings(ProfileSettings):
 
     port: Annotated[int, Field(ge=0, le=65535)] = 50054
     device: Annotated[str, Field(pattern=r"^(cpu|cuda(:\d+)?)$")] = "cpu"
-    """Where the text encoder runs: `cpu` (the bundle's ONNX) or, in torch, `cuda` or `cuda:N`."""
+    """Where the text encoder runs: `cpu` or, in torch, `cuda` or `cuda:N`."""
+    encoder_backend: Literal["auto", "onnx", "onnx-int8", "torch"] = "auto"
+    """What encodes the chunks of histories: `onnx` in fp32, `onnx-int8`, or `torch`, in bf16 where
+    the device computes with it. `auto` tries at the start which of the installed ones is the
+    fastest that passes the gate; `docs/decisions/text-backends.md` tells of both. Items are always
+    encoded in fp32."""
+    encoder_cache: Path | None = None
+    """The folder that keeps what trying them has shown, so that the next start need not try; unset:
+    each start does, for some seconds."""
+
+    @model_validator(mode="after")
+    def _runs_on_the_device(self) -> Self:
+        if self.device != "cpu" and self.encoder_backend not in ("auto", "torch"):
+            raise ValueError(
+                f"GROUNDSWELL_ENCODER_BACKEND: {self.encoder_backend} runs on the cpu alone, and "
+                f"GROUNDSWELL_DEVICE is {self.device}; use auto or torch"
+            )
+        return self
 
     @model_validator(mode="after")
     def _not_sqlite(self) -> Self:

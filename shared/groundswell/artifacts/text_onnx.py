@@ -21,11 +21,14 @@ _UNKNOWN = ("[UNK]", "<unk>")
 class OnnxTextEncoder:
     """Texts → mean-pooled vectors, in batches under a token budget.
 
-    `folder` is a bundle's `text_encoder/`. Longer texts are cut at `max_tokens`.
+    `folder` is a bundle's `text_encoder/`; `model` is another file than the one in it. Longer texts
+    are cut at `max_tokens`.
     Raises BundleError (BUNDLE_CORRUPT) when a file cannot be loaded.
     """
 
-    def __init__(self, folder: Path, max_tokens: int, threads: int = 1) -> None:
+    def __init__(
+        self, folder: Path, max_tokens: int, threads: int = 1, *, model: Path | None = None
+    ) -> None:
         try:
             self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
         except Exception as error:
@@ -35,7 +38,7 @@ class OnnxTextEncoder:
         self._tokenizer.enable_truncation(max_tokens)
         ids = (self._tokenizer.token_to_id(token) for token in _UNKNOWN)
         self._unknown = next((number for number in ids if number is not None), None)
-        self._model = OnnxModel(folder / "model.onnx", threads)
+        self._model = OnnxModel(model or folder / "model.onnx", threads)
         self.dimension = self._run([self._tokenizer.encode("warm up").ids]).shape[1]
 
     def encode(

@@ -1,4 +1,4 @@
-"""Texts of many lengths → batches that waste little padding and never exceed a token budget."""
+"""Texts of many lengths → batches that waste little padding, or none, within a token budget."""
 
 from collections.abc import Sequence
 
@@ -22,3 +22,22 @@ def token_batches(lengths: Sequence[int], max_tokens: int) -> list[NDArray[np.in
             batches.append(order[start:end])
             start = end
     return batches
+
+
+def token_packs(lengths: Sequence[int], max_tokens: int) -> list[NDArray[np.int64]]:
+    """Group the indices of `lengths`, in their order, so that their sum is ≤ `max_tokens`.
+
+    A text longer than that gets a group of its own. Raises ValueError for a budget below 1.
+    """
+    if max_tokens < 1:
+        raise ValueError(f"max_tokens must be at least 1, not {max_tokens}")
+    packs: list[NDArray[np.int64]] = []
+    start = total = 0
+    for end, length in enumerate(lengths):
+        if end > start and total + length > max_tokens:
+            packs.append(np.arange(start, end))
+            start, total = end, 0
+        total += length
+    if start < len(lengths):
+        packs.append(np.arange(start, len(lengths)))
+    return packs

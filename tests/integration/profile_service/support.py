@@ -23,8 +23,8 @@ from groundswell.profile_service.store.profiles import Spec
 from groundswell.profile_service.store.signals import Signals
 from groundswell.profile_service.store.tables import stale_users
 from groundswell.profile_service.store.work import WorkList
-from groundswell.profile_service.worker.encoder_thread import WorkerEncoder
 from groundswell.profile_service.worker.loop import Worker
+from groundswell.profile_service.worker.text_backends.backend import TextEncoders, WorkerEncoder
 from groundswell.serving.pseudonym import Pseudonymizer
 from tests.support.processes import SECRET
 from tests.support.suite import Suite
@@ -75,7 +75,8 @@ class Memory:
     ) -> Worker:
         """A worker over this database."""
         settings = self.settings.model_copy(update={"lease_s": lease_s})
-        return Worker(self.database, encoder, spec, settings, self.signals, max_chunks)
+        encoders = TextEncoders(encoder, encoder)
+        return Worker(self.database, encoders, spec, settings, self.signals, max_chunks)
 
 
 async def open_memory(url: str, bundles: Path) -> Memory:

@@ -21,6 +21,7 @@ from groundswell.profile_service.store.tables import users
 from groundswell.profile_service.worker import backfill
 from groundswell.profile_service.worker import loop as worker_module
 from groundswell.profile_service.worker.running import RunningWorker
+from groundswell.profile_service.worker.text_backends.backend import TextEncoders
 from groundswell.serving.pseudonym import Pseudonymizer
 from tests.integration.profile_service.support import (
     DAY_S,
@@ -63,7 +64,9 @@ class Process:
                 update={"worker": self.has_worker, "worker_users": 4, "idle_poll_s": 0.05}
             ),
             self.memory.signals,
-            lambda bundle: self.old if bundle.id == OLD.fingerprint else self.new,
+            lambda bundle: TextEncoders(
+                *[self.old if bundle.id == OLD.fingerprint else self.new] * 2
+            ),
             _tell_nobody,
         )
 

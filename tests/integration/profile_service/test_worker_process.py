@@ -1,5 +1,6 @@
 """Several processes over one PostgreSQL: the service without a worker, and workers alone."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -69,3 +70,24 @@ def test_a_worker_whose_device_is_missing_says_so_before_it_opens_anything(
     assert "DEVICE_UNAVAILABLE" in line
     assert "GROUNDSWELL_DEVICE: cuda:99: " in line
     assert "Traceback" not in line
+
+
+def test_a_worker_refuses_the_backend_that_ranks_items_otherwise_with_its_figure(
+    server: Postgres, bundles: Path, tmp_path: Path
+) -> None:
+    worker = service_process(
+        "groundswell.profile_service",
+        free_port(),
+        bundles,
+        tmp_path / "log",
+        {
+            "GROUNDSWELL_DATABASE_URL": server.new_database(),
+            "GROUNDSWELL_ENCODER_BACKEND": "onnx-int8",
+        },
+        ["encode"],
+    )
+    with worker:
+        assert worker.wait(60) == 1
+    line = worker.log().splitlines()[-1]
+    assert "BACKEND_REFUSED" in line
+    assert re.search(r"GROUNDSWELL_ENCODER_BACKEND: .*onnx-int8 has 0\.[0-8]", line)

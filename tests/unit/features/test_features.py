@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from groundswell.common.v1 import event_pb2
 from groundswell.features.actions import ACTIONS, NUM_ACTIONS, action_number
-from groundswell.features.batches import token_batches
+from groundswell.features.batches import token_batches, token_packs
 from groundswell.features.chunks import chunk_ages, num_full_chunks
 from groundswell.features.gate import (
     NUM_GATE_FEATURES,
@@ -119,3 +119,13 @@ def test_token_batches_hold_every_text_once_within_the_budget(
     for batch in batches:
         longest = max(lengths[i] for i in batch)
         assert longest * len(batch) <= budget or len(batch) == 1
+
+
+@given(st.lists(st.integers(0, 50), max_size=80), st.integers(1, 200))
+def test_token_packs_keep_the_order_and_could_not_be_fewer(lengths: list[int], budget: int) -> None:
+    packs = token_packs(lengths, budget)
+    assert [int(i) for pack in packs for i in pack] == list(range(len(lengths)))
+    totals = [sum(lengths[i] for i in pack) for pack in packs]
+    assert all(n <= budget or len(pack) == 1 for n, pack in zip(totals, packs, strict=True))
+    for total, after in zip(totals, packs[1:], strict=False):
+        assert total + lengths[after[0]] > budget

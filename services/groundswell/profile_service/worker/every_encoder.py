@@ -76,6 +76,11 @@ class EveryEncoder:
             parts = [smaller for part in parts for smaller in await work.parts(part)]
         return parts
 
+    async def works(self) -> bool:
+        """Whether the served encoder can encode a simple text; else what failed was the encoder."""
+        served = next(iter(self._works.values()), None)
+        return served is None or await served.works()
+
     async def encode(self, claim: Claim) -> None:
         """Encode the claimed subjects with every encoder, and end the claim."""
         if not self._works:  # the last one left after the claim

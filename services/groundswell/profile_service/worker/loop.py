@@ -2,7 +2,7 @@
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Collection, Iterable
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import NamedTuple
@@ -17,8 +17,9 @@ from groundswell.profile_service.store.tables import stale_items, stale_users
 from groundswell.profile_service.store.work import MAX_DELAY_S, Claim, WorkList
 from groundswell.profile_service.worker.encode_items import EncodeItems
 from groundswell.profile_service.worker.encode_users import EncodeUsers
-from groundswell.profile_service.worker.encoder_thread import EncoderThread, WorkerEncoder
+from groundswell.profile_service.worker.encoder_thread import EncoderThread
 from groundswell.profile_service.worker.every_encoder import OUTAGES, EveryEncoder
+from groundswell.profile_service.worker.text_backends.backend import TextEncoders
 from groundswell.profile_service.worker.uncovered import mark_uncovered
 from groundswell.serving.telemetry import count, unexpected
 
@@ -50,21 +51,21 @@ class Worker:
     def __init__(
         self,
         database: Database,
-        encoder: WorkerEncoder,
+        encoders: TextEncoders,
         spec: Spec,
         settings: ProfileSettings,
         signals: Signals,
         max_chunks: int,
     ) -> None:
-        """Take the served encoder, and the most chunks of a user that its bundle's head reads."""
+        """Take the served encoders, and the most chunks of a user that its bundle's head reads."""
         self._database = database
         self._settings = settings
         self._signals = signals
-        self._encodings: dict[Spec, EncoderThread] = {}
+        self._threads: dict[Spec, tuple[EncoderThread, ...]] = {}
         self._items = EveryEncoder(database, WorkList(stale_items), settings.worker_items)
         self._users = EveryEncoder(database, WorkList(stale_users), settings.worker_users)
         self._works = (self._items, self._users)
-        self.join(encoder, spec, max_chunks)
+        self.join(encoders, spec, max_chunks)
         self._turns = [_Turn(work, suspects) for suspects in (False, True) for work in self._works]
         self._owner = uuid.uuid4().hex
         self._may_hold = False
@@ -73,18 +74,18 @@ class Worker:
     @property
     def specs(self) -> tuple[Spec, ...]:
         """The encoders in use, the served one first."""
-        return tuple(self._encodings)
+        return tuple(self._threads)
 
-    def join(self, encoder: WorkerEncoder, spec: Spec, max_chunks: int) -> None:
+    def join(self, encoders: TextEncoders, spec: Spec, max_chunks: int) -> None:
         """Encode what is claimed from now on with another encoder too."""
-        encoding = self._encodings[spec] = EncoderThread(encoder)
-        self._items.join(spec, EncodeItems(self._database, encoding, spec, self._signals))
+        items, chunks = self._threads[spec] = tuple(map(EncoderThread, encoders))
+        self._items.join(spec, EncodeItems(self._database, items, spec, self._signals))
         if spec.reads_histories:
-            self._users.join(spec, EncodeUsers(self._database, encoding, spec, max_chunks))
+            self._users.join(spec, EncodeUsers(self._database, chunks, spec, max_chunks))
 
     def serve(self, spec: Spec) -> None:
         """Make an encoder in use the served one: what it fails on is tried again."""
-        self._encodings = {spec: self._encodings[spec], **self._encodings}
+        self._threads = {spec: self._threads[spec], **self._threads}
         for work in self._works:
             work.serve(spec)
 
@@ -93,12 +94,12 @@ class Worker:
         for spec in [one for one in self.specs[1:] if one not in specs]:
             for work in self._works:
                 work.leave(spec)
-            await self._encodings.pop(spec).close()
+            await _close(self._threads.pop(spec))
 
     async def close(self) -> None:
         """Free the threads when their current calls have ended, and release what is claimed."""
-        for encoding in self._encodings.values():
-            await encoding.close()
+        for threads in self._threads.values():
+            await _close(threads)
         if self._may_hold:
             with suppress(*OUTAGES):
                 await self._database.write(self._release_all)
@@ -175,7 +176,7 @@ class Worker:
             (attempt,) = claim.attempts.values()
             count("encoding_failures")
             _log.error("encoding_failed", attempt=attempt, **unexpected(error))
-            if not await self._encodings[self.specs[0]].works():
+            if not await work.works():
                 await self._release(work, claim, _AFTER_OUTAGE_S, counts=False)
                 raise EncoderError from error
             await self._release(work, claim, min(2.0 ** min(attempt, 10), MAX_DELAY_S), counts=True)
@@ -200,3 +201,8 @@ class Worker:
             await asyncio.sleep(self._settings.lease_s / 3)
             with suppress(*OUTAGES):
                 await self._database.write(lambda c: work.renew(c, claim, self._settings.lease_s))
+
+
+async def _close(threads: Iterable[EncoderThread]) -> None:
+    for thread in threads:
+        await thread.close()

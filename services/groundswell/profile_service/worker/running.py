@@ -12,9 +12,9 @@ from groundswell.profile_service.store.database import Database
 from groundswell.profile_service.store.profiles import Spec
 from groundswell.profile_service.store.signals import Signals
 from groundswell.profile_service.worker.backfill import Backfill
-from groundswell.profile_service.worker.encoder_thread import WorkerEncoder
 from groundswell.profile_service.worker.loop import Worker
 from groundswell.profile_service.worker.supervision import Report, Supervisor
+from groundswell.profile_service.worker.text_backends.backend import TextEncoders
 from groundswell.profile_service.worker.uncovered import mark_uncovered
 from groundswell.runtime.backoff import ExponentialBackoff
 from groundswell.serving.telemetry import count, unexpected
@@ -37,13 +37,13 @@ class RunningWorker:
         database: Database,
         settings: ProfileSettings,
         signals: Signals,
-        load_encoder: Callable[[Bundle], WorkerEncoder],
+        load_encoders: Callable[[Bundle], TextEncoders],
         report: Report,
     ) -> None:
         self._database = database
         self._settings = settings
         self._signals = signals
-        self._load_encoder = load_encoder
+        self._load_encoders = load_encoders
         self._supervisor = Supervisor(report)
         self._served: Spec | None = None
         self._worker: Worker | None = None
@@ -55,10 +55,10 @@ class RunningWorker:
         await mark_uncovered(self._database, spec)
         self._served = spec
         if self._settings.worker:
-            encoder = await asyncio.to_thread(self._load_encoder, bundle)
+            encoders = await asyncio.to_thread(self._load_encoders, bundle)
             worker = Worker(
                 self._database,
-                encoder,
+                encoders,
                 spec,
                 self._settings,
                 self._signals,
@@ -119,8 +119,8 @@ class RunningWorker:
             return True
         if spec in self._worker.specs:
             return False
-        encoder = await asyncio.to_thread(self._load_encoder, bundle)
-        self._worker.join(encoder, spec, bundle.manifest.max_chunks)
+        encoders = await asyncio.to_thread(self._load_encoders, bundle)
+        self._worker.join(encoders, spec, bundle.manifest.max_chunks)
         return True
 
     async def _catch_up(self, spec: Spec) -> None:

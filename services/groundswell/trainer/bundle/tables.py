@@ -1,4 +1,4 @@
-"""Writes the tables of a bundle: items, their vectors and index, popularity, neighbours.
+"""Writes the tables of a bundle: items, their vectors, index, texts, popularity, neighbours.
 
 I items, t text dimensions.
 """
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from groundswell.artifacts import bundle as files
 from groundswell.artifacts.onnx_model import OnnxModel
+from groundswell.artifacts.text_sample import write_text_sample
 from groundswell.retrieval.engine import build_index
 from groundswell.trainer.dataset.prepared import TRAIN, Prepared
 
@@ -18,7 +19,7 @@ _ITEM_BATCH = 8_192
 
 
 def write_items(folder: Path, prepared: Prepared, texts_It: NDArray[np.floating]) -> None:
-    """Write the items in row order, their vectors by the exported head, and their index."""
+    """Write the items in row order, their vectors by the exported head, index, and sample."""
     vectors = _vectors(OnnxModel(folder / files.ITEM_HEAD), texts_It)
     np.save(folder / files.ITEM_VECTORS, vectors)
     build_index(vectors, folder / files.INDEX)
@@ -28,6 +29,7 @@ def write_items(folder: Path, prepared: Prepared, texts_It: NDArray[np.floating]
     counts = np.bincount(prepared.items[prepared.split_of == TRAIN], minlength=prepared.num_items)
     popular = ids.with_columns(popularity=counts.astype(np.float64))
     popular.write_parquet((folder / files.POPULARITY).absolute())
+    write_text_sample(folder, prepared.titles, prepared.texts)
 
 
 def write_neighbours(
