@@ -78,10 +78,10 @@ class ProfileSettings(DatabaseSettings, ServingSettings):
     text_vectors: Path | None = None
     """A prepared log's `text_vectors` folder: what training encoded there with the same encoder is
     not encoded again. It is only read, and held in memory."""
-    worker_users: Annotated[int, Field(ge=1, le=4096)] = 64
-    """Users that the worker claims at once."""
-    worker_items: Annotated[int, Field(ge=1, le=4096)] = 256
-    """Items that the worker claims at once."""
+    worker_claim_tokens: Annotated[int, Field(ge=1, le=2**24)] | None = None
+    """How much text the worker claims at once, in tokens: of an item or a user the estimate may be
+    wrong, and one is claimed at least. Unset: 16,384, about two seconds of a slow core; on a GPU
+    1,048,576."""
     lease_s: Annotated[float, Field(gt=0)] = 60.0
     """How long a claim lasts: after it, the work of a dead worker is claimed again."""
     idle_poll_s: Annotated[float, Field(gt=0)] = 0.5
@@ -109,6 +109,11 @@ class ProfileSettings(DatabaseSettings, ServingSettings):
     """How long EncodeTexts may take when its client set no deadline: 64 long texts take seconds."""
     predict_interests_timeout_s: Annotated[float, Field(gt=0, le=3600)] = 2.0
     """The same for PredictInterests, which reads one text."""
+
+    @property
+    def claim_tokens(self) -> int:
+        """How much text the worker claims at once."""
+        return self.worker_claim_tokens or 16_384
 
     @property
     def high_water(self) -> Path | None:
@@ -141,6 +146,11 @@ class WorkerSettings(ProfileSettings):
     encoder_cache: Path | None = None
     """The folder that keeps what trying them has shown, so that the next start need not try; unset:
     each start does, for some seconds."""
+
+    @property
+    def claim_tokens(self) -> int:
+        """How much text the worker claims at once."""
+        return self.worker_claim_tokens or (16_384 if self.device == "cpu" else 1_048_576)
 
     @model_validator(mode="after")
     def _runs_on_the_device(self) -> Self:

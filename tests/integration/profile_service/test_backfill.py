@@ -16,7 +16,8 @@ from groundswell.artifacts.manifest import Manifest
 from groundswell.artifacts.store import BundleStore
 from groundswell.profile_service.bundles.first import covered_bundle
 from groundswell.profile_service.event_store import EventStore
-from groundswell.profile_service.store.profiles import Spec, find_profiles, uncovered_users
+from groundswell.profile_service.store.coverage import uncovered_users
+from groundswell.profile_service.store.profiles import Spec, find_profiles
 from groundswell.profile_service.store.tables import users
 from groundswell.profile_service.worker import backfill
 from groundswell.profile_service.worker import loop as worker_module
@@ -61,7 +62,12 @@ class Process:
         self.workers = RunningWorker(
             self.memory.database,
             self.memory.settings.model_copy(
-                update={"worker": self.has_worker, "worker_users": 4, "idle_poll_s": 0.05}
+                update={
+                    "worker": self.has_worker,
+                    # Four users: 64 tokens for the one encoder, and 112 for the other.
+                    "worker_claim_tokens": 4 * 176,
+                    "idle_poll_s": 0.05,
+                }
             ),
             self.memory.signals,
             lambda bundle: TextEncoders(

@@ -12,7 +12,8 @@ from sqlalchemy import text
 
 from groundswell.profile_service.event_store import AppendOutcome
 from groundswell.profile_service.profiles.reader import Profiles
-from groundswell.profile_service.store.profiles import find_profiles, uncovered_users
+from groundswell.profile_service.store.coverage import uncovered_users
+from groundswell.profile_service.store.profiles import find_profiles
 from groundswell.profile_service.store.tables import stale_items, stale_users
 from groundswell.profile_service.store.work import SET_ASIDE, SUSPECT, WorkList
 from groundswell.profile_service.worker import encode_users, uncovered
@@ -117,7 +118,7 @@ async def test_marking_never_makes_a_version_older_than_a_concurrent_append_did(
 async def test_appends_beside_the_marking_of_what_is_uncovered_are_all_covered(
     memory: Memory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(uncovered, "_PAGE", 3)
+    monkeypatch.setattr(uncovered, "PAGE", 3)
     await fill(memory, 4)
     users = [f"user {n}" for n in range(8)]
     worker = memory.worker(CountingEncoder())
@@ -141,7 +142,7 @@ async def test_appends_beside_the_marking_of_what_is_uncovered_are_all_covered(
 async def test_marking_page_by_page_finds_everything_once(
     memory: Memory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(uncovered, "_PAGE", 2)
+    monkeypatch.setattr(uncovered, "PAGE", 2)
     await memory.catalogue.upsert([an_item(name) for name in "abcdefg"])
     await _append(memory, "ann", "bob", "cat")
     await work_all(memory, CountingEncoder())
@@ -241,17 +242,37 @@ async def test_neighbours_of_deadly_work_wait_no_longer_than_until_it_is_suspect
     assert encoder.texts == ["The e. drama"]
 
 
-async def test_items_and_users_take_turns(memory: Memory) -> None:
+async def test_items_and_users_share_the_worker_by_what_they_cost(memory: Memory) -> None:
     encoder = CountingEncoder()
-    memory.settings = memory.settings.model_copy(update={"worker_items": 2, "worker_users": 1})
     await memory.catalogue.upsert([an_item(name) for name in "abcdefghijkl"])
-    await _append(memory, "ann", "bob")
-    worker = memory.worker(encoder)
-    for _ in range(4):
+    await _append(memory, *(f"user {n}" for n in range(5)))
+    # Two items cost 34 tokens, a user of four events 96.
+    memory.settings = memory.settings.model_copy(update={"worker_claim_tokens": 35})
+    worker, order = memory.worker(encoder), []
+    for _ in range(7):
+        num = len(encoder.texts)
+        await worker.step()
+        order.append(len(encoder.texts) - num)
+    await worker.close()
+    assert order == [2, 1, 2, 2, 1, 2, 2]
+    assert await num_stale_users(memory) == 3
+
+
+async def test_the_oldest_wait_for_a_few_claims_though_newer_ones_keep_coming(
+    memory: Memory,
+) -> None:
+    await memory.catalogue.upsert([an_item(name) for name in "abcd"])
+    await work_all(memory, CountingEncoder())
+    memory.settings = memory.settings.model_copy(update={"worker_claim_tokens": 96})
+    worker = memory.worker(CountingEncoder())
+    await _append(memory, "first")
+    for n in range(4):
+        await _append(memory, f"user {n}")
         await worker.step()
     await worker.close()
-    assert await num_stale_users(memory) == 0
-    assert len(encoder.texts) == 6
+    async with reading(memory.database) as connection:
+        left = (await connection.execute(text("SELECT user_no FROM stale_users"))).scalars()
+    assert list(left) == [5]
 
 
 async def test_a_long_history_keeps_nobody_waiting(
@@ -264,7 +285,7 @@ async def test_a_long_history_keeps_nobody_waiting(
     await memory.log.append([an_event(n, user="cat", item="a") for n in range(4)])
     await work_all(memory, CountingEncoder(), items_only=True)
     encoder = CountingEncoder()
-    memory.settings = memory.settings.model_copy(update={"worker_users": 3})
+    memory.settings = memory.settings.model_copy(update={"worker_claim_tokens": 432})
     worker = memory.worker(encoder)
     await worker.step()
     assert (await num_stale_users(memory), len(encoder.texts)) == (1, 4)

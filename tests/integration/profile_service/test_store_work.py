@@ -53,6 +53,30 @@ async def test_what_is_written_while_a_claim_is_worked_off_stays_stale(memory: M
     assert again.versions == {1: 4}
 
 
+async def test_who_acts_now_is_claimed_first_and_a_backlog_last(memory: Memory) -> None:
+    await memory.catalogue.upsert([an_item("a")])
+    work, users = WorkList(stale_users), ["ann", "bob", "cat", "dan", "eve"]
+    for user in users:
+        await memory.log.append([an_event(1, user=user)])
+    await work_all(memory, CountingEncoder())
+    async with writing(memory.database) as connection:
+        await connection.run(work.mark, {1: 1, 2: 1}, behind=True)
+    for user in users[1:]:
+        await memory.log.append([an_event(2, user=user)])
+    await memory.log.append([an_event(3, user="cat")])
+    async with writing(memory.database) as connection:
+        await connection.run(work.mark, dict.fromkeys((1, 2, 5), 1), behind=True)
+        claims = [
+            await connection.run(work.claim, "me", limit, lease_s=60, oldest=oldest)
+            for limit, oldest in ((2, False), (1, True), (9, False))
+        ]
+    assert [list(claim.versions.items()) for claim in claims] == [
+        [(3, 3), (5, 2)],
+        [(1, 1)],
+        [(4, 2), (2, 2)],
+    ]
+
+
 async def test_two_workers_share_the_work_and_finish_each_user_once(memory: Memory) -> None:
     encoder = CountingEncoder()
     await memory.catalogue.upsert([an_item(name) for name in "abcd"])
@@ -61,7 +85,8 @@ async def test_two_workers_share_the_work_and_finish_each_user_once(memory: Memo
     await memory.log.append(
         [an_event(n, user=user, item="abcd"[n % 4]) for user in users for n in range(5)]
     )
-    memory.settings = memory.settings.model_copy(update={"worker_users": 7})
+    # A claim has seven users at most.
+    memory.settings = memory.settings.model_copy(update={"worker_claim_tokens": 728})
     async with second_process(memory) as other:
         other.settings = memory.settings
         await asyncio.gather(work_all(memory, encoder), work_all(other, encoder))

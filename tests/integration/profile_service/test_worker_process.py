@@ -9,6 +9,16 @@ from groundswell.artifacts.bundle import TEXT_ENCODER
 from groundswell.artifacts.store import load_bundle
 from groundswell.client import event
 from groundswell.models.text_encoder import load_torch_encoder
+from groundswell.profile_service.worker.text_backends.choice import MIN_RECALL
+from tests.integration.profile_service.killed_workers import (
+    assert_same,
+    fill,
+    kill_in_the_middle,
+    rows_of,
+    until_done,
+    worker_process,
+)
+from tests.integration.profile_service.support import open_memory
 from tests.support.bundles import ITEMS, MAX_TOKENS
 from tests.support.postgres import Postgres
 from tests.support.processes import free_port, service_process
@@ -90,4 +100,24 @@ def test_a_worker_refuses_the_backend_that_ranks_items_otherwise_with_its_figure
         assert worker.wait(60) == 1
     line = worker.log().splitlines()[-1]
     assert "BACKEND_REFUSED" in line
-    assert re.search(r"GROUNDSWELL_ENCODER_BACKEND: .*onnx-int8 has 0\.[0-8]", line)
+    (recall,) = re.findall(r"GROUNDSWELL_ENCODER_BACKEND: onnx-int8 .* has (0\.\d+)", line)
+    assert float(recall) < MIN_RECALL
+
+
+async def test_a_worker_that_is_killed_in_the_middle_leaves_the_rows_of_an_undisturbed_one(
+    server: Postgres, bundles: Path, tmp_path: Path
+) -> None:
+    rows = []
+    for name, num_kills in (("undisturbed", 0), ("killed", 2)):
+        memory = await open_memory(server.new_database(), tmp_path)
+        await fill(memory, num_users=120, num_events=9, seed=5)
+        few = {"GROUNDSWELL_WORKER_CLAIM_TOKENS": "2000"}
+        worker = worker_process(memory.settings.database_url, bundles, tmp_path / name, few)
+        held = await kill_in_the_middle(memory, worker, num_kills, seed=5, within_s=0.05)
+        assert all(held), "it was killed while it held work"
+        with worker:
+            await until_done(memory)
+        rows.append(await rows_of(memory))
+        await memory.database.close()
+    assert [len(one.exact) for one in rows[0].values()] == [len(ITEMS), 120, 240]
+    assert_same(rows[1], rows[0])

@@ -172,6 +172,13 @@ def items_by_number(connection: Connection, item_nos: Collection[int]) -> dict[i
     return {row.item_no: _known(row) for row in rows}
 
 
+def text_lengths(connection: Connection, item_nos: Collection[int]) -> dict[int, int]:
+    """Return the number of characters of each item's title and description."""
+    length = func.length(items.c.title) + func.length(items.c.description)
+    rows = connection.execute(select(items.c.item_no, length).where(items.c.item_no.in_(item_nos)))
+    return {row[0]: row[1] for row in rows}
+
+
 def item_texts_by_number(
     connection: Connection, item_nos: Collection[int], fingerprint: str
 ) -> list[ItemText]:

@@ -24,7 +24,7 @@ from sqlalchemy import (
 from groundswell.artifacts.manifest import Manifest
 from groundswell.profile_service.store.identity import identity_columns
 from groundswell.profile_service.store.recent import RecentEvent, with_newer
-from groundswell.profile_service.store.statements import Subjects, insert
+from groundswell.profile_service.store.statements import insert
 from groundswell.profile_service.store.tables import events, profile_chunks, profiles, users
 from groundswell.profile_service.store.users import UserKeys, Users, select_users
 
@@ -218,7 +218,7 @@ def find_profiles(connection: Connection, user_nos: Collection[int], spec: Spec)
     # An earlier release, without recent events, updated the row and left the old ones in it.
     recent = case((c.tail_vector.is_(None), c.recent)).label("recent")
     columns = (c.user_no, c.covered_sequence, c.covered_us, c.last_event_us, c.num_chunks, recent)
-    statement = select(*columns).where(c.user_no.in_(user_nos), *_of(profiles, spec))
+    statement = select(*columns).where(c.user_no.in_(user_nos), *made_by(profiles, spec))
     return {row.user_no: row for row in connection.execute(statement)}
 
 
@@ -229,7 +229,7 @@ def stored_chunks(
     c = profile_chunks.c
     columns = (c.user_no, c.chunk_no, c.content_hash, c.last_time_us, c.last_ordinal)
     statement = select(*columns, c.last_event_id)
-    statement = statement.where(c.user_no.in_(user_nos), *_of(profile_chunks, spec))
+    statement = statement.where(c.user_no.in_(user_nos), *made_by(profile_chunks, spec))
     found: dict[int, list[Any]] = {user_no: [] for user_no in user_nos}
     for row in connection.execute(statement.order_by(c.user_no, c.chunk_no)):
         found[row.user_no].append(row)
@@ -246,7 +246,7 @@ def drop_chunks(connection: Connection, user_no: int, spec: Spec, numbers: range
     c = profile_chunks.c
     between = (c.chunk_no >= numbers.start, c.chunk_no < numbers.stop)
     statement = profile_chunks.delete().where(c.user_no == user_no, *between)
-    connection.execute(statement.where(*_of(profile_chunks, spec)))
+    connection.execute(statement.where(*made_by(profile_chunks, spec)))
 
 
 def put_profiles(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -254,29 +254,8 @@ def put_profiles(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> N
     _put(connection, profiles, rows)
 
 
-def covered_users(connection: Connection) -> dict[Spec, int]:
-    """Count the users that have a profile, by the encoder that it was made with."""
-    spec = (profiles.c.fingerprint, profiles.c.chunk_length)
-    statement = select(*spec, func.count()).group_by(*spec)
-    return {Spec(row[0], row[1]): row[2] for row in connection.execute(statement)}
-
-
-def uncovered_users(spec: Spec) -> Subjects:
-    """Select (user_no, newest sequence) of every user whose profile lacks events, or the newest."""
-    on = (profiles.c.user_no == users.c.user_no, *_of(profiles, spec))
-    joined = users.outerjoin(profiles, on[0] & on[1] & on[2])
-    covered = profiles.c.covered_sequence
-    statement = select(users.c.user_no, users.c.last_sequence).select_from(joined)
-    statement = statement.where(
-        users.c.last_sequence > 0,
-        profiles.c.recent.is_(None)
-        | profiles.c.tail_vector.is_not(None)
-        | (covered < users.c.last_sequence),
-    )
-    return Subjects(users.c.user_no, statement)
-
-
-def _of(table: Any, spec: Spec) -> tuple[Any, Any]:
+def made_by(table: Any, spec: Spec) -> tuple[Any, Any]:
+    """Return the conditions for the rows that a text encoder made."""
     return table.c.fingerprint == spec.fingerprint, table.c.chunk_length == spec.chunk_length
 
 

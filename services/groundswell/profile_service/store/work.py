@@ -1,18 +1,18 @@
 """The work lists: stale subjects (users or items), which workers claim under leases.
 
+The newest subjects are claimed first, so that who acts now waits little while many others wait.
+
 All times are the database's (see `statements.now`). A claim whose lease ran out is lost: its worker
 ended, perhaps because of the work itself. A subject whose claims were lost twice is claimed alone,
 so that others are not lost with it. After five losses it is set aside: it is not claimed again
 until it is marked with `again`.
 """
 
-from collections.abc import Collection, Iterable, Mapping
-from functools import cache
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from sqlalchemy import (
     CTE,
-    BigInteger,
     ColumnElement,
     Connection,
     Table,
@@ -22,18 +22,14 @@ from sqlalchemy import (
     case,
     delete,
     func,
-    literal,
     select,
     update,
 )
-from sqlalchemy.dialects import postgresql
 
+from groundswell.profile_service.store.marks import CLOCK, MARKS, NO_OWNER, mark_statement
 from groundswell.profile_service.store.statements import (
-    SERVER_NOW,
     clock_us,
     given_parameters,
-    given_table,
-    insert,
     now,
 )
 
@@ -47,8 +43,6 @@ _MAX_LEASE_S = 3600.0
 _MAX_UNTRIED_S = 5.0
 """The longest delay of a subject that was never tried: a second after an outage, and room for a
 correction of the clock."""
-
-_NO_OWNER = ""
 
 
 class Claim(NamedTuple):
@@ -79,18 +73,24 @@ class WorkList:
         return self._table.name
 
     def mark(
-        self, connection: Connection, versions: Mapping[int, int], *, again: bool = False
+        self,
+        connection: Connection,
+        versions: Mapping[int, int],
+        *,
+        again: bool = False,
+        behind: bool = False,
     ) -> None:
         """Make subjects stale at a version, unless they are at a newer one already.
 
-        With `again`, a subject that was set aside is tried again: its content has changed.
+        With `again`, a subject that was set aside is tried again: its content has changed. With
+        `behind`, it waits behind those that are marked without; a later mark moves it before them.
         """
         if not versions:
             return
-        statement = _mark(connection.dialect.name, self._table, again)
-        parameters = given_parameters(connection, _MARKS, sorted(versions.items()))
+        statement = mark_statement(connection.dialect.name, self._table, again, behind)
+        parameters = given_parameters(connection, MARKS, sorted(versions.items()))
         if connection.dialect.name == "sqlite":
-            parameters[_CLOCK] = clock_us(connection)
+            parameters[CLOCK] = clock_us(connection)
         connection.execute(statement, parameters)
 
     def claim(
@@ -101,28 +101,34 @@ class WorkList:
         lease_s: float,
         *,
         suspects: bool = False,
+        oldest: bool = False,
+        choose: Callable[[dict[int, int]], Sequence[int]] | None = None,
     ) -> Claim:
-        """Claim the subjects that have been due longest; none when there are none.
+        """Claim the subjects that became due last, or with `oldest` first; none without any.
 
-        With `suspects`, only suspects are claimed; without it, none of them.
+        With `suspects`, only suspects are claimed; without it, none of them. `choose` gets the
+        versions of at most `limit` subjects in that order, and returns those to be claimed.
         """
         c, time_us = self._table.c, now(connection)
         kind = and_(c.lost_claims >= SUSPECT, c.lost_claims < SET_ASIDE)
         wanted = and_(c.due_us <= time_us, kind if suspects else c.lost_claims < SUSPECT)
         due = (
-            select(self._subject)
+            select(self._subject, c.version)
             .where(wanted)
-            .order_by(c.due_us)
+            .order_by(c.due_us if oldest else c.due_us.desc())
             .limit(limit)
             # SQLite has no row locks, and needs none: it has one writer.
             .with_for_update(skip_locked=True)
-            # As a plain subquery PostgreSQL may run it more than once, and so claim too much.
-            .cte("due")
         )
+        versions = {row[0]: row[1] for row in connection.execute(due)}
+        chosen = versions if choose is None else choose(versions)
+        if not chosen:
+            return Claim(owner, {}, {})
         values = {"owner": owner, "due_us": _after(time_us, lease_s), "attempt": c.attempt + 1}
-        statement = self._change(due, values).returning(self._subject, c.version, c.attempt)
-        rows = (connection.execute(statement)).all()
-        return Claim(owner, {r[0]: r[1] for r in rows}, {r[0]: r[2] for r in rows})
+        claimed = update(self._table).where(self._subject.in_(chosen)).values(**values)
+        attempts = connection.execute(claimed.returning(self._subject, c.attempt))
+        of_each = {row[0]: row[1] for row in attempts}
+        return Claim(owner, {subject: versions[subject] for subject in chosen}, of_each)
 
     def recover(self, connection: Connection, lease_s: float, *, alone: bool = False) -> list[int]:
         """End the lost claims, and return the subjects that are now set aside.
@@ -133,8 +139,8 @@ class WorkList:
         c, time_us = self._table.c, now(connection)
         too_far = self._locked(self._waits_too_long(time_us, lease_s), skip_locked=True)
         connection.execute(self._change(too_far, {"due_us": time_us, "marked_us": time_us}))
-        over = c.owner != _NO_OWNER if alone else and_(c.owner != _NO_OWNER, c.due_us <= time_us)
-        values = {"owner": _NO_OWNER, "due_us": time_us, "lost_claims": c.lost_claims + 1}
+        over = c.owner != NO_OWNER if alone else and_(c.owner != NO_OWNER, c.due_us <= time_us)
+        values = {"owner": NO_OWNER, "due_us": time_us, "lost_claims": c.lost_claims + 1}
         lost = self._change(self._locked(over, skip_locked=True), values)
         rows = connection.execute(lost.returning(self._subject, c.lost_claims))
         return [row[0] for row in rows if row[1] == SET_ASIDE]
@@ -171,7 +177,7 @@ class WorkList:
         done = delete(self._table).where(*mine, self._table.c.version <= bindparam("covered"))
         connection.execute(done, rows)
         time_us = now(connection)
-        fresh = {"owner": _NO_OWNER, "due_us": time_us, "marked_us": time_us}
+        fresh = {"owner": NO_OWNER, "due_us": time_us, "marked_us": time_us}
         again = update(self._table).where(*mine).values(**fresh, attempt=0, lost_claims=0)
         connection.execute(again, [{"subject": s} for s in sorted(covered)])
 
@@ -182,23 +188,11 @@ class WorkList:
 
         Unless it `counts`, the attempt is not counted: the subjects were not the cause.
         """
-        values: dict[str, object] = {
-            "owner": _NO_OWNER,
-            "due_us": _after(now(connection), min(delay_s, MAX_DELAY_S)),
-        }
-        if not counts:
-            values["attempt"] = self._table.c.attempt - 1
-        connection.execute(self._change(self._locked(self._held_by(claim)), values))
+        self._release(connection, self._held_by(claim), min(delay_s, MAX_DELAY_S), counts=counts)
 
     def release_all(self, connection: Connection, owner: str) -> None:
         """Release all that a worker holds, without counting the attempts."""
-        held = self._locked(self._table.c.owner == owner)
-        values = {
-            "owner": _NO_OWNER,
-            "due_us": now(connection),
-            "attempt": self._table.c.attempt - 1,
-        }
-        connection.execute(self._change(held, values))
+        self._release(connection, self._table.c.owner == owner, 0.0, counts=False)
 
     def waiting(self, connection: Connection, subjects: Collection[int]) -> set[int]:
         """Return those of the subjects that are on the list."""
@@ -247,12 +241,23 @@ class WorkList:
     def _waits_too_long(self, time_us: ColumnElement[int], lease_s: float) -> ColumnElement[bool]:
         c = self._table.c
         longest = case(
-            (c.owner != _NO_OWNER, _after(time_us, max(lease_s, _MAX_LEASE_S))),
+            (c.owner != NO_OWNER, _after(time_us, max(lease_s, _MAX_LEASE_S))),
             (c.attempt > 0, _after(time_us, MAX_DELAY_S)),
             else_=_after(time_us, _MAX_UNTRIED_S),
         )
         # The first condition is for the index: few rows are due later than that.
         return and_(c.due_us > _after(time_us, _MAX_UNTRIED_S), c.due_us > longest)
+
+    def _release(
+        self, connection: Connection, held: ColumnElement[bool], delay_s: float, *, counts: bool
+    ) -> None:
+        values: dict[str, object] = {
+            "owner": NO_OWNER,
+            "due_us": _after(now(connection), delay_s),
+        }
+        if not counts:
+            values["attempt"] = self._table.c.attempt - 1
+        connection.execute(self._change(self._locked(held), values))
 
     def _held_by(self, claim: Claim) -> ColumnElement[bool]:
         return and_(self._subject.in_(claim.versions), self._table.c.owner == claim.owner)
@@ -269,24 +274,3 @@ class WorkList:
 
 def _after(time_us: ColumnElement[int], seconds: float) -> ColumnElement[int]:
     return time_us + int(seconds * 1e6)
-
-
-_MARKS = {"subject": BigInteger(), "version": BigInteger()}
-_CLOCK = "clock_us"
-
-
-@cache
-def _mark(dialect: str, table: Table, again: bool) -> postgresql.Insert:
-    given = given_table(dialect, _MARKS).c
-    time_us = bindparam(_CLOCK, type_=BigInteger) if dialect == "sqlite" else SERVER_NOW
-    rows = select(given.subject, given.version, time_us, time_us, literal(_NO_OWNER), literal(0))
-    (subject,) = table.primary_key.columns.keys()
-    columns = [subject, "version", "marked_us", "due_us", "owner", "attempt"]
-    statement = insert(dialect, table).from_select(columns, rows.order_by(given.subject))
-    newer = statement.excluded.version > table.c.version
-    changed: dict[str, object] = {
-        "version": case((newer, statement.excluded.version), else_=table.c.version)
-    }
-    if again:
-        changed["lost_claims"] = 0
-    return statement.on_conflict_do_update(index_elements=[subject], set_=changed)

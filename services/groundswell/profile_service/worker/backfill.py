@@ -1,9 +1,7 @@
 """Lets the worker read all stored items and users with a new text encoder, a few at a time."""
 
 import asyncio
-from collections.abc import Iterable, Iterator
 from functools import partial
-from itertools import islice
 from typing import NamedTuple
 
 import structlog
@@ -15,7 +13,7 @@ from groundswell.profile_service.store.statements import Subjects
 from groundswell.profile_service.store.work import WorkList
 from groundswell.profile_service.worker.every_encoder import OUTAGES
 from groundswell.profile_service.worker.loop import MAX_ATTEMPTS
-from groundswell.profile_service.worker.uncovered import page_of_uncovered, uncovered_work
+from groundswell.profile_service.worker.uncovered import PAGE, page_of_uncovered, uncovered_work
 from groundswell.serving.telemetry import gauge
 
 _log = structlog.get_logger(__name__)
@@ -39,20 +37,16 @@ class _PassResult(NamedTuple):
 class Backfill:
     """Puts what an encoder has not read on the work lists, and waits until it has been read.
 
-    At most `users` users and `items` items of it wait at once, so that new events and items need
-    not wait for all of them. Each pass looks into the database for what is uncovered, so a process
-    that starts again goes on where it was.
+    It waits behind new events and items, and some pages of it at most are on the lists. Each pass
+    looks into the database for what is uncovered, so a process that starts again goes on where it
+    was.
     """
 
-    def __init__(
-        self, database: Database, spec: Spec, signals: Signals, *, users: int, items: int
-    ) -> None:
+    def __init__(self, database: Database, spec: Spec, signals: Signals) -> None:
         self._database = database
         self._spec = spec
         self._signals = signals
-        self._lists = [
-            (*one, size) for one, size in zip(uncovered_work(spec), (items, users), strict=False)
-        ]
+        self._lists = uncovered_work(spec)
         self._num_subjects = 0
         self._logged_at = 0.0
 
@@ -77,19 +71,20 @@ class Backfill:
     async def _pass(self) -> _PassResult:
         """Go through all subjects once, mark the uncovered ones, and wait until they are read."""
         num_marked = num_waiting = 0
-        for work, uncovered, size in self._lists:
+        for work, uncovered in self._lists:
             after: int | None = 0
             while after is not None:
                 look = partial(self._look, work=work, uncovered=uncovered, after=after)
                 after, unmarked, num = await self._database.read(look)
                 num_waiting += num
-                for some in _batched(unmarked.items(), size):
-                    await self._database.write(partial(work.mark, versions=dict(some)))
+                if unmarked:
+                    mark = partial(work.mark, versions=unmarked, behind=True)
+                    await self._database.write(mark)
                     self._signals.work.notify()
-                    self._note(len(some))
-                    await self._until_few(work, size // 2)
+                    self._note(len(unmarked))
+                    await self._until_few(work, PAGE)
                 num_marked += len(unmarked)
-        for work, _, _ in self._lists:
+        for work, _ in self._lists:
             await self._until_few(work, 0, await self._database.read(work.newest_mark))
         return _PassResult(num_marked, num_waiting)
 
@@ -124,10 +119,3 @@ class Backfill:
             if await self._database.read(count) <= few:
                 return
             await asyncio.sleep(_POLL_S)
-
-
-def _batched(pairs: Iterable[tuple[int, int]], size: int) -> Iterator[list[tuple[int, int]]]:
-    """Cut pairs into lists of at most `size`."""
-    rest = iter(pairs)
-    while some := list(islice(rest, size)):
-        yield some

@@ -1,5 +1,6 @@
 """Encodes the texts of stale items for the worker."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from groundswell.features.text import content_hash, item_text
@@ -13,9 +14,13 @@ from groundswell.profile_service.store.work import Claim, WorkList
 from groundswell.profile_service.worker.encoder_thread import EncoderThread
 from groundswell.serving.telemetry import count
 
+_TOKEN_CHARACTERS = 4
+
 
 class EncodeItems:
     """Encodes the texts of claimed items."""
+
+    least_tokens = 16
 
     def __init__(
         self, database: Database, encoding: EncoderThread, spec: Spec, signals: Signals
@@ -25,6 +30,11 @@ class EncodeItems:
         self._encoding = encoding
         self._fingerprint = spec.fingerprint
         self._signals = signals
+
+    def tokens(self, connection: DatabaseConnection, versions: Mapping[int, int]) -> dict[int, int]:
+        """Estimate the tokens of each item's text."""
+        lengths = statements.text_lengths(connection, versions)
+        return {n: self.least_tokens + lengths[n] // _TOKEN_CHARACTERS for n in versions}
 
     async def parts(self, claim: Claim) -> list[Claim]:
         """Return the claim as it is: items are small."""

@@ -1,13 +1,14 @@
 """Encodes the histories of stale users for the worker."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
 from groundswell.profile_service.store import events as event_statements
 from groundswell.profile_service.store import profiles as statements
+from groundswell.profile_service.store.coverage import covered_sequences
 from groundswell.profile_service.store.database import Database, DatabaseConnection
 from groundswell.profile_service.store.events import OrderKey
 from groundswell.profile_service.store.profiles import Spec
@@ -27,6 +28,8 @@ from groundswell.profile_service.worker.histories import (
 from groundswell.profile_service.worker.profile_rows import chunk_row, profile_row
 from groundswell.serving.telemetry import count
 
+_EVENT_TOKENS = 8
+"""A chunk of 16 titles has about 130."""
 PART_EVENTS = 10_000
 """Events that are read at once; one user alone may have more."""
 MAX_CHUNKS = 2_048
@@ -41,6 +44,8 @@ Stored = dict[tuple[int, int], tuple[bytes, OrderKey]]
 class EncodeUsers:
     """Encodes the chunks of claimed users' histories, and stores their newest events."""
 
+    least_tokens = 64
+
     def __init__(
         self, database: Database, encoding: EncoderThread, spec: Spec, max_chunks: int
     ) -> None:
@@ -50,6 +55,15 @@ class EncodeUsers:
         self._encoding = encoding
         self._spec = spec
         self._max_chunks = max_chunks
+
+    def tokens(self, connection: DatabaseConnection, versions: Mapping[int, int]) -> dict[int, int]:
+        """Estimate the tokens of each user's new chunks; late events change earlier ones too."""
+        covered = covered_sequences(connection, versions, self._spec)
+        return {
+            # A user's version is the number of all its events.
+            user_no: self.least_tokens + _EVENT_TOKENS * max(version - covered.get(user_no, 0), 0)
+            for user_no, version in versions.items()
+        }
 
     async def parts(self, claim: Claim) -> list[Claim]:
         """Split a claim into parts with few events to read, the smallest histories first.

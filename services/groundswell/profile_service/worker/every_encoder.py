@@ -1,10 +1,13 @@
 """Encodes claimed items or users with every text encoder in use."""
 
+from bisect import bisect_right
+from collections.abc import Mapping
+from itertools import accumulate
 from typing import Protocol
 
 import structlog
 
-from groundswell.profile_service.store.database import Database
+from groundswell.profile_service.store.database import Database, DatabaseConnection
 from groundswell.profile_service.store.profiles import Spec
 from groundswell.profile_service.store.work import Claim, WorkList
 from groundswell.serving.errors import ResourceExhausted, Unavailable
@@ -18,6 +21,15 @@ OUTAGES = (Unavailable, ResourceExhausted)
 
 class EncoderWork(Protocol):
     """Encodes one kind of subject, items or users, with one encoder."""
+
+    least_tokens: int
+    """What a subject costs at least."""
+
+    def tokens(
+        self, connection: DatabaseConnection, versions: Mapping[int, int]
+    ) -> Mapping[int, int]:
+        """Estimate how many tokens of text each subject has that the encoder has not read."""
+        ...
 
     async def parts(self, claim: Claim) -> list[Claim]:
         """Split a claim into parts, for each of which little has to be read."""
@@ -45,11 +57,11 @@ class EveryEncoder:
     When one of the others fails on every text, the work is done without it.
     """
 
-    def __init__(self, database: Database, stale: WorkList, limit: int) -> None:
+    def __init__(self, database: Database, stale: WorkList, claim_tokens: int) -> None:
+        """Take how much text is claimed at once, in tokens."""
         self.stale = stale
-        self.limit = limit
-        """Subjects that are claimed at once."""
         self._database = database
+        self._claim_tokens = claim_tokens
         self._works: dict[Spec, EncoderWork] = {}
 
     def __bool__(self) -> bool:
@@ -68,6 +80,43 @@ class EveryEncoder:
     def leave(self, spec: Spec) -> None:
         """Stop using an encoder."""
         self._works.pop(spec, None)
+
+    def claim(
+        self,
+        connection: DatabaseConnection,
+        owner: str,
+        lease_s: float,
+        *,
+        suspects: bool,
+        oldest: bool,
+    ) -> tuple[Claim, int]:
+        """Claim the newest subjects, or the oldest ones; return the claim and its cost in tokens.
+
+        The claim has one subject at least, where there are any, and one suspect at most: it costs
+        what a whole claim does, since it may end the process.
+        """
+        least = min(work.least_tokens for work in self._works.values())
+        cost = self._claim_tokens
+
+        def affordable(versions: dict[int, int]) -> list[int]:
+            nonlocal cost
+            num_tokens = [work.tokens(connection, versions) for work in self._works.values()]
+            costs = [sum(of_encoder[s] for of_encoder in num_tokens) for s in versions]
+            totals = list(accumulate(costs))
+            num = max(bisect_right(totals, self._claim_tokens), 1)
+            cost = totals[num - 1] if totals else 0
+            return list(versions)[:num]
+
+        claim = self.stale.claim(
+            connection,
+            owner,
+            1 if suspects else max(self._claim_tokens // least, 1),
+            lease_s,
+            suspects=suspects,
+            oldest=oldest,
+            choose=None if suspects else affordable,
+        )
+        return claim, cost
 
     async def parts(self, claim: Claim) -> list[Claim]:
         """Split a claim into parts, for each of which every encoder has little to read."""

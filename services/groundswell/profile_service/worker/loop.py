@@ -4,8 +4,8 @@ import asyncio
 import uuid
 from collections.abc import AsyncIterator, Collection, Iterable
 from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple
 
 import structlog
 
@@ -26,6 +26,8 @@ from groundswell.serving.telemetry import count, unexpected
 _log = structlog.get_logger(__name__)
 
 _AFTER_OUTAGE_S = 1.0
+_OLDEST_EVERY = 4
+"""Every so many claims of a kind one begins with the oldest subjects."""
 MAX_ATTEMPTS = 5
 """How many failed attempts of an item or a user a backfill waits for."""
 
@@ -34,18 +36,23 @@ class EncoderError(Exception):
     """The text encoder fails on every text."""
 
 
-class _Turn(NamedTuple):
+@dataclass
+class _Kind:
     """One kind of claim: items or users, and whether suspects."""
 
     work: EveryEncoder
     suspects: bool
+    spent: int = 0
+    """The cost of its claims so far."""
+    num_claims: int = 0
 
 
 class Worker:
     """Works off the two lists for one or more encoders. No transaction is open while a model runs.
 
-    Items and users take turns. A subject that fails is released with a growing delay, so it does
-    not block the others. A suspect, a subject whose claims were lost, is claimed alone.
+    The kind of claim that has cost least is next: items, users, or suspects of either, which are
+    claimed alone. The newest subjects of a kind come first, but every fourth claim begins with the
+    oldest. A subject that fails is released with a growing delay, so it does not block the others.
     """
 
     def __init__(
@@ -62,14 +69,16 @@ class Worker:
         self._settings = settings
         self._signals = signals
         self._threads: dict[Spec, tuple[EncoderThread, ...]] = {}
-        self._items = EveryEncoder(database, WorkList(stale_items), settings.worker_items)
-        self._users = EveryEncoder(database, WorkList(stale_users), settings.worker_users)
+        self._items = EveryEncoder(database, WorkList(stale_items), settings.claim_tokens)
+        self._users = EveryEncoder(database, WorkList(stale_users), settings.claim_tokens)
         self._works = (self._items, self._users)
         self.join(encoders, spec, max_chunks)
-        self._turns = [_Turn(work, suspects) for suspects in (False, True) for work in self._works]
+        self._kinds = [_Kind(work, suspects) for suspects in (False, True) for work in self._works]
         self._owner = uuid.uuid4().hex
         self._may_hold = False
         """Whether an interrupted step may have left a claim."""
+        self._claiming: asyncio.Future[tuple[EveryEncoder | None, Claim]] | None = None
+        """The newest claim. A transaction goes on when its step is interrupted."""
 
     @property
     def specs(self) -> tuple[Spec, ...]:
@@ -101,13 +110,17 @@ class Worker:
         for threads in self._threads.values():
             await _close(threads)
         if self._may_hold:
+            if self._claiming is not None:
+                await asyncio.gather(self._claiming, return_exceptions=True)
             with suppress(*OUTAGES):
                 await self._database.write(self._release_all)
 
     async def step(self) -> bool:
-        """Claim and finish one batch of the kind that had its turn longest ago. False: no work."""
+        """Claim and finish some work of the kind that has cost least. False: there is none."""
         may_hold, self._may_hold = self._may_hold, True
-        work, claim = await self._database.write(lambda c: self._claim(c, release_first=may_hold))
+        claim_work = partial(self._claim, release_first=may_hold)
+        self._claiming = asyncio.ensure_future(self._database.write(claim_work))
+        work, claim = await asyncio.shield(self._claiming)
         if work is not None:
             async with self._renewed(work.stale, claim):
                 for part in await work.parts(claim):
@@ -134,18 +147,20 @@ class Worker:
         if release_first:
             self._release_all(connection)
         self._recover(connection)
-        for turn in self._turns:
-            work, suspects = turn
-            if not work:
-                continue
-            limit = 1 if suspects else work.limit
-            claim = work.stale.claim(
-                connection, self._owner, limit, self._settings.lease_s, suspects=suspects
-            )
-            if claim.versions:
-                self._turns.remove(turn)
-                self._turns.append(turn)
-                return work, claim
+        without: list[_Kind] = []
+        for kind in sorted(self._kinds, key=lambda kind: kind.spent):
+            work, oldest = kind.work, kind.num_claims % _OLDEST_EVERY == _OLDEST_EVERY - 1
+            options = {"suspects": kind.suspects, "oldest": oldest}
+            if work:
+                claim, cost = work.claim(connection, self._owner, self._settings.lease_s, **options)
+                if claim.versions:
+                    # Whoever had no work has saved nothing up.
+                    for other in without:
+                        other.spent = kind.spent
+                    kind.spent += cost
+                    kind.num_claims += 1
+                    return work, claim
+            without.append(kind)
         return None, Claim(self._owner, {}, {})
 
     def _release_all(self, connection: DatabaseConnection) -> None:

@@ -135,11 +135,4 @@ class RunningWorker:
             await asyncio.sleep(backoff.next_s())
 
     def _backfill(self, spec: Spec) -> Backfill:
-        settings = self._settings
-        return Backfill(
-            self._database,
-            spec,
-            self._signals,
-            users=max(settings.worker_users // 2, 1),
-            items=max(settings.worker_items // 2, 1),
-        )
+        return Backfill(self._database, spec, self._signals)

@@ -2,14 +2,15 @@
 
 from functools import partial
 
+from groundswell.profile_service.store.coverage import uncovered_users
 from groundswell.profile_service.store.database import Database, DatabaseConnection
 from groundswell.profile_service.store.items import items_without_text
-from groundswell.profile_service.store.profiles import Spec, uncovered_users
+from groundswell.profile_service.store.profiles import Spec
 from groundswell.profile_service.store.statements import Subjects
 from groundswell.profile_service.store.tables import stale_items, stale_users
 from groundswell.profile_service.store.work import WorkList
 
-_PAGE = 2_000
+PAGE = 2_000
 """Items or users that one transaction looks at."""
 
 
@@ -35,7 +36,7 @@ async def mark_uncovered(database: Database, spec: Spec) -> None:
             look = partial(page_of_uncovered, uncovered=uncovered, after=last)
             last, versions = await database.read(look)
             if versions:
-                await database.write(partial(work.mark, versions=versions))
+                await database.write(partial(work.mark, versions=versions, behind=True))
 
 
 def page_of_uncovered(
@@ -46,7 +47,7 @@ def page_of_uncovered(
     Return the last subject of the page, None for an empty page, and the version of each uncovered
     one.
     """
-    last = (connection.execute(uncovered.last_of_page(after, _PAGE))).scalar_one()
+    last = (connection.execute(uncovered.last_of_page(after, PAGE))).scalar_one()
     if last is None:
         return None, {}
     rows = connection.execute(uncovered.between(after, last))

@@ -1,0 +1,41 @@
+"""Statements about how far text encoders have read the users' events."""
+
+from collections.abc import Collection
+
+from sqlalchemy import Connection, func, select
+
+from groundswell.profile_service.store.profiles import Spec, made_by
+from groundswell.profile_service.store.statements import Subjects
+from groundswell.profile_service.store.tables import profiles, users
+
+
+def covered_users(connection: Connection) -> dict[Spec, int]:
+    """Count the users that have a profile, by the encoder that it was made with."""
+    spec = (profiles.c.fingerprint, profiles.c.chunk_length)
+    statement = select(*spec, func.count()).group_by(*spec)
+    return {Spec(row[0], row[1]): row[2] for row in connection.execute(statement)}
+
+
+def covered_sequences(
+    connection: Connection, user_nos: Collection[int], spec: Spec
+) -> dict[int, int]:
+    """Return up to which event each profile covers its user, for those that have one."""
+    c = profiles.c
+    statement = select(c.user_no, c.covered_sequence)
+    rows = connection.execute(statement.where(c.user_no.in_(user_nos), *made_by(profiles, spec)))
+    return {row[0]: row[1] for row in rows}
+
+
+def uncovered_users(spec: Spec) -> Subjects:
+    """Select (user_no, newest sequence) of every user whose profile lacks events, or the newest."""
+    on = (profiles.c.user_no == users.c.user_no, *made_by(profiles, spec))
+    joined = users.outerjoin(profiles, on[0] & on[1] & on[2])
+    covered = profiles.c.covered_sequence
+    statement = select(users.c.user_no, users.c.last_sequence).select_from(joined)
+    statement = statement.where(
+        users.c.last_sequence > 0,
+        profiles.c.recent.is_(None)
+        | profiles.c.tail_vector.is_not(None)
+        | (covered < users.c.last_sequence),
+    )
+    return Subjects(users.c.user_no, statement)
