@@ -62,8 +62,10 @@ async def test_256_idle_watches_leave_the_service_open(
     known = client.get_item("item-0").item_id
     async with grpc.aio.insecure_channel(service.targets.profile) as channel:
         stub = CatalogueServiceStub(channel)
-        watches = [stub.WatchItems(pb.WatchItemsRequest()) for _ in range(256)]
-        await asyncio.gather(*(watch.read() for watch in watches))
+        watches = []
+        for _ in range(256):  # all at once would be refused on a slow machine
+            watches.append(stub.WatchItems(pb.WatchItemsRequest()))
+            await watches[-1].read()
         answers = await asyncio.gather(
             *(stub.GetItem(pb.GetItemRequest(item_id=known), timeout=20) for _ in range(32))
         )
