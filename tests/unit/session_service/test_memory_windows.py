@@ -42,7 +42,7 @@ async def test_windows_take_no_more_memory_than_their_bound(num_events: int) -> 
 
 
 async def test_a_window_that_grows_by_writes_makes_room_for_itself() -> None:
-    windows = MemoryWindows(max_windows=10, max_bytes=1_200)
+    windows = MemoryWindows(max_windows=10, max_bytes=1_600)
     for user in (b"ann", b"bob"):
         await windows.swap(user, None, listed(capacity=40))
     assert await windows.get(b"ann") is not None

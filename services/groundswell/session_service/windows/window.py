@@ -2,7 +2,7 @@
 
 import struct
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from groundswell.session_service.windows.records import (
@@ -60,6 +60,13 @@ class Window:
     lineage: str = ""
     """The lineage of the database that the events were read from, 32 hexadecimal digits; empty
     before the first."""
+    last_sequence: int = field(init=False, repr=False, compare=False)
+    """The highest sequence that it holds; 0 for none."""
+
+    def __post_init__(self) -> None:
+        # Once, and not at every read of a window that is held.
+        last = max(self.complete_to, highest_sequence(self.records))
+        object.__setattr__(self, "last_sequence", last)
 
     @property
     def events(self) -> list[WindowEvent]:
@@ -70,11 +77,6 @@ class Window:
     def was_listed(self) -> bool:
         """Whether it holds a listing of the log, and not only the writes since it was made."""
         return self.complete_to >= 0
-
-    @property
-    def last_sequence(self) -> int:
-        """The highest sequence that it holds; 0 for none."""
-        return max(self.complete_to, highest_sequence(self.records))
 
     @property
     def is_whole(self) -> bool:
