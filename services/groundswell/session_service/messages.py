@@ -56,10 +56,5 @@ def result_message(result: WriteResult) -> EventResult:
 
 def window_event(message: Event, sequence: int, item_no: int) -> WindowEvent:
     """Read of an event what a window needs."""
-    return WindowEvent(
-        time_us=to_us(message.time),
-        sequence=sequence,
-        item_no=item_no,
-        action=message.action,
-        session=session_code(message.session_id),
-    )
+    time_us, session = to_us(message.time), session_code(message.session_id)
+    return WindowEvent(time_us, sequence, item_no, message.action, session)

@@ -1,6 +1,7 @@
 """Serves SessionService: checks requests, converts them to plain values, and answers."""
 
 from collections.abc import Sequence
+from operator import itemgetter
 
 from groundswell.common.v1.event_pb2 import Event
 from groundswell.serving.around import Context
@@ -12,7 +13,6 @@ from groundswell.serving.validation import (
     check_subject,
     check_user_id,
     event_problem,
-    to_us,
 )
 from groundswell.session.v1.session_service_pb2 import (
     EncodeSessionRequest,
@@ -103,11 +103,11 @@ async def _encode_inline(
         if item_no is None:
             field = f"inline_events.events[{index}].item_id"
             raise NotFound("ITEM_NOT_FOUND", f"{field} names no item of the catalogue", field=field)
-        order = to_us(event.time), event.ordinal, event.event_id
-        events.append((order, window_event(event, 0, item_no)))
+        read = window_event(event, 0, item_no)
+        events.append(((read.time_us, event.ordinal, event.event_id), read))
     # Stable: events that are equal in the one order keep the order in which they came.
-    events.sort(key=lambda pair: pair[0])
-    records = pack(event for _, event in events)
+    events.sort(key=itemgetter(0))
+    records = pack(map(itemgetter(1), events))
     return _response(await bundle.encoder.encode(records), last_sequence=0)
 
 

@@ -6,7 +6,6 @@ from sys import getsizeof
 from groundswell.serving.bounded import BoundedCache
 from groundswell.session_service.windows.window import Window, Written
 
-
 _FIELDS_BYTES = 240
 """The numbers and the lineage of a window."""
 
