@@ -69,6 +69,8 @@ class Process:
         known = {**self._environment, **(environment or {})}
         # An interpreter of its own alone reads this variable.
         is_usual = known.get("PYTHONPATH") == os.environ.get("PYTHONPATH")
+        for path in (self.log_path, self._err_path):
+            path.touch()  # a fork opens them only when it runs
         match self._arguments:
             case [_, "-m", module, *arguments] if module in MODULES and is_usual:
                 outputs = (self.log_path, self._err_path)
