@@ -5,6 +5,8 @@ import os
 import random
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -59,26 +61,36 @@ def _write(client: GroundswellClient, journal: Journal, stop: threading.Event) -
             break
 
 
+@contextmanager
+def _writing(client: GroundswellClient, journal: Journal) -> Iterator[None]:
+    """Record events in a thread as long as this is open."""
+    stop = threading.Event()
+    writer = threading.Thread(target=_write, args=(client, journal, stop))
+    writer.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        writer.join(30)
+
+
 @pytest.mark.parametrize("victim", ["session", "profile"])
 def test_nothing_acknowledged_is_lost_or_applied_twice(
     victim: str, tmp_path: Path, bundles: Path
 ) -> None:
     deadlines = Deadlines(write_s=2.0)
-    journal, stop, slowest = Journal(tmp_path / "journal"), threading.Event(), 0.0
+    journal, slowest = Journal(tmp_path / "journal"), 0.0
     with Suite(tmp_path, bundles, ("profile", "session"), deadlines=deadlines) as suite:
         client = suite.client
         client.upsert_items(tiny_items())
-        writer = threading.Thread(target=_write, args=(client, journal, stop))
-        writer.start()
-        for _ in range(KILLS):
-            time.sleep(0.4)
-            suite.processes[victim].kill()
-            started = time.monotonic()
-            suite.start(victim)
-            slowest = max(slowest, time.monotonic() - started)
-        time.sleep(1)
-        stop.set()
-        writer.join(30)
+        with _writing(client, journal):
+            for _ in range(KILLS):
+                time.sleep(0.4)
+                suite.processes[victim].kill()
+                started = time.monotonic()
+                suite.start(victim)
+                slowest = max(slowest, time.monotonic() - started)
+            time.sleep(1)
         stored = {
             user: [s.event.event_id for s in client.list_events(user)]
             for user in journal.acknowledged
