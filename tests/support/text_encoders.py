@@ -30,7 +30,7 @@ def with_export(data: Path) -> Path:
 
 
 def _made() -> Path:
-    return made_once(CHECKOUT, f"text-encoder-{torch.__version__}", _make)
+    return made_once(CHECKOUT, f"text-encoder-eager-{torch.__version__}", _make)
 
 
 def _make(folder: Path) -> None:

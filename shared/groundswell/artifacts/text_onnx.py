@@ -11,7 +11,8 @@ from groundswell.artifacts.errors import BundleError
 from groundswell.artifacts.onnx_model import OnnxModel
 from groundswell.features.batches import token_batches
 
-_BATCH_TOKENS = 4_096
+_BATCH_TOKENS = 512
+"""For each thread: what they compute then stays in its cache. 4,096 take a third longer."""
 _SLICE = 8_192
 _UNKNOWN = ("[UNK]", "<unk>")
 """What the families of tokenizers write for what their vocabulary lacks; byte-level ones nothing.
@@ -38,6 +39,7 @@ class OnnxTextEncoder:
         self._tokenizer.enable_truncation(max_tokens)
         ids = (self._tokenizer.token_to_id(token) for token in _UNKNOWN)
         self._unknown = next((number for number in ids if number is not None), None)
+        self._batch_tokens = _BATCH_TOKENS * threads
         self._model = OnnxModel(model or folder / "model.onnx", threads)
         self.dimension = self._run([self._tokenizer.encode("warm up").ids]).shape[1]
 
@@ -61,7 +63,7 @@ class OnnxTextEncoder:
         """Return [n, t] vectors of tokenised texts, as `encode`."""
         vectors = np.zeros((len(tokens), self.dimension), dtype=np.float32)
         ids = [encoding.ids for encoding in tokens]
-        for batch in token_batches([len(x) for x in ids], _BATCH_TOKENS):
+        for batch in token_batches([len(x) for x in ids], self._batch_tokens):
             vectors[batch] = self._run([ids[i] for i in batch])
             if progress is not None:
                 progress(len(batch))

