@@ -145,7 +145,7 @@ class WorkerSettings(ProfileSettings):
     encoded in fp32."""
     encoder_cache: Path | None = None
     """The folder that keeps what trying them has shown, so that the next start need not try; unset:
-    each start does, for some seconds."""
+    each start does, for about half a minute of a slow core."""
 
     @property
     def claim_tokens(self) -> int:

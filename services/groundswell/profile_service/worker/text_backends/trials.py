@@ -21,7 +21,7 @@ from groundswell.profile_service.worker.text_backends.backend import Machine, Wo
 from groundswell.profile_service.worker.text_backends.registry import BACKENDS, load_exact
 
 _TOP = 10
-_PASSES = 3
+_PASSES = 2
 
 
 class Trial(NamedTuple):
