@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 from groundswell.artifacts.store import load_bundle
-from groundswell.profile_service.event_store import NewEvent
+from groundswell.profile_service.event_batch import NewEvent
 from groundswell.profile_service.store.events import EventContent
 from groundswell.profile_service.store.items import ItemContent
 from groundswell.profile_service.store.profiles import Spec

@@ -1,25 +1,35 @@
 """Kills under load: what was acknowledged is never lost and never applied twice."""
 
+import asyncio
 import json
 import os
 import random
+import sys
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import grpc
 import pytest
 
 from groundswell.client import Deadlines, GroundswellClient, GroundswellError, event
 from groundswell.common.v1.event_pb2 import Event
+from groundswell.serving.channels import open_channel
+from groundswell.session.v1.session_service_pb2 import RecordEventsRequest
+from groundswell.session.v1.session_service_pb2_grpc import SessionServiceStub
 from tests.support.bundles import ITEMS
+from tests.support.postgres import Postgres, postgres
 from tests.support.suite import Suite, tiny_items
 
 KILLS = 20
 USERS = 25
 SEED = 7
 _READY_S = 10.0
+CALLERS = 64
+ROUNDS = 5
+_CARRIES_ON_S = 5.0
 
 
 class Journal:
@@ -105,3 +115,82 @@ def test_nothing_acknowledged_is_lost_or_applied_twice(
     assert sum(map(len, journal.acknowledged.values())) > KILLS
     assert (lost, twice, unsent) == (set(), [], set())
     assert slowest <= _READY_S
+
+
+class Callers:
+    """Callers at once, each with a user of its own, who send an event again until it is stored."""
+
+    def __init__(self, address: str) -> None:
+        self._address = address
+        self._ends = asyncio.Event()
+        self.acknowledged: dict[str, list[str]] = {}
+        self.acknowledged_at = 0.0
+
+    async def call(self) -> None:
+        """Record events until the end."""
+        async with open_channel(self._address) as channel:
+            await asyncio.gather(*(self._call(channel, f"user-{n}") for n in range(CALLERS)))
+
+    def end(self) -> None:
+        """Let every caller end after its next acknowledged event."""
+        self._ends.set()
+
+    async def acknowledges_after(self, moment: float) -> float:
+        """Return how long after a moment an event was acknowledged."""
+        while self.acknowledged_at < moment:  # noqa: ASYNC110 - it changes with every event
+            await asyncio.sleep(0.01)
+        return self.acknowledged_at - moment
+
+    async def _call(self, channel: grpc.aio.Channel, user: str) -> None:
+        stub, mine = SessionServiceStub(channel), self.acknowledged.setdefault(user, [])
+        while not self._ends.is_set():
+            one = event(user, ITEMS[0][0], event_id=f"event-{len(mine)}")
+            answer = None
+            while answer is None:
+                try:
+                    request = RecordEventsRequest(events=[one])
+                    answer = await stub.RecordEvents(request, timeout=5)
+                except grpc.aio.AioRpcError as error:
+                    assert error.code() is not grpc.StatusCode.INTERNAL, error
+                    await asyncio.sleep(0.02)
+            assert [result.reason for result in answer.results] == [""]
+            mine.append(one.event_id)
+            self.acknowledged_at = time.monotonic()
+
+
+async def _kill_again_and_again(server: Postgres, callers: Callers) -> list[float]:
+    """Return how long it took after each start until an event was acknowledged."""
+    calling, took_s = asyncio.create_task(callers.call()), []
+    for number in range(ROUNDS):
+        await asyncio.sleep(2)
+        await asyncio.to_thread(server.kill if number % 2 == 0 else server.stop)
+        await asyncio.sleep(0.5)
+        await asyncio.to_thread(server.start)
+        took_s.append(await callers.acknowledges_after(time.monotonic()))
+    await asyncio.sleep(1)
+    callers.end()
+    await calling
+    return took_s
+
+
+def test_a_database_that_is_killed_under_many_callers_loses_nothing(
+    tmp_path: Path, bundles: Path
+) -> None:
+    with (
+        postgres(tmp_path, durable=True) as server,
+        Suite(
+            tmp_path, bundles, ("profile", "session"), database_url=server.new_database()
+        ) as suite,
+    ):
+        suite.client.upsert_items(tiny_items())
+        callers = Callers(suite.targets.session)
+        took_s = asyncio.run(_kill_again_and_again(server, callers))
+        stored = {
+            user: [one.event.event_id for one in suite.client.list_events(user)]
+            for user in callers.acknowledged
+        }
+    num_acknowledged = sum(map(len, callers.acknowledged.values()))
+    sys.stdout.write(f"\n{num_acknowledged} acknowledged; carried on after {took_s} s\n")
+    for user, acknowledged in callers.acknowledged.items():
+        assert sorted(stored[user]) == sorted(acknowledged)
+    assert max(took_s) <= _CARRIES_ON_S

@@ -82,6 +82,15 @@ class Postgres:
             for pid in pids:
                 os.kill(pid, signal.SIGCONT)
 
+    def kill(self) -> None:
+        """Kill every process of the server at once; `start` brings it back."""
+        first = self._server.get_pid()
+        assert first is not None
+        for pid in (first, *_children(first)):
+            # One may have ended with the first.
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
     def stop(self) -> None:
         """Stop the server, which ends every connection; `start` brings it back."""
         self._server.stop()

@@ -22,6 +22,7 @@ class MemoryLog:
         self.stored: dict[str, dict[str, tuple[SentEvent, WindowEvent]]] = {}
         self.num_listings = 0
         self.lineage = ""
+        self.history = 0
         self.down = False
         self.failing: set[str] = set()
         self.answers = asyncio.Event()
@@ -58,12 +59,18 @@ class MemoryLog:
             raise Unavailable("PROFILE_UNAVAILABLE", "down")
         stored = sorted(self.stored.get(user_id, {}).values(), key=lambda pair: pair[0].order)
         await self.answers.wait()
-        return Listing([event for _, event in stored[-count:]], len(stored), self.lineage)
+        newest = [event for _, event in stored[-count:]]
+        return Listing(newest, len(stored), self.lineage, self.history if stored else 0)
 
     def restore(self, lineage: str) -> None:
         """Hold nothing any more, as a restored backup of the empty log does."""
         self.stored.clear()
         self.lineage = lineage
+
+    def expire(self) -> None:
+        """Hold nothing any more; what comes now belongs to other histories."""
+        self.stored.clear()
+        self.history += 1
 
     def _store(self, event: SentEvent) -> WriteResult:
         if event.item_id == "unknown":
@@ -71,12 +78,15 @@ class MemoryLog:
         mine = self.stored.setdefault(event.user_id, {})
         known = mine.get(event.event_id)
         if known is not None:
-            return WriteResult(WriteStatus.DUPLICATE, known[1].sequence, known[1].item_no)
+            return self._result(WriteStatus.DUPLICATE, known[1])
         session = session_code(event.session_id)
         item_no = int(event.item_id)
         stored = WindowEvent(event.time_us, len(mine) + 1, item_no, event.action, session)
         mine[event.event_id] = event, stored
-        return WriteResult(WriteStatus.ACCEPTED, stored.sequence, stored.item_no)
+        return self._result(WriteStatus.ACCEPTED, stored)
+
+    def _result(self, status: WriteStatus, stored: WindowEvent) -> WriteResult:
+        return WriteResult(status, stored.sequence, stored.item_no, self.history)
 
 
 class Clock:

@@ -2,14 +2,22 @@
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
 
 import structlog
 
 from groundswell.profile_service.store import visitors as statements
+from groundswell.profile_service.store.appends import mark_written
 from groundswell.profile_service.store.database import Database, DatabaseConnection, now_us
 from groundswell.profile_service.store.signals import Signals
 from groundswell.profile_service.store.tables import stale_users
-from groundswell.profile_service.store.users import lock_users
+from groundswell.profile_service.store.users import (
+    UserKeys,
+    find_users,
+    lock_users,
+    make_users,
+)
 from groundswell.profile_service.store.work import WorkList
 from groundswell.serving.errors import ServiceError
 from groundswell.serving.pseudonym import Pseudonymizer
@@ -21,6 +29,17 @@ _log = structlog.get_logger(__name__)
 _LOOK_EVERY_S = 60.0
 _BATCH = 100
 """How many sessions one transaction deletes at most."""
+PART_EVENTS = 5_000
+"""How many events of a session one transaction moves at most: others wait for it."""
+_ALL = 2**62
+"""Above every sequence."""
+
+
+class _Part(NamedTuple):
+    """What one transaction moved of a session."""
+
+    num_moved: int
+    is_last: bool
 
 
 class Visitors:
@@ -59,27 +78,42 @@ class Visitors:
     async def link(self, session_id: str, user_id: str) -> int:
         """Move the events of a session to a user; return how many were moved.
 
-        Raises FailedPrecondition (SESSION_LINKED, EVENT_ID_CONFLICT, SECRET_OUTDATED), Unavailable
-        and ResourceExhausted: nothing was moved then.
+        Each transaction moves some. Raises FailedPrecondition (SESSION_LINKED, EVENT_ID_CONFLICT,
+        SECRET_OUTDATED), Unavailable and ResourceExhausted: of a session with more events than one
+        transaction moves, the first ones may have been moved then.
         """
-        session, user = (
-            self._pseudonyms.user_keys(subject) for subject in (subject_id("", session_id), user_id)
-        )
+        subjects = subject_id("", session_id), user_id
+        session, user = (self._pseudonyms.user_keys(subject) for subject in subjects)
+        num_moved, is_first = 0, True
+        while True:
+            part = await self._database.write(
+                partial(self._link_part, session=session, user=user, is_first=is_first)
+            )
+            if part is None:
+                await self._database.write(partial(_make, users={session, user}))
+                continue
+            num_moved, is_first = num_moved + part.num_moved, False
+            if part.is_last:
+                self._signals.work.notify()
+                return num_moved
 
-        def work(connection: DatabaseConnection) -> int:
-            locked = lock_users(connection, {session, user}).by_key
-            session_no, user_no = locked[session[-1]][0], locked[user[-1]][0]
-            last_sequence = locked[user[-1]][1]
-            statements.mark_written(connection, [session_no], now_us())
-            statements.link(connection, session_no, user_no)
-            num_moved = statements.move_events(connection, session_no, user_no, last_sequence)
-            if num_moved and self._reads_histories():
-                self._stale.mark(connection, {user_no: last_sequence + num_moved})
-            return num_moved
-
-        num_moved = await self._database.write(work)
-        self._signals.work.notify()
-        return num_moved
+    def _link_part(
+        self, connection: DatabaseConnection, *, session: UserKeys, user: UserKeys, is_first: bool
+    ) -> _Part | None:
+        """Move a session's first events to a user; None when one of the two is not stored."""
+        locked = lock_users(connection, {session, user}).users.by_key
+        if len(locked) < 2:
+            return None
+        (session_no, _), (user_no, last_sequence) = locked[session[-1]], locked[user[-1]]
+        mark_written(connection, [session_no], now_us())
+        statements.link(connection, session_no, user_no)
+        last = statements.last_of_part(connection, session_no, PART_EVENTS)
+        # The first transaction looks at all, so that a conflict is found before anything is moved.
+        statements.check_same(connection, session_no, user_no, _ALL if is_first else last)
+        num_moved = statements.move_events(connection, session_no, user_no, last, last_sequence)
+        if num_moved and self._reads_histories():
+            self._stale.mark(connection, {user_no: last_sequence + num_moved})
+        return _Part(num_moved, not statements.last_of_part(connection, session_no, 1))
 
     async def expire(self) -> int:
         """Delete the sessions that are over their time; return how many."""
@@ -98,3 +132,10 @@ class Visitors:
             except ServiceError as error:
                 _log.warning("visitors_not_expired", reason=error.reason)
             await asyncio.sleep(_LOOK_EVERY_S)
+
+
+def _make(connection: DatabaseConnection, *, users: set[UserKeys]) -> None:
+    """Store those of some users who are not stored."""
+    known, identity = find_users(connection, users)
+    if new := {keys for keys in users if keys[-1] not in known}:
+        make_users(connection, new, identity)

@@ -38,8 +38,11 @@ class WriteResult(NamedTuple):
 
     status: WriteStatus
     sequence: int = 0
-    """Its place in the order of the user's writes, from 1; 0 for a rejected one."""
+    """Its place in the order of the user's writes, from 1; 0 for a rejected one, and for a
+    duplicate that LinkSession has moved to another user."""
     item_no: int = 0
+    history: int = 0
+    """Sequences of two histories of a user cannot be compared; 0: not known."""
     reason: str = ""
     """Why it was rejected, UPPER_SNAKE."""
     detail: str = ""

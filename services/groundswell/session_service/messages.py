@@ -37,10 +37,10 @@ def event_message(event: SentEvent) -> Event:
     )
 
 
-def write_result(message: EventResult) -> WriteResult:
-    """Read what became of an event."""
-    status = WriteStatus(message.status)
-    return WriteResult(status, message.sequence, message.item_no, message.reason, message.detail)
+def write_result(message: EventResult, history: int) -> WriteResult:
+    """Read what became of an event of a history."""
+    m, status = message, WriteStatus(message.status)
+    return WriteResult(status, m.sequence, m.item_no, history, m.reason, m.detail)
 
 
 def result_message(result: WriteResult) -> EventResult:

@@ -69,7 +69,9 @@ class EventLogClient:
         messages = [event_message(event) for events in calls for event in events]
         request = AppendEventsRequest(events=messages)
         answer = await self._write(self._stub.AppendEvents, request, None)
-        results = iter([write_result(result) for result in answer.results])
+        # An earlier release names no histories.
+        histories = answer.histories or [0] * len(answer.results)
+        results = map(write_result, answer.results, histories)
         return [Appended(list(islice(results, len(one))), answer.lineage) for one in calls]
 
     async def link(self, session_id: str, user_id: str, remaining_s: float | None) -> int:
@@ -113,7 +115,7 @@ class EventLogClient:
             # The caller can then answer from a cached window, whatever failed there.
             raise (problem if isinstance(problem, ServiceError) else _not_answered()) from error
         events = [window_event(s.event, s.sequence, s.item_no) for s in reversed(page.events)]
-        return Listing(events, page.last_sequence, page.lineage)
+        return Listing(events, page.last_sequence, page.lineage, page.history)
 
 
 def _as_service_error(error: grpc.aio.AioRpcError) -> Exception:

@@ -190,8 +190,8 @@ class Sessions:
         now_us = self._now_us()
         pairs = zip(events, answer.results, strict=True)
         for event, result in sorted(pairs, key=lambda pair: pair[0].order):
-            if result.status is not WriteStatus.REJECTED:
-                empty = Written([], [], answer.lineage, now_us)
+            if result.sequence:
+                empty = Written([], [], answer.lineage, now_us, result.history)
                 write = written.setdefault(keys[event.user_id], empty)
                 is_new = result.status is WriteStatus.ACCEPTED
                 (write.accepted if is_new else write.duplicates).append(_written(event, result))

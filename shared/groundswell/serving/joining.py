@@ -22,7 +22,7 @@ class CallRunner(Protocol[T, R_co]):
         """Return one result for each call that `begin` returns, in their order.
 
         `begin` is called once, when it is their turn: until then calls can join or leave. A call
-        with the result None is carried out `again`, and must have another result then.
+        with the result None is carried out `again`, until it has another one.
         """
         ...
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import text
 
-from groundswell.profile_service.event_store import NewEvent
+from groundswell.profile_service.event_batch import NewEvent
 from groundswell.profile_service.store.items import ItemContent
 from tests.integration.profile_service.support import Memory, an_event, reading
 from tests.support.bundles import ITEMS

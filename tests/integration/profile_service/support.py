@@ -14,7 +14,8 @@ from sqlalchemy.util import await_only, greenlet_spawn
 
 from groundswell.client import Deadlines
 from groundswell.profile_service.catalogue import StoredCatalogue
-from groundswell.profile_service.event_store import AppendOutcome, EventStore, NewEvent
+from groundswell.profile_service.event_batch import AppendOutcome, NewEvent
+from groundswell.profile_service.event_store import EventStore
 from groundswell.profile_service.settings import ProfileSettings
 from groundswell.profile_service.store.database import Database, DatabaseConnection
 from groundswell.profile_service.store.events import EventContent

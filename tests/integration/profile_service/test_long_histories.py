@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 
 from sqlalchemy import text
 
-from groundswell.profile_service.event_store import NewEvent
+from groundswell.profile_service.event_batch import NewEvent
 from groundswell.profile_service.store.events import EventContent
 from groundswell.profile_service.store.tables import stale_users
 from groundswell.profile_service.store.work import WorkList

@@ -8,13 +8,14 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
-from groundswell.profile_service.event_store import AppendOutcome, EventStore, Status
+from groundswell.profile_service.event_batch import AppendOutcome, Status
+from groundswell.profile_service.event_store import EventStore
 from groundswell.profile_service.identity import secret_keys
 from groundswell.profile_service.identity.secret_keys import check_secrets, is_rotated, rotate
 from groundswell.profile_service.store.database import Database
-from groundswell.profile_service.store.identity import set_secret_checks
+from groundswell.profile_service.store.identity import read_identity, set_secret_checks
 from groundswell.profile_service.store.tables import users
-from groundswell.profile_service.store.users import count_users, find_users, lock_users
+from groundswell.profile_service.store.users import count_users, find_users, make_users
 from groundswell.serving.errors import FailedPrecondition
 from groundswell.serving.pseudonym import Pseudonymizer
 from groundswell.serving.server import StartError
@@ -234,7 +235,8 @@ async def test_a_user_stored_while_a_writer_waits_for_the_secrets_is_stored_once
     await memory.catalogue.upsert([an_item("a")])
     await check_secrets(memory.database, OLD)
     async with writing(memory.database) as connection:
-        await connection.run(lock_users, [BOTH.user_keys("ann")])
+        identity = await connection.run(read_identity)
+        assert await connection.run(make_users, [BOTH.user_keys("ann")], identity)
         rotation = asyncio.create_task(rotate(memory.database, BOTH, nobody))
         await waiting_for_secrets(memory, 1)
         write = asyncio.create_task(log_with(memory, SECRET, NEWER).append([an_event(1)]))

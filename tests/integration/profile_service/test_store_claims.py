@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 from sqlalchemy import text
 
-from groundswell.profile_service.event_store import AppendOutcome
+from groundswell.profile_service.event_batch import AppendOutcome
 from groundswell.profile_service.profiles.reader import Profiles
 from groundswell.profile_service.store.coverage import uncovered_users
 from groundswell.profile_service.store.profiles import find_profiles

@@ -4,7 +4,8 @@ import asyncio
 import random
 from dataclasses import replace
 
-from groundswell.profile_service.event_store import EventStore, NewEvent, Status
+from groundswell.profile_service.event_batch import NewEvent, Status
+from groundswell.profile_service.event_store import EventStore
 from groundswell.profile_service.store.database import now_us
 from groundswell.profile_service.store.events import EventContent
 from groundswell.serving.pseudonym import Pseudonymizer

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from sqlalchemy.exc import IntegrityError
 
-from groundswell.profile_service.event_store import AppendOutcome, EventStore, NewEvent, Status
+from groundswell.profile_service.event_batch import AppendOutcome, NewEvent, Status
+from groundswell.profile_service.event_store import EventStore
 from groundswell.profile_service.store.users import lock_users
 from groundswell.serving.pseudonym import Pseudonymizer
 from tests.integration.profile_service.support import (

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from groundswell.features.text import chunk_text
 from groundswell.features.window import MAX_RECENT
-from groundswell.profile_service.event_store import NewEvent
+from groundswell.profile_service.event_batch import NewEvent
 from groundswell.profile_service.store.events import EventContent, events_from
 from groundswell.profile_service.store.profiles import find_profiles, read_profiles, stored_chunks
 from groundswell.profile_service.worker.histories import NOTHING_COVERED, cut, start_of

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from sqlalchemy import text
 
 from groundswell.features.window import MAX_RECENT
-from groundswell.profile_service.event_store import NewEvent
+from groundswell.profile_service.event_batch import NewEvent
 from groundswell.profile_service.store.events import EventContent
 from groundswell.profile_service.store.profiles import find_profiles, stored_chunks
 from groundswell.profile_service.store.recent import unpack

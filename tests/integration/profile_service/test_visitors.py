@@ -1,14 +1,17 @@
 """Events of anonymous sessions move to the user that the session is linked to, or expire."""
 
 import dataclasses
+from collections.abc import Callable, Iterator
 
 import pytest
 from sqlalchemy import select
 
-from groundswell.profile_service.event_store import EventStore, NewEvent, Status
+from groundswell.profile_service.event_batch import NewEvent, Status
+from groundswell.profile_service.event_store import EventStore
+from groundswell.profile_service.store import visitors as statements
 from groundswell.profile_service.store.tables import profile_chunks, profiles
 from groundswell.profile_service.visitors import Visitors
-from groundswell.serving.errors import FailedPrecondition
+from groundswell.serving.errors import FailedPrecondition, Unavailable
 from groundswell.serving.pseudonym import Pseudonymizer
 from groundswell.serving.subjects import subject_id
 from tests.integration.profile_service.support import (
@@ -26,6 +29,10 @@ VISIT = subject_id("", "visit")
 
 def visitors(memory: Memory, keep_s: float = 3600.0) -> Visitors:
     return Visitors(memory.database, Pseudonymizer(SECRET), memory.signals, keep_s=keep_s)
+
+
+def _fail(*_: object) -> int:
+    raise Unavailable("STORE_UNAVAILABLE", "the disk is gone")
 
 
 async def listed(memory: Memory, subject: str) -> list[tuple[str, int]]:
@@ -109,6 +116,63 @@ async def test_sessions_without_a_user_expire_and_users_do_not(memory: Memory) -
     assert await listed(memory, "ann") == [("e1", 1), ("e2", 2)]
     outcomes = await memory.log.append([an_event(5, user=many[0])])
     assert [(o.status, o.sequence) for o in outcomes] == [(Status.ACCEPTED, 1)]
+
+
+async def test_a_session_that_comes_back_has_another_history(memory: Memory) -> None:
+    """Whoever holds something by the old sequences must be able to tell them from the new ones."""
+    await memory.catalogue.upsert([an_item("a")])
+    histories = set()
+    for n in range(3):
+        (outcome,) = await memory.log.append([an_event(n, user=VISIT)])
+        page = await memory.log.list(VISIT, None, 1)
+        assert (outcome.sequence, page.history) == (1, outcome.history)
+        histories.add(outcome.history)
+        assert await visitors(memory, keep_s=-1).expire() == 1
+    assert len(histories) == 3
+
+
+async def test_a_retry_of_an_event_that_was_moved_is_a_duplicate(memory: Memory) -> None:
+    await memory.catalogue.upsert([an_item("a")])
+    await memory.log.append([an_event(1), an_event(1, user=VISIT), an_event(2, user=VISIT)])
+    assert await visitors(memory).link("visit", "ann") == 1
+    outcomes = await memory.log.append(
+        [
+            an_event(1, user=VISIT),
+            an_event(2, user=VISIT),
+            an_event(2, user=VISIT, time=9),
+            an_event(3, user=VISIT),
+            an_event(2, user=subject_id("", "another visit")),
+        ]
+    )
+    assert [(o.status, o.sequence, o.reason) for o in outcomes] == [
+        (Status.DUPLICATE, 0, ""),
+        (Status.DUPLICATE, 0, ""),
+        (Status.REJECTED, 0, "EVENT_ID_CONFLICT"),
+        (Status.ACCEPTED, 3, ""),
+        (Status.ACCEPTED, 1, ""),
+    ]
+    assert await listed(memory, "ann") == [("e1", 1), ("e2", 2)]
+    assert await listed(memory, VISIT) == [("e3", 3)]
+
+
+async def test_a_long_session_moves_in_parts_and_a_retry_moves_the_rest(
+    memory: Memory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await memory.catalogue.upsert([an_item("a")])
+    monkeypatch.setattr("groundswell.profile_service.visitors.PART_EVENTS", 7)
+    await memory.log.append([an_event(n) for n in (3, 11, 90)])
+    await memory.log.append([an_event(n, user=VISIT) for n in range(20)])
+    parts: Iterator[Callable[..., int]] = iter([statements.move_events, _fail])
+    with monkeypatch.context() as failing:
+        failing.setattr(statements, "move_events", lambda *of: next(parts)(*of))
+        with pytest.raises(Unavailable):
+            await visitors(memory).link("visit", "ann")
+    assert len(await listed(memory, "ann")) == 3 + 6  # the user has e3 too
+    assert await visitors(memory).link("visit", "ann") == 12
+    assert await listed(memory, VISIT) == []
+    rest = [f"e{n}" for n in range(20) if n not in (3, 11)]
+    expected = enumerate(["e3", "e11", "e90", *rest], start=1)
+    assert await listed(memory, "ann") == [(event_id, n) for n, event_id in expected]
 
 
 async def test_an_event_that_may_move_is_no_evidence_of_a_restore(memory: Memory) -> None:

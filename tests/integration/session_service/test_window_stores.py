@@ -92,12 +92,14 @@ async def test_any_write_is_taken_as_the_window_itself_takes_it(store: WindowSto
         window = Window(capacity, doubt_until_us=choice.choice((0, NOW_US, NOW_US + 5)))
         first = sorted(events[: choice.randint(0, 9)], key=lambda e: e.time_us)
         if choice.random() < 0.8:
-            listing = Listing(first[-capacity:], len(first), LINEAGE)
+            history = choice.choice((0, 1, 1, 2**40))
+            listing = Listing(first[-capacity:], len(first), LINEAGE, history)
             window = window.relisted(listing, capacity=capacity, known=0, now_us=NOW_US)
         sent = sorted(choice.sample(events, choice.randint(1, 5)), key=lambda e: e.time_us)
         half = choice.randint(0, len(sent))
         lineage = LINEAGE if choice.random() < 0.9 else "f" * 32
-        writes[key] = Written(sent[:half], sent[half:], lineage, NOW_US + choice.randint(-1, 6))
+        now_us, history = NOW_US + choice.randint(-1, 6), choice.choice((0, 1, 2**40))
+        writes[key] = Written(sent[:half], sent[half:], lineage, now_us, history)
         assert await store.swap(key, None, window)
         expected[key] = window.taken(writes[key])
     assert await store.take(writes) == expected

@@ -15,7 +15,7 @@ from groundswell.artifacts.bundle import Bundle
 from groundswell.artifacts.manifest import HistoryTextSpec
 from groundswell.artifacts.store import BundleStore, load_bundle
 from groundswell.models.profile_encoder import ProfileEncoder
-from groundswell.profile_service.event_store import NewEvent
+from groundswell.profile_service.event_batch import NewEvent
 from groundswell.profile_service.profiles.cached import Profile
 from groundswell.profile_service.profiles.models import ProfileModels
 from groundswell.profile_service.profiles.reader import Profiles

@@ -4,7 +4,12 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from groundswell.profile_service.profiles.cached import NOTHING_SEEN, SeenItems, with_actions
+from groundswell.profile_service.profiles.cached import (
+    NOTHING_SEEN,
+    Profile,
+    SeenItems,
+    with_actions,
+)
 
 pairs = st.lists(st.tuples(st.integers(1, 9), st.integers(1, 9)), max_size=30)
 
@@ -49,3 +54,15 @@ def test_what_came_after_a_version_is_what_a_caller_of_that_version_lacks(
     assert [*kept, *newer.item_nos.tolist()] == seen.item_nos.tolist()
     masks = dict(zip(seen.item_nos.tolist(), seen.action_masks.tolist(), strict=True))
     assert newer.action_masks.tolist() == [masks[n] for n in newer.item_nos.tolist()]
+
+
+def test_a_version_of_another_history_is_not_known() -> None:
+    before, after = (
+        Profile(None, num_events, None, None, NOTHING_SEEN, history=history)
+        for num_events, history in ((9, 4), (2, 7))
+    )
+    assert before.sequence_of(before.version) == 9
+    assert after.sequence_of(before.version) is None
+    # Callers tell a version of a release that knew no histories, and one that is higher, too.
+    assert after.sequence_of(2) is None
+    assert after.version > before.version

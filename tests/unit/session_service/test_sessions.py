@@ -280,3 +280,27 @@ async def test_writes_that_meet_in_a_slow_store_are_all_in_the_window(
     await asyncio.gather(*(sessions.record([event(f"{n:02}", day=n)], None) for n in range(20)))
     assert ids(await window_of(sessions, "ann", 50)) == [f"{n:02}" for n in range(20)]
     assert log.num_listings == 1
+
+
+async def test_a_session_that_expired_and_comes_back_has_a_window_of_its_own(
+    sessions: Sessions, log: MemoryLog
+) -> None:
+    """Its sequences begin anew: the write would look like one that the window has."""
+    log.expire()
+    await sessions.record([event("a"), event("b", day=1)], None)
+    assert ids(await window_of(sessions, "ann", 5)) == ["a", "b"]
+    log.expire()
+    await sessions.record([event("c", day=2)], None)
+    assert ids(await window_of(sessions, "ann", 5)) == ["c"]
+    await sessions.record([event("d", day=3), event("e", day=4)], None)
+    assert ids(await window_of(sessions, "ann", 5)) == ["c", "d", "e"]
+
+
+async def test_a_write_of_an_unknown_user_goes_on_from_the_empty_window(
+    sessions: Sessions, log: MemoryLog
+) -> None:
+    log.expire()
+    assert ids(await window_of(sessions, "ann", 5)) == []
+    await sessions.record([event("a")], None)
+    assert ids(await window_of(sessions, "ann", 5)) == ["a"]
+    assert log.num_listings == 1

@@ -258,4 +258,4 @@ def test_an_event_of_any_time_and_number_is_read_as_it_was_packed(time_us: int, 
     read = columns(window.records)
     assert (read.times_us[0], read.item_nos[0], read.actions[0]) == (time_us, no, 9)
     assert read.sessions[0] == int.from_bytes(session_code("a"))
-    assert len(window.to_bytes()) == 38 + 2 * 19
+    assert len(window.to_bytes()) == 46 + 2 * 19

@@ -85,7 +85,8 @@ async def rotate(
 
 def _learn(connection: DatabaseConnection, given: Sequence[str]) -> tuple[str, ...]:
     """Store the check values in a database without any: it is new, or of an earlier release."""
-    identity = identities.lock_secrets(connection, alone=True)
+    identities.lock_secrets(connection, alone=True)
+    identity = identities.read_identity(connection)
     if identity.secret_checks:
         return identity.secret_checks
     # Keys that an earlier release wrote are those of the first secret.

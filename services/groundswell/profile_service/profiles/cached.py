@@ -52,6 +52,8 @@ class Profile(NamedTuple):
     """Complete up to `num_events`."""
     lineage: str = ""
     """The lineage of the database that `num_events` and the seen items belong to."""
+    history: int = 0
+    """The user's history, new when an expired session comes back; 0 without events."""
     text_pending: bool = False
     """Whether text of the history waits for the encoder."""
     as_of_us: int | None = None
@@ -59,7 +61,19 @@ class Profile(NamedTuple):
     kept_answer: KeptAnswer | None = None
     """None: the answer is not kept."""
 
+    def sequence_of(self, version: int) -> int | None:
+        """Return how many events a version of the seen items covers; None for another history's."""
+        history, sequence = divmod(version, _HISTORY)
+        return sequence if history == self.history else None
 
+    @property
+    def version(self) -> int:
+        """The version of the seen items."""
+        return self.history * _HISTORY + self.num_events
+
+
+_HISTORY = 2**32
+"""Above every sequence."""
 NO_ITEMS = np.empty(0, np.int64)
 NO_VECTOR = Vector(None, NO_ITEMS, None)
 NOTHING_SEEN = SeenItems(NO_ITEMS, np.empty(0, np.uint32), NO_ITEMS)

@@ -181,6 +181,7 @@ class Profiles:
                 row and row.covered_us,
                 _seen(base, row),
                 users.identity.lineage,
+                user_no if last_sequence else 0,
                 text_pending=_text_pending(row, models),
                 kept_answer=KeptAnswer(),
             )

@@ -5,7 +5,8 @@ from collections.abc import AsyncIterator, Sequence
 from groundswell.common.v1 import event_pb2
 from groundswell.profile.v1 import event_service_pb2 as pb
 from groundswell.profile.v1.event_service_pb2_grpc import EventServiceServicer
-from groundswell.profile_service.event_store import AppendOutcome, EventStore, NewEvent, Status
+from groundswell.profile_service.event_batch import AppendOutcome, NewEvent, Status
+from groundswell.profile_service.event_store import EventStore
 from groundswell.profile_service.servicers.pages import Place, decode_token, encode_token
 from groundswell.profile_service.store.events import EventContent, KnownEvent, OrderKey
 from groundswell.profile_service.visitors import Visitors
@@ -44,8 +45,13 @@ class EventServicer(EventServiceServicer):
         self, request: pb.AppendEventsRequest, context: Context
     ) -> pb.AppendEventsResponse:
         """Store a batch of events."""
-        results, lineage = await self._append(request.events)
-        return pb.AppendEventsResponse(results=results, lineage=lineage)
+        outcomes = await self._append(request.events)
+        lineage = next((outcome.lineage for outcome in outcomes if outcome.lineage), "")
+        return pb.AppendEventsResponse(
+            results=[_result(outcome) for outcome in outcomes],
+            lineage=lineage,
+            histories=[outcome.history for outcome in outcomes],
+        )
 
     async def ListEvents(
         self, request: pb.ListEventsRequest, context: Context
@@ -73,6 +79,7 @@ class EventServicer(EventServiceServicer):
             next_page_token=token,
             last_sequence=page.last_sequence,
             lineage=page.lineage,
+            history=page.history,
         )
 
     async def LinkSession(
@@ -89,21 +96,19 @@ class EventServicer(EventServiceServicer):
     ) -> AsyncIterator[pb.ImportEventsResponse]:
         """Store batch after batch, each answered once it is committed."""
         async for request in request_iterator:
-            results, _ = await self._append(request.events)
+            outcomes = await self._append(request.events)
+            statuses = [outcome.status for outcome in outcomes]
             yield pb.ImportEventsResponse(
-                num_accepted=sum(r.status == event_pb2.EVENT_STATUS_ACCEPTED for r in results),
-                num_duplicate=sum(r.status == event_pb2.EVENT_STATUS_DUPLICATE for r in results),
+                num_accepted=statuses.count(Status.ACCEPTED),
+                num_duplicate=statuses.count(Status.DUPLICATE),
                 rejected=[
-                    pb.RejectedEvent(index=index, result=result)
-                    for index, result in enumerate(results)
-                    if result.status == event_pb2.EVENT_STATUS_REJECTED
+                    pb.RejectedEvent(index=index, result=_result(outcome))
+                    for index, outcome in enumerate(outcomes)
+                    if outcome.status is Status.REJECTED
                 ],
             )
 
-    async def _append(
-        self, events: Sequence[event_pb2.Event]
-    ) -> tuple[list[event_pb2.EventResult], str]:
-        """Return the outcome of each event, and the lineage of the stored ones."""
+    async def _append(self, events: Sequence[event_pb2.Event]) -> list[AppendOutcome]:
         if not 1 <= len(events) <= MAX_EVENTS:
             raise InvalidArgument(
                 "EVENTS_INVALID",
@@ -111,18 +116,14 @@ class EventServicer(EventServiceServicer):
                 field="events",
             )
         problems = [event_problem(event) for event in events]
-        new = [_new_event(e) for e, problem in zip(events, problems, strict=True) if not problem]
-        outcomes = await self._log.append(new)
-        lineage = next((outcome.lineage for outcome in outcomes if outcome.lineage), "")
-        results = iter(outcomes)
+        good = [_new_event(e) for e, problem in zip(events, problems, strict=True) if not problem]
+        outcomes = iter(await self._log.append(good))
         return [
-            _result(next(results))
+            next(outcomes)
             if problem is None
-            else event_pb2.EventResult(
-                status=event_pb2.EVENT_STATUS_REJECTED, reason=problem[0], detail=problem[1]
-            )
+            else AppendOutcome(Status.REJECTED, reason=problem[0], detail=problem[1])
             for problem in problems
-        ], lineage
+        ]
 
 
 def _order_key(place: Place | None) -> OrderKey | None:

@@ -103,27 +103,27 @@ def _leave_out_what_does_not_fit(answer: pb.BatchGetProfilesResponse) -> None:
 
 def _seen(profile: Profile, request: pb.GetProfileRequest) -> pb.SeenItems:
     """Return the seen items, without those that the caller holds."""
-    version, items = profile.num_events, profile.seen
-    message = pb.SeenItems(version=version, lineage=profile.lineage)
-    known = _known_version(profile, request)
-    if known == version:
+    items = profile.seen
+    message = pb.SeenItems(version=profile.version, lineage=profile.lineage)
+    known = _known_events(profile, request)
+    if known == profile.num_events:
         return message
     known = known or 0
     message.included = True
-    if request.accepts_seen_difference and 0 < known < version:
+    if request.accepts_seen_difference and 0 < known < profile.num_events:
         newer = items.after(known)
         if len(newer.item_nos) <= MAX_SEEN_ITEMS:
-            items, message.since_version = newer, known
+            items, message.since_version = newer, request.known_seen_version
     message.item_nos = pack_int64(items.item_nos[-MAX_SEEN_ITEMS:])
     message.action_masks = pack_uint32(items.action_masks[-MAX_SEEN_ITEMS:])
     message.truncated = len(items.item_nos) > MAX_SEEN_ITEMS
     return message
 
 
-def _known_version(profile: Profile, request: pb.GetProfileRequest) -> int | None:
-    """Return the version of the seen items that the caller holds of this lineage."""
+def _known_events(profile: Profile, request: pb.GetProfileRequest) -> int | None:
+    """Return how many events the seen items cover that the caller holds of this history."""
     if request.HasField("known_seen_version") and request.known_seen_lineage == profile.lineage:
-        return request.known_seen_version
+        return profile.sequence_of(request.known_seen_version)
     return None
 
 
@@ -131,7 +131,7 @@ def _answer(
     profile: Profile, request: pb.GetProfileRequest, bundle_id: str
 ) -> pb.GetProfileResponse:
     kept = profile.kept_answer
-    if kept is None or _known_version(profile, request) != profile.num_events:
+    if kept is None or _known_events(profile, request) != profile.num_events:
         return pb.GetProfileResponse(profile=_profile(profile, request, bundle_id))
     if not kept.message:
         made = pb.GetProfileResponse(profile=_profile(profile, request, bundle_id))

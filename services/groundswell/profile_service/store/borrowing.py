@@ -1,4 +1,4 @@
-"""Begins transactions, and waits for a pooled connection when the server allows no new one."""
+"""Gives connections, and waits for a pooled connection when the server allows no new one."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -25,22 +25,22 @@ class Borrowing:
         self._returned = Signal()
 
     @asynccontextmanager
-    async def begin(self, engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
-        """Begin a transaction; commit at the end of the block, roll back when it raises.
+    async def connect(self, engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
+        """Give a connection of the pool for a block.
 
         Raises OperationalError when no connection can be made and none comes back in `wait_s`.
         """
         async with AsyncExitStack() as stack:
-            yield await self._begun(stack, engine)
+            yield await self._connected(stack, engine)
 
-    async def _begun(self, stack: AsyncExitStack, engine: AsyncEngine) -> AsyncConnection:
+    async def _connected(self, stack: AsyncExitStack, engine: AsyncEngine) -> AsyncConnection:
         loop = asyncio.get_running_loop()
         until_s = loop.time() + self._wait_s
         while True:
-            mark, begun = self._returned.mark, AsyncExitStack()
+            mark, borrowed = self._returned.mark, AsyncExitStack()
             self._num_hopeful += 1
             try:
-                connection = await begun.enter_async_context(engine.begin())
+                connection = await borrowed.enter_async_context(engine.connect())
             except OperationalError:
                 self._num_hopeful -= 1
                 can_wait = self._num_hopeful > 0 or mark.is_set()
@@ -53,7 +53,7 @@ class Borrowing:
                 self._give_back()
                 raise
             stack.callback(self._give_back)  # after the connection is back in the pool
-            await stack.enter_async_context(begun)
+            await stack.enter_async_context(borrowed)
             return connection
 
     def _give_back(self) -> None:

@@ -1,4 +1,4 @@
-"""Makes the triggers through which a connection of SQLite tells of the changes that it makes.
+"""Makes the triggers through which a connection of SQLite notes the changes that it makes.
 
 Those of PostgreSQL are part of its tables: see revision 0005.
 """
@@ -14,10 +14,10 @@ from groundswell.profile_service.store.changes import (
     GONE_USER,
     ITEM,
     USER,
-    told_changes,
+    changes_made,
 )
 
-_TOLD = {
+_WATCHED = {
     "users": (USER, "user_no"),
     "profiles": (USER, "user_no"),
     "profile_chunks": (USER, "user_no"),
@@ -28,24 +28,24 @@ _TOLD = {
 
 
 def collect_changes(connection: DBAPIConnection, entry: ConnectionPoolEntry) -> None:
-    """Let a connection of SQLite tell what each of its statements changes; see `told_changes`.
+    """Let a connection of SQLite note what each of its statements changes; see `changes_made`.
 
     The triggers belong to the connection. So the file stays one that every program can write, and
     what another program writes is not noticed. A database without tables gets none.
     """
     driver: Any = connection
-    changes = told_changes(entry)
-    driver.create_function("tell_change", 2, lambda kind, number: changes.add((kind, number)))
+    changes = changes_made(entry)
+    driver.create_function("note_change", 2, lambda kind, number: changes.add((kind, number)))
     for statement in _triggers():
         driver.execute(statement)
 
 
 def _triggers() -> Iterator[str]:
-    for table, (kind, number) in _TOLD.items():
+    for table, (kind, number) in _WATCHED.items():
         for event, row in (("INSERT", "NEW"), ("UPDATE", "NEW"), ("DELETE", "OLD")):
-            told = GONE_USER if (table, event) == ("users", "DELETE") else kind
+            noted = GONE_USER if (table, event) == ("users", "DELETE") else kind
             subject = number if number == "0" else f"{row}.{number}"
             yield (
-                f"CREATE TEMP TRIGGER tell_{table}_{event} AFTER {event} ON main.{table} "
-                f"BEGIN SELECT tell_change('{told}', {subject}); END"
+                f"CREATE TEMP TRIGGER note_{table}_{event} AFTER {event} ON main.{table} "
+                f"BEGIN SELECT note_change('{noted}', {subject}); END"
             )

@@ -19,18 +19,18 @@ Change = tuple[str, int]
 """What changed, and its number; 0 for EVERYTHING."""
 
 
-_TOLD = "changes"
+_MADE = "changes"
 
 
-def told_changes(connection: Connection | ConnectionPoolEntry) -> set[Change]:
-    """Return what the transaction of a connection has told of so far.
+def changes_made(connection: Connection | ConnectionPoolEntry) -> set[Change]:
+    """Return what the transaction of a connection is known to have changed so far.
 
     Triggers of SQLite add to it. Those of PostgreSQL report to each process a moment after the
     commit. With PostgreSQL a write therefore also adds the users it changed, so that its own
     process knows at once.
     """
-    told: set[Change] = connection.info.setdefault(_TOLD, set())
-    return told
+    made: set[Change] = connection.info.setdefault(_MADE, set())
+    return made
 
 
 class _Log:

@@ -9,17 +9,18 @@ from functools import partial
 from math import inf
 from typing import Any, NamedTuple, Protocol, TypeVar
 
+import psycopg
 from sqlalchemy import URL, Connection, Engine, create_engine, event
-from sqlalchemy.engine import ExceptionContext
+from sqlalchemy.engine import Dialect, ExceptionContext
 from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import InvalidatePoolError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry, NullPool
 
 from groundswell.profile_service.store.borrowing import Borrowing
 from groundswell.profile_service.store.change_feed import ChangeFeed
 from groundswell.profile_service.store.change_triggers import collect_changes
-from groundswell.profile_service.store.changes import Change, KnownChanges, told_changes
+from groundswell.profile_service.store.changes import Change, KnownChanges, changes_made
 from groundswell.profile_service.store.failures import Cause, cause_of
 
 T = TypeVar("T")
@@ -27,7 +28,7 @@ Work = Callable[[Connection], T]
 """The body of a transaction. Over SQLite it runs in a thread: it must not touch what the event loop
 changes."""
 
-_Begin = Callable[[AsyncEngine], AbstractAsyncContextManager[AsyncConnection]]
+_Connect = Callable[[AsyncEngine], AbstractAsyncContextManager[AsyncConnection]]
 
 _CONNECT = {
     "connect_timeout": 5,
@@ -37,6 +38,9 @@ _CONNECT = {
     "keepalives_count": 3,
     "tcp_user_timeout": 25_000,
 }
+_IDLE_S = 1.0
+_USED_S = "used_s"
+"""When a connection of the pool was given back last."""
 
 
 class Transactions(Protocol):
@@ -66,7 +70,7 @@ class Engines(NamedTuple):
     probe: Callable[[], Awaitable[None]] | None
     """Returns when the database answers; None for a file."""
     feed: ChangeFeed | None
-    """Tells of the changes of all processes; None for a file, which has one."""
+    """Publishes the changes of all processes; None for a file, which has one."""
 
 
 def sqlite_engines(url: URL, pool_size: int, changes: KnownChanges) -> Engines:
@@ -74,10 +78,10 @@ def sqlite_engines(url: URL, pool_size: int, changes: KnownChanges) -> Engines:
     # Logs must not hold the parameters of statements: ids and texts.
     file = url.set(drivername="sqlite")
     engine = create_engine(file, pool_size=pool_size, max_overflow=0, hide_parameters=True)
-    event.listen(engine, "connect", partial(_prepare_sqlite, tells=True))
+    event.listen(engine, "connect", partial(_prepare_sqlite, notes=True))
     # A table that is copied must have no triggers of a connection.
     migrator = create_engine(file, poolclass=NullPool, hide_parameters=True)
-    event.listen(migrator, "connect", partial(_prepare_sqlite, tells=False))
+    event.listen(migrator, "connect", partial(_prepare_sqlite, notes=False))
     for one in (engine, migrator):
         event.listen(one, "begin", _begin_sqlite)
     threads = ThreadPoolExecutor(pool_size, thread_name_prefix="store")
@@ -106,25 +110,25 @@ def postgresql_engines(
         max_overflow=0,
         pool_timeout=pool_timeout_s,
         hide_parameters=True,
-        # A connection that broke when the database restarted is noticed before it is used.
-        pool_pre_ping=True,
         connect_args=_CONNECT,
     )
+    event.listen(engine.sync_engine, "connect", _prefer_indexes)
+    event.listen(engine.sync_engine, "checkout", partial(_ping_idle, engine.dialect))
     event.listen(engine.sync_engine, "handle_error", _leave_read_only)
-    event.listen(engine.sync_engine, "checkin", _write_if_the_server_does)
+    event.listen(engine.sync_engine, "checkin", _given_back)
     # By default each statement of a transaction would see another state.
     reading = engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
     single = engine.execution_options(isolation_level="AUTOCOMMIT")
-    begin = Borrowing(pool_timeout_s).begin
-    writing = _OnTheLoop(engine, begin, changes)
+    connect = Borrowing(pool_timeout_s).connect
+    writing = _OnTheLoop(engine, connect, changes)
     alone = create_async_engine(url, poolclass=NullPool, connect_args=_CONNECT)
     return Engines(
-        _OnTheLoop(reading, begin, changes),
-        _OnTheLoop(single, begin, changes),
+        _OnTheLoop(reading, connect, changes),
+        _OnTheLoop(single, connect, changes),
         writing,
         writing,
         engine.dispose,
-        partial(_reach, alone, engine, begin),
+        partial(_reach, alone, engine, connect),
         ChangeFeed(alone, changes),
     )
 
@@ -151,7 +155,7 @@ class _InThreads:
 
     def _transact(self, work: Work[T], end_s: float, made: list[Change]) -> T:
         with self._engine.begin() as connection:
-            result = _told(work, made, connection)
+            result = _noting(work, made, connection)
             if time.monotonic() > end_s:
                 raise TimeoutError
             return result
@@ -163,54 +167,82 @@ class _OnTheLoop:
     The driver closes a connection that is interrupted.
     """
 
-    def __init__(self, engine: AsyncEngine, begin: _Begin, changes: KnownChanges) -> None:
+    def __init__(self, engine: AsyncEngine, connect: _Connect, changes: KnownChanges) -> None:
         self._engine = engine
-        self._begin = begin
+        self._connect = connect
         self._changes = changes
 
     async def run(self, work: Work[T], end_s: float) -> T:
         until_s = None if end_s == inf else end_s
         made: list[Change] = []
         try:
-            async with asyncio.timeout_at(until_s), self._begin(self._engine) as connection:
-                return await connection.run_sync(partial(_told, work, made))
+            async with asyncio.timeout_at(until_s), self._connect(self._engine) as connection:
+                return await connection.run_sync(partial(_transact, work, made))
         finally:
             self._changes.publish(made)
 
 
-def _told(work: Work[T], made: list[Change], connection: Connection) -> T:
-    """Run the body of a transaction, and add to `made` the changes that it tells of.
+def _transact(work: Work[T], made: list[Change], connection: Connection) -> T:
+    with connection.begin():
+        return _noting(work, made, connection)
+
+
+def _noting(work: Work[T], made: list[Change], connection: Connection) -> T:
+    """Run the body of a transaction, and add to `made` the changes that it makes.
 
     An error of the commit may leave them made, so they are published all the same.
     """
-    told = told_changes(connection)
-    told.clear()
+    noted = changes_made(connection)
+    noted.clear()
     result = work(connection)
-    made += told
+    made += noted
     return result
 
 
-async def _reach(alone: AsyncEngine, pool: AsyncEngine, begin: _Begin) -> None:
+async def _reach(alone: AsyncEngine, pool: AsyncEngine, connect: _Connect) -> None:
     """Make a connection that no pool holds, and use it; where none can be made, use the pool's.
 
     A server that has no room for another connection still serves those that there are.
     """
     try:
-        await _use(alone, AsyncEngine.begin)
+        await _use(alone, AsyncEngine.connect)
     except OperationalError:
-        await _use(pool, begin)
+        await _use(pool, connect)
 
 
-async def _use(engine: AsyncEngine, begin: _Begin) -> None:
-    async with begin(engine) as connection:
+async def _use(engine: AsyncEngine, connect: _Connect) -> None:
+    async with connect(engine) as connection:
         await connection.exec_driver_sql("SELECT 1")
 
 
-def _write_if_the_server_does(connection: Any, _: ConnectionPoolEntry) -> None:
+def _prefer_indexes(connection: Any, _: ConnectionPoolEntry) -> None:
+    """Let the server look up some rows by index where it would read ten thousands.
+
+    Its default is meant for disks that turn: there an index costs more than it does in memory.
+    """
+    connection.set_autocommit(True)
+    connection.cursor().execute("SET random_page_cost = 1.1")
+    connection.set_autocommit(False)
+
+
+def _ping_idle(dialect: Dialect, connection: Any, entry: ConnectionPoolEntry, _: object) -> None:
+    """Notice that an idle connection broke, as when the database restarted, before it is used.
+
+    One that was just used is not asked: that would be one more way to the server for each call.
+    """
+    if time.monotonic() - entry.info.get(_USED_S, -inf) > _IDLE_S:
+        try:
+            dialect.do_ping(connection)
+        except psycopg.Error as error:
+            raise InvalidatePoolError from error
+
+
+def _given_back(connection: Any, entry: ConnectionPoolEntry) -> None:
     """After a reading transaction, let the server decide again whether the next one may write.
 
     SQLAlchemy would ask for writing, whatever the server's default says.
     """
+    entry.info[_USED_S] = time.monotonic()
     if connection is not None and connection.read_only is False:
         connection.set_read_only(None)
 
@@ -223,7 +255,7 @@ def _leave_read_only(context: ExceptionContext) -> None:
 
 
 def _prepare_sqlite(
-    connection: DBAPIConnection, entry: ConnectionPoolEntry, *, tells: bool
+    connection: DBAPIConnection, entry: ConnectionPoolEntry, *, notes: bool
 ) -> None:
     # The driver's own transactions begin too late for a consistent read; ours begin explicitly.
     connection.isolation_level = None
@@ -237,7 +269,7 @@ def _prepare_sqlite(
         ):
             cursor.execute(f"PRAGMA {pragma}")
         cursor.execute("SELECT 1 FROM sqlite_master WHERE name = 'identity'")
-        if tells and cursor.fetchone():
+        if notes and cursor.fetchone():
             collect_changes(connection, entry)
     except Exception:
         # The pool does not know this connection yet, and would not close it.

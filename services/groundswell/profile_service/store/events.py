@@ -1,34 +1,23 @@
 """Statements about the events of users."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
-from operator import itemgetter
 from typing import Any
 
 from sqlalchemy import (
     BigInteger,
     Connection,
-    Select,
     Text,
-    Update,
     and_,
     func,
     select,
     tuple_,
-    update,
 )
-from sqlalchemy.types import TypeEngine
 
-from groundswell.profile_service.store.changes import USER, told_changes
 from groundswell.profile_service.store.statements import (
-    among,
-    given_parameters,
     given_rows,
-    given_table,
-    insert_rows,
 )
-from groundswell.profile_service.store.tables import events, items, users
+from groundswell.profile_service.store.tables import events, items
 
 _NUMBER, _TEXT = BigInteger(), Text()
 
@@ -60,63 +49,6 @@ class KnownEvent:
     stored_us: int
 
 
-def item_numbers(connection: Connection, item_ids: Collection[str]) -> dict[str, tuple[int, bool]]:
-    """Return (item_no, deleted) of the items that were ever written, by id."""
-    statement = _items(connection.dialect.name)
-    rows = connection.execute(statement, {"item_ids": list(item_ids)})
-    return {row.item_id: (row.item_no, row.deleted) for row in rows}
-
-
-@cache
-def _items(dialect: str) -> Select[Any]:
-    columns = select(items.c.item_id, items.c.item_no, items.c.deleted)
-    return columns.where(among(dialect, items.c.item_id, "item_ids"))
-
-
-def known_events(
-    connection: Connection, keys: Collection[tuple[int, str]]
-) -> dict[tuple[int, str], KnownEvent]:
-    """Return the stored events among these (user_no, event_id)."""
-    if not keys:
-        return {}
-    statement = _same_events(connection.dialect.name)
-    rows = connection.execute(statement, given_parameters(connection, _EVENT_KEY, keys))
-    return {(row.user_no, row.event_id): _known(row) for row in rows}
-
-
-_EVENT_KEY: dict[str, TypeEngine[Any]] = {"user_no": _NUMBER, "event_id": _TEXT}
-
-
-@cache
-def _same_events(dialect: str) -> Select[Any]:
-    c = given_table(dialect, _EVENT_KEY).c
-    same = and_(events.c.user_no == c.user_no, events.c.event_id == c.event_id)
-    statement: Select[Any] = _stored().join_from(events, c.user_no.table, same)
-    return statement
-
-
-def insert_events(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Store events, and move each user's counter to the highest sequence among them."""
-    if not rows:
-        return
-    ordered = sorted(rows, key=itemgetter("user_no", "sequence"))
-    insert_rows(connection, events, ordered)
-    highest = {row["user_no"]: row["sequence"] for row in ordered}
-    told_changes(connection).update((USER, number) for number in highest)
-    statement = _count_up(connection.dialect.name)
-    connection.execute(statement, given_parameters(connection, _COUNTER, highest.items()))
-
-
-_COUNTER = {"number": _NUMBER, "highest": _NUMBER}
-
-
-@cache
-def _count_up(dialect: str) -> Update:
-    given = given_table(dialect, _COUNTER).c
-    statement = update(users).where(users.c.user_no == given.number)
-    return statement.values(last_sequence=given.highest)
-
-
 def list_events(
     connection: Connection, user_no: int, before: OrderKey | None, limit: int
 ) -> list[KnownEvent]:
@@ -126,7 +58,7 @@ def list_events(
     if before is not None:
         statement = statement.where(tuple_(*order) < tuple_(*before))
     statement = statement.order_by(*(column.desc() for column in order)).limit(limit)
-    return [_known(row) for row in connection.execute(statement)]
+    return [known_event(row) for row in connection.execute(statement)]
 
 
 def newer_events(
@@ -186,7 +118,8 @@ def _stored() -> Any:
     return select(events, items.c.item_id).join(items, items.c.item_no == events.c.item_no)
 
 
-def _known(row: Any) -> KnownEvent:
+def known_event(row: Any) -> KnownEvent:
+    """Read an event from a row of `events` with the id of its item."""
     content = EventContent(
         row.item_id,
         row.action,

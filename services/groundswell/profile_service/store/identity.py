@@ -50,9 +50,15 @@ def lineage() -> ScalarSelect[str]:
     return column
 
 
+def secret_checks() -> ScalarSelect[str]:
+    """Select the check values of the secrets, separated by spaces, as a column of another one."""
+    column: ScalarSelect[str] = _value(_CHECKS)
+    return column
+
+
 def identity_columns() -> tuple[Any, Any]:
     """Select what `identity_of` reads, as columns of another statement."""
-    return _value(_LINEAGE).label("lineage"), _value(_CHECKS).label("secret_checks")
+    return lineage().label("lineage"), secret_checks().label("secret_checks")
 
 
 def identity_of(row: Any) -> Identity:
@@ -95,17 +101,16 @@ def holds(connection: Connection, witness: Witness) -> bool:
     return (connection.execute(statement)).first() is not None
 
 
-def lock_secrets(connection: Connection, *, alone: bool = False) -> Identity:
-    """Lock the secrets until the end of the transaction; return the database's identity.
+def lock_secrets(connection: Connection, *, alone: bool = False) -> None:
+    """Lock the secrets until the end of the transaction.
 
-    With `alone` no other transaction holds the lock, so the secrets can be changed.
+    With `alone` no other transaction holds the lock, so the secrets can be changed. What was
+    committed before the lock was given is seen by later statements alone.
     """
     if connection.dialect.name == "postgresql":
         # SQLite has one writer anyway.
         lock = func.pg_advisory_xact_lock if alone else func.pg_advisory_xact_lock_shared
         connection.execute(select(lock(_SECRETS_LOCK)))
-    # A statement of its own: what is read must be what was committed before the lock was given.
-    return read_identity(connection)
 
 
 def set_secret_checks(connection: Connection, checks: Sequence[str]) -> None:

@@ -2,8 +2,7 @@
 
 import json
 import time
-from collections.abc import Collection, Mapping, Sequence
-from functools import cache
+from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
 from sqlalchemy import (
@@ -18,17 +17,17 @@ from sqlalchemy import (
     any_,
     bindparam,
     cast,
-    column,
     extract,
     func,
     literal,
+    literal_column,
     select,
     type_coerce,
 )
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.types import TypeEngine
 
-_GIVEN = "given_"
+_GIVEN = "given"
 
 
 class Subjects(NamedTuple):
@@ -78,32 +77,34 @@ def clock_us(connection: Connection) -> int:
     return int((connection.execute(select(SERVER_NOW))).scalar_one())
 
 
-def given_table(dialect: str, columns: Mapping[str, TypeEngine[Any]]) -> CTE:
+def given_table(dialect: str, columns: Mapping[str, TypeEngine[Any]], name: str = _GIVEN) -> CTE:
     """Return a table to join with, whose rows are the `given_parameters` of the execution.
 
-    The rows are one parameter per column, or one in all: a statement with many parameters takes
-    long to build, and SQLite reads a whole table for a list of pairs.
+    All rows are one parameter: a statement with many parameters takes long to build, the driver of
+    PostgreSQL takes longer for arrays, and SQLite reads a whole table for a list of pairs. No
+    column can have bytes. A statement may have several such tables, of different names.
     """
+    given = bindparam(name, type_=Text)
     if dialect == "sqlite":
-        each = func.json_each(bindparam(_GIVEN, type_=Text)).table_valued("value")
+        each = func.json_each(given).table_valued("value").c.value
         picked: list[ColumnElement[Any]] = [
-            type_coerce(func.json_extract(each.c.value, f"$[{place}]"), kind).label(name)
-            for place, (name, kind) in enumerate(columns.items())
+            type_coerce(func.json_extract(each, f"$[{place}]"), kind).label(column)
+            for place, (column, kind) in enumerate(columns.items())
         ]
-        return select(*picked).cte("given")
-    arrays = [bindparam(_GIVEN + name, type_=ARRAY(kind)) for name, kind in columns.items()]
-    given = func.unnest(*arrays).table_valued(*(column(n, k) for n, k in columns.items()))
-    return select(given.render_derived()).cte("given")
+    else:
+        rows = func.jsonb_array_elements(cast(given, postgresql.JSONB))
+        each = rows.table_valued("value").c.value
+        texts = [each.op("->>")(literal_column(str(place))) for place in range(len(columns))]
+        picked = [
+            (type_coerce if isinstance(kind, Text) else cast)(text, kind).label(column)
+            for text, (column, kind) in zip(texts, columns.items(), strict=True)
+        ]
+    return select(*picked).cte(name)
 
 
-def given_parameters(
-    connection: Connection, columns: Collection[str], rows: Collection[tuple[Any, ...]]
-) -> dict[str, Any]:
-    """Return the parameters of a statement with a `given_table` of these columns."""
-    if connection.dialect.name == "sqlite":
-        return {_GIVEN: json.dumps(list(rows))}
-    lists = zip(*rows, strict=True) if rows else [()] * len(columns)
-    return {_GIVEN + name: list(ones) for name, ones in zip(columns, lists, strict=True)}
+def given_parameters(rows: Collection[tuple[Any, ...]], name: str = _GIVEN) -> dict[str, Any]:
+    """Return the parameters of a statement with a `given_table` of this name."""
+    return {name: json.dumps(list(rows))}
 
 
 def given_rows(
@@ -113,7 +114,7 @@ def given_rows(
 ) -> CTE:
     """Return a table of the given rows, to join with."""
     table = given_table(connection.dialect.name, columns)
-    return table.params(given_parameters(connection, columns, rows))
+    return table.params(given_parameters(rows))
 
 
 def among(dialect: str, column: ColumnElement[Any], name: str) -> ColumnElement[bool]:
@@ -124,35 +125,3 @@ def among(dialect: str, column: ColumnElement[Any], name: str) -> ColumnElement[
     if dialect == "sqlite":
         return column.in_(bindparam(name, expanding=True))
     return column == any_(bindparam(name, type_=ARRAY(column.type)))
-
-
-def insert_rows(
-    connection: Connection,
-    table: Table,
-    rows: Sequence[Mapping[str, Any]],
-    *,
-    new_only: bool = False,
-) -> None:
-    """Insert rows of the same columns, one or more; with `new_only` without those that exist.
-
-    PostgreSQL gets one array per column. SQLite gets the rows themselves: through JSON a number
-    with a fraction would not come unchanged, and bytes not at all.
-    """
-    dialect, columns = connection.dialect.name, tuple(rows[0])
-    statement = _insert_given(dialect, table, columns, new_only)
-    if dialect == "sqlite":
-        connection.execute(statement, rows)
-    else:
-        values = [tuple(row.values()) for row in rows]
-        connection.execute(statement, given_parameters(connection, columns, values))
-
-
-@cache
-def _insert_given(
-    dialect: str, table: Table, columns: tuple[str, ...], new_only: bool
-) -> postgresql.Insert:
-    statement = insert(dialect, table)
-    if dialect != "sqlite":
-        given = given_table(dialect, {name: table.c[name].type for name in columns})
-        statement = statement.from_select(list(columns), select(given))
-    return statement.on_conflict_do_nothing() if new_only else statement

@@ -60,9 +60,10 @@ users = Table(
     Column("user_key", LargeBinary, nullable=False, unique=True),
     Column("last_sequence", BigInteger, nullable=False),
     Column("key_version", Integer, nullable=False, server_default=text("1")),
+    sqlite_autoincrement=True,
 )
 """Users by pseudonym; `last_sequence` is the counter of a user's events, `key_version` the number
-of secrets that the key was made with."""
+of secrets that the key was made with. No number is given twice: it names the user's history."""
 
 visitors = Table(
     "visitors",

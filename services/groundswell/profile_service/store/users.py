@@ -4,16 +4,32 @@ from collections.abc import Collection, Mapping, Sequence
 from functools import cache
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Select, bindparam, func, select, update
+from sqlalchemy import (
+    ARRAY,
+    Connection,
+    Integer,
+    LargeBinary,
+    Select,
+    bindparam,
+    func,
+    literal,
+    select,
+    true,
+    update,
+)
+from sqlalchemy.sql.dml import ReturningInsert
 
 from groundswell.profile_service.store.identity import (
     Identity,
     identity_columns,
     identity_of,
     lock_secrets,
-    read_identity,
+    secret_checks,
 )
-from groundswell.profile_service.store.statements import among, insert_rows
+from groundswell.profile_service.store.statements import (
+    among,
+    insert,
+)
 from groundswell.profile_service.store.tables import users
 from groundswell.serving.errors import FailedPrecondition
 
@@ -32,6 +48,14 @@ class Users(NamedTuple):
     identity: Identity
 
 
+class LockedUsers(NamedTuple):
+    """Users that this transaction has locked, and those that another one has."""
+
+    users: Users
+    left_out: set[bytes]
+    """The last keys of users whom another transaction has locked, or has just deleted."""
+
+
 class StoredKey(NamedTuple):
     """The key of one user as it is stored."""
 
@@ -47,8 +71,9 @@ def find_users(connection: Connection, keys: Collection[UserKeys]) -> Users:
 
 @cache
 def _find(dialect: str) -> Select[Any]:
-    found = among(dialect, users.c.user_key, "keys")
-    return select(users, *identity_columns()).where(found)
+    identity = select(*identity_columns()).subquery()
+    found = identity.outerjoin(users, among(dialect, users.c.user_key, "keys"))
+    return select(users, identity).select_from(found)
 
 
 def select_users(
@@ -59,62 +84,96 @@ def select_users(
 ) -> tuple[Users, list[Any]]:
     """Find the users that are known by a statement, and return its rows too.
 
-    The statement selects the columns of `users`, of some `keys`, and `identity_columns`. A row
-    without a user has the identity alone. Raises FailedPrecondition (SECRET_OUTDATED).
+    The statement selects the columns of `users`, of some `keys`, and `identity_columns`. There is
+    one row at least: one without a user has the identity alone. Raises FailedPrecondition
+    (SECRET_OUTDATED).
     """
     names = _names(keys)
     rows: list[Any] = []
     every = list(names)
-    for start in range(0, len(every), _MAX_KEYS):
+    for start in range(0, max(len(every), 1), _MAX_KEYS):
         some = {"keys": every[start : start + _MAX_KEYS], **(parameters or {})}
         rows += connection.execute(statement, some)
-    identity = identity_of(rows[0]) if rows else read_identity(connection)
+    identity = identity_of(rows[0])
     rows = [row for row in rows if row.user_no is not None]
     _check_version(identity, keys)
     found = {names[row.user_key]: (row.user_no, row.last_sequence) for row in rows}
     return Users(found, identity), rows
 
 
-def lock_users(connection: Connection, keys: Collection[UserKeys], *, wait: bool = True) -> Users:
-    """Find users, making those that are new, and lock them for this write.
+def lock_users(
+    connection: Connection, keys: Collection[UserKeys], *, wait: bool = True
+) -> LockedUsers:
+    """Find the users that are known, and lock them for this write.
 
     Without `wait`, users that another transaction has locked are left out. All writers lock users
-    in the same order, so there is no deadlock. Raises FailedPrecondition (SECRET_OUTDATED).
+    in the same order, and before they make new ones, so there is no deadlock. Raises
+    FailedPrecondition (SECRET_OUTDATED).
     """
-    known = find_users(connection, keys)
-    new = [user for user in keys if user[-1] not in known.by_key]
-    if not new and connection.dialect.name == "sqlite":
-        return known  # the only writer
-    identity = _make_users(connection, new) if new else known.identity
+    if connection.dialect.name == "sqlite":
+        return LockedUsers(find_users(connection, keys), set())  # the only writer
     names = _names(keys)
-    rows = connection.execute(_lock(connection.dialect.name, wait), {"keys": list(names)})
-    locked = {names[row.user_key]: (row.user_no, row.last_sequence) for row in rows}
-    if wait and len(locked) < len(set(names.values())):
-        # An anonymous session expired while this transaction waited for its lock.
-        return lock_users(connection, keys)
-    return Users(locked, identity)
+    rows = connection.execute(_lock(wait), {"keys": list(names)}).all()
+    identity = identity_of(rows[0])
+    _check_version(identity, keys)
+    locked = {
+        names[row.user_key]: (row.user_no, row.last_sequence)
+        for row in rows
+        if row.user_no is not None
+    }
+    there = {names[row.there] for row in rows if row.there is not None}
+    return LockedUsers(Users(locked, identity), there - locked.keys())
 
 
 @cache
-def _lock(dialect: str, wait: bool) -> Select[Any]:
-    statement = select(users).where(among(dialect, users.c.user_key, "keys"))
+def _lock(wait: bool) -> Select[Any]:
+    """Select who was there when the statement began, and who of them is locked now."""
+    wanted = among("postgresql", users.c.user_key, "keys")
     # The weaker lock: rows of the worker that refer to a user must not wait for a writer.
-    return statement.order_by(users.c.user_no).with_for_update(key_share=True, skip_locked=not wait)
+    rows = select(users).where(wanted).order_by(users.c.user_no)
+    locked = rows.with_for_update(key_share=True, skip_locked=not wait).cte("locked")
+    there = select(users.c.user_no, users.c.user_key.label("there")).where(wanted).subquery()
+    identity = select(*identity_columns()).subquery()
+    joined = identity.outerjoin(there, true()).outerjoin(
+        locked, locked.c.user_no == there.c.user_no
+    )
+    return select(locked, there.c.there, identity).select_from(joined)
 
 
-def _make_users(connection: Connection, new: Sequence[UserKeys]) -> Identity:
-    # Without the lock, two writers with different newest secrets would store one user twice.
-    identity = lock_secrets(connection)
-    # Others may have stored some under an older secret while this transaction waited for the lock.
-    known = find_users(connection, new).by_key
+def make_users(
+    connection: Connection, new: Collection[UserKeys], identity: Identity
+) -> dict[bytes, tuple[int, int]]:
+    """Make users that were not known; return (user_no, 0) by the last of the user's keys.
+
+    Those that another transaction has made meanwhile are left out, and all of them when the newest
+    secret has changed since the `identity` was read. The new users are locked. A transaction must
+    not lock other users after it.
+    """
     version = identity.key_version
-    rows = [
-        {"user_key": key, "last_sequence": 0, "key_version": version}
-        for key in sorted(user[version - 1] for user in new if user[-1] not in known)
-    ]
-    if rows:
-        insert_rows(connection, users, rows, new_only=True)
-    return identity
+    keys = {user[version - 1]: user[-1] for user in new}
+    if connection.dialect.name == "sqlite":
+        statement = insert("sqlite", users).returning(users.c.user_no, users.c.user_key)
+        values = {"last_sequence": 0, "key_version": version}
+        made = connection.execute(statement, [{"user_key": key, **values} for key in sorted(keys)])
+    else:
+        # Without the lock, two writers with different newest secrets would store one user twice.
+        lock_secrets(connection)
+        checks = " ".join(identity.secret_checks)
+        given = {"keys": sorted(keys), "version": version, "checks": checks}
+        made = connection.execute(_make(), given)
+    return {keys[row.user_key]: (row.user_no, 0) for row in made}
+
+
+@cache
+def _make() -> ReturningInsert[Any]:
+    keys = bindparam("keys", type_=ARRAY(LargeBinary))
+    key = func.unnest(keys).column_valued("user_key")
+    rows = select(key, literal(0), bindparam("version", type_=Integer))
+    # Asked now that the lock is held.
+    rows = rows.where(secret_checks() == bindparam("checks")).order_by(key)
+    columns = ["user_key", "last_sequence", "key_version"]
+    statement = insert("postgresql", users).from_select(columns, rows).on_conflict_do_nothing()
+    return statement.returning(users.c.user_no, users.c.user_key)
 
 
 def has_users(connection: Connection) -> bool:

@@ -3,13 +3,22 @@
 A session is a row of `users`, so its events are stored, listed and encoded as those of a user.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 
-from sqlalchemy import Connection, bindparam, delete, select, update
+from sqlalchemy import (
+    Connection,
+    Table,
+    and_,
+    case,
+    delete,
+    exists,
+    func,
+    or_,
+    select,
+    update,
+)
 
-from groundswell.profile_service.store.changes import USER, told_changes
-from groundswell.profile_service.store.events import known_events
-from groundswell.profile_service.store.statements import insert
+from groundswell.profile_service.store.changes import USER, changes_made
 from groundswell.profile_service.store.tables import (
     events,
     profile_chunks,
@@ -22,17 +31,8 @@ from groundswell.serving.errors import FailedPrecondition
 
 _ENCODED = (stale_users, profile_chunks, profiles)
 """What the worker makes of a history, in the order in which all transactions lock the tables."""
-
-
-def mark_written(connection: Connection, user_nos: Collection[int], written_us: int) -> None:
-    """Note that sessions got events now. The transaction holds the locks of their users."""
-    if not user_nos:
-        return
-    statement = insert(connection.dialect.name, visitors).on_conflict_do_update(
-        index_elements=[visitors.c.user_no], set_={"written_us": written_us}
-    )
-    rows = [{"user_no": user_no, "written_us": written_us} for user_no in sorted(user_nos)]
-    connection.execute(statement, rows)
+_CONTENT = ("item_no", "action", "value", "time_us", "ordinal", "session_id", "attribution_token")
+"""What a client sets of an event, besides its id."""
 
 
 def link(connection: Connection, session_no: int, user_no: int) -> None:
@@ -47,43 +47,58 @@ def link(connection: Connection, session_no: int, user_no: int) -> None:
     connection.execute(update(visitors).where(chosen).values(linked_to=user_no))
 
 
-def move_events(connection: Connection, session_no: int, user_no: int, last_sequence: int) -> int:
-    """Move a session's events behind the `last_sequence` of a user; return how many were moved.
+def check_same(connection: Connection, session_no: int, user_no: int, last: int) -> None:
+    """Check the events of a session up to a sequence whose ids the user has, too.
 
-    The transaction holds the locks of both. An event that the user has too is dropped. Raises
-    FailedPrecondition (EVENT_ID_CONFLICT) when the two differ.
+    The transaction holds the locks of both. Raises FailedPrecondition (EVENT_ID_CONFLICT) when the
+    two differ.
     """
-    mine = select(events.c.sequence, events.c.event_id).where(events.c.user_no == session_no)
-    rows = connection.execute(mine.order_by(events.c.sequence)).all()
-    both = [(number, row.event_id) for row in rows for number in (session_no, user_no)]
-    known = known_events(connection, both)
-    moved: list[dict[str, int]] = []
-    for row in rows:
-        there = known.get((user_no, row.event_id))
-        if there is None:
-            moved.append({"old": row.sequence, "new": last_sequence + len(moved) + 1})
-        elif there.content != known[session_no, row.event_id].content:
-            raise FailedPrecondition(
-                "EVENT_ID_CONFLICT", "the user has another event with the id of one of the session"
-            )
-    if moved:
-        chosen = (events.c.user_no == session_no, events.c.sequence == bindparam("old"))
-        move = update(events).where(*chosen).values(user_no=user_no, sequence=bindparam("new"))
-        connection.execute(move, moved)
-        highest = last_sequence + len(moved)
-        found = users.c.user_no == user_no
-        connection.execute(update(users).where(found).values(last_sequence=highest))
-        told_changes(connection).update([(USER, session_no), (USER, user_no)])
-        # So that caches learn that the session changed, too.
-        same = {"last_sequence": users.c.last_sequence}
-        connection.execute(update(users).where(users.c.user_no == session_no).values(same))
-    forget(connection, [session_no])
-    return len(moved)
+    own, other = events.alias(), events.alias()
+    both = and_(other.c.user_no == user_no, other.c.event_id == own.c.event_id)
+    differ = or_(*(own.c[name].is_distinct_from(other.c[name]) for name in _CONTENT))
+    mine = own.c.user_no == session_no, own.c.sequence <= last
+    statement = select(own.c.sequence).join(other, both).where(*mine, differ).limit(1)
+    if connection.execute(statement).first() is not None:
+        raise FailedPrecondition(
+            "EVENT_ID_CONFLICT", "the user has another event with the id of one of the session"
+        )
 
 
-def forget(connection: Connection, user_nos: Collection[int]) -> None:
-    """Delete the events of users, and what was made of them. The transaction holds their locks."""
-    for table in (*_ENCODED, events):
+def last_of_part(connection: Connection, session_no: int, limit: int) -> int:
+    """Return the last sequence of a session's first events, at most `limit`; 0 without any."""
+    mine = select(events.c.sequence).where(events.c.user_no == session_no)
+    part = mine.order_by(events.c.sequence).limit(limit).subquery()
+    return connection.execute(select(func.max(part.c.sequence))).scalar_one() or 0
+
+
+def move_events(
+    connection: Connection, session_no: int, user_no: int, last: int, last_sequence: int
+) -> int:
+    """Move a session's events up to `last` behind the `last_sequence` of a user; return how many.
+
+    The transaction holds the locks of both. An event that the user has too is dropped.
+    """
+    own, other = events.alias(), events.alias()
+    both = and_(other.c.user_no == user_no, other.c.event_id == own.c.event_id)
+    place = last_sequence + func.row_number().over(order_by=own.c.sequence)
+    moving = (own.c.user_no == session_no, own.c.sequence <= last, ~exists().where(both))
+    new = select(own.c.sequence, place.label("place")).where(*moving).subquery("new")
+    mine = events.c.user_no == session_no
+    move = update(events).where(mine, events.c.sequence == new.c.sequence)
+    num_moved = connection.execute(move.values(user_no=user_no, sequence=new.c.place)).rowcount
+    connection.execute(delete(events).where(mine, events.c.sequence <= last))
+    forget(connection, [session_no], _ENCODED)
+    changes_made(connection).update([(USER, session_no), (USER, user_no)])
+    # Both, so that every cache learns of it.
+    added = case((users.c.user_no == user_no, num_moved), else_=0)
+    changed = update(users).where(users.c.user_no.in_([session_no, user_no]))
+    connection.execute(changed.values(last_sequence=users.c.last_sequence + added))
+    return num_moved
+
+
+def forget(connection: Connection, user_nos: Collection[int], tables: Iterable[Table]) -> None:
+    """Delete the rows of users in some tables. The transaction holds the users' locks."""
+    for table in tables:
         connection.execute(delete(table).where(table.c.user_no.in_(user_nos)))
 
 
@@ -98,7 +113,5 @@ def expire(connection: Connection, before_us: int, limit: int) -> int:
     still = select(visitors.c.user_no).where(visitors.c.user_no.in_(locked))
     user_nos = connection.execute(still.where(visitors.c.written_us < before_us)).scalars().all()
     if user_nos:
-        forget(connection, user_nos)
-        for table in (visitors, users):
-            connection.execute(delete(table).where(table.c.user_no.in_(user_nos)))
+        forget(connection, user_nos, (*_ENCODED, events, visitors, users))
     return len(user_nos)

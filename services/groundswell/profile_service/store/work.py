@@ -26,7 +26,7 @@ from sqlalchemy import (
     update,
 )
 
-from groundswell.profile_service.store.marks import CLOCK, MARKS, NO_OWNER, mark_statement
+from groundswell.profile_service.store.marks import CLOCK, MARKED, NO_OWNER, mark_statement
 from groundswell.profile_service.store.statements import (
     clock_us,
     given_parameters,
@@ -88,7 +88,7 @@ class WorkList:
         if not versions:
             return
         statement = mark_statement(connection.dialect.name, self._table, again, behind)
-        parameters = given_parameters(connection, MARKS, sorted(versions.items()))
+        parameters = given_parameters(sorted(versions.items()), MARKED)
         if connection.dialect.name == "sqlite":
             parameters[CLOCK] = clock_us(connection)
         connection.execute(statement, parameters)

@@ -1,12 +1,14 @@
 -- Lets a window take a write, as Window.taken does; the layout is that of Window.to_bytes.
--- KEYS: the window. ARGV: lineage, accepted records, duplicates, now + 1 (8 bytes), expiry in ms.
+-- KEYS: the window. ARGV: lineage, history, accepted records, duplicates, now + 1 (8 bytes), expiry
+-- in ms.
 local packed = redis.call('GET', KEYS[1])
 if not packed then return false end
 
 local SIZE = 19
 local capacity, following = struct.unpack('>I2I4', packed)
 local listed, doubt, lineage = packed:sub(7, 14), packed:sub(15, 22), packed:sub(23, 38)
-local records, held = {}, packed:sub(39)
+local history, written_history, UNKNOWN = packed:sub(39, 46), ARGV[2], ('\0'):rep(8)
+local records, held = {}, packed:sub(47)
 
 -- Whole numbers of 8 bytes lose bits in Lua, so they are compared in two halves.
 local function is_less(a, b)
@@ -45,16 +47,18 @@ local function merge(written, are_doubtful)
   end
   while #records > capacity do table.remove(records, 1) end
   while following > 0 and sequences[following] do following = following + 1 end
-  if is_doubtful and is_less(doubt, ARGV[4]) then doubt = ARGV[4] end
+  if is_doubtful and is_less(doubt, ARGV[5]) then doubt = ARGV[5] end
 end
 
-if lineage ~= ARGV[1] then
-  following, listed, lineage, held = 0, ('\0'):rep(8), ARGV[1], ''
+local differ = history ~= written_history and history ~= UNKNOWN and written_history ~= UNKNOWN
+if lineage ~= ARGV[1] or differ then
+  following, listed, lineage, history, held = 0, ('\0'):rep(8), ARGV[1], UNKNOWN, ''
 end
+if written_history ~= UNKNOWN then history = written_history end
 for at = 1, #held, SIZE do records[#records + 1] = held:sub(at, at + SIZE - 1) end
-merge(ARGV[2], false)
-merge(ARGV[3], true)
-packed = struct.pack('>I2I4', capacity, following) .. listed .. doubt .. lineage
+merge(ARGV[3], false)
+merge(ARGV[4], true)
+packed = struct.pack('>I2I4', capacity, following) .. listed .. doubt .. lineage .. history
   .. table.concat(records)
-redis.call('SET', KEYS[1], packed, 'PX', ARGV[5])
+redis.call('SET', KEYS[1], packed, 'PX', ARGV[6])
 return packed

@@ -23,7 +23,7 @@ from groundswell.session_service.windows.window import Window, Written, lineage_
 _log = structlog.get_logger(__name__)
 R = TypeVar("R")
 
-_PREFIX = b"gsw1:"
+_PREFIX = b"gsw2:"
 """Of every key; the number is that of the layout of windows."""
 _FIRST_DELAY_S, _LONGEST_DELAY_S = 0.25, 2.0
 """The first and the longest wait between two tries while the store is down."""
@@ -126,6 +126,7 @@ class ValkeyWindows:
                     1,
                     _PREFIX + user_key,
                     lineage_bytes(write.lineage),
+                    struct.pack(">Q", write.history),
                     pack(write.accepted),
                     pack(write.duplicates),
                     struct.pack(">Q", write.now_us + 1),

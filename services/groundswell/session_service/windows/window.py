@@ -13,8 +13,8 @@ from groundswell.session_service.windows.records import (
     unpack,
 )
 
-_HEAD = struct.Struct(">HIQQ16s")
-"""Capacity, `complete_to` + 1, `listed_us`, `doubt_until_us`, lineage."""
+_HEAD = struct.Struct(">HIQQ16sQ")
+"""Capacity, `complete_to` + 1, `listed_us`, `doubt_until_us`, lineage, history."""
 
 
 class Listing(NamedTuple):
@@ -26,6 +26,8 @@ class Listing(NamedTuple):
     """The user's highest sequence when the log was read."""
     lineage: str = ""
     """The lineage of the database that the sequences and item numbers belong to."""
+    history: int = 0
+    """The user's history that the sequences count in; 0 for an unknown user."""
 
 
 class Written(NamedTuple):
@@ -37,6 +39,8 @@ class Written(NamedTuple):
     """The events that were stored before, in the one order, with the content that was sent now."""
     lineage: str
     now_us: int
+    history: int = 0
+    """The history that the sequences count in; 0: not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +64,9 @@ class Window:
     lineage: str = ""
     """The lineage of the database that the events were read from, 32 hexadecimal digits; empty
     before the first."""
+    history: int = 0
+    """The history that the sequences count in, new when an expired session comes back; 0: not
+    known."""
     last_sequence: int = field(init=False, repr=False, compare=False)
     """The highest sequence that it holds; 0 for none."""
 
@@ -103,11 +110,13 @@ class Window:
         the window does not know which of them comes first.
         """
         window = self
-        if written.lineage != self.lineage:
-            # Sequences and item numbers of two lineages cannot be compared.
+        if self._is_other(written.lineage, written.history):
+            # Sequences of two histories cannot be compared.
             window = Window(
                 self.capacity, doubt_until_us=self.doubt_until_us, lineage=written.lineage
             )
+        if written.history not in (0, window.history):
+            window = replace(window, history=written.history)
         return window._merged(written.accepted, written.now_us, are_doubtful=False)._merged(
             written.duplicates, written.now_us, are_doubtful=True
         )
@@ -120,10 +129,10 @@ class Window:
         """Take what the log held as the truth, and keep the writes that came while it was read.
 
         `now_us` is when the read began, and `known` the `last_sequence` at that time. A log with a
-        lower one, or of another lineage, was erased or restored from a backup: then nothing of the
+        lower one, or of another history, was erased or restored from a backup: then nothing of the
         window is kept but its doubt.
         """
-        if listing.last_sequence < known or listing.lineage != self.lineage:
+        if listing.last_sequence < known or self._is_other(listing.lineage, listing.history):
             empty = Window(capacity, doubt_until_us=self.doubt_until_us, lineage=listing.lineage)
             return empty.relisted(listing, capacity=capacity, known=0, now_us=now_us)
         held = self.events
@@ -143,16 +152,22 @@ class Window:
             listed_us=now_us,
             doubt_until_us=max(doubt_us, now_us + 1) if is_tied else doubt_us,
             lineage=listing.lineage,
+            history=listing.history or self.history,
         )
 
+    def _is_other(self, lineage: str, history: int) -> bool:
+        """Whether sequences of a history cannot be compared with those of the window."""
+        return lineage != self.lineage or 0 != history != self.history != 0
+
     def to_bytes(self) -> bytes:
-        """Return all of it as bytes: 38, and 19 for each event."""
+        """Return all of it as bytes: 46, and 19 for each event."""
         head = _HEAD.pack(
             self.capacity,
             self.complete_to + 1,
             self.listed_us,
             self.doubt_until_us,
             lineage_bytes(self.lineage),
+            self.history,
         )
         return head + self.records
 
@@ -161,7 +176,7 @@ class Window:
         """Read what `to_bytes` wrote. Raises ValueError for other bytes."""
         if len(packed) < _HEAD.size or (len(packed) - _HEAD.size) % RECORD_BYTES:
             raise ValueError(f"{len(packed)} bytes are no window")
-        capacity, following, listed_us, doubt_us, lineage = _HEAD.unpack_from(packed)
+        capacity, following, listed_us, doubt_us, lineage, history = _HEAD.unpack_from(packed)
         return cls(
             capacity,
             packed[_HEAD.size :],
@@ -169,6 +184,7 @@ class Window:
             listed_us,
             doubt_us,
             lineage.hex() if any(lineage) else "",
+            history,
         )
 
     def _merged(

@@ -237,8 +237,9 @@ class EventResult(_message.Message):
     status: Global___EventStatus.ValueType
     """What became of the event."""
     sequence: _builtins.int
-    """The event's place in the order of this user's writes: 1, 2, 3, … without gaps.
-    Also set for a duplicate; 0 for a rejected event.
+    """The event's place in the order of this user's writes: 1, 2, 3, … without gaps. Also set for a
+    duplicate. 0 for a rejected event, and for a duplicate without a user id that LinkSession has
+    moved to the user of its session.
     """
     reason: _builtins.str
     """For a rejected event the stable reason: one of those that Event names, ITEM_NOT_FOUND, or

@@ -26,7 +26,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from groundswell.common.v1 import event_pb2 as groundswell_dot_common_dot_v1_dot_event__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n*groundswell/profile/v1/event_service.proto\x12\x16groundswell.profile.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a!groundswell/common/v1/event.proto\"C\n\x13\x41ppendEventsRequest\x12,\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x1c.groundswell.common.v1.Event\"\\\n\x14\x41ppendEventsResponse\x12\x33\n\x07results\x18\x01 \x03(\x0b\x32\".groundswell.common.v1.EventResult\x12\x0f\n\x07lineage\x18\x02 \x01(\t\"9\n\x12LinkSessionRequest\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\t\"(\n\x13LinkSessionResponse\x12\x11\n\tnum_moved\x18\x01 \x01(\x03\"\xb3\x01\n\x11ListEventsRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x16\n\tpage_size\x18\x02 \x01(\x05H\x00\x88\x01\x01\x12\x12\n\npage_token\x18\x03 \x01(\t\x12*\n\x06\x62\x65\x66ore\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x13\n\x0bomit_future\x18\x05 \x01(\x08\x12\x12\n\nsession_id\x18\x06 \x01(\tB\x0c\n\n_page_size\"\x8c\x01\n\x0bStoredEvent\x12+\n\x05\x65vent\x18\x01 \x01(\x0b\x32\x1c.groundswell.common.v1.Event\x12\x10\n\x08sequence\x18\x02 \x01(\x03\x12\x0f\n\x07item_no\x18\x03 \x01(\x03\x12-\n\tstored_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x8a\x01\n\x12ListEventsResponse\x12\x33\n\x06\x65vents\x18\x01 \x03(\x0b\x32#.groundswell.profile.v1.StoredEvent\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x15\n\rlast_sequence\x18\x03 \x01(\x03\x12\x0f\n\x07lineage\x18\x04 \x01(\t\"C\n\x13ImportEventsRequest\x12,\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x1c.groundswell.common.v1.Event\"|\n\x14ImportEventsResponse\x12\x14\n\x0cnum_accepted\x18\x01 \x01(\x05\x12\x15\n\rnum_duplicate\x18\x02 \x01(\x05\x12\x37\n\x08rejected\x18\x03 \x03(\x0b\x32%.groundswell.profile.v1.RejectedEvent\"R\n\rRejectedEvent\x12\r\n\x05index\x18\x01 \x01(\x05\x12\x32\n\x06result\x18\x02 \x01(\x0b\x32\".groundswell.common.v1.EventResult2\xb5\x03\n\x0c\x45ventService\x12i\n\x0c\x41ppendEvents\x12+.groundswell.profile.v1.AppendEventsRequest\x1a,.groundswell.profile.v1.AppendEventsResponse\x12\x63\n\nListEvents\x12).groundswell.profile.v1.ListEventsRequest\x1a*.groundswell.profile.v1.ListEventsResponse\x12m\n\x0cImportEvents\x12+.groundswell.profile.v1.ImportEventsRequest\x1a,.groundswell.profile.v1.ImportEventsResponse(\x01\x30\x01\x12\x66\n\x0bLinkSession\x12*.groundswell.profile.v1.LinkSessionRequest\x1a+.groundswell.profile.v1.LinkSessionResponseBi\n\x19io.groundswell.profile.v1P\x01ZJgithub.com/groundswell/groundswell/gen/go/groundswell/profile/v1;profilev1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n*groundswell/profile/v1/event_service.proto\x12\x16groundswell.profile.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a!groundswell/common/v1/event.proto\"C\n\x13\x41ppendEventsRequest\x12,\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x1c.groundswell.common.v1.Event\"o\n\x14\x41ppendEventsResponse\x12\x33\n\x07results\x18\x01 \x03(\x0b\x32\".groundswell.common.v1.EventResult\x12\x0f\n\x07lineage\x18\x02 \x01(\t\x12\x11\n\thistories\x18\x03 \x03(\x03\"9\n\x12LinkSessionRequest\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\t\"(\n\x13LinkSessionResponse\x12\x11\n\tnum_moved\x18\x01 \x01(\x03\"\xb3\x01\n\x11ListEventsRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x16\n\tpage_size\x18\x02 \x01(\x05H\x00\x88\x01\x01\x12\x12\n\npage_token\x18\x03 \x01(\t\x12*\n\x06\x62\x65\x66ore\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x13\n\x0bomit_future\x18\x05 \x01(\x08\x12\x12\n\nsession_id\x18\x06 \x01(\tB\x0c\n\n_page_size\"\x8c\x01\n\x0bStoredEvent\x12+\n\x05\x65vent\x18\x01 \x01(\x0b\x32\x1c.groundswell.common.v1.Event\x12\x10\n\x08sequence\x18\x02 \x01(\x03\x12\x0f\n\x07item_no\x18\x03 \x01(\x03\x12-\n\tstored_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x9b\x01\n\x12ListEventsResponse\x12\x33\n\x06\x65vents\x18\x01 \x03(\x0b\x32#.groundswell.profile.v1.StoredEvent\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x15\n\rlast_sequence\x18\x03 \x01(\x03\x12\x0f\n\x07lineage\x18\x04 \x01(\t\x12\x0f\n\x07history\x18\x05 \x01(\x03\"C\n\x13ImportEventsRequest\x12,\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x1c.groundswell.common.v1.Event\"|\n\x14ImportEventsResponse\x12\x14\n\x0cnum_accepted\x18\x01 \x01(\x05\x12\x15\n\rnum_duplicate\x18\x02 \x01(\x05\x12\x37\n\x08rejected\x18\x03 \x03(\x0b\x32%.groundswell.profile.v1.RejectedEvent\"R\n\rRejectedEvent\x12\r\n\x05index\x18\x01 \x01(\x05\x12\x32\n\x06result\x18\x02 \x01(\x0b\x32\".groundswell.common.v1.EventResult2\xb5\x03\n\x0c\x45ventService\x12i\n\x0c\x41ppendEvents\x12+.groundswell.profile.v1.AppendEventsRequest\x1a,.groundswell.profile.v1.AppendEventsResponse\x12\x63\n\nListEvents\x12).groundswell.profile.v1.ListEventsRequest\x1a*.groundswell.profile.v1.ListEventsResponse\x12m\n\x0cImportEvents\x12+.groundswell.profile.v1.ImportEventsRequest\x1a,.groundswell.profile.v1.ImportEventsResponse(\x01\x30\x01\x12\x66\n\x0bLinkSession\x12*.groundswell.profile.v1.LinkSessionRequest\x1a+.groundswell.profile.v1.LinkSessionResponseBi\n\x19io.groundswell.profile.v1P\x01ZJgithub.com/groundswell/groundswell/gen/go/groundswell/profile/v1;profilev1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,23 +37,23 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_APPENDEVENTSREQUEST']._serialized_start=138
   _globals['_APPENDEVENTSREQUEST']._serialized_end=205
   _globals['_APPENDEVENTSRESPONSE']._serialized_start=207
-  _globals['_APPENDEVENTSRESPONSE']._serialized_end=299
-  _globals['_LINKSESSIONREQUEST']._serialized_start=301
-  _globals['_LINKSESSIONREQUEST']._serialized_end=358
-  _globals['_LINKSESSIONRESPONSE']._serialized_start=360
-  _globals['_LINKSESSIONRESPONSE']._serialized_end=400
-  _globals['_LISTEVENTSREQUEST']._serialized_start=403
-  _globals['_LISTEVENTSREQUEST']._serialized_end=582
-  _globals['_STOREDEVENT']._serialized_start=585
-  _globals['_STOREDEVENT']._serialized_end=725
-  _globals['_LISTEVENTSRESPONSE']._serialized_start=728
-  _globals['_LISTEVENTSRESPONSE']._serialized_end=866
-  _globals['_IMPORTEVENTSREQUEST']._serialized_start=868
-  _globals['_IMPORTEVENTSREQUEST']._serialized_end=935
-  _globals['_IMPORTEVENTSRESPONSE']._serialized_start=937
-  _globals['_IMPORTEVENTSRESPONSE']._serialized_end=1061
-  _globals['_REJECTEDEVENT']._serialized_start=1063
-  _globals['_REJECTEDEVENT']._serialized_end=1145
-  _globals['_EVENTSERVICE']._serialized_start=1148
-  _globals['_EVENTSERVICE']._serialized_end=1585
+  _globals['_APPENDEVENTSRESPONSE']._serialized_end=318
+  _globals['_LINKSESSIONREQUEST']._serialized_start=320
+  _globals['_LINKSESSIONREQUEST']._serialized_end=377
+  _globals['_LINKSESSIONRESPONSE']._serialized_start=379
+  _globals['_LINKSESSIONRESPONSE']._serialized_end=419
+  _globals['_LISTEVENTSREQUEST']._serialized_start=422
+  _globals['_LISTEVENTSREQUEST']._serialized_end=601
+  _globals['_STOREDEVENT']._serialized_start=604
+  _globals['_STOREDEVENT']._serialized_end=744
+  _globals['_LISTEVENTSRESPONSE']._serialized_start=747
+  _globals['_LISTEVENTSRESPONSE']._serialized_end=902
+  _globals['_IMPORTEVENTSREQUEST']._serialized_start=904
+  _globals['_IMPORTEVENTSREQUEST']._serialized_end=971
+  _globals['_IMPORTEVENTSRESPONSE']._serialized_start=973
+  _globals['_IMPORTEVENTSRESPONSE']._serialized_end=1097
+  _globals['_REJECTEDEVENT']._serialized_start=1099
+  _globals['_REJECTEDEVENT']._serialized_end=1181
+  _globals['_EVENTSERVICE']._serialized_start=1184
+  _globals['_EVENTSERVICE']._serialized_end=1621
 # @@protoc_insertion_point(module_scope)

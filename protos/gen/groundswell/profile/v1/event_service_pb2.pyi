@@ -52,6 +52,7 @@ class AppendEventsResponse(_message.Message):
 
     RESULTS_FIELD_NUMBER: _builtins.int
     LINEAGE_FIELD_NUMBER: _builtins.int
+    HISTORIES_FIELD_NUMBER: _builtins.int
     lineage: _builtins.str
     """The lineage of the database that the sequences and item numbers belong to: 32 hexadecimal
     digits, new after every restore from a backup.
@@ -60,15 +61,23 @@ class AppendEventsResponse(_message.Message):
     def results(self) -> _containers.RepeatedCompositeFieldContainer[_event_pb2.EventResult]:
         """One result per event, in the order of the request."""
 
+    @_builtins.property
+    def histories(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """One per result: the number of the history that the sequence counts in, within the lineage; 0
+        without a sequence. An anonymous session that has expired and comes back has a new history,
+        whose sequences begin at 1 again; sequences of two histories cannot be compared.
+        """
+
     def __init__(
         self,
         *,
         results: _abc.Iterable[_event_pb2.EventResult] | None = ...,
         lineage: _builtins.str = ...,
+        histories: _abc.Iterable[_builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["lineage", b"lineage", "results", b"results"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["histories", b"histories", "lineage", b"lineage", "results", b"results"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -232,6 +241,7 @@ class ListEventsResponse(_message.Message):
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     LAST_SEQUENCE_FIELD_NUMBER: _builtins.int
     LINEAGE_FIELD_NUMBER: _builtins.int
+    HISTORY_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
     """The token of the next page; empty when this is the last."""
     last_sequence: _builtins.int
@@ -240,6 +250,8 @@ class ListEventsResponse(_message.Message):
     """The lineage of the database that the sequences and item numbers belong to: 32 hexadecimal
     digits, new after every restore from a backup.
     """
+    history: _builtins.int
+    """The number of the user's history, as in AppendEventsResponse. 0: the user is unknown."""
     @_builtins.property
     def events(self) -> _containers.RepeatedCompositeFieldContainer[Global___StoredEvent]:
         """The events, newest first."""
@@ -251,10 +263,11 @@ class ListEventsResponse(_message.Message):
         next_page_token: _builtins.str = ...,
         last_sequence: _builtins.int = ...,
         lineage: _builtins.str = ...,
+        history: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["events", b"events", "last_sequence", b"last_sequence", "lineage", b"lineage", "next_page_token", b"next_page_token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["events", b"events", "history", b"history", "last_sequence", b"last_sequence", "lineage", b"lineage", "next_page_token", b"next_page_token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -99,16 +99,18 @@ class EventServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def LinkSession(self, request, context):
-        """Moves the events of an anonymous session to a user, in one transaction. They keep their ids, and
-        get the user's next sequences in the order of their writes. An event that the user has too is
-        kept once. Later events of the session stay its own until it is linked to the same user again,
-        which moves them. A session expires some time after its last event (a setting, 30 days), and
-        its link is forgotten with it. Clients call SessionService.LinkSession, which also corrects the
-        windows.
+        """Moves the events of an anonymous session to a user, up to 5,000 in one transaction. They keep
+        their ids, and get the user's next sequences in the order of their writes. An event that the
+        user has too is kept once. A retry of a moved event, which names the session alone, is a
+        duplicate. Later events of the session stay its own until it is linked to the same user again,
+        which moves them; one with the id of another event of the user is rejected (EVENT_ID_CONFLICT).
+        A session expires some time after its last event (a setting, 30 days), and its link is forgotten
+        with it. Clients call SessionService.LinkSession, which also corrects the windows.
         Statuses: OK (also for a session without events); INVALID_ARGUMENT (USER_ID_INVALID,
         SESSION_ID_INVALID); FAILED_PRECONDITION (SESSION_LINKED: to another user;
-        EVENT_ID_CONFLICT: the user has another event with the id of one of them, and nothing was moved;
-        SECRET_OUTDATED); UNAVAILABLE. Safe to retry.
+        EVENT_ID_CONFLICT: the user has another event with the id of one of them, and nothing was moved,
+        unless it was written during the call; SECRET_OUTDATED); UNAVAILABLE (the first events of a
+        session with more than 5,000 may have been moved). Safe to retry: it moves the rest.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -59,16 +59,18 @@ class EventServiceStub:
     Safe to retry: event ids make it idempotent.
     """
     LinkSession: _grpc.UnaryUnaryMultiCallable[_event_service_pb2.LinkSessionRequest, _event_service_pb2.LinkSessionResponse]
-    """Moves the events of an anonymous session to a user, in one transaction. They keep their ids, and
-    get the user's next sequences in the order of their writes. An event that the user has too is
-    kept once. Later events of the session stay its own until it is linked to the same user again,
-    which moves them. A session expires some time after its last event (a setting, 30 days), and
-    its link is forgotten with it. Clients call SessionService.LinkSession, which also corrects the
-    windows.
+    """Moves the events of an anonymous session to a user, up to 5,000 in one transaction. They keep
+    their ids, and get the user's next sequences in the order of their writes. An event that the
+    user has too is kept once. A retry of a moved event, which names the session alone, is a
+    duplicate. Later events of the session stay its own until it is linked to the same user again,
+    which moves them; one with the id of another event of the user is rejected (EVENT_ID_CONFLICT).
+    A session expires some time after its last event (a setting, 30 days), and its link is forgotten
+    with it. Clients call SessionService.LinkSession, which also corrects the windows.
     Statuses: OK (also for a session without events); INVALID_ARGUMENT (USER_ID_INVALID,
     SESSION_ID_INVALID); FAILED_PRECONDITION (SESSION_LINKED: to another user;
-    EVENT_ID_CONFLICT: the user has another event with the id of one of them, and nothing was moved;
-    SECRET_OUTDATED); UNAVAILABLE. Safe to retry.
+    EVENT_ID_CONFLICT: the user has another event with the id of one of them, and nothing was moved,
+    unless it was written during the call; SECRET_OUTDATED); UNAVAILABLE (the first events of a
+    session with more than 5,000 may have been moved). Safe to retry: it moves the rest.
     """
 
 @_typing.type_check_only
@@ -102,16 +104,18 @@ class EventServiceAsyncStub(EventServiceStub):
     Safe to retry: event ids make it idempotent.
     """
     LinkSession: _aio.UnaryUnaryMultiCallable[_event_service_pb2.LinkSessionRequest, _event_service_pb2.LinkSessionResponse]  # type: ignore[assignment]
-    """Moves the events of an anonymous session to a user, in one transaction. They keep their ids, and
-    get the user's next sequences in the order of their writes. An event that the user has too is
-    kept once. Later events of the session stay its own until it is linked to the same user again,
-    which moves them. A session expires some time after its last event (a setting, 30 days), and
-    its link is forgotten with it. Clients call SessionService.LinkSession, which also corrects the
-    windows.
+    """Moves the events of an anonymous session to a user, up to 5,000 in one transaction. They keep
+    their ids, and get the user's next sequences in the order of their writes. An event that the
+    user has too is kept once. A retry of a moved event, which names the session alone, is a
+    duplicate. Later events of the session stay its own until it is linked to the same user again,
+    which moves them; one with the id of another event of the user is rejected (EVENT_ID_CONFLICT).
+    A session expires some time after its last event (a setting, 30 days), and its link is forgotten
+    with it. Clients call SessionService.LinkSession, which also corrects the windows.
     Statuses: OK (also for a session without events); INVALID_ARGUMENT (USER_ID_INVALID,
     SESSION_ID_INVALID); FAILED_PRECONDITION (SESSION_LINKED: to another user;
-    EVENT_ID_CONFLICT: the user has another event with the id of one of them, and nothing was moved;
-    SECRET_OUTDATED); UNAVAILABLE. Safe to retry.
+    EVENT_ID_CONFLICT: the user has another event with the id of one of them, and nothing was moved,
+    unless it was written during the call; SECRET_OUTDATED); UNAVAILABLE (the first events of a
+    session with more than 5,000 may have been moved). Safe to retry: it moves the rest.
     """
 
 class EventServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -166,16 +170,18 @@ class EventServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _event_service_pb2.LinkSessionRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_event_service_pb2.LinkSessionResponse, _abc.Awaitable[_event_service_pb2.LinkSessionResponse]]:
-        """Moves the events of an anonymous session to a user, in one transaction. They keep their ids, and
-        get the user's next sequences in the order of their writes. An event that the user has too is
-        kept once. Later events of the session stay its own until it is linked to the same user again,
-        which moves them. A session expires some time after its last event (a setting, 30 days), and
-        its link is forgotten with it. Clients call SessionService.LinkSession, which also corrects the
-        windows.
+        """Moves the events of an anonymous session to a user, up to 5,000 in one transaction. They keep
+        their ids, and get the user's next sequences in the order of their writes. An event that the
+        user has too is kept once. A retry of a moved event, which names the session alone, is a
+        duplicate. Later events of the session stay its own until it is linked to the same user again,
+        which moves them; one with the id of another event of the user is rejected (EVENT_ID_CONFLICT).
+        A session expires some time after its last event (a setting, 30 days), and its link is forgotten
+        with it. Clients call SessionService.LinkSession, which also corrects the windows.
         Statuses: OK (also for a session without events); INVALID_ARGUMENT (USER_ID_INVALID,
         SESSION_ID_INVALID); FAILED_PRECONDITION (SESSION_LINKED: to another user;
-        EVENT_ID_CONFLICT: the user has another event with the id of one of them, and nothing was moved;
-        SECRET_OUTDATED); UNAVAILABLE. Safe to retry.
+        EVENT_ID_CONFLICT: the user has another event with the id of one of them, and nothing was moved,
+        unless it was written during the call; SECRET_OUTDATED); UNAVAILABLE (the first events of a
+        session with more than 5,000 may have been moved). Safe to retry: it moves the rest.
         """
 
 def add_EventServiceServicer_to_server(servicer: EventServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

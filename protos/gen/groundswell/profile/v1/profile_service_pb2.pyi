@@ -90,8 +90,8 @@ class SeenItems(_message.Message):
     LINEAGE_FIELD_NUMBER: _builtins.int
     SINCE_VERSION_FIELD_NUMBER: _builtins.int
     version: _builtins.int
-    """Grows with every event of the user; 0 for a user without events. Versions of two lineages
-    cannot be compared.
+    """Grows with every event of the user, and when an anonymous session that expired comes back; 0 for
+    a user without events. It is no count. Versions of two lineages cannot be compared.
     """
     included: _builtins.bool
     """Whether the two lists are set. False when the caller holds this version already. Also false in
@@ -117,8 +117,8 @@ class SeenItems(_message.Message):
     actions: they replace the caller's entries of these items, and follow its other ones. It is the
     caller's `known_seen_version`, and is set only with `accepts_seen_difference`. 0: the lists, when
     they are included, hold all items. That is so when the caller named no version, or 0; when it did
-    not set `accepts_seen_difference`; when its version is of another lineage, or higher than this
-    one; or when more than 200,000 items have a newer event.
+    not set `accepts_seen_difference`; when its version is of another lineage, of a session that has
+    expired since, or higher than this one; or when more than 200,000 items have a newer event.
     """
     def __init__(
         self,

@@ -55,13 +55,16 @@ class SessionServiceStub:
     """
     LinkSession: _grpc.UnaryUnaryMultiCallable[_session_service_pb2.LinkSessionRequest, _session_service_pb2.LinkSessionResponse]
     """Moves the events of an anonymous session to a user, for example when the visitor logs in. They
-    keep their ids, and are in the user's next window. Later events of the session stay its own
-    until it is linked to the same user again, which moves them. A session expires 30 days after
-    its last event, and its link is forgotten with it; that is a setting of the profile service.
+    keep their ids, and are in the user's next window. A retry of a moved event, which names the
+    session alone, is a duplicate. Later events of the session stay its own until it is linked to
+    the same user again, which moves them; one with the id of another event of the user is rejected
+    (EVENT_ID_CONFLICT). A session expires 30 days after its last event, and its link is forgotten
+    with it; that is a setting of the profile service.
     Statuses: OK (also for a session without events); INVALID_ARGUMENT (USER_ID_INVALID,
     SESSION_ID_INVALID); FAILED_PRECONDITION (SESSION_LINKED: to another user;
-    EVENT_ID_CONFLICT: the user has another event with the id of one of them, and nothing was moved;
-    SECRET_OUTDATED); UNAVAILABLE (PROFILE_UNAVAILABLE). Safe to retry.
+    EVENT_ID_CONFLICT: the user has another event with the id of one of them, and nothing was moved,
+    unless it was written during the call; SECRET_OUTDATED); UNAVAILABLE (PROFILE_UNAVAILABLE: the
+    first events, up to all, may have been moved). Safe to retry: it moves the rest.
     """
 
 @_typing.type_check_only
@@ -91,13 +94,16 @@ class SessionServiceAsyncStub(SessionServiceStub):
     """
     LinkSession: _aio.UnaryUnaryMultiCallable[_session_service_pb2.LinkSessionRequest, _session_service_pb2.LinkSessionResponse]  # type: ignore[assignment]
     """Moves the events of an anonymous session to a user, for example when the visitor logs in. They
-    keep their ids, and are in the user's next window. Later events of the session stay its own
-    until it is linked to the same user again, which moves them. A session expires 30 days after
-    its last event, and its link is forgotten with it; that is a setting of the profile service.
+    keep their ids, and are in the user's next window. A retry of a moved event, which names the
+    session alone, is a duplicate. Later events of the session stay its own until it is linked to
+    the same user again, which moves them; one with the id of another event of the user is rejected
+    (EVENT_ID_CONFLICT). A session expires 30 days after its last event, and its link is forgotten
+    with it; that is a setting of the profile service.
     Statuses: OK (also for a session without events); INVALID_ARGUMENT (USER_ID_INVALID,
     SESSION_ID_INVALID); FAILED_PRECONDITION (SESSION_LINKED: to another user;
-    EVENT_ID_CONFLICT: the user has another event with the id of one of them, and nothing was moved;
-    SECRET_OUTDATED); UNAVAILABLE (PROFILE_UNAVAILABLE). Safe to retry.
+    EVENT_ID_CONFLICT: the user has another event with the id of one of them, and nothing was moved,
+    unless it was written during the call; SECRET_OUTDATED); UNAVAILABLE (PROFILE_UNAVAILABLE: the
+    first events, up to all, may have been moved). Safe to retry: it moves the rest.
     """
 
 class SessionServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -142,13 +148,16 @@ class SessionServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_session_service_pb2.LinkSessionResponse, _abc.Awaitable[_session_service_pb2.LinkSessionResponse]]:
         """Moves the events of an anonymous session to a user, for example when the visitor logs in. They
-        keep their ids, and are in the user's next window. Later events of the session stay its own
-        until it is linked to the same user again, which moves them. A session expires 30 days after
-        its last event, and its link is forgotten with it; that is a setting of the profile service.
+        keep their ids, and are in the user's next window. A retry of a moved event, which names the
+        session alone, is a duplicate. Later events of the session stay its own until it is linked to
+        the same user again, which moves them; one with the id of another event of the user is rejected
+        (EVENT_ID_CONFLICT). A session expires 30 days after its last event, and its link is forgotten
+        with it; that is a setting of the profile service.
         Statuses: OK (also for a session without events); INVALID_ARGUMENT (USER_ID_INVALID,
         SESSION_ID_INVALID); FAILED_PRECONDITION (SESSION_LINKED: to another user;
-        EVENT_ID_CONFLICT: the user has another event with the id of one of them, and nothing was moved;
-        SECRET_OUTDATED); UNAVAILABLE (PROFILE_UNAVAILABLE). Safe to retry.
+        EVENT_ID_CONFLICT: the user has another event with the id of one of them, and nothing was moved,
+        unless it was written during the call; SECRET_OUTDATED); UNAVAILABLE (PROFILE_UNAVAILABLE: the
+        first events, up to all, may have been moved). Safe to retry: it moves the rest.
         """
 
 def add_SessionServiceServicer_to_server(servicer: SessionServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -9,7 +9,7 @@ from alembic import op
 revision = "0005"
 down_revision = "0004"
 
-_TOLD = {
+_ANNOUNCED = {
     "users": ("u", "user_no"),
     "profiles": ("u", "user_no"),
     "profile_chunks": ("u", "user_no"),
@@ -36,12 +36,12 @@ def upgrade() -> None:
     """Make a function for each table, and a trigger for each kind of statement."""
     if op.get_bind().dialect.name != "postgresql":
         return
-    for table, (kind, number) in _TOLD.items():
+    for table, (kind, number) in _ANNOUNCED.items():
         op.execute(_FUNCTION.format(table=table, number=number))
         for event, rows in (("INSERT", "NEW"), ("UPDATE", "NEW"), ("DELETE", "OLD")):
-            told = "d" if (table, event) == ("users", "DELETE") else kind
+            change = "d" if (table, event) == ("users", "DELETE") else kind
             op.execute(
                 f"CREATE TRIGGER tell_{event.lower()} AFTER {event} ON {table} "
                 f"REFERENCING {rows} TABLE AS changed "
-                f"FOR EACH STATEMENT EXECUTE FUNCTION tell_changes_of_{table}('{told}')"
+                f"FOR EACH STATEMENT EXECUTE FUNCTION tell_changes_of_{table}('{change}')"
             )
