@@ -33,6 +33,7 @@ AREAS = {
     "profile.refresh": "tests.bench.profile_refresh",
     "profile.encode": "tests.bench.profile_encode",
     "profile.workers": "tests.bench.profile_workers",
+    "profile.population": "tests.bench.profile_population",
     "ranker": "tests.bench.ranker",
     "suite": "tests.bench.suite",
     "catalogue": "tests.bench.catalogue",

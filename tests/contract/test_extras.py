@@ -135,6 +135,17 @@ def test_in_an_environment_without_any_package_it_says_so_too(tmp_path: Path) ->
         assert "needs the package typer, which is not installed" in line
 
 
+def test_a_rebuild_on_a_cluster_needs_an_extra_of_its_own() -> None:
+    rebuild = ["profiles", "rebuild", "--bundles", "x"]
+    on_ray, alone = run_with(["cli", "profile"], [*rebuild, "--engine", "ray"], rebuild)
+    assert on_ray[0] == 2
+    assert on_ray[1].endswith(
+        "needs the package ray, which is not installed; run: pip install 'groundswell[ray]'\n"
+    )
+    assert alone[0] == 1
+    assert "name the database" in alone[1]
+
+
 def test_the_commands_that_call_services_need_the_extra_cli_alone(tmp_path: Path) -> None:
     (tmp_path / "events.csv").write_text("user_id,item_id,action,timestamp\nu,i,click,1\n")
     (tmp_path / "items.csv").write_text("item_id,title\ni,One\n")

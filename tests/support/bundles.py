@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from groundswell.artifacts import bundle as files
 from groundswell.artifacts.manifest import FusionSpec, Manifest, NeighbourSpec, TextSpec
 from groundswell.artifacts.onnx_model import OnnxModel
-from groundswell.artifacts.store import BundleStore
+from groundswell.artifacts.store import BundleStore, load_bundle
 from groundswell.artifacts.text_onnx import OnnxTextEncoder
 from groundswell.artifacts.text_sample import write_text_sample
 from groundswell.features.text import TEMPLATE_VERSION, item_text
@@ -88,6 +88,16 @@ def serve(bundle: Path, root: Path, change: Callable[[Path], object] | None = No
     if change is not None:
         change(target)
     BundleStore(root).set_current(bundle.name)
+
+
+def with_manifest(bundle: Path, root: Path, **changes: object) -> Path:
+    """Publish a copy of a bundle with another manifest; `current` does not change."""
+    store, manifest = BundleStore(root), load_bundle(bundle).manifest
+    with store.workspace() as folder:
+        shutil.copytree(bundle, folder, dirs_exist_ok=True)
+        (folder / "manifest.json").unlink()
+        bundle_id = store.publish(folder, manifest.model_copy(update=changes | {"files": {}}))
+    return store.path(bundle_id)
 
 
 def _make(

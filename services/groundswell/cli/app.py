@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from groundswell.cli.commands import call, data, db, grid, model, serve, text
+from groundswell.cli.commands import call, data, db, grid, model, profiles, serve, text
 from groundswell.cli.commands.ids import IdCommand
 from groundswell.cli.failures import one_line
 
@@ -32,6 +32,7 @@ app.command(rich_help_panel=_SERVICES)(serve.up)
 app.add_typer(call.items_app, name="items", rich_help_panel=_SERVICES)
 app.add_typer(call.events_app, name="events", rich_help_panel=_SERVICES)
 app.add_typer(db.app, name="db", rich_help_panel=_SERVICES)
+app.add_typer(profiles.app, name="profiles", rich_help_panel=_SERVICES)
 app.command(cls=IdCommand, rich_help_panel=_SERVICES)(call.recommend)
 app.command(cls=IdCommand, rich_help_panel=_SERVICES)(call.similar)
 

@@ -15,7 +15,10 @@ _EXTRAS = {
     "demo": _TRAINS,
     "up": _SERVES,
     "db": "cli,profile",
+    "profiles": "cli,profile",
 }
+_OF_MODULES = {"ray": "ray"}
+"""What a part of a command needs besides."""
 _SERVICE_EXTRAS = ("profile", "session", "ranker")
 _OWN = "groundswell"
 
@@ -39,6 +42,7 @@ def _line(error: ModuleNotFoundError, what: str, extra: str) -> str | None:
     module = (error.name or "").partition(".")[0]
     if module in ("", _OWN) or module in sys.stdlib_module_names:
         return None
+    extra = _OF_MODULES.get(module, extra)
     return (
         f"{what} needs the package {module}, which is not installed; run: "
         f"pip install 'groundswell[{extra}]'"

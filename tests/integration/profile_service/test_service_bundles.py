@@ -1,6 +1,5 @@
 """The profile service follows the current bundle completely, and keeps the old one beside it."""
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,12 +9,12 @@ import pytest
 
 from groundswell.artifacts.bundle import Bundle
 from groundswell.artifacts.manifest import HistoryTextSpec
-from groundswell.artifacts.store import BundleStore, load_bundle
+from groundswell.artifacts.store import load_bundle
 from groundswell.client import GroundswellClient, GroundswellError, event, vector_values
 from groundswell.common.v1.model_service_pb2 import GetModelRequest, GetModelResponse
 from groundswell.common.v1.model_service_pb2_grpc import ModelServiceStub
 from tests.integration.profile_service.support import profile_service
-from tests.support.bundles import ITEMS, serve, tiny_bundle
+from tests.support.bundles import ITEMS, serve, tiny_bundle, with_manifest
 from tests.support.postgres import Postgres
 from tests.support.suite import Suite, tiny_items
 from tests.support.waiting import eventually
@@ -29,17 +28,12 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     first, second = (tiny_bundle(root, seed=seed) for seed in (0, 1))
     text = load_bundle(first).manifest.text.model_copy(update={"fingerprint": "another:fp32:1"})
     skip = HistoryTextSpec(mode="skip")
-    return [first, second, _with(first, root, text=text), _with(first, root, history_text=skip)]
-
-
-def _with(bundle: Path, root: Path, **changes: object) -> Path:
-    """Publish a copy of a bundle with another manifest."""
-    store, manifest = BundleStore(root), load_bundle(bundle).manifest
-    with store.workspace() as folder:
-        shutil.copytree(bundle, folder, dirs_exist_ok=True)
-        (folder / "manifest.json").unlink()
-        bundle_id = store.publish(folder, manifest.model_copy(update=changes | {"files": {}}))
-    return store.path(bundle_id)
+    return [
+        first,
+        second,
+        with_manifest(first, root, text=text),
+        with_manifest(first, root, history_text=skip),
+    ]
 
 
 @pytest.fixture

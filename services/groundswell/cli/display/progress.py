@@ -2,29 +2,43 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Task, TextColumn, TimeElapsedColumn
 
 from groundswell.trainer.loop.progress import Display
 
 
 @contextmanager
 def progress_bar(console: Console, what: str) -> Iterator[Callable[[int, int], None]]:
-    """Show progress; the context gives `update(done, of)`, with `of` 0 when it is unknown.
+    """Show progress, its rate and the time left.
 
-    Outside of a terminal it is a line every half minute, and one at the end.
+    The context gives `update(done, of)`, with `of` 0 when it is unknown. Outside of a terminal it
+    is a line every half minute, and one at the end.
     """
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
+        TextColumn("{task.fields[note]}"),
     )
     with Display(*columns, console=console, name=what) as progress:
-        task = progress.add_task(what, total=None)
+        task = progress.add_task(what, total=None, note="")
 
         def update(done: int, of: int) -> None:
             progress.update(task, completed=done, total=of or None)
+            progress.update(task, note=_pace(progress.tasks[0]))
 
         yield update
+
+
+def _pace(task: Task) -> str:
+    """Return how many are done a second, and how long the rest takes at this rate."""
+    if task.speed is None:
+        return ""
+    pace = f"{task.speed:,.0f}/s"
+    if task.time_remaining:
+        pace += f", {timedelta(seconds=round(task.time_remaining))} left"
+    return pace

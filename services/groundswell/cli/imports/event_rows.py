@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -11,6 +12,7 @@ from groundswell.common.v1.event_pb2 import Event
 from groundswell.logs.events import read_events
 
 _ID_BYTES = 8
+_PLAIN = ("item_id", "action", "session_id", "time_us", "ordinal")
 
 
 class EventRows:
@@ -50,6 +52,16 @@ class EventRows:
                 ordinal=row["ordinal"],
                 session_id=row["session_id"],
             )
+
+    def users(self) -> Iterator[tuple[str, int, int]]:
+        """Each user's id, the position of their first row, and how many rows they have."""
+        places = self._frame.lazy().with_row_index("first").group_by("user_id", maintain_order=True)
+        yield from places.agg(pl.first("first"), pl.len()).collect().iter_rows()
+
+    def plain(self, first: int, length: int) -> list[dict[str, Any]]:
+        """The event_id, item_id, action, session_id, time_us and ordinal of some rows."""
+        rows = self._frame.slice(first, length).iter_rows(named=True)
+        return [{"event_id": _event_id(row)} | {name: row[name] for name in _PLAIN} for row in rows]
 
     def at(self, position: int) -> Event:
         """One event."""

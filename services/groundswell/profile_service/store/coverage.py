@@ -2,11 +2,11 @@
 
 from collections.abc import Collection
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, exists, func, select
 
 from groundswell.profile_service.store.profiles import Spec, made_by
 from groundswell.profile_service.store.statements import Subjects
-from groundswell.profile_service.store.tables import profiles, users
+from groundswell.profile_service.store.tables import events, profiles, users
 
 
 def covered_users(connection: Connection) -> dict[Spec, int]:
@@ -27,13 +27,17 @@ def covered_sequences(
 
 
 def uncovered_users(spec: Spec) -> Subjects:
-    """Select (user_no, newest sequence) of every user whose profile lacks events, or the newest."""
+    """Select (user_no, newest sequence) of every user whose profile lacks events, or the newest.
+
+    A session whose events were moved to a user has none to cover.
+    """
     on = (profiles.c.user_no == users.c.user_no, *made_by(profiles, spec))
     joined = users.outerjoin(profiles, on[0] & on[1] & on[2])
     covered = profiles.c.covered_sequence
+    newest = (events.c.user_no == users.c.user_no, events.c.sequence == users.c.last_sequence)
     statement = select(users.c.user_no, users.c.last_sequence).select_from(joined)
     statement = statement.where(
-        users.c.last_sequence > 0,
+        exists().where(*newest),
         profiles.c.recent.is_(None)
         | profiles.c.tail_vector.is_not(None)
         | (covered < users.c.last_sequence),

@@ -105,13 +105,13 @@ def events_from(connection: Connection, places: Mapping[int, OrderKey]) -> Seque
     return (connection.execute(statement)).all()
 
 
-def place_before(connection: Connection, user_no: int, num_newest: int) -> OrderKey:
-    """Return the order key of the event just before a user's newest ones; there is one."""
+def place_before(connection: Connection, user_no: int, num_newest: int) -> OrderKey | None:
+    """Return the order key of the event just before a user's newest ones; None without one."""
     order = (events.c.time_us, events.c.ordinal, events.c.event_id)
     statement = select(*order).where(events.c.user_no == user_no)
     statement = statement.order_by(*(column.desc() for column in order))
-    row = connection.execute(statement.offset(num_newest).limit(1)).one()
-    return row.time_us, row.ordinal, row.event_id
+    row = connection.execute(statement.offset(num_newest).limit(1)).one_or_none()
+    return None if row is None else (row.time_us, row.ordinal, row.event_id)
 
 
 def _stored() -> Any:

@@ -225,6 +225,16 @@ def put_texts(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None
     connection.execute(statement, sorted(rows, key=itemgetter("item_no", "fingerprint")))
 
 
+def store_texts(connection: Connection, revision: int, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Store text vectors as `put_texts`, and give their items the revisions after `revision`.
+
+    The transaction has locked the catalogue's revision.
+    """
+    put_texts(connection, rows)
+    touch_items(connection, {row["item_no"]: revision + 1 + n for n, row in enumerate(rows)})
+    set_revision(connection, revision + len(rows))
+
+
 def drop_texts(connection: Connection, item_nos: Collection[int]) -> None:
     """Delete the vectors of items whose text changed: they are not those of the new text."""
     if item_nos:

@@ -38,7 +38,8 @@ counters = Table(
     Column("name", Text, primary_key=True),
     Column("value", BigInteger, nullable=False),
 )
-"""Numbers that are given out in commit order: the row is locked by the writing transaction."""
+"""The catalogue's revision, which is given out in commit order: the row is locked by the writing
+transaction. Also the last user up to whom an unfinished rebuild is done."""
 
 identity = Table(
     "identity",

@@ -1,6 +1,6 @@
 """Encodes the texts of stale items for the worker."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from groundswell.features.text import content_hash, item_text
@@ -53,33 +53,12 @@ class EncodeItems:
         return await self._encoding.works()
 
     async def _cover(self, claim: Claim, *, ends: bool) -> dict[int, int]:
-        items, hashes = await self._database.read(lambda c: self._look(c, list(claim.versions)))
-        texts = {
-            number: item_text(c.title, c.categories, c.description)
-            for number, c in ((number, item.content) for number, item in items.items())
-        }
-        digests = {n: content_hash(text, self._fingerprint) for n, text in texts.items()}
-        new = [number for number in texts if hashes.get(number) != digests[number]]
-        vectors = await self._encoding.encode([texts[number] for number in new])
-        rows = [
-            {
-                "item_no": number,
-                "fingerprint": self._fingerprint,
-                "content_hash": digests[number],
-                "vector": vector.astype("<f4").tobytes(),
-            }
-            for number, vector in zip(new, vectors, strict=True)
-        ]
+        rows = await encode_texts(
+            self._database, self._encoding, self._fingerprint, list(claim.versions)
+        )
         covered = await self._database.write(lambda c: self._store(c, claim, rows, ends=ends))
         self._signals.catalogue.notify()
-        count("items_encoded", amount=len(rows))
         return covered
-
-    def _look(
-        self, connection: DatabaseConnection, item_nos: list[int]
-    ) -> tuple[dict[int, KnownItem], dict[int, bytes]]:
-        items = statements.items_by_number(connection, item_nos)
-        return items, statements.text_hashes(connection, item_nos, self._fingerprint)
 
     def _store(
         self,
@@ -93,12 +72,51 @@ class EncodeItems:
         held = self.stale.still_held(connection, claim, claim.versions)
         # An item that changed meanwhile has another text now; its vector is not stored.
         same = {n for n, version in held.items() if version == claim.versions[n]}
-        rows = [row for row in rows if row["item_no"] in same]
-        statements.put_texts(connection, rows)
-        revisions = {row["item_no"]: revision + 1 + n for n, row in enumerate(rows)}
-        statements.touch_items(connection, revisions)
-        statements.set_revision(connection, revision + len(rows))
+        statements.store_texts(connection, revision, [r for r in rows if r["item_no"] in same])
         covered = {number: claim.versions[number] for number in held}
         if ends:
             self.stale.finish(connection, claim, covered)
         return covered
+
+
+async def encode_texts(
+    database: Database, encoding: EncoderThread, fingerprint: str, item_nos: Sequence[int]
+) -> list[dict[str, Any]]:
+    """Encode the texts of items that have no vector yet, and return the rows of `item_texts`."""
+
+    def look(connection: DatabaseConnection) -> tuple[dict[int, KnownItem], dict[int, bytes]]:
+        items = statements.items_by_number(connection, item_nos)
+        return items, statements.text_hashes(connection, item_nos, fingerprint)
+
+    items, hashes = await database.read(look)
+    texts = {number: _text(item) for number, item in items.items()}
+    digests = {n: content_hash(text, fingerprint) for n, text in texts.items()}
+    new = [number for number in texts if hashes.get(number) != digests[number]]
+    vectors = await encoding.encode([texts[number] for number in new])
+    count("items_encoded", amount=len(new))
+    return [
+        {
+            "item_no": number,
+            "fingerprint": fingerprint,
+            "content_hash": digests[number],
+            "vector": vector.astype("<f4").tobytes(),
+        }
+        for number, vector in zip(new, vectors, strict=True)
+    ]
+
+
+def unchanged(
+    connection: DatabaseConnection, rows: Sequence[dict[str, Any]]
+) -> list[dict[str, Any]]:
+    """Return the rows whose items still have the text that was encoded."""
+    items = statements.items_by_number(connection, [row["item_no"] for row in rows])
+    return [
+        row
+        for row in rows
+        if content_hash(_text(items[row["item_no"]]), row["fingerprint"]) == row["content_hash"]
+    ]
+
+
+def _text(item: KnownItem) -> str:
+    content = item.content
+    return item_text(content.title, content.categories, content.description)

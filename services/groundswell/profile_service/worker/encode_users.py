@@ -2,30 +2,19 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from groundswell.profile_service.store import events as event_statements
 from groundswell.profile_service.store import profiles as statements
 from groundswell.profile_service.store.coverage import covered_sequences
 from groundswell.profile_service.store.database import Database, DatabaseConnection
-from groundswell.profile_service.store.events import OrderKey
 from groundswell.profile_service.store.profiles import Spec
 from groundswell.profile_service.store.tables import stale_users
 from groundswell.profile_service.store.work import Claim, WorkList
 from groundswell.profile_service.worker.encoder_thread import EncoderThread
-from groundswell.profile_service.worker.histories import (
-    NOTHING_COVERED,
-    Chunk,
-    Covered,
-    CutHistory,
-    Start,
-    cut,
-    first_read_chunk,
-    start_of,
-)
+from groundswell.profile_service.worker.histories import Chunk, CutHistory, Start, cut, new_chunks
 from groundswell.profile_service.worker.profile_rows import chunk_row, profile_row
+from groundswell.profile_service.worker.reading import READ_TIMEOUT_S, HistoryReader
 from groundswell.serving.telemetry import count
 
 _EVENT_TOKENS = 8
@@ -34,11 +23,6 @@ PART_EVENTS = 10_000
 """Events that are read at once; one user alone may have more."""
 MAX_CHUNKS = 2_048
 """Chunks of one user that are encoded before other users get their turn."""
-_READ_TIMEOUT_S = 600.0
-"""How long the worker may read one user's history."""
-
-Stored = dict[tuple[int, int], tuple[bytes, OrderKey]]
-"""The content and the end of each stored chunk, by user and number."""
 
 
 class EncodeUsers:
@@ -54,7 +38,7 @@ class EncodeUsers:
         self._database = database
         self._encoding = encoding
         self._spec = spec
-        self._max_chunks = max_chunks
+        self._reader = HistoryReader(spec, max_chunks)
 
     def tokens(self, connection: DatabaseConnection, versions: Mapping[int, int]) -> dict[int, int]:
         """Estimate the tokens of each user's new chunks; late events change earlier ones too."""
@@ -74,7 +58,7 @@ class EncodeUsers:
         if sum(claim.versions.values()) <= PART_EVENTS:
             return [claim]
         read = self._database.read(
-            lambda c: self._starts(c, list(claim.versions)), timeout_s=_READ_TIMEOUT_S
+            lambda c: self._reader.starts(c, list(claim.versions)), timeout_s=READ_TIMEOUT_S
         )
         starts, _ = await read
         parts: list[list[int]] = [[]]
@@ -104,73 +88,18 @@ class EncodeUsers:
 
     async def _cover(self, claim: Claim, *, ends: bool) -> dict[int, int] | None:
         starts, stored, events = await self._database.read(
-            lambda c: self._read(c, list(claim.versions)), timeout_s=_READ_TIMEOUT_S
+            lambda c: self._reader.read(c, list(claim.versions)), timeout_s=READ_TIMEOUT_S
         )
         # Texts and hashes of many chunks take longer than the event loop should wait.
         histories = await asyncio.to_thread(cut, events, starts, self._spec)
-        new = [
-            (history.user_no, chunk)
-            for history in histories
-            for chunk in history.chunks
-            if stored.get((history.user_no, chunk.number)) != (chunk.content_hash, chunk.last)
-        ]
+        new = new_chunks(histories, stored)
         if len(histories) == 1 and len(new) > MAX_CHUNKS:
-            rows = await self._rows(new[:MAX_CHUNKS])
+            rows = await encode_chunks(self._encoding, self._spec, new[:MAX_CHUNKS])
             await self._database.write(lambda c: self._store_some(c, claim, rows))
             return None
-        rows = await self._rows(new)
+        rows = await encode_chunks(self._encoding, self._spec, new)
         store = partial(self._store, claim=claim, own=histories, rows=rows, ends=ends)
         return await self._database.write(store)
-
-    async def _rows(self, new: list[tuple[int, Chunk]]) -> list[dict[str, Any]]:
-        encoded = await self._encoding.encode([chunk.text for _, chunk in new])
-        count("chunks_encoded", amount=len(new))
-        return [
-            chunk_row(user_no, self._spec, chunk, vector)
-            for (user_no, chunk), vector in zip(new, encoded, strict=True)
-        ]
-
-    def _starts(
-        self, connection: DatabaseConnection, user_nos: list[int]
-    ) -> tuple[dict[int, Start], Stored]:
-        """Find from where each history has to be cut again, and which chunks of it are stored."""
-        known = statements.find_profiles(connection, user_nos, self._spec)
-        chunks = statements.stored_chunks(connection, user_nos, self._spec)
-        covered = dict.fromkeys(user_nos, NOTHING_COVERED) | {
-            n: Covered(row.covered_sequence, row.recent) for n, row in known.items()
-        }
-        newer = event_statements.newer_events(
-            connection, {n: c.sequence for n, c in covered.items()}
-        )
-        length = self._spec.chunk_length
-        starts = {
-            n: self._skip(connection, n, start_of(chunks[n], c, newer.get(n), length))
-            for n, c in covered.items()
-        }
-        stored = {
-            (n, c.chunk_no): (c.content_hash, (c.last_time_us, c.last_ordinal, c.last_event_id))
-            for n, own in chunks.items()
-            for c in own
-        }
-        return starts, stored
-
-    def _skip(self, connection: DatabaseConnection, user_no: int, start: Start) -> Start:
-        """Let a start pass over chunks that have changed and that no head reads any more."""
-        length = self._spec.chunk_length
-        first = first_read_chunk(start, self._max_chunks, length)
-        if first == start.num_chunks:
-            return start
-        num_after = start.covered_sequence - first * length
-        place = event_statements.place_before(connection, user_no, num_after)
-        return replace(start, num_chunks=first, place=place, recent=b"")
-
-    def _read(
-        self, connection: DatabaseConnection, user_nos: list[int]
-    ) -> tuple[dict[int, Start], Stored, Sequence[Any]]:
-        """Read where each history has to be cut, the stored chunks, and the events from there."""
-        starts, stored = self._starts(connection, user_nos)
-        places = {n: start.place for n, start in starts.items()}
-        return starts, stored, event_statements.events_from(connection, places)
 
     def _store(
         self,
@@ -201,6 +130,18 @@ class EncodeUsers:
         if self.stale.still_held(connection, claim, claim.versions):
             statements.put_chunks(connection, rows)
             self.stale.release(connection, claim, 0.0, counts=False)
+
+
+async def encode_chunks(
+    encoding: EncoderThread, spec: Spec, new: Sequence[tuple[int, Chunk]]
+) -> list[dict[str, Any]]:
+    """Encode chunks, each with its user, and return their rows."""
+    encoded = await encoding.encode([chunk.text for _, chunk in new])
+    count("chunks_encoded", amount=len(new))
+    return [
+        chunk_row(user_no, spec, chunk, vector)
+        for (user_no, chunk), vector in zip(new, encoded, strict=True)
+    ]
 
 
 def _cost(start: Start, spec: Spec) -> int:

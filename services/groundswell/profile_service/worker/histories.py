@@ -1,8 +1,8 @@
 """Cuts a user's events into the chunks and the newest events that a profile is made of."""
 
 from bisect import bisect_left
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any
 
@@ -14,6 +14,9 @@ from groundswell.profile_service.store.events import OrderKey
 from groundswell.profile_service.store.profiles import Spec
 
 _BEFORE_EVERYTHING: OrderKey = (-(2**62), -1, "")
+
+Stored = Mapping[tuple[int, int], tuple[bytes, OrderKey]]
+"""The content and the end of each stored chunk, by user and number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,21 +103,48 @@ def start_of(
     )
 
 
-def first_read_chunk(start: Start, max_chunks: int, chunk_length: int) -> int:
-    """Return the first chunk that has to be cut again, if it is after the start; else the start's.
+def whole(num_events: int) -> Start:
+    """Return the start of a history that is cut anew, whatever is stored of it."""
+    return Start(0, _BEFORE_EVERYTHING, num_events, b"", 0)
 
-    The head reads the newest `max_chunks` alone. As many events are read as a profile has at hand.
+
+def pass_over(
+    start: Start, spec: Spec, max_chunks: int, place_before: Callable[[int], OrderKey | None]
+) -> Start:
+    """Let a start pass over what has changed and what no head reads any more.
+
+    A head reads the newest `max_chunks` chunks, and as many events as a profile has at hand.
+    `place_before` gets a number of newest events and returns the last one before them, None where
+    the history has none: events that a session hands over to a user keep no number.
     """
-    num_events = start.covered_sequence
-    first = min(
-        num_full_chunks(num_events, chunk_length) - max_chunks,
-        (num_events - MAX_RECENT - 1) // chunk_length,
-    )
-    return max(first, start.num_chunks)
+    num_events, length = start.covered_sequence, spec.chunk_length
+    if spec.reads_histories:
+        first = min(
+            num_full_chunks(num_events, length) - max_chunks,
+            (num_events - MAX_RECENT - 1) // length,
+        )
+        num_after, passes_over = num_events - first * length, first > start.num_chunks
+    else:
+        first, num_after, passes_over = 0, MAX_RECENT, num_events > MAX_RECENT
+    place = place_before(num_after) if passes_over else None
+    return start if place is None else replace(start, num_chunks=first, place=place, recent=b"")
+
+
+def new_chunks(histories: Sequence["CutHistory"], stored: Stored) -> list[tuple[int, "Chunk"]]:
+    """Return the chunks of the histories that are not stored as they are, each with its user."""
+    return [
+        (history.user_no, chunk)
+        for history in histories
+        for chunk in history.chunks
+        if stored.get((history.user_no, chunk.number)) != (chunk.content_hash, chunk.last)
+    ]
 
 
 def cut(rows: Sequence[Any], starts: Mapping[int, Start], spec: Spec) -> list[CutHistory]:
-    """Cut each user's events from their start: rows as `store.events.events_from` gives them."""
+    """Cut each user's events from their start: rows as `store.events.events_from` gives them.
+
+    A spec that reads no histories gives no chunks.
+    """
     events = {user_no: list(group) for user_no, group in groupby(rows, key=lambda r: r.user_no)}
     return [
         _cut(user_no, events.get(user_no, []), start, spec) for user_no, start in starts.items()
@@ -124,14 +154,14 @@ def cut(rows: Sequence[Any], starts: Mapping[int, Start], spec: Spec) -> list[Cu
 def _cut(user_no: int, rows: Sequence[Any], start: Start, spec: Spec) -> CutHistory:
     size = spec.chunk_length
     # The first row is the last event of the chunks that stay.
-    first_stays = bool(rows) and _key(rows[0]) == start.place
+    first_stays = bool(rows) and key_of(rows[0]) == start.place
     events = rows[1:] if first_stays else rows
     chunks = []
-    for number in range(num_full_chunks(len(events), size)):
+    for number in range(num_full_chunks(len(events), size) if spec.reads_histories else 0):
         part = events[number * size : (number + 1) * size]
         text = chunk_text([event.title for event in part])
         digest = content_hash(text, spec.fingerprint)
-        chunks.append(Chunk(start.num_chunks + number, text, digest, _key(part[-1])))
+        chunks.append(Chunk(start.num_chunks + number, text, digest, key_of(part[-1])))
     return CutHistory(
         user_no,
         start.covered_sequence,
@@ -143,5 +173,6 @@ def _cut(user_no: int, rows: Sequence[Any], start: Start, spec: Spec) -> CutHist
     )
 
 
-def _key(row: Any) -> OrderKey:
+def key_of(row: Any) -> OrderKey:
+    """Return what orders an event among those of its user."""
     return row.time_us, row.ordinal, row.event_id

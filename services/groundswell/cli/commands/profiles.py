@@ -1,0 +1,153 @@
+"""The command on stored profiles: make all of them again."""
+
+import os
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from groundswell.cli.commands.options import Bundles, Separator
+from groundswell.cli.database import Chosen, DatabaseUrl, StateFolder, chosen_database
+from groundswell.cli.failures import CommandError
+from groundswell.cli.interruption import says_when_interrupted
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from groundswell.profile_service.rebuild.run import Rebuilt
+
+app = typer.Typer(no_args_is_help=True, help="Maintain the stored profiles of users.")
+
+
+@app.callback()
+def _group() -> None:
+    """Typer would take the only command for the group itself."""
+
+
+@app.command()
+def rebuild(
+    bundles: Bundles,
+    bundle: Annotated[
+        str | None,
+        typer.Option(metavar="ID", help="The bundle whose profiles are made. [the current one]"),
+    ] = None,
+    state: StateFolder = None,
+    database_url: DatabaseUrl = None,
+    events: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Read histories from this log, Parquet or CSV, that was imported; users of whom "
+            "the database has other events are read from there. Needs the deployment's secret.",
+        ),
+    ] = None,
+    separator: Separator = None,
+    engine: Annotated[
+        Literal["local", "ray"],
+        typer.Option(help="A pool of processes on this machine, or Ray Data (PostgreSQL alone)."),
+    ] = "local",
+    address: Annotated[
+        str | None,
+        typer.Option(help="The Ray cluster to join. Without it one of this machine is started."),
+    ] = None,
+    encoder_backend: Annotated[
+        Literal["auto", "onnx", "onnx-int8", "torch"],
+        typer.Option(
+            help="What encodes the chunks of histories, as GROUNDSWELL_ENCODER_BACKEND of a worker."
+        ),
+    ] = "onnx",
+    processes: Annotated[
+        int | None,
+        typer.Option(min=1, help="Processes on this machine. [one for each core]"),
+    ] = None,
+) -> None:
+    """Make the profiles of all users again from their events, and encode what a bundle lacks.
+
+    Chunks of histories that are stored as they should be are not encoded again, and what is right
+    is not written. Named a bundle that is to be served next, it does what that one waits for. It
+    can be ended at any moment, and run again: it goes on where it was.
+
+    Over PostgreSQL services and workers may run meanwhile. SQLite has one writer: end the service
+    first. docs/operations.md says more.
+    """
+    from rich.console import Console
+
+    from groundswell.profile_service.rebuild.pages import Plan
+    from groundswell.profile_service.rebuild.run import rebuild as rebuild_all
+
+    if address is not None and engine != "ray":
+        raise typer.BadParameter("it is for --engine ray", param_hint="--address")
+    _check_backend(encoder_backend)
+    open_engine = partial(_opener(engine, address), processes=processes or _num_cores())
+    console = Console(stderr=True)
+    with (
+        says_when_interrupted(lambda: "the same command goes on where it stopped"),
+        chosen_database(state, database_url) as chosen,
+    ):
+        if engine == "ray" and chosen.is_sqlite:
+            raise CommandError("--engine ray needs PostgreSQL: SQLite serves one machine")
+        from groundswell.cli.display.progress import progress_bar
+
+        rebuilt = rebuild_all(
+            Plan(chosen.url, _path(bundles, bundle), encoder_backend),
+            open_engine,
+            partial(progress_bar, console),
+            _log(console, chosen, events, separator),
+        )
+    _report(rebuilt)
+
+
+def _opener(engine: str, address: str | None) -> Any:
+    """Import what an engine needs, before anything is opened."""
+    if engine == "ray":
+        from groundswell.profile_service.rebuild.on_ray import ray_engine
+
+        return partial(ray_engine, address=address)
+    from groundswell.profile_service.rebuild.local import local_engine
+
+    return local_engine
+
+
+def _check_backend(name: str) -> None:
+    from groundswell.profile_service.worker.text_backends.choice import AUTO, missing_package
+
+    missing = None if name == AUTO else missing_package(name)
+    if missing is not None:
+        raise CommandError(
+            f"--encoder-backend {name} needs the package {missing}; run: pip install "
+            "'groundswell[worker]'"
+        )
+
+
+def _num_cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _path(bundles: Path, bundle: str | None) -> Path:
+    from groundswell.artifacts.store import load_bundle
+
+    return load_bundle(bundles / bundle if bundle else bundles).path
+
+
+def _log(console: "Console", chosen: Chosen, file: Path | None, separator: str | None) -> Any:
+    if file is None:
+        return None
+    from groundswell.cli.imports.event_rows import EventRows
+    from groundswell.cli.imports.log_histories import LogHistories
+    from groundswell.serving.pseudonym import Pseudonymizer
+    from groundswell.trainer.loop.progress import working
+
+    with working(console, f"reading {file.name}"):
+        return LogHistories(EventRows(file, separator), Pseudonymizer(*chosen.secrets()))
+
+
+def _report(rebuilt: "Rebuilt") -> None:
+    if rebuilt.num_earlier:
+        typer.echo(f"went on after {rebuilt.num_earlier:,} users of an earlier run")
+    for what, done in (("items", rebuilt.items), ("users", rebuilt.users)):
+        if any(done):
+            typer.echo(f"{done.written:,} {what} written, {done.right:,} were right already")
+    num_failed = rebuilt.items.failed + rebuilt.users.failed
+    if num_failed:
+        raise CommandError(f"{num_failed:,} were left out; the same command tries all again")

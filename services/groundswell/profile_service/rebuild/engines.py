@@ -1,0 +1,30 @@
+"""Where pages are worked off: the seam between a pool of processes and a cluster."""
+
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple, Protocol
+
+import pyarrow as pa
+
+from groundswell.profile_service.rebuild.users import Done
+
+
+class PageDone(NamedTuple):
+    """What became of the users, or the items, of a page."""
+
+    last: int
+    """The last number of the page."""
+    done: Done
+
+
+class PageEngine(Protocol):
+    """Works off pages in other processes."""
+
+    def run(self, pages: Iterable[pa.Table]) -> Iterator[PageDone]:
+        """Yield the result of each page, in their order. Raises StartError."""
+        ...
+
+
+def page_done(result: pa.Table) -> Iterator[PageDone]:
+    """Read what `PageWork` returned, of one page or of several."""
+    for row in result.to_pylist():
+        yield PageDone(row.pop("last"), Done(**row))
