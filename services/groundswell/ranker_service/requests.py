@@ -79,7 +79,8 @@ class RequestReader:
         return replace(
             self._ask(request, k=page_size, num_interests=num_interests, where=where),
             filter=request.filter,
-            deny_item_ids=tuple(request.deny_item_ids),
+            # Not copied: a batch may have half a million, which would be freed in one turn.
+            deny_item_ids=request.deny_item_ids,
             exclude_seen=request.exclude_seen if request.HasField("exclude_seen") else True,
         )
 

@@ -44,7 +44,7 @@ def test_what_is_set_is_taken() -> None:
     )
     ask = READER.recommend(request)
     assert (ask.k, ask.exclude_seen, ask.fusion_weight) == (200, False, 0.0)
-    assert (ask.as_of_us, ask.deny_item_ids) == (5_000_003, ("a",))
+    assert (ask.as_of_us, list(ask.deny_item_ids)) == (5_000_003, ["a"])
 
 
 @pytest.mark.parametrize(
