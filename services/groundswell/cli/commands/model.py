@@ -44,12 +44,14 @@ def train(
 
     from groundswell.trainer.config import parse_config
     from groundswell.trainer.dataset.prepared import load_prepared
-    from groundswell.trainer.loop.distributed import is_first_process
-    from groundswell.trainer.train import train as train_bundle
 
     config = parse_config(settings or [])
     console = Console(stderr=True)
     prepared = load_prepared(data)
+    # They import torch, which takes seconds: what is wrong with the above is told before.
+    from groundswell.trainer.loop.distributed import is_first_process
+    from groundswell.trainer.train import train as train_bundle
+
     with (
         says_when_interrupted(lambda: _how_to_go_on(bundles))
         if is_first_process()
