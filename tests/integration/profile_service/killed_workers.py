@@ -76,18 +76,27 @@ def worker_process(url: str, bundles: Path, log: Path, settings: dict[str, str])
 async def kill_in_the_middle(
     memory: Memory, worker: Process, num_kills: int, seed: int, within_s: float
 ) -> list[int]:
-    """Kill a worker again and again soon after it has claimed work; return how much it held."""
-    rng, held = random.Random(seed), []
-    for _ in range(num_kills):
+    """Kill a worker again and again soon after it has claimed users; return how many it held."""
+    rng, held = random.Random(seed), dict[str, int]()
+    # A kill between two claims does not count.
+    while len(held) < num_kills:
         await asyncio.to_thread(worker.start)
         async with asyncio.timeout(_TIMEOUT_S):
-            while not await _count(memory, "owner <> ''"):  # noqa: ASYNC110 - as below
+            # What the ones before held has an owner too, until its lease ends.
+            while not {*await _owners(memory)} - {*held}:  # noqa: ASYNC110 - as below
                 await asyncio.sleep(0.01)
         await asyncio.sleep(rng.uniform(0, within_s))
         worker.kill()
-        held.append(await _count(memory, "owner <> ''"))
+        held = {**await _owners(memory), **held}
         await asyncio.sleep(LEASE_S)
-    return held
+    return [*held.values()]
+
+
+async def _owners(memory: Memory) -> dict[str, int]:
+    """Count the users that each worker holds."""
+    statement = "SELECT owner, count(*) FROM stale_users WHERE owner <> '' GROUP BY owner"
+    async with reading(memory.database) as connection:
+        return {row[0]: row[1] for row in await connection.execute(text(statement))}
 
 
 async def until_done(memory: Memory) -> None:
