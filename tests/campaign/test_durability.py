@@ -137,8 +137,9 @@ class Callers:
 
     async def acknowledges_after(self, moment: float) -> float:
         """Return how long after a moment an event was acknowledged."""
-        while self.acknowledged_at < moment:  # noqa: ASYNC110 - it changes with every event
-            await asyncio.sleep(0.01)
+        async with asyncio.timeout(30):
+            while self.acknowledged_at < moment:  # noqa: ASYNC110 - it changes with every event
+                await asyncio.sleep(0.01)
         return self.acknowledged_at - moment
 
     async def _call(self, channel: grpc.aio.Channel, user: str) -> None:

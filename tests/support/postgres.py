@@ -10,6 +10,8 @@ from pathlib import Path
 
 import psycopg
 
+from tests.support.waiting import eventually
+
 with warnings.catch_warnings():
     # It asks where runtime files go and is told that a machine without a desktop has no such place.
     warnings.simplefilter("ignore")
@@ -90,6 +92,7 @@ class Postgres:
             # One may have ended with the first.
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
+        eventually(lambda: not Path(f"/proc/{first}").exists())
 
     def stop(self) -> None:
         """Stop the server, which ends every connection; `start` brings it back."""
