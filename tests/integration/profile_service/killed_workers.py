@@ -16,7 +16,8 @@ from tests.integration.profile_service.support import Memory, an_event, reading
 from tests.support.bundles import ITEMS
 from tests.support.processes import Process, free_port, service_process
 
-LEASE_S = 1.0
+LEASE_S = 3.0
+"""A busy machine may be late to renew a shorter one."""
 _TABLES = {
     "item_texts": "item_no, fingerprint, content_hash",
     "profiles": "user_no, fingerprint, covered_sequence, last_event_us, num_chunks, recent",
@@ -88,7 +89,6 @@ async def kill_in_the_middle(
         await asyncio.sleep(rng.uniform(0, within_s))
         worker.kill()
         held = {**await _owners(memory), **held}
-        await asyncio.sleep(LEASE_S)
     return [*held.values()]
 
 
