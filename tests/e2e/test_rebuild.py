@@ -72,7 +72,7 @@ def test_lost_profiles_come_back_and_a_candidate_is_backfilled(
                 database.execute(f"DELETE FROM {table}")
         done = rebuild(suite, *source)
         assert done.returncode == 0, done.stderr
-        assert f"{NUM_USERS} users written, 0 were right already" in done.stdout
+        assert f"{NUM_USERS} users written, 0 were correct already" in done.stdout
         assert rows_of(tmp_path) == expected
 
     bundle = load_bundle(own)

@@ -18,7 +18,7 @@ _EXTRAS = {
     "profiles": "cli,profile",
 }
 _OF_MODULES = {"ray": "ray"}
-"""What a part of a command needs besides."""
+"""The extra of a package that only one option of a command needs."""
 _SERVICE_EXTRAS = ("profile", "session", "ranker")
 _OWN = "groundswell"
 

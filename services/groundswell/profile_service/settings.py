@@ -79,8 +79,8 @@ class ProfileSettings(DatabaseSettings, ServingSettings):
     """A prepared log's `text_vectors` folder: what training encoded there with the same encoder is
     not encoded again. It is only read, and held in memory."""
     worker_claim_tokens: Annotated[int, Field(ge=1, le=2**24)] | None = None
-    """How much text the worker claims at once, in tokens: of an item or a user the estimate may be
-    wrong, and one is claimed at least. Unset: 16,384, about two seconds of a slow core; on a GPU
+    """How much text the worker claims at once, in estimated tokens; at least one item or user is
+    claimed. Unset: 16,384, about two seconds of a slow core; on a GPU
     1,048,576."""
     lease_s: Annotated[float, Field(gt=0)] = 60.0
     """How long a claim lasts: after it, the work of a dead worker is claimed again."""
@@ -140,12 +140,11 @@ class WorkerSettings(ProfileSettings):
     """Where the text encoder runs: `cpu` or, in torch, `cuda` or `cuda:N`."""
     encoder_backend: Literal["auto", "onnx", "onnx-int8", "torch"] = "auto"
     """What encodes the chunks of histories: `onnx` in fp32, `onnx-int8`, or `torch`, in bf16 where
-    the device computes with it. `auto` tries at the start which of the installed ones is the
-    fastest that passes the gate; `docs/decisions/text-backends.md` tells of both. Items are always
-    encoded in fp32."""
+    the device computes with it. `auto` takes the fastest installed one that passes a recall
+    test at the start (`docs/decisions/text-backends.md`). Items are always encoded in fp32."""
     encoder_cache: Path | None = None
-    """The folder that keeps what trying them has shown, so that the next start need not try; unset:
-    each start does, for about half a minute of a slow core."""
+    """The folder that keeps the results of this test for the next start. Unset: each start tests
+    again, for about half a minute of a slow core."""
 
     @property
     def claim_tokens(self) -> int:

@@ -12,12 +12,7 @@ from groundswell.profile_service.store.appends import mark_written
 from groundswell.profile_service.store.database import Database, DatabaseConnection, now_us
 from groundswell.profile_service.store.signals import Signals
 from groundswell.profile_service.store.tables import stale_users
-from groundswell.profile_service.store.users import (
-    UserKeys,
-    find_users,
-    lock_users,
-    make_users,
-)
+from groundswell.profile_service.store.users import UserKeys, find_users, lock_users, make_users
 from groundswell.profile_service.store.work import WorkList
 from groundswell.serving.errors import ServiceError
 from groundswell.serving.pseudonym import Pseudonymizer

@@ -12,7 +12,7 @@ from groundswell.artifacts.onnx_model import OnnxModel
 from groundswell.features.batches import token_batches
 
 _BATCH_TOKENS = 512
-"""For each thread: what they compute then stays in its cache. 4,096 take a third longer."""
+"""For each thread: the values computed from them stay in the processor's cache."""
 _SLICE = 8_192
 _UNKNOWN = ("[UNK]", "<unk>")
 """What the families of tokenizers write for what their vocabulary lacks; byte-level ones nothing.

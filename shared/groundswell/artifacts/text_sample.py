@@ -1,4 +1,4 @@
-"""A bundle's sample of its catalogue: texts that ways to run its text encoder are compared on."""
+"""Writes and reads a bundle's sample of item texts, on which text backends are compared."""
 
 import random
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ _SEED = 1
 
 
 class TextSample(NamedTuple):
-    """Items of a catalogue, no text twice."""
+    """Some items of a catalogue, no text twice."""
 
     titles: list[str]
     texts: list[str]
@@ -39,7 +39,7 @@ def write_text_sample(folder: Path, titles: Sequence[str], texts: Sequence[str])
 
 
 def read_text_sample(folder: Path) -> TextSample | None:
-    """Read a bundle's sample; None where a release wrote the bundle that knew none."""
+    """Read a bundle's sample; None for a bundle of an earlier release."""
     path = folder / TEXT_SAMPLE
     if not path.exists():
         return None

@@ -1,4 +1,4 @@
-"""What PyTorch can use and compute on a device, before any work starts on it."""
+"""Finds out how PyTorch can use a device, before any work starts on it."""
 
 import torch
 

@@ -1,4 +1,4 @@
-"""Which text backend encodes chunks: the fastest that passes the gate, tried once."""
+"""The text backend that encodes chunks is the fastest that passes the recall test, tried once."""
 
 from pathlib import Path
 from types import SimpleNamespace
@@ -50,7 +50,7 @@ def trials(monkeypatch: pytest.MonkeyPatch) -> Trials:
     return found
 
 
-def test_auto_takes_the_fastest_backend_that_passes_the_gate(trials: Trials) -> None:
+def test_auto_takes_the_fastest_backend_that_passes_the_recall_test(trials: Trials) -> None:
     assert choice.choose_backend(bundle(), "auto", MACHINE, None) == "torch"
     trials.shown["torch"] = Trial("torch", 0.979, 200.0)
     assert choice.choose_backend(bundle(), "auto", MACHINE, None) is None

@@ -48,7 +48,7 @@ def train(
     config = parse_config(settings or [])
     console = Console(stderr=True)
     prepared = load_prepared(data)
-    # They import torch, which takes seconds: what is wrong with the above is told before.
+    # These import torch, which takes seconds: errors of the lines above are reported before.
     from groundswell.trainer.loop.distributed import is_first_process
     from groundswell.trainer.train import train as train_bundle
 

@@ -22,7 +22,7 @@ app = typer.Typer(no_args_is_help=True, help="Maintain the stored profiles of us
 
 @app.callback()
 def _group() -> None:
-    """Typer would take the only command for the group itself."""
+    """Keep `rebuild` a command of a group: Typer would make the only command the group itself."""
 
 
 @app.command()
@@ -30,7 +30,9 @@ def rebuild(
     bundles: Bundles,
     bundle: Annotated[
         str | None,
-        typer.Option(metavar="ID", help="The bundle whose profiles are made. [the current one]"),
+        typer.Option(
+            metavar="ID", help="The bundle whose profiles are made; else the current one."
+        ),
     ] = None,
     state: StateFolder = None,
     database_url: DatabaseUrl = None,
@@ -38,8 +40,8 @@ def rebuild(
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="Read histories from this log, Parquet or CSV, that was imported; users of whom "
-            "the database has other events are read from there. Needs the deployment's secret.",
+            help="Read histories from this imported log, Parquet or CSV. Users whose events in the "
+            "database differ are read from the database. Needs the deployment's secret.",
         ),
     ] = None,
     separator: Separator = None,
@@ -49,24 +51,24 @@ def rebuild(
     ] = "local",
     address: Annotated[
         str | None,
-        typer.Option(help="The Ray cluster to join. Without it one of this machine is started."),
+        typer.Option(help="The Ray cluster to join; else one is started on this machine."),
     ] = None,
     encoder_backend: Annotated[
         Literal["auto", "onnx", "onnx-int8", "torch"],
-        typer.Option(
-            help="What encodes the chunks of histories, as GROUNDSWELL_ENCODER_BACKEND of a worker."
-        ),
+        typer.Option(help="What encodes chunks of histories: docs/decisions/text-backends.md."),
     ] = "onnx",
     processes: Annotated[
         int | None,
-        typer.Option(min=1, help="Processes on this machine. [one for each core]"),
+        typer.Option(
+            min=1, help="Processes on this machine; else one per core. Unused with --address."
+        ),
     ] = None,
 ) -> None:
     """Make the profiles of all users again from their events, and encode what a bundle lacks.
 
-    Chunks of histories that are stored as they should be are not encoded again, and what is right
-    is not written. Named a bundle that is to be served next, it does what that one waits for. It
-    can be ended at any moment, and run again: it goes on where it was.
+    Rows that are correct already are neither encoded nor written again. With --bundle it does the
+    backfill of a bundle that is to be served next. After an interruption, the same command goes on
+    where it stopped.
 
     Over PostgreSQL services and workers may run meanwhile. SQLite has one writer: end the service
     first. docs/operations.md says more.
@@ -147,7 +149,7 @@ def _report(rebuilt: "Rebuilt") -> None:
         typer.echo(f"went on after {rebuilt.num_earlier:,} users of an earlier run")
     for what, done in (("items", rebuilt.items), ("users", rebuilt.users)):
         if any(done):
-            typer.echo(f"{done.written:,} {what} written, {done.right:,} were right already")
+            typer.echo(f"{done.written:,} {what} written, {done.right:,} were correct already")
     num_failed = rebuilt.items.failed + rebuilt.users.failed
     if num_failed:
         raise CommandError(f"{num_failed:,} were left out; the same command tries all again")

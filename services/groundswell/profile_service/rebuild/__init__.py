@@ -1,1 +1,1 @@
-"""Makes the profiles of a whole population again, and encodes the items that lack a vector."""
+"""Makes the stored profiles of all users again, and encodes the items that lack a vector."""

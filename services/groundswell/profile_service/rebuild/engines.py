@@ -1,4 +1,4 @@
-"""Where pages are worked off: the seam between a pool of processes and a cluster."""
+"""The seam behind which pages are worked off: in a pool of processes, or on a cluster."""
 
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple, Protocol
@@ -12,7 +12,7 @@ class PageDone(NamedTuple):
     """What became of the users, or the items, of a page."""
 
     last: int
-    """The last number of the page."""
+    """The last number of the page, of a user or an item."""
     done: Done
 
 

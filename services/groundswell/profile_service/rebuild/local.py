@@ -22,7 +22,7 @@ _AHEAD = 2
 """Pages that wait for each process."""
 
 _plan: Plan
-"""That of a process of the pool."""
+"""The plan of this process, when it is one of the pool."""
 
 
 @contextmanager
@@ -35,7 +35,7 @@ def local_engine(plan: Plan, processes: int) -> Iterator["LocalEngine"]:
     try:
         yield LocalEngine(pool, processes)
     except BaseException:
-        # Else they would finish their pages first.
+        # Otherwise the pool would wait until they have finished their pages.
         for child in multiprocessing.active_children():
             child.terminate()
         raise

@@ -1,4 +1,4 @@
-"""Makes histories of the rows of a log, of the users of whom the database holds the same events."""
+"""Makes histories from the rows of a log, for users whose events in the database are the same."""
 
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -37,7 +37,7 @@ def histories_of_log(
 ) -> tuple[dict[int, Start], list[_Event]]:
     """Return where to cut each history and its events from there.
 
-    Users are left out of whom the database holds another number of events, or a newest one that the
+    A user is left out when the database holds another number of events, or a newest event that the
     log lacks.
     """
     item_ids = {row["item_id"] for log in logs.values() for row in log}

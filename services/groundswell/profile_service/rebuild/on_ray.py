@@ -13,7 +13,7 @@ from groundswell.profile_service.rebuild.engines import PageDone, page_done
 from groundswell.profile_service.rebuild.pages import PageWork, Plan
 from groundswell.serving.server import StartError
 
-# It must report nothing to anybody; it reads this when it is imported.
+# Ray must not report how it is used; it reads this when it is imported.
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 
 import ray
@@ -43,14 +43,14 @@ def ray_engine(plan: Plan, address: str | None, processes: int) -> Iterator["Ray
 
 
 class RayEngine:
-    """Gives pages to actors: one on each GPU, on a cluster without any one on each processor."""
+    """Gives pages to actors: one for each GPU or, without GPUs, one for each processor."""
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
         logging.getLogger("ray.data").setLevel(logging.ERROR)
         context = ray.data.DataContext.get_current()
         context.enable_progress_bars = False
-        # What is done can be kept as one number then.
+        # So that progress can be kept as one number: all users up to it are done.
         context.execution_options.preserve_order = True
 
     def run(self, pages: Iterable[pa.Table]) -> Iterator[PageDone]:
@@ -73,7 +73,7 @@ class RayEngine:
             batch_size=None,
             num_cpus=1,
             num_gpus=1 if num_gpus else 0,
-            # It goes on with fewer while others use the cluster.
+            # Fewer actors run while others use the cluster.
             concurrency=(1, num_actors, num_actors),
         )
         for batch in results.iter_batches(batch_size=None, batch_format="pyarrow"):

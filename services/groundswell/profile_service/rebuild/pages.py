@@ -124,7 +124,7 @@ def _sendable_errors() -> Iterator[None]:
 
 
 async def _patiently(work: Callable[[], Awaitable[T]]) -> T:
-    """Do it again while the database does not answer."""
+    """Do the work; repeat it while the database does not answer."""
     end_s = time.monotonic() + _LONGEST_OUTAGE_S
     while True:
         try:

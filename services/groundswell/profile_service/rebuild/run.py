@@ -1,4 +1,4 @@
-"""Rebuilds all profiles of a database: finds the pages, and keeps how far it is."""
+"""Rebuilds all profiles of a database: finds the pages, and keeps the progress."""
 
 import asyncio
 import time
@@ -33,7 +33,7 @@ _PAGE = 100
 _KEEP_EVERY_S = 1.0
 
 Progress = Callable[[str], AbstractContextManager[Callable[[int, int], None]]]
-"""Shows how far the work on some subjects is: it gets their name, then (done, of)."""
+"""Shows progress: it gets what is counted (`users`, `items`), and gives `update(done, of)`."""
 
 
 class HistoryLog(Protocol):
@@ -47,12 +47,12 @@ class HistoryLog(Protocol):
 
 
 class Rebuilt(NamedTuple):
-    """What became of everything."""
+    """The result of a rebuild."""
 
     items: Done
     users: Done
     num_earlier: int
-    """The users that an earlier run, which was ended, had done."""
+    """The users that an interrupted run had done before."""
 
 
 def rebuild(
@@ -63,9 +63,10 @@ def rebuild(
 ) -> Rebuilt:
     """Encode the items without a vector, and make the profile of every user again.
 
-    The histories are read from the database, or from a log where that has the same events. A run
-    that was ended, at whatever moment, is gone on with. Raises StartError for a new database, for
-    a file of SQLite that is in use and for a log's wrong secret, BundleError, and Unavailable.
+    The histories are read from the database, or from a log where that has the same events. After
+    an interruption the next run goes on where this one stopped. Raises StartError for a new
+    database, for a file of SQLite that is in use and for a log's wrong secret, BundleError, and
+    Unavailable.
     """
     spec = Spec.of(load_bundle(plan.bundle).manifest)
     with asyncio.Runner() as runner:
@@ -81,7 +82,7 @@ def rebuild(
 
 
 class _Rebuild:
-    """One run."""
+    """One run of a rebuild."""
 
     def __init__(
         self,
@@ -106,7 +107,7 @@ class _Rebuild:
         with self._progress("users") as update:
             users = self._users(after, lambda num_done: update(num_done, total), total - left)
         if after:
-            # What the earlier run had done may be gone since.
+            # Profiles that the earlier run stored may have been lost since.
             users = users.plus(self._uncovered(after))
         self._write(partial(rebuilds.forget_progress, spec=self._spec))
         return Rebuilt(items, users, total - left)
@@ -136,7 +137,7 @@ class _Rebuild:
         return done
 
     def _uncovered(self, until: int) -> Done:
-        """Rebuild those of the first users whose profile lacks events, or who have none."""
+        """Rebuild users up to a number who have no profile, or one that lacks events."""
         pages = self._subjects(uncovered_users(self._spec))
         first = [number for page in pages for number in page if number <= until]
         done = Done()

@@ -23,7 +23,7 @@ from groundswell.serving.telemetry import unexpected
 _log = structlog.get_logger(__name__)
 
 _TRIES = 5
-"""How often a user is read again who gets events meanwhile."""
+"""How often a user is read who gets new events each time."""
 
 Logs = Mapping[int, Sequence[LogRow]]
 """The rows of a log, by the user's number."""
@@ -34,9 +34,9 @@ class Done(NamedTuple):
 
     written: int = 0
     right: int = 0
-    """Those of whom the right rows were stored already."""
+    """Those whose stored rows were correct already."""
     failed: int = 0
-    """Those whose texts cannot be encoded, and those who got events all the time."""
+    """Those whose texts cannot be encoded, and those who got new events at each try."""
 
     def plus(self, other: "Done") -> "Done":
         """Add two counts."""
@@ -139,7 +139,7 @@ class RebuildUsers:
 async def each_alone_if_it_fails(
     work: Callable[[list[int]], Awaitable[Done]], numbers: list[int], encoding: EncoderThread
 ) -> Done:
-    """Do the work on some users or items; when it fails, on each alone, and count who fails then.
+    """Do the work on some users or items; when it fails, on each alone, and count the failures.
 
     Raises what the database raises, and what an encoder raises that fails on every text.
     """

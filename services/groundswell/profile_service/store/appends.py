@@ -5,28 +5,14 @@ from functools import cache
 from operator import itemgetter
 from typing import Any, NamedTuple
 
-from sqlalchemy import (
-    BigInteger,
-    Connection,
-    Select,
-    Text,
-    Update,
-    and_,
-    bindparam,
-    select,
-    update,
-)
+from sqlalchemy import BigInteger, Connection, Select, Text, Update, and_, bindparam, select, update
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.types import TypeEngine
 
 from groundswell.profile_service.store.changes import USER, changes_made
 from groundswell.profile_service.store.events import KnownEvent, known_event
 from groundswell.profile_service.store.marks import MARKED, given_marks, mark_statement
-from groundswell.profile_service.store.statements import (
-    given_parameters,
-    given_table,
-    insert,
-)
+from groundswell.profile_service.store.statements import given_parameters, given_table, insert
 from groundswell.profile_service.store.tables import events, items, stale_users, users, visitors
 from groundswell.profile_service.store.work import WorkList
 
@@ -71,17 +57,18 @@ def _look_up(dialect: str) -> Select[Any]:
     mine = select(asked, asked.c.user_no.label("owner_no"))
     of_session = visitors.c.user_no == asked.c.user_no, visitors.c.linked_to.is_not(None)
     moved = select(asked, visitors.c.linked_to).join(visitors, and_(*of_session))
-    every = mine.union_all(moved).cte("asked").c
+    every = mine.union_all(moved).cte("asked")
+    c = every.c
     item = items.alias()
-    same = and_(events.c.user_no == every.owner_no, events.c.event_id == every.event_id)
+    same = and_(events.c.user_no == c.owner_no, events.c.event_id == c.event_id)
     joined = (
-        every.user_no.table.outerjoin(item, item.c.item_id == every.item_id)
+        every.outerjoin(item, item.c.item_id == c.item_id)
         .outerjoin(events, same)
         .outerjoin(items, items.c.item_no == events.c.item_no)
     )
     return select(
-        every.user_no.label("asker_no"),
-        every.item_id.label("asked_item_id"),
+        c.user_no.label("asker_no"),
+        c.item_id.label("asked_item_id"),
         item.c.item_no.label("asked_item_no"),
         item.c.deleted,
         events,

@@ -4,19 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import (
-    BigInteger,
-    Connection,
-    Text,
-    and_,
-    func,
-    select,
-    tuple_,
-)
+from sqlalchemy import BigInteger, Connection, Text, and_, func, select, tuple_
 
-from groundswell.profile_service.store.statements import (
-    given_rows,
-)
+from groundswell.profile_service.store.statements import given_rows
 from groundswell.profile_service.store.tables import events, items
 
 _NUMBER, _TEXT = BigInteger(), Text()

@@ -210,8 +210,12 @@ def covered_items(connection: Connection) -> dict[str, int]:
     return {row[0]: row[1] for row in rows}
 
 
-def put_texts(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Store text vectors: item_no, fingerprint, content_hash, vector."""
+def store_texts(connection: Connection, revision: int, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Store text vectors, and give their items the revisions after `revision`.
+
+    A row has item_no, fingerprint, content_hash and vector. The transaction has locked the
+    catalogue's revision.
+    """
     if not rows:
         return
     statement = insert(connection.dialect.name, item_texts)
@@ -223,14 +227,6 @@ def put_texts(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None
         },
     )
     connection.execute(statement, sorted(rows, key=itemgetter("item_no", "fingerprint")))
-
-
-def store_texts(connection: Connection, revision: int, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Store text vectors as `put_texts`, and give their items the revisions after `revision`.
-
-    The transaction has locked the catalogue's revision.
-    """
-    put_texts(connection, rows)
     touch_items(connection, {row["item_no"]: revision + 1 + n for n, row in enumerate(rows)})
     set_revision(connection, revision + len(rows))
 

@@ -1,4 +1,4 @@
-"""Statements of a rebuild of all profiles: whose, how far it is, and what may be stored."""
+"""Statements of a rebuild of all profiles: its users, its progress, and what may be stored."""
 
 from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
@@ -34,7 +34,7 @@ class KnownTitle(NamedTuple):
 _WITH_NEWEST = users.join(
     events, and_(events.c.user_no == users.c.user_no, events.c.sequence == users.c.last_sequence)
 )
-"""Users with events: of a session that was linked to a user, the counter alone is left."""
+"""Users with events. A session whose events were all moved to a user keeps only its counter."""
 
 
 def page_of_users(connection: Connection, after: int, limit: int) -> UserPage:

@@ -26,10 +26,7 @@ from groundswell.profile_service.store.identity import (
     lock_secrets,
     secret_checks,
 )
-from groundswell.profile_service.store.statements import (
-    among,
-    insert,
-)
+from groundswell.profile_service.store.statements import among, insert
 from groundswell.profile_service.store.tables import users
 from groundswell.serving.errors import FailedPrecondition
 

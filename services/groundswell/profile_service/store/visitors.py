@@ -5,18 +5,7 @@ A session is a row of `users`, so its events are stored, listed and encoded as t
 
 from collections.abc import Collection, Iterable
 
-from sqlalchemy import (
-    Connection,
-    Table,
-    and_,
-    case,
-    delete,
-    exists,
-    func,
-    or_,
-    select,
-    update,
-)
+from sqlalchemy import Connection, Table, and_, case, delete, exists, func, or_, select, update
 
 from groundswell.profile_service.store.changes import USER, changes_made
 from groundswell.profile_service.store.tables import (

@@ -27,11 +27,7 @@ from sqlalchemy import (
 )
 
 from groundswell.profile_service.store.marks import CLOCK, MARKED, NO_OWNER, mark_statement
-from groundswell.profile_service.store.statements import (
-    clock_us,
-    given_parameters,
-    now,
-)
+from groundswell.profile_service.store.statements import clock_us, given_parameters, now
 
 SUSPECT = 2
 """After so many lost claims a subject is a suspect, and claimed alone."""

@@ -54,7 +54,6 @@ class EncodeUsers:
 
         A user with a very long history is alone in the last part.
         """
-        # A user's version is the number of all its events.
         if sum(claim.versions.values()) <= PART_EVENTS:
             return [claim]
         read = self._database.read(

@@ -111,7 +111,7 @@ def whole(num_events: int) -> Start:
 def pass_over(
     start: Start, spec: Spec, max_chunks: int, place_before: Callable[[int], OrderKey | None]
 ) -> Start:
-    """Let a start pass over what has changed and what no head reads any more.
+    """Move a start behind the events that no head reads any more, whether they changed or not.
 
     A head reads the newest `max_chunks` chunks, and as many events as a profile has at hand.
     `place_before` gets a number of newest events and returns the last one before them, None where

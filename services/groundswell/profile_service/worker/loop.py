@@ -154,7 +154,7 @@ class Worker:
             if work:
                 claim, cost = work.claim(connection, self._owner, self._settings.lease_s, **options)
                 if claim.versions:
-                    # Whoever had no work has saved nothing up.
+                    # A kind gets no credit for the time in which it had no work.
                     for other in without:
                         other.spent = kind.spent
                     kind.spent += cost

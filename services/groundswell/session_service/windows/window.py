@@ -157,7 +157,8 @@ class Window:
 
     def _is_other(self, lineage: str, history: int) -> bool:
         """Whether sequences of a history cannot be compared with those of the window."""
-        return lineage != self.lineage or 0 != history != self.history != 0
+        both_known = history != 0 and self.history != 0
+        return lineage != self.lineage or (both_known and history != self.history)
 
     def to_bytes(self) -> bytes:
         """Return all of it as bytes: 46, and 19 for each event."""

@@ -10,14 +10,16 @@ _ROWS, _WIDTH, _ITEMS = 1024, 64, 4096
 _FEW_ROWS = 16
 _REPEATS = 5
 _CLEARLY = 1.3
+"""The speedup from which bfloat16 is used."""
 _EMULATED = 0.2
+"""The highest speedup of a processor that emulates it."""
 
 
 def bfloat16_is_faster(device: torch.device) -> bool:
     """Measure the product that training spends most of its time on, a few milliseconds each.
 
-    Some processors multiply bfloat16 several times as fast as float32, others only emulate it: then
-    the product takes seconds, which one of few rows tells before.
+    Some processors multiply bfloat16 several times as fast as float32. Others emulate it, and would
+    take seconds: a product of few rows, which is measured first, shows that.
     """
     return _speedup(_FEW_ROWS, device) > _EMULATED and _speedup(_ROWS, device) > _CLEARLY
 

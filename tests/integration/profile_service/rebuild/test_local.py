@@ -69,4 +69,4 @@ def test_after_a_kill_it_goes_on_where_it_was(filled: str, bundles: Path, tmp_pa
     assert done.returncode == 0, done.stderr
     assert "went on after 100 users of an earlier run" in done.stdout
     done = groundswell(*arguments)
-    assert done.stdout == f"0 users written, {NUM_USERS} were right already\n"
+    assert done.stdout == f"0 users written, {NUM_USERS} were correct already\n"

@@ -69,7 +69,9 @@ def test_two_nodes_make_what_one_machine_makes(
         assert cluster.stdout is not None
         address = cluster.stdout.readline().strip()
         on_ray = groundswell(*arguments, "--engine", "ray", "--address", address, timeout=300)
-        assert on_ray.stdout == f"{NUM_USERS} users written, 0 were right already\n", on_ray.stderr
+        assert on_ray.stdout == f"{NUM_USERS} users written, 0 were correct already\n", (
+            on_ray.stderr
+        )
         assert rows(connection) == expected
     told, _ = cluster.communicate(timeout=60)
     assert told == "2\n"

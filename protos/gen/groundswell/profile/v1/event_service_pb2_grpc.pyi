@@ -69,8 +69,8 @@ class EventServiceStub:
     Statuses: OK (also for a session without events); INVALID_ARGUMENT (USER_ID_INVALID,
     SESSION_ID_INVALID); FAILED_PRECONDITION (SESSION_LINKED: to another user;
     EVENT_ID_CONFLICT: the user has another event with the id of one of them, and nothing was moved,
-    unless it was written during the call; SECRET_OUTDATED); UNAVAILABLE (the first events of a
-    session with more than 5,000 may have been moved). Safe to retry: it moves the rest.
+    unless the user got that event during the call; SECRET_OUTDATED); UNAVAILABLE (the first events
+    of a session with more than 5,000 may have been moved). Safe to retry: it moves the rest.
     """
 
 @_typing.type_check_only
@@ -114,8 +114,8 @@ class EventServiceAsyncStub(EventServiceStub):
     Statuses: OK (also for a session without events); INVALID_ARGUMENT (USER_ID_INVALID,
     SESSION_ID_INVALID); FAILED_PRECONDITION (SESSION_LINKED: to another user;
     EVENT_ID_CONFLICT: the user has another event with the id of one of them, and nothing was moved,
-    unless it was written during the call; SECRET_OUTDATED); UNAVAILABLE (the first events of a
-    session with more than 5,000 may have been moved). Safe to retry: it moves the rest.
+    unless the user got that event during the call; SECRET_OUTDATED); UNAVAILABLE (the first events
+    of a session with more than 5,000 may have been moved). Safe to retry: it moves the rest.
     """
 
 class EventServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -180,8 +180,8 @@ class EventServiceServicer(metaclass=_abc_1.ABCMeta):
         Statuses: OK (also for a session without events); INVALID_ARGUMENT (USER_ID_INVALID,
         SESSION_ID_INVALID); FAILED_PRECONDITION (SESSION_LINKED: to another user;
         EVENT_ID_CONFLICT: the user has another event with the id of one of them, and nothing was moved,
-        unless it was written during the call; SECRET_OUTDATED); UNAVAILABLE (the first events of a
-        session with more than 5,000 may have been moved). Safe to retry: it moves the rest.
+        unless the user got that event during the call; SECRET_OUTDATED); UNAVAILABLE (the first events
+        of a session with more than 5,000 may have been moved). Safe to retry: it moves the rest.
         """
 
 def add_EventServiceServicer_to_server(servicer: EventServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -91,7 +91,7 @@ class SeenItems(_message.Message):
     SINCE_VERSION_FIELD_NUMBER: _builtins.int
     version: _builtins.int
     """Grows with every event of the user, and when an anonymous session that expired comes back; 0 for
-    a user without events. It is no count. Versions of two lineages cannot be compared.
+    a user without events. It is not a count. Versions of two lineages cannot be compared.
     """
     included: _builtins.bool
     """Whether the two lists are set. False when the caller holds this version already. Also false in

@@ -94,8 +94,9 @@ class SessionServiceServicer:
         Statuses: OK (also for a session without events); INVALID_ARGUMENT (USER_ID_INVALID,
         SESSION_ID_INVALID); FAILED_PRECONDITION (SESSION_LINKED: to another user;
         EVENT_ID_CONFLICT: the user has another event with the id of one of them, and nothing was moved,
-        unless it was written during the call; SECRET_OUTDATED); UNAVAILABLE (PROFILE_UNAVAILABLE: the
-        first events, up to all, may have been moved). Safe to retry: it moves the rest.
+        unless the user got that event during the call; SECRET_OUTDATED); UNAVAILABLE
+        (PROFILE_UNAVAILABLE: the first events, up to all, may have been moved). Safe to retry: it moves
+        the rest.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

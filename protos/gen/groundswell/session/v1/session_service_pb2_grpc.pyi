@@ -63,8 +63,9 @@ class SessionServiceStub:
     Statuses: OK (also for a session without events); INVALID_ARGUMENT (USER_ID_INVALID,
     SESSION_ID_INVALID); FAILED_PRECONDITION (SESSION_LINKED: to another user;
     EVENT_ID_CONFLICT: the user has another event with the id of one of them, and nothing was moved,
-    unless it was written during the call; SECRET_OUTDATED); UNAVAILABLE (PROFILE_UNAVAILABLE: the
-    first events, up to all, may have been moved). Safe to retry: it moves the rest.
+    unless the user got that event during the call; SECRET_OUTDATED); UNAVAILABLE
+    (PROFILE_UNAVAILABLE: the first events, up to all, may have been moved). Safe to retry: it moves
+    the rest.
     """
 
 @_typing.type_check_only
@@ -102,8 +103,9 @@ class SessionServiceAsyncStub(SessionServiceStub):
     Statuses: OK (also for a session without events); INVALID_ARGUMENT (USER_ID_INVALID,
     SESSION_ID_INVALID); FAILED_PRECONDITION (SESSION_LINKED: to another user;
     EVENT_ID_CONFLICT: the user has another event with the id of one of them, and nothing was moved,
-    unless it was written during the call; SECRET_OUTDATED); UNAVAILABLE (PROFILE_UNAVAILABLE: the
-    first events, up to all, may have been moved). Safe to retry: it moves the rest.
+    unless the user got that event during the call; SECRET_OUTDATED); UNAVAILABLE
+    (PROFILE_UNAVAILABLE: the first events, up to all, may have been moved). Safe to retry: it moves
+    the rest.
     """
 
 class SessionServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -156,8 +158,9 @@ class SessionServiceServicer(metaclass=_abc_1.ABCMeta):
         Statuses: OK (also for a session without events); INVALID_ARGUMENT (USER_ID_INVALID,
         SESSION_ID_INVALID); FAILED_PRECONDITION (SESSION_LINKED: to another user;
         EVENT_ID_CONFLICT: the user has another event with the id of one of them, and nothing was moved,
-        unless it was written during the call; SECRET_OUTDATED); UNAVAILABLE (PROFILE_UNAVAILABLE: the
-        first events, up to all, may have been moved). Safe to retry: it moves the rest.
+        unless the user got that event during the call; SECRET_OUTDATED); UNAVAILABLE
+        (PROFILE_UNAVAILABLE: the first events, up to all, may have been moved). Safe to retry: it moves
+        the rest.
         """
 
 def add_SessionServiceServicer_to_server(servicer: SessionServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

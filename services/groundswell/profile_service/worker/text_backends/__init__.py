@@ -1,1 +1,1 @@
-"""The ways to run a bundle's text encoder, and the choice of one: another way is one more file."""
+"""The ways to run a bundle's text encoder, one file for each, and the choice of one."""

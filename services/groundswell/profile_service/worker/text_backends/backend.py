@@ -26,7 +26,7 @@ class TextEncoders(NamedTuple):
     items: WorkerEncoder
     """fp32: its vectors are the items'."""
     chunks: WorkerEncoder
-    """For texts of histories: fp32, or of a lower precision that passed the gate."""
+    """For texts of histories: fp32, or of a lower precision that passed the recall test."""
 
 
 class Machine(NamedTuple):

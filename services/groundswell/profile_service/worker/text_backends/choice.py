@@ -1,4 +1,4 @@
-"""Chooses how texts of histories are encoded: by the fastest backend that passes the gate."""
+"""Chooses what encodes texts of histories: the fastest backend that passes the recall test."""
 
 import hashlib
 import json
@@ -26,7 +26,7 @@ _log = structlog.get_logger(__name__)
 
 AUTO = "auto"
 MIN_RECALL = 0.98
-"""The gate: the least recall@10 from chunk vectors to items, where fp32 ranks the items."""
+"""The recall test: the least recall@10 from chunk vectors to items, where fp32 ranks the items."""
 _TIMEOUT_S = 900.0
 _LIBRARIES = ("onnxruntime", "torch", "transformers")
 
@@ -48,7 +48,7 @@ def choose_backend(bundle: Bundle, wanted: str, machine: Machine, cache: Path | 
 
     `wanted` is `auto` or a name. Trying takes seconds, so the figures are kept in the folder
     `cache`, if there is one. Raises BundleError (BACKEND_REFUSED) when the named backend does not
-    pass the gate.
+    pass the recall test.
     """
     if wanted == EXACT or bundle.manifest.history_text.mode == "skip":
         return None
@@ -84,7 +84,7 @@ def _usable(machine: Machine) -> list[str]:
 def _kept_trials(
     bundle: Bundle, names: Sequence[str], machine: Machine, cache: Path | None
 ) -> list[Trial]:
-    """Return what the backends showed, now or at an earlier start."""
+    """Return the results of trying the backends, now or at an earlier start."""
     if cache is None:
         return _trials(bundle, names, machine)
     what = [bundle.manifest.text.fingerprint, *names, *machine, _hardware(machine), *_versions()]

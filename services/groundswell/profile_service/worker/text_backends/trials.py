@@ -25,7 +25,7 @@ _PASSES = 2
 
 
 class Trial(NamedTuple):
-    """What one backend showed."""
+    """The result of trying one backend."""
 
     backend: str
     recall: float
@@ -36,10 +36,10 @@ class Trial(NamedTuple):
     """Why it failed."""
 
     def __str__(self) -> str:
-        """Say it in a line of the log."""
+        """Return it as a line of the log."""
         if self.problem:
             return f"{self.backend} failed: {self.problem}"
-        return f"{self.backend} has {self.recall:.3f}, at {self.texts_per_s:.0f} texts/s"
+        return f"{self.backend} has recall {self.recall:.3f}, at {self.texts_per_s:.0f} texts/s"
 
 
 def try_backends(bundle: Bundle, names: Sequence[str], machine: Machine) -> list[Trial]:
