@@ -14,7 +14,9 @@ import pytest
 from packaging.requirements import Requirement
 
 from groundswell.cli.extras import which_extra_of_service
+from tests.support.bundles import ITEMS
 from tests.support.processes import ROOT
+from tests.support.random_log import random_log
 
 # A fresh interpreter that does not find some packages; it runs each command as a person would, and
 # prints how it ended.
@@ -163,13 +165,17 @@ def test_the_commands_that_call_services_need_the_extra_cli_alone(tmp_path: Path
 
 OF_EACH = {
     "prepare": (["--events", "x", "--items", "x", "--out", "x"], "train"),
-    "train": (["--data", "x", "--bundles", "x"], "train"),
+    "train": (["--data", "prepared", "--bundles", "x"], "train"),
     "evaluate": (["--bundle", "x", "--data", "x"], "train"),
     "grid": (["--data", "x", "--out", "x"], "train"),
     "text-probe": (["--items", "x"], "train"),
     "demo": ([], "train"),
     "up": (["--bundles", "x"], "cli,profile,session,ranker"),
     "db": (["restored", "--database-url", "sqlite+aiosqlite:///x"], "cli,profile"),
+    "profiles": (
+        ["rebuild", "--bundles", "x", "--database-url", "sqlite+aiosqlite:///x"],
+        "cli,profile",
+    ),
 }
 
 
@@ -177,6 +183,7 @@ def test_a_command_without_its_extra_names_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    random_log(tmp_path, ITEMS)  # what is wrong with the data would be told first
     ended = run_with(["cli"], *([name, *given] for name, (given, _) in OF_EACH.items()))
     for (code, said), (name, (_, extra)) in zip(ended, OF_EACH.items(), strict=True):
         assert code == 2

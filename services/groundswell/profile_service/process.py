@@ -209,16 +209,18 @@ def _check_backend(settings: WorkerSettings) -> None:
     """Raise StartError when the text encoder cannot run as it should: before anything is opened."""
     device, backend = settings.device, settings.encoder_backend
     if device != "cpu":
-        setting, named, needed, otherwise = "DEVICE", device, "torch", "cpu"
+        named, needed, otherwise = f"DEVICE: {device}", "torch", "cpu"
     elif backend != AUTO:
-        setting, named, needed, otherwise = "ENCODER_BACKEND", backend, backend, AUTO
+        named, needed, otherwise = f"ENCODER_BACKEND: {backend}", backend, AUTO
     else:
         return
     missing = missing_package(needed)
     if missing is not None:
-        install = f"{named} needs the package {missing}; run: pip install 'groundswell[worker]'"
-        message = f"{PREFIX}{setting}: {install}, or use {otherwise}"
-        raise StartError(f"{setting}_UNAVAILABLE", message)
+        install = f"needs the package {missing}; run: pip install 'groundswell[worker]'"
+        message = f"{PREFIX}{named} {install}, or use {otherwise}"
+        raise StartError(
+            "BACKEND_UNAVAILABLE" if device == "cpu" else "DEVICE_UNAVAILABLE", message
+        )
     problem = device_problem(device)
     if problem is not None:
         raise StartError("DEVICE_UNAVAILABLE", f"{PREFIX}DEVICE: {problem}; or use cpu")

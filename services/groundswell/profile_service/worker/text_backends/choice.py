@@ -108,7 +108,7 @@ def _trials(bundle: Bundle, names: Sequence[str], machine: Machine) -> list[Tria
     command = [sys.executable, "-m", trials.__name__, str(bundle.path), *map(str, machine), *names]
     try:
         done = subprocess.run(
-            command, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False
+            command, capture_output=True, encoding="utf-8", timeout=_TIMEOUT_S, check=False
         )
     except subprocess.TimeoutExpired:
         problem = f"it takes more than {_TIMEOUT_S:.0f} s"
@@ -124,7 +124,7 @@ def _hardware(machine: Machine) -> str:
     if machine.device != "cpu":
         return gpu_name(machine.device)
     info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
+    lines = info.read_text(encoding="utf-8").splitlines() if info.exists() else []
     models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return models[0] if models else platform.processor() or platform.machine()
 
