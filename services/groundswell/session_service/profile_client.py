@@ -27,6 +27,7 @@ _MAX_EVENTS = 1_000
 """As many as AppendEvents takes."""
 _MAX_APPENDS = 2
 """While one call waits for its answer, another one is on its way."""
+_LINK_TIMEOUT_S = 60.0
 _OUTAGE = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
 
 
@@ -66,9 +67,11 @@ class EventLogClient:
         again: bool,  # noqa: ARG002 - it is sent in the same way
     ) -> Sequence[Appended]:
         calls = begin()
+        if not calls:
+            return []
         messages = [event_message(event) for events in calls for event in events]
         request = AppendEventsRequest(events=messages)
-        answer = await self._write(self._stub.AppendEvents, request, None)
+        answer = await self._write(self._stub.AppendEvents, request, self._append_timeout_s)
         # An earlier release names no histories.
         histories = answer.histories or [0] * len(answer.results)
         results = map(write_result, answer.results, histories)
@@ -80,16 +83,16 @@ class EventLogClient:
         Raises Unavailable (PROFILE_UNAVAILABLE): they may have been moved or not.
         """
         request = LinkSessionRequest(session_id=session_id, user_id=user_id)
-        return (await self._write(self._stub.LinkSession, request, remaining_s)).num_moved
+        # A long session moves in parts, and may take longer than an append.
+        limit_s = min(_LINK_TIMEOUT_S, inf if remaining_s is None else remaining_s)
+        return (await self._write(self._stub.LinkSession, request, limit_s)).num_moved
 
     async def _write(
         self,
         call: Callable[..., Awaitable[Answer]],
         request: AppendEventsRequest | LinkSessionRequest,
-        remaining_s: float | None,
+        timeout_s: float,
     ) -> Answer:
-        limits = (self._append_timeout_s, remaining_s)
-        timeout_s = min(limit for limit in limits if limit is not None)
         try:
             return await call(request, timeout=timeout_s)
         except grpc.aio.AioRpcError as error:

@@ -21,8 +21,9 @@ class CallRunner(Protocol[T, R_co]):
     ) -> Sequence[R_co | None]:
         """Return one result for each call that `begin` returns, in their order.
 
-        `begin` is called once, when it is their turn: until then calls can join or leave. A call
-        with the result None is carried out `again`, until it has another one.
+        `begin` is called once, when it is their turn: until then calls can join or leave, and
+        perhaps none is left. A call with the result None is carried out `again`, until it has
+        another one.
         """
         ...
 
@@ -74,23 +75,24 @@ class JoinedCalls(Generic[T, R]):
 
     async def _run_some(self, waiting: deque[_Call[T, R]], *, again: bool) -> None:
         """Carry out the first of the calls that wait."""
-        calls: list[_Call[T, R]] = []
+        calls: list[_Call[T, R]] | None = None
 
         def begin() -> list[Sequence[T]]:
-            calls.extend(self._taken(waiting))
+            nonlocal calls
+            calls = self._taken(waiting)
             return [call.rows for call in calls]
 
         try:
             results = await self._run(begin, again=again)
         except Exception as error:  # noqa: BLE001 - it belongs to the callers, who get it
-            if len(calls) > 1 and not isinstance(error, ServiceError):
+            if calls is not None and len(calls) > 1 and not isinstance(error, ServiceError):
                 self._run_alone(calls)
             else:
-                # Where none could begin, it is the error of all that wait.
-                _fail(calls or _drained(waiting), error)
+                # Before any could begin, it is the error of all that wait.
+                _fail(_drained(waiting) if calls is None else calls, error)
             return
         left_out = deque[_Call[T, R]]()
-        for call, result in zip(calls, results, strict=True):
+        for call, result in zip(calls or (), results, strict=True):
             if result is None:
                 left_out.append(call)
             elif not call.result.done():

@@ -103,6 +103,22 @@ async def test_a_linked_history_is_encoded_again_and_that_of_the_session_is_gone
     assert users != sessions
 
 
+async def test_a_session_that_goes_on_after_its_link_is_encoded_as_any_other(
+    memory: Memory,
+) -> None:
+    await memory.catalogue.upsert([an_item("a")])
+    await memory.log.append([an_event(n, user=VISIT) for n in range(3)])
+    await visitors(memory).link("visit", "ann")
+    for part in (range(3, 23), range(23, 27)):
+        await memory.log.append([an_event(n, user=who) for who in (VISIT, "bob") for n in part])
+        await work_all(memory, CountingEncoder())
+    async with reading(memory.database) as connection:
+        columns = select(profiles.c.recent, profiles.c.num_chunks, profiles.c.last_event_us)
+        rows = (await connection.execute(columns.where(profiles.c.covered_sequence > 3))).all()
+    assert len(rows) == 2
+    assert rows[0] == rows[1]
+
+
 async def test_sessions_without_a_user_expire_and_users_do_not(memory: Memory) -> None:
     await memory.catalogue.upsert([an_item("a")])
     many = [subject_id("", f"visit-{n}") for n in range(120)]

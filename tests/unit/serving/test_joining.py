@@ -24,6 +24,8 @@ class _Runs:
         rows = [row for call in calls for row in call]
         self.done.append((again, rows))
         await asyncio.sleep(0)
+        if not rows:
+            raise Unavailable("EMPTY", "nothing was sent")
         if "bad" in rows:
             raise ValueError("wrong")
         if "gone" in rows:
@@ -80,3 +82,16 @@ async def test_calls_without_a_result_are_carried_out_again_without_the_others()
     runs.gate.set()
     assert await asyncio.gather(*_start(runs, ["late"], ["a"], ["late"])) == ["LATE", "A", "LATE"]
     assert runs.done == [(False, ["late", "a", "late"]), (True, ["late", "late"])]
+
+
+async def test_calls_that_come_while_none_of_those_before_is_left_go_on() -> None:
+    runs = _Runs()
+    joined = JoinedCalls[str, str](runs, max_rows=4, max_runs=1)
+    left = asyncio.create_task(joined.submit(["a"]))
+    await asyncio.sleep(0)
+    left.cancel()
+    await asyncio.sleep(0)
+    runs.gate.set()
+    await asyncio.sleep(0)
+    assert runs.done == [(False, [])]  # and it has not ended yet
+    assert await joined.submit(["b"]) == "B"

@@ -8,7 +8,7 @@ from groundswell.profile_service.store import rebuilds as statements
 from groundswell.profile_service.store.database import DatabaseConnection
 from groundswell.profile_service.store.events import OrderKey
 from groundswell.profile_service.store.profiles import Spec
-from groundswell.profile_service.store.rebuilds import KnownTitle, Newest
+from groundswell.profile_service.store.rebuilds import KnownTitle
 from groundswell.profile_service.worker.histories import Start, key_of, pass_over, whole
 
 LogRow = Mapping[str, Any]
@@ -31,23 +31,24 @@ class _Event(NamedTuple):
 def histories_of_log(
     connection: DatabaseConnection,
     logs: Mapping[int, Sequence[LogRow]],
-    newest: Mapping[int, Newest],
+    newest: Mapping[int, int],
     spec: Spec,
     max_chunks: int,
 ) -> tuple[dict[int, Start], list[_Event]]:
     """Return where to cut each history and its events from there.
 
-    A user is left out when the database holds another number of events, or a newest event that the
-    log lacks.
+    `newest` is the newest sequence of each user. A user is left out whose stored events are not
+    those of the log, by their ids.
     """
     item_ids = {row["item_id"] for log in logs.values() for row in log}
     known = statements.titles(connection, item_ids)
+    ids = statements.event_ids(connection, logs.keys() & newest.keys())
     starts: dict[int, Start] = {}
     events: list[_Event] = []
-    for user_no in sorted(logs.keys() & newest.keys()):
+    for user_no in sorted(ids):
         own = _events(user_no, logs[user_no], known)
-        stored = newest[user_no]
-        if len(own) == stored.sequence and stored.event_id in {event.event_id for event in own}:
+        is_same = {event.event_id for event in own} == ids[user_no]
+        if is_same and len(own) == len(ids[user_no]) == newest[user_no]:
             start = pass_over(whole(len(own)), spec, max_chunks, partial(_before, own))
             starts[user_no] = start
             events += [event for event in own if key_of(event) >= start.place]

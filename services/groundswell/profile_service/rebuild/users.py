@@ -64,9 +64,9 @@ class RebuildUsers:
 
         Raises what the database raises, and what an encoder raises that fails on every text.
         """
-        newest = await self._database.read(partial(rebuilds.newest_events, user_nos=user_nos))
+        newest = await self._database.read(partial(rebuilds.newest_sequences, user_nos=user_nos))
         done = Done()
-        for part in _parts({user_no: event.sequence for user_no, event in newest.items()}):
+        for part in _parts(newest):
             rebuild = partial(self._rebuild, logs=logs)
             done = done.plus(await each_alone_if_it_fails(rebuild, part, self._encoding))
         return done
@@ -108,10 +108,10 @@ class RebuildUsers:
         self, connection: DatabaseConnection, user_nos: list[int], logs: Logs
     ) -> tuple[dict[int, Any], ReadHistories]:
         """Read the profiles that are stored, the histories, and the chunks that are stored."""
-        newest = rebuilds.newest_events(connection, user_nos)
+        newest = rebuilds.newest_sequences(connection, user_nos)
         given = {user_no: logs[user_no] for user_no in user_nos if user_no in logs}
         starts, events = histories_of_log(connection, given, newest, self._spec, self._max_chunks)
-        rest = {n: event.sequence for n, event in newest.items() if n not in starts}
+        rest = {n: sequence for n, sequence in newest.items() if n not in starts}
         rest_starts, rest_events = self._reader.read_anew(connection, rest)
         stored = self._reader.stored(connection, newest)
         known = statements.find_profiles(connection, newest, self._spec)

@@ -17,13 +17,6 @@ class UserPage(NamedTuple):
     keys: list[bytes]
 
 
-class Newest(NamedTuple):
-    """The event of a user that was stored last."""
-
-    sequence: int
-    event_id: str
-
-
 class KnownTitle(NamedTuple):
     """What a history reads of an item."""
 
@@ -53,13 +46,23 @@ def count_users(connection: Connection, after: int) -> tuple[int, int]:
     return row[0], row[1]
 
 
-def newest_events(connection: Connection, user_nos: Collection[int]) -> dict[int, Newest]:
-    """Return which event of each user was stored last; users without events have none."""
+def newest_sequences(connection: Connection, user_nos: Collection[int]) -> dict[int, int]:
+    """Return the newest sequence of each user; users without events have none."""
     found = among(connection.dialect.name, users.c.user_no, "numbers")
-    statement = select(events.c.user_no, events.c.sequence, events.c.event_id)
+    statement = select(events.c.user_no, events.c.sequence)
     statement = statement.select_from(_WITH_NEWEST).where(found)
     rows = connection.execute(statement, {"numbers": list(user_nos)})
-    return {row.user_no: Newest(row.sequence, row.event_id) for row in rows}
+    return {row.user_no: row.sequence for row in rows}
+
+
+def event_ids(connection: Connection, user_nos: Collection[int]) -> dict[int, set[str]]:
+    """Return the ids of all events of each user."""
+    found = among(connection.dialect.name, events.c.user_no, "numbers")
+    statement = select(events.c.user_no, events.c.event_id).where(found)
+    ids: dict[int, set[str]] = {user_no: set() for user_no in user_nos}
+    for row in connection.execute(statement, {"numbers": list(user_nos)}):
+        ids[row.user_no].add(row.event_id)
+    return ids
 
 
 def lock_unchanged(connection: Connection, read: Mapping[int, int]) -> set[int]:
@@ -73,8 +76,8 @@ def lock_unchanged(connection: Connection, read: Mapping[int, int]) -> set[int]:
         locked = select(column).where(chosen).order_by(column).with_for_update(key_share=True)
         connection.execute(locked, {"numbers": list(read)})
     # A statement of its own: it must see what was committed before the locks were given.
-    newest = newest_events(connection, read)
-    return {n for n, sequence in read.items() if n in newest and newest[n].sequence == sequence}
+    newest = newest_sequences(connection, read)
+    return {n for n, sequence in read.items() if newest.get(n) == sequence}
 
 
 def titles(connection: Connection, item_ids: Collection[str]) -> dict[str, KnownTitle]:

@@ -85,6 +85,15 @@ def move_events(
     return num_moved
 
 
+def num_moved(connection: Connection, user_nos: Collection[int]) -> dict[int, int]:
+    """Return how many of the first events were moved away, of those sessions that were linked."""
+    first = select(func.min(events.c.sequence)).where(events.c.user_no == visitors.c.user_no)
+    statement = select(visitors.c.user_no, first.scalar_subquery().label("first"))
+    chosen = visitors.c.user_no.in_(user_nos), visitors.c.linked_to.is_not(None)
+    rows = connection.execute(statement.where(*chosen))
+    return {row.user_no: row.first - 1 for row in rows if row.first is not None}
+
+
 def forget(connection: Connection, user_nos: Collection[int], tables: Iterable[Table]) -> None:
     """Delete the rows of users in some tables. The transaction holds the users' locks."""
     for table in tables:

@@ -24,9 +24,11 @@ class Covered:
     """What a stored profile covers of its history."""
 
     sequence: int
-    """The highest sequence, and so the number, of the events that it covers."""
+    """The highest sequence of the events that it covers."""
     recent: bytes | None
     """The newest of them (see `recent`); None when they were never stored in the profile."""
+    num_moved: int = 0
+    """The first of these sequences, whose events were moved to another user."""
 
 
 NOTHING_COVERED = Covered(0, None)
@@ -46,6 +48,8 @@ class Start:
     """The newest events up to the place, as far as the profile has them."""
     num_right: int
     """Stored chunks before this number are right; those from it up to `num_chunks` are deleted."""
+    num_moved: int = 0
+    """The first sequences, whose events were moved to another user."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,27 +89,27 @@ def start_of(
     events that are not covered, None without any. Without recent events the cut starts early enough
     to read them again.
     """
-    place, sequence = len(stored), covered.sequence
+    place, sequence, num_moved = len(stored), covered.sequence, covered.num_moved
+    num_covered = sequence - num_moved
     if newer is not None:
         earliest_us, sequence = newer
         place = bisect_left([chunk.last_time_us for chunk in stored], earliest_us)
     if covered.recent is None:
-        last_no = max(covered.sequence - MAX_RECENT, 0) // chunk_length
+        last_no = max(num_covered - MAX_RECENT, 0) // chunk_length
         place = min(place, bisect_left([chunk.chunk_no for chunk in stored], last_no))
     if place == 0:
-        return Start(0, _BEFORE_EVERYTHING, sequence, b"", 0)
+        return whole(sequence, num_moved)
     last = stored[place - 1]
     kept = last.chunk_no + 1
     # The last chunk that stays ends with this event of the history; newer ones come after it.
-    at_hand = recent.without_newest(covered.recent or b"", covered.sequence - kept * chunk_length)
-    return Start(
-        kept, (last.last_time_us, last.last_ordinal, last.last_event_id), sequence, at_hand, kept
-    )
+    at_hand = recent.without_newest(covered.recent or b"", num_covered - kept * chunk_length)
+    end = last.last_time_us, last.last_ordinal, last.last_event_id
+    return Start(kept, end, sequence, at_hand, kept, num_moved)
 
 
-def whole(num_events: int) -> Start:
+def whole(sequence: int, num_moved: int = 0) -> Start:
     """Return the start of a history that is cut anew, whatever is stored of it."""
-    return Start(0, _BEFORE_EVERYTHING, num_events, b"", 0)
+    return Start(0, _BEFORE_EVERYTHING, sequence, b"", 0, num_moved)
 
 
 def pass_over(
@@ -117,7 +121,7 @@ def pass_over(
     `place_before` gets a number of newest events and returns the last one before them, None where
     the history has none: events that a session hands over to a user keep no number.
     """
-    num_events, length = start.covered_sequence, spec.chunk_length
+    num_events, length = start.covered_sequence - start.num_moved, spec.chunk_length
     if spec.reads_histories:
         first = min(
             num_full_chunks(num_events, length) - max_chunks,

@@ -226,6 +226,8 @@ async def test_the_history_is_taken_from_a_log_that_has_the_same_events(covered:
     assert await rebuild(covered, CountingEncoder(), logs=more) == Done(written=1, right=3)
     newest_lacks = {2: same[2][:-1] + rows([555])}
     assert await rebuild(covered, CountingEncoder(), logs=newest_lacks) == Done(written=1, right=3)
+    one_twice = {2: [*same[2][1:], same[2][-1]]}
+    assert await rebuild(covered, CountingEncoder(), logs=one_twice) == Done(right=4)
     assert await stored_rows(covered) == expected
 
 
