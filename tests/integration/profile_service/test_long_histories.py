@@ -52,6 +52,13 @@ async def busy_times() -> AsyncIterator[list[float]]:
         ticking.cancel()
 
 
+def squares_s() -> float:
+    """The processor time of a fixed piece of work: 5 ms on a machine of usual speed."""
+    began_s = time.thread_time()
+    sum(n * n for n in range(100_000))
+    return time.thread_time() - began_s
+
+
 async def test_an_event_before_a_very_long_history_costs_what_the_head_reads(
     memory: Memory,
 ) -> None:
@@ -74,5 +81,5 @@ async def test_an_event_before_a_very_long_history_costs_what_the_head_reads(
             while await worker.step():
                 pass
         assert len(encoder.texts) <= MAX_CHUNKS + 4 + SPEC.chunk_length
-        assert max(times) < MAX_BLOCKED_S
+        assert max(times) < max(MAX_BLOCKED_S, 2 * squares_s())
     await worker.close()

@@ -25,11 +25,13 @@ def progress_bar(console: Console, what: str) -> Iterator[Callable[[int, int], N
         TextColumn("{task.fields[note]}"),
     )
     with Display(*columns, console=console, name=what) as progress:
-        task = progress.add_task(what, total=None, note="")
 
         def update(done: int, of: int) -> None:
-            progress.update(task, completed=done, total=of or None)
-            progress.update(task, note=_pace(progress.tasks[0]))
+            if not progress.tasks:  # a bar of work that never began would say nothing
+                progress.add_task(what, total=None, note="")
+            (task,) = progress.tasks
+            progress.update(task.id, completed=done, total=of or None)
+            progress.update(task.id, note=_pace(task))
 
         yield update
 
