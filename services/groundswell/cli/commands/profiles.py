@@ -60,7 +60,7 @@ def rebuild(
     processes: Annotated[
         int | None,
         typer.Option(
-            min=1, help="Processes on this machine; else one per core. Unused with --address."
+            min=1, help="Processes on this machine; else one per core. Not with --address."
         ),
     ] = None,
 ) -> None:
@@ -80,6 +80,10 @@ def rebuild(
 
     if address is not None and engine != "ray":
         raise typer.BadParameter("it is for --engine ray", param_hint="--address")
+    if address is not None and processes is not None:
+        raise typer.BadParameter("the cluster decides how many run", param_hint="--processes")
+    if bundle == "":
+        raise typer.BadParameter("it names no bundle", param_hint="--bundle")
     _check_backend(encoder_backend)
     open_engine = partial(_opener(engine, address), processes=processes or _num_cores())
     console = Console(stderr=True)
