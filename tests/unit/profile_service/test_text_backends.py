@@ -60,7 +60,7 @@ def test_auto_takes_the_fastest_backend_that_passes_the_recall_test(trials: Tria
 
 def test_a_named_backend_that_does_not_pass_is_refused_with_its_figure(trials: Trials) -> None:
     assert choice.choose_backend(bundle(), "torch", MACHINE, None) == "torch"
-    with pytest.raises(BundleError, match=r"onnx-int8 has 0\.870") as refused:
+    with pytest.raises(BundleError, match=r"onnx-int8 has recall 0\.870") as refused:
         choice.choose_backend(bundle(), "onnx-int8", MACHINE, None)
     assert refused.value.reason == "BACKEND_REFUSED"
     trials.shown["torch"] = Trial("torch", 0.0, 0.0, "MemoryError: too large")
