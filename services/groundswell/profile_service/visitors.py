@@ -23,9 +23,9 @@ _log = structlog.get_logger(__name__)
 
 _LOOK_EVERY_S = 60.0
 _BATCH = 100
-"""How many sessions one transaction deletes at most."""
+"""The most sessions that one transaction deletes."""
 PART_EVENTS = 5_000
-"""How many events of a session one transaction moves at most: others wait for it."""
+"""The most events of a session that one transaction moves: others wait for it."""
 _ALL = 2**62
 """Above every sequence."""
 

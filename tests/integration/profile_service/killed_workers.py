@@ -26,7 +26,7 @@ _TABLES = {
 _VECTORS = {"item_texts": "vector", "profiles": "''::bytea", "profile_chunks": "vector"}
 _TYPES = {"item_texts": "<f4", "profiles": "<f4", "profile_chunks": "<f2"}
 _HALF_STEP = 2e-3
-"""What a text's vector may differ by: it depends a little on what is in its batch."""
+"""The most that a text's vector may differ: it depends a little on the rest of its batch."""
 _TIMEOUT_S = 300.0
 
 

@@ -34,8 +34,7 @@ def local_engine(plan: Plan, processes: int) -> Iterator["LocalEngine"]:
     pool = ProcessPoolExecutor(processes, spawn, initializer=_begin, initargs=(plan,))
     try:
         yield LocalEngine(pool, processes)
-    except BaseException:
-        # Otherwise the pool would wait until they have finished their pages.
+    except BaseException:  # also Ctrl-C: the pool would wait until they have finished their pages
         for child in multiprocessing.active_children():
             child.terminate()
         raise

@@ -23,7 +23,7 @@ from groundswell.serving.telemetry import unexpected
 _log = structlog.get_logger(__name__)
 
 _TRIES = 5
-"""How often a user is read who gets new events each time."""
+"""The most times that a user is read who gets new events each time."""
 
 Logs = Mapping[int, Sequence[LogRow]]
 """The rows of a log, by the user's number."""

@@ -19,9 +19,9 @@ from groundswell.profile_service.store.tables import (
 from groundswell.serving.errors import FailedPrecondition
 
 _ENCODED = (stale_users, profile_chunks, profiles)
-"""What the worker makes of a history, in the order in which all transactions lock the tables."""
+"""The tables of what the worker makes of a history, in the order in which all lock them."""
 _CONTENT = ("item_no", "action", "value", "time_us", "ordinal", "session_id", "attribution_token")
-"""What a client sets of an event, besides its id."""
+"""The columns of an event that a client sets, besides its id."""
 
 
 def link(connection: Connection, session_no: int, user_no: int) -> None:

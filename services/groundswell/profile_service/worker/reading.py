@@ -19,7 +19,7 @@ from groundswell.profile_service.worker.histories import (
 )
 
 READ_TIMEOUT_S = 600.0
-"""How long the reading of one user's history may take."""
+"""The longest time that reading one user's history may take."""
 
 
 class ReadHistories(NamedTuple):

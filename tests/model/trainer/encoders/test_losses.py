@@ -1,4 +1,4 @@
-"""What training drops, so that a profile is right before its texts are encoded."""
+"""Training drops texts at random, so that a profile is right before they are encoded."""
 
 import numpy as np
 import torch
