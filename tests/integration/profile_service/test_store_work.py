@@ -1,10 +1,15 @@
 """The encoder's work lists, on SQLite and on PostgreSQL."""
 
 import asyncio
+from collections.abc import Mapping, Sequence
+from typing import Any
 
+import pytest
 from sqlalchemy import text
 
 from groundswell.features.text import chunk_text
+from groundswell.profile_service.store import profiles as statements
+from groundswell.profile_service.store.database import DatabaseConnection
 from groundswell.profile_service.store.tables import stale_items, stale_users
 from groundswell.profile_service.store.work import WorkList
 from tests.integration.profile_service.support import (
@@ -75,6 +80,28 @@ async def test_who_acts_now_is_claimed_first_and_a_backlog_last(memory: Memory) 
         [(1, 1)],
         [(4, 2), (2, 2)],
     ]
+
+
+async def test_the_events_of_few_users_wait_for_one_transaction_of_the_worker(
+    memory: Memory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await fill(memory, 4)
+    await work_all(memory, CountingEncoder())
+    await memory.log.append([an_event(n, user=f"user {n}") for n in range(100)])
+    num_stored: list[int] = []
+    put_profiles = statements.put_profiles
+
+    def put(connection: DatabaseConnection, rows: Sequence[Mapping[str, Any]]) -> None:
+        num_stored.append(len(rows))
+        put_profiles(connection, rows)
+
+    monkeypatch.setattr(statements, "put_profiles", put)
+    worker = memory.worker(CountingEncoder())
+    await worker.step()
+    await worker.close()
+    assert sum(num_stored) == 100
+    assert max(num_stored) <= 32
+    assert await num_stale_users(memory) == 0
 
 
 async def test_two_workers_share_the_work_and_finish_each_user_once(memory: Memory) -> None:

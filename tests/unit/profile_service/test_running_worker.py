@@ -1,6 +1,7 @@
 """A served encoder reads everything that it still lacks, however often that fails."""
 
 import asyncio
+import time
 from pathlib import Path
 from typing import Any
 
@@ -46,3 +47,25 @@ async def test_catching_up_goes_on_after_a_failure(
     assert backfill.num_runs == 3
     assert [line["event"] for line in logged] == ["catching_up_failed"] * 2
     assert "the text of ann" not in repr(logged)
+
+
+class Busy:
+    """A worker that finds one thing to do at every step."""
+
+    num_steps = 0
+
+    async def step(self) -> bool:
+        self.num_steps += 1
+        return True
+
+
+async def test_what_comes_one_by_one_is_not_worked_off_one_by_one(tmp_path: Path) -> None:
+    settings = ProfileSettings.model_validate({"secret": "s" * 16, "bundles": tmp_path})
+    nothing: Any = None
+    running = RunningWorker(nothing, settings, Signals(), nothing, nothing)
+    busy: Any = Busy()
+    began_s = time.monotonic()
+    for _ in range(6):
+        await running._turn(busy)
+    assert busy.num_steps == 6
+    assert time.monotonic() - began_s >= 6 * 0.05

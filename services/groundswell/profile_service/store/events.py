@@ -5,11 +5,18 @@ from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import BigInteger, Connection, Text, and_, func, select, tuple_
+from sqlalchemy.types import TypeEngine
 
-from groundswell.profile_service.store.statements import given_rows
+from groundswell.profile_service.store.statements import given_parameters, given_table
 from groundswell.profile_service.store.tables import events, items
 
-_NUMBER, _TEXT = BigInteger(), Text()
+_NUMBER = BigInteger()
+_PLACE: Mapping[str, TypeEngine[Any]] = {
+    "user_no": _NUMBER,
+    "time_us": _NUMBER,
+    "ordinal": _NUMBER,
+    "event_id": Text(),
+}
 
 OrderKey = tuple[int, int, str]
 """The key that a user's events are ordered by: (time, ordinal, event id)."""
@@ -55,7 +62,8 @@ def newer_events(
     connection: Connection, sequences: Mapping[int, int]
 ) -> dict[int, tuple[int, int]]:
     """Return (earliest time, highest sequence) of each user's events after the given sequence."""
-    after = given_rows(connection, {"user_no": _NUMBER, "sequence": _NUMBER}, sequences.items())
+    columns = {"user_no": _NUMBER, "sequence": _NUMBER}
+    after = given_table(connection.dialect.name, columns)
     statement = (
         select(events.c.user_no, func.min(events.c.time_us), func.max(events.c.sequence))
         .join(
@@ -64,7 +72,8 @@ def newer_events(
         )
         .group_by(events.c.user_no)
     )
-    return {row[0]: (row[1], row[2]) for row in connection.execute(statement)}
+    rows = connection.execute(statement, given_parameters(sequences.items()))
+    return {row[0]: (row[1], row[2]) for row in rows}
 
 
 def events_from(connection: Connection, places: Mapping[int, OrderKey]) -> Sequence[Any]:
@@ -73,11 +82,7 @@ def events_from(connection: Connection, places: Mapping[int, OrderKey]) -> Seque
     Rows of (user_no, item_no, action, session_id, time_us, ordinal, event_id, title).
     """
     order = (events.c.time_us, events.c.ordinal, events.c.event_id)
-    given = given_rows(
-        connection,
-        {"user_no": _NUMBER, "time_us": _NUMBER, "ordinal": _NUMBER, "event_id": _TEXT},
-        [(user_no, *place) for user_no, place in places.items()],
-    )
+    given = given_table(connection.dialect.name, _PLACE)
     c = given.c
     columns = (events.c.user_no, events.c.item_no, events.c.action, events.c.session_id)
     statement = (
@@ -92,7 +97,8 @@ def events_from(connection: Connection, places: Mapping[int, OrderKey]) -> Seque
         .join(items, items.c.item_no == events.c.item_no)
         .order_by(events.c.user_no, *order)
     )
-    return (connection.execute(statement)).all()
+    rows = [(user_no, *key) for user_no, key in places.items()]
+    return connection.execute(statement, given_parameters(rows)).all()
 
 
 def place_before(connection: Connection, user_no: int, num_newest: int) -> OrderKey | None:

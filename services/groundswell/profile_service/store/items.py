@@ -7,7 +7,12 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import BigInteger, Connection, ScalarSelect, and_, bindparam, func, select, update
 
-from groundswell.profile_service.store.statements import Subjects, given_rows, insert
+from groundswell.profile_service.store.statements import (
+    Subjects,
+    given_parameters,
+    given_table,
+    insert,
+)
 from groundswell.profile_service.store.tables import attribute_kinds, counters, item_texts, items
 
 Attribute = str | float | bool | list[str]
@@ -183,14 +188,15 @@ def item_texts_by_number(
     connection: Connection, item_nos: Collection[int], fingerprint: str
 ) -> list[ItemText]:
     """Return what the vectors of items are made of, deleted ones too."""
-    given = given_rows(connection, {"item_no": BigInteger()}, [(n,) for n in item_nos])
+    given = given_table(connection.dialect.name, {"item_no": BigInteger()})
     on = and_(item_texts.c.item_no == items.c.item_no, item_texts.c.fingerprint == fingerprint)
     statement = (
         select(items.c.item_no, items.c.item_id, item_texts.c.vector)
         .join(given, given.c.item_no == items.c.item_no)
         .join(item_texts, on, isouter=True)
     )
-    return [ItemText(*row) for row in connection.execute(statement)]
+    rows = connection.execute(statement, given_parameters([(n,) for n in item_nos]))
+    return [ItemText(*row) for row in rows]
 
 
 def text_hashes(

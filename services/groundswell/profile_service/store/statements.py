@@ -107,16 +107,6 @@ def given_parameters(rows: Collection[tuple[Any, ...]], name: str = _GIVEN) -> d
     return {name: json.dumps(list(rows))}
 
 
-def given_rows(
-    connection: Connection,
-    columns: Mapping[str, TypeEngine[Any]],
-    rows: Collection[tuple[int | str, ...]],
-) -> CTE:
-    """Return a table of the given rows, to join with."""
-    table = given_table(connection.dialect.name, columns)
-    return table.params(given_parameters(rows))
-
-
 def among(dialect: str, column: ColumnElement[Any], name: str) -> ColumnElement[bool]:
     """Whether a column has one of the values of a parameter.
 

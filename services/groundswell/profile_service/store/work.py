@@ -18,7 +18,6 @@ from sqlalchemy import (
     Table,
     Update,
     and_,
-    bindparam,
     case,
     delete,
     func,
@@ -168,14 +167,15 @@ class WorkList:
         """
         if not covered:
             return
-        mine = (self._subject == bindparam("subject"), self._table.c.owner == claim.owner)
-        rows = [{"subject": s, "covered": version} for s, version in sorted(covered.items())]
-        done = delete(self._table).where(*mine, self._table.c.version <= bindparam("covered"))
-        connection.execute(done, rows)
-        time_us = now(connection)
-        fresh = {"owner": NO_OWNER, "due_us": time_us, "marked_us": time_us}
-        again = update(self._table).where(*mine).values(**fresh, attempt=0, lost_claims=0)
-        connection.execute(again, [{"subject": s} for s in sorted(covered)])
+        held = self.still_held(connection, claim, covered)
+        done = [subject for subject, version in held.items() if version <= covered[subject]]
+        connection.execute(delete(self._table).where(self._subject.in_(done)))
+        changed = held.keys() - done
+        if changed:
+            time_us = now(connection)
+            fresh = {"owner": NO_OWNER, "due_us": time_us, "marked_us": time_us}
+            again = update(self._table).where(self._subject.in_(changed))
+            connection.execute(again.values(**fresh, attempt=0, lost_claims=0))
 
     def release(
         self, connection: Connection, claim: Claim, delay_s: float, *, counts: bool

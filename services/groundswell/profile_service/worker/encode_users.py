@@ -23,6 +23,8 @@ PART_EVENTS = 10_000
 """Events that are read at once; one user alone may have more."""
 MAX_CHUNKS = 2_048
 """Chunks of one user that are encoded before other users get their turn."""
+_STORED_AT_ONCE = 32
+"""Users whose profiles are stored in one transaction: until it ends, their new events wait."""
 
 
 class EncodeUsers:
@@ -97,8 +99,13 @@ class EncodeUsers:
             await self._database.write(lambda c: self._store_some(c, claim, rows))
             return None
         rows = await encode_chunks(self._encoding, self._spec, new)
-        store = partial(self._store, claim=claim, own=histories, rows=rows, ends=ends)
-        return await self._database.write(store)
+        covered: dict[int, int] = {}
+        users = list(claim.versions)
+        for begin in range(0, len(users), _STORED_AT_ONCE):
+            part = claim.only(users[begin : begin + _STORED_AT_ONCE])
+            store = partial(self._store, claim=part, own=histories, rows=rows, ends=ends)
+            covered |= await self._database.write(store)
+        return covered
 
     def _store(
         self,

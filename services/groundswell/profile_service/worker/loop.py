@@ -1,6 +1,7 @@
 """The work loop: claims stale items and users in turns, and retries what fails."""
 
 import asyncio
+import time
 import uuid
 from collections.abc import AsyncIterator, Collection, Iterable
 from contextlib import asynccontextmanager, suppress
@@ -30,6 +31,8 @@ _OLDEST_EVERY = 4
 """Every so many claims of a kind one begins with the oldest subjects."""
 MAX_ATTEMPTS = 5
 """How many failed attempts of an item or a user a backfill waits for."""
+_RECOVER_EVERY_S = 1.0
+"""How often lost claims are looked for; more often where a lease is short."""
 
 
 class EncoderError(Exception):
@@ -77,6 +80,8 @@ class Worker:
         self._owner = uuid.uuid4().hex
         self._may_hold = False
         """Whether an interrupted step may have left a claim."""
+        self._recover_s = 0.0
+        """The monotonic time from which on lost claims are looked for again."""
         self._claiming: asyncio.Future[tuple[EveryEncoder | None, Claim]] | None = None
         """The newest claim. A transaction goes on when its step is interrupted."""
 
@@ -146,7 +151,9 @@ class Worker:
     ) -> tuple[EveryEncoder | None, Claim]:
         if release_first:
             self._release_all(connection)
-        self._recover(connection)
+        if time.monotonic() >= self._recover_s:
+            self._recover(connection)
+            self._recover_s = time.monotonic() + min(_RECOVER_EVERY_S, self._settings.lease_s / 4)
         without: list[_Kind] = []
         for kind in sorted(self._kinds, key=lambda kind: kind.spent):
             work, oldest = kind.work, kind.num_claims % _OLDEST_EVERY == _OLDEST_EVERY - 1

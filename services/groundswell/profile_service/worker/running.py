@@ -1,6 +1,7 @@
 """Runs the encoder worker, and adds and removes its text encoders."""
 
 import asyncio
+import time
 from collections.abc import Callable, Collection
 from functools import partial
 
@@ -23,6 +24,9 @@ _log = structlog.get_logger(__name__)
 
 _CATCH_UP_AGAIN_S = 1.0
 _CATCH_UP_LAST_DELAY_S = 60.0
+_STEP_EVERY_S = 0.05
+"""The least time between the beginnings of two steps: what is marked one by one in between is
+claimed together."""
 
 
 class RunningWorker:
@@ -110,8 +114,10 @@ class RunningWorker:
     async def _turn(self, worker: Worker) -> None:
         """Do one step of work; without work, wait for a signal."""
         mark = self._signals.work.mark
+        next_s = time.monotonic() + _STEP_EVERY_S
         if not await worker.step():
             await self._signals.work.wait(mark, self._settings.idle_poll_s)
+        await asyncio.sleep(next_s - time.monotonic())
 
     async def _join(self, bundle: Bundle, spec: Spec) -> bool:
         """Add an encoder to the worker; return False when the worker has it already."""
