@@ -29,6 +29,7 @@ from groundswell.client import (
 from groundswell.client.errors import from_rpc_error
 from groundswell.ranker.v1.ranker_service_pb2 import Degradation, RecommendResponse
 from groundswell.ranker.v1.ranker_service_pb2_grpc import RankerServiceStub
+from tests.support.processes import cpu_s
 from tests.support.suite import Suite
 
 TIMES = 5
@@ -74,10 +75,10 @@ class Load:
     @contextmanager
     def phase(self) -> Iterator[None]:
         """Measure; calls are counted that end after the warm-up and before the end."""
-        self._cpu_s -= sum(map(_cpu_s, self._processes))
+        self._cpu_s -= sum(map(cpu_s, self._processes))
         self._began = time.perf_counter()
         yield
-        self._cpu_s += sum(map(_cpu_s, self._processes))
+        self._cpu_s += sum(map(cpu_s, self._processes))
         self._seconds += PHASE_S
 
     @property
@@ -143,12 +144,6 @@ async def _overloaded(load: Load, ask: Ask, rate: float) -> None:
                 tasks.append(asyncio.create_task(load.call(ask)))
             await asyncio.sleep(0.002)
         await asyncio.gather(*tasks)
-
-
-def _cpu_s(process: int) -> float:
-    """The processor time of a process until now."""
-    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def test_at_five_times_the_load_whole_answers_go_on_and_others_are_refused(

@@ -19,7 +19,7 @@ from groundswell.profile.v1.profile_service_pb2_grpc import ProfileServiceStub
 from tests.integration.profile_service.writers import append_at_once, fill_catalogue, num_deadlocks
 from tests.support.bundles import ITEMS
 from tests.support.postgres import Postgres
-from tests.support.processes import ROOT
+from tests.support.processes import ROOT, cpu_s
 from tests.support.suite import Suite, tiny_items
 
 SEED = 17
@@ -28,8 +28,11 @@ SECONDS = 60.0
 MAX_CALM_P99_S = 0.5
 WRITER_SECONDS = 30.0
 MAX_APPEND_P99_S = 0.2
-_PAUSE_S = 0.5
-"""A hasty caller's pause is at most this long: the service is busy, but not overloaded."""
+_BUSY = 0.8
+"""The share of a core that hasty callers take of the service: it is busy, but not overloaded."""
+_PROBE_S = 5.0
+_PROBED_PAUSE_S = 4.0
+_LEAST_PAUSE_S = 0.5
 _CALM_TIMEOUT_S = 10.0
 
 
@@ -42,16 +45,22 @@ def _p99(seconds: list[float]) -> float:
 
 
 class Hasty:
-    """Callers with deadlines of 1 to 50 ms."""
+    """Callers with deadlines of 1 to 50 ms, who pause for at most `pause_s` after each call."""
 
-    def __init__(self, channel: grpc.aio.Channel) -> None:
+    def __init__(self, channel: grpc.aio.Channel, pause_s: float) -> None:
+        self._pause_s = pause_s
         self._events = EventServiceStub(channel)
         self._catalogue = CatalogueServiceStub(channel)
         self._profiles = ProfileServiceStub(channel)
         self.num_given_up = 0
         self.num_answered = 0
 
-    async def call(self, name: str, until_s: float) -> None:
+    async def run(self, seconds: float) -> None:
+        """Let all callers call for a time."""
+        until_s = time.monotonic() + seconds
+        await asyncio.gather(*(self._call(f"hasty {n}", until_s) for n in range(HASTY)))
+
+    async def _call(self, name: str, until_s: float) -> None:
         """Call again and again; what ends a call is counted, and is the deadline or an answer."""
         rng, number = random.Random(f"{SEED} {name}"), 0
         while time.monotonic() < until_s:
@@ -63,7 +72,7 @@ class Hasty:
                 expected = (grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.RESOURCE_EXHAUSTED)
                 assert error.code() in expected, error
                 self.num_given_up += 1
-            await asyncio.sleep(rng.uniform(0, _PAUSE_S))
+            await asyncio.sleep(rng.uniform(0, self._pause_s))
 
     async def _one(self, rng: random.Random, name: str, number: int, timeout_s: float) -> None:
         some = ITEMS[rng.randrange(len(ITEMS))][0]
@@ -86,6 +95,15 @@ class Hasty:
                 one = event(name, some, event_id=f"{number}")
                 append = events.AppendEventsRequest(events=[one])
                 await self._events.AppendEvents(append, timeout=timeout_s)
+
+
+async def _busy_pause_s(channel: grpc.aio.Channel, process: int) -> float:
+    """Return the pause with which hasty callers make a process busy, whatever the machine."""
+    probe = Hasty(channel, _PROBED_PAUSE_S)
+    spent_s = cpu_s(process)
+    await probe.run(_PROBE_S)
+    of_a_call_s = (cpu_s(process) - spent_s) / (probe.num_given_up + probe.num_answered)
+    return max(2 * HASTY * of_a_call_s / _BUSY, _LEAST_PAUSE_S)
 
 
 async def _write_calmly(channel: grpc.aio.Channel, until_s: float) -> list[float]:
@@ -118,10 +136,9 @@ async def test_calls_that_are_given_up_leave_a_calm_writer_alone(
                 address, options=[("grpc.use_local_subchannel_pool", 1)]
             ) as calm,
         ):
-            until_s = time.monotonic() + SECONDS
-            hasty = Hasty(hurried)
-            callers = asyncio.gather(*(hasty.call(f"hasty {n}", until_s) for n in range(HASTY)))
-            took_s, _ = await asyncio.gather(_write_calmly(calm, until_s), callers)
+            hasty = Hasty(hurried, await _busy_pause_s(hurried, suite.profile.popen.pid))
+            writing = _write_calmly(calm, time.monotonic() + SECONDS)
+            took_s, _ = await asyncio.gather(writing, hasty.run(SECONDS))
     _tell(
         f"{kind}: {hasty.num_given_up} calls given up, {hasty.num_answered} answered; calm "
         f"writes: {len(took_s)}, p50 {sorted(took_s)[len(took_s) // 2] * 1e3:.0f} ms, "

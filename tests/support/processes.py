@@ -171,3 +171,9 @@ def service_process(
         "GROUNDSWELL_DRAIN_WAIT_S": "0",
     }
     return Process(["-m", module, *arguments], {**settings, **(environment or {})}, log)
+
+
+def cpu_s(process: int) -> float:
+    """Return the processor time of a process until now."""
+    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
