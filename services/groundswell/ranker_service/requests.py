@@ -12,6 +12,7 @@ from groundswell.ranker.v1.ranker_service_pb2 import (
     RecommendRequest,
 )
 from groundswell.serving.errors import InvalidArgument, ServiceError
+from groundswell.serving.inline_events import read_inline_events
 from groundswell.serving.interests import DEFAULT_INTERESTS, MAX_INTERESTS
 from groundswell.serving.pseudonym import Pseudonymizer
 from groundswell.serving.slices import Slices
@@ -119,7 +120,8 @@ class RequestReader:
     ) -> Ask:
         """Read the subject, and what both kinds of requests have."""
         kind = request.WhichOneof("subject")
-        check_subject(kind, request.user_id, request.session_id, request.inline_events.events)
+        check_subject(kind, request.user_id, request.session_id)
+        read_inline_events(request.inline_events.events)
         is_inline = kind == "inline_events"
         user_id = "" if is_inline else subject_id(request.user_id, request.session_id)
         return Ask(

@@ -103,18 +103,22 @@ class SessionEncoder:
         )
 
     async def encode(self, records: bytes) -> EncodedSession:
-        """Encode the records of ordered events with the item vectors of this moment.
+        """Encode the records of ordered events; see `encode_events`."""
+        return await self.encode_events(columns(records))
+
+    async def encode_events(self, events: Columns) -> EncodedSession:
+        """Encode ordered events with the item vectors of this moment.
 
         An item without a vector is left out of what the model reads. Raises ResourceExhausted
         (OVERLOADED).
         """
-        events = columns(records)
         lineage, length = self.items.lineage, self.window_length
         vectors = self.items.vectors(events.item_nos)
         has_vector: NDArray[np.bool_] = np.any(vectors, axis=1)
         starts = session_starts(events.times_us, events.sessions)[-length:]
         item_nos, actions = events.item_nos[-length:], events.actions[-length:]
-        if num_missing := len(item_nos) - int(has_vector[-length:].sum()):
+        if not has_vector.all():
+            num_missing = len(item_nos) - int(has_vector[-length:].sum())
             count("session_events_without_vector", num_missing)
             read, vectors = Columns(*(column[has_vector] for column in events)), vectors[has_vector]
             read_starts = session_starts(read.times_us, read.sessions)[-length:]
@@ -128,7 +132,7 @@ class SessionEncoder:
             bundle_id=self.bundle_id,
             short_vector=vector.copy(),  # alone: it does not keep its batch in memory
             num_session_events=session_length(starts),
-            last_event_us=int(events.times_us[-1]) if records else None,
+            last_event_us=int(events.times_us[-1]) if len(item_nos) else None,
             item_nos=item_nos,
             actions=actions,
             lineage=lineage,
@@ -151,6 +155,15 @@ class SessionEncoder:
 
 def run_session_model(model: OnnxModel, batch: Sequence[EncoderInput]) -> NDArray[np.float32]:
     """Pad the windows on the right to the longest, and return [B, d] short-term vectors."""
+    if len(batch) == 1 and len(batch[0].item_vectors):
+        vectors_Ld, (actions_L, gaps_L, starts_L) = batch[0]
+        return model.run(
+            item_vectors=vectors_Ld[None],
+            actions=actions_L[None],
+            gaps=gaps_L[None],
+            starts=starts_L[None],
+            lengths=np.array([len(actions_L)], np.int64),
+        )
     size, d = len(batch), batch[0].item_vectors.shape[1]
     lengths_B = np.array([len(x.tensors.actions) for x in batch], np.int64)
     longest = max(int(lengths_B.max()), 1)

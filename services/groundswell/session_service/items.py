@@ -1,5 +1,7 @@
 """The items of the catalogue with their vectors of one bundle, as the encoder reads them."""
 
+from collections.abc import Iterable
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -28,9 +30,9 @@ class ItemTable:
     def __len__(self) -> int:
         return len(self._numbers)
 
-    def number(self, item_id: str) -> int | None:
-        """Return the number of an item; None when the catalogue does not hold it."""
-        return self._numbers.get(item_id)
+    def numbers(self, item_ids: Iterable[str]) -> list[int | None]:
+        """Return the numbers of items; None for one that the catalogue does not hold."""
+        return list(map(self._numbers.get, item_ids))
 
     def upsert(self, item_id: str, item_no: int, vector: NDArray[np.float32] | None) -> None:
         """Learn of an item; `vector` is None while the encoder has not read it."""

@@ -1,10 +1,15 @@
 """Turns messages of the contracts into the plain values of this service, and back."""
 
+import numpy as np
+
 from groundswell.common.v1.event_pb2 import Action, Event, EventResult, EventStatus
+from groundswell.serving.errors import NotFound
+from groundswell.serving.inline_events import InlineColumns
 from groundswell.serving.subjects import is_session, subject_id
 from groundswell.serving.validation import to_timestamp, to_us
 from groundswell.session_service.events import SentEvent, WriteResult, WriteStatus
-from groundswell.session_service.windows.records import WindowEvent, session_code
+from groundswell.session_service.items import ItemTable
+from groundswell.session_service.windows.records import Columns, WindowEvent, session_code
 
 
 def sent_event(message: Event) -> SentEvent:
@@ -58,3 +63,20 @@ def window_event(message: Event, sequence: int, item_no: int) -> WindowEvent:
     """Read of an event what a window needs."""
     time_us, session = to_us(message.time), session_code(message.session_id)
     return WindowEvent(time_us, sequence, item_no, message.action, session)
+
+
+def window_columns(read: InlineColumns, items: ItemTable) -> Columns:
+    """Put inline events into the one order, with the numbers of their items.
+
+    Events that are equal in that order keep the one of the request. Raises NotFound
+    (ITEM_NOT_FOUND) for the first one whose item is not in the catalogue.
+    """
+    item_nos = items.numbers(read.item_ids)
+    if None in item_nos:
+        field = f"inline_events.events[{item_nos.index(None)}].item_id"
+        raise NotFound("ITEM_NOT_FOUND", f"{field} names no item of the catalogue", field=field)
+    sessions = [int.from_bytes(session_code(one)) if one else 0 for one in read.session_ids]
+    columns = (read.times_us, item_nos, read.actions, sessions)
+    keys = list(zip(read.times_us, read.ordinals, read.event_ids, strict=True))
+    order = sorted(range(len(keys)), key=keys.__getitem__)
+    return Columns(*np.array(columns, np.int64).reshape(4, -1)[:, order])

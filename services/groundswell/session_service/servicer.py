@@ -1,11 +1,9 @@
 """Serves SessionService: checks requests, converts them to plain values, and answers."""
 
-from collections.abc import Sequence
-from operator import itemgetter
-
 from groundswell.common.v1.event_pb2 import Event
 from groundswell.serving.around import Context
-from groundswell.serving.errors import InvalidArgument, NotFound
+from groundswell.serving.errors import InvalidArgument
+from groundswell.serving.inline_events import read_inline_events
 from groundswell.serving.slices import Slices
 from groundswell.serving.subjects import subject_id
 from groundswell.serving.validation import (
@@ -23,12 +21,11 @@ from groundswell.session.v1.session_service_pb2 import (
     RecordEventsResponse,
 )
 from groundswell.session.v1.session_service_pb2_grpc import SessionServiceServicer
-from groundswell.session_service.bundles import SessionBundle, SessionBundles
+from groundswell.session_service.bundles import SessionBundles
 from groundswell.session_service.encoder import EncodedSession
 from groundswell.session_service.events import SentEvent, WriteResult, WriteStatus
-from groundswell.session_service.messages import result_message, sent_event, window_event
+from groundswell.session_service.messages import result_message, sent_event, window_columns
 from groundswell.session_service.sessions import Sessions, check_lineage
-from groundswell.session_service.windows.records import pack
 
 MAX_EVENTS = 1_000
 
@@ -62,11 +59,12 @@ class SessionServicer(SessionServiceServicer):
     ) -> EncodeSessionResponse:
         """Encode the window of a user or the inline events of a visitor."""
         subject = request.WhichOneof("subject")
-        inline_events = request.inline_events.events
-        check_subject(subject, request.user_id, request.session_id, inline_events)
+        check_subject(subject, request.user_id, request.session_id)
         if subject == "inline_events":
+            read = read_inline_events(request.inline_events.events)
             with self._bundles.held.asked_for(request.bundle_id) as bundle:
-                return await _encode_inline(bundle, inline_events)
+                events = window_columns(read, bundle.encoder.items)
+                return (await bundle.encoder.encode_events(events)).message
         user_id = subject_id(request.user_id, request.session_id)
         with self._bundles.held.asked_for(request.bundle_id) as bundle:
             user_key = self._sessions.user_key(user_id)
@@ -92,23 +90,6 @@ class SessionServicer(SessionServiceServicer):
             request.session_id, request.user_id, context.time_remaining()
         )
         return LinkSessionResponse(num_moved=num_moved)
-
-
-async def _encode_inline(
-    bundle: SessionBundle, inline_events: Sequence[Event]
-) -> EncodeSessionResponse:
-    events = []
-    for index, event in enumerate(inline_events):
-        item_no = bundle.encoder.items.number(event.item_id)
-        if item_no is None:
-            field = f"inline_events.events[{index}].item_id"
-            raise NotFound("ITEM_NOT_FOUND", f"{field} names no item of the catalogue", field=field)
-        read = window_event(event, 0, item_no)
-        events.append(((read.time_us, event.ordinal, event.event_id), read))
-    # Stable: events that are equal in the one order keep the order in which they came.
-    events.sort(key=itemgetter(0))
-    records = pack(map(itemgetter(1), events))
-    return _response(await bundle.encoder.encode(records), last_sequence=0)
 
 
 def _read(event: Event) -> SentEvent | WriteResult:

@@ -36,7 +36,7 @@ def session_starts(
     starts = np.ones(len(times_us), dtype=bool)
     if len(times_us) < 2:
         return starts
-    starts[1:] = np.diff(times_us) > SESSION_GAP_US
+    starts[1:] = times_us[1:] - times_us[:-1] > SESSION_GAP_US
     if session_ids is not None:
         is_number = isinstance(session_ids, np.ndarray)
         ids = np.asarray(session_ids, dtype=None if is_number else object)
@@ -60,7 +60,7 @@ def window_tensors(
     gaps = np.zeros(times_us.shape, np.float32)
     start_values = np.zeros(times_us.shape, np.float32)
     if use_time:
-        seconds = np.maximum(np.diff(times_us, axis=-1), 0) / 1e6
+        seconds = np.maximum(times_us[..., 1:] - times_us[..., :-1], 0) / 1e6
         gaps[..., 1:] = np.log1p(seconds)
         start_values = starts.astype(np.float32)
     return WindowTensors(actions.astype(np.int64), gaps, start_values)

@@ -5,8 +5,7 @@ instead of absolute positions, so that every position of a training window teach
 start token comes first: its state stands for a user without events. The session encoder and the
 profile encoder both read events with it, each with weights of its own.
 
-B windows, L events, T = L + 1 tokens, Q of them that ask, H heads, K values per head, w width,
-d dimensions.
+B windows, L events, T = L + 1 tokens, Q of them that ask, H heads, w width, d dimensions.
 """
 
 from typing import cast
@@ -16,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from groundswell.features.actions import NUM_ACTIONS
+from groundswell.models.attention import attend
 from groundswell.models.layers import Dropout, Linear
 
 
@@ -81,7 +81,7 @@ class EventTransformer(nn.Module):
         x_BLw = self.item(item_vectors) + self.action(actions)
         # log(1 + seconds) reaches 20 in a long gap: scaled to the size of a flag.
         x_BLw = x_BLw + self.time(torch.stack([gaps / 10, starts], -1))
-        start_B1w = self.start_w.expand(x_BLw.shape[0], 1, -1)
+        start_B1w = self.start_w.expand_as(x_BLw[:, :1])
         x_BTw: Tensor = self.dropout(self.input_norm(torch.cat([start_B1w, x_BLw], 1)))
         return x_BTw
 
@@ -89,7 +89,7 @@ class EventTransformer(nn.Module):
 class _Block(nn.Module):
     def __init__(self, width: int, num_heads: int, num_distances: int, dropout: float) -> None:
         super().__init__()
-        self.num_heads = num_heads
+        self.width, self.num_heads = width, num_heads
         self.attention_norm = nn.LayerNorm(width)
         self.qkv = Linear(width, 3 * width)
         self.attention_out = Linear(width, width)
@@ -109,20 +109,22 @@ class _Block(nn.Module):
 
         Padding lies on the right, after every token that counts, so none of these attends to it.
         """
-        q_BTw, k_BTw, v_BTw = self.qkv(self.attention_norm(x_BTw)).chunk(3, -1)
-        place_1T = torch.arange(x_BTw.shape[1], device=x_BTw.device)[None]
-        return self._finish(x_BTw, self._attend(q_BTw, k_BTw, v_BTw, place_1T))
+        T = x_BTw.shape[1]
+        q_BTw, k_BTw, v_BTw = self.qkv(self.attention_norm(x_BTw)).split(self.width, -1)
+        bias_1HTT = self._bias_HTT()[None, :, :T, :T]
+        return self._finish(x_BTw, attend(q_BTw, k_BTw, v_BTw, bias_1HTT, self.num_heads))
 
     def at(self, x_BTw: Tensor, place_B: Tensor) -> Tensor:
         """Return [B, w]: what `forward` returns at one place of each row."""
-        w = x_BTw.shape[2]
-        index_B1w = place_B[:, None, None].expand(-1, 1, w)
-        normed_BTw = self.attention_norm(x_BTw)
-        q_B1w = F.linear(normed_BTw.gather(1, index_B1w), self.qkv.weight[:w], self.qkv.bias[:w])
-        kv_BTx = F.linear(normed_BTw, self.qkv.weight[w:], self.qkv.bias[w:])
-        k_BTw, v_BTw = kv_BTx.chunk(2, -1)
-        pooled_B1w = self._attend(q_B1w, k_BTw, v_BTw, place_B[:, None])
-        return self._finish(x_BTw.gather(1, index_B1w), pooled_B1w).squeeze(1)
+        w = self.width
+        x_B1w = x_BTw.gather(1, place_B[:, None, None].expand_as(x_BTw[:, :1]))
+        q_B1w = F.linear(self.attention_norm(x_B1w), self.qkv.weight[:w], self.qkv.bias[:w])
+        kv_BTx = F.linear(self.attention_norm(x_BTw), self.qkv.weight[w:], self.qkv.bias[w:])
+        k_BTw, v_BTw = kv_BTx.split(w, -1)
+        bias_BHT = self._bias_HTT().transpose(0, 1)[place_B, :, : x_BTw.shape[1]]
+        pooled_B1w = attend(q_B1w, k_BTw, v_BTw, bias_BHT[:, :, None], self.num_heads)
+        last_Bw: Tensor = self._finish(x_B1w, pooled_B1w)[:, 0]
+        return last_Bw
 
     def _finish(self, x_BQw: Tensor, pooled_BQw: Tensor) -> Tensor:
         x_BQw = x_BQw + self.dropout(self.attention_out(pooled_BQw))
@@ -130,22 +132,12 @@ class _Block(nn.Module):
         out_BQw: Tensor = x_BQw + self.dropout(mlp_BQw)
         return out_BQw
 
-    def _attend(self, q_BQw: Tensor, k_BTw: Tensor, v_BTw: Tensor, place_BQ: Tensor) -> Tensor:
-        """Return [B, Q, w]: what the tokens at `place_BQ` read of those up to themselves.
+    def _bias_HTT(self) -> Tensor:
+        """What each token of a longest window adds to the scores of those up to itself.
 
-        A first dimension of 1 stands for places that are the same in every row.
+        Negative infinity for those after it. In an export this is a constant.
         """
-        B, Q, w = q_BQw.shape
-        q_BHQK, k_BHTK, v_BHTK = (
-            x.reshape(B, x.shape[1], self.num_heads, -1).transpose(1, 2)
-            for x in (q_BQw, k_BTw, v_BTw)
-        )
-        distance_BQT = place_BQ[..., None] - torch.arange(k_BTw.shape[1], device=q_BQw.device)
-        # In a window longer than the model's, such as an exporter's example, farther events get the
-        # bias of the farthest position.
-        farthest = self.distance.num_embeddings - 1
-        bias_BHQT = self.distance(distance_BQT.clamp(0, farthest)).permute(0, 3, 1, 2)
-        bias_BHQT = bias_BHQT.masked_fill((distance_BQT < 0)[:, None], float("-inf"))
-        scores_BHQT = q_BHQK @ k_BHTK.transpose(-1, -2) * (w // self.num_heads) ** -0.5
-        weights_BHQT = F.softmax(scores_BHQT + bias_BHQT, -1)
-        return (weights_BHQT @ v_BHTK).transpose(1, 2).reshape(B, Q, w)
+        place_T = torch.arange(self.distance.num_embeddings, device=self.distance.weight.device)
+        distance_TT = place_T[:, None] - place_T
+        bias_HTT: Tensor = self.distance(distance_TT.clamp(min=0)).permute(2, 0, 1)
+        return bias_HTT.masked_fill(distance_TT < 0, float("-inf"))

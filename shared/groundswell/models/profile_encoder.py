@@ -98,7 +98,7 @@ class ProfileEncoder(nn.Module):
         u_d1 = self.out(states_w) + self.out_sum(sums_c)
         if texts_w is not None:
             u_d1 = u_d1 + self.out_text(texts_w)
-        return torch.cat([u_d1, torch.ones_like(u_d1[..., :1])], -1)
+        return F.pad(u_d1, (0, 1), value=1.0)
 
 
 class ChunkReader(nn.Module):

@@ -3,8 +3,8 @@
 B windows, L events, T = L + 1 tokens, w width, d dimensions.
 """
 
-import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from groundswell.models.event_transformer import EventTransformer
 from groundswell.models.layers import Linear
@@ -54,5 +54,4 @@ class SessionTransformer(nn.Module):
 
     def project(self, x_w: Tensor) -> Tensor:
         """[..., w] states → [..., d] vectors in the item space, the last dimension 1."""
-        u_d1 = self.out(x_w)
-        return torch.cat([u_d1, torch.ones_like(u_d1[..., :1])], -1)
+        return F.pad(self.out(x_w), (0, 1), value=1.0)

@@ -36,10 +36,10 @@ class MicroBatcher(Generic[T, R]):
     """Collects items while a batch runs and runs them as the next one; it never waits for more.
 
     `run_batch` gets 1 to `max_batch` items and returns one result each, in order; it runs in this
-    batcher's only thread. An item with no other behind it runs on the event loop instead, while
-    the running mean of what items take is below `on_loop_below_s`. When a batch of several items
-    fails, each is run alone, so that a bad one fails alone. An item whose caller is gone is dropped
-    before a batch forms.
+    batcher's only thread. A single item that finds none waiting or running runs at once on the
+    event loop instead, one in each turn of it, while the running mean of what items take is below
+    `on_loop_below_s`. When a batch of several items fails, each is run alone, so that a bad one
+    fails alone. An item whose caller is gone is dropped before a batch forms.
 
     There are two lanes. Single items go before bulk items, which come many at once. In each lane
     at most `max_queue` items wait, of at most `max_bytes` together by `size`; one more is refused
@@ -63,6 +63,8 @@ class MicroBatcher(Generic[T, R]):
         self._size = size
         self._on_loop_below_s = on_loop_below_s
         self._item_s = _FIRST_GUESS_S
+        self._ran_on_loop = False
+        """Whether an item ran on the event loop in this turn of it."""
         self._single: _Lane[T, R] = _Lane()
         self._bulk: _Lane[T, R] = _Lane()
         self._num_taken = 0
@@ -72,6 +74,10 @@ class MicroBatcher(Generic[T, R]):
 
     async def submit(self, item: T) -> R:
         """The result of one item. Raises ResourceExhausted (OVERLOADED) when too many wait."""
+        if self._may_run_on_loop():
+            self._ran_on_loop = True
+            asyncio.get_running_loop().call_soon(self._begin_turn)
+            return self._timed([item])[0]
         return await self._enqueue(self._single, [item])[0]
 
     async def submit_all(self, items: Sequence[T]) -> list[R]:
@@ -93,6 +99,14 @@ class MicroBatcher(Generic[T, R]):
         if self._pump is not None:
             await self._pump
         await asyncio.to_thread(self._executor.shutdown)
+
+    def _may_run_on_loop(self) -> bool:
+        is_idle = self._pump is None or self._pump.done()
+        is_cheap = self._item_s < self._on_loop_below_s
+        return is_cheap and is_idle and not self._ran_on_loop and not self._closed
+
+    def _begin_turn(self) -> None:
+        self._ran_on_loop = False
 
     def _enqueue(self, lane: "_Lane[T, R]", items: Sequence[T]) -> list[asyncio.Future[R]]:
         if self._closed:
@@ -141,14 +155,8 @@ class MicroBatcher(Generic[T, R]):
 
     async def _run(self, items: list[T], futures: list[asyncio.Future[R]]) -> Exception | None:
         loop = asyncio.get_running_loop()
-        is_alone = len(items) == 1 and not (self._single.waiting or self._bulk.waiting)
         try:
-            if is_alone and self._item_s < self._on_loop_below_s:
-                results = self._timed(items)
-            else:
-                results = await loop.run_in_executor(self._executor, self._timed, items)
-            if len(results) != len(items):
-                raise RuntimeError(f"{len(items)} items gave {len(results)} results")
+            results = await loop.run_in_executor(self._executor, self._timed, items)
         except Exception as error:  # noqa: BLE001 - it belongs to the callers, who get it
             return error
         for future, result in zip(futures, results, strict=True):
@@ -159,5 +167,7 @@ class MicroBatcher(Generic[T, R]):
     def _timed(self, items: list[T]) -> Sequence[R]:
         began = time.perf_counter()
         results = self._run_batch(items)
+        if len(results) != len(items):
+            raise RuntimeError(f"{len(items)} items gave {len(results)} results")
         self._item_s += _WEIGHT * ((time.perf_counter() - began) / len(items) - self._item_s)
         return results

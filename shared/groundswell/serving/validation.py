@@ -1,7 +1,6 @@
 """Checks of what several contracts share: ids, pages, times and events."""
 
 import math
-from collections.abc import Sequence
 from typing import Literal, Protocol
 
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -18,9 +17,10 @@ from groundswell.contract.events import (
 from groundswell.serving.errors import InvalidArgument
 from groundswell.serving.interests import DEFAULT_INTERESTS
 
-MAX_INLINE_EVENTS = 200
-_NANOS_PER_S = 1_000_000_000
-_US_PER_S = 1_000_000
+NANOS_PER_S = 1_000_000_000
+US_PER_S = 1_000_000
+ACTIONS = frozenset(Action.values()) - {ACTION_UNSPECIFIED}
+"""The numbers of the actions that an event may have."""
 
 
 class PagedRequest(Protocol):
@@ -73,10 +73,11 @@ class InterestsRequest(Protocol):
     def HasField(self, field_name: Literal["num_interests"], /) -> bool: ...
 
 
-def check_subject(
-    kind: str | None, user_id: str, session_id: str, inline_events: Sequence[Event]
-) -> None:
-    """Raise InvalidArgument unless a request names a user or a session, or gives good events."""
+def check_subject(kind: str | None, user_id: str, session_id: str) -> None:
+    """Raise InvalidArgument unless a request has a subject, and can name it.
+
+    Inline events are checked when they are read (see `read_inline_events`).
+    """
     if kind is None:
         raise InvalidArgument(
             "SUBJECT_INVALID",
@@ -87,19 +88,6 @@ def check_subject(
         check_user_id(user_id)
     if kind == "session_id":
         check_session_id(session_id)
-    if len(inline_events) > MAX_INLINE_EVENTS:
-        raise InvalidArgument(
-            "EVENTS_INVALID",
-            f"inline_events has {len(inline_events)} events; at most {MAX_INLINE_EVENTS} are read",
-            field="inline_events.events",
-        )
-    for index, event in enumerate(inline_events):
-        problem = event_problem(event, inline=True)
-        if problem is not None:
-            reason, detail = problem
-            path = f"inline_events.events[{index}]"
-            field = f"{path}.{detail.split(' ', 1)[0]}"
-            raise InvalidArgument(reason, f"{path}.{detail}", field=field)
 
 
 def check_page_size(request: PagedRequest, default: int, maximum: int) -> int:
@@ -134,7 +122,7 @@ def check_time(time: Timestamp, field: str) -> None:
 
 def time_problem(time: Timestamp) -> str | None:
     """What is wrong with a time, as the rest of a sentence about it; None when it is right."""
-    if not 0 <= time.nanos < _NANOS_PER_S:
+    if not 0 <= time.nanos < NANOS_PER_S:
         return f"has {time.nanos} nanoseconds"
     if not EARLIEST_S <= time.seconds < LATEST_S:
         return "does not lie between the years 1900 and 2200"
@@ -170,8 +158,8 @@ def event_problem(event: Event, *, inline: bool = False) -> tuple[str, str] | No
 
 
 def _measure_problem(event: Event) -> tuple[str, str] | None:
-    if event.action not in _ACTIONS:
-        return "ACTION_INVALID", f"action {event.action} is none of 1 to {max(_ACTIONS)}"
+    if event.action not in ACTIONS:
+        return "ACTION_INVALID", f"action {event.action} is none of 1 to {max(ACTIONS)}"
     if not math.isfinite(event.value):
         return "VALUE_INVALID", "value is not finite"
     time = event.time
@@ -185,15 +173,12 @@ def _measure_problem(event: Event) -> tuple[str, str] | None:
     return None
 
 
-_ACTIONS = frozenset(Action.values()) - {ACTION_UNSPECIFIED}
-
-
 def to_us(time: Timestamp) -> int:
     """Microseconds since 1970; what is below a microsecond is cut off."""
-    return time.seconds * _US_PER_S + time.nanos // 1000
+    return time.seconds * US_PER_S + time.nanos // 1000
 
 
 def to_timestamp(time_us: int) -> Timestamp:
     """The time at `time_us` microseconds since 1970."""
-    seconds, rest_us = divmod(time_us, _US_PER_S)
+    seconds, rest_us = divmod(time_us, US_PER_S)
     return Timestamp(seconds=seconds, nanos=rest_us * 1000)

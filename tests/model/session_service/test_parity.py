@@ -1,15 +1,23 @@
-"""What the session service reads of a window is what training read of the same events."""
+"""What the session service makes of a window is what training made of the same events."""
 
-from typing import Any
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
+from torch import nn
 
+from groundswell.artifacts.onnx_model import OnnxModel
+from groundswell.features.window import session_starts, window_tensors
+from groundswell.models.session_transformer import SessionTransformer
 from groundswell.session_service.encoder import SessionEncoder
 from groundswell.session_service.items import ItemTable
-from groundswell.session_service.windows.records import NO_SESSION, WindowEvent
+from groundswell.session_service.windows.records import NO_SESSION, Columns, WindowEvent
 from groundswell.session_service.windows.window import Listing, Window
+from groundswell.trainer.bundle.onnx import Input, export
 from groundswell.trainer.dataset.prepare import prepare
 from groundswell.trainer.dataset.prepared import Prepared, load_prepared
 from groundswell.trainer.inputs.histories import windows_before
@@ -88,3 +96,61 @@ async def test_a_served_window_is_the_window_of_training(prepared: Prepared) -> 
             expected = getattr(trained, name)[0, :length]
             np.testing.assert_allclose(values, expected, rtol=1e-6, err_msg=f"{name} at {event}")
     await encoder.close()
+
+
+_D, _FULL = 8, 50
+
+
+class Served(NamedTuple):
+    model: SessionTransformer
+    encoder: SessionEncoder
+    items: ItemTable
+
+
+@pytest.fixture
+async def served(tmp_path: Path) -> AsyncIterator[Served]:
+    """A model of the full window length, and an encoder that runs its export."""
+    torch.manual_seed(2)
+    model = SessionTransformer(_D, _FULL, width=16, num_blocks=2, num_heads=2, dropout=0.0).eval()
+    for weights in model.parameters():
+        nn.init.normal_(weights, std=0.3)
+    path, items = tmp_path / "session.onnx", ItemTable(_D)
+    inputs = [Input(n, ("b", "n")) for n in ("item_vectors", "actions", "gaps", "starts")]
+    example = (torch.randn(2, 3, _D), torch.ones(2, 3, dtype=torch.int64), *torch.rand(2, 2, 3))
+    examples = [(*example, torch.tensor([3, 1]))]
+    export(model, path, [*inputs, Input("lengths", ("b",))], "short_vectors", examples)
+    for n in range(1, 100):
+        items.upsert(f"{n}", n, torch.randn(_D).numpy())
+    encoder = SessionEncoder(
+        "bundle",
+        OnnxModel(path),
+        items,
+        window_length=_FULL,
+        use_time=True,
+        max_batch=1,
+        max_queue=10,
+        max_queue_bytes=10_000_000,
+    )
+    yield Served(model, encoder, items)
+    await encoder.close()
+
+
+@pytest.mark.parametrize("length", [1, 2, 49, 50, 51, 200])
+async def test_a_served_vector_is_the_state_of_the_trained_model(
+    served: Served, length: int
+) -> None:
+    rng = np.random.default_rng(length)
+    times_us = np.cumsum(rng.integers(0, 5_000, length)) * 1_000_000
+    item_nos, actions = rng.integers(1, 100, length), rng.integers(1, 10, length)
+    session = await served.encoder.encode_events(
+        Columns(times_us, item_nos, actions, np.zeros(length, np.int64))
+    )
+    newest = slice(-_FULL, None)
+    tensors = window_tensors(
+        times_us[newest], actions[newest], session_starts(times_us)[newest], use_time=True
+    )
+    vectors = served.items.vectors(item_nos[newest])
+    window = [torch.from_numpy(values)[None] for values in (vectors, *tensors)]
+    with torch.inference_mode():
+        states = served.model.project(served.model.states(*window))
+    np.testing.assert_allclose(session.short_vector, states[0, -1].numpy(), atol=1e-4)

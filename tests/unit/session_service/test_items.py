@@ -19,8 +19,8 @@ def test_an_item_has_its_vector_and_others_have_zeros() -> None:
     items.upsert("b", 3, None)
     got = items.vectors(numbers(2, 3, 900, 5_000_000))
     assert got.tolist() == [[1.5] * 3, [0.0] * 3, [0.0] * 3, [0.0] * 3]
-    assert items.number("a") == 2
-    assert items.number("nobody") is None
+    assert items.numbers(["a"]) == [2]
+    assert items.numbers(["nobody"]) == [None]
 
 
 def test_the_table_grows_with_the_numbers_that_come() -> None:
@@ -63,7 +63,7 @@ def test_a_deleted_item_is_unknown_and_has_zeros() -> None:
     items.upsert("a", 1, vector(1.0))
     version = items.version
     items.delete("a", 1)
-    assert items.number("a") is None
+    assert items.numbers(["a"]) == [None]
     assert items.vectors(numbers(1)).tolist() == [[0.0] * 3]
     assert not items.unchanged(numbers(1), version)
 
@@ -73,7 +73,7 @@ def test_deleting_an_old_number_leaves_the_id_that_was_given_to_a_new_item() -> 
     items.upsert("a", 1, vector(1.0))
     items.upsert("a", 2, vector(2.0))
     items.delete("a", 1)
-    assert items.number("a") == 2
+    assert items.numbers(["a"]) == [2]
 
 
 def test_what_was_given_out_does_not_change_afterwards() -> None:
@@ -92,7 +92,7 @@ def test_another_table_takes_the_place_of_all_that_was_there() -> None:
     other.lineage = "after"
     version = items.version
     items.become(other)
-    assert (items.number("a"), items.number("c"), items.lineage) == (None, 1, "after")
+    assert (items.numbers("ac"), items.lineage) == ([None, 1], "after")
     assert items.vectors(numbers(2_000)).tolist() == [[0.0] * 3]
     # The vector is equal, and belongs to another item.
     assert not items.unchanged(numbers(1), version)

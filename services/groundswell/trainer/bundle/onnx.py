@@ -62,7 +62,10 @@ def export_models(folder: Path, trained: Trained, window_length: int, recent_len
         folder / files.SESSION,
         [*window, Input("lengths", (_BATCH,))],
         "short_vectors",
-        [_windows(b, n, d) for b, n in ((2, 3), (1, 1), (3, 7), (2, window_length))],
+        [
+            _windows(b, min(n, window_length), d)
+            for b, n in ((2, 3), (1, 1), (3, 7), (2, window_length))
+        ],
     )
     export(
         trained.profile,
@@ -76,7 +79,7 @@ def export_models(folder: Path, trained: Trained, window_length: int, recent_len
         ],
         "long_vectors",
         [
-            (*_histories(b, n, t), *_windows(b, m, c))
+            (*_histories(b, n, t), *_windows(b, min(m, recent_length), c))
             for b, n, m in ((2, 3, 4), (1, 1, 1), (3, 7, 2), (2, chunks, recent_length))
         ],
     )
