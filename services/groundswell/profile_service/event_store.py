@@ -90,7 +90,8 @@ class EventStore:
 
         outcomes, stored = await self._database.write_when_free(work)
         if stored is not None:
-            self._signals.work.notify()
+            if self._reads_histories():
+                self._signals.work.notify()
             if self._on_stored is not None:
                 self._on_stored(*stored)
         return outcomes

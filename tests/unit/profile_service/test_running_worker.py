@@ -1,4 +1,4 @@
-"""A served encoder reads everything that it still lacks, however often that fails."""
+"""The worker reads everything that its encoder lacks, and lets callers write meanwhile."""
 
 import asyncio
 import time
@@ -69,3 +69,35 @@ async def test_what_comes_one_by_one_is_not_worked_off_one_by_one(tmp_path: Path
         await running._turn(busy)
     assert busy.num_steps == 6
     assert time.monotonic() - began_s >= 6 * 0.05
+
+
+class Steps:
+    """Stands for a worker that always finds work; a step takes a while."""
+
+    took_s = 0.04
+
+    def __init__(self, signals: Signals, *, callers_write: bool) -> None:
+        self._signals = signals
+        self._callers_write = callers_write
+
+    async def step(self) -> bool:
+        await asyncio.sleep(self.took_s)
+        if self._callers_write:
+            self._signals.work.notify()
+        return True
+
+
+@pytest.mark.parametrize("callers_write", [False, True])
+async def test_a_long_pause_comes_after_a_step_only_while_callers_write(
+    tmp_path: Path, callers_write: bool
+) -> None:
+    settings = ProfileSettings.model_validate({"secret": "s" * 16, "bundles": tmp_path})
+    nothing: Any = None
+    signals = Signals()
+    worker = RunningWorker(nothing, settings, signals, nothing, nothing)
+    steps: Any = Steps(signals, callers_write=callers_write)
+    began_s = time.monotonic()
+    for _ in range(3):
+        await worker._turn(steps)
+    pauses_s = time.monotonic() - began_s - 3 * Steps.took_s
+    assert (pauses_s >= 3 * 3 * Steps.took_s) is callers_write

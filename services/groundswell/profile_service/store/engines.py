@@ -74,10 +74,16 @@ class Engines(NamedTuple):
 
 
 def sqlite_engines(url: URL, pool_size: int, changes: KnownChanges) -> Engines:
-    """Make the engines of a file of SQLite; what they commit is published to `changes`."""
+    """Make the engines of a file of SQLite; what they commit is published to `changes`.
+
+    The connection that was used last is used next: it has statements and pages in memory, and its
+    pages are right as long as no other connection wrote.
+    """
     # Logs must not hold the parameters of statements: ids and texts.
     file = url.set(drivername="sqlite")
-    engine = create_engine(file, pool_size=pool_size, max_overflow=0, hide_parameters=True)
+    engine = create_engine(
+        file, pool_size=pool_size, max_overflow=0, pool_use_lifo=True, hide_parameters=True
+    )
     event.listen(engine, "connect", partial(_prepare_sqlite, notes=True))
     # A table that is copied must have no triggers of a connection.
     migrator = create_engine(file, poolclass=NullPool, hide_parameters=True)
@@ -103,12 +109,17 @@ def sqlite_engines(url: URL, pool_size: int, changes: KnownChanges) -> Engines:
 def postgresql_engines(
     url: URL, pool_size: int, pool_timeout_s: float, changes: KnownChanges
 ) -> Engines:
-    """Make the engines of a server of PostgreSQL; its feed publishes to `changes`."""
+    """Make the engines of a server of PostgreSQL; its feed publishes to `changes`.
+
+    The connection that was used last is used next: both ends have its statements ready, and it need
+    not be asked whether it is alive.
+    """
     engine = create_async_engine(
         url,
         pool_size=pool_size,
         max_overflow=0,
         pool_timeout=pool_timeout_s,
+        pool_use_lifo=True,
         hide_parameters=True,
         connect_args=_CONNECT,
     )

@@ -27,6 +27,8 @@ _CATCH_UP_LAST_DELAY_S = 60.0
 _STEP_EVERY_S = 0.05
 """The least time between the beginnings of two steps: what is marked one by one in between is
 claimed together."""
+_PAUSE_SHARE = 3.0
+"""How long a pause while callers write lasts at least, as a multiple of the step before it."""
 
 
 class RunningWorker:
@@ -112,11 +114,17 @@ class RunningWorker:
             self._worker = None
 
     async def _turn(self, worker: Worker) -> None:
-        """Do one step of work; without work, wait for a signal."""
-        mark = self._signals.work.mark
-        next_s = time.monotonic() + _STEP_EVERY_S
+        """Do one step of work; without work, wait for a signal.
+
+        While callers write, most of the time is theirs: each step makes them wait for the database.
+        """
+        mark, began_s = self._signals.work.mark, time.monotonic()
+        next_s = began_s + _STEP_EVERY_S
         if not await worker.step():
             await self._signals.work.wait(mark, self._settings.idle_poll_s)
+        elif mark.is_set():
+            pause_s = _PAUSE_SHARE * (time.monotonic() - began_s)
+            next_s = max(next_s, time.monotonic() + min(pause_s, self._settings.idle_poll_s))
         await asyncio.sleep(next_s - time.monotonic())
 
     async def _join(self, bundle: Bundle, spec: Spec) -> bool:
