@@ -1,20 +1,18 @@
 """Decides what becomes of each event of a write, and collects what is stored."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from enum import Enum
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from groundswell.profile_service.store.appends import look_up, store_events
+from groundswell.profile_service.store.appends import lock_and_look_up, store_events
 from groundswell.profile_service.store.database import DatabaseConnection
 from groundswell.profile_service.store.events import EventContent, KnownEvent
 from groundswell.profile_service.store.identity import Witness
-from groundswell.profile_service.store.users import UserKeys, lock_users, make_users
+from groundswell.profile_service.store.users import UserKeys, make_users
 from groundswell.serving.subjects import is_session
 
 
-@dataclass(frozen=True, slots=True)
-class NewEvent:
+class NewEvent(NamedTuple):
     """An event that a client wants stored; its form has been checked."""
 
     user_id: str
@@ -31,8 +29,7 @@ class Status(Enum):
     REJECTED = 3
 
 
-@dataclass(frozen=True, slots=True)
-class AppendOutcome:
+class AppendOutcome(NamedTuple):
     """The outcome of writing one event, with its sequence and its item's number."""
 
     status: Status
@@ -80,7 +77,7 @@ class EventBatch:
         self._item_numbers: dict[str, tuple[int, bool]] = {}
         self._users: dict[bytes, tuple[int, int]] = {}
         self._left_out: set[bytes] = set()
-        self._rows: list[dict[str, Any]] = []
+        self._new: list[tuple[int, KnownEvent]] = []
         self._sessions: set[int] = set()
         self._known: dict[tuple[int, str], tuple[int, KnownEvent]] = {}
         self._stored_us = stored_us
@@ -95,12 +92,11 @@ class EventBatch:
         Without `wait`, users that another transaction has locked are left out. So are those that
         others make at the same time.
         """
-        (self._users, identity), self._left_out = lock_users(
-            connection, {keys for keys, _ in sent}, wait=wait
-        )
+        asked = [(keys, event.event_id, event.content.item_id) for keys, event in sent]
+        locked, stored = lock_and_look_up(connection, asked, wait=wait)
+        (self._users, identity), self._left_out = locked
+        self._item_numbers, self._known = stored
         self._lineage = identity.lineage
-        asked = [(self._user_no(keys), e.event_id, e.content.item_id) for keys, e in sent]
-        self._item_numbers, self._known = look_up(connection, asked)
         # An event of an unknown or deleted item makes no user.
         new = {keys for keys, event in sent if self._is_new(keys) and self._item_no(event)}
         if new:
@@ -140,7 +136,7 @@ class EventBatch:
         stored = KnownEvent(event.event_id, content, item_no, last_sequence + 1, self._stored_us)
         self._users[keys[-1]] = (user_no, stored.sequence)
         self._known[user_no, event.event_id] = user_no, stored
-        self._rows.append(_row(user_no, stored))
+        self._new.append((user_no, stored))
         return self._outcome(Status.ACCEPTED, user_no, stored)
 
     def _again(
@@ -159,12 +155,14 @@ class EventBatch:
         )
 
     def store(self, connection: DatabaseConnection, *, marks: bool) -> None:
-        """Write the events that were accepted; with `marks` their users become stale."""
-        changed = {row["user_no"] for row in self._rows}
+        """Write the events that were accepted; with `marks` their users become stale.
+
+        Nothing may follow it in the transaction.
+        """
         store_events(
             connection,
-            self._rows,
-            sessions=changed & self._sessions,
+            self._new,
+            sessions={user_no for user_no, _ in self._new} & self._sessions,
             stored_us=self._stored_us,
             marks=marks,
         )
@@ -174,25 +172,8 @@ class EventBatch:
 
         Events of sessions do not stay where they are, so they are no evidence.
         """
-        lasting = [row for row in self._rows if row["user_no"] not in self._sessions]
+        lasting = [one for one in self._new if one[0] not in self._sessions]
         if not lasting:
             return None
-        row = lasting[-1]
-        return self._lineage, Witness(row["user_no"], row["sequence"], row["stored_us"])
-
-
-def _row(user_no: int, event: KnownEvent) -> dict[str, Any]:
-    content = event.content
-    return {
-        "user_no": user_no,
-        "sequence": event.sequence,
-        "event_id": event.event_id,
-        "item_no": event.item_no,
-        "action": content.action,
-        "value": content.value,
-        "time_us": content.time_us,
-        "ordinal": content.ordinal,
-        "session_id": content.session_id,
-        "attribution_token": content.attribution_token,
-        "stored_us": event.stored_us,
-    }
+        user_no, event = lasting[-1]
+        return self._lineage, Witness(user_no, event.sequence, event.stored_us)

@@ -2,7 +2,6 @@
 
 import asyncio
 import random
-from dataclasses import replace
 
 from groundswell.profile_service.event_batch import NewEvent, Status
 from groundswell.profile_service.event_store import EventStore
@@ -39,7 +38,7 @@ async def test_an_event_id_with_another_content_is_rejected_and_changes_nothing(
     await memory.catalogue.upsert([an_item("a"), an_item("b")])
     first = an_event(1)
     changed = [
-        replace(first, content=replace(first.content, **change))
+        first._replace(content=first.content._replace(**change))
         for change in (
             {"item_id": "b"},
             {"action": 5},
@@ -124,8 +123,8 @@ async def test_events_are_listed_in_the_one_order(memory: Memory) -> None:
         NewEvent("ann", "Zebra", content),
         NewEvent("ann", "apple", content),
         NewEvent("ann", "éclair", content),
-        NewEvent("ann", "later", replace(content, ordinal=1)),
-        NewEvent("ann", "early", replace(content, time_us=49, ordinal=9)),
+        NewEvent("ann", "later", content._replace(ordinal=1)),
+        NewEvent("ann", "early", content._replace(time_us=49, ordinal=9)),
     ]
     await memory.log.append(events)
     pages, before = [], None

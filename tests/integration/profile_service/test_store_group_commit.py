@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -72,7 +71,7 @@ async def test_a_call_that_breaks_a_rule_of_the_database_fails_alone(memory: Mem
     await memory.catalogue.upsert([an_item("a")])
     nothing: Any = None
     first = an_event(2, user="bob")
-    broken = replace(first, content=replace(first.content, session_id=nothing))
+    broken = first._replace(content=first.content._replace(session_id=nothing))
     async with _no_writer_can_begin(memory):
         before, bad, after = _calls(memory.log, [an_event(1)], [broken], [an_event(3)])
         await asyncio.sleep(0)

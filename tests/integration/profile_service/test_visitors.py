@@ -1,6 +1,5 @@
 """Events of anonymous sessions move to the user that the session is linked to, or expire."""
 
-import dataclasses
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -75,7 +74,7 @@ async def test_an_event_id_that_names_two_events_keeps_the_session_as_it_is(
 ) -> None:
     await memory.catalogue.upsert([an_item("a")])
     other = an_event(1, user=VISIT)
-    other = dataclasses.replace(other, content=dataclasses.replace(other.content, value=2.0))
+    other = other._replace(content=other.content._replace(value=2.0))
     await memory.log.append([an_event(1), an_event(0, user=VISIT), other])
     with pytest.raises(FailedPrecondition) as caught:
         await visitors(memory).link("visit", "ann")

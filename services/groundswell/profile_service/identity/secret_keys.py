@@ -85,7 +85,7 @@ async def rotate(
 
 def _learn(connection: DatabaseConnection, given: Sequence[str]) -> tuple[str, ...]:
     """Store the check values in a database without any: it is new, or of an earlier release."""
-    identities.lock_secrets(connection, alone=True)
+    identities.lock_secrets_alone(connection)
     identity = identities.read_identity(connection)
     if identity.secret_checks:
         return identity.secret_checks
@@ -97,7 +97,7 @@ def _learn(connection: DatabaseConnection, given: Sequence[str]) -> tuple[str, .
 
 def _begin(connection: DatabaseConnection, checks: Sequence[str]) -> None:
     """Store new users under the newest secret, once no transaction stores older keys."""
-    identities.lock_secrets(connection, alone=True)
+    identities.lock_secrets_alone(connection)
     identities.set_secret_checks(connection, checks)
 
 

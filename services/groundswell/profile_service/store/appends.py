@@ -1,23 +1,50 @@
 """Statements of a write of events: one looks up what it needs, one stores it."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable
 from functools import cache
-from operator import itemgetter
 from typing import Any, NamedTuple
 
-from sqlalchemy import BigInteger, Connection, Select, Text, Update, and_, bindparam, select, update
+from sqlalchemy import (
+    CTE,
+    BigInteger,
+    Connection,
+    Select,
+    Text,
+    Update,
+    and_,
+    bindparam,
+    func,
+    select,
+    update,
+)
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.types import TypeEngine
 
 from groundswell.profile_service.store.changes import USER, changes_made
 from groundswell.profile_service.store.events import KnownEvent, known_event
 from groundswell.profile_service.store.marks import MARKED, given_marks, mark_statement
-from groundswell.profile_service.store.statements import given_parameters, given_table, insert
+from groundswell.profile_service.store.statements import (
+    given_parameters,
+    given_table,
+    insert,
+    insert_rows,
+)
 from groundswell.profile_service.store.tables import events, items, stale_users, users, visitors
+from groundswell.profile_service.store.together import Query, run_together
+from groundswell.profile_service.store.users import (
+    LockedUsers,
+    UserKeys,
+    lock_query,
+    lock_users,
+    locked_users,
+)
 from groundswell.profile_service.store.work import WorkList
 
 _NUMBER, _TEXT = BigInteger(), Text()
 _ASKED: dict[str, TypeEngine[Any]] = {"user_no": _NUMBER, "event_id": _TEXT, "item_id": _TEXT}
+_ASKED_BY_KEY: dict[str, TypeEngine[Any]] = dict.fromkeys(
+    ("user_key", "event_id", "item_id"), _TEXT
+)
 _SESSIONS: dict[str, TypeEngine[Any]] = {"session_no": _NUMBER}
 _ROWS: dict[str, TypeEngine[Any]] = {column.name: column.type for column in events.columns}
 _STALE = WorkList(stale_users)
@@ -33,14 +60,34 @@ class Stored(NamedTuple):
     """By (user_no, event_id): whose event it is now, and the event."""
 
 
-def look_up(connection: Connection, asked: Collection[tuple[int, str, str]]) -> Stored:
-    """Look up some (user_no, event_id, item_id); the transaction holds the locks of the users.
+def lock_and_look_up(
+    connection: Connection, asked: Collection[tuple[UserKeys, str, str]], *, wait: bool
+) -> tuple[LockedUsers, Stored]:
+    """Lock users (see `lock_users`), and look up some (keys of the user, event_id, item_id).
 
     An event of an anonymous session may have moved to the user that the session is linked to.
     """
-    statement = _look_up(connection.dialect.name)
+    keys = {user for user, _, _ in asked}
+    dialect = connection.dialect.name
+    statement = _look_up(dialect)
+    if dialect == "sqlite":
+        locked = lock_users(connection, keys)
+        numbers = locked.users.by_key
+        given = [(numbers.get(user[-1], (0,))[0], *rest) for user, *rest in asked]
+        return locked, _stored(connection.execute(statement, given_parameters(given)).all())
+    given_keys = [(key.hex(), *rest) for user, *rest in asked for key in user]
+    # The second statement sees what was committed before the locks were given.
+    locking, found = run_together(
+        connection,
+        lock_query(keys, wait=wait),
+        Query(statement, given_parameters(given_keys)),
+    )
+    return locked_users(locking, keys), _stored(found)
+
+
+def _stored(rows: Iterable[Any]) -> Stored:
     stored = Stored({}, {})
-    for row in connection.execute(statement, given_parameters(asked)):
+    for row in rows:
         if row.asked_item_no is not None:
             stored.item_numbers[row.asked_item_id] = row.asked_item_no, row.deleted
         if row.sequence is not None:
@@ -51,9 +98,22 @@ def look_up(connection: Connection, asked: Collection[tuple[int, str, str]]) -> 
     return stored
 
 
+def _asked(dialect: str) -> CTE:
+    """Return the table of (user_no, event_id, item_id) that are asked for.
+
+    PostgreSQL finds the users by key, so that the statement need not wait for their numbers.
+    """
+    if dialect == "sqlite":
+        return given_table(dialect, _ASKED)
+    given = given_table(dialect, _ASKED_BY_KEY)
+    of_user = users.c.user_key == func.decode(given.c.user_key, "hex")
+    columns = users.c.user_no, given.c.event_id, given.c.item_id
+    return select(*columns).select_from(given.outerjoin(users, of_user)).cte("sent")
+
+
 @cache
 def _look_up(dialect: str) -> Select[Any]:
-    asked = given_table(dialect, _ASKED)
+    asked = _asked(dialect)
     mine = select(asked, asked.c.user_no.label("owner_no"))
     of_session = visitors.c.user_no == asked.c.user_no, visitors.c.linked_to.is_not(None)
     moved = select(asked, visitors.c.linked_to).join(visitors, and_(*of_session))
@@ -78,37 +138,41 @@ def _look_up(dialect: str) -> Select[Any]:
 
 def store_events(
     connection: Connection,
-    rows: Sequence[Mapping[str, Any]],
+    new: Collection[tuple[int, KnownEvent]],
     *,
     sessions: Collection[int],
     stored_us: int,
     marks: bool,
 ) -> None:
-    """Store events, and move each user's counter to the highest sequence among them.
+    """Store (user_no, event), and move each user's counter to the highest sequence among them.
 
     Also note that `sessions`, those of the users that are anonymous sessions, got events, and with
-    `marks` make all of the users stale. The transaction holds the locks of the users.
+    `marks` make all of the users stale. The transaction holds the locks of the users. Over
+    PostgreSQL it is committed too.
     """
-    if not rows:
+    if not new:
         return
-    ordered = sorted(rows, key=itemgetter("user_no", "sequence"))
-    highest = {row["user_no"]: row["sequence"] for row in ordered}
+    rows = sorted(_row(user_no, event) for user_no, event in new)
+    highest = {row[0]: row[1] for row in rows}
     changes_made(connection).update((USER, number) for number in highest)
     counts = given_parameters(highest.items(), MARKED)
     dialect = connection.dialect.name
     if dialect == "sqlite":
         # Through JSON a number with a fraction would not come unchanged.
-        connection.execute(insert(dialect, events), ordered)
+        insert_rows(connection, events, list(_ROWS), rows)
         connection.execute(_count_up(dialect), counts)
         if marks:
             _STALE.mark(connection, highest)
         mark_written(connection, sessions, stored_us)
         return
-    values = [tuple(row[name] for name in _ROWS) for row in ordered]
-    connection.execute(
-        _store(marks, bool(sessions)),
-        given_parameters(values, _NEW) | counts | _written_parameters(sessions, stored_us),
-    )
+    given = given_parameters(rows, _NEW) | counts | _written_parameters(sessions, stored_us)
+    run_together(connection, Query(_store(marks, bool(sessions)), given), commit=True)
+
+
+def _row(user_no: int, event: KnownEvent) -> tuple[Any, ...]:
+    """Return the columns of `events`, in their order."""
+    _, *content = event.content
+    return user_no, event.sequence, event.event_id, event.item_no, *content, event.stored_us
 
 
 @cache

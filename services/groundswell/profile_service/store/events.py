@@ -1,8 +1,7 @@
 """Statements about the events of users."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import BigInteger, Connection, Text, and_, func, select, tuple_
 from sqlalchemy.types import TypeEngine
@@ -22,8 +21,7 @@ OrderKey = tuple[int, int, str]
 """The key that a user's events are ordered by: (time, ordinal, event id)."""
 
 
-@dataclass(frozen=True, slots=True)
-class EventContent:
+class EventContent(NamedTuple):
     """The fields of an event that a client sets, without its user and its id."""
 
     item_id: str
@@ -35,8 +33,7 @@ class EventContent:
     attribution_token: str
 
 
-@dataclass(frozen=True, slots=True)
-class KnownEvent:
+class KnownEvent(NamedTuple):
     """An event as it is stored."""
 
     event_id: str

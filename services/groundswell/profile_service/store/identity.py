@@ -2,9 +2,10 @@
 
 import secrets
 from collections.abc import Sequence
+from functools import cache
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, ScalarSelect, func, select, update
+from sqlalchemy import Connection, ScalarSelect, Select, func, select, update
 
 from groundswell.profile_service.store.items import catalogue_revision
 from groundswell.profile_service.store.tables import events, identity
@@ -101,16 +102,22 @@ def holds(connection: Connection, witness: Witness) -> bool:
     return (connection.execute(statement)).first() is not None
 
 
-def lock_secrets(connection: Connection, *, alone: bool = False) -> None:
-    """Lock the secrets until the end of the transaction.
-
-    With `alone` no other transaction holds the lock, so the secrets can be changed. What was
-    committed before the lock was given is seen by later statements alone.
-    """
+def lock_secrets_alone(connection: Connection) -> None:
+    """Lock the secrets until the end of the transaction, so that they can be changed."""
     if connection.dialect.name == "postgresql":
         # SQLite has one writer anyway.
-        lock = func.pg_advisory_xact_lock if alone else func.pg_advisory_xact_lock_shared
-        connection.execute(select(lock(_SECRETS_LOCK)))
+        connection.execute(secrets_lock(alone=True))
+
+
+@cache
+def secrets_lock(*, alone: bool) -> Select[Any]:
+    """Return what locks the secrets over PostgreSQL until the end of the transaction.
+
+    With `alone` no other transaction holds the lock. What was committed before the lock was given
+    is seen by later statements alone.
+    """
+    lock = func.pg_advisory_xact_lock if alone else func.pg_advisory_xact_lock_shared
+    return select(lock(_SECRETS_LOCK))
 
 
 def set_secret_checks(connection: Connection, checks: Sequence[str]) -> None:

@@ -2,7 +2,8 @@
 
 import json
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
+from functools import cache
 from typing import Any, NamedTuple
 
 from sqlalchemy import (
@@ -54,6 +55,24 @@ def insert(dialect: str, table: Table) -> postgresql.Insert:
         # The two classes have the same methods, but no common type that says so.
         return sqlite.insert(table)  # type: ignore[return-value]
     return postgresql.insert(table)
+
+
+def insert_rows(
+    connection: Connection,
+    table: Table,
+    columns: Sequence[str],
+    rows: Sequence[tuple[Any, ...]],
+) -> None:
+    """Insert rows of some columns into a table of SQLite.
+
+    SQLAlchemy takes longer to arrange parameters by name than SQLite to store the row.
+    """
+    connection.exec_driver_sql(_insert_sql(table, tuple(columns)), list(rows))
+
+
+@cache
+def _insert_sql(table: Table, columns: tuple[str, ...]) -> str:
+    return str(table.insert().compile(dialect=sqlite.dialect(), column_keys=columns))
 
 
 SERVER_NOW = cast(extract("epoch", func.clock_timestamp()) * 1_000_000, BigInteger)

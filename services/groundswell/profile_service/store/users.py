@@ -23,13 +23,15 @@ from groundswell.profile_service.store.identity import (
     Identity,
     identity_columns,
     identity_of,
-    lock_secrets,
     secret_checks,
+    secrets_lock,
 )
-from groundswell.profile_service.store.statements import among, insert
+from groundswell.profile_service.store.statements import among, insert, insert_rows
 from groundswell.profile_service.store.tables import users
+from groundswell.profile_service.store.together import Query, run_together
 from groundswell.serving.errors import FailedPrecondition
 
+_NEW_USER = ["user_key", "last_sequence", "key_version"]
 _MAX_KEYS = 10_000
 """Both databases take so many parameters in one statement."""
 
@@ -90,7 +92,7 @@ def select_users(
     every = list(names)
     for start in range(0, max(len(every), 1), _MAX_KEYS):
         some = {"keys": every[start : start + _MAX_KEYS], **(parameters or {})}
-        rows += connection.execute(statement, some)
+        rows += connection.execute(statement, some).all()
     identity = identity_of(rows[0])
     rows = [row for row in rows if row.user_no is not None]
     _check_version(identity, keys)
@@ -109,8 +111,18 @@ def lock_users(
     """
     if connection.dialect.name == "sqlite":
         return LockedUsers(find_users(connection, keys), set())  # the only writer
+    (rows,) = run_together(connection, lock_query(keys, wait=wait))
+    return locked_users(rows, keys)
+
+
+def lock_query(keys: Collection[UserKeys], *, wait: bool) -> Query:
+    """Return what locks users over PostgreSQL; see `lock_users`."""
+    return Query(_lock(wait), {"keys": list(_names(keys))})
+
+
+def locked_users(rows: Sequence[Any], keys: Collection[UserKeys]) -> LockedUsers:
+    """Read the rows of a `lock_query`. Raises FailedPrecondition (SECRET_OUTDATED)."""
     names = _names(keys)
-    rows = connection.execute(_lock(wait), {"keys": list(names)}).all()
     identity = identity_of(rows[0])
     _check_version(identity, keys)
     locked = {
@@ -149,15 +161,14 @@ def make_users(
     version = identity.key_version
     keys = {user[version - 1]: user[-1] for user in new}
     if connection.dialect.name == "sqlite":
-        statement = insert("sqlite", users).returning(users.c.user_no, users.c.user_key)
-        values = {"last_sequence": 0, "key_version": version}
-        made = connection.execute(statement, [{"user_key": key, **values} for key in sorted(keys)])
+        insert_rows(connection, users, _NEW_USER, [(key, 0, version) for key in sorted(keys)])
+        made: Sequence[Any] = connection.execute(_newest(), {"num": len(keys)}).all()
     else:
-        # Without the lock, two writers with different newest secrets would store one user twice.
-        lock_secrets(connection)
         checks = " ".join(identity.secret_checks)
         given = {"keys": sorted(keys), "version": version, "checks": checks}
-        made = connection.execute(_make(), given)
+        # Without the lock, two writers with different newest secrets would store one user twice.
+        lock = Query(secrets_lock(alone=False), {})
+        _, made = run_together(connection, lock, Query(_make(), given))
     return {keys[row.user_key]: (row.user_no, 0) for row in made}
 
 
@@ -168,9 +179,15 @@ def _make() -> ReturningInsert[Any]:
     rows = select(key, literal(0), bindparam("version", type_=Integer))
     # Asked now that the lock is held.
     rows = rows.where(secret_checks() == bindparam("checks")).order_by(key)
-    columns = ["user_key", "last_sequence", "key_version"]
-    statement = insert("postgresql", users).from_select(columns, rows).on_conflict_do_nothing()
+    statement = insert("postgresql", users).from_select(_NEW_USER, rows).on_conflict_do_nothing()
     return statement.returning(users.c.user_no, users.c.user_key)
+
+
+@cache
+def _newest() -> Select[Any]:
+    """Select the users that the only writer has just made: each new number is the highest."""
+    newest = select(users.c.user_no, users.c.user_key).order_by(users.c.user_no.desc())
+    return newest.limit(bindparam("num", type_=Integer))
 
 
 def has_users(connection: Connection) -> bool:

@@ -1,0 +1,62 @@
+"""Runs several statements of a transaction on one way to the server and back."""
+
+from collections.abc import Mapping
+from functools import cache
+from typing import Any, NamedTuple
+
+import psycopg
+from psycopg.rows import namedtuple_row
+from sqlalchemy import Connection
+from sqlalchemy.engine import Dialect
+from sqlalchemy.sql import ClauseElement
+from sqlalchemy.util import await_only
+
+
+class Query(NamedTuple):
+    """A statement with its parameters."""
+
+    statement: ClauseElement
+    parameters: Mapping[str, Any]
+
+
+def run_together(connection: Connection, *queries: Query, commit: bool = False) -> list[list[Any]]:
+    """Run statements over PostgreSQL one after the other; return the rows of each, by name.
+
+    SQLAlchemy waits for each statement, for the BEGIN before the first one and for COMMIT. Here
+    they are sent at once, in the pipeline mode of the driver. With `commit` the transaction ends
+    with them. Raises what SQLAlchemy raises.
+    """
+    driver: Any = connection.connection.driver_connection
+    sent = [_text(query, connection.dialect) for query in queries]
+    try:
+        rows: list[list[Any]] = await_only(_run(driver, sent, commit=commit))
+    except BaseException as error:  # noqa: BLE001 - it raises it again
+        # As after a statement of its own: it wraps what the driver raises, and drops a connection
+        # that broke or was interrupted.
+        connection._handle_dbapi_exception(error, None, None, None, None)
+    return rows
+
+
+async def _run(
+    driver: psycopg.AsyncConnection[Any], sent: list[tuple[Any, dict[str, Any]]], *, commit: bool
+) -> list[list[Any]]:
+    async with driver.pipeline():
+        cursors = [
+            await driver.cursor(row_factory=namedtuple_row).execute(text, parameters)
+            for text, parameters in sent
+        ]
+        if commit:
+            await driver.commit()
+    return [await cursor.fetchall() if cursor.description else [] for cursor in cursors]
+
+
+def _text(query: Query, dialect: Dialect) -> tuple[str, dict[str, Any]]:
+    text, known = _compiled(query.statement, dialect)
+    return text, {**known, **query.parameters}
+
+
+@cache
+def _compiled(statement: ClauseElement, dialect: Dialect) -> tuple[str, dict[str, Any]]:
+    """Return the text of a statement, and the parameters that it brings."""
+    compiled = statement.compile(dialect=dialect)
+    return str(compiled), dict(compiled.params)
