@@ -26,7 +26,12 @@ from groundswell.profile_service.store.identity import identity_columns
 from groundswell.profile_service.store.recent import RecentEvent, with_newer
 from groundswell.profile_service.store.statements import insert
 from groundswell.profile_service.store.tables import events, profile_chunks, profiles, users
-from groundswell.profile_service.store.users import UserKeys, Users, select_users
+from groundswell.profile_service.store.users import (
+    UserKeys,
+    Users,
+    has_given_key,
+    select_users,
+)
 
 
 class Spec(NamedTuple):
@@ -148,7 +153,7 @@ def _find(dialect: str) -> Select[Any]:
     recent = case((~_is_held() & _has_all_events(), p.recent))
     identity = select(*identity_columns()).subquery()
     of_spec = (p.fingerprint == bindparam("fingerprint"), p.chunk_length == bindparam("length"))
-    rows = identity.outerjoin(users, users.c.user_key.in_(bindparam("keys", expanding=True)))
+    rows = identity.outerjoin(users, has_given_key(dialect))
     return select(
         users,
         identity,

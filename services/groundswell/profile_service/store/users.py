@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import (
     ARRAY,
+    ColumnElement,
     Connection,
     Integer,
     LargeBinary,
@@ -32,8 +33,7 @@ from groundswell.profile_service.store.together import Query, run_together
 from groundswell.serving.errors import FailedPrecondition
 
 _NEW_USER = ["user_key", "last_sequence", "key_version"]
-_MAX_KEYS = 10_000
-"""Both databases take so many parameters in one statement."""
+_KEY_BYTES = 32
 
 UserKeys = tuple[bytes, ...]
 """All keys that a user was ever stored under, by version; the last one names the user."""
@@ -71,8 +71,22 @@ def find_users(connection: Connection, keys: Collection[UserKeys]) -> Users:
 @cache
 def _find(dialect: str) -> Select[Any]:
     identity = select(*identity_columns()).subquery()
-    found = identity.outerjoin(users, among(dialect, users.c.user_key, "keys"))
+    found = identity.outerjoin(users, has_given_key(dialect))
     return select(users, identity).select_from(found)
+
+
+def has_given_key(dialect: str) -> ColumnElement[bool]:
+    """Whether a user has one of the keys that `select_users` gives to a statement.
+
+    All keys are one parameter: SQLAlchemy takes long for many. To SQLite they come end to end.
+    """
+    if dialect != "sqlite":
+        return among(dialect, users.c.user_key, "keys")
+    keys = bindparam("keys", type_=LargeBinary)
+    first = select(literal(1).label("place")).cte("places", recursive=True)
+    following = first.c.place + _KEY_BYTES
+    places = first.union_all(select(following).where(following <= func.length(keys)))
+    return users.c.user_key.in_(select(func.substr(keys, places.c.place, _KEY_BYTES)))
 
 
 def select_users(
@@ -83,16 +97,13 @@ def select_users(
 ) -> tuple[Users, list[Any]]:
     """Find the users that are known by a statement, and return its rows too.
 
-    The statement selects the columns of `users`, of some `keys`, and `identity_columns`. There is
-    one row at least: one without a user has the identity alone. Raises FailedPrecondition
-    (SECRET_OUTDATED).
+    The statement selects the columns of `users`, of those who have a given key, and
+    `identity_columns`. There is one row at least: one without a user has the identity alone. Raises
+    FailedPrecondition (SECRET_OUTDATED).
     """
     names = _names(keys)
-    rows: list[Any] = []
-    every = list(names)
-    for start in range(0, max(len(every), 1), _MAX_KEYS):
-        some = {"keys": every[start : start + _MAX_KEYS], **(parameters or {})}
-        rows += connection.execute(statement, some).all()
+    given = b"".join(names) if connection.dialect.name == "sqlite" else list(names)
+    rows: Sequence[Any] = connection.execute(statement, {"keys": given, **(parameters or {})}).all()
     identity = identity_of(rows[0])
     rows = [row for row in rows if row.user_no is not None]
     _check_version(identity, keys)
