@@ -80,7 +80,7 @@ def lock_and_look_up(
     locking, found = run_together(
         connection,
         lock_query(keys, wait=wait),
-        Query(statement, given_parameters(given_keys)),
+        Query(statement, given_parameters(given_keys) | {"num": len(given_keys)}),
     )
     return locked_users(locking, keys), _stored(found)
 
@@ -101,14 +101,17 @@ def _stored(rows: Iterable[Any]) -> Stored:
 def _asked(dialect: str) -> CTE:
     """Return the table of (user_no, event_id, item_id) that are asked for.
 
-    PostgreSQL finds the users by key, so that the statement need not wait for their numbers.
+    PostgreSQL finds the users by key, so that the statement need not wait for their numbers. The
+    limit, the number of all rows, is for its plan: without it the server expects a hundred rows,
+    and reads all items of a small catalogue to find one.
     """
     if dialect == "sqlite":
         return given_table(dialect, _ASKED)
     given = given_table(dialect, _ASKED_BY_KEY)
     of_user = users.c.user_key == func.decode(given.c.user_key, "hex")
     columns = users.c.user_no, given.c.event_id, given.c.item_id
-    return select(*columns).select_from(given.outerjoin(users, of_user)).cte("sent")
+    rows = select(*columns).select_from(given.outerjoin(users, of_user))
+    return rows.limit(bindparam("num", type_=_NUMBER)).cte("sent")
 
 
 @cache
