@@ -1,0 +1,169 @@
+"""session.overload: five times the load that EncodeSession can take, against its own capacity."""
+
+import asyncio
+import time
+from collections import Counter, defaultdict
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+from typing import TypeAlias
+
+import grpc
+import numpy as np
+
+from groundswell.client import (
+    AsyncGroundswellClient,
+    GroundswellError,
+    OverloadedError,
+    Targets,
+    event,
+)
+from groundswell.client.errors import from_rpc_error
+from groundswell.common.v1.event_pb2 import Event, InlineEvents
+from groundswell.session.v1.session_service_pb2 import EncodeSessionRequest
+from groundswell.session.v1.session_service_pb2_grpc import SessionServiceStub
+from tests.bench.deployment import Deployment, deployed
+from tests.bench.harness import Line
+
+_TIMES = 5
+_OVERLOAD_S = 30.0
+_CALM_S = 5.0
+_CALLERS = (8, 16, 32)
+_TIMEOUT_S = 1.0
+_TICK_S = 0.002
+_NUM_INLINE = 50
+_MIN_GOODPUT, _MAX_REFUSAL_MS, _MAX_RECOVERY_S = 0.9, 5.0, 5.0
+_USUAL = 2.0
+"""A call takes as long as usual when it takes at most so many times the calm median."""
+_IN_A_ROW = 20
+
+_Ask: TypeAlias = Callable[[], Awaitable[object]]
+"""Makes one call. Raises GroundswellError."""
+_Opened: TypeAlias = Callable[[Deployment], AbstractAsyncContextManager[_Ask]]
+
+
+def measure(folder: Path) -> list[Line]:
+    """Measure callers with the client, which throttles itself, and callers with a bare stub."""
+    with deployed(folder) as deployment:
+        return [
+            *asyncio.run(_measure("session.overload", deployment, _client)),
+            *asyncio.run(_measure("session.overload.stub", deployment, _stub)),
+        ]
+
+
+class _Load:
+    """What became of calls, and how long they took."""
+
+    def __init__(self, ask: _Ask) -> None:
+        self.outcomes: Counter[str] = Counter()
+        self.seconds: defaultdict[str, list[float]] = defaultdict(list)
+        self._ask = ask
+
+    async def call(self) -> None:
+        """Make one call."""
+        began = time.perf_counter()
+        outcome = "answered"
+        try:
+            await self._ask()
+        except OverloadedError as error:
+            outcome = "refused by the client" if error.is_local else "refused"
+        except GroundswellError as error:
+            outcome = error.status.name
+        self.outcomes[outcome] += 1
+        self.seconds[outcome].append(time.perf_counter() - began)
+
+
+async def _measure(name: str, deployment: Deployment, opened: _Opened) -> list[Line]:
+    async with opened(deployment) as ask, opened(deployment) as ask_eagerly:
+        before = await _capacity(ask)
+        usual_s = await _alone_s(ask)
+        load = _Load(ask_eagerly)
+        await _overload(load, _TIMES * before)
+        recovery_s = await _recovery_s(ask, usual_s)
+        after = await _capacity(ask)
+    capacity = (before + after) / 2
+    goodput = load.outcomes["answered"] / _OVERLOAD_S
+    what = f"{capacity:.0f} answers/s at capacity; {dict(load.outcomes)}"
+    refused_s = load.seconds["refused"] or [0.0]
+    refusal_ms = 1e3 * float(np.percentile(refused_s, 99))
+    return [
+        Line(name, goodput / capacity, f"× {what}").at_least(_MIN_GOODPUT),
+        Line(f"{name}.refusal", refusal_ms, "ms, p99").at_most(_MAX_REFUSAL_MS),
+        Line(f"{name}.recovery", recovery_s, "s until usual").at_most(_MAX_RECOVERY_S),
+    ]
+
+
+async def _capacity(ask: _Ask) -> float:
+    """Return the answers a second at the number of callers that gets most."""
+    return max([await _answers_per_s(ask, callers) for callers in _CALLERS])
+
+
+async def _answers_per_s(ask: _Ask, callers: int) -> float:
+    load, until = _Load(ask), time.perf_counter() + _CALM_S
+
+    async def caller() -> None:
+        while time.perf_counter() < until:
+            await load.call()
+
+    await asyncio.gather(*(caller() for _ in range(callers)))
+    return load.outcomes["answered"] / _CALM_S
+
+
+async def _overload(load: _Load, rate: float) -> None:
+    """Make calls at a rate, whatever became of those before."""
+    began, num_made = time.perf_counter(), 0
+    tasks: set[asyncio.Task[None]] = set()
+    while (passed_s := time.perf_counter() - began) < _OVERLOAD_S:
+        while num_made < passed_s * rate:
+            task = asyncio.create_task(load.call())
+            tasks.add(task)
+            task.add_done_callback(tasks.discard)
+            num_made += 1
+        await asyncio.sleep(_TICK_S)
+    await asyncio.gather(*tasks)
+
+
+async def _alone_s(ask: _Ask) -> float:
+    """Return the median seconds of calls, one at a time; those that were not answered count too."""
+    load = _Load(ask)
+    for _ in range(_IN_A_ROW):
+        await load.call()
+    return float(np.median(load.seconds["answered"] or [_TIMEOUT_S]))
+
+
+async def _recovery_s(ask: _Ask, usual_s: float) -> float:
+    """Return after how long calls, one at a time, take no longer than usual."""
+    began = time.perf_counter()
+    while time.perf_counter() - began < 4 * _MAX_RECOVERY_S:
+        if await _alone_s(ask) <= _USUAL * usual_s:
+            break
+    return time.perf_counter() - began
+
+
+@asynccontextmanager
+async def _client(deployment: Deployment) -> AsyncIterator[_Ask]:
+    """Callers with the client, as a backend has it."""
+    events = _visit(deployment)
+    async with AsyncGroundswellClient(Targets(session=deployment.session)) as client:
+        yield lambda: client.encode_session(events=events, timeout=_TIMEOUT_S)
+
+
+@asynccontextmanager
+async def _stub(deployment: Deployment) -> AsyncIterator[_Ask]:
+    """Foreign callers, which never stop asking: a stub over a channel without any options."""
+    request = EncodeSessionRequest(inline_events=InlineEvents(events=_visit(deployment)))
+    async with grpc.aio.insecure_channel(deployment.session) as channel:
+        stub = SessionServiceStub(channel)
+
+        async def ask() -> object:
+            try:
+                return await stub.EncodeSession(request, timeout=_TIMEOUT_S)
+            except grpc.aio.AioRpcError as error:
+                raise from_rpc_error(error) from error
+
+        yield ask
+
+
+def _visit(deployment: Deployment) -> list[Event]:
+    """Give the inline events of a visitor: they are encoded anew by each call."""
+    return [event("", item_id, "view") for item_id, _, _ in deployment.world.items[:_NUM_INLINE]]
