@@ -88,8 +88,9 @@ class Bundle:
     @cached_property
     def popularity(self) -> NDArray[np.float64]:
         """[n] how often each item was acted on in training, in row order."""
-        column = column_of(self.path / POPULARITY, "popularity")
-        values: NDArray[np.float64] = column.to_numpy().astype(np.float64)
+        column = column_of(self.path / POPULARITY, "popularity").combine_chunks()
+        # Not by `to_numpy`, for the reason in `column_of`.
+        values: NDArray[np.float64] = np.from_dlpack(column).astype(np.float64)
         return values
 
     @cached_property
@@ -198,5 +199,9 @@ def _array(path: Path) -> NDArray[Any]:
 
 
 def column_of(path: Path, name: str) -> pa.ChunkedArray:
-    """Read a column of exactly this file: pyarrow takes some relative paths for URIs."""
-    return pq.read_table(path.absolute(), columns=[name], partitioning=None)[0]
+    """Read a column of exactly this file: pyarrow takes some relative paths for URIs.
+
+    Not by `read_table`: it imports pandas where that is installed, which takes a second.
+    """
+    with pq.ParquetFile(path.absolute()) as file:
+        return file.read(columns=[name])[0]

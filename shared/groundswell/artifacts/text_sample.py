@@ -8,6 +8,7 @@ from typing import NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from groundswell.artifacts.bundle import column_of
 from groundswell.features.text import chunk_text
 
 TEXT_SAMPLE = "text_sample.parquet"
@@ -43,5 +44,4 @@ def read_text_sample(folder: Path) -> TextSample | None:
     path = folder / TEXT_SAMPLE
     if not path.exists():
         return None
-    table = pq.read_table(path)
-    return TextSample(table["title"].to_pylist(), table["text"].to_pylist())
+    return TextSample(column_of(path, "title").to_pylist(), column_of(path, "text").to_pylist())

@@ -12,7 +12,6 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
-from transformers import AttentionInterface, AttentionMaskInterface
 
 PACKED = "packed"
 
@@ -44,5 +43,7 @@ def packed_attention(
 
 def register_packed_attention() -> None:
     """Let `set_attn_implementation("packed")` choose it."""
+    from transformers import AttentionInterface, AttentionMaskInterface
+
     AttentionInterface.register(PACKED, packed_attention)
     AttentionMaskInterface.register(PACKED, lambda *_, **__: None)

@@ -12,7 +12,6 @@ import torch
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 from torch import Tensor, nn
-from transformers import AutoModel
 
 from groundswell.features.batches import token_batches, token_packs
 from groundswell.models.packed_attention import PACKED, register_packed_attention
@@ -232,6 +231,9 @@ def load_torch_encoder(
 
     It computes in fp32, or in bf16. Its vectors are fp32.
     """
+    # Imported when it is used: it takes five seconds, and training runs the exported encoder.
+    from transformers import AutoModel
+
     dtype = torch.bfloat16 if bf16 else torch.float32
     encoder = AutoModel.from_pretrained(folder, dtype=dtype).eval().to(device)
     tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))

@@ -3,6 +3,8 @@
 import json
 import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -38,6 +40,19 @@ def test_a_published_bundle_loads_whole(bundles: Path) -> None:
     text = bundle.text_encoder().encode(["Quiet River. comedy"])
     vector = bundle.item_head().run(text_vectors=text, rows=np.array([0]))
     assert vector == pytest.approx(bundle.item_vectors[:1], abs=1e-5)
+
+
+def test_opening_a_bundle_brings_no_library_that_it_does_not_need(bundles: Path) -> None:
+    program = (
+        "import sys, pathlib\n"
+        "from groundswell.artifacts.store import load_bundle\n"
+        "load_bundle(pathlib.Path(sys.argv[1]))\n"
+        "print({'pandas', 'polars', 'pyarrow.dataset', 'torch'} & set(sys.modules))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, bundles], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "set()\n"
 
 
 def test_the_current_pointer_moves_to_a_published_bundle_alone(bundles: Path) -> None:

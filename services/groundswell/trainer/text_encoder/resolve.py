@@ -10,8 +10,6 @@ from typing import Any, NamedTuple
 
 import torch
 from tokenizers import Tokenizer
-from transformers import AutoModel
-from transformers.utils.logging import disable_progress_bar
 
 from groundswell.models.text_encoder import TextEncoder
 from groundswell.trainer.bundle.onnx import Input, export
@@ -97,6 +95,10 @@ def put_text_encoder(source: Path, target: Path, max_tokens: int, cache: Path) -
 
 def load_encoder(folder: Path) -> Any:
     """Load an encoder of Hugging Face's in fp32."""
+    # Imported when it is used: it takes five seconds, and few runs load one.
+    from transformers import AutoModel
+    from transformers.utils.logging import disable_progress_bar
+
     # Its own progress bar would break into ours.
     disable_progress_bar()
     return AutoModel.from_pretrained(folder, dtype=torch.float32)
@@ -104,6 +106,8 @@ def load_encoder(folder: Path) -> Any:
 
 def save_encoder(encoder: Any, tokenizer: Tokenizer, folder: Path) -> None:
     """Write an encoder in Hugging Face's layout, as `load_encoder` and the servers read it."""
+    from transformers.utils.logging import disable_progress_bar
+
     disable_progress_bar()
     encoder.cpu().save_pretrained(folder)
     tokenizer.save(str(folder / "tokenizer.json"))
