@@ -77,13 +77,7 @@ async def main(settings: ProfileSettings) -> None:
         on_stored=lineage.stored,
         reads_histories=bundles.reads_histories,
     )
-    visitors = Visitors(
-        database,
-        pseudonyms,
-        signals,
-        keep_s=settings.visitor_keep_s,
-        reads_histories=bundles.reads_histories,
-    )
+    visitors = _visitors(database, pseudonyms, signals, bundles, settings)
     profiles = _profiles(database, pseudonyms, settings)
     catalogue = StoredCatalogue(database, signals, settings.idle_poll_s)
     await serve_bundles(
@@ -125,6 +119,22 @@ async def encode(settings: WorkerSettings) -> None:
         begin=(partial(database.open, wait_s=settings.database_wait_s),),
         close=(bundles, worker, database),
         health=health,
+    )
+
+
+def _visitors(
+    database: Database,
+    pseudonyms: Pseudonymizer,
+    signals: Signals,
+    bundles: ProfileBundles,
+    settings: ProfileSettings,
+) -> Visitors:
+    return Visitors(
+        database,
+        pseudonyms,
+        signals,
+        keep_s=settings.visitor_keep_s,
+        reads_histories=bundles.reads_histories,
     )
 
 
