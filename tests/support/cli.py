@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from groundswell.cli.suite.deployment import Ports
+from groundswell.client import Targets
 from tests.support.in_process import run
 from tests.support.processes import Process
 from tests.support.waiting import eventually
@@ -28,6 +29,12 @@ def groundswell(
         env={**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "160", **(environment or {})},
         check=False,
     )
+
+
+def call(targets: Targets, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    """Run a command against the one of these services that it is for, in this process."""
+    service = "ranker" if arguments[0] in ("recommend", "similar") else "profile"
+    return run(*arguments, f"--{service}", getattr(targets, service))
 
 
 class Up(Process):
@@ -60,5 +67,4 @@ class Up(Process):
 
     def call(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
         """Run another command against these services, in this process."""
-        service = "ranker" if arguments[0] in ("recommend", "similar") else "profile"
-        return run(*arguments, f"--{service}", getattr(self.ports.targets, service))
+        return call(self.ports.targets, *arguments)

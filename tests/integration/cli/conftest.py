@@ -5,13 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from groundswell.cli.suite.deployment import free_ports
-from tests.support.cli import Up
+from tests.integration.cli.support import Services
 
 
 @pytest.fixture(scope="module")
-def up(bundles: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
+def services(bundles: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Services]:
     """Running services that the tests of a module share."""
-    with Up(bundles, tmp_path_factory.mktemp("up"), free_ports()) as running:
-        running.wait_ready()
+    with Services(tmp_path_factory.mktemp("services"), bundles) as running:
         yield running

@@ -11,9 +11,9 @@ from typer.testing import CliRunner
 from groundswell.cli import failures
 from groundswell.cli.app import app
 from groundswell.cli.suite.deployment import free_ports
-from groundswell.client import GroundswellClient
+from tests.integration.cli.support import Services
 from tests.support.bundles import ITEMS
-from tests.support.cli import Up, groundswell
+from tests.support.cli import groundswell
 from tests.support.in_process import run
 from tests.support.waiting import eventually
 
@@ -39,7 +39,7 @@ def one_line(stderr: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def filled(up: Up, tmp_path_factory: pytest.TempPathFactory) -> Up:
+def filled(services: Services, tmp_path_factory: pytest.TempPathFactory) -> Services:
     """Services with the tiny catalogue and one user."""
     folder = tmp_path_factory.mktemp("filled")
     rows = "".join(f"{item},{title},{'|'.join(names)}\n" for item, title, names in ITEMS)
@@ -49,10 +49,9 @@ def filled(up: Up, tmp_path_factory: pytest.TempPathFactory) -> Up:
         "anna,item-1,like,1700000000\nanna,item-4,like,1700000060\n"
     )
     for kind in ("items", "events"):
-        assert up.call(kind, "import", str(folder / f"{kind}.csv")).returncode == 0
-    with GroundswellClient(up.ports.targets) as client:
-        eventually(lambda: not client.recommend("anna").degradations, 30)
-    return up
+        assert services.call(kind, "import", str(folder / f"{kind}.csv")).returncode == 0
+    eventually(lambda: not services.client.recommend("anna").degradations, 30)
+    return services
 
 
 @pytest.mark.parametrize(("command", "expected"), COMMANDS.items())
@@ -163,14 +162,14 @@ def test_services_that_do_not_run_are_named(command: tuple[str, ...]) -> None:
     assert one_line(done.stderr).startswith(f"the ranker service does not answer at {address}")
 
 
-def test_recommendations_are_shown_with_their_parts(filled: Up) -> None:
+def test_recommendations_are_shown_with_their_parts(filled: Services) -> None:
     done = filled.call("recommend", "anna", "--k", "3", "--alpha", "0.25")
     assert (done.returncode, done.stderr) == (0, "")
     assert "α = 0.25 (forced)" in done.stdout
     assert any(title in done.stdout for _, title, _ in ITEMS)
 
 
-def test_the_whole_answer_comes_as_json(filled: Up) -> None:
+def test_the_whole_answer_comes_as_json(filled: Services) -> None:
     done = filled.call("recommend", "anna", "--k", "3", "--alpha", "1", "--json")
     answer = json.loads(done.stdout)
     assert len(answer["recommendations"]) == 3
@@ -179,7 +178,7 @@ def test_the_whole_answer_comes_as_json(filled: Up) -> None:
     assert seen.isdisjoint(item["item_id"] for item in answer["recommendations"])
 
 
-def test_a_filter_and_a_time_reach_the_ranker(filled: Up) -> None:
+def test_a_filter_and_a_time_reach_the_ranker(filled: Services) -> None:
     where = "array_contains(categories, 'war')"
     for time in ("2023-11-14T23:00:00", "1700002800000", "2023-11-14 23:00:00 UTC"):
         arguments = ("--filter", where, "--as-of", time, "--json")
@@ -188,13 +187,13 @@ def test_a_filter_and_a_time_reach_the_ranker(filled: Up) -> None:
         assert float(answer["session_age"].removesuffix("s")) == 2740
 
 
-def test_an_unknown_user_gets_popular_items_and_is_told_so(filled: Up) -> None:
+def test_an_unknown_user_gets_popular_items_and_is_told_so(filled: Services) -> None:
     done = filled.call("recommend", "nobody")
     assert done.returncode == 0
     assert "not personalised" in done.stdout
 
 
-def test_what_the_ranker_refuses_is_one_line(filled: Up) -> None:
+def test_what_the_ranker_refuses_is_one_line(filled: Services) -> None:
     for command, reason in (
         (("recommend", "anna", "--filter", "price <"), "FILTER_INVALID"),
         (("recommend", ""), "USER_ID_INVALID"),
@@ -205,7 +204,7 @@ def test_what_the_ranker_refuses_is_one_line(filled: Up) -> None:
         assert reason in one_line(done.stderr)
 
 
-def test_neighbours_are_listed_nearest_first(filled: Up) -> None:
+def test_neighbours_are_listed_nearest_first(filled: Services) -> None:
     done = filled.call("similar", "item-1", "--k", "4", "--json")
     similarities = [item["similarity"] for item in json.loads(done.stdout)["items"]]
     assert len(similarities) == 4

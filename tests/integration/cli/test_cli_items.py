@@ -4,65 +4,65 @@ from pathlib import Path
 
 import pytest
 
-from groundswell.client import GroundswellClient, item
-from tests.support.cli import Up
+from groundswell.client import item
+from tests.integration.cli.support import Services
 from tests.support.in_process import run
 
 
 @pytest.fixture(autouse=True)
-def catalogue(up: Up) -> None:
-    with GroundswellClient(up.ports.targets) as client:
-        client.upsert_items(item(name, f"Title of {name}") for name in ("a", "b", "-5", "c"))
+def catalogue(services: Services) -> None:
+    services.client.upsert_items(item(name, f"Title of {name}") for name in ("a", "b", "-5", "c"))
 
 
-def held(up: Up) -> list[str]:
-    with GroundswellClient(up.ports.targets) as client:
-        return sorted(one.item_id for one in client.list_items())
+def held(services: Services) -> list[str]:
+    return sorted(one.item_id for one in services.client.list_items())
 
 
-def test_items_are_deleted_by_their_ids_and_by_a_file(up: Up, tmp_path: Path) -> None:
+def test_items_are_deleted_by_their_ids_and_by_a_file(services: Services, tmp_path: Path) -> None:
     (tmp_path / "gone.csv").write_text("item_id,title\nb,Any\nnever,Any\n")
-    done = up.call("items", "delete", "-5", "a", "--file", str(tmp_path / "gone.csv"))
+    done = services.call("items", "delete", "-5", "a", "--file", str(tmp_path / "gone.csv"))
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.splitlines()[-1] == "3 items deleted, 1 did not exist"
-    assert held(up) == ["c"]
+    assert held(services) == ["c"]
 
 
 def test_rows_without_an_id_are_a_failure_and_all_others_are_deleted(
-    up: Up, tmp_path: Path
+    services: Services, tmp_path: Path
 ) -> None:
     file = tmp_path / "gone.csv"
     file.write_text("item_id,title\nb,Any\n,Any\n")
-    done = up.call("items", "delete", "--file", str(file))
+    done = services.call("items", "delete", "--file", str(file))
     assert done.returncode == 1
     assert "1 items deleted, 0 did not exist" in done.stdout
     assert f"1 of 2 rows of {file} were left out" in done.stderr
-    assert held(up) == ["-5", "a", "c"]
+    assert held(services) == ["-5", "a", "c"]
 
 
-def test_replace_deletes_what_the_file_lacks(up: Up, tmp_path: Path) -> None:
+def test_replace_deletes_what_the_file_lacks(services: Services, tmp_path: Path) -> None:
     (tmp_path / "items.csv").write_text("item_id,title\nb,New title\nd,Another\n")
-    done = up.call("items", "import", str(tmp_path / "items.csv"), "--replace")
+    done = services.call("items", "import", str(tmp_path / "items.csv"), "--replace")
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.splitlines()[-1].startswith("3 items deleted that are not in ")
-    assert held(up) == ["b", "d"]
+    assert held(services) == ["b", "d"]
 
 
-def test_replace_deletes_nothing_when_a_row_was_left_out(up: Up, tmp_path: Path) -> None:
+def test_replace_deletes_nothing_when_a_row_was_left_out(
+    services: Services, tmp_path: Path
+) -> None:
     (tmp_path / "items.csv").write_text("item_id,title\nb,New title\n,Whose?\n")
-    done = up.call("items", "import", str(tmp_path / "items.csv"), "--replace")
+    done = services.call("items", "import", str(tmp_path / "items.csv"), "--replace")
     assert done.returncode == 1
     assert "no item was deleted: 1 of 2 rows" in done.stderr
     assert len(done.stderr.splitlines()) == 1
-    assert set(held(up)) >= {"-5", "a", "b", "c"}
+    assert set(held(services)) >= {"-5", "a", "b", "c"}
 
 
-def test_an_id_may_begin_with_a_dash(up: Up) -> None:
-    recommended = up.call("recommend", "-5", "--k", "2")
+def test_an_id_may_begin_with_a_dash(services: Services) -> None:
+    recommended = services.call("recommend", "-5", "--k", "2")
     assert recommended.returncode == 0
-    similar = up.call("similar", "-5")
+    similar = services.call("similar", "-5")
     assert "ITEM_NOT_FOUND" in similar.stderr or similar.returncode == 0
-    wrong = up.call("recommend", "--jsn")
+    wrong = services.call("recommend", "--jsn")
     assert wrong.returncode == 2
     assert "No such option: --jsn" in wrong.stderr
 
@@ -76,9 +76,9 @@ def test_an_id_may_begin_with_a_dash(up: Up) -> None:
     ],
 )
 def test_another_service_at_the_address_is_named(
-    up: Up, command: list[str], option: str, there: str, default: str
+    services: Services, command: list[str], option: str, there: str, default: str
 ) -> None:
-    address = getattr(up.ports.targets, there)
+    address = getattr(services.targets, there)
     done = run(*command, f"--{option}", address)
     assert done.returncode == 1
     assert done.stderr.splitlines() == [

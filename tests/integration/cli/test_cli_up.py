@@ -22,18 +22,39 @@ def children_of(pid: int) -> list[int]:
     return [int(child) for child in text.split()]
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_it_says_where_everything_is_and_ends_cleanly(
-    bundles: Path, tmp_path: Path, number: signal.Signals
+def test_it_says_where_everything_is_ends_cleanly_and_holds_all_after_a_restart(
+    bundles: Path, tmp_path: Path
 ) -> None:
+    (tmp_path / "items.csv").write_text("item_id,title\nitem-1,Laughing River\n")
+    (tmp_path / "events.csv").write_text(
+        "user_id,item_id,action,timestamp\nanna,item-1,click,1700000000\n"
+    )
     with Up(bundles, tmp_path, free_ports()) as up:
         up.wait_ready()
-        children = children_of(up.popen.pid)
-        assert len(children) == 3
-        for name, port in up.ports.by_name().items():
-            assert re.search(rf"^{name} +127\.0\.0\.1:{port} +SERVING$", up.log(), re.MULTILINE)
-        up.popen.send_signal(number)
-        assert up.wait(30) == 0
+        assert up.call("items", "import", str(tmp_path / "items.csv")).returncode == 0
+        imported = up.call("events", "import", str(tmp_path / "events.csv"))
+        assert "1 events accepted, 0 duplicate" in imported.stdout
+        (tmp_path / "second").mkdir()
+        with Up(bundles, tmp_path / "second", free_ports(), state=up.state) as second:
+            assert second.wait(30) == 1
+        assert "is in use by another" in second.err()
+        assert len(second.err().splitlines()) == 1
+        ends_cleanly(up, signal.SIGINT)
+    with Up(bundles, tmp_path, free_ports()) as up:
+        up.wait_ready()
+        imported = up.call("events", "import", str(tmp_path / "events.csv"))
+        assert "0 events accepted, 1 duplicate" in imported.stdout
+        ends_cleanly(up, signal.SIGTERM)
+
+
+def ends_cleanly(up: Up, number: signal.Signals) -> None:
+    """Assert what it has said, end it, and assert that nothing is left."""
+    children = children_of(up.popen.pid)
+    assert len(children) == 3
+    for name, port in up.ports.by_name().items():
+        assert re.search(rf"^{name} +127\.0\.0\.1:{port} +SERVING$", up.log(), re.MULTILINE)
+    up.popen.send_signal(number)
+    assert up.wait(30) == 0
     assert "Everything has ended" in up.log()
     assert taken_ports(up.ports) == {}
     assert not any(Path(f"/proc/{child}").exists() for child in children)
@@ -41,21 +62,6 @@ def test_it_says_where_everything_is_and_ends_cleanly(
         assert re.search(rf"^ *{name} │ .*closed", up.err(), re.MULTILINE)
     assert stat.S_IMODE((up.state / "secret").stat().st_mode) == 0o600
     assert (up.state / "secret").read_text() not in up.err()
-
-
-def test_what_was_stored_is_there_again_after_a_restart(bundles: Path, tmp_path: Path) -> None:
-    (tmp_path / "items.csv").write_text("item_id,title\nitem-1,Laughing River\n")
-    (tmp_path / "events.csv").write_text(
-        "user_id,item_id,action,timestamp\nanna,item-1,click,1700000000\n"
-    )
-    for run in range(2):
-        with Up(bundles, tmp_path, free_ports()) as up:
-            up.wait_ready()
-            if run == 0:
-                assert up.call("items", "import", str(tmp_path / "items.csv")).returncode == 0
-            imported = up.call("events", "import", str(tmp_path / "events.csv"))
-            expected = ("1 events accepted, 0 duplicate", "0 events accepted, 1 duplicate")[run]
-            assert expected in imported.stdout
 
 
 def test_a_service_that_dies_ends_the_rest_and_is_named(bundles: Path, tmp_path: Path) -> None:
@@ -83,13 +89,6 @@ def test_a_taken_port_is_named_and_nothing_starts(bundles: Path, tmp_path: Path)
         "`groundswell up`?), or choose another --session-port"
     ]
     assert not up.state.exists()
-
-
-def test_two_cannot_use_one_state(up: Up, bundles: Path, tmp_path: Path) -> None:
-    with Up(bundles, tmp_path, free_ports(), state=up.state) as second:
-        assert second.wait(30) == 1
-    assert "is in use by another" in second.err()
-    assert len(second.err().splitlines()) == 1
 
 
 def test_a_folder_without_a_bundle_is_named(tmp_path: Path) -> None:
