@@ -2,101 +2,33 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
 
 import pytest
-from sqlalchemy import select
 
-from groundswell.artifacts.bundle import Bundle
 from groundswell.artifacts.manifest import Manifest
 from groundswell.artifacts.store import BundleStore
 from groundswell.profile_service.bundles.first import covered_bundle
 from groundswell.profile_service.event_store import EventStore
-from groundswell.profile_service.store.coverage import uncovered_users
-from groundswell.profile_service.store.profiles import Spec, find_profiles
-from groundswell.profile_service.store.tables import users
+from groundswell.profile_service.store.profiles import Spec
 from groundswell.profile_service.worker import backfill
 from groundswell.profile_service.worker import loop as worker_module
-from groundswell.profile_service.worker.running import RunningWorker
-from groundswell.profile_service.worker.text_backends.backend import TextEncoders
 from groundswell.serving.pseudonym import Pseudonymizer
+from tests.integration.profile_service.backfilling import NEW, OLD, Process
 from tests.integration.profile_service.support import (
     DAY_S,
-    CountingEncoder,
     Memory,
     an_event,
     an_item,
     num_stale_users,
-    reading,
     second_process,
 )
 from tests.support.processes import SECRET
 
-OLD, NEW = Spec("old:fp32:1", 4), Spec("new:fp32:1", 4)
 NUM_USERS, NUM_EVENTS = 14, 6
-
-
-async def _tell_nobody(*, failing: bool) -> None:  # noqa: ARG001 - the seam's
-    return None
-
-
-def _bundle_of(spec: Spec) -> Bundle:
-    manifest = SimpleNamespace(max_chunks=1_000)
-    return cast(Bundle, SimpleNamespace(id=spec.fingerprint, manifest=manifest))
-
-
-@dataclass
-class Process:
-    """The worker of one process over a database, with a new and an old encoder."""
-
-    memory: Memory
-    old: CountingEncoder = field(default_factory=CountingEncoder)
-    new: CountingEncoder = field(default_factory=CountingEncoder)
-    has_worker: bool = True
-
-    def __post_init__(self) -> None:
-        self.workers = RunningWorker(
-            self.memory.database,
-            self.memory.settings.model_copy(
-                update={
-                    "worker": self.has_worker,
-                    # Four users: 64 tokens for the one encoder, and 112 for the other.
-                    "worker_claim_tokens": 4 * 176,
-                    "idle_poll_s": 0.05,
-                }
-            ),
-            self.memory.signals,
-            lambda bundle: TextEncoders(
-                *[self.old if bundle.id == OLD.fingerprint else self.new] * 2
-            ),
-            _tell_nobody,
-        )
-
-    async def begin(self) -> None:
-        await self.workers.begin(_bundle_of(OLD), OLD)
-
-    async def backfill(self) -> None:
-        await self.workers.backfill(_bundle_of(NEW), NEW)
-
-    async def serve(self, spec: Spec) -> None:
-        await self.workers.serve(_bundle_of(spec), spec)
-
-    async def covered(self, user: str, spec: Spec) -> int:
-        """How many events of a user an encoder covers."""
-        known = users.c.user_key == Pseudonymizer(SECRET).user_key(user)
-        async with reading(self.memory.database) as connection:
-            number = (await connection.execute(select(users.c.user_no).where(known))).scalar_one()
-            rows = await connection.run(find_profiles, [number], spec)
-        return rows[number].covered_sequence if number in rows else 0
-
-    async def num_uncovered(self, spec: Spec) -> int:
-        async with reading(self.memory.database) as connection:
-            rows = await connection.execute(uncovered_users(spec).between(0, 2**62))
-            return len(rows.all())
 
 
 async def until(holds: Callable[[], Awaitable[bool]]) -> None:
@@ -156,7 +88,7 @@ async def test_without_texts_of_histories_no_user_is_marked_or_claimed_until_the
     await memory.log.append([an_event(0, user="bob")])
     process = Process(memory)
     skipping = Spec(OLD.fingerprint, 0)
-    await process.workers.begin(_bundle_of(skipping), skipping)
+    await process.begin(skipping)
 
     async def has_read_items() -> bool:
         return len(process.old.texts) == 4

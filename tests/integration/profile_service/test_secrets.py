@@ -28,7 +28,6 @@ from tests.integration.profile_service.support import (
     writing,
 )
 from tests.support.processes import SECRET, Process
-from tests.support.suite import Suite
 
 NEWER, NEWEST = "another secret of the tests", "the newest secret of the tests"
 USERS = [f"user-{n}" for n in range(25)]
@@ -252,19 +251,6 @@ async def waiting_for_secrets(memory: Memory, number: int) -> None:
     async with asyncio.timeout(10), reading(memory.database) as connection:
         while (await connection.execute(waiting)).scalar_one() != number:  # noqa: ASYNC110 - polls the database
             await asyncio.sleep(0.02)
-
-
-async def test_a_service_with_another_secret_does_not_start_and_says_what_to_do(
-    memory: Memory, bundles: Path, tmp_path: Path
-) -> None:
-    await check_secrets(memory.database, Pseudonymizer(NEWER))
-    await memory.database.close()
-    suite = Suite(tmp_path, bundles, ("profile",), database_url=memory.settings.database_url)
-    with suite.profile as process:
-        assert process.wait(30) == 1
-    for said in ('"SECRET_CHANGED"', "GROUNDSWELL_SECRET is not the secret", "rotate-secret"):
-        assert said in process.log()
-    assert "Traceback" not in process.log()
 
 
 async def test_a_rotation_whose_process_is_killed_is_finished_by_the_next(

@@ -1,4 +1,4 @@
-"""Commands on a database refuse one that no profile service has used, and change nothing in it."""
+"""Commands and services refuse a database that is not theirs, and change nothing in it."""
 
 from pathlib import Path
 
@@ -8,16 +8,19 @@ from typer.testing import CliRunner
 
 from groundswell.cli.app import app
 from groundswell.cli.failures import CommandError
+from groundswell.profile_service.identity.secret_keys import check_secrets
 from groundswell.profile_service.identity.upkeep import (
     begin_new_lineage,
     needs_new_secret,
     rotate_secret,
 )
 from groundswell.profile_service.store.database import Database
+from groundswell.serving.pseudonym import Pseudonymizer
 from groundswell.serving.server import StartError
-from tests.integration.profile_service.support import reading
+from tests.integration.profile_service.support import Memory, reading
 from tests.support.postgres import Postgres
 from tests.support.processes import SECRET, Process
+from tests.support.suite import Suite
 
 
 async def tables(url: str) -> list[str]:
@@ -77,3 +80,16 @@ def test_the_services_own_commands_make_no_file(tmp_path: Path, name: str) -> No
         assert process.wait(60) == 1
     assert f"there is no database at {tmp_path / 'typo.db'}" in process.log()
     assert [path.name for path in tmp_path.iterdir()] == ["log"]
+
+
+async def test_a_service_with_another_secret_does_not_start_and_says_what_to_do(
+    memory: Memory, bundles: Path, tmp_path: Path
+) -> None:
+    await check_secrets(memory.database, Pseudonymizer("another secret of the tests"))
+    await memory.database.close()
+    suite = Suite(tmp_path, bundles, ("profile",), database_url=memory.settings.database_url)
+    with suite.profile as process:
+        assert process.wait(30) == 1
+    for said in ('"SECRET_CHANGED"', "GROUNDSWELL_SECRET is not the secret", "rotate-secret"):
+        assert said in process.log()
+    assert "Traceback" not in process.log()

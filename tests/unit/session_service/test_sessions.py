@@ -2,11 +2,9 @@
 
 import asyncio
 from collections.abc import Mapping
-from unittest.mock import AsyncMock
 
 import pytest
 
-from groundswell.serving.errors import ResourceExhausted, Unavailable
 from groundswell.serving.pseudonym import Pseudonymizer
 from groundswell.serving.subjects import subject_id
 from groundswell.session_service.events import WriteStatus
@@ -120,63 +118,6 @@ async def test_a_reader_who_leaves_does_not_take_the_listing_from_the_others(
     first.cancel()
     log.answers.set()
     assert ids(await second) == []
-
-
-async def test_a_write_whose_caller_left_is_looked_up_in_the_log(
-    sessions: Sessions, log: MemoryLog
-) -> None:
-    await window_of(sessions, "ann", 5)
-    log.answers.clear()
-    writing = asyncio.create_task(sessions.record([event("a")], None))
-    await asyncio.sleep(0)
-    writing.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await writing
-    log.answers.set()
-    assert ids(await window_of(sessions, "ann", 5)) == ["a"]
-
-
-@pytest.mark.parametrize("is_held", [True, False])
-async def test_a_write_of_unknown_outcome_is_seen_whenever_it_commits(
-    sessions: Sessions, log: MemoryLog, clock: Clock, is_held: bool
-) -> None:
-    if is_held:
-        await window_of(sessions, "ann", 5)
-    log.down = True
-    with pytest.raises(Unavailable):
-        await sessions.record([event("a")], None)
-    log.down = False
-    clock.now += 3.0
-    assert ids(await window_of(sessions, "ann", 5)) == []
-    # Its transaction ends only now, after the next listing.
-    await log.append([event("a")], None)
-    clock.now += 3.0
-    assert ids(await window_of(sessions, "ann", 5)) == ["a"]
-
-
-async def test_a_doubt_costs_listings_for_as_long_as_a_write_may_take(
-    sessions: Sessions, log: MemoryLog, clock: Clock
-) -> None:
-    log.down = True
-    with pytest.raises(Unavailable):
-        await sessions.record([event("a")], None)
-    log.down = False
-    for seconds, num_listings in ((5.0, 1), (5.0, 2), (26.0, 3), (1.0, 3)):
-        clock.now += seconds
-        await window_of(sessions, "ann", 5)
-        assert log.num_listings == num_listings
-
-
-async def test_a_refused_write_leaves_no_doubt(
-    sessions: Sessions, log: MemoryLog, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    await window_of(sessions, "ann", 5)
-    refusal = ResourceExhausted("OVERLOADED", "nothing was written")
-    monkeypatch.setattr(log, "append", AsyncMock(side_effect=refusal))
-    with pytest.raises(ResourceExhausted):
-        await sessions.record([event("a")], None)
-    await window_of(sessions, "ann", 5)
-    assert log.num_listings == 1
 
 
 async def test_a_duplicate_heals_the_window_and_the_log_has_the_last_word(
