@@ -1,6 +1,7 @@
 """Strategies of whole commands over odd files and arguments, and what none of them may do."""
 
 import shutil
+from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
@@ -82,6 +83,15 @@ def _spelt(name: str) -> str:
 def commands(draw: st.DrawFn, place: Place) -> Case:
     """Any command of those that start no service and download nothing."""
     own = [(draw(names), draw(files(required))) for required in (EVENTS, ITEMS)]
+    made = _arguments(place)
+    name = draw(st.sampled_from([*made, "prepare", "items import", "events import"]))
+    broken = st.sampled_from(["meta.json", "events.parquet", "items.parquet", "users.parquet"])
+    return Case([*name.split(), *draw(made[name])], own, (draw(broken), draw(files(ITEMS))))
+
+
+@cache
+def _arguments(place: Place) -> dict[str, st.SearchStrategy[list[str]]]:
+    """The arguments of each command."""
     log, items = (
         st.sampled_from([one] * 30 + ["{0}", "{1}", "{folder}", "{folder}/none", ""])
         for one in ("{0}", "{1}")
@@ -96,7 +106,7 @@ def commands(draw: st.DrawFn, place: Place) -> Case:
     )
     flags = st.lists(st.sampled_from(["--drop-duplicates", "--order-only", "--drop-bots"]))
     json = _options(json=folder)
-    made = {
+    return {
         "prepare": st.builds(
             lambda events, items, out, more, flag: [
                 *("--events", events, "--items", items, "--out", out, *more, *flag)
@@ -163,9 +173,6 @@ def commands(draw: st.DrawFn, place: Place) -> Case:
         ),
         "": st.lists(_words, max_size=3),
     }
-    name = draw(st.sampled_from([*made, "prepare", "items import", "events import"]))
-    broken = st.sampled_from(["meta.json", "events.parquet", "items.parquet", "users.parquet"])
-    return Case([*name.split(), *draw(made[name])], own, (draw(broken), draw(files(ITEMS))))
 
 
 def check(case: Case, place: Place) -> None:
