@@ -65,6 +65,7 @@ class Bundle:
         self.id = bundle_id
         self.path = path
         self.manifest = manifest
+        self._text_encoders: dict[int, OnnxTextEncoder] = {}
 
     @cached_property
     def item_ids(self) -> list[str]:
@@ -161,7 +162,15 @@ class Bundle:
         return self._text_head(CONTEXT_HEAD, threads, self.manifest.context_dimension)
 
     def text_encoder(self, threads: int = 1) -> "OnnxTextEncoder":
-        """Load the text encoder: texts → [n, t] vectors. Needs the `tokenizers` library."""
+        """Load the text encoder: texts → [n, t] vectors. Needs the `tokenizers` library.
+
+        It is loaded once for each number of threads: a service and its worker share one.
+        """
+        if threads not in self._text_encoders:
+            self._text_encoders[threads] = self._load_text_encoder(threads)
+        return self._text_encoders[threads]
+
+    def _load_text_encoder(self, threads: int) -> "OnnxTextEncoder":
         from groundswell.artifacts.text_onnx import OnnxTextEncoder
 
         text = self.manifest.text

@@ -37,6 +37,8 @@ def test_a_published_bundle_loads_whole(bundles: Path) -> None:
     assert bundle.item_vectors.shape == (len(ITEMS), DIMENSION)
     assert bundle.popularity[0] > bundle.popularity[-1]
     assert bundle.manifest.categories == CATEGORIES
+    assert bundle.text_encoder(2) is not bundle.text_encoder(1)
+    assert bundle.text_encoder() is bundle.text_encoder(1)
     text = bundle.text_encoder().encode(["Quiet River. comedy"])
     vector = bundle.item_head().run(text_vectors=text, rows=np.array([0]))
     assert vector == pytest.approx(bundle.item_vectors[:1], abs=1e-5)
