@@ -81,5 +81,5 @@ async def test_an_event_before_a_very_long_history_costs_what_the_head_reads(
             while await worker.step():
                 pass
         assert len(encoder.texts) <= MAX_CHUNKS + 4 + SPEC.chunk_length
-        assert max(times) < max(MAX_BLOCKED_S, 2 * squares_s())
+        assert max(times) < max(MAX_BLOCKED_S, squares_s())
     await worker.close()

@@ -1,9 +1,10 @@
 """Statements about the events of users."""
 
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any, NamedTuple
 
-from sqlalchemy import BigInteger, Connection, Text, and_, func, select, tuple_
+from sqlalchemy import BigInteger, Connection, Select, Text, and_, func, select, tuple_
 from sqlalchemy.types import TypeEngine
 
 from groundswell.profile_service.store.statements import given_parameters, given_table
@@ -78,11 +79,18 @@ def events_from(connection: Connection, places: Mapping[int, OrderKey]) -> Seque
 
     Rows of (user_no, item_no, action, session_id, time_us, ordinal, event_id, title).
     """
+    rows = [(user_no, *key) for user_no, key in places.items()]
+    statement = _events_from(connection.dialect.name)
+    return connection.execute(statement, given_parameters(rows)).all()
+
+
+@cache
+def _events_from(dialect: str) -> Select[Any]:
     order = (events.c.time_us, events.c.ordinal, events.c.event_id)
-    given = given_table(connection.dialect.name, _PLACE)
+    given = given_table(dialect, _PLACE)
     c = given.c
     columns = (events.c.user_no, events.c.item_no, events.c.action, events.c.session_id)
-    statement = (
+    return (
         select(*columns, *order, items.c.title)
         .join(
             given,
@@ -94,8 +102,6 @@ def events_from(connection: Connection, places: Mapping[int, OrderKey]) -> Seque
         .join(items, items.c.item_no == events.c.item_no)
         .order_by(events.c.user_no, *order)
     )
-    rows = [(user_no, *key) for user_no, key in places.items()]
-    return connection.execute(statement, given_parameters(rows)).all()
 
 
 def place_before(connection: Connection, user_no: int, num_newest: int) -> OrderKey | None:
