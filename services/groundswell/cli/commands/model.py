@@ -120,7 +120,6 @@ def evaluate(
     from groundswell.trainer.dataset.disk import check_output, check_writable, write_json
     from groundswell.trainer.dataset.prepared import load_prepared
     from groundswell.trainer.evaluation.evaluate import evaluate as evaluate_bundle
-    from groundswell.trainer.evaluation.report.page import write_page
     from groundswell.trainer.loop.progress import working
 
     check_output(json_file)
@@ -140,4 +139,7 @@ def evaluate(
     Console().print(metrics.table(figures))
     write_json(json_file, figures)
     if report is not None:
+        # Its plots need libraries that take seconds to import.
+        from groundswell.trainer.evaluation.report.page import write_page
+
         typer.echo(f"the report as a page: {write_page(report, figures, opened, prepared)}")
