@@ -1,12 +1,13 @@
 """The settings of the profile service and of the encoder worker."""
 
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from groundswell.profile_service.store.urls import url_problem
+from groundswell.profile_service.worker.text_backends.names import BackendName
 from groundswell.serving.redaction import masked, scheme_of
 from groundswell.serving.settings import PREFIX, SecretSettings, ServingSettings
 
@@ -80,8 +81,7 @@ class ProfileSettings(DatabaseSettings, ServingSettings):
     not encoded again. It is only read, and held in memory."""
     worker_claim_tokens: Annotated[int, Field(ge=1, le=2**24)] | None = None
     """How much text the worker claims at once, in estimated tokens; at least one item or user is
-    claimed. Unset: 16,384, about two seconds of a slow core; on a GPU
-    1,048,576."""
+    claimed. Unset: 16,384, about two seconds of a slow core; on a GPU 1,048,576."""
     lease_s: Annotated[float, Field(gt=0)] = 60.0
     """How long a claim lasts: after it, the work of a dead worker is claimed again."""
     idle_poll_s: Annotated[float, Field(gt=0)] = 0.5
@@ -138,7 +138,7 @@ class WorkerSettings(ProfileSettings):
     port: Annotated[int, Field(ge=0, le=65535)] = 50054
     device: Annotated[str, Field(pattern=r"^(cpu|cuda(:\d+)?)$")] = "cpu"
     """Where the text encoder runs: `cpu` or, in torch, `cuda` or `cuda:N`."""
-    encoder_backend: Literal["auto", "onnx", "onnx-int8", "torch"] = "auto"
+    encoder_backend: BackendName = "auto"
     """What encodes the chunks of histories: `onnx` in fp32, `onnx-int8`, or `torch`, in bf16 where
     the device computes with it. `auto` takes the fastest installed one that passes a recall
     test at the start (`docs/decisions/text-backends.md`). Items are always encoded in fp32."""

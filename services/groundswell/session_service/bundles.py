@@ -125,7 +125,7 @@ class SessionBundles:
             max_queue_bytes=settings.max_queue_bytes,
         )
         sessions = EncodedSessions(
-            encoder, max_users=settings.max_windows, max_bytes=settings.max_view_bytes
+            encoder, max_users=settings.max_windows, max_bytes=settings.max_encoded_bytes
         )
         loaded = SessionBundle(bundle.id, manifest, follower, sessions)
         try:

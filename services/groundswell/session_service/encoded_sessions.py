@@ -75,7 +75,7 @@ class EncodedSessions:
         running = self._running.get(user_key)
         if running and running.records == window.records and running.items_version == version:
             return running
-        count("session_views_encoded")
+        count("sessions_encoded")
         task = asyncio.create_task(self.encoder.encode(window.records))
         running = self._running[user_key] = _Running(window.records, version, task)
         task.add_done_callback(lambda _: self._encoded(user_key, running))

@@ -24,7 +24,7 @@ from groundswell.session_service.items import ItemTable
 from groundswell.session_service.windows.records import Columns, columns
 
 # A hop to the batcher's thread and back takes half a millisecond, about as long as the model. Work
-# in slices (see Slices) holds the event loop for as long as this.
+# in slices (`serving.slices`) holds the event loop for as long as this.
 _ON_LOOP_BELOW_S = 0.002
 
 

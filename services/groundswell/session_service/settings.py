@@ -41,7 +41,7 @@ class SessionSettings(CallingSettings):
     one of each for a user."""
     max_window_bytes: Annotated[int, Field(ge=0)] = 320 * 1024 * 1024
     """The bytes that the windows in memory may take; one of 50 events takes 1.4 KB."""
-    max_view_bytes: Annotated[int, Field(ge=0)] = 320 * 1024 * 1024
+    max_encoded_bytes: Annotated[int, Field(ge=0)] = 320 * 1024 * 1024
     """The bytes that encoded sessions may take, per loaded bundle; one of 50 events takes about
     3.5 KB."""
     window_ttl_s: Seconds = 10.0

@@ -1,1 +1,1 @@
-"""What training and serving must compute alike; numpy only."""
+"""Computations that training and serving must do alike; numpy only."""

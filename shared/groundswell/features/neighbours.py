@@ -1,4 +1,4 @@
-"""How much each event of a window and each item of a history weighs for its neighbours.
+"""Weighs each event of a window, and each item of a history, for the scores of its neighbours.
 
 The newest has age 0. The decay over the window is after Ludewig and Jannach 2018.
 """

@@ -8,8 +8,6 @@ profile encoder both read events with it, each with weights of its own.
 B windows, L events, T = L + 1 tokens, Q of them that ask, H heads, w width, d dimensions.
 """
 
-from typing import cast
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -70,7 +68,8 @@ class EventTransformer(nn.Module):
         x_BTw = self._tokens(item_vectors, actions, gaps, starts)
         for block in self.blocks[:-1]:
             x_BTw = block(x_BTw)
-        final = cast(_Block, self.blocks[-1])
+        final = self.blocks[-1]
+        assert isinstance(final, _Block)
         last_Bw: Tensor = self.norm(final.at(x_BTw, lengths))
         return last_Bw
 

@@ -1,4 +1,4 @@
-"""What the item index needs of a search engine, and the engines that there are."""
+"""The interface of a search engine of the item index, and the engines that there are."""
 
 from pathlib import Path
 from typing import ClassVar, Protocol, Self

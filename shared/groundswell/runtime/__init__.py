@@ -1,1 +1,1 @@
-"""What every service does around its calls: follow bundles and the catalogue, try again, serve."""
+"""The work of every service around its calls: follow bundles and the catalogue, retry, serve."""

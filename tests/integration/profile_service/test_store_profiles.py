@@ -12,7 +12,7 @@ from groundswell.features.window import MAX_RECENT
 from groundswell.profile_service.event_batch import NewEvent
 from groundswell.profile_service.store.events import EventContent, events_from
 from groundswell.profile_service.store.profiles import find_profiles, read_profiles, stored_chunks
-from groundswell.profile_service.worker.histories import NOTHING_COVERED, cut, start_of
+from groundswell.profile_service.worker.histories import Covered, cut, start_of
 from groundswell.serving.pseudonym import Pseudonymizer
 from tests.integration.profile_service.support import (
     SPEC,
@@ -89,7 +89,7 @@ async def test_refreshes_in_any_order_end_where_one_reading_of_the_whole_history
     async with reading(memory.database) as connection:
         (profile,) = (await connection.run(find_profiles, [1], SPEC)).values()
         stored = (await connection.run(stored_chunks, [1], SPEC))[1]
-        start = start_of([], NOTHING_COVERED, (0, 40), SPEC.chunk_length)
+        start = start_of([], Covered(0, None), (0, 40), SPEC.chunk_length)
         whole = cut(await connection.run(events_from, {1: start.place}), {1: start}, SPEC)[0]
     assert [
         (c.chunk_no, c.content_hash, (c.last_time_us, c.last_ordinal, c.last_event_id))
@@ -117,7 +117,7 @@ async def test_a_late_event_encodes_no_more_than_a_head_reads(memory: Memory, la
     async with reading(memory.database) as connection:
         (profile,) = (await connection.run(find_profiles, [1], SPEC)).values()
         stored = (await connection.run(stored_chunks, [1], SPEC))[1]
-        start = start_of([], NOTHING_COVERED, (0, 321), SPEC.chunk_length)
+        start = start_of([], Covered(0, None), (0, 321), SPEC.chunk_length)
         whole = cut(await connection.run(events_from, {1: start.place}), {1: start}, SPEC)[0]
     due = {c.number: (c.content_hash, c.last) for c in whole.chunks}
     for c in stored:

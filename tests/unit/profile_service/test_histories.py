@@ -12,7 +12,6 @@ from groundswell.features.window import MAX_RECENT, SESSION_GAP_US, session_star
 from groundswell.profile_service.store.profiles import Spec
 from groundswell.profile_service.store.recent import LAYOUT, unpack
 from groundswell.profile_service.worker.histories import (
-    NOTHING_COVERED,
     Covered,
     CutHistory,
     Start,
@@ -44,7 +43,7 @@ def _rows(events: list[Event]) -> list[SimpleNamespace]:
 
 def _whole(events: list[Event]) -> CutHistory:
     """What a worker finds that reads everything at once."""
-    start = start_of([], NOTHING_COVERED, (0, len(events)), C)
+    start = start_of([], Covered(0, None), (0, len(events)), C)
     (history,) = cut(_rows(events), {1: start}, SPEC)
     return history
 

@@ -11,6 +11,7 @@ from groundswell.cli.commands.options import Bundles, Separator
 from groundswell.cli.database import Chosen, DatabaseUrl, StateFolder, chosen_database
 from groundswell.cli.failures import CommandError
 from groundswell.cli.interruption import says_when_interrupted
+from groundswell.profile_service.worker.text_backends.names import BackendName
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -54,7 +55,7 @@ def rebuild(
         typer.Option(help="The Ray cluster to join; else one is started on this machine."),
     ] = None,
     encoder_backend: Annotated[
-        Literal["auto", "onnx", "onnx-int8", "torch"],
+        BackendName,
         typer.Option(help="What encodes chunks of histories: docs/decisions/text-backends.md."),
     ] = "onnx",
     processes: Annotated[
@@ -151,9 +152,11 @@ def _log(console: "Console", chosen: Chosen, file: Path | None, separator: str |
 def _report(rebuilt: "Rebuilt") -> None:
     if rebuilt.num_earlier:
         typer.echo(f"went on after {rebuilt.num_earlier:,} users of an earlier run")
-    for what, done in (("items", rebuilt.items), ("users", rebuilt.users)):
-        if any(done):
-            typer.echo(f"{done.written:,} {what} written, {done.right:,} were correct already")
+    for what, counts in (("items", rebuilt.items), ("users", rebuilt.users)):
+        if any(counts):
+            typer.echo(
+                f"{counts.written:,} {what} written, {counts.correct:,} were correct already"
+            )
     num_failed = rebuilt.items.failed + rebuilt.users.failed
     if num_failed:
         raise CommandError(f"{num_failed:,} were left out; the same command tries all again")

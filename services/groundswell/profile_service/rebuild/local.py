@@ -13,7 +13,7 @@ from functools import cache
 
 import pyarrow as pa
 
-from groundswell.profile_service.rebuild.engines import PageDone, page_done
+from groundswell.profile_service.rebuild.page_engine import PageResult, page_results
 from groundswell.profile_service.rebuild.pages import PageError, PageWork, Plan
 from groundswell.serving.server import StartError
 
@@ -49,16 +49,16 @@ class LocalEngine:
         self._pool = pool
         self._ahead = _AHEAD * processes
 
-    def run(self, pages: Iterable[pa.Table]) -> Iterator[PageDone]:
+    def run(self, pages: Iterable[pa.Table]) -> Iterator[PageResult]:
         """Yield the result of each page, in their order. Raises StartError."""
         waiting: deque[Future[pa.Table]] = deque()
         try:
             for page in pages:
                 waiting.append(self._pool.submit(_run, page))
                 if len(waiting) > self._ahead:
-                    yield from page_done(waiting.popleft().result())
+                    yield from page_results(waiting.popleft().result())
             while waiting:
-                yield from page_done(waiting.popleft().result())
+                yield from page_results(waiting.popleft().result())
         except PageError as error:
             raise StartError("PAGE_FAILED", str(error)) from error
         except BrokenProcessPool as error:

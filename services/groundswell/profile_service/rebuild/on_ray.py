@@ -9,7 +9,7 @@ from itertools import islice
 
 import pyarrow as pa
 
-from groundswell.profile_service.rebuild.engines import PageDone, page_done
+from groundswell.profile_service.rebuild.page_engine import PageResult, page_results
 from groundswell.profile_service.rebuild.pages import PageWork, Plan
 from groundswell.serving.server import StartError
 
@@ -53,7 +53,7 @@ class RayEngine:
         # So that progress can be kept as one number: all users up to it are done.
         context.execution_options.preserve_order = True
 
-    def run(self, pages: Iterable[pa.Table]) -> Iterator[PageDone]:
+    def run(self, pages: Iterable[pa.Table]) -> Iterator[PageResult]:
         """Yield the result of each page, in their order. Raises StartError (RAY_FAILED)."""
         rest = iter(pages)
         while wave := list(islice(rest, _WAVE)):
@@ -62,7 +62,7 @@ class RayEngine:
             except RayError as error:
                 raise StartError("RAY_FAILED", str(error).strip().splitlines()[-1]) from error
 
-    def _run(self, pages: list[pa.Table]) -> Iterator[PageDone]:
+    def _run(self, pages: list[pa.Table]) -> Iterator[PageResult]:
         resources = ray.cluster_resources()
         num_gpus = int(resources.get("GPU", 0))
         num_actors = num_gpus or max(int(resources.get("CPU", 1)), 1)
@@ -77,4 +77,4 @@ class RayEngine:
             concurrency=(1, num_actors, num_actors),
         )
         for batch in results.iter_batches(batch_size=None, batch_format="pyarrow"):
-            yield from page_done(batch)
+            yield from page_results(batch)

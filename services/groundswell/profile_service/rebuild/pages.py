@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from groundswell.artifacts.errors import BundleError
 from groundswell.artifacts.store import load_bundle
-from groundswell.profile_service.rebuild.users import Done, RebuildUsers, each_alone_if_it_fails
+from groundswell.profile_service.rebuild.users import Counts, RebuildUsers, each_alone_if_it_fails
 from groundswell.profile_service.store import items as item_statements
 from groundswell.profile_service.store.database import Database, DatabaseConnection
 from groundswell.profile_service.store.profiles import Spec
@@ -83,11 +83,11 @@ class PageWork:
         self._users = RebuildUsers(self._database, chunks, spec, max_chunks)
 
     def __call__(self, page: pa.Table) -> pa.Table:
-        """Work off one page; return the columns of Done, and the `last` number of the page.
+        """Work off one page; return the columns of Counts, and the `last` number of the page.
 
         An outage of the database is waited for, at most a minute. Raises PageError.
         """
-        work: Callable[[], Awaitable[Done]]
+        work: Callable[[], Awaitable[Counts]]
         rows = page.to_pydict()
         if ITEM_NO in rows:
             numbers = rows[ITEM_NO]
@@ -99,10 +99,10 @@ class PageWork:
             given = {user_no: log for user_no, log in logs.items() if log is not None}
             work = partial(self._users.run, numbers, given)
         with _sendable_errors():
-            done = self._runner.run(_patiently(work))
-        return pa.table({"last": [numbers[-1]], **{k: [v] for k, v in done._asdict().items()}})
+            counts = self._runner.run(_patiently(work))
+        return pa.table({"last": [numbers[-1]], **{k: [v] for k, v in counts._asdict().items()}})
 
-    async def _encode_items(self, item_nos: Sequence[int]) -> Done:
+    async def _encode_items(self, item_nos: Sequence[int]) -> Counts:
         rows = await encode_texts(self._database, self._encoding, self._fingerprint, item_nos)
 
         def store(connection: DatabaseConnection) -> int:
@@ -112,7 +112,7 @@ class PageWork:
             return len(same)
 
         num_stored = await self._database.write(store)
-        return Done(num_stored, len(item_nos) - len(rows), len(rows) - num_stored)
+        return Counts(num_stored, len(item_nos) - len(rows), len(rows) - num_stored)
 
 
 @contextmanager

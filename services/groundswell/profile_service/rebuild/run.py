@@ -11,10 +11,10 @@ import pyarrow as pa
 
 from groundswell.artifacts.store import load_bundle
 from groundswell.profile_service.identity.secret_keys import check_secrets
-from groundswell.profile_service.rebuild.engines import PageEngine
 from groundswell.profile_service.rebuild.log_histories import LogRow
+from groundswell.profile_service.rebuild.page_engine import PageEngine
 from groundswell.profile_service.rebuild.pages import ITEM_NO, LOG, LOG_TYPE, USER_NO, Plan
-from groundswell.profile_service.rebuild.users import Done
+from groundswell.profile_service.rebuild.users import Counts
 from groundswell.profile_service.store import rebuilds
 from groundswell.profile_service.store.coverage import uncovered_users
 from groundswell.profile_service.store.database import Database
@@ -49,8 +49,8 @@ class HistoryLog(Protocol):
 class Rebuilt(NamedTuple):
     """The result of a rebuild."""
 
-    items: Done
-    users: Done
+    items: Counts
+    users: Counts
     num_earlier: int
     """The users that an interrupted run had done before."""
 
@@ -112,38 +112,39 @@ class _Rebuild:
         self._write(partial(rebuilds.forget_progress, spec=self._spec))
         return Rebuilt(items, users, total - left)
 
-    def _items(self) -> Done:
+    def _items(self) -> Counts:
         lacking = items_without_text(self._spec.fingerprint)
         item_nos = [number for page in self._subjects(lacking) for number in page]
         pages = (pa.table({ITEM_NO: page}) for page in _cut(item_nos))
-        done, num_done = Done(), 0
+        counts, num_done = Counts(), 0
         if item_nos:
             with self._progress("items") as update:
                 update(0, len(item_nos))
                 for page in self._engine.run(pages):
-                    done, num_done = done.plus(page.done), num_done + sum(page.done)
+                    counts = counts.plus(page.counts)
+                    num_done += sum(page.counts)
                     update(num_done, len(item_nos))
-        return done
+        return counts
 
-    def _users(self, after: int, update: Callable[[int], None], num_done: int) -> Done:
-        done, kept_s = Done(), -_KEEP_EVERY_S
+    def _users(self, after: int, update: Callable[[int], None], num_done: int) -> Counts:
+        counts, kept_s = Counts(), -_KEEP_EVERY_S
         update(num_done)
         for last, some in self._engine.run(self._user_pages(after)):
-            done, num_done = done.plus(some), num_done + sum(some)
+            counts, num_done = counts.plus(some), num_done + sum(some)
             update(num_done)
             if time.monotonic() >= kept_s + _KEEP_EVERY_S:
                 self._write(partial(rebuilds.keep_progress, spec=self._spec, last=last))
                 kept_s = time.monotonic()
-        return done
+        return counts
 
-    def _uncovered(self, until: int) -> Done:
+    def _uncovered(self, until: int) -> Counts:
         """Rebuild users up to a number who have no profile, or one that lacks events."""
         pages = self._subjects(uncovered_users(self._spec))
         first = [number for page in pages for number in page if number <= until]
-        done = Done()
+        counts = Counts()
         for _, some in self._engine.run(pa.table({USER_NO: page}) for page in _cut(first)):
-            done = done.plus(some)
-        return done
+            counts = counts.plus(some)
+        return counts
 
     def _user_pages(self, after: int) -> Iterator[pa.Table]:
         while True:

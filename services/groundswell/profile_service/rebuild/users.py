@@ -29,18 +29,18 @@ Logs = Mapping[int, Sequence[LogRow]]
 """The rows of a log, by the user's number."""
 
 
-class Done(NamedTuple):
-    """What became of some users, or of some items."""
+class Counts(NamedTuple):
+    """How many users, or items, a rebuild wrote, found correct, and left out."""
 
     written: int = 0
-    right: int = 0
+    correct: int = 0
     """Those whose stored rows were correct already."""
     failed: int = 0
     """Those whose texts cannot be encoded, and those who got new events at each try."""
 
-    def plus(self, other: "Done") -> "Done":
+    def plus(self, other: "Counts") -> "Counts":
         """Add two counts."""
-        return Done(*(a + b for a, b in zip(self, other, strict=True)))
+        return Counts(*(a + b for a, b in zip(self, other, strict=True)))
 
 
 class RebuildUsers:
@@ -59,26 +59,26 @@ class RebuildUsers:
         self._max_chunks = max_chunks
         self._reader = HistoryReader(spec, max_chunks)
 
-    async def run(self, user_nos: Sequence[int], logs: Logs) -> Done:
+    async def run(self, user_nos: Sequence[int], logs: Logs) -> Counts:
         """Rebuild the profiles of users; of those in `logs` the history is taken from there.
 
         Raises what the database raises, and what an encoder raises that fails on every text.
         """
         newest = await self._database.read(partial(rebuilds.newest_sequences, user_nos=user_nos))
-        done = Done()
+        counts = Counts()
         for part in _parts(newest):
             rebuild = partial(self._rebuild, logs=logs)
-            done = done.plus(await each_alone_if_it_fails(rebuild, part, self._encoding))
-        return done
+            counts = counts.plus(await each_alone_if_it_fails(rebuild, part, self._encoding))
+        return counts
 
-    async def _rebuild(self, user_nos: list[int], logs: Logs) -> Done:
+    async def _rebuild(self, user_nos: list[int], logs: Logs) -> Counts:
         num_written, left = 0, user_nos
         for _ in range(_TRIES):
             num_stored, left = await self._once(left, logs)
             num_written += num_stored
             if not left:
                 break
-        return Done(num_written, len(user_nos) - num_written - len(left), len(left))
+        return Counts(num_written, len(user_nos) - num_written - len(left), len(left))
 
     async def _once(self, user_nos: list[int], logs: Logs) -> tuple[int, list[int]]:
         """Return how many profiles were stored, and the users who got events meanwhile."""
@@ -137,8 +137,8 @@ class RebuildUsers:
 
 
 async def each_alone_if_it_fails(
-    work: Callable[[list[int]], Awaitable[Done]], numbers: list[int], encoding: EncoderThread
-) -> Done:
+    work: Callable[[list[int]], Awaitable[Counts]], numbers: list[int], encoding: EncoderThread
+) -> Counts:
     """Do the work on some users or items; when it fails, on each alone, and count the failures.
 
     Raises what the database raises, and what an encoder raises that fails on every text.
@@ -152,11 +152,11 @@ async def each_alone_if_it_fails(
             raise
         if len(numbers) == 1:
             _log.error("not_rebuilt", number=numbers[0], **unexpected(error))
-            return Done(failed=1)
-    done = Done()
+            return Counts(failed=1)
+    counts = Counts()
     for number in numbers:
-        done = done.plus(await each_alone_if_it_fails(work, [number], encoding))
-    return done
+        counts = counts.plus(await each_alone_if_it_fails(work, [number], encoding))
+    return counts
 
 
 def _parts(sequences: Mapping[int, int]) -> Iterator[list[int]]:

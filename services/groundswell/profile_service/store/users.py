@@ -103,12 +103,8 @@ def select_users(
     """
     names = _names(keys)
     given = b"".join(names) if connection.dialect.name == "sqlite" else list(names)
-    rows: Sequence[Any] = connection.execute(statement, {"keys": given, **(parameters or {})}).all()
-    identity = identity_of(rows[0])
-    rows = [row for row in rows if row.user_no is not None]
-    _check_version(identity, keys)
-    found = {names[row.user_key]: (row.user_no, row.last_sequence) for row in rows}
-    return Users(found, identity), rows
+    rows = connection.execute(statement, {"keys": given, **(parameters or {})}).all()
+    return _users_of(rows, keys, names), [row for row in rows if row.user_no is not None]
 
 
 def lock_users(
@@ -134,15 +130,9 @@ def lock_query(keys: Collection[UserKeys], *, wait: bool) -> Query:
 def locked_users(rows: Sequence[Any], keys: Collection[UserKeys]) -> LockedUsers:
     """Read the rows of a `lock_query`. Raises FailedPrecondition (SECRET_OUTDATED)."""
     names = _names(keys)
-    identity = identity_of(rows[0])
-    _check_version(identity, keys)
-    locked = {
-        names[row.user_key]: (row.user_no, row.last_sequence)
-        for row in rows
-        if row.user_no is not None
-    }
+    locked = _users_of(rows, keys, names)
     there = {names[row.there] for row in rows if row.there is not None}
-    return LockedUsers(Users(locked, identity), there - locked.keys())
+    return LockedUsers(locked, there - locked.by_key.keys())
 
 
 @cache
@@ -246,10 +236,17 @@ def _names(keys: Collection[UserKeys]) -> dict[bytes, bytes]:
     return {key: user[-1] for user in keys for key in user}
 
 
-def _check_version(identity: Identity, keys: Collection[Sequence[Any]]) -> None:
+def _users_of(
+    rows: Sequence[Any], keys: Collection[UserKeys], names: Mapping[bytes, bytes]
+) -> Users:
+    """Read the users and the identity from the rows that a statement found for `keys`."""
+    identity = identity_of(rows[0])
     if any(len(user) < identity.key_version for user in keys):
         raise FailedPrecondition(
             "SECRET_OUTDATED",
             "the database's users are stored under a newer secret than this process has; start it "
             "with the newest as GROUNDSWELL_SECRET, the others as GROUNDSWELL_PREVIOUS_SECRETS",
         )
+    known = [row for row in rows if row.user_no is not None]
+    by_key = {names[row.user_key]: (row.user_no, row.last_sequence) for row in known}
+    return Users(by_key, identity)

@@ -28,15 +28,12 @@ class Covered:
     recent: bytes | None
     """The newest of them (see `recent`); None when they were never stored in the profile."""
     num_moved: int = 0
-    """The first of these sequences, whose events were moved to another user."""
-
-
-NOTHING_COVERED = Covered(0, None)
+    """How many of these sequences, from 1 on, belong to events that were moved to another user."""
 
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """The place from which a history is cut into chunks again; see `num_right` for earlier ones."""
+    """The place from which a history is cut into chunks again; see `num_kept` for earlier ones."""
 
     num_chunks: int
     """The first chunk that is cut again."""
@@ -46,10 +43,10 @@ class Start:
     """The highest sequence of all stored events."""
     recent: bytes
     """The newest events up to the place, as far as the profile has them."""
-    num_right: int
-    """Stored chunks before this number are right; those from it up to `num_chunks` are deleted."""
+    num_kept: int
+    """Stored chunks before this number stay; those from it up to `num_chunks` are deleted."""
     num_moved: int = 0
-    """The first sequences, whose events were moved to another user."""
+    """How many sequences, from 1 on, belong to events that were moved to another user."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +169,7 @@ def _cut(user_no: int, rows: Sequence[Any], start: Start, spec: Spec) -> CutHist
         events[-1].time_us if events else start.place[0],
         start.num_chunks + len(chunks),
         chunks,
-        range(start.num_right, start.num_chunks),
+        range(start.num_kept, start.num_chunks),
         recent.with_newer(start.recent, rows, first_is_held=first_stays),
     )
 

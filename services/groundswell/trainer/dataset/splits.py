@@ -1,4 +1,4 @@
-"""Which events train, which validate, which test, and which of them are to be predicted."""
+"""Splits a log into events for training, validation and test, and marks those to be predicted."""
 
 from enum import StrEnum
 from typing import NamedTuple

@@ -1,4 +1,4 @@
-"""What one step of training reads: windows of histories, and which state predicts which event.
+"""The input of one training step: windows of histories, and the event that each state predicts.
 
 Every process draws the same steps and reads its share of the windows of each.
 

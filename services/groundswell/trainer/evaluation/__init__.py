@@ -1,1 +1,1 @@
-"""How good a bundle is on events that no training saw."""
+"""Measures a bundle on events that no training saw."""

@@ -1,4 +1,4 @@
-"""What the models read before an event, for training and evaluation alike, as the servers do it.
+"""Makes the models' inputs before an event, for training and evaluation, as the servers make them.
 
 B events, L the window's length, N chunks, t text dimensions.
 """

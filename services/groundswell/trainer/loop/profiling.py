@@ -1,4 +1,4 @@
-"""Where the time of a training step goes: a trace, and a table of the operations that cost most."""
+"""Profiles training steps: a trace, and a table of the operations that take the most time."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

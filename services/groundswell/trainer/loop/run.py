@@ -1,4 +1,4 @@
-"""What every stage of a training run shares: seed, device, progress, TensorBoard."""
+"""The parts that all stages of a training run share: seed, device, progress, TensorBoard."""
 
 import os
 import time

@@ -1,4 +1,4 @@
-"""How well a text encoder tells a catalogue's categories apart: a linear probe on held-out items.
+"""A linear probe: measures how well a text encoder separates the categories of held-out items.
 
 n items, S splits, t text dimensions.
 """

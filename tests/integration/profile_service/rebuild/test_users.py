@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 from sqlalchemy import delete, select, update
 
-from groundswell.profile_service.rebuild.users import Done, Logs, RebuildUsers
+from groundswell.profile_service.rebuild.users import Counts, Logs, RebuildUsers
 from groundswell.profile_service.store import rebuilds
 from groundswell.profile_service.store.coverage import uncovered_users
 from groundswell.profile_service.store.profiles import Spec
@@ -58,7 +58,7 @@ async def rebuild(
     spec: Spec = SPEC,
     logs: Logs | None = None,
     max_chunks: int = 1_000,
-) -> Done:
+) -> Counts:
     encoding = EncoderThread(encoder)
     work = RebuildUsers(memory.database, encoding, spec, max_chunks)
     try:
@@ -97,10 +97,10 @@ async def test_lost_rows_are_made_again_and_right_ones_are_not_written(covered: 
     expected = await stored_rows(covered)
     await delete_rows(covered)
     encoder = CountingEncoder()
-    assert await rebuild(covered, encoder) == Done(written=4)
+    assert await rebuild(covered, encoder) == Counts(written=4)
     assert await stored_rows(covered) == expected
     assert len(encoder.texts) == len(expected[1]) > 60
-    assert await rebuild(covered, encoder) == Done(right=4)
+    assert await rebuild(covered, encoder) == Counts(correct=4)
     assert len(encoder.texts) == len(expected[1])
 
 
@@ -114,7 +114,7 @@ async def test_what_is_wrong_is_made_right_and_the_rest_is_not_encoded(covered: 
         bob = update(profiles).where(profiles.c.user_no == 2)
         await connection.execute(bob.values(recent=b"", covered_sequence=1))
     encoder = CountingEncoder()
-    assert await rebuild(covered, encoder) == Done(written=2, right=2)
+    assert await rebuild(covered, encoder) == Counts(written=2, correct=2)
     assert await stored_rows(covered) == expected
     assert len(encoder.texts) == 2
 
@@ -137,12 +137,12 @@ async def test_a_bundle_that_reads_no_texts_gets_the_newest_events_alone(covered
     recent = {row[0]: row for row in (await stored_rows(covered))[0]}
     await delete_rows(covered)
     encoder = CountingEncoder()
-    assert await rebuild(covered, encoder, spec=SKIP) == Done(written=4)
+    assert await rebuild(covered, encoder, spec=SKIP) == Counts(written=4)
     rows, chunks = await stored_rows(covered)
     assert (encoder.texts, chunks) == ([], [])
     place = [c.name for c in profiles.c if c.name != "covered_us"].index("recent")
     assert {row[0]: row[place] for row in rows} == {n: row[place] for n, row in recent.items()}
-    assert await rebuild(covered, encoder, spec=SKIP) == Done(right=4)
+    assert await rebuild(covered, encoder, spec=SKIP) == Counts(correct=4)
 
 
 async def test_an_event_that_comes_while_its_user_is_encoded_is_not_lost(covered: Memory) -> None:
@@ -160,7 +160,7 @@ async def test_an_event_that_comes_while_its_user_is_encoded_is_not_lost(covered
                 asyncio.run_coroutine_threadsafe(coming, loop).result()
             return super().encode(texts)
 
-    assert await rebuild(covered, Appending()) == Done(written=4)
+    assert await rebuild(covered, Appending()) == Counts(written=4)
     found = await stored_rows(covered)
     place = [c.name for c in profiles.c if c.name != "covered_us"].index("covered_sequence")
     assert found[0][0][place] == NUM_EVENTS["ann"] + 5 + 2
@@ -175,7 +175,7 @@ async def test_a_user_whose_text_cannot_be_encoded_is_left_out_alone(covered: Me
     await delete_rows(covered)
     encoder = CountingEncoder()
     encoder.poison = "poison"
-    assert await rebuild(covered, encoder) == Done(written=4, failed=1)
+    assert await rebuild(covered, encoder) == Counts(written=4, failed=1)
     encoder.poison = ""  # nothing works
     with pytest.raises(RuntimeError, match="poison"):
         await rebuild(covered, encoder)
@@ -216,18 +216,20 @@ async def test_the_history_is_taken_from_a_log_that_has_the_same_events(covered:
 
     same = {2: rows([*range(100, 103), 200, 201]), 3: rows(range(100, 390))}
     await delete_rows(covered)
-    assert await rebuild(covered, CountingEncoder(), logs=same) == Done(written=4)
+    assert await rebuild(covered, CountingEncoder(), logs=same) == Counts(written=4)
     assert await stored_rows(covered) == expected
     # Other actions show where they are read from.
     for log in same.values():
         for row in log:
             row["action"] = 3
     more = same | {3: [*same[3], *rows([999])]}
-    assert await rebuild(covered, CountingEncoder(), logs=more) == Done(written=1, right=3)
+    assert await rebuild(covered, CountingEncoder(), logs=more) == Counts(written=1, correct=3)
     newest_lacks = {2: same[2][:-1] + rows([555])}
-    assert await rebuild(covered, CountingEncoder(), logs=newest_lacks) == Done(written=1, right=3)
+    assert await rebuild(covered, CountingEncoder(), logs=newest_lacks) == Counts(
+        written=1, correct=3
+    )
     one_twice = {2: [*same[2][1:], same[2][-1]]}
-    assert await rebuild(covered, CountingEncoder(), logs=one_twice) == Done(right=4)
+    assert await rebuild(covered, CountingEncoder(), logs=one_twice) == Counts(correct=4)
     assert await stored_rows(covered) == expected
 
 
@@ -253,23 +255,23 @@ async def test_a_worker_and_writers_beside_it_lose_nothing(
             await worker.step()
         await worker.close()
 
-    async def again_and_again() -> Done:
+    async def again_and_again() -> Counts:
         other = await open_memory(memory.settings.database_url, tmp_path)
-        done = Done()
+        counts = Counts()
         while asyncio.get_running_loop().time() < until:
             encoder = CountingEncoder()
             encoder.delay_s = 0.005
-            done = done.plus(await rebuild(other, encoder))
+            counts = counts.plus(await rebuild(other, encoder))
             await asyncio.sleep(0.01)
         await other.database.close()
-        return done
+        return counts
 
-    _, _, done = await asyncio.gather(write(), work(), again_and_again())
-    assert done.written > 0
+    _, _, counts = await asyncio.gather(write(), work(), again_and_again())
+    assert counts.written > 0
     await work_all(memory, CountingEncoder())
     found = await stored_rows(memory)
     await delete_rows(memory)
-    assert await rebuild(memory, CountingEncoder()) == Done(written=12)
+    assert await rebuild(memory, CountingEncoder()) == Counts(written=12)
     assert await stored_rows(memory) == found
 
 

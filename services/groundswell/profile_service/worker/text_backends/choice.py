@@ -57,8 +57,8 @@ def choose_backend(bundle: Bundle, wanted: str, machine: Machine, cache: Path | 
     if wanted != AUTO and not passed:
         raise BundleError(
             "BACKEND_REFUSED",
-            f"GROUNDSWELL_ENCODER_BACKEND: {wanted} may encode chunks from a recall@10 of "
-            f"{MIN_RECALL} on, measured against fp32; {tried[0]}; use auto",
+            f"the text backend {wanted} does not pass the recall test: against fp32, {tried[0]}; "
+            f"it needs {MIN_RECALL}; use auto",
         )
     chosen = max(passed, key=lambda trial: trial.texts_per_s, default=None)
     name = None if chosen is None or chosen.backend == EXACT else chosen.backend

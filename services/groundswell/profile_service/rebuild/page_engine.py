@@ -5,26 +5,26 @@ from typing import NamedTuple, Protocol
 
 import pyarrow as pa
 
-from groundswell.profile_service.rebuild.users import Done
+from groundswell.profile_service.rebuild.users import Counts
 
 
-class PageDone(NamedTuple):
-    """What became of the users, or the items, of a page."""
+class PageResult(NamedTuple):
+    """What was done with the users, or the items, of a page."""
 
     last: int
     """The last number of the page, of a user or an item."""
-    done: Done
+    counts: Counts
 
 
 class PageEngine(Protocol):
     """Works off pages in other processes."""
 
-    def run(self, pages: Iterable[pa.Table]) -> Iterator[PageDone]:
+    def run(self, pages: Iterable[pa.Table]) -> Iterator[PageResult]:
         """Yield the result of each page, in their order. Raises StartError."""
         ...
 
 
-def page_done(result: pa.Table) -> Iterator[PageDone]:
-    """Read what `PageWork` returned, of one page or of several."""
+def page_results(result: pa.Table) -> Iterator[PageResult]:
+    """Read the table that `PageWork` returned, of one page or of several."""
     for row in result.to_pylist():
-        yield PageDone(row.pop("last"), Done(**row))
+        yield PageResult(row.pop("last"), Counts(**row))
