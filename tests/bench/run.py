@@ -41,7 +41,7 @@ AREAS = {
     "suite": "tests.bench.suite",
     "catalogue": "tests.bench.catalogue",
 }
-"""Which module's `measure(folder)` gives the lines whose names begin so."""
+"""The modules whose `measure(folder)` gives the lines, by how the names of the lines begin."""
 
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 

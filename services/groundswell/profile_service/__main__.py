@@ -45,9 +45,7 @@ def _arguments() -> argparse.Namespace:
     worker = parts.add_parser(
         "encode", help="run an encoder worker alone, beside a service over the same PostgreSQL"
     )
-    worker.add_argument(
-        "--device", help="cpu, cuda or cuda:N; as GROUNDSWELL_DEVICE, over which it wins"
-    )
+    worker.add_argument("--device", help="cpu, cuda or cuda:N; it overrides GROUNDSWELL_DEVICE")
     parts.add_parser("restored", help="tell the database that it was restored from a backup")
     parts.add_parser("rotate-secret", help="rewrite every user's key for a new GROUNDSWELL_SECRET")
     return parser.parse_args()

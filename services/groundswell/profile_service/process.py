@@ -206,7 +206,7 @@ def _chosen_encoders(bundle: Bundle, settings: WorkerSettings) -> TextEncoders:
 def _with_known_texts(
     encoders: tuple[Encoder, Encoder], bundle: Bundle, settings: ProfileSettings
 ) -> TextEncoders:
-    """Let the encoders of items and of chunks not read what training has read."""
+    """Take the vectors that training made, so that these texts are not encoded again."""
     folder = settings.text_vectors
     if folder is None:
         return TextEncoders(*encoders)

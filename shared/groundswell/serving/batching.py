@@ -17,11 +17,10 @@ RETRY_AFTER_S = 0.1
 
 _BULK_TURN = 4
 """While items wait in both lanes, every fourth place in a batch is for a bulk item."""
-
-
-# What an item is taken to cost before some were measured, and the weight of the newest batch.
 _FIRST_GUESS_S = 0.01
+"""The time that an item is assumed to take before any was measured."""
 _WEIGHT = 0.1
+"""The weight of the newest batch in the running mean of what items take."""
 
 
 class _Lane(Generic[T, R]):

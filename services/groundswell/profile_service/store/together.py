@@ -1,4 +1,4 @@
-"""Runs several statements of a transaction on one way to the server and back."""
+"""Runs several statements of a transaction over PostgreSQL in one round trip."""
 
 from collections.abc import Mapping
 from functools import cache

@@ -116,7 +116,7 @@ class RunningWorker:
     async def _turn(self, worker: Worker) -> None:
         """Do one step of work; without work, wait for a signal.
 
-        While callers write, most of the time is theirs: each step makes them wait for the database.
+        While callers write, it pauses after each step: a step makes them wait for the database.
         """
         mark, began_s = self._signals.work.mark, time.monotonic()
         next_s = began_s + _STEP_EVERY_S
