@@ -22,7 +22,7 @@ _DEGRADATIONS = {
     pb.DEGRADATION_PROFILE_UNAVAILABLE: "the profile service did not answer: no long-term vector",
     pb.DEGRADATION_SESSION_UNAVAILABLE: "the session service did not answer: no short-term vector",
     pb.DEGRADATION_SESSION_STALE: "the newest events could not be read and may be missing",
-    pb.DEGRADATION_PROFILE_STALE: "the long-term vector does not cover the newest events yet",
+    pb.DEGRADATION_PROFILE_STALE: "the long-term vector may lack the newest events",
     pb.DEGRADATION_SEEN_INCOMPLETE: "items that the user has seen may be among these",
     pb.DEGRADATION_POPULARITY_FALLBACK: "not personalised: these are popular items",
     pb.DEGRADATION_USER_UNKNOWN: "the user is unknown",

@@ -87,7 +87,9 @@ class _EventStatusEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_EventStat
     Nothing changed.
     """
     EVENT_STATUS_REJECTED: _EventStatus.ValueType  # 3
-    """Not stored; `reason` says why. Sending it again unchanged gives the same answer."""
+    """Not stored; `reason` says why. Sending it again unchanged gives the same answer, unless the
+    catalogue has its item by then (ITEM_NOT_FOUND), or its time has come nearer (TIME_IN_FUTURE).
+    """
 
 class EventStatus(_EventStatus, metaclass=_EventStatusEnumTypeWrapper):
     """The outcome of writing one event."""
@@ -101,7 +103,9 @@ EVENT_STATUS_DUPLICATE: EventStatus.ValueType  # 2
 Nothing changed.
 """
 EVENT_STATUS_REJECTED: EventStatus.ValueType  # 3
-"""Not stored; `reason` says why. Sending it again unchanged gives the same answer."""
+"""Not stored; `reason` says why. Sending it again unchanged gives the same answer, unless the
+catalogue has its item by then (ITEM_NOT_FOUND), or its time has come nearer (TIME_IN_FUTURE).
+"""
 Global___EventStatus: _TypeAlias = EventStatus  # noqa: Y015
 
 @_typing.final

@@ -245,7 +245,9 @@ class ListEventsResponse(_message.Message):
     next_page_token: _builtins.str
     """The token of the next page; empty when this is the last."""
     last_sequence: _builtins.int
-    """How many events of the user are stored in all: also the highest sequence given out."""
+    """The highest sequence given out: how many events were stored of the user in all. Of a session it
+    counts those too that LinkSession has moved.
+    """
     lineage: _builtins.str
     """The lineage of the database that the sequences and item numbers belong to: 32 hexadecimal
     digits, new after every restore from a backup.

@@ -38,8 +38,8 @@ class _DegradationEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Degradati
     DEGRADATION_SESSION_UNAVAILABLE: _Degradation.ValueType  # 2
     """The session service did not answer in time: there is no short-term vector."""
     DEGRADATION_PROFILE_STALE: _Degradation.ValueType  # 3
-    """The long-term vector does not cover the newest stored events, or the database of the profiles
-    does not answer and an earlier vector is used.
+    """The database of the profiles does not answer: the long-term vector is the last one that was
+    read, and may lack the newest events.
     """
     DEGRADATION_SEEN_INCOMPLETE: _Degradation.ValueType  # 4
     """Not all items that the user has seen are known. So seen items may be among the answer, and the
@@ -50,7 +50,9 @@ class _DegradationEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Degradati
     DEGRADATION_USER_UNKNOWN: _Degradation.ValueType  # 6
     """The user has no event yet."""
     DEGRADATION_NO_PROFILE: _Degradation.ValueType  # 7
-    """The user has no long-term vector yet: the encoder has not covered an event of theirs."""
+    """The user has events, and the profile service gave no long-term vector: for a moment it may not
+    know of the first event yet.
+    """
     DEGRADATION_PAGE_NOT_FILLED: _Degradation.ValueType  # 8
     """Fewer items than asked for passed the filter and the exclusions."""
     DEGRADATION_SESSION_STALE: _Degradation.ValueType  # 9
@@ -70,8 +72,8 @@ among the answer.
 DEGRADATION_SESSION_UNAVAILABLE: Degradation.ValueType  # 2
 """The session service did not answer in time: there is no short-term vector."""
 DEGRADATION_PROFILE_STALE: Degradation.ValueType  # 3
-"""The long-term vector does not cover the newest stored events, or the database of the profiles
-does not answer and an earlier vector is used.
+"""The database of the profiles does not answer: the long-term vector is the last one that was
+read, and may lack the newest events.
 """
 DEGRADATION_SEEN_INCOMPLETE: Degradation.ValueType  # 4
 """Not all items that the user has seen are known. So seen items may be among the answer, and the
@@ -82,7 +84,9 @@ DEGRADATION_POPULARITY_FALLBACK: Degradation.ValueType  # 5
 DEGRADATION_USER_UNKNOWN: Degradation.ValueType  # 6
 """The user has no event yet."""
 DEGRADATION_NO_PROFILE: Degradation.ValueType  # 7
-"""The user has no long-term vector yet: the encoder has not covered an event of theirs."""
+"""The user has events, and the profile service gave no long-term vector: for a moment it may not
+know of the first event yet.
+"""
 DEGRADATION_PAGE_NOT_FILLED: Degradation.ValueType  # 8
 """Fewer items than asked for passed the filter and the exclusions."""
 DEGRADATION_SESSION_STALE: Degradation.ValueType  # 9
