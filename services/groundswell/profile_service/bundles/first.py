@@ -5,9 +5,8 @@ import asyncio
 import structlog
 
 from groundswell.artifacts.store import BundleStore
-from groundswell.profile_service.store.coverage import covered_users
+from groundswell.profile_service.store.coverage import covered_items, covered_users
 from groundswell.profile_service.store.database import Database
-from groundswell.profile_service.store.items import covered_items
 from groundswell.profile_service.store.profiles import Spec
 
 _log = structlog.get_logger(__name__)

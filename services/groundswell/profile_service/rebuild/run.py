@@ -16,10 +16,9 @@ from groundswell.profile_service.rebuild.page_engine import PageEngine
 from groundswell.profile_service.rebuild.pages import ITEM_NO, LOG, LOG_TYPE, USER_NO, Plan
 from groundswell.profile_service.rebuild.users import Counts
 from groundswell.profile_service.store import rebuilds
-from groundswell.profile_service.store.coverage import uncovered_users
+from groundswell.profile_service.store.coverage import uncovered_items, uncovered_users
 from groundswell.profile_service.store.database import Database
 from groundswell.profile_service.store.engines import Work
-from groundswell.profile_service.store.items import items_without_text
 from groundswell.profile_service.store.profiles import Spec
 from groundswell.profile_service.store.statements import Subjects
 from groundswell.profile_service.worker.reading import READ_TIMEOUT_S
@@ -113,7 +112,7 @@ class _Rebuild:
         return Rebuilt(items, users, total - left)
 
     def _items(self) -> Counts:
-        lacking = items_without_text(self._spec.fingerprint)
+        lacking = uncovered_items(self._spec.fingerprint)
         item_nos = [number for page in self._subjects(lacking) for number in page]
         pages = (pa.table({ITEM_NO: page}) for page in _cut(item_nos))
         counts, num_done = Counts(), 0

@@ -1,12 +1,12 @@
-"""Statements about how far text encoders have read the users' events."""
+"""Statements about how far text encoders have read the users' events and the items' texts."""
 
 from collections.abc import Collection
 
-from sqlalchemy import Connection, exists, func, select
+from sqlalchemy import Connection, and_, exists, func, select
 
 from groundswell.profile_service.store.profiles import Spec, made_by
 from groundswell.profile_service.store.statements import Subjects
-from groundswell.profile_service.store.tables import events, profiles, users
+from groundswell.profile_service.store.tables import events, item_texts, items, profiles, users
 
 
 def covered_users(connection: Connection) -> dict[Spec, int]:
@@ -43,3 +43,20 @@ def uncovered_users(spec: Spec) -> Subjects:
         | (covered < users.c.last_sequence),
     )
     return Subjects(users.c.user_no, statement)
+
+
+def covered_items(connection: Connection) -> dict[str, int]:
+    """Count the items that have a vector, by the fingerprint of the encoder that made it."""
+    fingerprint = item_texts.c.fingerprint
+    rows = connection.execute(select(fingerprint, func.count()).group_by(fingerprint))
+    return {row[0]: row[1] for row in rows}
+
+
+def uncovered_items(fingerprint: str) -> Subjects:
+    """Select (item_no, revision) of all items that lack a vector of this encoder.
+
+    Deleted items too: events of them stay, and so they are still part of profiles.
+    """
+    on = and_(item_texts.c.item_no == items.c.item_no, item_texts.c.fingerprint == fingerprint)
+    statement = select(items.c.item_no, items.c.revision).join(item_texts, on, isouter=True)
+    return Subjects(items.c.item_no, statement.where(item_texts.c.item_no.is_(None)))

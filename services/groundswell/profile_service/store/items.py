@@ -7,12 +7,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import BigInteger, Connection, ScalarSelect, and_, bindparam, func, select, update
 
-from groundswell.profile_service.store.statements import (
-    Subjects,
-    given_parameters,
-    given_table,
-    insert,
-)
+from groundswell.profile_service.store.statements import given_parameters, given_table, insert
 from groundswell.profile_service.store.tables import attribute_kinds, counters, item_texts, items
 
 Attribute = str | float | bool | list[str]
@@ -209,13 +204,6 @@ def text_hashes(
     return {row.item_no: row.content_hash for row in connection.execute(statement)}
 
 
-def covered_items(connection: Connection) -> dict[str, int]:
-    """Count the items that have a vector, by the fingerprint of the encoder that made it."""
-    fingerprint = item_texts.c.fingerprint
-    rows = connection.execute(select(fingerprint, func.count()).group_by(fingerprint))
-    return {row[0]: row[1] for row in rows}
-
-
 def store_texts(connection: Connection, revision: int, rows: Sequence[Mapping[str, Any]]) -> None:
     """Store text vectors, and give their items the revisions after `revision`.
 
@@ -241,16 +229,6 @@ def drop_texts(connection: Connection, item_nos: Collection[int]) -> None:
     """Delete the vectors of items whose text changed: they are not those of the new text."""
     if item_nos:
         connection.execute(item_texts.delete().where(item_texts.c.item_no.in_(item_nos)))
-
-
-def items_without_text(fingerprint: str) -> Subjects:
-    """Select (item_no, revision) of all items that lack a vector of this encoder.
-
-    Deleted items too: events of them stay, and so they are still part of profiles.
-    """
-    on = and_(item_texts.c.item_no == items.c.item_no, item_texts.c.fingerprint == fingerprint)
-    statement = select(items.c.item_no, items.c.revision).join(item_texts, on, isouter=True)
-    return Subjects(items.c.item_no, statement.where(item_texts.c.item_no.is_(None)))
 
 
 def attribute_kind_table(connection: Connection) -> dict[str, str]:

@@ -2,9 +2,8 @@
 
 from functools import partial
 
-from groundswell.profile_service.store.coverage import uncovered_users
+from groundswell.profile_service.store.coverage import uncovered_items, uncovered_users
 from groundswell.profile_service.store.database import Database, DatabaseConnection
-from groundswell.profile_service.store.items import items_without_text
 from groundswell.profile_service.store.profiles import Spec
 from groundswell.profile_service.store.statements import Subjects
 from groundswell.profile_service.store.tables import stale_items, stale_users
@@ -19,7 +18,7 @@ def uncovered_work(spec: Spec) -> list[tuple[WorkList, Subjects]]:
 
     The list of users is missing where it reads none.
     """
-    items = (WorkList(stale_items), items_without_text(spec.fingerprint))
+    items = (WorkList(stale_items), uncovered_items(spec.fingerprint))
     users = (WorkList(stale_users), uncovered_users(spec))
     return [items, users] if spec.reads_histories else [items]
 
