@@ -100,7 +100,7 @@ def test_a_worker_refuses_the_backend_that_ranks_items_otherwise_with_its_figure
         assert worker.wait(60) == 1
     line = worker.log().splitlines()[-1]
     assert "BACKEND_REFUSED" in line
-    (recall,) = re.findall(r"GROUNDSWELL_ENCODER_BACKEND: onnx-int8 .* has recall (0\.\d+)", line)
+    (recall,) = re.findall(r"the text backend onnx-int8 .* has recall (0\.\d+)", line)
     assert float(recall) < MIN_RECALL
 
 
