@@ -30,7 +30,7 @@ from groundswell.profile_service.store.statements import (
     insert_rows,
 )
 from groundswell.profile_service.store.tables import events, items, stale_users, users, visitors
-from groundswell.profile_service.store.together import Query, run_together
+from groundswell.profile_service.store.together import BoundStatement, run_together
 from groundswell.profile_service.store.users import (
     LockedUsers,
     UserKeys,
@@ -80,7 +80,7 @@ def lock_and_look_up(
     locking, found = run_together(
         connection,
         lock_query(keys, wait=wait),
-        Query(statement, given_parameters(given_keys) | {"num": len(given_keys)}),
+        BoundStatement(statement, given_parameters(given_keys) | {"num": len(given_keys)}),
     )
     return locked_users(locking, keys), _stored(found)
 
@@ -169,7 +169,7 @@ def store_events(
         mark_written(connection, sessions, stored_us)
         return
     given = given_parameters(rows, _NEW) | counts | _written_parameters(sessions, stored_us)
-    run_together(connection, Query(_store(marks, bool(sessions)), given), commit=True)
+    run_together(connection, BoundStatement(_store(marks, bool(sessions)), given), commit=True)
 
 
 def _row(user_no: int, event: KnownEvent) -> tuple[Any, ...]:

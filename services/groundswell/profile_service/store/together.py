@@ -12,14 +12,16 @@ from sqlalchemy.sql import ClauseElement
 from sqlalchemy.util import await_only
 
 
-class Query(NamedTuple):
+class BoundStatement(NamedTuple):
     """A statement with its parameters."""
 
     statement: ClauseElement
     parameters: Mapping[str, Any]
 
 
-def run_together(connection: Connection, *queries: Query, commit: bool = False) -> list[list[Any]]:
+def run_together(
+    connection: Connection, *queries: BoundStatement, commit: bool = False
+) -> list[list[Any]]:
     """Run statements over PostgreSQL one after the other; return the rows of each, by name.
 
     SQLAlchemy waits for each statement, for the BEGIN before the first one and for COMMIT. Here
@@ -50,7 +52,7 @@ async def _run(
     return [await cursor.fetchall() if cursor.description else [] for cursor in cursors]
 
 
-def _text(query: Query, dialect: Dialect) -> tuple[str, dict[str, Any]]:
+def _text(query: BoundStatement, dialect: Dialect) -> tuple[str, dict[str, Any]]:
     text, known = _compiled(query.statement, dialect)
     return text, {**known, **query.parameters}
 

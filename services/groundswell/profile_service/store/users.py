@@ -29,7 +29,7 @@ from groundswell.profile_service.store.identity import (
 )
 from groundswell.profile_service.store.statements import among, insert, insert_rows
 from groundswell.profile_service.store.tables import users
-from groundswell.profile_service.store.together import Query, run_together
+from groundswell.profile_service.store.together import BoundStatement, run_together
 from groundswell.serving.errors import FailedPrecondition
 
 _NEW_USER = ["user_key", "last_sequence", "key_version"]
@@ -122,9 +122,9 @@ def lock_users(
     return locked_users(rows, keys)
 
 
-def lock_query(keys: Collection[UserKeys], *, wait: bool) -> Query:
+def lock_query(keys: Collection[UserKeys], *, wait: bool) -> BoundStatement:
     """Return what locks users over PostgreSQL; see `lock_users`."""
-    return Query(_lock(wait), {"keys": list(_names(keys))})
+    return BoundStatement(_lock(wait), {"keys": list(_names(keys))})
 
 
 def locked_users(rows: Sequence[Any], keys: Collection[UserKeys]) -> LockedUsers:
@@ -168,8 +168,8 @@ def make_users(
         checks = " ".join(identity.secret_checks)
         given = {"keys": sorted(keys), "version": version, "checks": checks}
         # Without the lock, two writers with different newest secrets would store one user twice.
-        lock = Query(secrets_lock(alone=False), {})
-        _, made = run_together(connection, lock, Query(_make(), given))
+        lock = BoundStatement(secrets_lock(alone=False), {})
+        _, made = run_together(connection, lock, BoundStatement(_make(), given))
     return {keys[row.user_key]: (row.user_no, 0) for row in made}
 
 
