@@ -6,8 +6,8 @@ from typing import Annotated, Self
 from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from groundswell.profile_service.backend_names import BackendName
 from groundswell.profile_service.store.urls import url_problem
-from groundswell.profile_service.worker.text_backends.names import BackendName
 from groundswell.serving.redaction import masked, scheme_of
 from groundswell.serving.settings import PREFIX, SecretSettings, ServingSettings
 

@@ -11,7 +11,7 @@ from groundswell.cli.commands.options import Bundles, Separator
 from groundswell.cli.database import Chosen, DatabaseUrl, StateFolder, chosen_database
 from groundswell.cli.failures import CommandError
 from groundswell.cli.interruption import says_when_interrupted
-from groundswell.profile_service.worker.text_backends.names import BackendName
+from groundswell.profile_service.backend_names import BackendName
 
 if TYPE_CHECKING:
     from rich.console import Console
