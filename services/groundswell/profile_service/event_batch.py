@@ -97,8 +97,8 @@ class EventBatch:
         (self._users, identity), self._left_out = locked
         self._item_numbers, self._known = stored
         self._lineage = identity.lineage
-        # An event of an unknown or deleted item makes no user.
-        new = {keys for keys, event in sent if self._is_new(keys) and self._item_no(event)}
+        # An event that is refused makes no user.
+        new = {keys for keys, event in sent if self._is_new(keys) and self._may_store(event)}
         if new:
             made = make_users(connection, new, identity)
             self._users |= made
@@ -116,6 +116,9 @@ class EventBatch:
         """Return the number of an event's item; 0 for one that is unknown or deleted."""
         item_no, is_deleted = self._item_numbers.get(event.content.item_id, (0, True))
         return 0 if is_deleted else item_no
+
+    def _may_store(self, event: NewEvent) -> bool:
+        return self._item_no(event) > 0 and event.content.time_us <= self._latest_us
 
     def has_users_of(self, call: Sequence[KeyedEvent]) -> bool:
         """Whether no user of a call was left out."""

@@ -117,7 +117,8 @@ class SessionEncoder:
         has_vector: NDArray[np.bool_] = np.any(vectors, axis=1)
         starts = session_starts(events.times_us, events.sessions)[-length:]
         item_nos, actions = events.item_nos[-length:], events.actions[-length:]
-        if not has_vector.all():
+        # Not of the event before the window: it only tells whether the first one starts a session.
+        if not has_vector[-length:].all():
             num_missing = len(item_nos) - int(has_vector[-length:].sum())
             count("session_events_without_vector", num_missing)
             read, vectors = Columns(*(column[has_vector] for column in events)), vectors[has_vector]

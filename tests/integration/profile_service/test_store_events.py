@@ -7,8 +7,15 @@ from groundswell.profile_service.event_batch import NewEvent, Status
 from groundswell.profile_service.event_store import EventStore
 from groundswell.profile_service.store.database import now_us
 from groundswell.profile_service.store.events import EventContent
+from groundswell.profile_service.store.users import has_users
 from groundswell.serving.pseudonym import Pseudonymizer
-from tests.integration.profile_service.support import Memory, an_event, an_item, second_process
+from tests.integration.profile_service.support import (
+    Memory,
+    an_event,
+    an_item,
+    reading,
+    second_process,
+)
 from tests.support.processes import SECRET
 
 
@@ -21,6 +28,19 @@ async def test_sequences_count_each_users_events_without_gaps(memory: Memory) ->
     assert [o.sequence for o in outcomes] == [1, 1, 2, 0, 3]
     assert outcomes[3].reason == "ITEM_NOT_FOUND"
     assert (await memory.log.list("ann", None, 10)).last_sequence == 3
+
+
+async def test_an_event_that_is_refused_makes_no_user(memory: Memory) -> None:
+    await memory.catalogue.upsert([an_item("a")])
+    day_us = 86_400_000_000
+    refused = [
+        an_event(1, user="ann", time=now_us() + 2 * day_us),
+        an_event(2, user="bob", item="unknown"),
+    ]
+    outcomes = await memory.log.append(refused)
+    assert [outcome.status for outcome in outcomes] == [Status.REJECTED] * 2
+    async with reading(memory.database) as connection:
+        assert not await connection.run(has_users)
 
 
 async def test_an_event_is_stored_once_however_often_it_is_sent(memory: Memory) -> None:

@@ -1,5 +1,6 @@
 """Events of anonymous sessions move to the user that the session is linked to, or expire."""
 
+import asyncio
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -8,7 +9,8 @@ from sqlalchemy import select
 from groundswell.profile_service.event_batch import NewEvent, Status
 from groundswell.profile_service.event_store import EventStore
 from groundswell.profile_service.store import visitors as statements
-from groundswell.profile_service.store.tables import profile_chunks, profiles
+from groundswell.profile_service.store.tables import profile_chunks, profiles, stale_users
+from groundswell.profile_service.store.work import WorkList
 from groundswell.profile_service.visitors import Visitors
 from groundswell.serving.errors import FailedPrecondition, Unavailable
 from groundswell.serving.pseudonym import Pseudonymizer
@@ -20,6 +22,7 @@ from tests.integration.profile_service.support import (
     an_item,
     reading,
     work_all,
+    writing,
 )
 from tests.support.processes import SECRET
 
@@ -82,6 +85,21 @@ async def test_an_event_id_that_names_two_events_keeps_the_session_as_it_is(
     assert await listed(memory, VISIT) == [("e0", 1), ("e1", 2)]
     assert await listed(memory, "ann") == [("e1", 1)]
     assert await visitors(memory).link("visit", "bob") == 2  # it was not linked
+
+
+async def test_a_link_locks_what_waits_for_the_encoder_in_the_order_of_the_worker(
+    memory: Memory,
+) -> None:
+    await memory.catalogue.upsert([an_item("a")])
+    await memory.log.append([an_event(1, user="ann")])
+    await memory.log.append([an_event(2, user=VISIT)])
+    work = WorkList(stale_users)
+    async with writing(memory.database) as connection:
+        await connection.run(work.lock, [1])
+        linking = asyncio.create_task(visitors(memory).link("visit", "ann"))
+        await asyncio.sleep(0.2)
+        await connection.run(work.lock, [2])
+    assert await linking == 1
 
 
 async def test_a_linked_history_is_encoded_again_and_that_of_the_session_is_gone(

@@ -98,6 +98,29 @@ async def test_a_served_window_is_the_window_of_training(prepared: Prepared) -> 
     await encoder.close()
 
 
+async def test_the_event_before_the_window_needs_no_vector() -> None:
+    """It tells that the first event of the window goes on with a visit."""
+    model, items = ReadingModel(), ItemTable(dimension=1)
+    items.upsert("a", 1, np.ones(1, np.float32))
+    items.upsert("b", 2, None)
+    encoder = SessionEncoder(
+        "bundle",
+        model,  # type: ignore[arg-type] # all that is read of a model is `run`
+        items,
+        window_length=L,
+        use_time=True,
+        max_batch=1,
+        max_queue=10,
+        max_queue_bytes=10_000_000,
+    )
+    ones = np.ones(L + 1, np.int64)
+    item_nos = np.where(np.arange(L + 1) == 0, 2, 1)
+    await encoder.encode_events(Columns(np.arange(L + 1) * 1_000_000, item_nos, ones, ones))
+    assert model.inputs["lengths"].tolist() == [L]
+    assert model.inputs["starts"][0].tolist() == [0.0] * L
+    await encoder.close()
+
+
 _D, _FULL = 8, 50
 
 

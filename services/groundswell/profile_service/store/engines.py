@@ -205,9 +205,11 @@ def _noting(work: Work[T], made: list[Change], connection: Connection) -> T:
     """
     noted = changes_made(connection)
     noted.clear()
-    result = work(connection)
-    made += noted
-    return result
+    try:
+        return work(connection)
+    finally:
+        # Also when it raises: the body of a write of events commits.
+        made += noted
 
 
 async def _reach(alone: AsyncEngine, pool: AsyncEngine, connect: _Connect) -> None:

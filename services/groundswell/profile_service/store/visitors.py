@@ -16,10 +16,12 @@ from groundswell.profile_service.store.tables import (
     users,
     visitors,
 )
+from groundswell.profile_service.store.work import WorkList
 from groundswell.serving.errors import FailedPrecondition
 
 _ENCODED = (stale_users, profile_chunks, profiles)
 """The tables of what the worker makes of a history, in the order in which all lock them."""
+_STALE = WorkList(stale_users)
 _CONTENT = ("item_no", "action", "value", "time_us", "ordinal", "session_id", "attribution_token")
 """The columns of an event that a client sets, besides its id."""
 
@@ -67,6 +69,7 @@ def move_events(
 
     The transaction holds the locks of both. An event that the user has too is dropped.
     """
+    _STALE.lock(connection, [session_no, user_no])
     own, other = events.alias(), events.alias()
     both = and_(other.c.user_no == user_no, other.c.event_id == own.c.event_id)
     place = last_sequence + func.row_number().over(order_by=own.c.sequence)
@@ -111,5 +114,6 @@ def expire(connection: Connection, before_us: int, limit: int) -> int:
     still = select(visitors.c.user_no).where(visitors.c.user_no.in_(locked))
     user_nos = connection.execute(still.where(visitors.c.written_us < before_us)).scalars().all()
     if user_nos:
+        _STALE.lock(connection, user_nos)
         forget(connection, user_nos, (*_ENCODED, events, visitors, users))
     return len(user_nos)

@@ -140,6 +140,11 @@ class WorkList:
         rows = connection.execute(lost.returning(self._subject, c.lost_claims))
         return [row[0] for row in rows if row[1] == SET_ASIDE]
 
+    def lock(self, connection: Connection, subjects: Collection[int]) -> None:
+        """Lock the rows of some subjects until the end of the transaction."""
+        statement = select(self._subject).where(self._subject.in_(subjects))
+        connection.execute(statement.order_by(self._subject).with_for_update())
+
     def renew(self, connection: Connection, claim: Claim, lease_s: float) -> None:
         """Renew the lease of the subjects that the claim still holds."""
         values = {"due_us": _after(now(connection), lease_s)}
