@@ -9,6 +9,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import Connection, text
 
+from groundswell.profile_service.store.changes import USER, changes_made
 from groundswell.profile_service.store.database import Database, DatabaseConnection
 from groundswell.profile_service.store.tables import metadata
 from groundswell.serving.errors import ResourceExhausted, Unavailable
@@ -32,6 +33,20 @@ def _differences(connection: Connection) -> list[Any]:
 async def test_migrations_make_exactly_the_tables_that_the_code_knows(memory: Memory) -> None:
     async with writing(memory.database) as connection:
         assert await connection.run(_differences) == []
+
+
+async def test_a_write_that_fails_may_have_been_committed(memory: Memory) -> None:
+    """What it changed is not answered from what was read before."""
+
+    def work(connection: DatabaseConnection) -> None:
+        changes_made(connection).add((USER, 7))
+        raise ConnectionError
+
+    changes = memory.database.changes
+    before = changes.generation
+    with pytest.raises(ConnectionError):
+        await memory.database.write(work)
+    assert not changes.user_unchanged(7, before)
 
 
 async def test_what_was_stored_is_there_when_the_database_is_opened_again(
