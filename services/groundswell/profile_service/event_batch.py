@@ -8,7 +8,9 @@ from groundswell.profile_service.store.appends import lock_and_look_up, store_ev
 from groundswell.profile_service.store.database import DatabaseConnection
 from groundswell.profile_service.store.events import EventContent, KnownEvent
 from groundswell.profile_service.store.identity import Witness
+from groundswell.profile_service.store.tables import users
 from groundswell.profile_service.store.users import UserKeys, make_users
+from groundswell.profile_service.store.visitors import forget
 from groundswell.serving.subjects import is_session
 
 
@@ -77,6 +79,7 @@ class EventBatch:
         self._item_numbers: dict[str, tuple[int, bool]] = {}
         self._users: dict[bytes, tuple[int, int]] = {}
         self._left_out: set[bytes] = set()
+        self._made: set[int] = set()
         self._new: list[tuple[int, KnownEvent]] = []
         self._sessions: set[int] = set()
         self._known: dict[tuple[int, str], tuple[int, KnownEvent]] = {}
@@ -101,6 +104,7 @@ class EventBatch:
         new = {keys for keys, event in sent if self._is_new(keys) and self._may_store(event)}
         if new:
             made = make_users(connection, new, identity)
+            self._made = {user_no for user_no, _ in made.values()}
             self._users |= made
             self._left_out |= {keys[-1] for keys in new} - made.keys()
         numbers = {self._user_no(keys) for keys, event in sent if is_session(event.user_id)}
@@ -162,10 +166,14 @@ class EventBatch:
 
         Nothing may follow it in the transaction.
         """
+        changed = {user_no for user_no, _ in self._new}
+        # Those of calls that are left out, because another of their users is.
+        if unused := self._made - changed:
+            forget(connection, unused, [users])
         store_events(
             connection,
             self._new,
-            sessions={user_no for user_no, _ in self._new} & self._sessions,
+            sessions=changed & self._sessions,
             stored_us=self._stored_us,
             marks=marks,
         )

@@ -7,7 +7,7 @@ from groundswell.profile_service.event_batch import NewEvent, Status
 from groundswell.profile_service.event_store import EventStore
 from groundswell.profile_service.store.database import now_us
 from groundswell.profile_service.store.events import EventContent
-from groundswell.profile_service.store.users import has_users
+from groundswell.profile_service.store.users import count_users, has_users, lock_users
 from groundswell.serving.pseudonym import Pseudonymizer
 from tests.integration.profile_service.support import (
     Memory,
@@ -15,6 +15,7 @@ from tests.integration.profile_service.support import (
     an_item,
     reading,
     second_process,
+    writing,
 )
 from tests.support.processes import SECRET
 
@@ -41,6 +42,23 @@ async def test_an_event_that_is_refused_makes_no_user(memory: Memory) -> None:
     assert [outcome.status for outcome in outcomes] == [Status.REJECTED] * 2
     async with reading(memory.database) as connection:
         assert not await connection.run(has_users)
+
+
+async def test_a_call_that_waits_for_one_of_its_users_has_made_no_other(
+    memory_on_postgres: Memory,
+) -> None:
+    memory = memory_on_postgres
+    await memory.catalogue.upsert([an_item("a")])
+    await memory.log.append([an_event(1, user="ann")])
+    ann = Pseudonymizer(SECRET).user_keys("ann")
+    async with writing(memory.database) as connection:
+        await connection.run(lock_users, {ann})
+        both = [an_event(2, user="ann"), an_event(3, user="bob")]
+        appending = asyncio.create_task(memory.log.append(both))
+        await asyncio.sleep(0.3)
+        async with reading(memory.database) as other:
+            assert await other.run(count_users, 1) == (1, 0)
+    assert [outcome.sequence for outcome in await appending] == [2, 1]
 
 
 async def test_an_event_is_stored_once_however_often_it_is_sent(memory: Memory) -> None:
