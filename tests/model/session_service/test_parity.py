@@ -1,4 +1,4 @@
-"""What the session service makes of a window is what training made of the same events."""
+"""The session service makes of a window what training made of the same events."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path

@@ -28,7 +28,7 @@ _STEP_EVERY_S = 0.05
 """The least time between the beginnings of two steps: what is marked one by one in between is
 claimed together."""
 _PAUSE_SHARE = 3.0
-"""How long a pause while callers write lasts at least, as a multiple of the step before it."""
+"""The least pause while callers write, as a multiple of the step before it."""
 
 
 class RunningWorker:
