@@ -34,7 +34,7 @@ def local_engine(plan: Plan, processes: int) -> Iterator["LocalEngine"]:
     pool = ProcessPoolExecutor(processes, spawn, initializer=_begin, initargs=(plan,))
     try:
         yield LocalEngine(pool, processes)
-    except BaseException:  # also Ctrl-C: the pool would wait until they have finished their pages
+    except BaseException:  # raised again: an error or Ctrl-C must not wait for pages to be finished
         for child in multiprocessing.active_children():
             child.terminate()
         raise

@@ -49,7 +49,7 @@ class Borrowing:
                     raise
                 await self._returned.wait(mark, until_s - loop.time())
                 continue
-            except BaseException:  # also a cancelled call, which no longer hopes for a connection
+            except BaseException:  # raised again: a cancelled call hopes for no connection
                 self._give_back()
                 raise
             stack.callback(self._give_back)  # after the connection is back in the pool

@@ -32,7 +32,7 @@ _OLDEST_EVERY = 4
 MAX_ATTEMPTS = 5
 """How many failed attempts of an item or a user a backfill waits for."""
 _RECOVER_EVERY_S = 1.0
-"""How often lost claims are looked for; more often where a lease is short."""
+"""The time between two looks for lost claims; less where a lease is short."""
 
 
 class EncoderError(Exception):

@@ -28,7 +28,7 @@ _STEP_EVERY_S = 0.05
 """The least time between the beginnings of two steps: what is marked one by one in between is
 claimed together."""
 _PAUSE_SHARE = 3.0
-"""The least pause while callers write, as a multiple of the step before it."""
+"""The pause while callers write, as a multiple of the step before it; at most `idle_poll_s`."""
 
 
 class RunningWorker:
