@@ -1,6 +1,7 @@
 """Pins the threads of this process before anything starts some: two cores serve all of a test."""
 
 import gc
+import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -38,8 +39,16 @@ def pytest_collection_finish() -> None:
 
 @pytest.fixture(autouse=True)
 def logging_as_before() -> Iterator[None]:
-    """Undo what a test set up: its standard error is closed at its end, and no log may go there."""
+    """Undo what a test set up: its standard error is closed at its end, and no log may go there.
+
+    A command that runs in the process of its test sets a level, too, which would hide the warnings
+    that a later test waits for.
+    """
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
     yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
     structlog.reset_defaults()
 
 

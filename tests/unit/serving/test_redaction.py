@@ -3,7 +3,6 @@
 import io
 import logging
 import sys
-from collections.abc import Iterator
 from contextlib import redirect_stderr
 from pathlib import Path
 from urllib.parse import quote
@@ -50,14 +49,6 @@ class Wide(ServingSettings):
     urls: tuple[str, ...] = ()
     named: dict[str, str] = Field(default_factory=dict)
     keys: tuple[SecretStr, ...] = ()
-
-
-@pytest.fixture(autouse=True)
-def logging_as_before() -> Iterator[None]:
-    handlers = logging.getLogger().handlers[:]
-    yield
-    logging.getLogger().handlers[:] = handlers
-    structlog.reset_defaults()
 
 
 def shown(cls: type[ServingSettings], **variables: str) -> str:
