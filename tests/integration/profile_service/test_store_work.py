@@ -33,10 +33,10 @@ async def test_the_lease_of_a_dead_worker_runs_out_and_its_late_finish_is_void(
     await fill(memory, 3)
     work = WorkList(stale_users)
     async with writing(memory.database) as connection:
-        dead = await connection.run(work.claim, "dead", 10, lease_s=0.05)
+        dead = await connection.run(work.claim, "dead", 10, lease_s=0.5)
         assert len(dead.versions) == 1
         assert not (await connection.run(work.claim, "alive", 10, lease_s=60)).versions
-    await asyncio.sleep(0.1)
+    await asyncio.sleep(0.6)
     async with writing(memory.database) as connection:
         alive = await connection.run(work.claim, "alive", 10, lease_s=60)
         assert alive.versions == dead.versions
@@ -127,11 +127,12 @@ async def test_a_lease_is_renewed_while_its_work_takes_longer(memory: Memory) ->
     slow, quick = CountingEncoder(), CountingEncoder()
     await fill(memory, 4)
     await work_all(memory, CountingEncoder(), items_only=True)
-    slow.delay_s = 0.6
+    # A third of a second passes between renewals: a machine that stalls for a while loses no lease.
+    slow.delay_s = 1.6
     async with second_process(memory) as other:
-        first, second = memory.worker(slow, lease_s=0.3), other.worker(quick)
+        first, second = memory.worker(slow, lease_s=1.0), other.worker(quick)
         working = asyncio.create_task(first.step())
-        await asyncio.sleep(0.45)
+        await asyncio.sleep(1.3)
         assert not await second.step()
         assert await working
         await first.close()
