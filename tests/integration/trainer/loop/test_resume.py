@@ -30,7 +30,7 @@ TIMEOUT_S = 120.0
 SETTINGS = (
     *("dimension=16", "width=16", "num_blocks=1", "window_length=12", "chunk_length=4"),
     # The joint phase lasts long enough to be killed in time.
-    *("max_epochs=60", "patience=60", "precision=float32", "gate=constant"),
+    *("max_epochs=8", "patience=8", "precision=float32", "gate=constant"),
 )
 
 
