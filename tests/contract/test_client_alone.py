@@ -74,6 +74,8 @@ def test_every_call_of_the_contracts_is_retried_but_the_two_that_the_client_resu
         "BatchGetProfiles",
         "BatchRecommend",
         "EncodeTexts",
+        "ExplainItem",
+        "RecommendCategories",
     }
     retried = often | once
     pool = descriptor_pool.Default()

@@ -14,13 +14,14 @@ from groundswell.ranker.v1.ranker_service_pb2 import (
     SimilarItemsResponse,
 )
 from groundswell.ranker_service.bundle_ranker import BundleRanker
+from groundswell.ranker_service.control_messages import say_why
 from groundswell.ranker_service.stages.explain import Recommendations
 from groundswell.ranker_service.stages.fuse import FusionWeightOrigin
 from groundswell.retrieval.item_index import Hits
 from groundswell.serving.interests import interest_messages
 from groundswell.serving.limits import MAX_ANSWER_BYTES
 
-_WEIGHT_SOURCES = {
+WEIGHT_SOURCES = {
     FusionWeightOrigin.LEARNED: FusionWeightSource.FUSION_WEIGHT_SOURCE_LEARNED,
     FusionWeightOrigin.CONSTANT: FusionWeightSource.FUSION_WEIGHT_SOURCE_CONSTANT,
     FusionWeightOrigin.FORCED: FusionWeightSource.FUSION_WEIGHT_SOURCE_FORCED,
@@ -54,12 +55,15 @@ def recommend_responses(answers: Sequence[Recommendations]) -> list[RecommendRes
 
 def interests_response(answer: Recommendations) -> GetInterestsResponse:
     """The message of an answer that was asked for interests alone."""
+    short, long = answer.interests_by_vector or ((), ())
     return GetInterestsResponse(
         interests=interest_messages(answer.interests),
         fusion_weight=answer.fusion_weight,
-        fusion_weight_source=_WEIGHT_SOURCES[answer.ranked.origin],
+        fusion_weight_source=WEIGHT_SOURCES[answer.ranked.origin],
         bundle_id=answer.bundle_id,
         degradations=answer.degradations,
+        short_interests=interest_messages(short),
+        long_interests=interest_messages(long),
     )
 
 
@@ -87,11 +91,11 @@ def similar_response(ranker: BundleRanker, hits: Hits) -> SimilarItemsResponse:
 
 def _recommended(answer: Recommendations, *, with_details: bool) -> RecommendResponse:
     recommendation_id = uuid.uuid4().hex
-    return RecommendResponse(
+    response = RecommendResponse(
         recommendations=_recommendations(answer, with_details=with_details),
         interests=interest_messages(answer.interests) if with_details else (),
         fusion_weight=answer.fusion_weight,
-        fusion_weight_source=_WEIGHT_SOURCES[answer.ranked.origin],
+        fusion_weight_source=WEIGHT_SOURCES[answer.ranked.origin],
         bundle_id=answer.bundle_id,
         degradations=answer.degradations,
         profile_age=_duration(answer.profile_age_us),
@@ -101,6 +105,9 @@ def _recommended(answer: Recommendations, *, with_details: bool) -> RecommendRes
         attribution_token=f"{recommendation_id}.{answer.bundle_id}",
         details_omitted=not with_details,
     )
+    if with_details and (answer.by_vector is not None or answer.ranked.arranged is not None):
+        say_why(response, answer)
+    return response
 
 
 def _recommendations(answer: Recommendations, *, with_details: bool) -> list[Recommendation]:
@@ -123,9 +130,10 @@ def _recommendations(answer: Recommendations, *, with_details: bool) -> list[Rec
 def _omit_details(response: RecommendResponse) -> None:
     response.details_omitted = True
     response.ClearField("interests")
+    response.ClearField("controls")
     for one in response.recommendations:
-        one.ClearField("title")
-        one.ClearField("categories")
+        for name in ("title", "categories", "controls", "ranks"):
+            one.ClearField(name)
 
 
 def _duration(microseconds: int | None) -> Duration | None:

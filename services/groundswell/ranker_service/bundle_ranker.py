@@ -1,7 +1,7 @@
 """One bundle that is ready to rank: its models, its index, its catalogue and its threads."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
@@ -12,17 +12,21 @@ from groundswell.artifacts.errors import BundleError
 from groundswell.ranker_service.bitmaps import FilterBitmaps
 from groundswell.ranker_service.bundle_rows import BundleRows
 from groundswell.ranker_service.catalogue import CatalogueItem, ItemMetadata
+from groundswell.ranker_service.item_columns import ItemColumns
 from groundswell.ranker_service.pipeline import Pipeline, Ranked, RankInput
 from groundswell.ranker_service.replicas import BundleSpace
 from groundswell.ranker_service.settings import RankerSettings
 from groundswell.ranker_service.stages.fuse import Fusion
+from groundswell.ranker_service.stages.item_ranks import ItemRanks
 from groundswell.ranker_service.stages.neighbours import NumberedNeighbours
+from groundswell.ranker_service.stages.page_controls import ItemSpread
 from groundswell.retrieval.engine import open_index
 from groundswell.retrieval.item_index import Hits, ItemIndex
 from groundswell.serving.batching import MicroBatcher
 from groundswell.serving.errors import FailedPrecondition
 
 _MAX_SIMILAR_QUEUE = 64
+_MAX_EXPLAIN_QUEUE = 16
 _MAX_CANARY_ITEMS = 20
 
 
@@ -54,6 +58,8 @@ class BundleRanker:
             raise BundleError("BUNDLE_CORRUPT", "the index does not hold the items' vectors")
         self._canary = np.array(bundle.item_vectors[:1].sum(0), np.float32)
         self.items = ItemMetadata()
+        self.columns = ItemColumns()
+        self._spread = ItemSpread(bundle.item_vectors)
         self.filters = FilterBitmaps(
             self.items,
             max_bytes=settings.max_filter_bytes,
@@ -79,12 +85,19 @@ class BundleRanker:
             max_queue=_MAX_SIMILAR_QUEUE,
         )
 
+        self._explaining: MicroBatcher[tuple[RankInput, int], ItemRanks | None] = MicroBatcher(
+            lambda asked: [self._item_ranks(*each) for each in asked],
+            max_batch=1,
+            max_queue=_MAX_EXPLAIN_QUEUE,
+        )
+
     def change(self, changes: ItemChanges) -> int:
         """Take changes of the catalogue; return how many attributes were refused.
 
         Blocks; to be called by one thread at a time, and not by the event loop's.
         """
         num_refused = self.items.put(changes.items)
+        self.columns.put(changes.items)
         self._note_rows(changes.items)
         if len(changes.deleted):
             self.index.remove(changes.deleted)
@@ -108,6 +121,24 @@ class BundleRanker:
         if len(inputs) == 1:
             return [await self._ranking.submit(inputs[0])]
         return await self._ranking.submit_all(inputs)
+
+    async def item_ranks(self, one: RankInput, item_no: int) -> ItemRanks | None:
+        """Return where an item stands for a user; None when it has no vector.
+
+        Raises ResourceExhausted (OVERLOADED).
+        """
+        return await self._explaining.submit((one, item_no))
+
+    def neighbour_shares(
+        self, one: RankInput, item_no: int
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Return what each item of a user's window and history adds to an item's neighbour scores.
+
+        Before the fusion weight; zeros without neighbours.
+        """
+        if self._neighbours is None:
+            return np.zeros(len(one.window), np.float32), np.zeros(len(one.history), np.float32)
+        return self._neighbours.shares(one.window, one.history, item_no)
 
     async def similar(self, item_no: int, k: int, filter_text: str) -> Hits:
         """Return the items nearest to one.
@@ -150,15 +181,19 @@ class BundleRanker:
         await self._ranking.close()
         await self.filters.close()
         await self._similar.close()
+        await self._explaining.close()
 
     def _rank(self, inputs: list[RankInput]) -> list[Ranked]:
         unavailable = self.items.unavailable
-        return self._pipeline.rank(
-            [replace(one, exclude=(*one.exclude, unavailable)) for one in inputs]
-        )
+        return self._pipeline.rank([one.without(unavailable) for one in inputs])
+
+    def _item_ranks(self, one: RankInput, item_no: int) -> ItemRanks | None:
+        return self._pipeline.item_ranks(one.without(self.items.unavailable), item_no)
 
     def _with_popularity(self, popularity: NDArray[np.float64]) -> Pipeline:
-        return Pipeline(self._fusion, self._neighbours, self.index, popularity, self._interests)
+        return Pipeline(
+            self._fusion, self._neighbours, self.index, popularity, self._interests, self._spread
+        )
 
     def _note_rows(self, items: Sequence[CatalogueItem]) -> None:
         """Note the items' rows, and under their numbers how popular training found them."""

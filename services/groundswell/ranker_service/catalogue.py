@@ -9,6 +9,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from groundswell.ranker_service.filters import BUILT_IN, DTYPES, Kind
+from groundswell.serving.errors import NotFound
 
 ITEM_NO = "#"
 """The frame's column of item numbers; no attribute can have this name."""
@@ -26,6 +27,8 @@ class CatalogueItem:
     categories: tuple[str, ...]
     attributes: Mapping[str, tuple[Kind, Value]]
     available: bool
+    created_us: int = 0
+    """When it was written first, in microseconds since 1970; 0: unknown."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,15 @@ class ItemMetadata:
     def get(self, item_no: int) -> CatalogueItem | None:
         """Return an item; None when there is none, or no more."""
         return self._items.get(item_no)
+
+    def of_id(self, item_id: str) -> CatalogueItem:
+        """Return the item that has an id now. Raises NotFound (ITEM_NOT_FOUND)."""
+        item_no = self.number(item_id)
+        item = None if item_no is None else self.get(item_no)
+        if item is None:
+            message = "item_id names no item of the catalogue"
+            raise NotFound("ITEM_NOT_FOUND", message, field="item_id")
+        return item
 
     def number(self, item_id: str) -> int | None:
         """Return the number of the item that has an id now."""

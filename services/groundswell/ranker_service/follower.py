@@ -15,6 +15,7 @@ from groundswell.ranker_service.filters import Kind
 from groundswell.ranker_service.replicas import BundleSpace
 from groundswell.runtime.catalogue_follower import item_vector
 from groundswell.serving.telemetry import count
+from groundswell.serving.validation import to_us
 
 _log = structlog.get_logger(__name__)
 
@@ -97,6 +98,7 @@ def _catalogue_item(item: Item) -> CatalogueItem:
         categories=tuple(item.categories),
         attributes={name: value for name, value in attributes.items() if value is not None},
         available=item.available if item.HasField("available") else True,
+        created_us=to_us(item.create_time),
     )
 
 

@@ -1,14 +1,14 @@
-"""Ranks items for users: fuse → neighbours → retrieve → interests, on plain inputs.
+"""Ranks items for users: fuse → neighbours → retrieve (→ rerank) → interests, on plain inputs.
 
-This is the part of a recommendation between gathering and explaining (see `recommender`).
-Evaluation runs it too, on inputs that it makes from a log.
+Only inputs with controls are reranked. This is the part of a recommendation between gathering and
+explaining (see `recommender`). Evaluation runs it too, on inputs that it makes from a log.
 
 Shapes: B users, d dimensions, k items. Ids are the index's own: item numbers in the service, items
 of a prepared log in evaluation.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import numpy as np
@@ -17,14 +17,26 @@ from numpy.typing import NDArray
 from groundswell.artifacts.onnx_model import OnnxModel
 from groundswell.features.fusion import fuse
 from groundswell.features.gate import GateFeatures, stacked_logarithms
+from groundswell.ranker_service.stages.candidates import UserSearch
 from groundswell.ranker_service.stages.fuse import FusedVectors, Fusion, FusionWeightOrigin
 from groundswell.ranker_service.stages.interests import interests_of
+from groundswell.ranker_service.stages.item_ranks import ItemRanks, ranks_of
+from groundswell.ranker_service.stages.page_controls import (
+    Arranged,
+    Controls,
+    ItemSpread,
+    ScoreSpread,
+    pull,
+)
+from groundswell.ranker_service.stages.rerank import ArrangedPage, rerank
 from groundswell.ranker_service.stages.retrieve import NO_HITS, Retrieval, popular
 from groundswell.retrieval.item_index import NO_IDS, Hits, Query
 from groundswell.retrieval.neighbours import NOTHING, Sparse
 
 _INPUT_BYTES = 4_000
 """The bytes of an input besides the ids in it: two vectors, and the objects."""
+_CONTROL_BYTES = 64_000
+"""The bytes of a hundred candidates, which a page with controls chooses from."""
 
 
 @dataclass(frozen=True)
@@ -51,11 +63,21 @@ class RankInput:
     """Ids never to return, in any number of arrays; unknown ones are ignored."""
     allowed: NDArray[np.bool_] | None = None
     """Indexed by id: True where an item may be returned; ids past its end may not. None: all."""
+    controls: Controls | None = None
+    """How the page is arranged; None: by the scores alone."""
+
+    def without(self, ids: NDArray[np.int64]) -> "RankInput":
+        """Return the same input that also excludes items, which no pin may bring back."""
+        controls = self.controls
+        if controls is not None:
+            controls = replace(controls, never=(*controls.never, ids))
+        return replace(self, exclude=(*self.exclude, ids), controls=controls)
 
     @property
     def num_bytes(self) -> int:
         """The memory it takes while it waits."""
-        return _INPUT_BYTES + sum(ids.nbytes for ids in (self.window, self.history, *self.exclude))
+        fixed = _INPUT_BYTES + (0 if self.controls is None else _CONTROL_BYTES)
+        return fixed + sum(ids.nbytes for ids in (self.window, self.history, *self.exclude))
 
 
 @dataclass(frozen=True)
@@ -80,6 +102,9 @@ class Ranked:
     """True: there was neither vector, these are popular items."""
     interests: NDArray[np.float32] | None = None
     """[C] probabilities of the categories; None for a fallback, or without categories."""
+    arranged: Arranged | None = None
+    """What the controls did; None without controls. With them the items are in the order of the
+    page, and scores have a third part: what boosts, likes and dislikes add."""
 
 
 class NeighbourLookup(Protocol):
@@ -96,7 +121,8 @@ class Pipeline:
     """Ranks with one bundle's fusion, neighbours, index and popularity. Thread-safe.
 
     Without `neighbours` no item has neighbour scores, and without `interest_head` no user has
-    interests. `popularity` is indexed by id; an id past its end has 0.
+    interests. `popularity` is indexed by id; an id past its end has 0. Controls measure scores by
+    `spread`; without it the deviation counts as 1.
     """
 
     def __init__(
@@ -106,12 +132,14 @@ class Pipeline:
         retrieval: Retrieval,
         popularity: NDArray[np.float64],
         interest_head: OnnxModel | None = None,
+        spread: ItemSpread | None = None,
     ) -> None:
         self._fusion = fusion
         self._neighbours = neighbours
         self._retrieval = retrieval
         self._popularity = popularity
         self._interest_head = interest_head
+        self._spread = spread
 
     def rank(self, inputs: Sequence[RankInput]) -> list[Ranked]:
         """Rank for each user, in the order of `inputs`."""
@@ -120,12 +148,34 @@ class Pipeline:
         fused = self._fuse(inputs)
         users = fused.known_users()
         added = [self._look_up(*each) for each in zip(inputs, fused.alphas, strict=True)]
-        hits = self._retrieve(inputs, fused, users, added)
+        pages = self._retrieve(inputs, fused, users, added)
         interests = interests_of(self._interest_head, users)
         return [
             _ranked(fused, b, *each)
-            for b, each in enumerate(zip(users, hits, interests, strict=True))
+            for b, each in enumerate(zip(users, pages, interests, strict=True))
         ]
+
+    def item_ranks(self, one: RankInput, item: int) -> ItemRanks | None:
+        """Rank one item for a user by either vector alone and by both; controls do not count.
+
+        None when the index has no vector of the item. Exact: every item is scored.
+        """
+        if not self._retrieval.known_vectors(np.array([item], np.int64)).any():
+            return None
+        by_vector = {
+            "short": replace(one, long_vector=None, fusion_weight=None),
+            "long": replace(one, short_vector=None, fusion_weight=None),
+            "fused": one,
+        }
+        inputs = list(by_vector.values())
+        fused = self._fuse(inputs)
+        added = [self._look_up(*each) for each in zip(inputs, fused.alphas, strict=True)]
+        queries = zip(by_vector, _queries(inputs, fused, added), fused.known_users(), strict=True)
+        known = {name: query for name, query, user in queries if user is not None}
+        ranks, num_items = ranks_of(self._retrieval, list(known.values()), item)
+        of_vector = dict(zip(known, ranks, strict=True))
+        short, long, both = (of_vector.get(name) for name in by_vector)
+        return ItemRanks(short, long, both, num_items)
 
     def _fuse(self, inputs: Sequence[RankInput]) -> FusedVectors:
         return self._fusion.fuse(
@@ -154,26 +204,41 @@ class Pipeline:
         fused: FusedVectors,
         users: Sequence[NDArray[np.float32] | None],
         added: Sequence[tuple[Sparse, ...]],
-    ) -> list[Hits]:
-        """Search with both parts of each user, so that each score comes with its two parts."""
-        excluded = [np.concatenate([NO_IDS, *one.exclude]) for one in inputs]
-        searched = [b for b, one in enumerate(inputs) if one.k > 0 and users[b] is not None]
-        queries = [
-            Query(
-                np.stack([fused.short_parts[b], fused.long_parts[b]]),
-                inputs[b].k,
-                excluded[b],
-                inputs[b].allowed,
-                added[b],
-            )
-            for b in searched
-        ]
-        found = dict(zip(searched, self._retrieval.search(queries), strict=True))
-        for b, one in enumerate(inputs):
+    ) -> list[tuple[Hits, Arranged | None]]:
+        queries = _queries(inputs, fused, added)
+        plain = [b for b, one in enumerate(inputs) if one.k > 0 and one.controls is None]
+        searched = [b for b in plain if users[b] is not None]
+        hits = self._retrieval.search([queries[b] for b in searched])
+        found = dict(zip(searched, hits, strict=True))
+        for b in plain:
             if users[b] is None:
-                limits = (one.k, excluded[b], one.allowed)
+                limits = (inputs[b].k, queries[b].exclude, inputs[b].allowed)
                 found[b] = popular(self._retrieval, self._popularity, *limits)
-        return [found.get(b, NO_HITS) for b in range(len(inputs))]
+        pages: list[tuple[Hits, Arranged | None]] = [
+            (found.get(b, NO_HITS), None) for b in range(len(inputs))
+        ]
+        for b, one in enumerate(inputs):
+            if one.k > 0 and one.controls is not None:
+                pages[b] = self._rerank(queries[b], users[b], one.controls, one.k)
+        return pages
+
+    def _rerank(
+        self, query: Query, user: NDArray[np.float32] | None, controls: Controls, k: int
+    ) -> ArrangedPage:
+        """Arrange a user's page; likes and dislikes become a third part of the query."""
+        liked, disliked = map(self._retrieval.known_vectors, (controls.liked, controls.disliked))
+        pulled = pull(liked, disliked, user)
+        if pulled is not None:
+            added = (*query.added, NOTHING) if query.added else ()
+            query = query._replace(parts=np.vstack([query.parts, pulled]), added=added)
+        if user is None and pulled is None:
+            popularity, spread = self._popularity, ScoreSpread.of_values(self._popularity)
+        else:
+            popularity, spread = None, self._spread_of(query.parts.sum(0))
+        return rerank(UserSearch(self._retrieval, query, popularity, spread), controls, k)
+
+    def _spread_of(self, user: NDArray[np.float32]) -> ScoreSpread:
+        return ScoreSpread(0.0, 1.0) if self._spread is None else self._spread.of_user(user)
 
     def _stacked(self, vectors: Sequence[NDArray[np.float32] | None]) -> NDArray[np.float32]:
         stacked = np.zeros((len(vectors), self._retrieval.dimension), np.float32)
@@ -183,13 +248,30 @@ class Pipeline:
         return stacked
 
 
+def _queries(
+    inputs: Sequence[RankInput], fused: FusedVectors, added: Sequence[tuple[Sparse, ...]]
+) -> list[Query]:
+    """Search with both parts of each user, so that each score comes with its two parts."""
+    return [
+        Query(
+            np.stack([fused.short_parts[b], fused.long_parts[b]]),
+            one.k,
+            np.concatenate([NO_IDS, *one.exclude]),
+            one.allowed,
+            added[b],
+        )
+        for b, one in enumerate(inputs)
+    ]
+
+
 def _ranked(
     fused: FusedVectors,
     b: int,
     user: NDArray[np.float32] | None,
-    hits: Hits,
+    page: tuple[Hits, Arranged | None],
     interests: NDArray[np.float32] | None,
 ) -> Ranked:
+    hits, arranged = page
     return Ranked(
         ids=hits.ids,
         scores=hits.scores,
@@ -198,6 +280,8 @@ def _ranked(
         alpha=None if user is None else fused.alphas[b],
         origin=fused.origins[b],
         user=user,
-        fallback=user is None,
+        # A third part is that of likes, which can rank without a vector.
+        fallback=user is None and hits.part_scores.shape[1] < 3,
         interests=interests,
+        arranged=arranged,
     )

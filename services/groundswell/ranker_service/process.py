@@ -4,6 +4,7 @@ import grpc
 
 from groundswell.ranker.v1 import ranker_service_pb2_grpc
 from groundswell.ranker_service.bundles import RankerBundles
+from groundswell.ranker_service.page_tokens import PageTokens
 from groundswell.ranker_service.profile_client import ProfileClient
 from groundswell.ranker_service.recommender import Recommender
 from groundswell.ranker_service.requests import RequestReader
@@ -37,9 +38,10 @@ async def main(settings: RankerSettings) -> None:
         max_bulk_users=settings.max_bulk_users,
     )
     bundles = RankerBundles(profile, session, settings)
-    reader = RequestReader(Pseudonymizer(*settings.secrets))
+    tokens = PageTokens(*settings.secrets)
+    reader = RequestReader(Pseudonymizer(*settings.secrets), tokens)
     recommender = Recommender(gather, Exclusions(settings.seen_mask))
-    servicer = RankerServicer(recommender, bundles, reader, settings)
+    servicer = RankerServicer(recommender, bundles, reader, settings, tokens)
 
     def add_servicers(server: grpc.aio.Server) -> tuple[str, ...]:
         ranker_service_pb2_grpc.add_RankerServiceServicer_to_server(servicer, server)

@@ -1,8 +1,10 @@
 """Recommends to users: gather and filter at once → rank (see `pipeline`) → explain."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
+from functools import partial
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,13 +14,23 @@ from groundswell.ranker_service.bundle_ranker import BundleRanker
 from groundswell.ranker_service.pipeline import RankInput
 from groundswell.ranker_service.replicas import BundleNotHeldError, BundleSpace
 from groundswell.ranker_service.requests import Ask
+from groundswell.ranker_service.stages.by_vector import ByVector, ranked_by_vector
+from groundswell.ranker_service.stages.categories import CategoryPage, category_pages
+from groundswell.ranker_service.stages.controls import (
+    Mask,
+    control_masks,
+    with_controls,
+)
 from groundswell.ranker_service.stages.explain import Recommendations, explain
+from groundswell.ranker_service.stages.explain_item import ItemExplanation, explain_item
 from groundswell.ranker_service.stages.filter import Exclusions, allowed_items
 from groundswell.ranker_service.stages.gather import Gather, Gathered
 from groundswell.retrieval.item_index import NO_IDS
 from groundswell.serving.slices import Slices
 from groundswell.serving.telemetry import count
 from groundswell.serving.together import both
+
+T = TypeVar("T")
 
 
 class Recommender:
@@ -41,36 +53,92 @@ class Recommender:
         Raises InvalidArgument (FILTER_INVALID, and what is wrong with inline events), NotFound
         (ITEM_NOT_FOUND) and ResourceExhausted (OVERLOADED).
         """
+        return await self._with_one(rankers, gather_s, partial(self._recommend, asks))
+
+    async def explain_item(
+        self, rankers: Sequence[BundleRanker], ask: Ask, item_id: str, gather_s: float
+    ) -> ItemExplanation:
+        """Explain why the answer to an ask has an item, or why not; see `recommend`.
+
+        Raises NotFound (ITEM_NOT_FOUND) for the item too.
+        """
+        return await self._with_one(rankers, gather_s, partial(self._explain_item, ask, item_id))
+
+    async def categories(
+        self, rankers: Sequence[BundleRanker], ask: Ask, number: int, gather_s: float
+    ) -> list[CategoryPage]:
+        """Recommend a page of each of the most probable categories; see `recommend`."""
+        return await self._with_one(rankers, gather_s, partial(self._categories, ask, number))
+
+    async def _with_one(
+        self,
+        rankers: Sequence[BundleRanker],
+        gather_s: float,
+        work: Callable[[BundleRanker, BundleSpace, float], Awaitable[T]],
+    ) -> T:
+        """Work with the first ranker whose bundle both services hold."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + gather_s
         for ranker in rankers if len(rankers) > 1 else ():
             space = replace(ranker.space, has_substitute=True)
             try:
-                return await self._recommend(ranker, space, asks, deadline - loop.time())
+                return await work(ranker, space, deadline - loop.time())
             except BundleNotHeldError:
                 count("bundles_substituted")
         # Both services hold no bundle in common: the first one ranks with what there is.
         ranker = rankers[0]
-        return await self._recommend(ranker, ranker.space, asks, max(deadline - loop.time(), 0.0))
+        return await work(ranker, ranker.space, max(deadline - loop.time(), 0.0))
 
     async def _recommend(
-        self, ranker: BundleRanker, space: BundleSpace, asks: Sequence[Ask], gather_s: float
+        self, asks: Sequence[Ask], ranker: BundleRanker, space: BundleSpace, gather_s: float
     ) -> list[Recommendations]:
+        gathered, inputs = await self._prepared(asks, ranker, space, gather_s)
+        ranked = await ranker.rank(inputs)
+        by_vector: Sequence[ByVector | None] = [None] * len(asks)
+        if any(ask.by_vector for ask in asks):
+            by_vector = await ranked_by_vector(ranker, asks, inputs)
+
+        def explained(b: int) -> Recommendations:
+            return explain(ranker, asks[b], gathered[b], ranked[b], by_vector[b])
+
+        if len(asks) == 1:
+            return [explained(0)]
+        return await self._slices.map(explained, range(len(asks)))
+
+    async def _explain_item(
+        self, ask: Ask, item_id: str, ranker: BundleRanker, space: BundleSpace, gather_s: float
+    ) -> ItemExplanation:
+        item = ranker.items.of_id(item_id)
+        [gathered], [one] = await self._prepared([ask], ranker, space, gather_s)
+        [ranked] = await ranker.rank([one])
+        answer = explain(ranker, ask, gathered, ranked)
+        return await explain_item(ranker, ask, gathered, one, answer, item)
+
+    async def _categories(
+        self, ask: Ask, number: int, ranker: BundleRanker, space: BundleSpace, gather_s: float
+    ) -> list[CategoryPage]:
+        [gathered], [one] = await self._prepared([ask], ranker, space, gather_s)
+        return await category_pages(ranker, ask, gathered, one, number)
+
+    async def _prepared(
+        self, asks: Sequence[Ask], ranker: BundleRanker, space: BundleSpace, gather_s: float
+    ) -> tuple[list[Gathered], list[RankInput]]:
+        """Gather, and find what limits each ask; return the inputs of the pipeline."""
         gathered, allowed = await both(
             self._gather(asks, space, gather_s), allowed_items(ranker.filters, asks)
         )
+        masks: list[list[Mask]] | None = None
+        if any(ask.controls is not None or ask.shown is not None for ask in asks):
+            masks = await control_masks(ranker.filters, asks)
 
         def rank_input(b: int) -> RankInput:
-            return self._rank_input(ranker, asks[b], gathered[b], allowed[b])
+            one = self._rank_input(ranker, asks[b], gathered[b], allowed[b])
+            return one if masks is None else with_controls(ranker, asks[b], one, masks[b])
 
         if len(asks) == 1:
             # It does not wait for the slices of a batch.
-            [ranked] = await ranker.rank([rank_input(0)])
-            return [explain(ranker, asks[0], gathered[0], ranked)]
-        all_ranked = await ranker.rank(await self._slices.map(rank_input, range(len(asks))))
-        return await self._slices.map(
-            lambda b: explain(ranker, asks[b], gathered[b], all_ranked[b]), range(len(asks))
-        )
+            return gathered, [rank_input(0)]
+        return gathered, await self._slices.map(rank_input, range(len(asks)))
 
     def _rank_input(
         self,

@@ -8,9 +8,13 @@ from dataclasses import dataclass, replace
 from groundswell.common.v1.event_pb2 import InlineEvents
 from groundswell.ranker.v1.ranker_service_pb2 import (
     BatchRecommendRequest,
+    ExplainItemRequest,
     GetInterestsRequest,
+    RecommendCategoriesRequest,
     RecommendRequest,
 )
+from groundswell.ranker_service.controls import AskedControls, read_controls
+from groundswell.ranker_service.page_tokens import PageTokens, ShownItems
 from groundswell.serving.errors import InvalidArgument, ServiceError
 from groundswell.serving.inline_events import read_inline_events
 from groundswell.serving.interests import DEFAULT_INTERESTS, MAX_INTERESTS
@@ -19,6 +23,7 @@ from groundswell.serving.slices import Slices
 from groundswell.serving.subjects import subject_id
 from groundswell.serving.validation import (
     check_num_interests,
+    check_number,
     check_page_size,
     check_subject,
     check_time,
@@ -29,6 +34,7 @@ DEFAULT_PAGE_SIZE = 10
 MAX_PAGE_SIZE = 200
 MAX_DENY_ITEMS = 10_000
 MAX_REQUESTS = 256
+DEFAULT_CATEGORIES, MAX_CATEGORIES, MAX_ITEMS_OF_CATEGORY = 5, 20, 50
 MAX_NUM_INTERESTS = 1_000
 MAX_TOTAL = 10_000
 """Of a batch: as many items of the longest ids fit into one answer."""
@@ -57,13 +63,22 @@ class Ask:
     """Forces α, in [0, 1]; None: the bundle decides."""
     num_interests: int = DEFAULT_INTERESTS
     """How many categories at most."""
+    controls: AskedControls | None = None
+    """None: the scores alone arrange the page."""
+    by_vector: bool = False
+    """Whether ranks, or interests, by either vector alone are wanted too."""
+    with_next_page: bool = False
+    """Whether the answer names the page after it."""
+    shown: ShownItems | None = None
+    """The items of the pages before; None for the first page."""
 
 
 class RequestReader:
     """Reads requests; users get their pseudonyms here."""
 
-    def __init__(self, pseudonyms: Pseudonymizer) -> None:
+    def __init__(self, pseudonyms: Pseudonymizer, tokens: PageTokens) -> None:
         self._pseudonyms = pseudonyms
+        self._tokens = tokens
         self._slices = Slices()
 
     def recommend(self, request: RecommendRequest, where: str = "") -> Ask:
@@ -83,6 +98,10 @@ class RequestReader:
             # Not copied: a batch may have half a million, which would be freed in one turn.
             deny_item_ids=request.deny_item_ids,
             exclude_seen=request.exclude_seen if request.HasField("exclude_seen") else True,
+            controls=read_controls(request, page_size),
+            by_vector=request.explain,
+            with_next_page=request.with_next_page,
+            shown=self._tokens.read(request.page_token) if request.page_token else None,
         )
 
     async def batch(self, request: BatchRecommendRequest) -> list[Ask]:
@@ -98,17 +117,41 @@ class RequestReader:
         _check_total(sum(ask.num_interests for ask in asks), "interests")
         return asks
 
+    def explained(self, request: ExplainItemRequest) -> Ask:
+        """Read the request whose answer is to be explained."""
+        where = "request"
+        try:
+            return self.recommend(request.request, where)
+        except ServiceError as error:
+            raise located(error, where) from error
+
+    def categories(self, request: RecommendCategoriesRequest) -> tuple[Ask, int]:
+        """Read what is asked of each category, and the number of categories."""
+        number = DEFAULT_CATEGORIES
+        if request.HasField("num_categories"):
+            reason = "NUM_CATEGORIES_INVALID"
+            number = check_number(
+                request.num_categories, "num_categories", reason, 1, MAX_CATEGORIES
+            )
+        try:
+            ask = self.recommend(_without_pages(request.request), "request")
+            check_number(ask.k, "page_size", "PAGE_SIZE_INVALID", 1, MAX_ITEMS_OF_CATEGORY)
+        except ServiceError as error:
+            raise located(error, "request") from error
+        return replace(ask, num_interests=0, by_vector=False), number
+
     def _one_of_batch(self, numbered: tuple[int, RecommendRequest]) -> Ask:
         where = f"requests[{numbered[0]}]"
         try:
-            return self.recommend(numbered[1], where)
+            return self.recommend(_without_pages(numbered[1]), where)
         except ServiceError as error:
             raise located(error, where) from error
 
     def interests(self, request: GetInterestsRequest) -> Ask:
         """Read a request for interests alone."""
         num_interests = check_num_interests(request, 1, MAX_INTERESTS)
-        return self._ask(request, k=0, num_interests=num_interests)
+        ask = self._ask(request, k=0, num_interests=num_interests)
+        return replace(ask, by_vector=request.by_vector)
 
     def _ask(
         self,
@@ -143,6 +186,15 @@ def _check_total(number: int, what: str) -> None:
             f"requests ask for {number:,} {what} together; at most {MAX_TOTAL:,} are given",
             field="requests",
         )
+
+
+def _without_pages(request: RecommendRequest) -> RecommendRequest:
+    """Return the request. Raises InvalidArgument (PAGE_TOKEN_INVALID) if it is about pages."""
+    if request.with_next_page or request.page_token:
+        field = "page_token" if request.page_token else "with_next_page"
+        message = f"{field} is set; only Recommend gives page after page"
+        raise InvalidArgument("PAGE_TOKEN_INVALID", message, field=field)
+    return request
 
 
 def _as_of_us(request: RecommendRequest | GetInterestsRequest) -> int:

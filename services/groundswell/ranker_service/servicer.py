@@ -3,11 +3,18 @@
 import asyncio
 from collections.abc import Sequence
 
+import numpy as np
+
 from groundswell.ranker.v1.ranker_service_pb2 import (
     BatchRecommendRequest,
     BatchRecommendResponse,
+    CategoryRecommendations,
+    ExplainItemRequest,
+    ExplainItemResponse,
     GetInterestsRequest,
     GetInterestsResponse,
+    RecommendCategoriesRequest,
+    RecommendCategoriesResponse,
     RecommendRequest,
     RecommendResponse,
     SimilarItemsRequest,
@@ -20,13 +27,16 @@ from groundswell.ranker_service.answers import (
     similar_response,
 )
 from groundswell.ranker_service.bundles import RankerBundles
+from groundswell.ranker_service.explanation_messages import item_explained
+from groundswell.ranker_service.page_tokens import MAX_SHOWN, PageTokens, ShownItems
 from groundswell.ranker_service.recommender import Recommender
 from groundswell.ranker_service.requests import DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE, Ask, RequestReader
 from groundswell.ranker_service.settings import RankerSettings
 from groundswell.ranker_service.stages.explain import Recommendations
+from groundswell.retrieval.item_index import NO_IDS
 from groundswell.serving.around import Context
 from groundswell.serving.deadlines import call_timeout, time_left_s
-from groundswell.serving.errors import FailedPrecondition, NotFound
+from groundswell.serving.errors import FailedPrecondition
 from groundswell.serving.validation import check_item_id, check_page_size
 
 
@@ -39,16 +49,21 @@ class RankerServicer(RankerServiceServicer):
         bundles: RankerBundles,
         reader: RequestReader,
         settings: RankerSettings,
+        tokens: PageTokens,
     ) -> None:
         self._recommender = recommender
         self._bundles = bundles
         self._reader = reader
         self._settings = settings
+        self._tokens = tokens
 
     async def Recommend(self, request: RecommendRequest, context: Context) -> RecommendResponse:
         """Recommend to one user or visitor."""
         ask = self._reader.recommend(request)
-        [response] = recommend_responses([await self._answer_one(ask, context)])
+        answer = await self._answer_one(ask, context)
+        [response] = recommend_responses([answer])
+        if ask.with_next_page:
+            response.next_page_token = self._next_page(ask, answer)
         return response
 
     async def BatchRecommend(
@@ -68,9 +83,41 @@ class RankerServicer(RankerServiceServicer):
     ) -> GetInterestsResponse:
         """Return the interests of a user or visitor."""
         ask = self._reader.interests(request)
-        if not self._bundles.current().manifest.categories:
-            raise FailedPrecondition("NO_CATEGORIES", "the catalogue that trained has none")
+        self._check_categories()
         return interests_response(await self._answer_one(ask, context))
+
+    async def RecommendCategories(
+        self, request: RecommendCategoriesRequest, context: Context
+    ) -> RecommendCategoriesResponse:
+        """Recommend categories with their items."""
+        ask, number = self._reader.categories(request)
+        self._check_categories()
+        timeout_s, gather_s = self._long_times(context)
+        with self._bundles.in_use() as rankers:
+            async with asyncio.timeout(timeout_s):
+                found = await self._recommender.categories(rankers, ask, number, gather_s)
+        answers = recommend_responses([one.answer for one in found])
+        return RecommendCategoriesResponse(
+            categories=[
+                CategoryRecommendations(
+                    category=one.category, probability=one.probability, answer=answer
+                )
+                for one, answer in zip(found, answers, strict=True)
+            ]
+        )
+
+    async def ExplainItem(
+        self, request: ExplainItemRequest, context: Context
+    ) -> ExplainItemResponse:
+        """Say why an item is in an answer, or why not."""
+        check_item_id(request.item_id)
+        ask = self._reader.explained(request)
+        timeout_s, gather_s = self._long_times(context)
+        with self._bundles.in_use() as rankers:
+            async with asyncio.timeout(timeout_s):
+                return item_explained(
+                    await self._recommender.explain_item(rankers, ask, request.item_id, gather_s)
+                )
 
     async def SimilarItems(
         self, request: SimilarItemsRequest, context: Context
@@ -79,14 +126,28 @@ class RankerServicer(RankerServiceServicer):
         check_item_id(request.item_id)
         k = check_page_size(request, DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE)
         with self._bundles.in_use() as [ranker, *_]:
-            item_no = ranker.items.number(request.item_id)
-            if item_no is None:
-                raise NotFound(
-                    "ITEM_NOT_FOUND", "item_id names no item of the catalogue", field="item_id"
-                )
+            item_no = ranker.items.of_id(request.item_id).item_no
             async with call_timeout(context, self._settings.recommend_timeout_s):
                 hits = await ranker.similar(item_no, k, request.filter)
             return similar_response(ranker, hits)
+
+    def _check_categories(self) -> None:
+        if not self._bundles.current().manifest.categories:
+            raise FailedPrecondition("NO_CATEGORIES", "the catalogue that trained has none")
+
+    def _next_page(self, ask: Ask, answer: Recommendations) -> str:
+        """Return the token of the page after an answer; empty when there is none."""
+        before = NO_IDS if ask.shown is None else ask.shown.item_nos
+        shown = np.concatenate([before, answer.ranked.ids])
+        if len(answer.ranked.ids) < ask.k or len(shown) > MAX_SHOWN:
+            return ""
+        return self._tokens.write(ShownItems(answer.lineage, shown))
+
+    def _long_times(self, context: Context) -> tuple[float, float]:
+        """Return how long a costly call may take, and how long it may wait for other services."""
+        timeout_s = time_left_s(context, self._settings.batch_timeout_s)
+        share = self._settings.upstream_share
+        return timeout_s, min(self._settings.upstream_timeout_s, share * timeout_s)
 
     async def _answer_one(self, ask: Ask, context: Context) -> Recommendations:
         settings = self._settings

@@ -29,6 +29,10 @@ class ExhaustiveIndex:
         """Return the ids that a search with these limits chooses from, in no order."""
         return self._index.passing_ids(exclude, allowed)
 
+    def known_vectors(self, items: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Return [k, d] the vectors of items [k]; zeros for those that the index does not have."""
+        return self._index.known_vectors(items)
+
     def search(self, queries: Sequence[Query]) -> list[Hits]:
         """Score every item that passes, for each query."""
         block = max(_BLOCK_SCORES // max(len(self._ids), 1), 1)

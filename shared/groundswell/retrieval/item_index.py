@@ -103,6 +103,14 @@ class ItemIndex:
         rows = self._rows
         return rows.vectors(rows.places(items))
 
+    def known_vectors(self, items: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Return [k, d] the vectors of items [k]; zeros for those that the index does not have."""
+        rows = self._rows
+        found = rows.find(items)
+        vectors = np.zeros((len(items), rows.main.shape[1]), np.float32)
+        vectors[found >= 0] = rows.vectors(found[found >= 0])
+        return vectors
+
     def passing_ids(
         self, exclude: NDArray[np.int64] = NO_IDS, allowed: NDArray[np.bool_] | None = None
     ) -> NDArray[np.int64]:

@@ -57,18 +57,37 @@ class Neighbours:
 
         A row of -1 is an item that the bundle does not know; it has no neighbours.
         """
-        spec = self._spec
-        newest = window[-spec.window_length :]
-        weights = spec.short_weight * window_weights(_ages(newest), spec.decay)
-        return self._sum(newest, weights.astype(np.float32))
+        return self._sum(window, self._short_weights(len(window)))
 
     def long(self, history: NDArray[np.int64]) -> Sparse:
         """Return the neighbour scores of a history: rows [n] of its items, each once, ordered by
         most recent interaction, oldest first."""
-        spec = self._spec
-        one = np.zeros(len(history), np.int64)
-        weights = spec.long_weight * history_weights(one, _ages(history), spec.history_decay)
-        return self._sum(history, weights.astype(np.float32))
+        return self._sum(history, self._long_weights(len(history)))
+
+    def short_shares(self, window: NDArray[np.int64], row: int) -> NDArray[np.float32]:
+        """Return [n] what each event of a window adds to the neighbour score of a row."""
+        return self._shares(window, self._short_weights(len(window)), row)
+
+    def long_shares(self, history: NDArray[np.int64], row: int) -> NDArray[np.float32]:
+        """Return [n] what each item of a history adds to the neighbour score of a row."""
+        return self._shares(history, self._long_weights(len(history)), row)
+
+    def _short_weights(self, n: int) -> NDArray[np.float32]:
+        """Return the weights of a window's events, oldest first; 0 for those past its length."""
+        spec, ages = self._spec, _ages(n)
+        weights = spec.short_weight * window_weights(ages, spec.decay)
+        return np.where(ages < spec.window_length, weights, 0).astype(np.float32)
+
+    def _long_weights(self, n: int) -> NDArray[np.float32]:
+        spec, one = self._spec, np.zeros(n, np.int64)
+        weights = spec.long_weight * history_weights(one, _ages(n), spec.history_decay)
+        return weights.astype(np.float32)
+
+    def _shares(
+        self, items: NDArray[np.int64], weights: NDArray[np.float32], row: int
+    ) -> NDArray[np.float32]:
+        near = np.where(self.rows[items] == row, self.similarities[items], 0).sum(1) * weights
+        return np.where((items >= 0) & (row >= 0), near, 0).astype(np.float32)
 
     def _sum(self, items: NDArray[np.int64], weights: NDArray[np.float32]) -> Sparse:
         known = (items >= 0) & (weights != 0)
@@ -81,9 +100,9 @@ class Neighbours:
         return summed(rows[real], scores[real])
 
 
-def _ages(items: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return the ages of items [n] that are ordered oldest first: the last has age 0."""
-    return np.arange(len(items) - 1, -1, -1)
+def _ages(n: int) -> NDArray[np.int64]:
+    """Return the ages of n items that are ordered oldest first: the last has age 0."""
+    return np.arange(n - 1, -1, -1)
 
 
 def summed(rows: NDArray[np.integer], scores: NDArray[np.float32]) -> Sparse:

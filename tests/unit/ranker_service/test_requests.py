@@ -13,11 +13,14 @@ from groundswell.ranker.v1.ranker_service_pb2 import (
     GetInterestsRequest,
     RecommendRequest,
 )
+from groundswell.ranker_service.page_tokens import PageTokens
 from groundswell.ranker_service.requests import RequestReader
 from groundswell.serving.errors import InvalidArgument
 from groundswell.serving.pseudonym import Pseudonymizer
 
-READER = RequestReader(Pseudonymizer("a secret for tests, nothing more"))
+SECRET = "a secret for tests, nothing more"
+TOKENS = PageTokens(SECRET)
+READER = RequestReader(Pseudonymizer(SECRET), TOKENS)
 
 
 def event(**changed: Any) -> Event:

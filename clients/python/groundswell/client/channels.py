@@ -26,7 +26,11 @@ _RETRIED = {
 _RETRIED_ONCE = {
     "groundswell.profile.v1.ProfileService": ("BatchGetProfiles",),
     "groundswell.profile.v1.TextService": ("EncodeTexts",),
-    "groundswell.ranker.v1.RankerService": ("BatchRecommend",),
+    "groundswell.ranker.v1.RankerService": (
+        "BatchRecommend",
+        "RecommendCategories",
+        "ExplainItem",
+    ),
 }
 # RESOURCE_EXHAUSTED: servers of the suite add when to try again, or not to.
 _RETRIED_STATUSES = ["UNAVAILABLE", "RESOURCE_EXHAUSTED"]

@@ -44,6 +44,14 @@ class RecommendOptions(TypedDict, total=False):
     as_of: TimeLike
     # How many interests the answer has, most probable first; 20 when it is not given.
     num_interests: int
+    # How the page is arranged beyond its scores: pins, promotions, boosts, diversity and more.
+    controls: ranker_pb2.Controls
+    # Whether each item comes with its ranks under either vector alone.
+    explain: bool
+    # Whether the answer names the page after it, in `next_page_token`.
+    with_next_page: bool
+    # The `next_page_token` of the answer before; the first page when it is not given.
+    page_token: str
 
 
 class InterestOptions(TypedDict, total=False):
@@ -55,6 +63,8 @@ class InterestOptions(TypedDict, total=False):
     as_of: TimeLike
     # How many categories the answer has, most probable first; 20 when it is not given.
     num_interests: int
+    # Whether the interests by either vector alone are wanted too.
+    by_vector: bool
 
 
 class SimilarOptions(TypedDict, total=False):
@@ -87,6 +97,10 @@ def recommend_request(
         fusion_weight=options.get("fusion_weight"),
         as_of=None if as_of is None else timestamp(as_of),
         num_interests=options.get("num_interests"),
+        controls=options.get("controls"),
+        explain=options.get("explain", False),
+        with_next_page=options.get("with_next_page", False),
+        page_token=options.get("page_token", ""),
     )
     return _with_subject(request, user_id, session_id, events)
 
@@ -100,6 +114,7 @@ def interests_request(
         fusion_weight=options.get("fusion_weight"),
         as_of=None if as_of is None else timestamp(as_of),
         num_interests=options.get("num_interests"),
+        by_vector=options.get("by_vector", False),
     )
     return _with_subject(request, user_id, session_id, events)
 

@@ -1,15 +1,17 @@
 """Explain stage: names the items and interests of a ranking, and says how it falls short."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from groundswell.ranker.v1.ranker_service_pb2 import Degradation
 from groundswell.ranker_service.bundle_ranker import BundleRanker
 from groundswell.ranker_service.catalogue import CatalogueItem
 from groundswell.ranker_service.pipeline import Ranked
 from groundswell.ranker_service.requests import Ask
+from groundswell.ranker_service.stages.by_vector import ByVector
 from groundswell.ranker_service.stages.gather import Gathered
 from groundswell.serving.interests import top_interests
 from groundswell.serving.telemetry import count
@@ -30,6 +32,16 @@ class Recommendations:
     """How old the newest event of the long-term vector is; None without one."""
     session_age_us: int | None
     """The same of the short-term vector."""
+    lineage: str = ""
+    """The lineage of the catalogue that the items' numbers belong to."""
+    unplaced: Sequence[str] = ()
+    """Ids of pinned items that are not among the items."""
+    full_categories: Sequence[str] = ()
+    """The categories that a control let no more items of in."""
+    by_vector: ByVector | None = None
+    """What either vector alone gives; None unless it is asked for."""
+    interests_by_vector: Sequence[list[tuple[str, float]]] = ()
+    """As `interests`, by the short-term and by the long-term vector alone; with `by_vector`."""
 
     @property
     def fusion_weight(self) -> float:
@@ -38,8 +50,14 @@ class Recommendations:
         return 0.0 if alpha is None else float(alpha.mean(dtype=np.float64))
 
 
-def explain(ranker: BundleRanker, ask: Ask, gathered: Gathered, ranked: Ranked) -> Recommendations:
-    """Explain what a ranker gave one user."""
+def explain(
+    ranker: BundleRanker,
+    ask: Ask,
+    gathered: Gathered,
+    ranked: Ranked,
+    by_vector: ByVector | None = None,
+) -> Recommendations:
+    """Explain what a ranker gave one user; `by_vector` if either vector alone is asked for."""
     items = [ranker.items.get(item_no) for item_no in ranked.ids.tolist()]
     num_items = sum(item is not None for item in items)
     has_neighbours = ranker.manifest.neighbours is not None
@@ -54,10 +72,17 @@ def explain(ranker: BundleRanker, ask: Ask, gathered: Gathered, ranked: Ranked) 
         bundle_id=ranker.space.bundle_id,
         ranked=ranked,
         items=items,
-        interests=_interests(ranker, ask, ranked),
+        interests=_interests(ranker, ask, ranked.interests),
         degradations=degradations,
         profile_age_us=_age_us(ask, None if long is None else long.last_event_us),
         session_age_us=_age_us(ask, None if short is None else short.last_event_us),
+        lineage=ranker.space.lineage,
+        unplaced=_unplaced(ask, items),
+        full_categories=_full_categories(ranker, ranked),
+        by_vector=by_vector,
+        interests_by_vector=tuple(
+            _interests(ranker, ask, one) for one in (by_vector.interests() if by_vector else ())
+        ),
     )
 
 
@@ -112,10 +137,26 @@ def _degradations_of_ranked(
         yield Degradation.DEGRADATION_PAGE_NOT_FILLED
 
 
-def _interests(ranker: BundleRanker, ask: Ask, ranked: Ranked) -> list[tuple[str, float]]:
-    if ranked.interests is None:
+def _unplaced(ask: Ask, items: Sequence[CatalogueItem | None]) -> list[str]:
+    if ask.controls is None:
         return []
-    return top_interests(ranked.interests, ranker.manifest.categories, ask.num_interests)
+    placed = {item.item_id for item in items if item is not None}
+    return sorted(set(ask.controls.pins.values()) - placed)
+
+
+def _full_categories(ranker: BundleRanker, ranked: Ranked) -> list[str]:
+    if ranked.arranged is None:
+        return []
+    names = ranker.columns.category_names
+    return sorted(names[number] for number in ranked.arranged.full_categories.tolist())
+
+
+def _interests(
+    ranker: BundleRanker, ask: Ask, probabilities: NDArray[np.float32] | None
+) -> list[tuple[str, float]]:
+    if probabilities is None:
+        return []
+    return top_interests(probabilities, ranker.manifest.categories, ask.num_interests)
 
 
 def _age_us(ask: Ask, last_event_us: int | None) -> int | None:

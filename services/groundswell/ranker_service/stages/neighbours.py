@@ -33,6 +33,16 @@ class NumberedNeighbours:
         oldest first."""
         return self._by_number(self._neighbours.long(self._rows.rows(history)))
 
+    def shares(
+        self, window: NDArray[np.int64], history: NDArray[np.int64], item: int
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Return what each item of a window and of a history adds to an item's neighbour scores."""
+        [row] = self._rows.rows(np.array([item], np.int64)).tolist()
+        return (
+            self._neighbours.short_shares(self._rows.rows(window), row),
+            self._neighbours.long_shares(self._rows.rows(history), row),
+        )
+
     def _by_number(self, scores: Sparse) -> Sparse:
         """Name items by their numbers; a row that is no item now gets -1, which no index knows."""
         return Sparse(self._rows.numbers(scores.rows), scores.scores)

@@ -21,6 +21,9 @@ class Retrieval(Protocol):
     def search(self, queries: Sequence[Query]) -> list[Hits]:
         """Find the items with the largest score for each query."""
 
+    def known_vectors(self, items: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Return [k, d] the vectors of items [k]; zeros for those that it does not have."""
+
     def passing_ids(
         self, exclude: NDArray[np.int64], allowed: NDArray[np.bool_] | None
     ) -> NDArray[np.int64]:

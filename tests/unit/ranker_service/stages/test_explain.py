@@ -54,7 +54,7 @@ def explained(
         manifest=SimpleNamespace(
             neighbours="some" if has_neighbours else None, categories=["a", "b"]
         ),
-        space=SimpleNamespace(bundle_id="bundle"),
+        space=SimpleNamespace(bundle_id="bundle", lineage=""),
     )
     return explain(ranker, Ask(**{"as_of_us": NOW_US, "k": 5, **options}), gathered, one)
 

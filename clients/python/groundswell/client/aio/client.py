@@ -104,6 +104,35 @@ class AsyncGroundswellClient(AsyncProfileCalls):
         )
         return list(answer.responses)
 
+    async def recommend_categories(
+        self,
+        request: ranker_pb2.RecommendRequest,
+        *,
+        num_categories: int | None = None,
+        timeout: float | None = None,
+    ) -> list[ranker_pb2.CategoryRecommendations]:
+        """The most probable categories of a subject, each with its best items.
+
+        `request` is one of `recommend_request`; its page size, at most 50, is that of a category.
+        Five categories when `num_categories` is not given.
+        """
+        asked = ranker_pb2.RecommendCategoriesRequest(
+            request=request, num_categories=num_categories
+        )
+        answer = await self._calls["ranker"](
+            self._ranker.RecommendCategories, asked, timeout, self._deadlines.bulk_s
+        )
+        return list(answer.categories)
+
+    async def explain_item(
+        self, request: ranker_pb2.RecommendRequest, item_id: str, *, timeout: float | None = None
+    ) -> ranker_pb2.ExplainItemResponse:
+        """Why an item is in the answer to a request of `recommend_request`, or why not."""
+        asked = ranker_pb2.ExplainItemRequest(request=request, item_id=item_id)
+        return await self._calls["ranker"](
+            self._ranker.ExplainItem, asked, timeout, self._deadlines.bulk_s
+        )
+
     async def similar_items(
         self,
         item_id: str,

@@ -6,6 +6,7 @@ Items: what can be recommended."""
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 import builtins as _builtins
 import sys
@@ -119,6 +120,7 @@ class Item(_message.Message):
     AVAILABLE_FIELD_NUMBER: _builtins.int
     REVISION_FIELD_NUMBER: _builtins.int
     ATTRIBUTES_OMITTED_FIELD_NUMBER: _builtins.int
+    CREATE_TIME_FIELD_NUMBER: _builtins.int
     item_id: _builtins.str
     """The client's id. Required, 1 to 256 bytes without NUL (ITEM_ID_INVALID)."""
     item_no: _builtins.int
@@ -148,6 +150,12 @@ class Item(_message.Message):
         (ATTRIBUTES_INVALID).
         """
 
+    @_builtins.property
+    def create_time(self) -> _timestamp_pb2.Timestamp:
+        """When the item was written first. Output only; unset where an
+        earlier release wrote the item.
+        """
+
     def __init__(
         self,
         *,
@@ -160,10 +168,11 @@ class Item(_message.Message):
         available: _builtins.bool | None = ...,
         revision: _builtins.int = ...,
         attributes_omitted: _builtins.bool = ...,
+        create_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_available", b"_available", "available", b"available"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_available", b"_available", "available", b"available", "create_time", b"create_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_available", b"_available", "attributes", b"attributes", "attributes_omitted", b"attributes_omitted", "available", b"available", "categories", b"categories", "description", b"description", "item_id", b"item_id", "item_no", b"item_no", "revision", b"revision", "title", b"title"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_available", b"_available", "attributes", b"attributes", "attributes_omitted", b"attributes_omitted", "available", b"available", "categories", b"categories", "create_time", b"create_time", "description", b"description", "item_id", b"item_id", "item_no", b"item_no", "revision", b"revision", "title", b"title"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__available: _TypeAlias = _typing.Literal["available"]  # noqa: Y015
     _WhichOneofArgType__available: _TypeAlias = _typing.Literal["_available", b"_available"]  # noqa: Y015

@@ -127,6 +127,106 @@ FUSION_WEIGHT_SOURCE_ONE_VIEW: FusionWeightSource.ValueType  # 4
 """There was only one of the two vectors, so the weight is 0 or 1."""
 Global___FusionWeightSource: _TypeAlias = FusionWeightSource  # noqa: Y015
 
+class _Placement:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _PlacementEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Placement.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    PLACEMENT_UNSPECIFIED: _Placement.ValueType  # 0
+    """Never sent."""
+    PLACEMENT_RELEVANCE: _Placement.ValueType  # 1
+    """Its score, with boosts and diversity."""
+    PLACEMENT_PINNED: _Placement.ValueType  # 2
+    """A pin."""
+    PLACEMENT_PROMOTED: _Placement.ValueType  # 3
+    """A promotion, which would have come too short."""
+    PLACEMENT_EXPLORED: _Placement.ValueType  # 4
+    """The draw of the exploration."""
+
+class Placement(_Placement, metaclass=_PlacementEnumTypeWrapper):
+    """What put an item at its place."""
+
+PLACEMENT_UNSPECIFIED: Placement.ValueType  # 0
+"""Never sent."""
+PLACEMENT_RELEVANCE: Placement.ValueType  # 1
+"""Its score, with boosts and diversity."""
+PLACEMENT_PINNED: Placement.ValueType  # 2
+"""A pin."""
+PLACEMENT_PROMOTED: Placement.ValueType  # 3
+"""A promotion, which would have come too short."""
+PLACEMENT_EXPLORED: Placement.ValueType  # 4
+"""The draw of the exploration."""
+Global___Placement: _TypeAlias = Placement  # noqa: Y015
+
+class _Omission:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _OmissionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Omission.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    OMISSION_UNSPECIFIED: _Omission.ValueType  # 0
+    """The item is in the page."""
+    OMISSION_UNAVAILABLE: _Omission.ValueType  # 1
+    """Catalogue: it may not be recommended now."""
+    OMISSION_NOT_ENCODED: _Omission.ValueType  # 2
+    """Catalogue: the encoder has not encoded it yet, so it has no vector."""
+    OMISSION_DENIED: _Omission.ValueType  # 3
+    """Filter stage: the request denies it."""
+    OMISSION_FILTER: _Omission.ValueType  # 4
+    """Filter stage: it does not pass the request's filter."""
+    OMISSION_DISLIKED: _Omission.ValueType  # 5
+    """Filter stage: the request dislikes it."""
+    OMISSION_LIKED: _Omission.ValueType  # 6
+    """Filter stage: the request likes it, so it counts as seen."""
+    OMISSION_SHOWN: _Omission.ValueType  # 7
+    """Filter stage: a page before this one has shown it."""
+    OMISSION_SEEN_IN_HISTORY: _Omission.ValueType  # 8
+    """Filter stage: the user has seen it, says the profile service."""
+    OMISSION_SEEN_IN_SESSION: _Omission.ValueType  # 9
+    """Filter stage: the user has seen it in the window, or in the inline events."""
+    OMISSION_MIN_RELEVANCE: _Omission.ValueType  # 10
+    """Rerank stage: without `min_relevance` it would be in the page."""
+    OMISSION_CATEGORY_FULL: _Omission.ValueType  # 11
+    """Rerank stage: without `max_per_category` it would be in the page."""
+    OMISSION_DISPLACED: _Omission.ValueType  # 12
+    """Rerank stage: without any control it would be in the page."""
+    OMISSION_RANK: _Omission.ValueType  # 13
+    """Retrieve stage: enough items have higher scores."""
+
+class Omission(_Omission, metaclass=_OmissionEnumTypeWrapper):
+    """The rule that keeps an item out of a page: the first that holds, in this order."""
+
+OMISSION_UNSPECIFIED: Omission.ValueType  # 0
+"""The item is in the page."""
+OMISSION_UNAVAILABLE: Omission.ValueType  # 1
+"""Catalogue: it may not be recommended now."""
+OMISSION_NOT_ENCODED: Omission.ValueType  # 2
+"""Catalogue: the encoder has not encoded it yet, so it has no vector."""
+OMISSION_DENIED: Omission.ValueType  # 3
+"""Filter stage: the request denies it."""
+OMISSION_FILTER: Omission.ValueType  # 4
+"""Filter stage: it does not pass the request's filter."""
+OMISSION_DISLIKED: Omission.ValueType  # 5
+"""Filter stage: the request dislikes it."""
+OMISSION_LIKED: Omission.ValueType  # 6
+"""Filter stage: the request likes it, so it counts as seen."""
+OMISSION_SHOWN: Omission.ValueType  # 7
+"""Filter stage: a page before this one has shown it."""
+OMISSION_SEEN_IN_HISTORY: Omission.ValueType  # 8
+"""Filter stage: the user has seen it, says the profile service."""
+OMISSION_SEEN_IN_SESSION: Omission.ValueType  # 9
+"""Filter stage: the user has seen it in the window, or in the inline events."""
+OMISSION_MIN_RELEVANCE: Omission.ValueType  # 10
+"""Rerank stage: without `min_relevance` it would be in the page."""
+OMISSION_CATEGORY_FULL: Omission.ValueType  # 11
+"""Rerank stage: without `max_per_category` it would be in the page."""
+OMISSION_DISPLACED: Omission.ValueType  # 12
+"""Rerank stage: without any control it would be in the page."""
+OMISSION_RANK: Omission.ValueType  # 13
+"""Retrieve stage: enough items have higher scores."""
+Global___Omission: _TypeAlias = Omission  # noqa: Y015
+
 @_typing.final
 class RecommendRequest(_message.Message):
     """A user or visitor, and what to recommend to them."""
@@ -143,6 +243,10 @@ class RecommendRequest(_message.Message):
     FUSION_WEIGHT_FIELD_NUMBER: _builtins.int
     AS_OF_FIELD_NUMBER: _builtins.int
     NUM_INTERESTS_FIELD_NUMBER: _builtins.int
+    CONTROLS_FIELD_NUMBER: _builtins.int
+    EXPLAIN_FIELD_NUMBER: _builtins.int
+    WITH_NEXT_PAGE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     user_id: _builtins.str
     """The client's id of a user, 1 to 256 bytes without NUL (USER_ID_INVALID)."""
     session_id: _builtins.str
@@ -169,6 +273,19 @@ class RecommendRequest(_message.Message):
     """How many interests to answer with, most probable first: 0 to 1,000 (NUM_INTERESTS_INVALID).
     Unset: 20.
     """
+    explain: _builtins.bool
+    """Whether each item comes with its ranks under either vector alone and by both. Unset: false."""
+    with_next_page: _builtins.bool
+    """Whether the answer names the page after it, in `next_page_token`. Unset: false. Not in a batch,
+    nor is `page_token` (PAGE_TOKEN_INVALID).
+    """
+    page_token: _builtins.str
+    """The page to give: the `next_page_token` of the answer before. Empty: the first. The rest of the
+    request may be the same or another one. The page is ranked anew by the newest events, without
+    the items of the pages before, so none comes twice, also when another bundle ranks by then.
+    A token that was not given out, or that is from before the database was restored from a backup,
+    is INVALID_ARGUMENT (PAGE_TOKEN_INVALID): then ask for the first page. It does not expire.
+    """
     @_builtins.property
     def inline_events(self) -> _event_pb2.InlineEvents:
         """The events of an anonymous visitor. Nothing of them is stored."""
@@ -184,6 +301,10 @@ class RecommendRequest(_message.Message):
         Unset: now. From 1900 to 2200 (TIME_INVALID).
         """
 
+    @_builtins.property
+    def controls(self) -> Global___Controls:
+        """How the page is arranged beyond its scores. Unset: by the scores alone."""
+
     def __init__(
         self,
         *,
@@ -197,10 +318,14 @@ class RecommendRequest(_message.Message):
         fusion_weight: _builtins.float | None = ...,
         as_of: _timestamp_pb2.Timestamp | None = ...,
         num_interests: _builtins.int | None = ...,
+        controls: Global___Controls | None = ...,
+        explain: _builtins.bool = ...,
+        with_next_page: _builtins.bool = ...,
+        page_token: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_exclude_seen", b"_exclude_seen", "_fusion_weight", b"_fusion_weight", "_num_interests", b"_num_interests", "_page_size", b"_page_size", "as_of", b"as_of", "exclude_seen", b"exclude_seen", "fusion_weight", b"fusion_weight", "inline_events", b"inline_events", "num_interests", b"num_interests", "page_size", b"page_size", "session_id", b"session_id", "subject", b"subject", "user_id", b"user_id"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_exclude_seen", b"_exclude_seen", "_fusion_weight", b"_fusion_weight", "_num_interests", b"_num_interests", "_page_size", b"_page_size", "as_of", b"as_of", "controls", b"controls", "exclude_seen", b"exclude_seen", "fusion_weight", b"fusion_weight", "inline_events", b"inline_events", "num_interests", b"num_interests", "page_size", b"page_size", "session_id", b"session_id", "subject", b"subject", "user_id", b"user_id"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_exclude_seen", b"_exclude_seen", "_fusion_weight", b"_fusion_weight", "_num_interests", b"_num_interests", "_page_size", b"_page_size", "as_of", b"as_of", "deny_item_ids", b"deny_item_ids", "exclude_seen", b"exclude_seen", "filter", b"filter", "fusion_weight", b"fusion_weight", "inline_events", b"inline_events", "num_interests", b"num_interests", "page_size", b"page_size", "session_id", b"session_id", "subject", b"subject", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_exclude_seen", b"_exclude_seen", "_fusion_weight", b"_fusion_weight", "_num_interests", b"_num_interests", "_page_size", b"_page_size", "as_of", b"as_of", "controls", b"controls", "deny_item_ids", b"deny_item_ids", "exclude_seen", b"exclude_seen", "explain", b"explain", "filter", b"filter", "fusion_weight", b"fusion_weight", "inline_events", b"inline_events", "num_interests", b"num_interests", "page_size", b"page_size", "page_token", b"page_token", "session_id", b"session_id", "subject", b"subject", "user_id", b"user_id", "with_next_page", b"with_next_page"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__exclude_seen: _TypeAlias = _typing.Literal["exclude_seen"]  # noqa: Y015
     _WhichOneofArgType__exclude_seen: _TypeAlias = _typing.Literal["_exclude_seen", b"_exclude_seen"]  # noqa: Y015
@@ -226,6 +351,324 @@ class RecommendRequest(_message.Message):
 Global___RecommendRequest: _TypeAlias = RecommendRequest  # noqa: Y015
 
 @_typing.final
+class Controls(_message.Message):
+    """How a page is arranged. Each control is off until it is set. Wrong values are INVALID_ARGUMENT
+    (CONTROLS_INVALID, or FILTER_INVALID for a filter), with the path of the field.
+
+    Several controls measure by the standard deviation σ of the user's scores: over the vectors of all
+    items of the bundle, without neighbour scores; for popular items it is that of the popularity. So
+    their values mean the same for every user and every bundle.
+
+    The order of work: (1) Candidates are the items of the highest scores, five times as many as
+    asked for and at least 100, of all that may be returned; and as many of each boosted and promoted
+    kind. (2) Boosts are added. (3) `min_relevance` removes. (4) Places are filled from the first on:
+    by a pin; else, where promotions would come too short, by a promoted item; else by chance by an
+    item that is explored; else by the best item in the sense of `diversity`. `max_per_category`
+    holds for all but pins.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PINS_FIELD_NUMBER: _builtins.int
+    PROMOTIONS_FIELD_NUMBER: _builtins.int
+    BOOSTS_FIELD_NUMBER: _builtins.int
+    DIVERSITY_FIELD_NUMBER: _builtins.int
+    MAX_PER_CATEGORY_FIELD_NUMBER: _builtins.int
+    MIN_RELEVANCE_FIELD_NUMBER: _builtins.int
+    EXPLORATION_FIELD_NUMBER: _builtins.int
+    LIKED_ITEM_IDS_FIELD_NUMBER: _builtins.int
+    DISLIKED_ITEM_IDS_FIELD_NUMBER: _builtins.int
+    SEED_FIELD_NUMBER: _builtins.int
+    diversity: _builtins.float
+    """How much items should differ from those before them, in [0, 1] and finite. 0: off. The next item
+    is that of the largest (1 − diversity) × s − diversity × c: s is the score with boosts, 0 for the
+    last candidate and 1 for the best; c is the largest cosine of the item with one before it or
+    with a pinned one, as in SimilarItems (maximal marginal relevance, Carbonell and Goldstein 1998).
+    """
+    max_per_category: _builtins.int
+    """How many items of one category at most, 0 to 200. 0: no limit. An item counts for its primary
+    category; items without categories are not limited.
+    """
+    min_relevance: _builtins.float
+    """The smallest relevance, in [-100, 100] and finite; see RecommendationControls. Unset: none."""
+    seed: _builtins.int
+    """What chance is drawn from: the same request with the same seed gives the same page, as long as
+    nothing it reads changed. Not negative. Unset: a fresh one, which the answer names.
+    """
+    @_builtins.property
+    def pins(self) -> _containers.RepeatedCompositeFieldContainer[Global___Pin]:
+        """Items at fixed places, at most `page_size`. A pinned item may have been seen, and needs no
+        relevance; it must pass the filter, be available, have a vector, and not be denied, disliked or
+        shown before. Else the place goes to another item, and the answer names it. An item comes at an
+        earlier place when the page has too few items before it.
+        """
+
+    @_builtins.property
+    def promotions(self) -> _containers.RepeatedCompositeFieldContainer[Global___Promotion]:
+        """Kinds of items that get a number of places at least, at most 4."""
+
+    @_builtins.property
+    def boosts(self) -> _containers.RepeatedCompositeFieldContainer[Global___Boost]:
+        """Kinds of items that are raised or lowered, at most 10. What several add to an item is added up."""
+
+    @_builtins.property
+    def exploration(self) -> Global___Exploration:
+        """New items that come in by chance. Unset: none."""
+
+    @_builtins.property
+    def liked_item_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Items that the user likes or dislikes now, at most 100 each; unknown ones are ignored. For this
+        request alone, p × the length of the fused vector is added to it, where p is the mean direction
+        of the liked items minus that of the disliked ones; a direction is an item's vector at length 1,
+        and the popularity dimension is left out of all. A user without any vector is ranked by p alone.
+        Neighbour scores and interests do not change. Disliked items are not returned; liked ones are
+        not if `exclude_seen` is on.
+        """
+
+    @_builtins.property
+    def disliked_item_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """See `liked_item_ids`."""
+
+    def __init__(
+        self,
+        *,
+        pins: _abc.Iterable[Global___Pin] | None = ...,
+        promotions: _abc.Iterable[Global___Promotion] | None = ...,
+        boosts: _abc.Iterable[Global___Boost] | None = ...,
+        diversity: _builtins.float = ...,
+        max_per_category: _builtins.int = ...,
+        min_relevance: _builtins.float | None = ...,
+        exploration: Global___Exploration | None = ...,
+        liked_item_ids: _abc.Iterable[_builtins.str] | None = ...,
+        disliked_item_ids: _abc.Iterable[_builtins.str] | None = ...,
+        seed: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_min_relevance", b"_min_relevance", "_seed", b"_seed", "exploration", b"exploration", "min_relevance", b"min_relevance", "seed", b"seed"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_min_relevance", b"_min_relevance", "_seed", b"_seed", "boosts", b"boosts", "disliked_item_ids", b"disliked_item_ids", "diversity", b"diversity", "exploration", b"exploration", "liked_item_ids", b"liked_item_ids", "max_per_category", b"max_per_category", "min_relevance", b"min_relevance", "pins", b"pins", "promotions", b"promotions", "seed", b"seed"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__min_relevance: _TypeAlias = _typing.Literal["min_relevance"]  # noqa: Y015
+    _WhichOneofArgType__min_relevance: _TypeAlias = _typing.Literal["_min_relevance", b"_min_relevance"]  # noqa: Y015
+    _WhichOneofReturnType__seed: _TypeAlias = _typing.Literal["seed"]  # noqa: Y015
+    _WhichOneofArgType__seed: _TypeAlias = _typing.Literal["_seed", b"_seed"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__min_relevance) -> _WhichOneofReturnType__min_relevance | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__seed) -> _WhichOneofReturnType__seed | None: ...
+
+Global___Controls: _TypeAlias = Controls  # noqa: Y015
+
+@_typing.final
+class Pin(_message.Message):
+    """An item at a fixed place."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ITEM_ID_FIELD_NUMBER: _builtins.int
+    PLACE_FIELD_NUMBER: _builtins.int
+    item_id: _builtins.str
+    """The client's id, 1 to 256 bytes without NUL. Each item once."""
+    place: _builtins.int
+    """The place, from 1 to `page_size`. Each place once."""
+    def __init__(
+        self,
+        *,
+        item_id: _builtins.str = ...,
+        place: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["item_id", b"item_id", "place", b"place"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Pin: _TypeAlias = Pin  # noqa: Y015
+
+@_typing.final
+class Promotion(_message.Message):
+    """A kind of items that gets a number of places at least, as long as it has so many candidates."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FILTER_FIELD_NUMBER: _builtins.int
+    NUM_ITEMS_FIELD_NUMBER: _builtins.int
+    filter: _builtins.str
+    """Which items: as RecommendRequest.filter, but required."""
+    num_items: _builtins.int
+    """How many places, 1 to 200. The most relevant ones take the last places that are left, unless
+    they earned earlier ones.
+    """
+    def __init__(
+        self,
+        *,
+        filter: _builtins.str = ...,
+        num_items: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter", "num_items", b"num_items"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Promotion: _TypeAlias = Promotion  # noqa: Y015
+
+@_typing.final
+class Boost(_message.Message):
+    """A kind of items whose scores are raised or lowered."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FILTER_FIELD_NUMBER: _builtins.int
+    WEIGHT_FIELD_NUMBER: _builtins.int
+    filter: _builtins.str
+    """Which items: as RecommendRequest.filter, but required."""
+    weight: _builtins.float
+    """What is added to the score, in σ; below 0 the items are lowered. In [-100, 100] and finite."""
+    def __init__(
+        self,
+        *,
+        filter: _builtins.str = ...,
+        weight: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter", "weight", b"weight"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Boost: _TypeAlias = Boost  # noqa: Y015
+
+@_typing.final
+class Exploration(_message.Message):
+    """New items that come in by chance."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WEIGHT_FIELD_NUMBER: _builtins.int
+    MAX_ITEM_AGE_FIELD_NUMBER: _builtins.int
+    weight: _builtins.float
+    """The probability with which a place is given to an explored item, in [0, 1] and finite. Which one
+    is drawn too: with probabilities in proportion to exp(relevance), of up to 1,000 such items.
+    """
+    @_builtins.property
+    def max_item_age(self) -> _duration_pb2.Duration:
+        """How long ago an explored item was written first, at most: more than 0 (CONTROLS_INVALID).
+        Unset: 7 days. Items that were written before the catalogue noted it are old.
+        """
+
+    def __init__(
+        self,
+        *,
+        weight: _builtins.float = ...,
+        max_item_age: _duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["max_item_age", b"max_item_age"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["max_item_age", b"max_item_age", "weight", b"weight"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Exploration: _TypeAlias = Exploration  # noqa: Y015
+
+@_typing.final
+class RecommendationControls(_message.Message):
+    """What the controls did to an item."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PLACEMENT_FIELD_NUMBER: _builtins.int
+    RELEVANCE_FIELD_NUMBER: _builtins.int
+    BOOST_SCORE_FIELD_NUMBER: _builtins.int
+    LIKED_SCORE_FIELD_NUMBER: _builtins.int
+    RELEVANCE_RANK_FIELD_NUMBER: _builtins.int
+    BOOSTS_FIELD_NUMBER: _builtins.int
+    PROMOTIONS_FIELD_NUMBER: _builtins.int
+    placement: Global___Placement.ValueType
+    """What put it at its place."""
+    relevance: _builtins.float
+    """The score without boosts, in σ above the mean score of the bundle's items. For popular items
+    that of the popularity.
+    """
+    boost_score: _builtins.float
+    """What the boosts added to the score."""
+    liked_score: _builtins.float
+    """What likes and dislikes added to the score."""
+    relevance_rank: _builtins.int
+    """The rank by the score without boosts, from 1; 0 below the candidates."""
+    @_builtins.property
+    def boosts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Which of the request's boosts hold for it, from 0."""
+
+    @_builtins.property
+    def promotions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Which of the request's promotions it counts for, from 0."""
+
+    def __init__(
+        self,
+        *,
+        placement: Global___Placement.ValueType = ...,
+        relevance: _builtins.float = ...,
+        boost_score: _builtins.float = ...,
+        liked_score: _builtins.float = ...,
+        relevance_rank: _builtins.int = ...,
+        boosts: _abc.Iterable[_builtins.int] | None = ...,
+        promotions: _abc.Iterable[_builtins.int] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["boost_score", b"boost_score", "boosts", b"boosts", "liked_score", b"liked_score", "placement", b"placement", "promotions", b"promotions", "relevance", b"relevance", "relevance_rank", b"relevance_rank"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RecommendationControls: _TypeAlias = RecommendationControls  # noqa: Y015
+
+@_typing.final
+class AppliedControls(_message.Message):
+    """What the controls did to a page."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SEED_FIELD_NUMBER: _builtins.int
+    SCORE_DEVIATION_FIELD_NUMBER: _builtins.int
+    NUM_CANDIDATES_FIELD_NUMBER: _builtins.int
+    NUM_BELOW_MIN_RELEVANCE_FIELD_NUMBER: _builtins.int
+    FULL_CATEGORIES_FIELD_NUMBER: _builtins.int
+    UNPLACED_ITEM_IDS_FIELD_NUMBER: _builtins.int
+    seed: _builtins.int
+    """What chance was drawn from; 0 without exploration."""
+    score_deviation: _builtins.float
+    """σ: the standard deviation of the user's scores, in which boosts and relevance are measured."""
+    num_candidates: _builtins.int
+    """How many items were candidates."""
+    num_below_min_relevance: _builtins.int
+    """How many of them `min_relevance` removed."""
+    @_builtins.property
+    def full_categories(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The categories that `max_per_category` let no more items of in, by name."""
+
+    @_builtins.property
+    def unplaced_item_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Pinned items that could not be placed."""
+
+    def __init__(
+        self,
+        *,
+        seed: _builtins.int = ...,
+        score_deviation: _builtins.float = ...,
+        num_candidates: _builtins.int = ...,
+        num_below_min_relevance: _builtins.int = ...,
+        full_categories: _abc.Iterable[_builtins.str] | None = ...,
+        unplaced_item_ids: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["full_categories", b"full_categories", "num_below_min_relevance", b"num_below_min_relevance", "num_candidates", b"num_candidates", "score_deviation", b"score_deviation", "seed", b"seed", "unplaced_item_ids", b"unplaced_item_ids"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AppliedControls: _TypeAlias = AppliedControls  # noqa: Y015
+
+@_typing.final
 class Recommendation(_message.Message):
     """One recommended item."""
 
@@ -237,11 +680,13 @@ class Recommendation(_message.Message):
     LONG_SCORE_FIELD_NUMBER: _builtins.int
     TITLE_FIELD_NUMBER: _builtins.int
     CATEGORIES_FIELD_NUMBER: _builtins.int
+    CONTROLS_FIELD_NUMBER: _builtins.int
+    RANKS_FIELD_NUMBER: _builtins.int
     item_id: _builtins.str
     """The client's id of the item."""
     score: _builtins.float
-    """The sum of the two parts below, higher is better. Comparable within one answer only. For a
-    popularity fallback: the item's popularity.
+    """The sum of the two parts below, and of what `controls` adds; higher is better. Comparable within
+    one answer only. For a popularity fallback: the item's popularity, and what `controls` adds.
     """
     short_score: _builtins.float
     """The short-term part of the score: (α ∘ u_s)·v, plus the mean of α times the neighbour score of
@@ -257,6 +702,14 @@ class Recommendation(_message.Message):
     def categories(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The item's categories, the primary one first."""
 
+    @_builtins.property
+    def controls(self) -> Global___RecommendationControls:
+        """What the request's controls did to it. Unset without controls."""
+
+    @_builtins.property
+    def ranks(self) -> Global___VectorRanks:
+        """Its ranks, if the request has `explain`. Searched for among the 1,000 best items by each."""
+
     def __init__(
         self,
         *,
@@ -266,14 +719,61 @@ class Recommendation(_message.Message):
         long_score: _builtins.float = ...,
         title: _builtins.str = ...,
         categories: _abc.Iterable[_builtins.str] | None = ...,
+        controls: Global___RecommendationControls | None = ...,
+        ranks: Global___VectorRanks | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["controls", b"controls", "ranks", b"ranks"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["categories", b"categories", "item_id", b"item_id", "long_score", b"long_score", "score", b"score", "short_score", b"short_score", "title", b"title"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["categories", b"categories", "controls", b"controls", "item_id", b"item_id", "long_score", b"long_score", "ranks", b"ranks", "score", b"score", "short_score", b"short_score", "title", b"title"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Recommendation: _TypeAlias = Recommendation  # noqa: Y015
+
+@_typing.final
+class VectorRanks(_message.Message):
+    """The ranks of an item among all that may be returned, from 1, without regard to controls."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SHORT_RANK_FIELD_NUMBER: _builtins.int
+    LONG_RANK_FIELD_NUMBER: _builtins.int
+    FUSED_RANK_FIELD_NUMBER: _builtins.int
+    short_rank: _builtins.int
+    """By the short-term vector alone (α = 1). Unset below the depth of the search, and without a
+    short-term vector.
+    """
+    long_rank: _builtins.int
+    """By the long-term vector alone (α = 0), likewise."""
+    fused_rank: _builtins.int
+    """Under both, fused by the weight of the answer. Unset below the depth of the search, and for
+    popular items.
+    """
+    def __init__(
+        self,
+        *,
+        short_rank: _builtins.int | None = ...,
+        long_rank: _builtins.int | None = ...,
+        fused_rank: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_fused_rank", b"_fused_rank", "_long_rank", b"_long_rank", "_short_rank", b"_short_rank", "fused_rank", b"fused_rank", "long_rank", b"long_rank", "short_rank", b"short_rank"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_fused_rank", b"_fused_rank", "_long_rank", b"_long_rank", "_short_rank", b"_short_rank", "fused_rank", b"fused_rank", "long_rank", b"long_rank", "short_rank", b"short_rank"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__fused_rank: _TypeAlias = _typing.Literal["fused_rank"]  # noqa: Y015
+    _WhichOneofArgType__fused_rank: _TypeAlias = _typing.Literal["_fused_rank", b"_fused_rank"]  # noqa: Y015
+    _WhichOneofReturnType__long_rank: _TypeAlias = _typing.Literal["long_rank"]  # noqa: Y015
+    _WhichOneofArgType__long_rank: _TypeAlias = _typing.Literal["_long_rank", b"_long_rank"]  # noqa: Y015
+    _WhichOneofReturnType__short_rank: _TypeAlias = _typing.Literal["short_rank"]  # noqa: Y015
+    _WhichOneofArgType__short_rank: _TypeAlias = _typing.Literal["_short_rank", b"_short_rank"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__fused_rank) -> _WhichOneofReturnType__fused_rank | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__long_rank) -> _WhichOneofReturnType__long_rank | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__short_rank) -> _WhichOneofReturnType__short_rank | None: ...
+
+Global___VectorRanks: _TypeAlias = VectorRanks  # noqa: Y015
 
 @_typing.final
 class RecommendResponse(_message.Message):
@@ -292,6 +792,8 @@ class RecommendResponse(_message.Message):
     RECOMMENDATION_ID_FIELD_NUMBER: _builtins.int
     ATTRIBUTION_TOKEN_FIELD_NUMBER: _builtins.int
     DETAILS_OMITTED_FIELD_NUMBER: _builtins.int
+    CONTROLS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     fusion_weight: _builtins.float
     """The fusion weight α that was used, the share of the short-term vector: its mean over the
     dimensions. 0 when `fusion_weight_source` is unspecified.
@@ -305,12 +807,18 @@ class RecommendResponse(_message.Message):
     attribution_token: _builtins.str
     """To be sent back in the `attribution_token` of events that this answer leads to."""
     details_omitted: _builtins.bool
-    """Whether titles, categories and interests were left out of this answer, because the message
-    would exceed 3 MiB with them. That happens with very many items that have long texts.
+    """Whether titles, categories, interests, ranks and what controls did were left out of this answer,
+    because the message would exceed 3 MiB with them. That happens with very many items that have
+    long texts.
+    """
+    next_page_token: _builtins.str
+    """The `page_token` of the page after this one, if the request has `with_next_page`. Empty when
+    this page was not filled, and after 2,000 items. It holds the numbers of the items of this page
+    and of those before, and nothing of the user.
     """
     @_builtins.property
     def recommendations(self) -> _containers.RepeatedCompositeFieldContainer[Global___Recommendation]:
-        """The items, best first; at most `page_size`."""
+        """The items, best first or as the controls arrange them; at most `page_size`."""
 
     @_builtins.property
     def interests(self) -> _containers.RepeatedCompositeFieldContainer[_item_pb2.Interest]:
@@ -330,6 +838,10 @@ class RecommendResponse(_message.Message):
     def session_age(self) -> _duration_pb2.Duration:
         """How old the window's last event was at `as_of`. Unset without one."""
 
+    @_builtins.property
+    def controls(self) -> Global___AppliedControls:
+        """What the request's controls did. Unset without controls."""
+
     def __init__(
         self,
         *,
@@ -344,10 +856,12 @@ class RecommendResponse(_message.Message):
         recommendation_id: _builtins.str = ...,
         attribution_token: _builtins.str = ...,
         details_omitted: _builtins.bool = ...,
+        controls: Global___AppliedControls | None = ...,
+        next_page_token: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["profile_age", b"profile_age", "session_age", b"session_age"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["controls", b"controls", "profile_age", b"profile_age", "session_age", b"session_age"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attribution_token", b"attribution_token", "bundle_id", b"bundle_id", "degradations", b"degradations", "details_omitted", b"details_omitted", "fusion_weight", b"fusion_weight", "fusion_weight_source", b"fusion_weight_source", "interests", b"interests", "profile_age", b"profile_age", "recommendation_id", b"recommendation_id", "recommendations", b"recommendations", "session_age", b"session_age"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attribution_token", b"attribution_token", "bundle_id", b"bundle_id", "controls", b"controls", "degradations", b"degradations", "details_omitted", b"details_omitted", "fusion_weight", b"fusion_weight", "fusion_weight_source", b"fusion_weight_source", "interests", b"interests", "next_page_token", b"next_page_token", "profile_age", b"profile_age", "recommendation_id", b"recommendation_id", "recommendations", b"recommendations", "session_age", b"session_age"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -517,6 +1031,7 @@ class GetInterestsRequest(_message.Message):
     FUSION_WEIGHT_FIELD_NUMBER: _builtins.int
     AS_OF_FIELD_NUMBER: _builtins.int
     NUM_INTERESTS_FIELD_NUMBER: _builtins.int
+    BY_VECTOR_FIELD_NUMBER: _builtins.int
     user_id: _builtins.str
     """The client's id of a user, 1 to 256 bytes without NUL (USER_ID_INVALID)."""
     session_id: _builtins.str
@@ -529,6 +1044,8 @@ class GetInterestsRequest(_message.Message):
     """How many categories to answer with, most probable first: 1 to 10,000 (NUM_INTERESTS_INVALID).
     Unset: 20.
     """
+    by_vector: _builtins.bool
+    """Whether the interests by either vector alone are wanted too. Unset: false."""
     @_builtins.property
     def inline_events(self) -> _event_pb2.InlineEvents:
         """The events of an anonymous visitor. Nothing of them is stored."""
@@ -546,10 +1063,11 @@ class GetInterestsRequest(_message.Message):
         fusion_weight: _builtins.float | None = ...,
         as_of: _timestamp_pb2.Timestamp | None = ...,
         num_interests: _builtins.int | None = ...,
+        by_vector: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_fusion_weight", b"_fusion_weight", "_num_interests", b"_num_interests", "as_of", b"as_of", "fusion_weight", b"fusion_weight", "inline_events", b"inline_events", "num_interests", b"num_interests", "session_id", b"session_id", "subject", b"subject", "user_id", b"user_id"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_fusion_weight", b"_fusion_weight", "_num_interests", b"_num_interests", "as_of", b"as_of", "fusion_weight", b"fusion_weight", "inline_events", b"inline_events", "num_interests", b"num_interests", "session_id", b"session_id", "subject", b"subject", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_fusion_weight", b"_fusion_weight", "_num_interests", b"_num_interests", "as_of", b"as_of", "by_vector", b"by_vector", "fusion_weight", b"fusion_weight", "inline_events", b"inline_events", "num_interests", b"num_interests", "session_id", b"session_id", "subject", b"subject", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__fusion_weight: _TypeAlias = _typing.Literal["fusion_weight"]  # noqa: Y015
     _WhichOneofArgType__fusion_weight: _TypeAlias = _typing.Literal["_fusion_weight", b"_fusion_weight"]  # noqa: Y015
@@ -577,6 +1095,8 @@ class GetInterestsResponse(_message.Message):
     FUSION_WEIGHT_SOURCE_FIELD_NUMBER: _builtins.int
     BUNDLE_ID_FIELD_NUMBER: _builtins.int
     DEGRADATIONS_FIELD_NUMBER: _builtins.int
+    SHORT_INTERESTS_FIELD_NUMBER: _builtins.int
+    LONG_INTERESTS_FIELD_NUMBER: _builtins.int
     fusion_weight: _builtins.float
     """The fusion weight α that was used, as in RecommendResponse."""
     fusion_weight_source: Global___FusionWeightSource.ValueType
@@ -594,6 +1114,16 @@ class GetInterestsResponse(_message.Message):
     def degradations(self) -> _containers.RepeatedScalarFieldContainer[Global___Degradation.ValueType]:
         """How the answer falls short, each at most once."""
 
+    @_builtins.property
+    def short_interests(self) -> _containers.RepeatedCompositeFieldContainer[_item_pb2.Interest]:
+        """The interests by the short-term vector alone, as many, if the request has `by_vector`. Empty
+        without that vector.
+        """
+
+    @_builtins.property
+    def long_interests(self) -> _containers.RepeatedCompositeFieldContainer[_item_pb2.Interest]:
+        """The interests by the long-term vector alone, likewise."""
+
     def __init__(
         self,
         *,
@@ -602,11 +1132,293 @@ class GetInterestsResponse(_message.Message):
         fusion_weight_source: Global___FusionWeightSource.ValueType = ...,
         bundle_id: _builtins.str = ...,
         degradations: _abc.Iterable[Global___Degradation.ValueType] | None = ...,
+        short_interests: _abc.Iterable[_item_pb2.Interest] | None = ...,
+        long_interests: _abc.Iterable[_item_pb2.Interest] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bundle_id", b"bundle_id", "degradations", b"degradations", "fusion_weight", b"fusion_weight", "fusion_weight_source", b"fusion_weight_source", "interests", b"interests"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bundle_id", b"bundle_id", "degradations", b"degradations", "fusion_weight", b"fusion_weight", "fusion_weight_source", b"fusion_weight_source", "interests", b"interests", "long_interests", b"long_interests", "short_interests", b"short_interests"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetInterestsResponse: _TypeAlias = GetInterestsResponse  # noqa: Y015
+
+@_typing.final
+class ExplainItemRequest(_message.Message):
+    """The item that is to be explained."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_FIELD_NUMBER: _builtins.int
+    ITEM_ID_FIELD_NUMBER: _builtins.int
+    item_id: _builtins.str
+    """The client's id. Required, 1 to 256 bytes without NUL (ITEM_ID_INVALID)."""
+    @_builtins.property
+    def request(self) -> Global___RecommendRequest:
+        """What would be asked of Recommend."""
+
+    def __init__(
+        self,
+        *,
+        request: Global___RecommendRequest | None = ...,
+        item_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["request", b"request"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["item_id", b"item_id", "request", b"request"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExplainItemRequest: _TypeAlias = ExplainItemRequest  # noqa: Y015
+
+@_typing.final
+class ItemRank(_message.Message):
+    """The rank of an item by one vector, or by both fused."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RANK_FIELD_NUMBER: _builtins.int
+    SCORE_FIELD_NUMBER: _builtins.int
+    rank: _builtins.int
+    """From 1, exact: over all items that the request may return, and the item itself. Of equal scores
+    the lower item number is first. Controls do not count.
+    """
+    score: _builtins.float
+    """Its score by it; scores by different vectors cannot be compared."""
+    def __init__(
+        self,
+        *,
+        rank: _builtins.int = ...,
+        score: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["rank", b"rank", "score", b"score"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ItemRank: _TypeAlias = ItemRank  # noqa: Y015
+
+@_typing.final
+class Pull(_message.Message):
+    """What an item of the user's past does for the explained item."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ITEM_ID_FIELD_NUMBER: _builtins.int
+    TITLE_FIELD_NUMBER: _builtins.int
+    NEIGHBOUR_SCORE_FIELD_NUMBER: _builtins.int
+    SIMILARITY_FIELD_NUMBER: _builtins.int
+    item_id: _builtins.str
+    """The client's id of the item of the past."""
+    title: _builtins.str
+    """Its title."""
+    neighbour_score: _builtins.float
+    """What it adds to the explained item's neighbour score by the window or the history, before the
+    fusion weight: a part of the score, exactly. 0 in bundles without neighbours.
+    """
+    similarity: _builtins.float
+    """The cosine of the two items' vectors without their popularity dimension. The vector of the user
+    is no sum over items, so this is no part of the score; it says how near the two items are.
+    """
+    def __init__(
+        self,
+        *,
+        item_id: _builtins.str = ...,
+        title: _builtins.str = ...,
+        neighbour_score: _builtins.float = ...,
+        similarity: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["item_id", b"item_id", "neighbour_score", b"neighbour_score", "similarity", b"similarity", "title", b"title"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Pull: _TypeAlias = Pull  # noqa: Y015
+
+@_typing.final
+class ExplainItemResponse(_message.Message):
+    """Why an item is in the page, or why not."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ITEM_ID_FIELD_NUMBER: _builtins.int
+    TITLE_FIELD_NUMBER: _builtins.int
+    PLACE_FIELD_NUMBER: _builtins.int
+    OMISSION_FIELD_NUMBER: _builtins.int
+    SHORT_FIELD_NUMBER: _builtins.int
+    LONG_FIELD_NUMBER: _builtins.int
+    FUSED_FIELD_NUMBER: _builtins.int
+    NUM_ITEMS_FIELD_NUMBER: _builtins.int
+    WINDOW_PULLS_FIELD_NUMBER: _builtins.int
+    HISTORY_PULLS_FIELD_NUMBER: _builtins.int
+    CONTROLS_FIELD_NUMBER: _builtins.int
+    FUSION_WEIGHT_FIELD_NUMBER: _builtins.int
+    FUSION_WEIGHT_SOURCE_FIELD_NUMBER: _builtins.int
+    BUNDLE_ID_FIELD_NUMBER: _builtins.int
+    DEGRADATIONS_FIELD_NUMBER: _builtins.int
+    item_id: _builtins.str
+    """The item."""
+    title: _builtins.str
+    """Its title."""
+    place: _builtins.int
+    """Its place in the page, from 1. Unset outside of it."""
+    omission: Global___Omission.ValueType
+    """What keeps it out of the page."""
+    num_items: _builtins.int
+    """Among how many items these ranks are."""
+    fusion_weight: _builtins.float
+    """The fusion weight α that was used, as in RecommendResponse."""
+    fusion_weight_source: Global___FusionWeightSource.ValueType
+    """Where it came from."""
+    bundle_id: _builtins.str
+    """The bundle that ranked."""
+    @_builtins.property
+    def short(self) -> Global___ItemRank:
+        """Its rank by the short-term vector alone. Unset without that vector, or one of the item."""
+
+    @_builtins.property
+    def long(self) -> Global___ItemRank:
+        """By the long-term vector alone, likewise."""
+
+    @_builtins.property
+    def fused(self) -> Global___ItemRank:
+        """By both, fused by the weight of the answer, likewise."""
+
+    @_builtins.property
+    def window_pulls(self) -> _containers.RepeatedCompositeFieldContainer[Global___Pull]:
+        """The items of the window that do most for it, at most 10: the largest neighbour score first, of
+        equal ones the most similar.
+        """
+
+    @_builtins.property
+    def history_pulls(self) -> _containers.RepeatedCompositeFieldContainer[Global___Pull]:
+        """Those of the history, likewise."""
+
+    @_builtins.property
+    def controls(self) -> Global___RecommendationControls:
+        """What the controls did to it. Unset outside of the page, and without controls."""
+
+    @_builtins.property
+    def degradations(self) -> _containers.RepeatedScalarFieldContainer[Global___Degradation.ValueType]:
+        """How the page falls short, each at most once."""
+
+    def __init__(
+        self,
+        *,
+        item_id: _builtins.str = ...,
+        title: _builtins.str = ...,
+        place: _builtins.int | None = ...,
+        omission: Global___Omission.ValueType = ...,
+        short: Global___ItemRank | None = ...,
+        long: Global___ItemRank | None = ...,
+        fused: Global___ItemRank | None = ...,
+        num_items: _builtins.int = ...,
+        window_pulls: _abc.Iterable[Global___Pull] | None = ...,
+        history_pulls: _abc.Iterable[Global___Pull] | None = ...,
+        controls: Global___RecommendationControls | None = ...,
+        fusion_weight: _builtins.float = ...,
+        fusion_weight_source: Global___FusionWeightSource.ValueType = ...,
+        bundle_id: _builtins.str = ...,
+        degradations: _abc.Iterable[Global___Degradation.ValueType] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_place", b"_place", "controls", b"controls", "fused", b"fused", "long", b"long", "place", b"place", "short", b"short"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_place", b"_place", "bundle_id", b"bundle_id", "controls", b"controls", "degradations", b"degradations", "fused", b"fused", "fusion_weight", b"fusion_weight", "fusion_weight_source", b"fusion_weight_source", "history_pulls", b"history_pulls", "item_id", b"item_id", "long", b"long", "num_items", b"num_items", "omission", b"omission", "place", b"place", "short", b"short", "title", b"title", "window_pulls", b"window_pulls"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__place: _TypeAlias = _typing.Literal["place"]  # noqa: Y015
+    _WhichOneofArgType__place: _TypeAlias = _typing.Literal["_place", b"_place"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__place) -> _WhichOneofReturnType__place | None: ...
+
+Global___ExplainItemResponse: _TypeAlias = ExplainItemResponse  # noqa: Y015
+
+@_typing.final
+class RecommendCategoriesRequest(_message.Message):
+    """The user or visitor who is to get categories."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_FIELD_NUMBER: _builtins.int
+    NUM_CATEGORIES_FIELD_NUMBER: _builtins.int
+    num_categories: _builtins.int
+    """How many categories: 1 to 20 (NUM_CATEGORIES_INVALID). Unset: 5."""
+    @_builtins.property
+    def request(self) -> Global___RecommendRequest:
+        """What is asked of each category, as of Recommend; at most 50 items (PAGE_SIZE_INVALID). It names
+        no page (PAGE_TOKEN_INVALID). `num_interests` and `explain` are ignored.
+        """
+
+    def __init__(
+        self,
+        *,
+        request: Global___RecommendRequest | None = ...,
+        num_categories: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_num_categories", b"_num_categories", "num_categories", b"num_categories", "request", b"request"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_num_categories", b"_num_categories", "num_categories", b"num_categories", "request", b"request"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__num_categories: _TypeAlias = _typing.Literal["num_categories"]  # noqa: Y015
+    _WhichOneofArgType__num_categories: _TypeAlias = _typing.Literal["_num_categories", b"_num_categories"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__num_categories) -> _WhichOneofReturnType__num_categories | None: ...
+
+Global___RecommendCategoriesRequest: _TypeAlias = RecommendCategoriesRequest  # noqa: Y015
+
+@_typing.final
+class CategoryRecommendations(_message.Message):
+    """A category with its items."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CATEGORY_FIELD_NUMBER: _builtins.int
+    PROBABILITY_FIELD_NUMBER: _builtins.int
+    ANSWER_FIELD_NUMBER: _builtins.int
+    category: _builtins.str
+    """The category."""
+    probability: _builtins.float
+    """Its probability by the fused vector; 0 when the answer is not personalised."""
+    @_builtins.property
+    def answer(self) -> Global___RecommendResponse:
+        """The items of it, as Recommend answers with a filter for the category."""
+
+    def __init__(
+        self,
+        *,
+        category: _builtins.str = ...,
+        probability: _builtins.float = ...,
+        answer: Global___RecommendResponse | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "category", b"category", "probability", b"probability"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CategoryRecommendations: _TypeAlias = CategoryRecommendations  # noqa: Y015
+
+@_typing.final
+class RecommendCategoriesResponse(_message.Message):
+    """Categories with their items."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CATEGORIES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def categories(self) -> _containers.RepeatedCompositeFieldContainer[Global___CategoryRecommendations]:
+        """The most probable category first; none without an item. Fewer than asked for when there are no
+        more with items among the most probable sixty.
+        """
+
+    def __init__(
+        self,
+        *,
+        categories: _abc.Iterable[Global___CategoryRecommendations] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["categories", b"categories"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RecommendCategoriesResponse: _TypeAlias = RecommendCategoriesResponse  # noqa: Y015

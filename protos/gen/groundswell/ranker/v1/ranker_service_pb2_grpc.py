@@ -55,6 +55,16 @@ class RankerServiceStub:
                 request_serializer=groundswell_dot_ranker_dot_v1_dot_ranker__service__pb2.GetInterestsRequest.SerializeToString,
                 response_deserializer=groundswell_dot_ranker_dot_v1_dot_ranker__service__pb2.GetInterestsResponse.FromString,
                 _registered_method=True)
+        self.RecommendCategories = channel.unary_unary(
+                '/groundswell.ranker.v1.RankerService/RecommendCategories',
+                request_serializer=groundswell_dot_ranker_dot_v1_dot_ranker__service__pb2.RecommendCategoriesRequest.SerializeToString,
+                response_deserializer=groundswell_dot_ranker_dot_v1_dot_ranker__service__pb2.RecommendCategoriesResponse.FromString,
+                _registered_method=True)
+        self.ExplainItem = channel.unary_unary(
+                '/groundswell.ranker.v1.RankerService/ExplainItem',
+                request_serializer=groundswell_dot_ranker_dot_v1_dot_ranker__service__pb2.ExplainItemRequest.SerializeToString,
+                response_deserializer=groundswell_dot_ranker_dot_v1_dot_ranker__service__pb2.ExplainItemResponse.FromString,
+                _registered_method=True)
 
 
 class RankerServiceServicer:
@@ -70,9 +80,9 @@ class RankerServiceServicer:
         of the service.
         Statuses: OK; INVALID_ARGUMENT (SUBJECT_INVALID, USER_ID_INVALID, SESSION_ID_INVALID, PAGE_SIZE_INVALID,
         FILTER_INVALID, FUSION_WEIGHT_INVALID, DENY_LIST_INVALID, EVENTS_INVALID, TIME_INVALID,
-        NUM_INTERESTS_INVALID, and the reasons that Event names); NOT_FOUND (ITEM_NOT_FOUND, an inline
-        event's item); RESOURCE_EXHAUSTED (OVERLOADED, with RetryInfo); UNAVAILABLE (NO_BUNDLE);
-        DEADLINE_EXCEEDED. Safe to retry.
+        NUM_INTERESTS_INVALID, CONTROLS_INVALID, PAGE_TOKEN_INVALID, and the reasons that Event names);
+        NOT_FOUND (ITEM_NOT_FOUND, an inline event's item); RESOURCE_EXHAUSTED (OVERLOADED, with
+        RetryInfo); UNAVAILABLE (NO_BUNDLE); DEADLINE_EXCEEDED. Safe to retry.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -111,6 +121,29 @@ class RankerServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def RecommendCategories(self, request, context):
+        """The most probable categories of a user's interests, each with the best items of it. An item comes
+        in the first of its categories alone. For a user of whom nothing is known: the categories of the
+        most popular items. Without a deadline a call has 10 s, as BatchRecommend.
+        Statuses: as Recommend, where PAGE_SIZE_INVALID is for more than 50 items; INVALID_ARGUMENT
+        (NUM_CATEGORIES_INVALID); FAILED_PRECONDITION (NO_CATEGORIES). A wrong field of the request is
+        named as in `request.filter`. Safe to retry.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ExplainItem(self, request, context):
+        """Why an item is in the answer to a request of Recommend, or which rule keeps it out; and what of
+        the user's past speaks for it. It compares the item with every item of the catalogue, so it
+        takes many times longer than Recommend; without a deadline a call has 10 s, as BatchRecommend.
+        Statuses: as Recommend; INVALID_ARGUMENT (ITEM_ID_INVALID); NOT_FOUND (ITEM_NOT_FOUND). A wrong
+        field of the request is named as in `request.filter`. Safe to retry.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_RankerServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -133,6 +166,16 @@ def add_RankerServiceServicer_to_server(servicer, server):
                     servicer.GetInterests,
                     request_deserializer=groundswell_dot_ranker_dot_v1_dot_ranker__service__pb2.GetInterestsRequest.FromString,
                     response_serializer=groundswell_dot_ranker_dot_v1_dot_ranker__service__pb2.GetInterestsResponse.SerializeToString,
+            ),
+            'RecommendCategories': grpc.unary_unary_rpc_method_handler(
+                    servicer.RecommendCategories,
+                    request_deserializer=groundswell_dot_ranker_dot_v1_dot_ranker__service__pb2.RecommendCategoriesRequest.FromString,
+                    response_serializer=groundswell_dot_ranker_dot_v1_dot_ranker__service__pb2.RecommendCategoriesResponse.SerializeToString,
+            ),
+            'ExplainItem': grpc.unary_unary_rpc_method_handler(
+                    servicer.ExplainItem,
+                    request_deserializer=groundswell_dot_ranker_dot_v1_dot_ranker__service__pb2.ExplainItemRequest.FromString,
+                    response_serializer=groundswell_dot_ranker_dot_v1_dot_ranker__service__pb2.ExplainItemResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -244,6 +287,60 @@ class RankerService:
             '/groundswell.ranker.v1.RankerService/GetInterests',
             groundswell_dot_ranker_dot_v1_dot_ranker__service__pb2.GetInterestsRequest.SerializeToString,
             groundswell_dot_ranker_dot_v1_dot_ranker__service__pb2.GetInterestsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RecommendCategories(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/groundswell.ranker.v1.RankerService/RecommendCategories',
+            groundswell_dot_ranker_dot_v1_dot_ranker__service__pb2.RecommendCategoriesRequest.SerializeToString,
+            groundswell_dot_ranker_dot_v1_dot_ranker__service__pb2.RecommendCategoriesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExplainItem(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/groundswell.ranker.v1.RankerService/ExplainItem',
+            groundswell_dot_ranker_dot_v1_dot_ranker__service__pb2.ExplainItemRequest.SerializeToString,
+            groundswell_dot_ranker_dot_v1_dot_ranker__service__pb2.ExplainItemResponse.FromString,
             options,
             channel_credentials,
             insecure,

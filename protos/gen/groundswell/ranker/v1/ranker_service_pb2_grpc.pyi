@@ -42,9 +42,9 @@ class RankerServiceStub:
     of the service.
     Statuses: OK; INVALID_ARGUMENT (SUBJECT_INVALID, USER_ID_INVALID, SESSION_ID_INVALID, PAGE_SIZE_INVALID,
     FILTER_INVALID, FUSION_WEIGHT_INVALID, DENY_LIST_INVALID, EVENTS_INVALID, TIME_INVALID,
-    NUM_INTERESTS_INVALID, and the reasons that Event names); NOT_FOUND (ITEM_NOT_FOUND, an inline
-    event's item); RESOURCE_EXHAUSTED (OVERLOADED, with RetryInfo); UNAVAILABLE (NO_BUNDLE);
-    DEADLINE_EXCEEDED. Safe to retry.
+    NUM_INTERESTS_INVALID, CONTROLS_INVALID, PAGE_TOKEN_INVALID, and the reasons that Event names);
+    NOT_FOUND (ITEM_NOT_FOUND, an inline event's item); RESOURCE_EXHAUSTED (OVERLOADED, with
+    RetryInfo); UNAVAILABLE (NO_BUNDLE); DEADLINE_EXCEEDED. Safe to retry.
     """
     BatchRecommend: _grpc.UnaryUnaryMultiCallable[_ranker_service_pb2.BatchRecommendRequest, _ranker_service_pb2.BatchRecommendResponse]
     """Recommends to up to 256 users in one call. Each answer is what Recommend would give. One wrong
@@ -67,6 +67,21 @@ class RankerServiceStub:
     """What a user is interested in now: a distribution over the catalogue's categories.
     Statuses: as Recommend; FAILED_PRECONDITION (NO_CATEGORIES). Safe to retry.
     """
+    RecommendCategories: _grpc.UnaryUnaryMultiCallable[_ranker_service_pb2.RecommendCategoriesRequest, _ranker_service_pb2.RecommendCategoriesResponse]
+    """The most probable categories of a user's interests, each with the best items of it. An item comes
+    in the first of its categories alone. For a user of whom nothing is known: the categories of the
+    most popular items. Without a deadline a call has 10 s, as BatchRecommend.
+    Statuses: as Recommend, where PAGE_SIZE_INVALID is for more than 50 items; INVALID_ARGUMENT
+    (NUM_CATEGORIES_INVALID); FAILED_PRECONDITION (NO_CATEGORIES). A wrong field of the request is
+    named as in `request.filter`. Safe to retry.
+    """
+    ExplainItem: _grpc.UnaryUnaryMultiCallable[_ranker_service_pb2.ExplainItemRequest, _ranker_service_pb2.ExplainItemResponse]
+    """Why an item is in the answer to a request of Recommend, or which rule keeps it out; and what of
+    the user's past speaks for it. It compares the item with every item of the catalogue, so it
+    takes many times longer than Recommend; without a deadline a call has 10 s, as BatchRecommend.
+    Statuses: as Recommend; INVALID_ARGUMENT (ITEM_ID_INVALID); NOT_FOUND (ITEM_NOT_FOUND). A wrong
+    field of the request is named as in `request.filter`. Safe to retry.
+    """
 
 @_typing.type_check_only
 class RankerServiceAsyncStub(RankerServiceStub):
@@ -82,9 +97,9 @@ class RankerServiceAsyncStub(RankerServiceStub):
     of the service.
     Statuses: OK; INVALID_ARGUMENT (SUBJECT_INVALID, USER_ID_INVALID, SESSION_ID_INVALID, PAGE_SIZE_INVALID,
     FILTER_INVALID, FUSION_WEIGHT_INVALID, DENY_LIST_INVALID, EVENTS_INVALID, TIME_INVALID,
-    NUM_INTERESTS_INVALID, and the reasons that Event names); NOT_FOUND (ITEM_NOT_FOUND, an inline
-    event's item); RESOURCE_EXHAUSTED (OVERLOADED, with RetryInfo); UNAVAILABLE (NO_BUNDLE);
-    DEADLINE_EXCEEDED. Safe to retry.
+    NUM_INTERESTS_INVALID, CONTROLS_INVALID, PAGE_TOKEN_INVALID, and the reasons that Event names);
+    NOT_FOUND (ITEM_NOT_FOUND, an inline event's item); RESOURCE_EXHAUSTED (OVERLOADED, with
+    RetryInfo); UNAVAILABLE (NO_BUNDLE); DEADLINE_EXCEEDED. Safe to retry.
     """
     BatchRecommend: _aio.UnaryUnaryMultiCallable[_ranker_service_pb2.BatchRecommendRequest, _ranker_service_pb2.BatchRecommendResponse]  # type: ignore[assignment]
     """Recommends to up to 256 users in one call. Each answer is what Recommend would give. One wrong
@@ -107,6 +122,21 @@ class RankerServiceAsyncStub(RankerServiceStub):
     """What a user is interested in now: a distribution over the catalogue's categories.
     Statuses: as Recommend; FAILED_PRECONDITION (NO_CATEGORIES). Safe to retry.
     """
+    RecommendCategories: _aio.UnaryUnaryMultiCallable[_ranker_service_pb2.RecommendCategoriesRequest, _ranker_service_pb2.RecommendCategoriesResponse]  # type: ignore[assignment]
+    """The most probable categories of a user's interests, each with the best items of it. An item comes
+    in the first of its categories alone. For a user of whom nothing is known: the categories of the
+    most popular items. Without a deadline a call has 10 s, as BatchRecommend.
+    Statuses: as Recommend, where PAGE_SIZE_INVALID is for more than 50 items; INVALID_ARGUMENT
+    (NUM_CATEGORIES_INVALID); FAILED_PRECONDITION (NO_CATEGORIES). A wrong field of the request is
+    named as in `request.filter`. Safe to retry.
+    """
+    ExplainItem: _aio.UnaryUnaryMultiCallable[_ranker_service_pb2.ExplainItemRequest, _ranker_service_pb2.ExplainItemResponse]  # type: ignore[assignment]
+    """Why an item is in the answer to a request of Recommend, or which rule keeps it out; and what of
+    the user's past speaks for it. It compares the item with every item of the catalogue, so it
+    takes many times longer than Recommend; without a deadline a call has 10 s, as BatchRecommend.
+    Statuses: as Recommend; INVALID_ARGUMENT (ITEM_ID_INVALID); NOT_FOUND (ITEM_NOT_FOUND). A wrong
+    field of the request is named as in `request.filter`. Safe to retry.
+    """
 
 class RankerServiceServicer(metaclass=_abc_1.ABCMeta):
     """Recommends items. The ranker service serves it."""
@@ -125,9 +155,9 @@ class RankerServiceServicer(metaclass=_abc_1.ABCMeta):
         of the service.
         Statuses: OK; INVALID_ARGUMENT (SUBJECT_INVALID, USER_ID_INVALID, SESSION_ID_INVALID, PAGE_SIZE_INVALID,
         FILTER_INVALID, FUSION_WEIGHT_INVALID, DENY_LIST_INVALID, EVENTS_INVALID, TIME_INVALID,
-        NUM_INTERESTS_INVALID, and the reasons that Event names); NOT_FOUND (ITEM_NOT_FOUND, an inline
-        event's item); RESOURCE_EXHAUSTED (OVERLOADED, with RetryInfo); UNAVAILABLE (NO_BUNDLE);
-        DEADLINE_EXCEEDED. Safe to retry.
+        NUM_INTERESTS_INVALID, CONTROLS_INVALID, PAGE_TOKEN_INVALID, and the reasons that Event names);
+        NOT_FOUND (ITEM_NOT_FOUND, an inline event's item); RESOURCE_EXHAUSTED (OVERLOADED, with
+        RetryInfo); UNAVAILABLE (NO_BUNDLE); DEADLINE_EXCEEDED. Safe to retry.
         """
 
     @_abc_1.abstractmethod
@@ -167,6 +197,33 @@ class RankerServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_ranker_service_pb2.GetInterestsResponse, _abc.Awaitable[_ranker_service_pb2.GetInterestsResponse]]:
         """What a user is interested in now: a distribution over the catalogue's categories.
         Statuses: as Recommend; FAILED_PRECONDITION (NO_CATEGORIES). Safe to retry.
+        """
+
+    @_abc_1.abstractmethod
+    def RecommendCategories(
+        self,
+        request: _ranker_service_pb2.RecommendCategoriesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ranker_service_pb2.RecommendCategoriesResponse, _abc.Awaitable[_ranker_service_pb2.RecommendCategoriesResponse]]:
+        """The most probable categories of a user's interests, each with the best items of it. An item comes
+        in the first of its categories alone. For a user of whom nothing is known: the categories of the
+        most popular items. Without a deadline a call has 10 s, as BatchRecommend.
+        Statuses: as Recommend, where PAGE_SIZE_INVALID is for more than 50 items; INVALID_ARGUMENT
+        (NUM_CATEGORIES_INVALID); FAILED_PRECONDITION (NO_CATEGORIES). A wrong field of the request is
+        named as in `request.filter`. Safe to retry.
+        """
+
+    @_abc_1.abstractmethod
+    def ExplainItem(
+        self,
+        request: _ranker_service_pb2.ExplainItemRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ranker_service_pb2.ExplainItemResponse, _abc.Awaitable[_ranker_service_pb2.ExplainItemResponse]]:
+        """Why an item is in the answer to a request of Recommend, or which rule keeps it out; and what of
+        the user's past speaks for it. It compares the item with every item of the catalogue, so it
+        takes many times longer than Recommend; without a deadline a call has 10 s, as BatchRecommend.
+        Statuses: as Recommend; INVALID_ARGUMENT (ITEM_ID_INVALID); NOT_FOUND (ITEM_NOT_FOUND). A wrong
+        field of the request is named as in `request.filter`. Safe to retry.
         """
 
 def add_RankerServiceServicer_to_server(servicer: RankerServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

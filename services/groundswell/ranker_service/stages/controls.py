@@ -1,0 +1,96 @@
+"""Control stage: turns the controls of requests into inputs of the pipeline."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from groundswell.ranker_service.bitmaps import FilterBitmaps
+from groundswell.ranker_service.bundle_ranker import BundleRanker
+from groundswell.ranker_service.controls import AskedControls
+from groundswell.ranker_service.pipeline import RankInput
+from groundswell.ranker_service.requests import Ask, located
+from groundswell.ranker_service.stages.page_controls import Boost, Controls, Promotion
+from groundswell.retrieval.item_index import NO_IDS
+from groundswell.serving.errors import ServiceError
+
+Mask = NDArray[np.bool_]
+
+_MAX_EXPLORED = 1_000
+
+
+async def control_masks(bitmaps: FilterBitmaps, asks: Sequence[Ask]) -> list[list[Mask]]:
+    """Return for each ask which items pass each filter of its controls, by item number.
+
+    Raises InvalidArgument (FILTER_INVALID) and ResourceExhausted (OVERLOADED).
+    """
+    filters = [[] if ask.controls is None else ask.controls.filters() for ask in asks]
+    if len(asks) == 1:
+        return [[await _mask(bitmaps, *each) for each in filters[0]]]
+    texts = [text for some in filters for text, _ in some]
+    found = iter(await bitmaps.allowed_by_all(texts) if texts else ())
+    masks = []
+    for ask, some in zip(asks, filters, strict=True):
+        masks.append([_checked(next(found), path, ask.where) for _, path in some])
+    return masks
+
+
+async def _mask(bitmaps: FilterBitmaps, text: str, path: str) -> Mask:
+    try:
+        return _checked(await bitmaps.allowed(text), path, "")
+    except ServiceError as error:
+        raise located(error, path) from error
+
+
+def _checked(found: Mask | ServiceError | None, path: str, where: str) -> Mask:
+    if isinstance(found, ServiceError):
+        raise located(located(found, path), where)
+    if found is None:
+        raise AssertionError("a filter of a control is never empty")
+    return found
+
+
+def with_controls(
+    ranker: BundleRanker, ask: Ask, one: RankInput, masks: Sequence[Mask]
+) -> RankInput:
+    """Add the controls of an ask to its input, and what the pages before have shown.
+
+    `masks` are those of `control_masks`. What the input excludes first is what the ask denies.
+    Raises InvalidArgument (PAGE_TOKEN_INVALID) for a page of another lineage.
+    """
+    asked, shown = ask.controls, NO_IDS
+    if ask.shown is not None:
+        ask.shown.check(ranker.space.lineage)
+        shown = ask.shown.item_nos
+        one = replace(one, exclude=(*one.exclude, shown))
+    if asked is None:
+        return one
+    items = ranker.items
+    liked, disliked = items.numbers(asked.liked), items.numbers(asked.disliked)
+    weights = [weight for _, weight in asked.boosts]
+    places = [num_items for _, num_items in asked.promotions]
+    numbers = {place: items.number(item_id) for place, item_id in asked.pins.items()}
+    controls = Controls(
+        pins={place: item_no for place, item_no in numbers.items() if item_no is not None},
+        never=(one.exclude[0], disliked, shown),
+        boosts=[Boost(*each) for each in zip(masks[: len(weights)], weights, strict=True)],
+        promotions=[Promotion(*each) for each in zip(masks[len(weights) :], places, strict=True)],
+        diversity=asked.diversity,
+        max_per_category=asked.max_per_category,
+        categories=ranker.columns.categories,
+        min_relevance=asked.min_relevance,
+        liked=liked,
+        disliked=disliked,
+        exploration=asked.exploration,
+        explored=_explored(ranker, ask, asked),
+        seed=asked.seed,
+    )
+    exclude = (*one.exclude, disliked, liked if ask.exclude_seen else NO_IDS)
+    return replace(one, exclude=exclude, controls=controls)
+
+
+def _explored(ranker: BundleRanker, ask: Ask, asked: AskedControls) -> NDArray[np.int64]:
+    if not asked.exploration:
+        return NO_IDS
+    return ranker.columns.young(ask.as_of_us - asked.max_item_age_us, _MAX_EXPLORED, asked.seed)

@@ -1,0 +1,185 @@
+"""Rerank stage: arranges a page by the controls of its request.
+
+A page without controls never comes here: it is what the search found.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from groundswell.ranker_service.stages.candidates import (
+    Pool,
+    UserSearch,
+    find,
+    find_more,
+    pool_of,
+    with_more,
+)
+from groundswell.ranker_service.stages.page_controls import (
+    Arranged,
+    Controls,
+    Placement,
+    directions,
+)
+from groundswell.retrieval.item_index import Hits
+
+_MAX_ROUNDS = 8
+"""How many times at most candidates of further categories are searched for."""
+
+
+class ArrangedPage(NamedTuple):
+    """An arranged page."""
+
+    hits: Hits
+    """In the order of the page; scores with boosts."""
+    arranged: Arranged
+
+
+def rerank(search: UserSearch, controls: Controls, k: int) -> ArrangedPage:
+    """Arrange the page of k items of one user.
+
+    A page that is short because categories are full gets candidates of the others, so it is filled
+    as long as there are items.
+    """
+    found = find(search, controls, k)
+    for _ in range(_MAX_ROUNDS):
+        pool = pool_of(found, controls, search.spread)
+        filling = _Filling(pool, controls, k, search)
+        filling.fill()
+        if len(filling.rows) == k or not len(filling.full):
+            break
+        more = find_more(search, found, controls, filling.full, k)
+        if not len(more.ids):
+            break
+        found = with_more(found, more)
+    return _page(pool, filling, controls, search)
+
+
+class _Filling:
+    """Fills the places of one page from the first on."""
+
+    def __init__(self, pool: Pool, controls: Controls, k: int, search: UserSearch) -> None:
+        self.rows: list[int] = []
+        self.placements: list[Placement] = []
+        self._pool, self._controls, self._k = pool, controls, k
+        pinned = list(pool.pins.values())
+        least = -np.inf if controls.min_relevance is None else controls.min_relevance
+        self._below = pool.relevance < least
+        self._below[pinned] = False
+        self._free = ~self._below
+        self._free[pinned] = False
+        # The first counts items without a category, which are not limited.
+        self._counts = np.zeros(int(pool.categories.max(initial=-1)) + 2, np.int64)
+        for row in pinned:
+            self._count(row)
+        self._num_promoted = pool.promoted[:, pinned].sum(1)
+        self._due = np.array([promotion.num_items for promotion in controls.promotions], np.int64)
+        rng = np.random.default_rng(controls.seed)
+        self._draws = rng.random(k) if controls.exploration else np.ones(k)
+        self._drawn = pool.relevance + rng.gumbel(size=len(pool.ids))
+        self._set_values(search, pinned)
+
+    @property
+    def num_below(self) -> int:
+        """How many candidates the minimum relevance removed."""
+        return int(self._below.sum())
+
+    @property
+    def full(self) -> NDArray[np.int32]:
+        """The categories that no more items may come from."""
+        most = self._controls.max_per_category
+        full = np.flatnonzero(self._counts[1:] >= most) if most else np.empty(0)
+        return full.astype(np.int32)
+
+    def fill(self) -> None:
+        """Choose the items; a place for which there is none left stays out."""
+        for place in range(self._k):
+            chosen = self._choose(place)
+            if chosen is not None:
+                self._put(*chosen)
+
+    def _choose(self, place: int) -> tuple[int, Placement] | None:
+        pinned = self._pool.pins.get(place)
+        if pinned is not None:
+            return pinned, Placement.PINNED
+        if not self._free.any():
+            return None
+        best = self._best(self._values, self._free)
+        owing = self._num_promoted < self._due
+        num_left = sum(later not in self._pool.pins for later in range(place, self._k))
+        if owing.any() and (self._due - self._num_promoted)[owing].sum() >= num_left:
+            due = self._free & self._pool.promoted[owing].any(0)
+            if due.any() and not due[best]:
+                return self._best(self._values, due), Placement.PROMOTED
+        if self._draws[place] < self._controls.exploration:
+            young = self._free & self._pool.explored
+            if young.any():
+                return self._best(self._drawn, young), Placement.EXPLORED
+        return best, Placement.RELEVANCE
+
+    def _put(self, row: int, placement: Placement) -> None:
+        self.rows.append(row)
+        self.placements.append(placement)
+        if placement is Placement.PINNED:
+            return  # it was counted before the first place was filled
+        self._free[row] = False
+        self._num_promoted = self._num_promoted + self._pool.promoted[:, row]
+        self._count(row)
+        self._move_away(row)
+
+    def _count(self, row: int) -> None:
+        """Count an item for its category; close the category when it is full."""
+        category, most = self._pool.categories[row], self._controls.max_per_category
+        self._counts[category + 1] += 1
+        if most and category >= 0 and self._counts[category + 1] >= most:
+            self._free &= self._pool.categories != category
+
+    def _set_values(self, search: UserSearch, pinned: list[int]) -> None:
+        """Set what the next item is the largest of: scores, and with diversity their balance."""
+        scores, diversity = self._pool.scores + self._pool.boosts, self._controls.diversity
+        if not diversity:
+            self._values = scores
+            return
+        self._directions = directions(search.retrieval.known_vectors(self._pool.ids))
+        among = scores[self._free] if self._free.any() else np.zeros(1)
+        low, high = among.min(), among.max()
+        self._shares = (scores - low) / ((high - low) or 1.0)
+        self._nearest = np.full(len(scores), -1.0)
+        self._values = (1 - diversity) * self._shares + diversity
+        for row in pinned:
+            self._move_away(row)
+
+    def _move_away(self, row: int) -> None:
+        diversity = self._controls.diversity
+        if diversity:
+            self._nearest = np.maximum(self._nearest, self._directions @ self._directions[row])
+            self._values = (1 - diversity) * self._shares - diversity * self._nearest
+
+    @staticmethod
+    def _best(values: NDArray[np.float64], among: NDArray[np.bool_]) -> int:
+        """Return the first row of the largest value."""
+        return int(np.argmax(np.where(among, values, -np.inf)))
+
+
+def _page(pool: Pool, filling: _Filling, controls: Controls, search: UserSearch) -> ArrangedPage:
+    rows = np.array(filling.rows, np.int64)
+    parts = pool.part_scores[rows]
+    scores = pool.scores[rows] + pool.boosts[rows]
+    return ArrangedPage(
+        Hits(pool.ids[rows], scores.astype(np.float32), parts.astype(np.float32)),
+        Arranged(
+            placements=filling.placements,
+            relevance=pool.relevance[rows],
+            boost_scores=pool.boosts[rows],
+            liked_scores=parts[:, 2:].sum(1),
+            ranks=pool.ranks[rows],
+            boosted=pool.boosted[:, rows],
+            promoted=pool.promoted[:, rows],
+            deviation=search.spread.deviation,
+            num_candidates=len(pool.ids),
+            num_below=filling.num_below,
+            full_categories=filling.full,
+            seed=controls.seed if controls.exploration else 0,
+        ),
+    )
