@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from groundswell.cli.commands import call, data, db, grid, model, profiles, serve, text
+from groundswell.cli.commands import call, data, db, explain, grid, model, profiles, serve, text
 from groundswell.cli.commands.ids import IdCommand
 from groundswell.cli.failures import one_line
 
@@ -35,6 +35,7 @@ app.add_typer(db.app, name="db", rich_help_panel=_SERVICES)
 app.add_typer(profiles.app, name="profiles", rich_help_panel=_SERVICES)
 app.command(cls=IdCommand, rich_help_panel=_SERVICES)(call.recommend)
 app.command(cls=IdCommand, rich_help_panel=_SERVICES)(call.similar)
+app.command(cls=IdCommand, rich_help_panel=_SERVICES)(explain.explain)
 
 
 def run() -> None:

@@ -29,6 +29,7 @@ COMMANDS = {
     ("events", "import"): "--resume-file",
     ("recommend",): "--alpha",
     ("similar",): "--ranker",
+    ("explain",): "--filter",
 }
 
 
@@ -210,3 +211,13 @@ def test_neighbours_are_listed_nearest_first(filled: Services) -> None:
     assert len(similarities) == 4
     assert similarities == sorted(similarities, reverse=True)
     assert "similarity" in filled.call("similar", "item-1").stdout
+
+
+def test_an_item_is_explained(filled: Services) -> None:
+    done = filled.call("explain", "anna", "item-1")
+    assert not done.stderr
+    shown = done.stdout
+    assert "not in the page: the user has seen it" in shown
+    assert "ranked by" in shown
+    answer = json.loads(filled.call("explain", "anna", "item-2", "--k", "30", "--json").stdout)
+    assert answer["place"] == answer["fused"]["rank"]

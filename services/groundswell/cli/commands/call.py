@@ -72,7 +72,7 @@ def recommend(
     with connected(Targets(ranker=ranker), "ranker") as client:
         answer = client.recommend(user, **options)
     if as_json:
-        _print_json(answer)
+        print_json(answer)
         return
     console = Console()
     console.print(answers.recommendations(answer))
@@ -98,7 +98,7 @@ def similar(
     with connected(Targets(ranker=ranker), "ranker") as client:
         answer = client.similar_items(item, page_size=k)
     if as_json:
-        _print_json(answer)
+        print_json(answer)
     else:
         Console().print(answers.similar_items(answer))
 
@@ -223,7 +223,8 @@ def _seconds(text: str) -> float:
         raise typer.BadParameter(str(error), param_hint="--as-of") from None
 
 
-def _print_json(message: Any) -> None:
+def print_json(message: Any) -> None:
+    """Print a message as JSON, all its fields."""
     from google.protobuf.json_format import MessageToJson
 
     typer.echo(

@@ -49,7 +49,7 @@ def recommendations(
             cut_text(", ".join(item.categories)),
             *(f"{score:.3f}" for score in scores),
         )
-    return Group(table, Text(_fusion_weight(answer)), *_degradations(answer.degradations))
+    return Group(table, Text(_fusion_weight(answer)), *degradation_notes(answer.degradations))
 
 
 def interests(probabilities: Iterable[Interest], limit: int = 6) -> RenderableType:
@@ -104,7 +104,8 @@ def _fusion_weight(answer: pb.RecommendResponse) -> str:
     )
 
 
-def _degradations(degradations: Sequence[pb.Degradation.ValueType]) -> list[Text]:
+def degradation_notes(degradations: Sequence[pb.Degradation.ValueType]) -> list[Text]:
+    """How an answer falls short, a line each."""
     return [
         Text(f"note: {_DEGRADATIONS.get(kind, pb.Degradation.Name(kind))}", style="yellow")
         for kind in degradations
