@@ -1,7 +1,8 @@
 """Use cases of the catalogue: write, delete, list and follow items."""
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
+from enum import Enum
 from functools import partial
 from typing import NamedTuple
 
@@ -15,9 +16,17 @@ from groundswell.profile_service.store.polling import SharedPoll
 from groundswell.profile_service.store.signals import Signals
 from groundswell.profile_service.store.tables import stale_items
 from groundswell.profile_service.store.work import WorkList
-from groundswell.serving.errors import InvalidArgument, NotFound
+from groundswell.serving.errors import AlreadyExists, InvalidArgument, NotFound
 
 WATCH_PAGE = 500
+
+
+class UpsertMode(Enum):
+    """Which items a call may write; the values are those of the contract."""
+
+    ANY = 0
+    INSERT = 1
+    UPDATE = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,14 +53,17 @@ class StoredCatalogue:
         )
         self._stale = WorkList(stale_items)
 
-    async def upsert(self, contents: Sequence[ItemContent]) -> tuple[list[int], int]:
+    async def upsert(
+        self, contents: Sequence[ItemContent], mode: UpsertMode = UpsertMode.ANY
+    ) -> tuple[list[int], int]:
         """Write items, all or none; return their numbers in order, and the revision after.
 
         An item that is equal to what is stored changes nothing; one whose text changed loses its
         vector and waits for the encoder. Raises InvalidArgument (ATTRIBUTES_INVALID) for an
-        attribute of another kind than before.
+        attribute of another kind than before, and AlreadyExists (ITEM_EXISTS) or NotFound
+        (ITEM_NOT_FOUND) for an item that `mode` does not let in.
         """
-        written = await self._database.write(lambda c: self._upsert(c, contents))
+        written = await self._database.write(lambda c: self._upsert(c, contents, mode))
         if written.num_changed:
             self._signals.work.notify()
             self._signals.catalogue.notify()
@@ -118,12 +130,13 @@ class StoredCatalogue:
                     await mark.wait()
 
     def _upsert(
-        self, connection: DatabaseConnection, contents: Sequence[ItemContent]
+        self, connection: DatabaseConnection, contents: Sequence[ItemContent], mode: UpsertMode
     ) -> "_Written":
         revision = statements.lock_revision(connection)
         kinds = _new_kinds(contents, statements.attribute_kind_table(connection))
         statements.add_attribute_kinds(connection, kinds)
         known = statements.find_items(connection, [c.item_id for c in contents])
+        _check_mode(contents, known, mode)
         new = [c for c in contents if c.item_id not in known]
         changed = [c for c in contents if c.item_id in known and _differs(c, known[c.item_id])]
         new_revisions = range(revision + 1, revision + 1 + len(new))
@@ -142,6 +155,22 @@ class StoredCatalogue:
         statements.drop_texts(connection, rewritten.keys())
         statements.set_revision(connection, revision)
         return _Written(numbers, len(new) + len(changed), revision)
+
+
+def _check_mode(
+    contents: Sequence[ItemContent], known: Mapping[str, KnownItem], mode: UpsertMode
+) -> None:
+    if mode is UpsertMode.ANY:
+        return
+    for index, content in enumerate(contents):
+        item = known.get(content.item_id)
+        exists = item is not None and not item.deleted
+        field = f"items[{index}].item_id"
+        if exists and mode is UpsertMode.INSERT:
+            raise AlreadyExists("ITEM_EXISTS", f"{field} names an item that exists", field=field)
+        if not exists and mode is UpsertMode.UPDATE:
+            message = f"{field} names no item of the catalogue"
+            raise NotFound("ITEM_NOT_FOUND", message, field=field)
 
 
 class _Written(NamedTuple):

@@ -1,5 +1,6 @@
 """One bundle that is ready to rank: its models, its index, its catalogue and its threads."""
 
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -9,6 +10,7 @@ from numpy.typing import NDArray
 
 from groundswell.artifacts.bundle import Bundle
 from groundswell.artifacts.errors import BundleError
+from groundswell.ranker_service.availability import AvailabilityTurns
 from groundswell.ranker_service.bitmaps import FilterBitmaps
 from groundswell.ranker_service.bundle_rows import BundleRows
 from groundswell.ranker_service.catalogue import CatalogueItem, ItemMetadata
@@ -59,6 +61,8 @@ class BundleRanker:
         self._canary = np.array(bundle.item_vectors[:1].sum(0), np.float32)
         self.items = ItemMetadata()
         self.columns = ItemColumns()
+        self._turns = AvailabilityTurns()
+        self._changing = threading.Lock()
         self._spread = ItemSpread(bundle.item_vectors)
         self.filters = FilterBitmaps(
             self.items,
@@ -96,7 +100,12 @@ class BundleRanker:
 
         Blocks; to be called by one thread at a time, and not by the event loop's.
         """
+        with self._changing:
+            return self._change(changes)
+
+    def _change(self, changes: ItemChanges) -> int:
         num_refused = self.items.put(changes.items)
+        self._turns.put(changes.items)
         self.columns.put(changes.items)
         self._note_rows(changes.items)
         if len(changes.deleted):
@@ -152,6 +161,7 @@ class BundleRanker:
                 "ITEM_NOT_ENCODED", "the item has no vector yet: its text waits for the encoder"
             )
         allowed = await self.filters.allowed(filter_text)
+        self._turn()
         exclude = np.append(self.items.unavailable, item_no)
         search = partial(self.index.similar, vector, k, exclude, allowed)
         return await self._similar.submit(search)
@@ -183,11 +193,21 @@ class BundleRanker:
         await self._similar.close()
         await self._explaining.close()
 
+    def _turn(self) -> None:
+        """Hide or show the items whose time has come; what else changes goes first."""
+        if self._turns.is_due() and self._changing.acquire(blocking=False):
+            try:
+                self.items.note_availability(self._turns.due())
+            finally:
+                self._changing.release()
+
     def _rank(self, inputs: list[RankInput]) -> list[Ranked]:
+        self._turn()
         unavailable = self.items.unavailable
         return self._pipeline.rank([one.without(unavailable) for one in inputs])
 
     def _item_ranks(self, one: RankInput, item_no: int) -> ItemRanks | None:
+        self._turn()
         return self._pipeline.item_ranks(one.without(self.items.unavailable), item_no)
 
     def _with_popularity(self, popularity: NDArray[np.float64]) -> Pipeline:

@@ -1,5 +1,6 @@
 """Item metadata in memory: titles, categories, attributes, availability; a frame to filter by."""
 
+import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -29,6 +30,15 @@ class CatalogueItem:
     available: bool
     created_us: int = 0
     """When it was written first, in microseconds since 1970; 0: unknown."""
+    available_from_us: int = 0
+    available_until_us: int | None = None
+    """Exclusive; None: for ever."""
+
+    def is_available(self, now_us: int) -> bool:
+        """Say whether it may be recommended at a time."""
+        until = self.available_until_us
+        has_begun, is_over = self.available_from_us <= now_us, until is not None and until <= now_us
+        return self.available and has_begun and not is_over
 
 
 @dataclass(frozen=True)
@@ -96,7 +106,7 @@ class ItemMetadata:
             self._numbers[item.item_id] = item.item_no
         segment = Segment(self._frame(items), self.version + 1)
         self.segments = _merged((*self.segments, segment))
-        self._mark_unavailable({item.item_no for item in items})
+        self.note_availability({item.item_no for item in items})
         self.version += 1  # last: who sees the version finds the segment
         return num_refused
 
@@ -106,7 +116,7 @@ class ItemMetadata:
             item = self._items.pop(item_no, None)
             if item is not None and self._numbers.get(item.item_id) == item_no:
                 del self._numbers[item.item_id]
-        self._mark_unavailable(set(item_nos))
+        self.note_availability(set(item_nos))
 
     def _learn_kinds(self, items: Sequence[CatalogueItem]) -> int:
         kinds, num_refused = dict(self.kinds), 0
@@ -133,8 +143,11 @@ class ItemMetadata:
         numbers = pl.Series(ITEM_NO, [item.item_no for item in items], dtype=pl.Int64)
         return pl.DataFrame([numbers, *series])
 
-    def _mark_unavailable(self, changed: set[int]) -> None:
-        now = {no for no in changed if no in self._items and not self._items[no].available}
+    def note_availability(self, changed: set[int]) -> None:
+        """Look again at whether some items may be recommended now."""
+        now_us = time.time_ns() // 1000
+        known = ((no, self._items.get(no)) for no in changed)
+        now = {no for no, item in known if item is not None and not item.is_available(now_us)}
         if now == self._hidden & changed:
             return
         self._hidden = (self._hidden - changed) | now

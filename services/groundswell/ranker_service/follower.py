@@ -99,6 +99,10 @@ def _catalogue_item(item: Item) -> CatalogueItem:
         attributes={name: value for name, value in attributes.items() if value is not None},
         available=item.available if item.HasField("available") else True,
         created_us=to_us(item.create_time),
+        available_from_us=to_us(item.available_from),
+        available_until_us=to_us(item.available_until)
+        if item.HasField("available_until")
+        else None,
     )
 
 

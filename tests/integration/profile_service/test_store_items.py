@@ -1,13 +1,14 @@
 """The catalogue, on SQLite and on PostgreSQL."""
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
-from groundswell.profile_service.catalogue import StoredCatalogue
+from groundswell.profile_service.catalogue import StoredCatalogue, UpsertMode
 from groundswell.profile_service.store.items import KnownItem
 from groundswell.profile_service.store.signals import Signals
-from groundswell.serving.errors import InvalidArgument, NotFound
+from groundswell.serving.errors import AlreadyExists, InvalidArgument, NotFound
 from tests.integration.profile_service.support import (
     SPEC,
     CountingEncoder,
@@ -28,6 +29,32 @@ async def test_an_upsert_that_changes_nothing_keeps_its_revision(memory: Memory)
     stored = await memory.catalogue.get("a")
     assert stored.content.attributes == {"price": 4.0}
     assert stored.revision == third
+
+
+async def test_a_mode_lets_in_new_items_alone_or_known_ones_alone(memory: Memory) -> None:
+    (number,), revision = await memory.catalogue.upsert([an_item("a")], UpsertMode.INSERT)
+    with pytest.raises(AlreadyExists, match=r"items\[1\].item_id"):
+        await memory.catalogue.upsert([an_item("b"), an_item("a", "Another")], UpsertMode.INSERT)
+    with pytest.raises(NotFound, match=r"items\[1\].item_id"):
+        await memory.catalogue.upsert([an_item("a", "Another"), an_item("b")], UpsertMode.UPDATE)
+    known = await memory.catalogue.get("a")
+    assert (known.content, known.revision) == (an_item("a"), revision)
+    await memory.catalogue.delete(["a"])
+    with pytest.raises(NotFound):
+        await memory.catalogue.upsert([an_item("a")], UpsertMode.UPDATE)
+    assert (await memory.catalogue.upsert([an_item("a")], UpsertMode.INSERT))[0] == [number]
+
+
+async def test_an_item_keeps_its_times_and_that_of_its_first_write(memory: Memory) -> None:
+    timed = replace(an_item("a"), available_from_us=-5, available_until_us=2**52)
+    _, first = await memory.catalogue.upsert([timed])
+    created = (await memory.catalogue.get("a")).created_us
+    assert created is not None
+    assert (await memory.catalogue.upsert([timed]))[1] == first
+    assert (await memory.catalogue.upsert([replace(timed, available_until_us=None)]))[1] > first
+    known = await memory.catalogue.get("a")
+    assert (known.content.available_from_us, known.content.available_until_us) == (-5, None)
+    assert known.created_us == created
 
 
 async def test_an_attribute_keeps_its_kind_and_a_wrong_one_writes_nothing(memory: Memory) -> None:

@@ -1,5 +1,6 @@
 """Controls, pages, categories and explanations, as a real ranker answers them."""
 
+import time
 from typing import Unpack
 
 import grpc
@@ -10,8 +11,9 @@ from google.protobuf.duration_pb2 import Duration
 from groundswell.client import GroundswellError
 from groundswell.client.requests import RecommendOptions, recommend_request
 from groundswell.ranker.v1 import ranker_service_pb2 as pb
-from tests.integration.ranker_service.support import CLICK, Ranker, ids
+from tests.integration.ranker_service.support import CLICK, Ranker, ids, item
 from tests.support.bundles import CATEGORIES, ITEMS
+from tests.support.waiting import eventually
 
 EVERYTHING = len(ITEMS)
 
@@ -82,12 +84,48 @@ def test_likes_dislikes_and_least_relevance_work_together(known: Ranker) -> None
 
 
 def test_new_items_are_explored_by_the_seed_of_the_answer(known: Ranker) -> None:
-    exploration = pb.Exploration(weight=1.0, max_item_age=Duration(seconds=3_600))
-    old = ask(known, controls=pb.Controls(exploration=exploration))
-    placements = {one.controls.placement for one in old.recommendations}
-    assert placements == {pb.PLACEMENT_RELEVANCE}  # this catalogue does not know its items' ages
-    again = pb.Controls(exploration=exploration, seed=old.controls.seed)
-    assert ids(ask(known, controls=again)) == ids(old)
+    exploration = pb.Exploration(weight=0.5, max_item_age=Duration(seconds=3_600))
+    for row in (7, 8, 9):
+        changed, age_s = item(row), 10**5 if row == 7 else 10
+        changed.create_time.FromNanoseconds(time.time_ns() - age_s * 10**9)
+        known.scripted.put(changed)
+
+    def explored() -> set[str]:
+        every = [
+            ask(known, controls=pb.Controls(exploration=exploration, seed=seed))
+            for seed in range(20)
+        ]
+        return {
+            one.item_id
+            for answer in every
+            for one in answer.recommendations
+            if one.controls.placement == pb.PLACEMENT_EXPLORED
+        }
+
+    eventually(lambda: explored() == {"item-8", "item-9"})
+    answer = ask(known, controls=pb.Controls(exploration=exploration))
+    again = pb.Controls(exploration=exploration, seed=answer.controls.seed)
+    assert ids(ask(known, controls=again)) == ids(answer)
+
+
+def test_an_item_is_recommended_within_its_times_alone(known: Ranker) -> None:
+    begins, ends = item(10), item(11)
+    at_ns = time.time_ns() + 1_500_000_000
+    begins.available_from.FromNanoseconds(at_ns)
+    ends.available_until.FromNanoseconds(at_ns)
+
+    def shown() -> set[str]:
+        return {"item-10", "item-11"} & set(ids(ask(known, page_size=EVERYTHING)))
+
+    for changed in (begins, ends):
+        known.scripted.put(changed)
+    eventually(lambda: shown() == {"item-11"})
+    assert explained(known, "item-10").omission == pb.OMISSION_UNAVAILABLE
+    assert time.time_ns() < at_ns
+    time.sleep((at_ns - time.time_ns()) / 1e9)
+    assert shown() == {"item-10"}
+    known.scripted.put(item(11))
+    eventually(lambda: shown() == {"item-10", "item-11"})
 
 
 @pytest.mark.parametrize(

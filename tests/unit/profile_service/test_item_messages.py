@@ -45,3 +45,25 @@ def test_an_attribute_without_a_value_is_refused() -> None:
 def test_the_kind_of_an_attribute_tells_a_flag_from_a_number() -> None:
     kinds = [attribute_kind(value) for value in ("x", 1.0, True, ["x"])]
     assert kinds == ["text", "number", "flag", "texts"]
+
+
+def test_times_of_availability_come_back_and_wrong_ones_are_named() -> None:
+    sent = item("a", "Title")
+    sent.available_from.FromMicroseconds(-1_000_001)
+    sent.available_until.FromMicroseconds(5)
+    content = item_content(sent, "items[0]")
+    assert (content.available_from_us, content.available_until_us) == (-1_000_001, 5)
+    shown = item_message(KnownItem(content, 7, 9, deleted=False, created_us=3))
+    assert shown.available_from == sent.available_from
+    assert shown.available_until == sent.available_until
+    assert shown.create_time.ToMicroseconds() == 3
+
+    sent.available_until.FromMicroseconds(-1_000_001)
+    with pytest.raises(InvalidArgument, match="not after") as caught:
+        item_content(sent, "items[0]")
+    assert caught.value.reason == "AVAILABILITY_INVALID"
+    assert caught.value.field == "items[0].available_until"
+    sent.available_from.seconds = 10**12
+    with pytest.raises(InvalidArgument) as caught:
+        item_content(sent, "items[0]")
+    assert (caught.value.reason, caught.value.field) == ("TIME_INVALID", "items[0].available_from")

@@ -10,7 +10,7 @@ from groundswell.common.v1 import item_pb2
 from groundswell.profile.v1 import catalogue_service_pb2 as pb
 from groundswell.profile.v1.catalogue_service_pb2_grpc import CatalogueServiceServicer
 from groundswell.profile_service.bundles.loaded import ProfileBundles
-from groundswell.profile_service.catalogue import StoredCatalogue
+from groundswell.profile_service.catalogue import StoredCatalogue, UpsertMode
 from groundswell.profile_service.servicers.item_messages import item_content, item_message
 from groundswell.profile_service.servicers.pages import decode_token, encode_token
 from groundswell.profile_service.servicers.sizes import fitting_runs
@@ -43,7 +43,9 @@ class CatalogueServicer(CatalogueServiceServicer):
             if first.setdefault(content.item_id, index) != index:
                 message = f"items[{index}] has the item_id of items[{first[content.item_id]}]"
                 raise InvalidArgument("ITEMS_INVALID", message, field=f"items[{index}].item_id")
-        item_nos, revision = await self._catalogue.upsert(contents)
+        if request.mode not in pb.UpsertMode.values():
+            raise InvalidArgument("MODE_INVALID", f"mode {request.mode} is unknown", field="mode")
+        item_nos, revision = await self._catalogue.upsert(contents, UpsertMode(request.mode))
         return pb.UpsertItemsResponse(item_nos=item_nos, revision=revision)
 
     async def DeleteItems(

@@ -3,6 +3,7 @@
 import math
 
 import structlog
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from groundswell.common.v1 import item_pb2
 from groundswell.contract.items import (
@@ -20,7 +21,13 @@ from groundswell.contract.items import (
 from groundswell.profile_service.store.items import Attribute, ItemContent, KnownItem
 from groundswell.serving.errors import InvalidArgument
 from groundswell.serving.telemetry import count
-from groundswell.serving.validation import check_item_id, id_problem
+from groundswell.serving.validation import (
+    check_item_id,
+    check_time,
+    id_problem,
+    to_timestamp,
+    to_us,
+)
 
 # The bytes of the number and the revision, which only answers have.
 _OUTPUT_BYTES = 64
@@ -45,6 +52,7 @@ def item_content(item: item_pb2.Item, field: str) -> ItemContent:
         list(item.categories),
         _attributes(item, f"{field}.attributes"),
         item.available if item.HasField("available") else True,
+        *_times(item, field),
     )
 
 
@@ -63,10 +71,33 @@ def item_message(known: KnownItem) -> item_pb2.Item:
         attributes={name: _value(value) for name, value in content.attributes.items()},
         available=content.available,
         revision=known.revision,
+        create_time=_timestamp(known.created_us),
+        available_from=_timestamp(content.available_from_us),
+        available_until=_timestamp(content.available_until_us),
     )
     if message.ByteSize() > MAX_ITEM_BYTES + _OUTPUT_BYTES:
         _drop_largest_attributes(message)
     return message
+
+
+def _times(item: item_pb2.Item, field: str) -> tuple[int | None, int | None]:
+    """Read from when until when an item may be recommended."""
+    start = end = None
+    if item.HasField("available_from"):
+        check_time(item.available_from, f"{field}.available_from")
+        start = to_us(item.available_from)
+    if item.HasField("available_until"):
+        check_time(item.available_until, f"{field}.available_until")
+        end = to_us(item.available_until)
+    if start is not None and end is not None and end <= start:
+        path = f"{field}.available_until"
+        message = f"{path} is not after available_from"
+        raise InvalidArgument("AVAILABILITY_INVALID", message, field=path)
+    return start, end
+
+
+def _timestamp(time_us: int | None) -> Timestamp | None:
+    return None if time_us is None else to_timestamp(time_us)
 
 
 def _drop_largest_attributes(message: item_pb2.Item) -> None:

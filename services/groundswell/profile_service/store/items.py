@@ -1,5 +1,6 @@
 """Statements about the catalogue and the texts of its items."""
 
+import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import itemgetter
@@ -30,6 +31,9 @@ class ItemContent:
     categories: list[str] = field(default_factory=list)
     attributes: dict[str, Attribute] = field(default_factory=dict)
     available: bool = True
+    available_from_us: int | None = None
+    available_until_us: int | None = None
+    """Exclusive; both in microseconds since 1970."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +46,8 @@ class KnownItem:
     deleted: bool
     text_vector: bytes | None = None
     """float32, of the encoder that was asked for; None while it has not read the text."""
+    created_us: int | None = None
+    """When it was written first; None where an earlier release wrote it."""
 
 
 class ItemPage(NamedTuple):
@@ -95,7 +101,8 @@ def insert_items(
     connection: Connection, contents: Sequence[ItemContent], revisions: Sequence[int]
 ) -> dict[str, int]:
     """Store new items and return their numbers by id."""
-    rows = [_row(c, r) for c, r in zip(contents, revisions, strict=True)]
+    created = {"created_us": time.time_ns() // 1000}
+    rows = [_row(c, r) | created for c, r in zip(contents, revisions, strict=True)]
     if not rows:
         return {}
     connection.execute(items.insert(), rows)
@@ -267,6 +274,8 @@ def _row(content: ItemContent, revision: int) -> dict[str, Any]:
         "available": content.available,
         "deleted": False,
         "revision": revision,
+        "available_from_us": content.available_from_us,
+        "available_until_us": content.available_until_us,
     }
 
 
@@ -278,6 +287,8 @@ def _known(row: Any) -> KnownItem:
         list(row.categories),
         dict(row.attributes),
         row.available,
+        row.available_from_us,
+        row.available_until_us,
     )
     vector = getattr(row, "vector", None)
-    return KnownItem(content, row.item_no, row.revision, row.deleted, vector)
+    return KnownItem(content, row.item_no, row.revision, row.deleted, vector, row.created_us)

@@ -91,6 +91,9 @@ items = Table(
     Column("available", Boolean, nullable=False),
     Column("deleted", Boolean, nullable=False),
     Column("revision", BigInteger, nullable=False),
+    Column("available_from_us", BigInteger, nullable=True),
+    Column("available_until_us", BigInteger, nullable=True),
+    Column("created_us", BigInteger, nullable=True),
     Index(None, "revision"),
     sqlite_autoincrement=True,
 )

@@ -90,10 +90,18 @@ class ProfileCalls:
     # --- items
 
     def upsert_items(
-        self, items: Iterable[item_pb2.Item], *, timeout: float | None = None
+        self,
+        items: Iterable[item_pb2.Item],
+        *,
+        mode: catalogue_pb2.UpsertMode.ValueType = catalogue_pb2.UPSERT_MODE_UNSPECIFIED,
+        timeout: float | None = None,
     ) -> catalogue_pb2.UpsertItemsResponse:
-        """Write up to 1,000 items of 4 MiB together, all or none; known ones are replaced whole."""
-        request = catalogue_pb2.UpsertItemsRequest(items=items)
+        """Write up to 1,000 items of 4 MiB together, all or none; known ones are replaced whole.
+
+        With a `mode` only new items are written, or only those that exist: the error's reason is
+        ITEM_EXISTS or ITEM_NOT_FOUND for another one.
+        """
+        request = catalogue_pb2.UpsertItemsRequest(items=items, mode=mode)
         return self._call(self._catalogue.UpsertItems, request, timeout, self._deadlines.bulk_s)
 
     def delete_items(

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n groundswell/common/v1/item.proto\x12\x15groundswell.common.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"|\n\x0e\x41ttributeValue\x12\x0e\n\x04text\x18\x01 \x01(\tH\x00\x12\x10\n\x06number\x18\x02 \x01(\x01H\x00\x12\x0e\n\x04\x66lag\x18\x03 \x01(\x08H\x00\x12\x30\n\x05texts\x18\x04 \x01(\x0b\x32\x1f.groundswell.common.v1.TextListH\x00\x42\x06\n\x04kind\"\x1a\n\x08TextList\x12\x0e\n\x06values\x18\x01 \x03(\t\"\x80\x03\n\x04Item\x12\x0f\n\x07item_id\x18\x01 \x01(\t\x12\x0f\n\x07item_no\x18\x02 \x01(\x03\x12\r\n\x05title\x18\x03 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x04 \x01(\t\x12\x12\n\ncategories\x18\x05 \x03(\t\x12?\n\nattributes\x18\x06 \x03(\x0b\x32+.groundswell.common.v1.Item.AttributesEntry\x12\x16\n\tavailable\x18\x07 \x01(\x08H\x00\x88\x01\x01\x12\x10\n\x08revision\x18\x08 \x01(\x03\x12\x1a\n\x12\x61ttributes_omitted\x18\t \x01(\x08\x12/\n\x0b\x63reate_time\x18\x14 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x1aX\n\x0f\x41ttributesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x34\n\x05value\x18\x02 \x01(\x0b\x32%.groundswell.common.v1.AttributeValue:\x02\x38\x01\x42\x0c\n\n_available\">\n\x06Vector\x12\x0e\n\x06values\x18\x01 \x01(\x0c\x12\x11\n\tdimension\x18\x02 \x01(\x05\x12\x11\n\tbundle_id\x18\x03 \x01(\t\"1\n\x08Interest\x12\x10\n\x08\x63\x61tegory\x18\x01 \x01(\t\x12\x13\n\x0bprobability\x18\x02 \x01(\x01\x42\x66\n\x18io.groundswell.common.v1P\x01ZHgithub.com/groundswell/groundswell/gen/go/groundswell/common/v1;commonv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n groundswell/common/v1/item.proto\x12\x15groundswell.common.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"|\n\x0e\x41ttributeValue\x12\x0e\n\x04text\x18\x01 \x01(\tH\x00\x12\x10\n\x06number\x18\x02 \x01(\x01H\x00\x12\x0e\n\x04\x66lag\x18\x03 \x01(\x08H\x00\x12\x30\n\x05texts\x18\x04 \x01(\x0b\x32\x1f.groundswell.common.v1.TextListH\x00\x42\x06\n\x04kind\"\x1a\n\x08TextList\x12\x0e\n\x06values\x18\x01 \x03(\t\"\xe9\x03\n\x04Item\x12\x0f\n\x07item_id\x18\x01 \x01(\t\x12\x0f\n\x07item_no\x18\x02 \x01(\x03\x12\r\n\x05title\x18\x03 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x04 \x01(\t\x12\x12\n\ncategories\x18\x05 \x03(\t\x12?\n\nattributes\x18\x06 \x03(\x0b\x32+.groundswell.common.v1.Item.AttributesEntry\x12\x16\n\tavailable\x18\x07 \x01(\x08H\x00\x88\x01\x01\x12\x10\n\x08revision\x18\x08 \x01(\x03\x12\x1a\n\x12\x61ttributes_omitted\x18\t \x01(\x08\x12/\n\x0b\x63reate_time\x18\x14 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\x0e\x61vailable_from\x18\x15 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x33\n\x0f\x61vailable_until\x18\x16 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x1aX\n\x0f\x41ttributesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x34\n\x05value\x18\x02 \x01(\x0b\x32%.groundswell.common.v1.AttributeValue:\x02\x38\x01\x42\x0c\n\n_available\">\n\x06Vector\x12\x0e\n\x06values\x18\x01 \x01(\x0c\x12\x11\n\tdimension\x18\x02 \x01(\x05\x12\x11\n\tbundle_id\x18\x03 \x01(\t\"1\n\x08Interest\x12\x10\n\x08\x63\x61tegory\x18\x01 \x01(\t\x12\x13\n\x0bprobability\x18\x02 \x01(\x01\x42\x66\n\x18io.groundswell.common.v1P\x01ZHgithub.com/groundswell/groundswell/gen/go/groundswell/common/v1;commonv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -40,11 +40,11 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_TEXTLIST']._serialized_start=218
   _globals['_TEXTLIST']._serialized_end=244
   _globals['_ITEM']._serialized_start=247
-  _globals['_ITEM']._serialized_end=631
-  _globals['_ITEM_ATTRIBUTESENTRY']._serialized_start=529
-  _globals['_ITEM_ATTRIBUTESENTRY']._serialized_end=617
-  _globals['_VECTOR']._serialized_start=633
-  _globals['_VECTOR']._serialized_end=695
-  _globals['_INTEREST']._serialized_start=697
-  _globals['_INTEREST']._serialized_end=746
+  _globals['_ITEM']._serialized_end=736
+  _globals['_ITEM_ATTRIBUTESENTRY']._serialized_start=634
+  _globals['_ITEM_ATTRIBUTESENTRY']._serialized_end=722
+  _globals['_VECTOR']._serialized_start=738
+  _globals['_VECTOR']._serialized_end=800
+  _globals['_INTEREST']._serialized_start=802
+  _globals['_INTEREST']._serialized_end=851
 # @@protoc_insertion_point(module_scope)

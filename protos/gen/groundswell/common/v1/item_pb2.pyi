@@ -121,6 +121,8 @@ class Item(_message.Message):
     REVISION_FIELD_NUMBER: _builtins.int
     ATTRIBUTES_OMITTED_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
+    AVAILABLE_FROM_FIELD_NUMBER: _builtins.int
+    AVAILABLE_UNTIL_FIELD_NUMBER: _builtins.int
     item_id: _builtins.str
     """The client's id. Required, 1 to 256 bytes without NUL (ITEM_ID_INVALID)."""
     item_no: _builtins.int
@@ -130,7 +132,7 @@ class Item(_message.Message):
     description: _builtins.str
     """A longer text. At most 20,000 bytes without NUL (DESCRIPTION_INVALID)."""
     available: _builtins.bool
-    """Whether the item may be recommended. Unset: it may."""
+    """Whether the item may be recommended, within its times of availability. Unset: it may."""
     revision: _builtins.int
     """The catalogue's revision at which the item last changed. Output only."""
     attributes_omitted: _builtins.bool
@@ -156,6 +158,17 @@ class Item(_message.Message):
         earlier release wrote the item.
         """
 
+    @_builtins.property
+    def available_from(self) -> _timestamp_pb2.Timestamp:
+        """From when on the item may be recommended, to the microsecond; between 1900 and 2200
+        (TIME_INVALID). Unset: always. What counts is the clock of the ranker, whatever the time of a
+        request.
+        """
+
+    @_builtins.property
+    def available_until(self) -> _timestamp_pb2.Timestamp:
+        """Until when, exclusive; after `available_from` (AVAILABILITY_INVALID). Unset: for ever."""
+
     def __init__(
         self,
         *,
@@ -169,10 +182,12 @@ class Item(_message.Message):
         revision: _builtins.int = ...,
         attributes_omitted: _builtins.bool = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
+        available_from: _timestamp_pb2.Timestamp | None = ...,
+        available_until: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_available", b"_available", "available", b"available", "create_time", b"create_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_available", b"_available", "available", b"available", "available_from", b"available_from", "available_until", b"available_until", "create_time", b"create_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_available", b"_available", "attributes", b"attributes", "attributes_omitted", b"attributes_omitted", "available", b"available", "categories", b"categories", "create_time", b"create_time", "description", b"description", "item_id", b"item_id", "item_no", b"item_no", "revision", b"revision", "title", b"title"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_available", b"_available", "attributes", b"attributes", "attributes_omitted", b"attributes_omitted", "available", b"available", "available_from", b"available_from", "available_until", b"available_until", "categories", b"categories", "create_time", b"create_time", "description", b"description", "item_id", b"item_id", "item_no", b"item_no", "revision", b"revision", "title", b"title"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__available: _TypeAlias = _typing.Literal["available"]  # noqa: Y015
     _WhichOneofArgType__available: _TypeAlias = _typing.Literal["_available", b"_available"]  # noqa: Y015

@@ -7,6 +7,7 @@ from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from groundswell.common.v1 import item_pb2 as _item_pb2
 import builtins as _builtins
 import sys
@@ -19,6 +20,30 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class _UpsertMode:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _UpsertModeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_UpsertMode.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    UPSERT_MODE_UNSPECIFIED: _UpsertMode.ValueType  # 0
+    """New ones and those that exist."""
+    UPSERT_MODE_INSERT: _UpsertMode.ValueType  # 1
+    """New ones alone: an item that exists fails the call (ITEM_EXISTS)."""
+    UPSERT_MODE_UPDATE: _UpsertMode.ValueType  # 2
+    """Those that exist alone: another one fails the call (ITEM_NOT_FOUND)."""
+
+class UpsertMode(_UpsertMode, metaclass=_UpsertModeEnumTypeWrapper):
+    """Which items may be written. A deleted item does not exist."""
+
+UPSERT_MODE_UNSPECIFIED: UpsertMode.ValueType  # 0
+"""New ones and those that exist."""
+UPSERT_MODE_INSERT: UpsertMode.ValueType  # 1
+"""New ones alone: an item that exists fails the call (ITEM_EXISTS)."""
+UPSERT_MODE_UPDATE: UpsertMode.ValueType  # 2
+"""Those that exist alone: another one fails the call (ITEM_NOT_FOUND)."""
+Global___UpsertMode: _TypeAlias = UpsertMode  # noqa: Y015
+
 @_typing.final
 class UpsertItemsRequest(_message.Message):
     """Items to write."""
@@ -26,6 +51,9 @@ class UpsertItemsRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     ITEMS_FIELD_NUMBER: _builtins.int
+    MODE_FIELD_NUMBER: _builtins.int
+    mode: Global___UpsertMode.ValueType
+    """Which of them may be written. Unset: all. Another value is INVALID_ARGUMENT (MODE_INVALID)."""
     @_builtins.property
     def items(self) -> _containers.RepeatedCompositeFieldContainer[_item_pb2.Item]:
         """1 to 1,000 items, each id once; else INVALID_ARGUMENT (ITEMS_INVALID). The request has at most
@@ -36,10 +64,11 @@ class UpsertItemsRequest(_message.Message):
         self,
         *,
         items: _abc.Iterable[_item_pb2.Item] | None = ...,
+        mode: Global___UpsertMode.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["items", b"items"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["items", b"items", "mode", b"mode"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

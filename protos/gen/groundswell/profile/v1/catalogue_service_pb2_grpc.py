@@ -69,8 +69,9 @@ class CatalogueServiceServicer:
     def UpsertItems(self, request, context):
         """Writes items: new ones get a number, known ones are replaced whole. All or none.
         Statuses: OK; INVALID_ARGUMENT (ITEMS_INVALID: none, more than 1,000, or one id twice;
-        MESSAGE_TOO_LARGE: more than 4 MiB together; and the reasons that Item names, with the
-        index); UNAVAILABLE. Safe to retry.
+        MESSAGE_TOO_LARGE: more than 4 MiB together; MODE_INVALID; and the reasons that Item names, with
+        the index); ALREADY_EXISTS (ITEM_EXISTS) and NOT_FOUND (ITEM_NOT_FOUND), by the mode;
+        UNAVAILABLE. Safe to retry; a retry of an insert that had been written is ITEM_EXISTS.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -36,8 +36,9 @@ class CatalogueServiceStub:
     UpsertItems: _grpc.UnaryUnaryMultiCallable[_catalogue_service_pb2.UpsertItemsRequest, _catalogue_service_pb2.UpsertItemsResponse]
     """Writes items: new ones get a number, known ones are replaced whole. All or none.
     Statuses: OK; INVALID_ARGUMENT (ITEMS_INVALID: none, more than 1,000, or one id twice;
-    MESSAGE_TOO_LARGE: more than 4 MiB together; and the reasons that Item names, with the
-    index); UNAVAILABLE. Safe to retry.
+    MESSAGE_TOO_LARGE: more than 4 MiB together; MODE_INVALID; and the reasons that Item names, with
+    the index); ALREADY_EXISTS (ITEM_EXISTS) and NOT_FOUND (ITEM_NOT_FOUND), by the mode;
+    UNAVAILABLE. Safe to retry; a retry of an insert that had been written is ITEM_EXISTS.
     """
     DeleteItems: _grpc.UnaryUnaryMultiCallable[_catalogue_service_pb2.DeleteItemsRequest, _catalogue_service_pb2.DeleteItemsResponse]
     """Deletes items. Their events stay; their numbers are not given out again.
@@ -69,8 +70,9 @@ class CatalogueServiceAsyncStub(CatalogueServiceStub):
     UpsertItems: _aio.UnaryUnaryMultiCallable[_catalogue_service_pb2.UpsertItemsRequest, _catalogue_service_pb2.UpsertItemsResponse]  # type: ignore[assignment]
     """Writes items: new ones get a number, known ones are replaced whole. All or none.
     Statuses: OK; INVALID_ARGUMENT (ITEMS_INVALID: none, more than 1,000, or one id twice;
-    MESSAGE_TOO_LARGE: more than 4 MiB together; and the reasons that Item names, with the
-    index); UNAVAILABLE. Safe to retry.
+    MESSAGE_TOO_LARGE: more than 4 MiB together; MODE_INVALID; and the reasons that Item names, with
+    the index); ALREADY_EXISTS (ITEM_EXISTS) and NOT_FOUND (ITEM_NOT_FOUND), by the mode;
+    UNAVAILABLE. Safe to retry; a retry of an insert that had been written is ITEM_EXISTS.
     """
     DeleteItems: _aio.UnaryUnaryMultiCallable[_catalogue_service_pb2.DeleteItemsRequest, _catalogue_service_pb2.DeleteItemsResponse]  # type: ignore[assignment]
     """Deletes items. Their events stay; their numbers are not given out again.
@@ -105,8 +107,9 @@ class CatalogueServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_catalogue_service_pb2.UpsertItemsResponse, _abc.Awaitable[_catalogue_service_pb2.UpsertItemsResponse]]:
         """Writes items: new ones get a number, known ones are replaced whole. All or none.
         Statuses: OK; INVALID_ARGUMENT (ITEMS_INVALID: none, more than 1,000, or one id twice;
-        MESSAGE_TOO_LARGE: more than 4 MiB together; and the reasons that Item names, with the
-        index); UNAVAILABLE. Safe to retry.
+        MESSAGE_TOO_LARGE: more than 4 MiB together; MODE_INVALID; and the reasons that Item names, with
+        the index); ALREADY_EXISTS (ITEM_EXISTS) and NOT_FOUND (ITEM_NOT_FOUND), by the mode;
+        UNAVAILABLE. Safe to retry; a retry of an insert that had been written is ITEM_EXISTS.
         """
 
     @_abc_1.abstractmethod
