@@ -36,7 +36,9 @@ async def main(settings: SessionSettings) -> None:
         first=bundles.first,
         held=bundles.held,
         close=(bundles, windows, profile),
-        admissions=until_deadline(_SERVICE, "EncodeSession", "RecordEvents", "LinkSession"),
+        admissions=until_deadline(
+            _SERVICE, "EncodeSession", "BatchEncodeSessions", "RecordEvents", "LinkSession"
+        ),
     )
 
 

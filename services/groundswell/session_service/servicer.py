@@ -2,10 +2,11 @@
 
 from groundswell.common.v1.event_pb2 import Event
 from groundswell.serving.around import Context
-from groundswell.serving.errors import InvalidArgument
+from groundswell.serving.errors import InvalidArgument, ResourceExhausted, Unavailable
 from groundswell.serving.inline_events import read_inline_events
 from groundswell.serving.slices import Slices
-from groundswell.serving.subjects import subject_id
+from groundswell.serving.subjects import read_subject, subject_id
+from groundswell.serving.together import all_of
 from groundswell.serving.validation import (
     check_session_id,
     check_subject,
@@ -13,21 +14,25 @@ from groundswell.serving.validation import (
     event_problem,
 )
 from groundswell.session.v1.session_service_pb2 import (
+    BatchEncodeSessionsRequest,
+    BatchEncodeSessionsResponse,
     EncodeSessionRequest,
     EncodeSessionResponse,
+    EncodeSessionResult,
     LinkSessionRequest,
     LinkSessionResponse,
     RecordEventsRequest,
     RecordEventsResponse,
 )
 from groundswell.session.v1.session_service_pb2_grpc import SessionServiceServicer
-from groundswell.session_service.bundles import SessionBundles
+from groundswell.session_service.bundles import SessionBundle, SessionBundles
 from groundswell.session_service.encoder import EncodedSession
 from groundswell.session_service.events import SentEvent, WriteResult, WriteStatus
 from groundswell.session_service.messages import result_message, sent_event, window_columns
 from groundswell.session_service.sessions import Sessions, check_lineage
 
 MAX_EVENTS = 1_000
+MAX_SESSIONS = 256
 
 
 class SessionServicer(SessionServiceServicer):
@@ -67,11 +72,40 @@ class SessionServicer(SessionServiceServicer):
                 return (await bundle.encoder.encode_events(events)).message
         user_id = subject_id(request.user_id, request.session_id)
         with self._bundles.held.asked_for(request.bundle_id) as bundle:
-            user_key = self._sessions.user_key(user_id)
-            found = await self._sessions.window(
-                user_id, user_key, self._bundles.capacity, bundle.encoder.items.lineage
-            )
-            session = await bundle.sessions.of(user_key, found.window)
+            return await self._stored(user_id, bundle)
+
+    async def BatchEncodeSessions(
+        self, request: BatchEncodeSessionsRequest, context: Context
+    ) -> BatchEncodeSessionsResponse:
+        """Encode the windows of several users."""
+        requests = request.requests
+        if not 1 <= len(requests) <= MAX_SESSIONS:
+            raise _requests_invalid(f"has {len(requests)}; it must have 1 to {MAX_SESSIONS}")
+        user_ids = []
+        for index, one in enumerate(requests):
+            path = f"requests[{index}]"
+            if one.HasField("inline_events"):
+                raise _requests_invalid(f"has inline events at {path}")
+            if one.bundle_id != requests[0].bundle_id:
+                raise _requests_invalid(f"names another bundle at {path} than at the first one")
+            user_ids.append(read_subject(one, f"{path}."))
+        with self._bundles.held.asked_for(requests[0].bundle_id) as bundle:
+            results = await all_of(self._result(user_id, bundle) for user_id in user_ids)
+        return BatchEncodeSessionsResponse(results=results)
+
+    async def _result(self, user_id: str, bundle: SessionBundle) -> EncodeSessionResult:
+        try:
+            return EncodeSessionResult(session=await self._stored(user_id, bundle))
+        except (ResourceExhausted, Unavailable) as error:
+            return EncodeSessionResult(reason=error.reason)
+
+    async def _stored(self, user_id: str, bundle: SessionBundle) -> EncodeSessionResponse:
+        """Answer for the window of a user or an anonymous session."""
+        user_key = self._sessions.user_key(user_id)
+        found = await self._sessions.window(
+            user_id, user_key, self._bundles.capacity, bundle.encoder.items.lineage
+        )
+        session = await bundle.sessions.of(user_key, found.window)
         if found.window.records:
             check_lineage(session.lineage, found.window.lineage)
         response = _response(session, found.window.last_sequence)
@@ -99,6 +133,10 @@ def _read(event: Event) -> SentEvent | WriteResult:
         return sent_event(event)
     reason, detail = problem
     return WriteResult(WriteStatus.REJECTED, reason=reason, detail=detail)
+
+
+def _requests_invalid(problem: str) -> InvalidArgument:
+    return InvalidArgument("REQUESTS_INVALID", f"requests {problem}", field="requests")
 
 
 def _response(session: EncodedSession, last_sequence: int) -> EncodeSessionResponse:

@@ -8,8 +8,10 @@ import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from groundswell.client import GroundswellError
+from groundswell.client.errors import from_rpc_error
 from groundswell.common.v1.event_pb2 import EVENT_STATUS_REJECTED, Event, InlineEvents
 from groundswell.session.v1.session_service_pb2 import (
+    BatchEncodeSessionsRequest,
     EncodeSessionRequest,
     EncodeSessionResponse,
     RecordEventsRequest,
@@ -135,6 +137,32 @@ def test_a_bundle_that_is_not_loaded_is_refused(suite: Suite) -> None:
         suite.client.encode_session("rita", bundle_id="0123456789abcdef")
     assert caught.value.status == grpc.StatusCode.FAILED_PRECONDITION
     assert caught.value.reason == "BUNDLE_NOT_LOADED"
+
+
+def test_a_batch_gives_what_single_calls_give(suite: Suite) -> None:
+    suite.client.record_events([at("batched", n) for n in range(3)])
+    requests = [
+        EncodeSessionRequest(user_id="batched"),
+        EncodeSessionRequest(session_id="a visit"),
+        EncodeSessionRequest(user_id="a newcomer"),
+    ]
+    with grpc.insecure_channel(suite.targets.session) as channel:
+        call = SessionServiceStub(channel).BatchEncodeSessions
+        batch = BatchEncodeSessionsRequest(requests=requests)
+        answers = [result.session for result in call(batch, timeout=10).results]
+        assert answers == [encode(suite, request) for request in requests]
+        assert answers[0].num_window_events == 3
+        for wrong, reason in (
+            ([], "REQUESTS_INVALID"),
+            ([*requests, EncodeSessionRequest(user_id="x", bundle_id="y")], "REQUESTS_INVALID"),
+            ([EncodeSessionRequest(inline_events=InlineEvents())], "REQUESTS_INVALID"),
+            ([requests[0]] * 257, "REQUESTS_INVALID"),
+            ([*requests, EncodeSessionRequest(user_id="a\0b")], "USER_ID_INVALID"),
+            ([EncodeSessionRequest(user_id="x", bundle_id="none")], "BUNDLE_NOT_LOADED"),
+        ):
+            with pytest.raises(grpc.RpcError) as caught:
+                call(BatchEncodeSessionsRequest(requests=wrong), timeout=10)
+            assert from_rpc_error(caught.value).reason == reason
 
 
 def test_a_visitor_is_read_as_a_user_with_the_same_events_and_nothing_is_stored(

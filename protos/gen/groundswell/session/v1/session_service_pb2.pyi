@@ -234,3 +234,83 @@ class EncodeSessionResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___EncodeSessionResponse: _TypeAlias = EncodeSessionResponse  # noqa: Y015
+
+@_typing.final
+class BatchEncodeSessionsRequest(_message.Message):
+    """Whose sessions to encode."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUESTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def requests(self) -> _containers.RepeatedCompositeFieldContainer[Global___EncodeSessionRequest]:
+        """1 to 256 requests that name users or anonymous sessions, and all the same bundle
+        (REQUESTS_INVALID).
+        """
+
+    def __init__(
+        self,
+        *,
+        requests: _abc.Iterable[Global___EncodeSessionRequest] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["requests", b"requests"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BatchEncodeSessionsRequest: _TypeAlias = BatchEncodeSessionsRequest  # noqa: Y015
+
+@_typing.final
+class BatchEncodeSessionsResponse(_message.Message):
+    """The short-term vectors of several users and sessions."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESULTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def results(self) -> _containers.RepeatedCompositeFieldContainer[Global___EncodeSessionResult]:
+        """One result per request, in the order of the requests."""
+
+    def __init__(
+        self,
+        *,
+        results: _abc.Iterable[Global___EncodeSessionResult] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["results", b"results"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BatchEncodeSessionsResponse: _TypeAlias = BatchEncodeSessionsResponse  # noqa: Y015
+
+@_typing.final
+class EncodeSessionResult(_message.Message):
+    """What became of one request of a batch."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SESSION_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    reason: _builtins.str
+    """Why it would have failed: a reason of EncodeSession, such as PROFILE_UNAVAILABLE. Empty when
+    `session` is set.
+    """
+    @_builtins.property
+    def session(self) -> Global___EncodeSessionResponse:
+        """The answer of EncodeSession. Unset when it would have failed."""
+
+    def __init__(
+        self,
+        *,
+        session: Global___EncodeSessionResponse | None = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["session", b"session"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["reason", b"reason", "session", b"session"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EncodeSessionResult: _TypeAlias = EncodeSessionResult  # noqa: Y015

@@ -46,6 +46,11 @@ class SessionServiceStub:
                 request_serializer=groundswell_dot_session_dot_v1_dot_session__service__pb2.EncodeSessionRequest.SerializeToString,
                 response_deserializer=groundswell_dot_session_dot_v1_dot_session__service__pb2.EncodeSessionResponse.FromString,
                 _registered_method=True)
+        self.BatchEncodeSessions = channel.unary_unary(
+                '/groundswell.session.v1.SessionService/BatchEncodeSessions',
+                request_serializer=groundswell_dot_session_dot_v1_dot_session__service__pb2.BatchEncodeSessionsRequest.SerializeToString,
+                response_deserializer=groundswell_dot_session_dot_v1_dot_session__service__pb2.BatchEncodeSessionsResponse.FromString,
+                _registered_method=True)
         self.LinkSession = channel.unary_unary(
                 '/groundswell.session.v1.SessionService/LinkSession',
                 request_serializer=groundswell_dot_session_dot_v1_dot_session__service__pb2.LinkSessionRequest.SerializeToString,
@@ -84,6 +89,19 @@ class SessionServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def BatchEncodeSessions(self, request, context):
+        """The short-term vectors of up to 256 users and anonymous sessions, in the order of the request;
+        each is what EncodeSession would give. Where EncodeSession would end with RESOURCE_EXHAUSTED or
+        UNAVAILABLE for one of them, its result says so, and the others are answered.
+        Statuses: OK; INVALID_ARGUMENT (the reasons of EncodeSession; REQUESTS_INVALID: none, more than
+        256, one with inline events, or with another bundle than the first); FAILED_PRECONDITION
+        (BUNDLE_NOT_LOADED); RESOURCE_EXHAUSTED (OVERLOADED, with RetryInfo); UNAVAILABLE (NO_BUNDLE).
+        Safe to retry.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def LinkSession(self, request, context):
         """Moves the events of an anonymous session to a user, for example when the visitor logs in. They
         keep their ids, and are in the user's next window. A retry of a moved event, which names the
@@ -114,6 +132,11 @@ def add_SessionServiceServicer_to_server(servicer, server):
                     servicer.EncodeSession,
                     request_deserializer=groundswell_dot_session_dot_v1_dot_session__service__pb2.EncodeSessionRequest.FromString,
                     response_serializer=groundswell_dot_session_dot_v1_dot_session__service__pb2.EncodeSessionResponse.SerializeToString,
+            ),
+            'BatchEncodeSessions': grpc.unary_unary_rpc_method_handler(
+                    servicer.BatchEncodeSessions,
+                    request_deserializer=groundswell_dot_session_dot_v1_dot_session__service__pb2.BatchEncodeSessionsRequest.FromString,
+                    response_serializer=groundswell_dot_session_dot_v1_dot_session__service__pb2.BatchEncodeSessionsResponse.SerializeToString,
             ),
             'LinkSession': grpc.unary_unary_rpc_method_handler(
                     servicer.LinkSession,
@@ -177,6 +200,33 @@ class SessionService:
             '/groundswell.session.v1.SessionService/EncodeSession',
             groundswell_dot_session_dot_v1_dot_session__service__pb2.EncodeSessionRequest.SerializeToString,
             groundswell_dot_session_dot_v1_dot_session__service__pb2.EncodeSessionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def BatchEncodeSessions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/groundswell.session.v1.SessionService/BatchEncodeSessions',
+            groundswell_dot_session_dot_v1_dot_session__service__pb2.BatchEncodeSessionsRequest.SerializeToString,
+            groundswell_dot_session_dot_v1_dot_session__service__pb2.BatchEncodeSessionsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -53,6 +53,15 @@ class SessionServiceStub:
     no window of the user is held either; LINEAGE_CHANGED, with RetryInfo: the database was
     restored from a backup, and the service is still reading its new state). Safe to retry.
     """
+    BatchEncodeSessions: _grpc.UnaryUnaryMultiCallable[_session_service_pb2.BatchEncodeSessionsRequest, _session_service_pb2.BatchEncodeSessionsResponse]
+    """The short-term vectors of up to 256 users and anonymous sessions, in the order of the request;
+    each is what EncodeSession would give. Where EncodeSession would end with RESOURCE_EXHAUSTED or
+    UNAVAILABLE for one of them, its result says so, and the others are answered.
+    Statuses: OK; INVALID_ARGUMENT (the reasons of EncodeSession; REQUESTS_INVALID: none, more than
+    256, one with inline events, or with another bundle than the first); FAILED_PRECONDITION
+    (BUNDLE_NOT_LOADED); RESOURCE_EXHAUSTED (OVERLOADED, with RetryInfo); UNAVAILABLE (NO_BUNDLE).
+    Safe to retry.
+    """
     LinkSession: _grpc.UnaryUnaryMultiCallable[_session_service_pb2.LinkSessionRequest, _session_service_pb2.LinkSessionResponse]
     """Moves the events of an anonymous session to a user, for example when the visitor logs in. They
     keep their ids, and are in the user's next window. A retry of a moved event, which names the
@@ -92,6 +101,15 @@ class SessionServiceAsyncStub(SessionServiceStub):
     RESOURCE_EXHAUSTED (OVERLOADED, with RetryInfo); UNAVAILABLE (NO_BUNDLE; PROFILE_UNAVAILABLE:
     no window of the user is held either; LINEAGE_CHANGED, with RetryInfo: the database was
     restored from a backup, and the service is still reading its new state). Safe to retry.
+    """
+    BatchEncodeSessions: _aio.UnaryUnaryMultiCallable[_session_service_pb2.BatchEncodeSessionsRequest, _session_service_pb2.BatchEncodeSessionsResponse]  # type: ignore[assignment]
+    """The short-term vectors of up to 256 users and anonymous sessions, in the order of the request;
+    each is what EncodeSession would give. Where EncodeSession would end with RESOURCE_EXHAUSTED or
+    UNAVAILABLE for one of them, its result says so, and the others are answered.
+    Statuses: OK; INVALID_ARGUMENT (the reasons of EncodeSession; REQUESTS_INVALID: none, more than
+    256, one with inline events, or with another bundle than the first); FAILED_PRECONDITION
+    (BUNDLE_NOT_LOADED); RESOURCE_EXHAUSTED (OVERLOADED, with RetryInfo); UNAVAILABLE (NO_BUNDLE).
+    Safe to retry.
     """
     LinkSession: _aio.UnaryUnaryMultiCallable[_session_service_pb2.LinkSessionRequest, _session_service_pb2.LinkSessionResponse]  # type: ignore[assignment]
     """Moves the events of an anonymous session to a user, for example when the visitor logs in. They
@@ -141,6 +159,21 @@ class SessionServiceServicer(metaclass=_abc_1.ABCMeta):
         RESOURCE_EXHAUSTED (OVERLOADED, with RetryInfo); UNAVAILABLE (NO_BUNDLE; PROFILE_UNAVAILABLE:
         no window of the user is held either; LINEAGE_CHANGED, with RetryInfo: the database was
         restored from a backup, and the service is still reading its new state). Safe to retry.
+        """
+
+    @_abc_1.abstractmethod
+    def BatchEncodeSessions(
+        self,
+        request: _session_service_pb2.BatchEncodeSessionsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_session_service_pb2.BatchEncodeSessionsResponse, _abc.Awaitable[_session_service_pb2.BatchEncodeSessionsResponse]]:
+        """The short-term vectors of up to 256 users and anonymous sessions, in the order of the request;
+        each is what EncodeSession would give. Where EncodeSession would end with RESOURCE_EXHAUSTED or
+        UNAVAILABLE for one of them, its result says so, and the others are answered.
+        Statuses: OK; INVALID_ARGUMENT (the reasons of EncodeSession; REQUESTS_INVALID: none, more than
+        256, one with inline events, or with another bundle than the first); FAILED_PRECONDITION
+        (BUNDLE_NOT_LOADED); RESOURCE_EXHAUSTED (OVERLOADED, with RetryInfo); UNAVAILABLE (NO_BUNDLE).
+        Safe to retry.
         """
 
     @_abc_1.abstractmethod
