@@ -47,9 +47,9 @@ async def _measure(ranker: str, gather: str) -> list[Line]:
             OURS: Side(lambda: ours.Recommend(_REQUEST)),
             THEIRS: Side(lambda: theirs.Recommend(_REQUEST)),
         }
-        lines = await compare("ranker.recommend", "bare gather", sides, _CALLS)
+        p50, p50_ms, p99, p99_ms = await compare("ranker.recommend", "bare gather", sides, _CALLS)
         throughput = await compare_throughput("ranker.recommend", "bare gather", sides)
-        return [*lines, throughput]
+        return [p50.at_most(1.4), p50_ms, p99.at_most(2.0), p99_ms, throughput.at_least(0.6)]
 
 
 @contextmanager

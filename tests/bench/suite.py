@@ -1,22 +1,29 @@
-"""suite.recommend: the three real processes against a ranker over upstreams of fixed answers."""
+"""suite.recommend, .batch: the three real processes against a bare gather of fixed answers."""
 
 import asyncio
 import itertools
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from groundswell.client import Deadlines, item
+from groundswell.client.requests import MAX_REQUESTS, recommend_batches
 from groundswell.common.v1.event_pb2 import Event
 from groundswell.ranker.v1.ranker_service_pb2 import RecommendRequest
 from groundswell.ranker.v1.ranker_service_pb2_grpc import RankerServiceStub
 from groundswell.serving.channels import open_channel
-from tests.bench.harness import OURS, THEIRS, Line, Side, compare
+from tests.bench.harness import OURS, THEIRS, Line, Side, compare, compare_throughput
 from tests.bench.ranker import canned_ranker
 from tests.bench.world import world
 from tests.support.suite import Suite
 
+if TYPE_CHECKING:
+    from groundswell.ranker.v1.ranker_service_pb2_grpc import RankerServiceAsyncStub
+
 _CALLS = 1_000
+_ROUNDS = 4
 _USERS = [f"user-{number}" for number in range(_CALLS + 200)]
 """One for each measured call, and for each one before it."""
 _NUM_EVENTS = 20
@@ -25,19 +32,14 @@ _MAX_ITEMS = 1_000
 
 
 def measure(folder: Path) -> list[Line]:
-    """Measure the first call of each of 1,000 users, and the next one, over SQLite."""
-    with canned_ranker(folder) as (ranker, gather), _suite(folder / "suite") as suite:
-        return asyncio.run(_measure(suite.targets.ranker, ranker, gather))
+    """Measure the first call of each of 1,000 users, the next ones, and batches, over SQLite."""
+    with canned_ranker(folder) as (_, gather), _suite(folder / "suite") as suite:
+        return asyncio.run(_measure(suite.targets.ranker, gather))
 
 
-async def _measure(suite: str, ranker: str, gather: str) -> list[Line]:
-    async with (
-        open_channel(suite) as suite_channel,
-        open_channel(ranker) as ranker_channel,
-        open_channel(gather) as gather_channel,
-    ):
-        whole = RankerServiceStub(suite_channel)
-        canned, bare = RankerServiceStub(ranker_channel), RankerServiceStub(gather_channel)
+async def _measure(suite: str, gather: str) -> list[Line]:
+    async with open_channel(suite) as suite_channel, open_channel(gather) as gather_channel:
+        whole, bare = RankerServiceStub(suite_channel), RankerServiceStub(gather_channel)
         users = itertools.cycle(_USERS)
 
         async def ask() -> None:
@@ -45,21 +47,32 @@ async def _measure(suite: str, ranker: str, gather: str) -> list[Line]:
             if answer.degradations or len(answer.recommendations) != _PAGE_SIZE:
                 raise RuntimeError(f"the suite of the bench falls short: {answer.degradations}")
 
-        own = Side(ask)
-        over_canned = Side(lambda: canned.Recommend(_request(_USERS[0])))
-        over_nothing = Side(lambda: bare.Recommend(_request(_USERS[0])))
-        against = "ranker.recommend over fixed answers"
-        pair = {OURS: own, THEIRS: over_canned}
-        first, *first_lines = await compare("suite.recommend.first", against, pair, _CALLS)
-        warm, *warm_lines = await compare("suite.recommend", against, pair, _CALLS)
-        with_gather = {OURS: own, THEIRS: over_nothing}
+        against = "bare gather"
+        sides = {OURS: Side(ask), THEIRS: Side(lambda: bare.Recommend(_request(_USERS[0])))}
+        first, *first_lines = await compare("suite.recommend.first", against, sides, _CALLS)
+        warm, *warm_lines = await compare("suite.recommend", against, sides, _CALLS)
+        throughput = await compare_throughput("suite.recommend", against, sides)
         return [
-            warm.at_most(1.25),
+            warm.at_most(1.6),
             *warm_lines,
-            first.at_most(2.0),
+            throughput.at_least(0.6),
+            first.at_most(3.0),
             *first_lines,
-            *await compare("suite.recommend.gather", "bare gather", with_gather, _CALLS),
+            (await _batches(whole)).at_least(2_000.0),
         ]
+
+
+async def _batches(whole: "RankerServiceAsyncStub") -> Line:
+    """Recommend to many users at once, by a stream of batches."""
+    requests = [_request(user) for user in _USERS[:_CALLS]]
+    batches = list(recommend_batches(requests * _ROUNDS, MAX_REQUESTS))
+    num_answered, began = 0, time.perf_counter()
+    async for answer in whole.StreamRecommend(iter(batches)):
+        num_answered += sum(not one.degradations for one in answer.responses)
+    took_s = time.perf_counter() - began
+    if num_answered != len(requests) * _ROUNDS:
+        raise RuntimeError(f"{num_answered} of {len(requests) * _ROUNDS} answers are whole")
+    return Line("suite.batch", num_answered / took_s, "users/s of StreamRecommend")
 
 
 def _request(user_id: str) -> RecommendRequest:

@@ -8,7 +8,6 @@ from google.protobuf.duration_pb2 import Duration
 from groundswell.ranker.v1.ranker_service_pb2 import (
     FusionWeightSource,
     GetInterestsResponse,
-    Recommendation,
     RecommendResponse,
     SimilarItem,
     SimilarItemsResponse,
@@ -20,6 +19,7 @@ from groundswell.ranker_service.stages.fuse import FusionWeightOrigin
 from groundswell.retrieval.item_index import Hits
 from groundswell.serving.interests import interest_messages
 from groundswell.serving.limits import MAX_ANSWER_BYTES
+from groundswell.serving.validation import US_PER_S
 
 WEIGHT_SOURCES = {
     FusionWeightOrigin.LEARNED: FusionWeightSource.FUSION_WEIGHT_SOURCE_LEARNED,
@@ -92,8 +92,6 @@ def similar_response(ranker: BundleRanker, hits: Hits) -> SimilarItemsResponse:
 def _recommended(answer: Recommendations, *, with_details: bool) -> RecommendResponse:
     recommendation_id = uuid.uuid4().hex
     response = RecommendResponse(
-        recommendations=_recommendations(answer, with_details=with_details),
-        interests=interest_messages(answer.interests) if with_details else (),
         fusion_weight=answer.fusion_weight,
         fusion_weight_source=WEIGHT_SOURCES[answer.ranked.origin],
         bundle_id=answer.bundle_id,
@@ -105,26 +103,24 @@ def _recommended(answer: Recommendations, *, with_details: bool) -> RecommendRes
         attribution_token=f"{recommendation_id}.{answer.bundle_id}",
         details_omitted=not with_details,
     )
+    ranked = answer.ranked
+    scores = (ranked.scores.tolist(), ranked.short_scores.tolist(), ranked.long_scores.tolist())
+    # A message that is added in place is not copied.
+    for item, score, short_score, long_score in zip(answer.items, *scores, strict=True):
+        if item is not None:
+            response.recommendations.add(
+                item_id=item.item_id,
+                score=score,
+                short_score=short_score,
+                long_score=long_score,
+                title=item.title if with_details else "",
+                categories=item.categories if with_details else (),
+            )
+    for category, probability in answer.interests if with_details else ():
+        response.interests.add(category=category, probability=probability)
     if with_details and (answer.by_vector is not None or answer.ranked.arranged is not None):
         say_why(response, answer)
     return response
-
-
-def _recommendations(answer: Recommendations, *, with_details: bool) -> list[Recommendation]:
-    ranked = answer.ranked
-    scores = (ranked.scores.tolist(), ranked.short_scores.tolist(), ranked.long_scores.tolist())
-    return [
-        Recommendation(
-            item_id=item.item_id,
-            score=score,
-            short_score=short_score,
-            long_score=long_score,
-            title=item.title if with_details else "",
-            categories=item.categories if with_details else (),
-        )
-        for item, score, short_score, long_score in zip(answer.items, *scores, strict=True)
-        if item is not None
-    ]
 
 
 def _omit_details(response: RecommendResponse) -> None:
@@ -139,6 +135,5 @@ def _omit_details(response: RecommendResponse) -> None:
 def _duration(microseconds: int | None) -> Duration | None:
     if microseconds is None:
         return None
-    duration = Duration()
-    duration.FromMicroseconds(microseconds)
-    return duration
+    seconds, rest_us = divmod(microseconds, US_PER_S)  # it is never negative
+    return Duration(seconds=seconds, nanos=rest_us * 1000)

@@ -30,6 +30,10 @@ from groundswell.serving.errors import FailedPrecondition
 _MAX_SIMILAR_QUEUE = 64
 _MAX_EXPLAIN_QUEUE = 16
 _MAX_CANARY_ITEMS = 20
+_ON_LOOP_BELOW_S = 0.001
+"""A hop to the batcher's thread and back takes about half of this."""
+_ON_LOOP_MAX_BYTES = 32_000
+"""An input of more items may take far longer than others."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +86,8 @@ class BundleRanker:
             max_queue=settings.max_queue,
             max_bytes=settings.max_queue_bytes,
             size=lambda one: one.num_bytes,
+            on_loop_below_s=_ON_LOOP_BELOW_S,
+            on_loop_max_size=_ON_LOOP_MAX_BYTES,
         )
         self._similar: MicroBatcher[Callable[[], Hits], Hits] = MicroBatcher(
             lambda searches: [search() for search in searches],

@@ -27,6 +27,9 @@ class Sparse(NamedTuple):
     """[m]"""
 
 
+_LEAST_WEIGHT = 1e-8
+_DENSE_UP_TO = 4
+"""Up to so many rows for each neighbour, adding up all rows is faster than sorting neighbours."""
 NOTHING = Sparse(np.empty(0, np.int64), np.empty(0, np.float32))
 
 
@@ -90,12 +93,18 @@ class Neighbours:
         return np.where((items >= 0) & (row >= 0), near, 0).astype(np.float32)
 
     def _sum(self, items: NDArray[np.int64], weights: NDArray[np.float32]) -> Sparse:
-        known = (items >= 0) & (weights != 0)
-        items, weights = items[known], weights[known]
+        # What weighs less does not change a sum of 32 bits; most of a long history does.
+        counts = (items >= 0) & (weights > _LEAST_WEIGHT * weights.max(initial=0))
+        items, weights = items[counts], weights[counts]
         if len(items) == 0:
             return NOTHING
-        rows = self.rows[items]
-        scores = self.similarities[items] * weights[:, None]
+        rows = self.rows[items].ravel()
+        scores = (self.similarities[items] * weights[:, None]).ravel()
+        if len(self.rows) <= _DENSE_UP_TO * len(rows):
+            # Place 0 takes what is no row: -1.
+            sums = np.bincount(rows + 1, scores, len(self.rows) + 1)[1:].astype(np.float32)
+            found = np.flatnonzero(sums)
+            return Sparse(found, sums[found])
         real = rows >= 0
         return summed(rows[real], scores[real])
 

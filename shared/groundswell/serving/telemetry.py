@@ -128,8 +128,9 @@ def count(name: str, amount: float = 1, **labels: str) -> None:
     counter(name, **labels).inc(amount)
 
 
+@cache  # Looking the labels up takes longer than adding.
 def counter(name: str, **labels: str) -> Counter:
-    """Return the counter that `count` adds to, for code that adds to it at every call."""
+    """Return the counter that `count` adds to."""
     return _labelled(_counter(f"groundswell_{name}_total", tuple(sorted(labels))), labels)
 
 

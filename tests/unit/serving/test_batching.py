@@ -198,10 +198,19 @@ async def test_a_cheap_item_runs_on_the_event_loop_until_items_cost_more() -> No
 
     def run(items: list[float]) -> list[float]:
         on_loop.append(threading.current_thread() is threading.main_thread())
-        time.sleep(sum(items))
+        until = time.thread_time() + sum(items)
+        while time.thread_time() < until:
+            pass
         return items
 
-    batcher = MicroBatcher(run, max_batch=8, max_queue=8, on_loop_below_s=0.02)
+    batcher = MicroBatcher(
+        run,
+        max_batch=8,
+        max_queue=8,
+        size=lambda seconds: seconds < 0,
+        on_loop_below_s=0.02,
+        on_loop_max_size=0,
+    )
     await batcher.submit(0.0)
     await asyncio.gather(*(batcher.submit(0.0) for _ in range(3)))
     # One in each turn of the event loop: several may take long together.
@@ -212,4 +221,6 @@ async def test_a_cheap_item_runs_on_the_event_loop_until_items_cost_more() -> No
     for _ in range(50):
         await batcher.submit(0.0)
     assert on_loop[-1]
+    await batcher.submit(-1.0)
+    assert not on_loop[-1]  # It is too large.
     await batcher.close()

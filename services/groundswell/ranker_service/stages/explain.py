@@ -16,6 +16,8 @@ from groundswell.ranker_service.stages.gather import Gathered
 from groundswell.serving.interests import top_interests
 from groundswell.serving.telemetry import count
 
+_NAMES = {n: name.removeprefix("DEGRADATION_") for name, n in Degradation.items()}
+
 
 @dataclass(frozen=True)
 class Recommendations:
@@ -66,7 +68,7 @@ def explain(
         *_degradations_of_ranked(ask, ranked, num_items),
     ]
     for degradation in degradations:
-        count("degradations", kind=Degradation.Name(degradation).removeprefix("DEGRADATION_"))
+        count("degradations", kind=_NAMES[degradation])
     short, long = gathered.short, gathered.long
     return Recommendations(
         bundle_id=ranker.space.bundle_id,

@@ -4,6 +4,7 @@ They are the short-term and the long-term vector; their fusion is not normalised
 users, d dimensions, G features of the gate.
 """
 
+import math
 from enum import Enum
 from typing import NamedTuple
 
@@ -72,23 +73,28 @@ class Fusion:
         `gate_features` [B, G] as `features.gate` makes them. `fusion_weights` [B]: a forced α in
         [0, 1], NaN where none is forced. With one vector alone α is 1 or 0, forced or not.
         """
-        both = has_short & has_long
-        forced = both & ~np.isnan(fusion_weights)
-        decided = both & ~forced
+        flags = zip(has_short.tolist(), has_long.tolist(), fusion_weights.tolist(), strict=True)
+        origins = [self._origin(*each) for each in flags]
         alphas = np.zeros_like(short)
-        alphas[has_short & ~has_long] = 1.0
-        alphas[forced] = fusion_weights[forced, None]
-        if self._spec.mode == "constant":
-            alphas[decided] = self._spec.constant_alpha
-        elif decided.any():
+        decided = []
+        for b, origin in enumerate(origins):
+            if origin is FusionWeightOrigin.LEARNED:
+                decided.append(b)
+            elif origin is FusionWeightOrigin.CONSTANT:
+                alphas[b] = self._spec.constant_alpha
+            elif origin is FusionWeightOrigin.FORCED:
+                alphas[b] = fusion_weights[b]
+            elif origin is FusionWeightOrigin.ONE_VECTOR:
+                alphas[b] = has_short[b]
+        if decided:
             alphas[decided] = self._gate(short[decided], long[decided], gate_features[decided])
-        # The row of a missing vector may hold anything.
-        short, long = (
-            np.where(has[:, None], vectors, np.float32(0))
-            for has, vectors in ((has_short, short), (has_long, long))
-        )
+        if not (has_short.all() and has_long.all()):
+            # The row of a missing vector may hold anything.
+            short, long = (
+                np.where(has[:, None], vectors, np.float32(0))
+                for has, vectors in ((has_short, short), (has_long, long))
+            )
         short_parts, long_parts = fuse(alphas, short, long)
-        origins = [self._origin(*flags) for flags in zip(has_short, has_long, forced, strict=True)]
         return FusedVectors(short_parts + long_parts, short_parts, long_parts, alphas, origins)
 
     def _gate(
@@ -100,11 +106,11 @@ class Fusion:
         clamped = clamp_gate_features(gate_features, self._spec.gate_low, self._spec.gate_high)
         return self._model.run(short_vectors=short, long_vectors=long, gate_features=clamped)
 
-    def _origin(self, has_short: bool, has_long: bool, forced: bool) -> FusionWeightOrigin:
+    def _origin(self, has_short: bool, has_long: bool, weight: float) -> FusionWeightOrigin:
         if not (has_short or has_long):
             return FusionWeightOrigin.NONE
         if not (has_short and has_long):
             return FusionWeightOrigin.ONE_VECTOR
-        if forced:
+        if not math.isnan(weight):
             return FusionWeightOrigin.FORCED
         return FusionWeightOrigin(self._spec.mode)
