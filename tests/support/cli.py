@@ -33,7 +33,8 @@ def groundswell(
 
 def call(targets: Targets, *arguments: str) -> "subprocess.CompletedProcess[str]":
     """Run a command against the one of these services that it is for, in this process."""
-    service = "ranker" if arguments[0] in ("recommend", "similar", "explain") else "profile"
+    of_ranker = ("recommend", "recommend-all", "similar", "explain")
+    service = "ranker" if arguments[0] in of_ranker else "profile"
     return run(*arguments, f"--{service}", getattr(targets, service))
 
 

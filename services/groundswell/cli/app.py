@@ -4,7 +4,18 @@ import sys
 
 import typer
 
-from groundswell.cli.commands import call, data, db, explain, grid, model, profiles, serve, text
+from groundswell.cli.commands import (
+    call,
+    data,
+    db,
+    explain,
+    grid,
+    model,
+    profiles,
+    recommend_all,
+    serve,
+    text,
+)
 from groundswell.cli.commands.ids import IdCommand
 from groundswell.cli.failures import one_line
 
@@ -34,6 +45,7 @@ app.add_typer(call.events_app, name="events", rich_help_panel=_SERVICES)
 app.add_typer(db.app, name="db", rich_help_panel=_SERVICES)
 app.add_typer(profiles.app, name="profiles", rich_help_panel=_SERVICES)
 app.command(cls=IdCommand, rich_help_panel=_SERVICES)(call.recommend)
+app.command(rich_help_panel=_SERVICES)(recommend_all.recommend_all)
 app.command(cls=IdCommand, rich_help_panel=_SERVICES)(call.similar)
 app.command(cls=IdCommand, rich_help_panel=_SERVICES)(explain.explain)
 

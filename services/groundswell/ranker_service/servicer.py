@@ -1,7 +1,9 @@
 """The gRPC methods of the ranker service: each reads a request and writes its answer."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import aclosing
+from functools import partial
 
 import numpy as np
 
@@ -37,7 +39,13 @@ from groundswell.retrieval.item_index import NO_IDS
 from groundswell.serving.around import Context
 from groundswell.serving.deadlines import call_timeout, time_left_s
 from groundswell.serving.errors import FailedPrecondition
+from groundswell.serving.in_order import in_order
 from groundswell.serving.validation import check_item_id, check_page_size
+
+LONG_ANSWER = 200
+"""More items and interests could hold the event loop for several milliseconds."""
+_STREAM_BATCHES = 2
+"""While one batch is ranked, the users of the next one are asked for."""
 
 
 class RankerServicer(RankerServiceServicer):
@@ -61,7 +69,10 @@ class RankerServicer(RankerServiceServicer):
         """Recommend to one user or visitor."""
         ask = self._reader.recommend(request)
         answer = await self._answer_one(ask, context)
-        [response] = recommend_responses([answer])
+        if ask.k + ask.num_interests > LONG_ANSWER:
+            [response] = await asyncio.to_thread(recommend_responses, [answer])
+        else:
+            [response] = recommend_responses([answer])
         if ask.with_next_page:
             response.next_page_token = self._next_page(ask, answer)
         return response
@@ -70,13 +81,16 @@ class RankerServicer(RankerServiceServicer):
         self, request: BatchRecommendRequest, context: Context
     ) -> BatchRecommendResponse:
         """Recommend to many users or visitors."""
-        asks = await self._reader.batch(request)
-        timeout_s = time_left_s(context, self._settings.batch_timeout_s)
-        answers = await self._answer(asks, timeout_s, self._settings.upstream_share * timeout_s)
-        # Thousands of messages: in a thread, other calls are answered between them.
-        return BatchRecommendResponse(
-            responses=await asyncio.to_thread(recommend_responses, answers)
-        )
+        return await self._batch(request, time_left_s(context, self._settings.batch_timeout_s))
+
+    async def StreamRecommend(
+        self, requests: AsyncIterator[BatchRecommendRequest], context: Context
+    ) -> AsyncIterator[BatchRecommendResponse]:
+        """Recommend to any number of users or visitors, batch by batch."""
+        answer = partial(self._batch, timeout_s=self._settings.batch_timeout_s)
+        async with aclosing(in_order(answer, requests, _STREAM_BATCHES)) as responses:
+            async for response in responses:
+                yield response
 
     async def GetInterests(
         self, request: GetInterestsRequest, context: Context
@@ -84,7 +98,10 @@ class RankerServicer(RankerServiceServicer):
         """Return the interests of a user or visitor."""
         ask = self._reader.interests(request)
         self._check_categories()
-        return interests_response(await self._answer_one(ask, context))
+        answer = await self._answer_one(ask, context)
+        if len(answer.interests) > LONG_ANSWER:
+            return await asyncio.to_thread(interests_response, answer)
+        return interests_response(answer)
 
     async def RecommendCategories(
         self, request: RecommendCategoriesRequest, context: Context
@@ -148,6 +165,16 @@ class RankerServicer(RankerServiceServicer):
         timeout_s = time_left_s(context, self._settings.batch_timeout_s)
         share = self._settings.upstream_share
         return timeout_s, min(self._settings.upstream_timeout_s, share * timeout_s)
+
+    async def _batch(
+        self, request: BatchRecommendRequest, timeout_s: float
+    ) -> BatchRecommendResponse:
+        asks = await self._reader.batch(request)
+        answers = await self._answer(asks, timeout_s, self._settings.upstream_share * timeout_s)
+        # Thousands of messages: in a thread, other calls are answered between them.
+        return BatchRecommendResponse(
+            responses=await asyncio.to_thread(recommend_responses, answers)
+        )
 
     async def _answer_one(self, ask: Ask, context: Context) -> Recommendations:
         settings = self._settings

@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 
-from groundswell.client import GroundswellError, event
+from groundswell.client import GroundswellError, event, recommend_request
 from groundswell.common.v1 import event_pb2
 from groundswell.profile.v1 import event_service_pb2 as events_pb2
 from groundswell.profile.v1 import profile_service_pb2 as profile_pb2
+from groundswell.ranker.v1 import ranker_service_pb2 as ranker_pb2
 from groundswell.serving.errors import Unavailable
 from tests.support.recorder import Recorders
 
@@ -86,3 +87,24 @@ def test_a_refresh_whose_connection_breaks_is_asked_for_again(
     progress = [answer.num_users_left for answer in client.refresh_profiles(["anna"])]
     assert progress == [2, 0]
     assert [list(r.user_ids) for r in suite.profile.asked("RefreshProfiles")] == [["anna"]] * 2
+
+
+def test_recommending_to_all_goes_on_with_the_batches_that_were_not_answered(
+    client: Any, suite: Recorders
+) -> None:
+    def answer(requests: Any, _: Any) -> Iterator[ranker_pb2.BatchRecommendResponse]:
+        for number, request in enumerate(requests, 1):
+            users = [one.user_id for one in request.requests]
+            suite.ranker.record("StreamRecommend", users)
+            if number == 3:
+                raise Unavailable("DRAINING", "going away")
+            responses = [ranker_pb2.RecommendResponse(bundle_id=user) for user in users]
+            yield ranker_pb2.BatchRecommendResponse(responses=responses)
+
+    suite.ranker.answers["StreamRecommend"] = answer
+    users = [f"user-{number}" for number in range(13)]
+    asked = (recommend_request(user) for user in users)
+    answers = list(client.recommend_all(asked, batch_size=2))
+    assert [answer.bundle_id for answer in answers] == users
+    first = [users[0] for users in suite.ranker.asked("StreamRecommend")]
+    assert first == [f"user-{number}" for number in (0, 2, 4, 4, 6, 8, 8, 10, 12, 12)]

@@ -1,8 +1,10 @@
 """Builds requests from plain arguments, the same for the sync and the aio client."""
 
+import threading
+from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
 from itertools import islice
-from typing import TypeAlias, TypedDict, TypeVar, Unpack
+from typing import Generic, TypeAlias, TypedDict, TypeVar, Unpack
 
 from groundswell.client.messages import TimeLike, timestamp
 from groundswell.common.v1 import event_pb2
@@ -21,8 +23,13 @@ OfSubject = TypeVar(
     session_pb2.EncodeSessionRequest,
 )
 
+Read = TypeVar("Read")
+
 # The contract's limit of one batch.
 MAX_EVENTS = 1_000
+# The contract's limits of BatchRecommend.
+MAX_REQUESTS = 256
+MAX_BATCH_ITEMS = 10_000
 # A broken stream raises after so long without an answer.
 STREAM_GIVE_UP_S = 60.0
 
@@ -117,6 +124,48 @@ def interests_request(
         by_vector=options.get("by_vector", False),
     )
     return _with_subject(request, user_id, session_id, events)
+
+
+def recommend_batches(
+    asked: Iterable[ranker_pb2.RecommendRequest], size: int
+) -> Iterator[ranker_pb2.BatchRecommendRequest]:
+    """The requests of a stream, `size` users each, read as they are needed."""
+    remaining = iter(asked)
+    while batch := list(islice(remaining, size)):
+        yield ranker_pb2.BatchRecommendRequest(requests=batch)
+
+
+class Repeatable(Generic[Read]):
+    """Requests of a stream; those without an answer are sent again over another one.
+
+    gRPC may read for a stream that has broken while another one reads already.
+    """
+
+    def __init__(self, read: Iterator[Read]) -> None:
+        self._read = read
+        self._lock = threading.Lock()
+        self._num_answered = 0
+        self._unanswered: deque[Read] = deque()
+
+    def unanswered(self) -> Iterator[Read]:
+        """The requests that are not answered now, read as they are needed."""
+        place = self._num_answered
+        while (request := self._at(place)) is not None:
+            yield request
+            place += 1
+
+    def answered(self) -> None:
+        """Note the answer to the first request without one."""
+        with self._lock:
+            self._unanswered.popleft()
+            self._num_answered += 1
+
+    def _at(self, place: int) -> Read | None:
+        with self._lock:
+            place -= self._num_answered
+            if place == len(self._unanswered):
+                self._unanswered.extend(islice(self._read, 1))
+            return self._unanswered[place] if 0 <= place < len(self._unanswered) else None
 
 
 def similar_request(item_id: str, options: SimilarOptions) -> ranker_pb2.SimilarItemsRequest:

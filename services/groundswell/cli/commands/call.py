@@ -199,12 +199,15 @@ def delete_items(
     from rich.console import Console
 
     from groundswell.cli.connection import connected
-    from groundswell.cli.imports.deletion import delete, ids_of_file
+    from groundswell.cli.imports.deletion import delete
+    from groundswell.cli.imports.file_ids import ids_of_file
     from groundswell.cli.imports.file_report import check_all_taken
     from groundswell.client import Targets
 
     console = Console()
-    of_file, num_left = ([], 0) if file is None else ids_of_file(file, console, separator)
+    of_file, num_left = (
+        ([], 0) if file is None else ids_of_file(file, console, "item_id", separator)
+    )
     with (
         says_when_interrupted(lambda: "run it again: what is deleted stays deleted"),
         connected(Targets(profile=profile), "profile") as client,

@@ -1,14 +1,19 @@
 """The client for code that runs in an event loop."""
 
-from collections.abc import Iterable
+import asyncio
+from collections.abc import AsyncIterator, Iterable
+from contextlib import aclosing
+from functools import partial
 from typing import Literal, Self, Unpack
 
 import grpc
 
 from groundswell.client import requests
-from groundswell.client.aio.calls import AsyncThrottledCalls
+from groundswell.client.aio.calls import AsyncThrottledCalls, stream
 from groundswell.client.aio.profile import AsyncProfileCalls
 from groundswell.client.channels import Deadlines, Targets, channel_options
+from groundswell.client.errors import GroundswellError
+from groundswell.client.retries import Reopening
 from groundswell.client.throttling import MAX_SHARE
 from groundswell.common.v1 import event_pb2
 from groundswell.common.v1 import model_service_pb2 as model_pb2
@@ -132,6 +137,36 @@ class AsyncGroundswellClient(AsyncProfileCalls):
         return await self._calls["ranker"](
             self._ranker.ExplainItem, asked, timeout, self._deadlines.bulk_s
         )
+
+    async def recommend_all(
+        self,
+        asked: Iterable[ranker_pb2.RecommendRequest],
+        *,
+        batch_size: int = requests.MAX_REQUESTS,
+        timeout: float | None = None,
+    ) -> AsyncIterator[ranker_pb2.RecommendResponse]:
+        """The answers to any number of requests of `recommend_request`, in their order.
+
+        The requests are read as they are needed, `batch_size` at a time, which may ask for 10,000
+        items together. When the connection breaks, the stream goes on where it was.
+        """
+        batches = requests.Repeatable(requests.recommend_batches(asked, batch_size))
+        seconds = self._deadlines.stream_s if timeout is None else timeout
+        reopening = Reopening(requests.STREAM_GIVE_UP_S, seconds)
+        while True:
+            start = partial(
+                self._ranker.StreamRecommend, batches.unanswered(), timeout=reopening.left_s
+            )
+            try:
+                async with aclosing(stream(start)) as answers:
+                    async for answer in answers:
+                        reopening.answered()
+                        batches.answered()
+                        for response in answer.responses:
+                            yield response
+                return
+            except GroundswellError as error:
+                await asyncio.sleep(reopening.wait_s(error))
 
     async def similar_items(
         self,

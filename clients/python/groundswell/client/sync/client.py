@@ -1,14 +1,19 @@
 # Generated from aio/client.py by `make client`: change that file.
 """The client for code without an event loop."""
 
-from collections.abc import Iterable
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import closing
+from functools import partial
 from typing import Literal, Self, Unpack
 
 import grpc
 
 from groundswell.client import requests
 from groundswell.client.channels import Deadlines, Targets, channel_options
-from groundswell.client.sync.calls import ThrottledCalls
+from groundswell.client.errors import GroundswellError
+from groundswell.client.retries import Reopening
+from groundswell.client.sync.calls import ThrottledCalls, stream
 from groundswell.client.sync.profile import ProfileCalls
 from groundswell.client.throttling import MAX_SHARE
 from groundswell.common.v1 import event_pb2
@@ -133,6 +138,36 @@ class GroundswellClient(ProfileCalls):
         return self._calls["ranker"](
             self._ranker.ExplainItem, asked, timeout, self._deadlines.bulk_s
         )
+
+    def recommend_all(
+        self,
+        asked: Iterable[ranker_pb2.RecommendRequest],
+        *,
+        batch_size: int = requests.MAX_REQUESTS,
+        timeout: float | None = None,
+    ) -> Iterator[ranker_pb2.RecommendResponse]:
+        """The answers to any number of requests of `recommend_request`, in their order.
+
+        The requests are read as they are needed, `batch_size` at a time, which may ask for 10,000
+        items together. When the connection breaks, the stream goes on where it was.
+        """
+        batches = requests.Repeatable(requests.recommend_batches(asked, batch_size))
+        seconds = self._deadlines.stream_s if timeout is None else timeout
+        reopening = Reopening(requests.STREAM_GIVE_UP_S, seconds)
+        while True:
+            start = partial(
+                self._ranker.StreamRecommend, batches.unanswered(), timeout=reopening.left_s
+            )
+            try:
+                with closing(stream(start)) as answers:
+                    for answer in answers:
+                        reopening.answered()
+                        batches.answered()
+                        for response in answer.responses:
+                            yield response
+                return
+            except GroundswellError as error:
+                time.sleep(reopening.wait_s(error))
 
     def similar_items(
         self,

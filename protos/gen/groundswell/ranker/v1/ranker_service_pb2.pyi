@@ -32,14 +32,16 @@ class _DegradationEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Degradati
     DEGRADATION_UNSPECIFIED: _Degradation.ValueType  # 0
     """Never sent."""
     DEGRADATION_PROFILE_UNAVAILABLE: _Degradation.ValueType  # 1
-    """The profile service did not answer in time: there is no long-term vector, and seen items may be
-    among the answer.
+    """The profile service did not answer in time, and no earlier answer about the user is held: there
+    is no long-term vector, and seen items may be among the answer.
     """
     DEGRADATION_SESSION_UNAVAILABLE: _Degradation.ValueType  # 2
-    """The session service did not answer in time: there is no short-term vector."""
+    """The session service did not answer in time, and no earlier answer about the user is held: there
+    is no short-term vector.
+    """
     DEGRADATION_PROFILE_STALE: _Degradation.ValueType  # 3
-    """The database of the profiles does not answer: the long-term vector is the last one that was
-    read, and may lack the newest events.
+    """The profile service or its database does not answer: the long-term vector is the last one that
+    was read, and may lack the newest events.
     """
     DEGRADATION_SEEN_INCOMPLETE: _Degradation.ValueType  # 4
     """Not all items that the user has seen are known. So seen items may be among the answer, and the
@@ -56,8 +58,9 @@ class _DegradationEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Degradati
     DEGRADATION_PAGE_NOT_FILLED: _Degradation.ValueType  # 8
     """Fewer items than asked for passed the filter and the exclusions."""
     DEGRADATION_SESSION_STALE: _Degradation.ValueType  # 9
-    """The session service could not read the user's newest events. The short-term vector may not
-    cover them, and their items may not be excluded as seen.
+    """The session service could not read the user's newest events, or did not answer: the short-term
+    vector is then the last one that it gave. It may not cover the newest events, and their items
+    may not be excluded as seen.
     """
 
 class Degradation(_Degradation, metaclass=_DegradationEnumTypeWrapper):
@@ -66,14 +69,16 @@ class Degradation(_Degradation, metaclass=_DegradationEnumTypeWrapper):
 DEGRADATION_UNSPECIFIED: Degradation.ValueType  # 0
 """Never sent."""
 DEGRADATION_PROFILE_UNAVAILABLE: Degradation.ValueType  # 1
-"""The profile service did not answer in time: there is no long-term vector, and seen items may be
-among the answer.
+"""The profile service did not answer in time, and no earlier answer about the user is held: there
+is no long-term vector, and seen items may be among the answer.
 """
 DEGRADATION_SESSION_UNAVAILABLE: Degradation.ValueType  # 2
-"""The session service did not answer in time: there is no short-term vector."""
+"""The session service did not answer in time, and no earlier answer about the user is held: there
+is no short-term vector.
+"""
 DEGRADATION_PROFILE_STALE: Degradation.ValueType  # 3
-"""The database of the profiles does not answer: the long-term vector is the last one that was
-read, and may lack the newest events.
+"""The profile service or its database does not answer: the long-term vector is the last one that
+was read, and may lack the newest events.
 """
 DEGRADATION_SEEN_INCOMPLETE: Degradation.ValueType  # 4
 """Not all items that the user has seen are known. So seen items may be among the answer, and the
@@ -90,8 +95,9 @@ know of the first event yet.
 DEGRADATION_PAGE_NOT_FILLED: Degradation.ValueType  # 8
 """Fewer items than asked for passed the filter and the exclusions."""
 DEGRADATION_SESSION_STALE: Degradation.ValueType  # 9
-"""The session service could not read the user's newest events. The short-term vector may not
-cover them, and their items may not be excluded as seen.
+"""The session service could not read the user's newest events, or did not answer: the short-term
+vector is then the last one that it gave. It may not cover the newest events, and their items
+may not be excluded as seen.
 """
 Global___Degradation: _TypeAlias = Degradation  # noqa: Y015
 

@@ -45,6 +45,11 @@ class RankerServiceStub:
                 request_serializer=groundswell_dot_ranker_dot_v1_dot_ranker__service__pb2.BatchRecommendRequest.SerializeToString,
                 response_deserializer=groundswell_dot_ranker_dot_v1_dot_ranker__service__pb2.BatchRecommendResponse.FromString,
                 _registered_method=True)
+        self.StreamRecommend = channel.stream_stream(
+                '/groundswell.ranker.v1.RankerService/StreamRecommend',
+                request_serializer=groundswell_dot_ranker_dot_v1_dot_ranker__service__pb2.BatchRecommendRequest.SerializeToString,
+                response_deserializer=groundswell_dot_ranker_dot_v1_dot_ranker__service__pb2.BatchRecommendResponse.FromString,
+                _registered_method=True)
         self.SimilarItems = channel.unary_unary(
                 '/groundswell.ranker.v1.RankerService/SimilarItems',
                 request_serializer=groundswell_dot_ranker_dot_v1_dot_ranker__service__pb2.SimilarItemsRequest.SerializeToString,
@@ -96,6 +101,17 @@ class RankerServiceServicer:
         Statuses: OK; INVALID_ARGUMENT (REQUESTS_INVALID: none, more than 256, or too much asked for
         together); and those of Recommend, with the index in the request. Safe to retry, but as costly
         as many other calls.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def StreamRecommend(self, request_iterator, context):
+        """BatchRecommend for any number of users: each batch is answered as a BatchRecommend call of its
+        own, in the order of the batches. Two batches of a stream are under way at a time; later ones
+        wait. A batch has 10 s, by the same setting.
+        Statuses: OK, after the last batch; those of BatchRecommend, after the answers to the batches
+        before the one that failed. Safe to retry, from the first batch that was not answered.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -154,6 +170,11 @@ def add_RankerServiceServicer_to_server(servicer, server):
             ),
             'BatchRecommend': grpc.unary_unary_rpc_method_handler(
                     servicer.BatchRecommend,
+                    request_deserializer=groundswell_dot_ranker_dot_v1_dot_ranker__service__pb2.BatchRecommendRequest.FromString,
+                    response_serializer=groundswell_dot_ranker_dot_v1_dot_ranker__service__pb2.BatchRecommendResponse.SerializeToString,
+            ),
+            'StreamRecommend': grpc.stream_stream_rpc_method_handler(
+                    servicer.StreamRecommend,
                     request_deserializer=groundswell_dot_ranker_dot_v1_dot_ranker__service__pb2.BatchRecommendRequest.FromString,
                     response_serializer=groundswell_dot_ranker_dot_v1_dot_ranker__service__pb2.BatchRecommendResponse.SerializeToString,
             ),
@@ -231,6 +252,33 @@ class RankerService:
             request,
             target,
             '/groundswell.ranker.v1.RankerService/BatchRecommend',
+            groundswell_dot_ranker_dot_v1_dot_ranker__service__pb2.BatchRecommendRequest.SerializeToString,
+            groundswell_dot_ranker_dot_v1_dot_ranker__service__pb2.BatchRecommendResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def StreamRecommend(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/groundswell.ranker.v1.RankerService/StreamRecommend',
             groundswell_dot_ranker_dot_v1_dot_ranker__service__pb2.BatchRecommendRequest.SerializeToString,
             groundswell_dot_ranker_dot_v1_dot_ranker__service__pb2.BatchRecommendResponse.FromString,
             options,

@@ -55,6 +55,13 @@ class RankerServiceStub:
     together); and those of Recommend, with the index in the request. Safe to retry, but as costly
     as many other calls.
     """
+    StreamRecommend: _grpc.StreamStreamMultiCallable[_ranker_service_pb2.BatchRecommendRequest, _ranker_service_pb2.BatchRecommendResponse]
+    """BatchRecommend for any number of users: each batch is answered as a BatchRecommend call of its
+    own, in the order of the batches. Two batches of a stream are under way at a time; later ones
+    wait. A batch has 10 s, by the same setting.
+    Statuses: OK, after the last batch; those of BatchRecommend, after the answers to the batches
+    before the one that failed. Safe to retry, from the first batch that was not answered.
+    """
     SimilarItems: _grpc.UnaryUnaryMultiCallable[_ranker_service_pb2.SimilarItemsRequest, _ranker_service_pb2.SimilarItemsResponse]
     """The items whose vectors are nearest to the vector of an item, nearest first. The popularity
     dimension of the vectors is left out.
@@ -109,6 +116,13 @@ class RankerServiceAsyncStub(RankerServiceStub):
     Statuses: OK; INVALID_ARGUMENT (REQUESTS_INVALID: none, more than 256, or too much asked for
     together); and those of Recommend, with the index in the request. Safe to retry, but as costly
     as many other calls.
+    """
+    StreamRecommend: _aio.StreamStreamMultiCallable[_ranker_service_pb2.BatchRecommendRequest, _ranker_service_pb2.BatchRecommendResponse]  # type: ignore[assignment]
+    """BatchRecommend for any number of users: each batch is answered as a BatchRecommend call of its
+    own, in the order of the batches. Two batches of a stream are under way at a time; later ones
+    wait. A batch has 10 s, by the same setting.
+    Statuses: OK, after the last batch; those of BatchRecommend, after the answers to the batches
+    before the one that failed. Safe to retry, from the first batch that was not answered.
     """
     SimilarItems: _aio.UnaryUnaryMultiCallable[_ranker_service_pb2.SimilarItemsRequest, _ranker_service_pb2.SimilarItemsResponse]  # type: ignore[assignment]
     """The items whose vectors are nearest to the vector of an item, nearest first. The popularity
@@ -173,6 +187,19 @@ class RankerServiceServicer(metaclass=_abc_1.ABCMeta):
         Statuses: OK; INVALID_ARGUMENT (REQUESTS_INVALID: none, more than 256, or too much asked for
         together); and those of Recommend, with the index in the request. Safe to retry, but as costly
         as many other calls.
+        """
+
+    @_abc_1.abstractmethod
+    def StreamRecommend(
+        self,
+        request_iterator: _MaybeAsyncIterator[_ranker_service_pb2.BatchRecommendRequest],
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_ranker_service_pb2.BatchRecommendResponse], _abc.AsyncIterator[_ranker_service_pb2.BatchRecommendResponse]]:
+        """BatchRecommend for any number of users: each batch is answered as a BatchRecommend call of its
+        own, in the order of the batches. Two batches of a stream are under way at a time; later ones
+        wait. A batch has 10 s, by the same setting.
+        Statuses: OK, after the last batch; those of BatchRecommend, after the answers to the batches
+        before the one that failed. Safe to retry, from the first batch that was not answered.
         """
 
     @_abc_1.abstractmethod
