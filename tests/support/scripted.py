@@ -36,7 +36,11 @@ from groundswell.profile.v1.profile_service_pb2_grpc import (
     add_ProfileServiceServicer_to_server,
 )
 from groundswell.serving.errors import FailedPrecondition, to_status
-from groundswell.session.v1.session_service_pb2 import EncodeSessionResponse
+from groundswell.session.v1.session_service_pb2 import (
+    BatchEncodeSessionsResponse,
+    EncodeSessionResponse,
+    EncodeSessionResult,
+)
 from groundswell.session.v1.session_service_pb2_grpc import (
     SessionServiceServicer,
     add_SessionServiceServicer_to_server,
@@ -229,6 +233,15 @@ class _Sessions(SessionServiceServicer):
     def EncodeSession(self, request: Any, context: Any) -> Any:
         self._scripted.enter("session", request, context)
         self._scripted.check_bundle("session", request.bundle_id, context)
+        return self._session(request)
+
+    def BatchEncodeSessions(self, request: Any, context: Any) -> Any:
+        self._scripted.enter("session", request, context)
+        self._scripted.check_bundle("session", request.requests[0].bundle_id, context)
+        results = [EncodeSessionResult(session=self._session(one)) for one in request.requests]
+        return BatchEncodeSessionsResponse(results=results)
+
+    def _session(self, request: Any) -> EncodeSessionResponse:
         subject = request.WhichOneof("subject")
         name = request.user_id if subject == "user_id" else "inline"
         answer = EncodeSessionResponse()

@@ -33,8 +33,8 @@ async def main(settings: RankerSettings) -> None:
         max_users=settings.max_seen_users,
     )
     gather = Gather(
-        SessionClient(session, seen),
-        ProfileClient(profile, seen),
+        SessionClient(session, seen, max_kept_bytes=settings.max_kept_bytes),
+        ProfileClient(profile, seen, max_kept_bytes=settings.max_kept_bytes),
         max_bulk_users=settings.max_bulk_users,
     )
     bundles = RankerBundles(profile, session, settings)

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import grpc
@@ -15,9 +15,10 @@ from groundswell.profile.v1.profile_service_pb2 import (
     Profile,
 )
 from groundswell.profile.v1.profile_service_pb2_grpc import ProfileServiceStub
+from groundswell.ranker_service.kept import KeptAnswers
 from groundswell.ranker_service.replicas import (
     BundleSpace,
-    answered,
+    Upstream,
     has_numbers_of,
     last_event_us,
     refused,
@@ -30,6 +31,8 @@ from groundswell.serving.telemetry import count
 from groundswell.serving.vectors import vector_from_proto
 
 _SERVICE = "profile"
+_ANSWER_BYTES = 600
+"""The bytes of an answer besides the values of its vector: the objects."""
 
 
 @dataclass(frozen=True)
@@ -45,30 +48,38 @@ class LongTerm:
     items: UserItems | None
     """The items that the user interacted with; None when they are not known."""
     is_of_now: bool = True
-    """False when the database did not answer, and the profile service gave an earlier answer."""
+    """False when this is an earlier answer: the database or the profile service did not answer."""
+    lineage: str = ""
+    """That of the database that the item numbers belong to."""
+
+    @property
+    def num_bytes(self) -> int:
+        """The memory that it takes, without `items`."""
+        return _ANSWER_BYTES + (0 if self.vector is None else self.vector.nbytes)
 
 
 class ProfileClient:
-    """Asks for the profiles of users. Seen items that the cache holds are not sent again."""
+    """Asks for the profiles of users. Seen items that the cache holds are not sent again.
+
+    While the service does not answer, the last profiles that it gave are used.
+    """
 
     max_users = 32
     """How many users one call asks for at most."""
 
-    def __init__(self, channel: grpc.aio.Channel, seen: SeenCache) -> None:
+    def __init__(self, channel: grpc.aio.Channel, seen: SeenCache, *, max_kept_bytes: int) -> None:
         self._stub = ProfileServiceStub(channel)
+        self._upstream = Upstream(_SERVICE)
         self._seen = seen
+        self._kept: KeptAnswers[LongTerm] = KeptAnswers(max_kept_bytes)
 
     async def long_terms(
-        self,
-        users: Sequence[Ask],
-        space: BundleSpace,
-        deadline: float,
-        permits: asyncio.Semaphore | None,
+        self, users: Sequence[Ask], space: BundleSpace, deadline: float
     ) -> Sequence[LongTerm | None]:
-        """Return what is known of each user, in their order; None without an answer in time.
+        """Return what is known of each user, in their order; None for a user of whom nothing is.
 
-        `deadline` is a time of the event loop. With `permits`, a permit is waited for first. Raises
-        BundleNotHeldError when the service lacks a bundle that has a substitute.
+        `deadline` is a time of the event loop. Raises BundleNotHeldError when the service lacks a
+        bundle that has a substitute.
         """
         held = [self._seen.get(user.user_key) for user in users]
         requests = [
@@ -82,10 +93,9 @@ class ProfileClient:
         ]
         for request, user in zip(requests, users, strict=True):
             name_subject(request, user.user_id)
-        ask = partial(self._ask, requests)
-        profiles = await answered(_SERVICE, ask, space, deadline, permits=permits)
+        profiles = await self._upstream.ask(partial(self._ask, requests), space, deadline)
         if profiles is None:
-            return [None] * len(users)
+            return [self._last(user, known, space) for user, known in zip(users, held, strict=True)]
         return [
             self._read(profile, user, known, space)
             for profile, user, known in zip(profiles, users, held, strict=True)
@@ -117,9 +127,10 @@ class ProfileClient:
     def _read(
         self, profile: Profile, user: Ask, known: UserItems | None, space: BundleSpace
     ) -> LongTerm | None:
+        seen = profile.seen
         try:
-            fits = has_numbers_of(space, profile.seen.lineage, _SERVICE)
-            return LongTerm(
+            fits = has_numbers_of(space, seen.lineage, _SERVICE)
+            answer = LongTerm(
                 vector=(
                     vector_from_proto(profile.vector, space.dimension, space.bundle_id)
                     if profile.vector.values
@@ -128,12 +139,23 @@ class ProfileClient:
                 num_events=profile.num_events,
                 last_event_us=last_event_us(profile),
                 stale=profile.stale,
-                items=self._seen.take(user.user_key, profile.seen, known) if fits else None,
+                items=self._seen.take(user.user_key, seen, known) if fits else None,
                 is_of_now=not profile.HasField("as_of"),
+                lineage=seen.lineage,
             )
         except ServiceError as error:
             refused(_SERVICE, error)
             return None
+        self._kept.put(user.user_key, space, answer)
+        return answer
+
+    def _last(self, user: Ask, known: UserItems | None, space: BundleSpace) -> LongTerm | None:
+        """Return what the service last said of a user whom it does not answer for now."""
+        kept = self._kept.get(user.user_key, space)
+        if kept is None:
+            return None
+        count("upstream_answers_kept", upstream=_SERVICE)
+        return replace(kept, stale=True, is_of_now=False, items=known)
 
 
 def _lacks_seen(request: GetProfileRequest, profile: Profile) -> bool:

@@ -31,6 +31,8 @@ from groundswell.serving.telemetry import count
 from groundswell.serving.together import both
 
 T = TypeVar("T")
+MANY_INTERESTS = 1_000
+"""To sort or write more would hold the event loop for several milliseconds."""
 
 
 class Recommender:
@@ -102,7 +104,8 @@ class Recommender:
             return explain(ranker, asks[b], gathered[b], ranked[b], by_vector[b])
 
         if len(asks) == 1:
-            return [explained(0)]
+            is_long = asks[0].num_interests > MANY_INTERESTS
+            return [await asyncio.to_thread(explained, 0) if is_long else explained(0)]
         return await self._slices.map(explained, range(len(asks)))
 
     async def _explain_item(
@@ -124,9 +127,13 @@ class Recommender:
         self, asks: Sequence[Ask], ranker: BundleRanker, space: BundleSpace, gather_s: float
     ) -> tuple[list[Gathered], list[RankInput]]:
         """Gather, and find what limits each ask; return the inputs of the pipeline."""
-        gathered, allowed = await both(
-            self._gather(asks, space, gather_s), allowed_items(ranker.filters, asks)
-        )
+        allowed: Sequence[NDArray[np.bool_] | None]
+        if any(ask.filter for ask in asks):
+            gathered, allowed = await both(
+                self._gather(asks, space, gather_s), allowed_items(ranker.filters, asks)
+            )
+        else:
+            gathered, allowed = await self._gather(asks, space, gather_s), [None] * len(asks)
         masks: list[list[Mask]] | None = None
         if any(ask.controls is not None or ask.shown is not None for ask in asks):
             masks = await control_masks(ranker.filters, asks)

@@ -2,14 +2,16 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import grpc
 import structlog
+from grpc_status import rpc_status
 
 from groundswell.common.v1.model_service_pb2 import GetModelRequest
 from groundswell.profile.v1.profile_service_pb2 import Profile
+from groundswell.ranker_service.breaker import Breaker
 from groundswell.serving.errors import FailedPrecondition, ServiceError, from_rpc_error
 from groundswell.serving.telemetry import count
 from groundswell.serving.validation import to_us
@@ -25,6 +27,8 @@ T = TypeVar("T")
 
 _NUM_ASKED = 3
 """How many replicas are asked at most. The channel sends each call to the next one."""
+_FAIR_S = 0.1
+"""A call that has less time says nothing about the service that did not answer in it."""
 
 
 class BundleNotHeldError(Exception):
@@ -43,32 +47,69 @@ class BundleSpace:
     """The lineage of the catalogue that is ranked; empty before it is known."""
 
 
-async def answered(
-    service: str,
-    ask: Callable[[float], Awaitable[T]],
-    space: BundleSpace,
-    deadline: float,
-    faults: Sequence[grpc.StatusCode] = (),
-    permits: asyncio.Semaphore | None = None,
-) -> T | None:
-    """Return what `ask(timeout_s)` gives; None when the service fails or takes too long.
+class Upstream:
+    """One service that is asked while it answers; see `Breaker`."""
 
-    `deadline` is a time of the event loop. A status of `faults` is raised as its ServiceError. With
-    `permits`, a permit is waited for first. Raises BundleNotHeldError when the bundle has a
-    substitute and no replica that was asked holds it.
-    """
-    try:
-        if permits is None:
-            return await _of_any_replica(ask, space, deadline)
-        async with asyncio.timeout_at(deadline), permits:
-            return await _of_any_replica(ask, space, deadline)
-    except TimeoutError:
-        count("upstream_failures", upstream=service, code="DEADLINE_EXCEEDED")
-    except grpc.aio.AioRpcError as error:
-        if error.code() in faults:
-            raise from_rpc_error(error) or error from error
-        count("upstream_failures", upstream=service, code=error.code().name)
-    return None
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self._breaker = Breaker(name)
+        self._probes: set[asyncio.Task[Any]] = set()
+
+    async def ask(
+        self,
+        send: Callable[[float], Awaitable[T]],
+        space: BundleSpace,
+        deadline: float,
+        faults: Sequence[grpc.StatusCode] = (),
+    ) -> T | None:
+        """Return what `send(timeout_s)` gives; None when the service fails or takes too long.
+
+        `deadline` is a time of the event loop. A status of `faults` is raised as its ServiceError.
+        Raises BundleNotHeldError when the bundle has a substitute and no replica that was asked
+        holds it.
+        """
+        if not self._breaker.is_open:
+            return await self._asked(send, space, deadline, faults)
+        if self._breaker.may_probe():
+            alone = replace(space, has_substitute=False)
+            probe = asyncio.create_task(self._asked(send, alone, deadline))
+            self._probes.add(probe)
+            probe.add_done_callback(self._probes.discard)
+        count("upstream_failures", upstream=self.name, code="NOT_ASKED")
+        return None
+
+    async def _asked(
+        self,
+        send: Callable[[float], Awaitable[T]],
+        space: BundleSpace,
+        deadline: float,
+        faults: Sequence[grpc.StatusCode] = (),
+    ) -> T | None:
+        timeout_s = deadline - asyncio.get_running_loop().time()
+        try:
+            answer = await _of_any_replica(send, space, deadline)
+        except BundleNotHeldError:
+            self._breaker.answered()
+            raise
+        except grpc.aio.AioRpcError as error:
+            if not _is_outage(error):
+                self._breaker.answered()
+            elif timeout_s >= _FAIR_S:
+                self._breaker.failed()
+            if error.code() in faults:
+                raise from_rpc_error(error) or error from error
+            count("upstream_failures", upstream=self.name, code=error.code().name)
+            return None
+        self._breaker.answered()
+        return answer
+
+
+def _is_outage(error: grpc.aio.AioRpcError) -> bool:
+    """Whether a call got no answer: services of the suite give a reason with their errors."""
+    if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
+        return True
+    is_away = error.code() is grpc.StatusCode.UNAVAILABLE
+    return is_away and rpc_status.from_call(error) is None
 
 
 async def _of_any_replica(

@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from groundswell.common.v1.event_pb2 import InlineEvents
 from groundswell.ranker.v1.ranker_service_pb2 import (
@@ -92,11 +92,8 @@ class RequestReader:
                 field="deny_item_ids",
             )
         num_interests = check_num_interests(request, 0, MAX_NUM_INTERESTS)
-        return self._ask(
-            request,
-            k=page_size,
-            num_interests=num_interests,
-            where=where,
+        return replace(
+            self._ask(request, k=page_size, num_interests=num_interests, where=where),
             filter=request.filter,
             # Not copied: a batch may have half a million, which would be freed in one turn.
             deny_item_ids=request.deny_item_ids,
@@ -163,11 +160,8 @@ class RequestReader:
         k: int,
         num_interests: int,
         where: str = "",
-        filter: str = "",  # noqa: A002 - the field of the request
-        deny_item_ids: Sequence[str] = (),
-        exclude_seen: bool = True,
     ) -> Ask:
-        """Read the subject and what both kinds of requests have; the rest is given."""
+        """Read the subject, and what both kinds of requests have."""
         kind = request.WhichOneof("subject")
         check_subject(kind, request.user_id, request.session_id)
         read_inline_events(request.inline_events.events)
@@ -182,9 +176,6 @@ class RequestReader:
             k=k,
             fusion_weight=_fusion_weight(request),
             num_interests=num_interests,
-            filter=filter,
-            deny_item_ids=deny_item_ids,
-            exclude_seen=exclude_seen,
         )
 
 

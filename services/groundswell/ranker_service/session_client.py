@@ -1,16 +1,17 @@
 """The client of the session service: short-term vectors and windows of users and visitors."""
 
-import asyncio
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 
 import grpc
 import numpy as np
 from numpy.typing import NDArray
 
+from groundswell.ranker_service.kept import KeptAnswers
 from groundswell.ranker_service.replicas import (
     BundleSpace,
-    answered,
+    Upstream,
     has_numbers_of,
     last_event_us,
     refused,
@@ -19,11 +20,20 @@ from groundswell.ranker_service.requests import Ask, located
 from groundswell.ranker_service.seen import SeenCache, unpacked
 from groundswell.serving.errors import ServiceError
 from groundswell.serving.subjects import name_subject
+from groundswell.serving.telemetry import count
+from groundswell.serving.together import all_of, both
 from groundswell.serving.vectors import vector_from_proto
-from groundswell.session.v1.session_service_pb2 import EncodeSessionRequest, EncodeSessionResponse
+from groundswell.session.v1.session_service_pb2 import (
+    BatchEncodeSessionsRequest,
+    BatchEncodeSessionsResponse,
+    EncodeSessionRequest,
+    EncodeSessionResponse,
+)
 from groundswell.session.v1.session_service_pb2_grpc import SessionServiceStub
 
 _SERVICE = "session"
+_ANSWER_BYTES = 1_000
+"""The bytes of an answer besides the values of its arrays: the objects."""
 
 # These statuses say that a visitor's own events are wrong, so the visitor's client gets them.
 _CALLERS_FAULT = (grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.NOT_FOUND)
@@ -43,50 +53,90 @@ class ShortTerm:
     """The items of the window that count as seen."""
     stale: bool
     """Whether the newest events may be missing."""
+    lineage: str = ""
+    """That of the database that the item numbers belong to."""
+
+    @property
+    def num_bytes(self) -> int:
+        """The memory that it takes."""
+        vector_bytes = 0 if self.vector is None else self.vector.nbytes
+        return _ANSWER_BYTES + vector_bytes + self.window.nbytes + self.seen.nbytes
 
 
 class SessionClient:
-    """Asks for the window of one user or visitor, encoded."""
+    """Asks for the windows of users and visitors, encoded.
 
-    def __init__(self, channel: grpc.aio.Channel, seen: SeenCache) -> None:
+    While the service does not answer, the last window of a user that it gave is used.
+    """
+
+    def __init__(self, channel: grpc.aio.Channel, seen: SeenCache, *, max_kept_bytes: int) -> None:
         self._stub = SessionServiceStub(channel)
+        self._upstream = Upstream(_SERVICE)
         self._seen = seen
+        self._kept: KeptAnswers[ShortTerm] = KeptAnswers(max_kept_bytes)
 
-    async def short_term(
-        self,
-        ask: Ask,
-        space: BundleSpace,
-        deadline: float,
-        permits: asyncio.Semaphore | None,
-    ) -> ShortTerm | None:
-        """Return what is known; None without an answer in time.
+    async def short_terms(
+        self, asks: Sequence[Ask], space: BundleSpace, deadline: float
+    ) -> list[ShortTerm | None]:
+        """Return what is known of each user or visitor, in their order; None where nothing is.
 
-        `deadline` is a time of the event loop. With `permits`, a permit is waited for first. Raises
-        InvalidArgument or NotFound for what is wrong with a visitor's events, and
-        BundleNotHeldError when the service lacks a bundle that has a substitute.
+        `deadline` is a time of the event loop. Raises InvalidArgument or NotFound for what is wrong
+        with a visitor's events, and BundleNotHeldError when the service lacks a bundle that has a
+        substitute.
         """
-        request = EncodeSessionRequest(bundle_id=space.bundle_id)
-        if ask.inline_events is None:
-            name_subject(request, ask.user_id)
-        else:
-            request.inline_events.CopyFrom(ask.inline_events)
+        if len(asks) == 1:
+            return [await self._short_term(asks[0], space, deadline)]
+        users = [ask for ask in asks if ask.inline_events is None]
+        visitors = [ask for ask in asks if ask.inline_events is not None]
+        of_users, of_visitors = await both(
+            self._of_users(users, space, deadline),
+            all_of(self._short_term(ask, space, deadline) for ask in visitors),
+        )
+        found = iter(of_users), iter(of_visitors)
+        return [next(found[ask.inline_events is not None]) for ask in asks]
+
+    async def _short_term(self, ask: Ask, space: BundleSpace, deadline: float) -> ShortTerm | None:
         faults = () if ask.inline_events is None else _CALLERS_FAULT
-        call = partial(self._ask, request)
+        send = partial(self._send, _request(ask, space))
         try:
-            answer = await answered(_SERVICE, call, space, deadline, faults, permits)
+            answer = await self._upstream.ask(send, space, deadline, faults)
         except ServiceError as error:
             raise located(error, ask.where) from error
-        return None if answer is None else self._read(answer, space)
+        return self._last(ask, space) if answer is None else self._read(answer, ask, space)
 
-    async def _ask(self, request: EncodeSessionRequest, timeout_s: float) -> EncodeSessionResponse:
+    async def _of_users(
+        self, users: Sequence[Ask], space: BundleSpace, deadline: float
+    ) -> list[ShortTerm | None]:
+        if not users:
+            return []
+        requests = [_request(ask, space) for ask in users]
+        batch = BatchEncodeSessionsRequest(requests=requests)
+        answer = await self._upstream.ask(partial(self._send_batch, batch), space, deadline)
+        if answer is None:
+            return [self._last(ask, space) for ask in users]
+        return [
+            self._read(result.session, ask, space)
+            if result.HasField("session")
+            else self._last(ask, space)
+            for ask, result in zip(users, answer.results, strict=True)
+        ]
+
+    async def _send(self, request: EncodeSessionRequest, timeout_s: float) -> EncodeSessionResponse:
         return await self._stub.EncodeSession(request, timeout=timeout_s)
 
-    def _read(self, answer: EncodeSessionResponse, space: BundleSpace) -> ShortTerm | None:
+    async def _send_batch(
+        self, request: BatchEncodeSessionsRequest, timeout_s: float
+    ) -> BatchEncodeSessionsResponse:
+        return await self._stub.BatchEncodeSessions(request, timeout=timeout_s)
+
+    def _read(
+        self, answer: EncodeSessionResponse, ask: Ask, space: BundleSpace
+    ) -> ShortTerm | None:
         if not has_numbers_of(space, answer.lineage, _SERVICE):
             return None
         try:
             packed = unpacked(answer.item_nos, answer.action_masks)
-            return ShortTerm(
+            short = ShortTerm(
                 vector=(
                     vector_from_proto(answer.vector, space.dimension, space.bundle_id)
                     if answer.num_window_events
@@ -97,7 +147,28 @@ class SessionClient:
                 window=packed.window(),
                 seen=self._seen.counting(packed),
                 stale=answer.stale,
+                lineage=answer.lineage,
             )
         except ServiceError as error:
             refused(_SERVICE, error)
             return None
+        if ask.user_key:
+            self._kept.put(ask.user_key, space, short)
+        return short
+
+    def _last(self, ask: Ask, space: BundleSpace) -> ShortTerm | None:
+        """Return the last window of a user whom the service does not answer for now."""
+        kept = self._kept.get(ask.user_key, space)
+        if kept is None:
+            return None
+        count("upstream_answers_kept", upstream=_SERVICE)
+        return replace(kept, stale=True)
+
+
+def _request(ask: Ask, space: BundleSpace) -> EncodeSessionRequest:
+    request = EncodeSessionRequest(bundle_id=space.bundle_id)
+    if ask.inline_events is None:
+        name_subject(request, ask.user_id)
+    else:
+        request.inline_events.CopyFrom(ask.inline_events)
+    return request

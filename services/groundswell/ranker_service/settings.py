@@ -37,6 +37,9 @@ class RankerSettings(CallingSettings):
     as seen, and 8 for each item whose neighbours are looked up."""
     max_seen_users: Annotated[int, Field(ge=1)] = 100_000
     """How many users the cache of seen items holds."""
+    max_kept_bytes: Annotated[int, Field(ge=0)] = 64 * 1024 * 1024
+    """The bytes that the last answers of the profile service may take, and as many those of the
+    session service. They are used while the service does not answer; 0: none is kept."""
     max_filter_bytes: Annotated[int, Field(ge=0)] = 64 * 1024 * 1024
     """The bytes that cached filters may take, per loaded bundle: 12 KB for a filter, and a byte for
     each item."""

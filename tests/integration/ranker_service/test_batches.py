@@ -54,8 +54,8 @@ def test_a_batch_of_256_different_filters_is_answered_whole(ann: Ranker) -> None
 def test_a_batchs_deadline_is_its_own(ann: Ranker) -> None:
     ann.scripted.delays_s["profile"] = 0.8
     answers = ann.client.batch_recommend([recommend_request("ann")] * 2)
-    assert all("PROFILE_UNAVAILABLE" not in degradations(one) for one in answers)
-    assert "PROFILE_UNAVAILABLE" in degradations(ann.client.recommend("ann"))
+    assert all("PROFILE_STALE" not in degradations(one) for one in answers)
+    assert "PROFILE_STALE" in degradations(ann.client.recommend("ann"))
 
 
 def test_four_batches_at_once_do_not_starve_single_calls(ann: Ranker) -> None:
@@ -92,3 +92,16 @@ def test_a_batch_that_is_refused_leaves_no_work_behind(ann: Ranker) -> None:
     time.sleep(1.0)
     assert len(ann.scripted.asked) == num_asked
     assert num_asked < _BATCH
+
+
+def test_a_stream_gives_what_batches_give_and_ends_at_a_wrong_one(ann: Ranker) -> None:
+    requests = [recommend_request("ann", page_size=1 + n % 7) for n in range(11)]
+    wanted = [ids(one) for one in ann.client.batch_recommend(requests)]
+    assert [ids(one) for one in ann.client.recommend_all(requests, batch_size=4)] == wanted
+    requests[6].filter = "price <"
+    given = []
+    with pytest.raises(GroundswellError, match="FILTER_INVALID") as caught:
+        for one in ann.client.recommend_all(requests, batch_size=4):
+            given.append(ids(one))
+    assert given == wanted[:4]
+    assert caught.value.violations[0].field == "requests[2].filter"

@@ -124,15 +124,16 @@ def test_what_was_seen_denied_or_filtered_is_not_brought_back(ranker: Ranker) ->
 
 def test_without_a_service_the_neighbour_scores_of_the_other_count_whole(ranker: Ranker) -> None:
     long, short = ranker.user_vector(), ranker.user_vector()
-    ranker.add_profile("ann", long, **HISTORY)
-    ranker.add_session("ann", short, **WINDOW)
+    for user_id in ("zoe", "yan"):  # nobody asked for them before, so no answer is kept
+        ranker.add_profile(user_id, long, **HISTORY)
+        ranker.add_session(user_id, short, **WINDOW)
     nothing = np.zeros(EVERYTHING)
     ranker.scripted.failures["session"] = grpc.StatusCode.UNAVAILABLE
-    answer = ranker.client.recommend("ann", page_size=EVERYTHING, as_of=NOW)
+    answer = ranker.client.recommend("zoe", page_size=EVERYTHING, as_of=NOW)
     assert "SESSION_UNAVAILABLE" in degradations(answer)
     check(answer, nothing, due(ranker.bundle, "long", long, [2, 20, 25]), {2, 25})
     ranker.scripted.failures = {"profile": grpc.StatusCode.UNAVAILABLE}
-    answer = ranker.client.recommend("ann", page_size=EVERYTHING, as_of=NOW)
+    answer = ranker.client.recommend("yan", page_size=EVERYTHING, as_of=NOW)
     assert "PROFILE_UNAVAILABLE" in degradations(answer)
     check(answer, due(ranker.bundle, "short", short, [9, 4]), nothing, {9})
 

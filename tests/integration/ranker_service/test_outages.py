@@ -1,6 +1,8 @@
 """An answer names its degradations when an upstream is slow, gone or wrong."""
 
 import time
+from collections.abc import Iterator
+from pathlib import Path
 
 import grpc
 import numpy as np
@@ -15,12 +17,21 @@ from tests.integration.ranker_service.support import (
     Ranker,
     degradations,
     ids,
+    scripted_ranker,
 )
 from tests.support.bundles import ITEMS
 from tests.support.scripted import vector
 
 EVERYTHING = len(ITEMS)
 SLOW_S = UPSTREAM_TIMEOUT_S + 1.0
+
+
+@pytest.fixture(scope="module")
+def shared_ranker(tmp_path_factory: pytest.TempPathFactory, tiny: Path) -> Iterator[Ranker]:
+    """Keeps no answer of a service; test_killed_upstreams.py is about those."""
+    settings = {"GROUNDSWELL_MAX_KEPT_BYTES": "0"}
+    with scripted_ranker(tmp_path_factory.mktemp("ranker"), tiny, **settings) as ranker:
+        yield ranker
 
 
 @pytest.fixture

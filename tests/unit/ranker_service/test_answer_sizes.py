@@ -1,5 +1,6 @@
 """Every answer of the ranker has less than 3 MiB, and every id and score."""
 
+import time
 from collections.abc import Sequence
 
 import numpy as np
@@ -9,8 +10,11 @@ from groundswell.ranker.v1.ranker_service_pb2 import BatchRecommendResponse, Deg
 from groundswell.ranker_service.answers import interests_response, recommend_responses
 from groundswell.ranker_service.catalogue import CatalogueItem
 from groundswell.ranker_service.pipeline import Ranked
+from groundswell.ranker_service.recommender import MANY_INTERESTS
+from groundswell.ranker_service.servicer import LONG_ANSWER
 from groundswell.ranker_service.stages.explain import Recommendations
 from groundswell.ranker_service.stages.fuse import FusionWeightOrigin
+from groundswell.serving.interests import top_interests
 from groundswell.serving.limits import MAX_ANSWER_BYTES
 
 NUM_ITEMS, NUM_CATEGORIES = 200, 64
@@ -95,3 +99,16 @@ def test_an_item_that_was_deleted_since_the_search_is_left_out() -> None:
 
 def test_the_most_interests_that_can_be_asked_for_fit() -> None:
     assert interests_response(answer([], 10_000)).ByteSize() < MAX_ANSWER_BYTES
+
+
+def test_an_answer_in_the_event_loop_holds_it_for_less_than_10_ms() -> None:
+    """A longer one is written in a thread."""
+    probabilities = np.random.default_rng(0).dirichlet(np.ones(MANY_INTERESTS))
+    names = [f"{n:0256}" for n in range(MANY_INTERESTS)]
+    largest, times = answer(longest_items()[: LONG_ANSWER - 20], 20), []
+    for _ in range(5):
+        began = time.thread_time()
+        top_interests(probabilities, names, MANY_INTERESTS)
+        recommend_responses([largest])
+        times.append(time.thread_time() - began)
+    assert min(times) <= 0.010

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain
 
@@ -34,8 +35,7 @@ class Gather:
         self._sessions = sessions
         self._profiles = profiles
         self._chunk = min(profiles.max_users, max_bulk_users)
-        self._bulk_profiles = asyncio.Semaphore(max_bulk_users // self._chunk)
-        self._bulk_sessions = asyncio.Semaphore(max_bulk_users)
+        self._bulk = asyncio.Semaphore(max_bulk_users // self._chunk)
 
     async def __call__(
         self, asks: Sequence[Ask], space: BundleSpace, timeout_s: float
@@ -46,27 +46,40 @@ class Gather:
         BundleNotHeldError when a service lacks a bundle that has a substitute.
         """
         deadline = asyncio.get_running_loop().time() + timeout_s
-        short, long = await both(
-            self._short_terms(asks, space, deadline), self._long_terms(asks, space, deadline)
-        )
-        return [Gathered(*pair) for pair in zip(short, long, strict=True)]
+        if len(asks) == 1:
+            return await self._chunk_of(asks, space, deadline)
+        starts = range(0, len(asks), self._chunk)
+        chunks = (asks[start : start + self._chunk] for start in starts)
+        parts = await all_of(self._in_turn(chunk, space, deadline) for chunk in chunks)
+        return list(chain.from_iterable(parts))
 
-    async def _short_terms(
+    async def _in_turn(
         self, asks: Sequence[Ask], space: BundleSpace, deadline: float
-    ) -> list[ShortTerm | None]:
-        permits = self._bulk_sessions if len(asks) > 1 else None
-        return await all_of(
-            self._sessions.short_term(ask, space, deadline, permits) for ask in asks
-        )
+    ) -> list[Gathered]:
+        """Gather for a part of a batch; when its turn does not come in time, nobody is asked."""
+        has_turn = False
+        try:
+            with suppress(TimeoutError):
+                async with asyncio.timeout_at(deadline):
+                    has_turn = await self._bulk.acquire()
+            return await self._chunk_of(asks, space, deadline)
+        finally:
+            if has_turn:
+                self._bulk.release()
 
-    async def _long_terms(
+    async def _chunk_of(
         self, asks: Sequence[Ask], space: BundleSpace, deadline: float
-    ) -> list[LongTerm | None]:
-        permits = self._bulk_profiles if len(asks) > 1 else None
+    ) -> list[Gathered]:
         users = [ask for ask in asks if ask.inline_events is None]
-        chunks = (users[start : start + self._chunk] for start in range(0, len(users), self._chunk))
-        parts = await all_of(
-            self._profiles.long_terms(chunk, space, deadline, permits) for chunk in chunks
-        )
-        found = chain.from_iterable(parts)
-        return [next(found) if ask.inline_events is None else None for ask in asks]
+        if users:
+            short, long = await both(
+                self._sessions.short_terms(asks, space, deadline),
+                self._profiles.long_terms(users, space, deadline),
+            )
+        else:
+            short, long = await self._sessions.short_terms(asks, space, deadline), ()
+        found = iter(long)
+        return [
+            Gathered(one, next(found) if ask.inline_events is None else None)
+            for ask, one in zip(asks, short, strict=True)
+        ]
