@@ -64,13 +64,14 @@ def test_the_client_works_with_everything_else_refused() -> None:
     assert done.stdout.split() == ["PAGE_SIZE_INVALID", "page_size", "1.5"]
 
 
-def test_every_call_of_the_contracts_is_retried_but_the_two_that_the_client_resumes() -> None:
+def test_every_call_of_the_contracts_is_retried_but_those_that_the_client_resumes() -> None:
     config = json.loads(str(dict(channels.channel_options())["grpc.service_config"]))
     often, once = (
         {f"{n['service']}/{n['method']}" for n in c["name"]} for c in config["methodConfig"]
     )
     assert not often & once
     assert {name.partition("/")[2] for name in once} == {
+        "BatchEncodeSessions",
         "BatchGetProfiles",
         "BatchRecommend",
         "EncodeTexts",
@@ -89,6 +90,7 @@ def test_every_call_of_the_contracts_is_retried_but_the_two_that_the_client_resu
     assert declared - retried == {
         "groundswell.profile.v1.CatalogueService/WatchItems",
         "groundswell.profile.v1.EventService/ImportEvents",
+        "groundswell.ranker.v1.RankerService/StreamRecommend",
     }
     assert retried <= declared
     for method_config in config["methodConfig"]:

@@ -1,5 +1,7 @@
 """Serves SessionService: checks requests, converts them to plain values, and answers."""
 
+from typing import NamedTuple
+
 from groundswell.common.v1.event_pb2 import Event
 from groundswell.serving.around import Context
 from groundswell.serving.errors import InvalidArgument, ResourceExhausted, Unavailable
@@ -18,7 +20,6 @@ from groundswell.session.v1.session_service_pb2 import (
     BatchEncodeSessionsResponse,
     EncodeSessionRequest,
     EncodeSessionResponse,
-    EncodeSessionResult,
     LinkSessionRequest,
     LinkSessionResponse,
     RecordEventsRequest,
@@ -29,10 +30,15 @@ from groundswell.session_service.bundles import SessionBundle, SessionBundles
 from groundswell.session_service.encoder import EncodedSession
 from groundswell.session_service.events import SentEvent, WriteResult, WriteStatus
 from groundswell.session_service.messages import result_message, sent_event, window_columns
-from groundswell.session_service.sessions import Sessions, check_lineage
+from groundswell.session_service.sessions import Found, Sessions, check_lineage
 
 MAX_EVENTS = 1_000
 MAX_SESSIONS = 256
+
+
+class _StoredSession(NamedTuple):
+    found: Found
+    session: EncodedSession
 
 
 class SessionServicer(SessionServiceServicer):
@@ -72,7 +78,10 @@ class SessionServicer(SessionServiceServicer):
                 return (await bundle.encoder.encode_events(events)).message
         user_id = subject_id(request.user_id, request.session_id)
         with self._bundles.held.asked_for(request.bundle_id) as bundle:
-            return await self._stored(user_id, bundle)
+            stored = await self._stored(user_id, bundle)
+        response = EncodeSessionResponse()
+        _write(response, stored)
+        return response
 
     async def BatchEncodeSessions(
         self, request: BatchEncodeSessionsRequest, context: Context
@@ -90,17 +99,24 @@ class SessionServicer(SessionServiceServicer):
                 raise _requests_invalid(f"names another bundle at {path} than at the first one")
             user_ids.append(read_subject(one, f"{path}."))
         with self._bundles.held.asked_for(requests[0].bundle_id) as bundle:
-            results = await all_of(self._result(user_id, bundle) for user_id in user_ids)
-        return BatchEncodeSessionsResponse(results=results)
+            found = await all_of(self._stored_or_reason(one, bundle) for one in user_ids)
+        response = BatchEncodeSessionsResponse()
+        for stored in found:
+            result = response.results.add()
+            if isinstance(stored, str):
+                result.reason = stored
+            else:
+                _write(result.session, stored)
+        return response
 
-    async def _result(self, user_id: str, bundle: SessionBundle) -> EncodeSessionResult:
+    async def _stored_or_reason(self, user_id: str, bundle: SessionBundle) -> _StoredSession | str:
         try:
-            return EncodeSessionResult(session=await self._stored(user_id, bundle))
+            return await self._stored(user_id, bundle)
         except (ResourceExhausted, Unavailable) as error:
-            return EncodeSessionResult(reason=error.reason)
+            return error.reason
 
-    async def _stored(self, user_id: str, bundle: SessionBundle) -> EncodeSessionResponse:
-        """Answer for the window of a user or an anonymous session."""
+    async def _stored(self, user_id: str, bundle: SessionBundle) -> _StoredSession:
+        """Return the window of a user or an anonymous session, and encode it."""
         user_key = self._sessions.user_key(user_id)
         found = await self._sessions.window(
             user_id, user_key, self._bundles.capacity, bundle.encoder.items.lineage
@@ -108,11 +124,7 @@ class SessionServicer(SessionServiceServicer):
         session = await bundle.sessions.of(user_key, found.window)
         if found.window.records:
             check_lineage(session.lineage, found.window.lineage)
-        response = _response(session, found.window.last_sequence)
-        if found.stale_s is not None:
-            response.stale = True
-            response.window_age.FromMicroseconds(round(found.stale_s * 1e6))
-        return response
+        return _StoredSession(found, session)
 
     async def LinkSession(
         self, request: LinkSessionRequest, context: Context
@@ -139,7 +151,10 @@ def _requests_invalid(problem: str) -> InvalidArgument:
     return InvalidArgument("REQUESTS_INVALID", f"requests {problem}", field="requests")
 
 
-def _response(session: EncodedSession, last_sequence: int) -> EncodeSessionResponse:
-    response = EncodeSessionResponse(last_sequence=last_sequence)
-    response.MergeFrom(session.message)
-    return response
+def _write(response: EncodeSessionResponse, stored: _StoredSession) -> None:
+    """Write an answer into its message: a copy of a message takes as long as all of this."""
+    response.MergeFrom(stored.session.message)
+    response.last_sequence = stored.found.window.last_sequence
+    if stored.found.stale_s is not None:
+        response.stale = True
+        response.window_age.FromMicroseconds(round(stored.found.stale_s * 1e6))

@@ -31,6 +31,7 @@ _RETRIED_ONCE = {
         "RecommendCategories",
         "ExplainItem",
     ),
+    "groundswell.session.v1.SessionService": ("BatchEncodeSessions",),
 }
 # RESOURCE_EXHAUSTED: servers of the suite add when to try again, or not to.
 _RETRIED_STATUSES = ["UNAVAILABLE", "RESOURCE_EXHAUSTED"]
