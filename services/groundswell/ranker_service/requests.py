@@ -12,6 +12,7 @@ from groundswell.ranker.v1.ranker_service_pb2 import (
     GetInterestsRequest,
     RecommendCategoriesRequest,
     RecommendRequest,
+    StreamRecommendRequest,
 )
 from groundswell.ranker_service.controls import AskedControls, read_controls
 from groundswell.ranker_service.page_tokens import PageTokens, ShownItems
@@ -104,7 +105,7 @@ class RequestReader:
             shown=self._tokens.read(request.page_token) if request.page_token else None,
         )
 
-    async def batch(self, request: BatchRecommendRequest) -> list[Ask]:
+    async def batch(self, request: BatchRecommendRequest | StreamRecommendRequest) -> list[Ask]:
         """Read a batch, in slices; an error names the request that it is in."""
         if not 1 <= len(request.requests) <= MAX_REQUESTS:
             raise InvalidArgument(

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
-from functools import partial
+from typing import TypeVar
 
 import numpy as np
 
@@ -21,6 +21,8 @@ from groundswell.ranker.v1.ranker_service_pb2 import (
     RecommendResponse,
     SimilarItemsRequest,
     SimilarItemsResponse,
+    StreamRecommendRequest,
+    StreamRecommendResponse,
 )
 from groundswell.ranker.v1.ranker_service_pb2_grpc import RankerServiceServicer
 from groundswell.ranker_service.answers import (
@@ -41,6 +43,8 @@ from groundswell.serving.deadlines import call_timeout, time_left_s
 from groundswell.serving.errors import FailedPrecondition
 from groundswell.serving.in_order import in_order
 from groundswell.serving.validation import check_item_id, check_page_size
+
+OfBatch = TypeVar("OfBatch", BatchRecommendResponse, StreamRecommendResponse)
 
 LONG_ANSWER = 200
 """More items and interests could hold the event loop for several milliseconds."""
@@ -81,13 +85,18 @@ class RankerServicer(RankerServiceServicer):
         self, request: BatchRecommendRequest, context: Context
     ) -> BatchRecommendResponse:
         """Recommend to many users or visitors."""
-        return await self._batch(request, time_left_s(context, self._settings.batch_timeout_s))
+        timeout_s = time_left_s(context, self._settings.batch_timeout_s)
+        return await self._batch(request, BatchRecommendResponse, timeout_s)
 
     async def StreamRecommend(
-        self, requests: AsyncIterator[BatchRecommendRequest], context: Context
-    ) -> AsyncIterator[BatchRecommendResponse]:
+        self, requests: AsyncIterator[StreamRecommendRequest], context: Context
+    ) -> AsyncIterator[StreamRecommendResponse]:
         """Recommend to any number of users or visitors, batch by batch."""
-        answer = partial(self._batch, timeout_s=self._settings.batch_timeout_s)
+        timeout_s = self._settings.batch_timeout_s
+
+        async def answer(request: StreamRecommendRequest) -> StreamRecommendResponse:
+            return await self._batch(request, StreamRecommendResponse, timeout_s)
+
         async with aclosing(in_order(answer, requests, _STREAM_BATCHES)) as responses:
             async for response in responses:
                 yield response
@@ -167,14 +176,15 @@ class RankerServicer(RankerServiceServicer):
         return timeout_s, min(self._settings.upstream_timeout_s, share * timeout_s)
 
     async def _batch(
-        self, request: BatchRecommendRequest, timeout_s: float
-    ) -> BatchRecommendResponse:
+        self,
+        request: BatchRecommendRequest | StreamRecommendRequest,
+        response: type[OfBatch],
+        timeout_s: float,
+    ) -> OfBatch:
         asks = await self._reader.batch(request)
         answers = await self._answer(asks, timeout_s, self._settings.upstream_share * timeout_s)
         # Thousands of messages: in a thread, other calls are answered between them.
-        return BatchRecommendResponse(
-            responses=await asyncio.to_thread(recommend_responses, answers)
-        )
+        return await asyncio.to_thread(lambda: response(responses=recommend_responses(answers)))
 
     async def _answer_one(self, ask: Ask, context: Context) -> Recommendations:
         settings = self._settings

@@ -92,14 +92,14 @@ def test_a_refresh_whose_connection_breaks_is_asked_for_again(
 def test_recommending_to_all_goes_on_with_the_batches_that_were_not_answered(
     client: Any, suite: Recorders
 ) -> None:
-    def answer(requests: Any, _: Any) -> Iterator[ranker_pb2.BatchRecommendResponse]:
+    def answer(requests: Any, _: Any) -> Iterator[ranker_pb2.StreamRecommendResponse]:
         for number, request in enumerate(requests, 1):
             users = [one.user_id for one in request.requests]
             suite.ranker.record("StreamRecommend", users)
             if number == 3:
                 raise Unavailable("DRAINING", "going away")
             responses = [ranker_pb2.RecommendResponse(bundle_id=user) for user in users]
-            yield ranker_pb2.BatchRecommendResponse(responses=responses)
+            yield ranker_pb2.StreamRecommendResponse(responses=responses)
 
     suite.ranker.answers["StreamRecommend"] = answer
     users = [f"user-{number}" for number in range(13)]

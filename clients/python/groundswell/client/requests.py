@@ -128,11 +128,11 @@ def interests_request(
 
 def recommend_batches(
     asked: Iterable[ranker_pb2.RecommendRequest], size: int
-) -> Iterator[ranker_pb2.BatchRecommendRequest]:
+) -> Iterator[ranker_pb2.StreamRecommendRequest]:
     """The requests of a stream, `size` users each, read as they are needed."""
     remaining = iter(asked)
     while batch := list(islice(remaining, size)):
-        yield ranker_pb2.BatchRecommendRequest(requests=batch)
+        yield ranker_pb2.StreamRecommendRequest(requests=batch)
 
 
 class Repeatable(Generic[Read]):

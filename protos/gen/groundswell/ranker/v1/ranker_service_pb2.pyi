@@ -926,6 +926,54 @@ class BatchRecommendResponse(_message.Message):
 Global___BatchRecommendResponse: _TypeAlias = BatchRecommendResponse  # noqa: Y015
 
 @_typing.final
+class StreamRecommendRequest(_message.Message):
+    """A batch of users or visitors in a stream."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUESTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def requests(self) -> _containers.RepeatedCompositeFieldContainer[Global___RecommendRequest]:
+        """As in BatchRecommendRequest."""
+
+    def __init__(
+        self,
+        *,
+        requests: _abc.Iterable[Global___RecommendRequest] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["requests", b"requests"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StreamRecommendRequest: _TypeAlias = StreamRecommendRequest  # noqa: Y015
+
+@_typing.final
+class StreamRecommendResponse(_message.Message):
+    """The answers to a batch of a stream."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESPONSES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def responses(self) -> _containers.RepeatedCompositeFieldContainer[Global___RecommendResponse]:
+        """As in BatchRecommendResponse."""
+
+    def __init__(
+        self,
+        *,
+        responses: _abc.Iterable[Global___RecommendResponse] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["responses", b"responses"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StreamRecommendResponse: _TypeAlias = StreamRecommendResponse  # noqa: Y015
+
+@_typing.final
 class SimilarItemsRequest(_message.Message):
     """The item whose nearest items are asked for."""
 

@@ -47,8 +47,8 @@ class RankerServiceStub:
                 _registered_method=True)
         self.StreamRecommend = channel.stream_stream(
                 '/groundswell.ranker.v1.RankerService/StreamRecommend',
-                request_serializer=groundswell_dot_ranker_dot_v1_dot_ranker__service__pb2.BatchRecommendRequest.SerializeToString,
-                response_deserializer=groundswell_dot_ranker_dot_v1_dot_ranker__service__pb2.BatchRecommendResponse.FromString,
+                request_serializer=groundswell_dot_ranker_dot_v1_dot_ranker__service__pb2.StreamRecommendRequest.SerializeToString,
+                response_deserializer=groundswell_dot_ranker_dot_v1_dot_ranker__service__pb2.StreamRecommendResponse.FromString,
                 _registered_method=True)
         self.SimilarItems = channel.unary_unary(
                 '/groundswell.ranker.v1.RankerService/SimilarItems',
@@ -175,8 +175,8 @@ def add_RankerServiceServicer_to_server(servicer, server):
             ),
             'StreamRecommend': grpc.stream_stream_rpc_method_handler(
                     servicer.StreamRecommend,
-                    request_deserializer=groundswell_dot_ranker_dot_v1_dot_ranker__service__pb2.BatchRecommendRequest.FromString,
-                    response_serializer=groundswell_dot_ranker_dot_v1_dot_ranker__service__pb2.BatchRecommendResponse.SerializeToString,
+                    request_deserializer=groundswell_dot_ranker_dot_v1_dot_ranker__service__pb2.StreamRecommendRequest.FromString,
+                    response_serializer=groundswell_dot_ranker_dot_v1_dot_ranker__service__pb2.StreamRecommendResponse.SerializeToString,
             ),
             'SimilarItems': grpc.unary_unary_rpc_method_handler(
                     servicer.SimilarItems,
@@ -279,8 +279,8 @@ class RankerService:
             request_iterator,
             target,
             '/groundswell.ranker.v1.RankerService/StreamRecommend',
-            groundswell_dot_ranker_dot_v1_dot_ranker__service__pb2.BatchRecommendRequest.SerializeToString,
-            groundswell_dot_ranker_dot_v1_dot_ranker__service__pb2.BatchRecommendResponse.FromString,
+            groundswell_dot_ranker_dot_v1_dot_ranker__service__pb2.StreamRecommendRequest.SerializeToString,
+            groundswell_dot_ranker_dot_v1_dot_ranker__service__pb2.StreamRecommendResponse.FromString,
             options,
             channel_credentials,
             insecure,

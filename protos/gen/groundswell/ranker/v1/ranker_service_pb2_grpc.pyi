@@ -55,7 +55,7 @@ class RankerServiceStub:
     together); and those of Recommend, with the index in the request. Safe to retry, but as costly
     as many other calls.
     """
-    StreamRecommend: _grpc.StreamStreamMultiCallable[_ranker_service_pb2.BatchRecommendRequest, _ranker_service_pb2.BatchRecommendResponse]
+    StreamRecommend: _grpc.StreamStreamMultiCallable[_ranker_service_pb2.StreamRecommendRequest, _ranker_service_pb2.StreamRecommendResponse]
     """BatchRecommend for any number of users: each batch is answered as a BatchRecommend call of its
     own, in the order of the batches. Two batches of a stream are under way at a time; later ones
     wait. A batch has 10 s, by the same setting.
@@ -117,7 +117,7 @@ class RankerServiceAsyncStub(RankerServiceStub):
     together); and those of Recommend, with the index in the request. Safe to retry, but as costly
     as many other calls.
     """
-    StreamRecommend: _aio.StreamStreamMultiCallable[_ranker_service_pb2.BatchRecommendRequest, _ranker_service_pb2.BatchRecommendResponse]  # type: ignore[assignment]
+    StreamRecommend: _aio.StreamStreamMultiCallable[_ranker_service_pb2.StreamRecommendRequest, _ranker_service_pb2.StreamRecommendResponse]  # type: ignore[assignment]
     """BatchRecommend for any number of users: each batch is answered as a BatchRecommend call of its
     own, in the order of the batches. Two batches of a stream are under way at a time; later ones
     wait. A batch has 10 s, by the same setting.
@@ -192,9 +192,9 @@ class RankerServiceServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
     def StreamRecommend(
         self,
-        request_iterator: _MaybeAsyncIterator[_ranker_service_pb2.BatchRecommendRequest],
+        request_iterator: _MaybeAsyncIterator[_ranker_service_pb2.StreamRecommendRequest],
         context: _ServicerContext,
-    ) -> _typing.Union[_abc.Iterator[_ranker_service_pb2.BatchRecommendResponse], _abc.AsyncIterator[_ranker_service_pb2.BatchRecommendResponse]]:
+    ) -> _typing.Union[_abc.Iterator[_ranker_service_pb2.StreamRecommendResponse], _abc.AsyncIterator[_ranker_service_pb2.StreamRecommendResponse]]:
         """BatchRecommend for any number of users: each batch is answered as a BatchRecommend call of its
         own, in the order of the batches. Two batches of a stream are under way at a time; later ones
         wait. A batch has 10 s, by the same setting.
