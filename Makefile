@@ -62,8 +62,12 @@ client: install ## generate the sync client from the aio one again
 protos-baseline: install ## accept today's contracts as what may not be broken
 	cd protos && ../$(BIN)/buf build -o baseline.binpb
 
-bench: install ## measure speed as ratios; ONLY=session for a part
+bench: install $(VENV)/.bench ## measure speed as ratios; ONLY=session for a part
 	$(BIN)/python tests/bench/run.py $(if $(ONLY),--only $(ONLY))
+
+$(VENV)/.bench: tests/bench/requirements.txt
+	$(BIN)/pip install -q --disable-pip-version-check -r $<
+	@touch $@
 
 bench-peers: install $(PEERS)/.installed ## quality and training time beside RecTools; DATA=prepared folder, ARGS=--help
 	$(BIN)/python tests/bench/peers/run.py $(if $(DATA),--data $(DATA)) $(ARGS)

@@ -37,7 +37,12 @@ AREAS = {
     "profile.encode": "tests.bench.profile_encode",
     "profile.workers": "tests.bench.profile_workers",
     "profile.population": "tests.bench.profile_population",
-    "ranker": "tests.bench.ranker",
+    "ranker.recommend": "tests.bench.ranker",
+    "ranker.index": "tests.bench.ranker_index",
+    "ranker.filter": "tests.bench.ranker_filter",
+    "ranker.similar": "tests.bench.ranker_similar",
+    "ranker.batch": "tests.bench.ranker_batch",
+    "ranker.upsert": "tests.bench.ranker_upsert",
     "suite": "tests.bench.suite",
     "catalogue": "tests.bench.catalogue",
 }

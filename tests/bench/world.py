@@ -19,6 +19,8 @@ USER = "user-0000"
 """A user whose history is longer than the window."""
 
 _FOLDER = Path("build/bench")
+PREPARED = _FOLDER / "prepared"
+"""The log as training read it."""
 _SESSIONS = 14
 _TIMEOUT_S = 600.0
 # What a bundle costs to serve does not depend on how well it is trained, but on what it reads.
@@ -56,7 +58,7 @@ def world() -> World:
     files = synthetic_world(
         _FOLDER / "world", users=NUM_USERS, items=NUM_ITEMS, categories=8, sessions=_SESSIONS
     )
-    data, bundles = _FOLDER / "prepared", _FOLDER / "bundles"
+    data, bundles = PREPARED, _FOLDER / "bundles"
     _run("prepare", "--events", files.events, "--items", files.items, "--out", data)
     settings = [part for setting in _SETTINGS for part in ("--set", setting)]
     _run("train", "--data", data, "--bundles", bundles, *settings)

@@ -18,7 +18,7 @@ from groundswell.artifacts.store import BundleStore, load_bundle
 from groundswell.artifacts.text_onnx import OnnxTextEncoder
 from groundswell.artifacts.text_sample import write_text_sample
 from groundswell.features.text import TEMPLATE_VERSION, item_text
-from groundswell.retrieval.engine import build_index, kind_for
+from groundswell.retrieval.build import build_index
 from tests.support.shared import made_once, run_folder
 
 DIMENSION = 16
@@ -146,7 +146,7 @@ def _manifest(seed: int, neighbours: NeighbourSpec | None) -> Manifest:
             gate_high=(20.0, 5.0, 8.0),
         ),
         neighbours=neighbours,
-        index_kind=kind_for(len(ITEMS)),
+        index_kind="flat",
         training={"seed": seed},
         metrics={},
     )

@@ -1,21 +1,17 @@
 """Item indexes of small random vectors, and what a search of them must find."""
 
-from pathlib import Path
-
 import numpy as np
 from numpy.typing import NDArray
 
-from groundswell.retrieval.engine import build_index, open_engine
+from groundswell.retrieval.flat import FlatEngine
+from groundswell.retrieval.id_set import IdSet
 from groundswell.retrieval.item_index import ItemIndex
 
 D = 8
 
 
-def opened(
-    path: Path, vectors: NDArray[np.float32], ids: NDArray[np.int64] | None = None
-) -> ItemIndex:
-    build_index(vectors, path / "index.faiss")
-    return ItemIndex(open_engine(path / "index.faiss", vectors.shape), ids)
+def opened(vectors: NDArray[np.float32], ids: NDArray[np.int64] | None = None) -> ItemIndex:
+    return ItemIndex(FlatEngine.build(vectors), ids)
 
 
 def reference(
@@ -23,12 +19,13 @@ def reference(
     query: NDArray[np.float32],
     k: int,
     exclude: set[int],
-    allowed: NDArray[np.bool_] | None,
+    allowed: IdSet | None,
 ) -> list[int]:
+    passing = set() if allowed is None else set(allowed.ids.tolist())
     scores = {
         item: np.float32(vector.astype(np.float64) @ query.astype(np.float64))
         for item, vector in vectors.items()
-        if item not in exclude and (allowed is None or (item < len(allowed) and allowed[item]))
+        if item not in exclude and (allowed is None or item in passing)
     }
     return sorted(scores, key=lambda item: (-scores[item], item))[:k]
 

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from groundswell.ranker_service.catalogue import ITEM_NO, ItemMetadata, Segment
 from groundswell.ranker_service.filters import Filter, parse_filter, passing_rows
+from groundswell.retrieval.id_set import IdSet
 from groundswell.serving.batching import MicroBatcher
 from groundswell.serving.bounded import BoundedCache
 from groundswell.serving.errors import ServiceError
@@ -28,8 +28,8 @@ class Bitmap:
     filter: Filter
     version: int
     """The catalogue's version that it covers."""
-    allowed: NDArray[np.bool_]
-    """Indexed by item number."""
+    allowed: IdSet
+    """The numbers of the items that pass."""
 
 
 class FilterBitmaps:
@@ -53,8 +53,8 @@ class FilterBitmaps:
         )
         self._running: dict[str, asyncio.Task[Bitmap | ServiceError]] = {}
 
-    async def allowed(self, text: str) -> NDArray[np.bool_] | None:
-        """Return True by item number where an item passes the filter; None for an empty one.
+    async def allowed(self, text: str) -> IdSet | None:
+        """Return the numbers of the items that pass the filter; None for an empty one.
 
         Raises InvalidArgument (FILTER_INVALID) and ResourceExhausted (OVERLOADED).
         """
@@ -70,9 +70,7 @@ class FilterBitmaps:
             held = found if found.version >= since else None
         return held.allowed
 
-    async def allowed_by_all(
-        self, texts: Sequence[str]
-    ) -> list[NDArray[np.bool_] | ServiceError | None]:
+    async def allowed_by_all(self, texts: Sequence[str]) -> list[IdSet | ServiceError | None]:
         """As `allowed` for the filters of a batch; the error of a wrong filter takes its place.
 
         The batch is admitted as one: raises ResourceExhausted (OVERLOADED) for all of it.
@@ -121,7 +119,7 @@ class FilterBitmaps:
         try:
             if held is None:
                 parsed = parse_filter(text, self._items.kinds)
-                held = Bitmap(parsed, 0, np.zeros(0, dtype=bool))
+                held = Bitmap(parsed, 0, IdSet(np.empty(0, np.uint8)))
             newer = [segment for segment in segments if segment.version > held.version]
             bitmap = Bitmap(held.filter, version, _updated(held, newer))
         except ServiceError as error:
@@ -130,20 +128,18 @@ class FilterBitmaps:
         return bitmap
 
 
-def _bitmap(found: Bitmap | ServiceError | None) -> NDArray[np.bool_] | ServiceError | None:
+def _bitmap(found: Bitmap | ServiceError | None) -> IdSet | ServiceError | None:
     return found.allowed if isinstance(found, Bitmap) else found
 
 
 def _num_bytes(text: str, bitmap: Bitmap) -> int:
-    return _FILTER_BYTES + _BYTES_PER_CHARACTER * len(text) + bitmap.allowed.nbytes
+    return _FILTER_BYTES + _BYTES_PER_CHARACTER * len(text) + bitmap.allowed.num_bytes
 
 
-def _updated(held: Bitmap, newer: list[Segment]) -> NDArray[np.bool_]:
+def _updated(held: Bitmap, newer: list[Segment]) -> IdSet:
     """Return a bitmap that covers newer segments too; searches may still read the old one."""
-    numbers = [segment.frame[ITEM_NO].to_numpy() for segment in newer]
-    size = max([len(held.allowed), *(int(some.max()) + 1 for some in numbers)])
-    allowed = np.zeros(size, dtype=bool)
-    allowed[: len(held.allowed)] = held.allowed
-    for segment, item_nos in zip(newer, numbers, strict=True):
-        allowed[item_nos] = passing_rows(segment.frame, held.filter)
+    allowed = held.allowed
+    for segment in newer:
+        numbers = segment.frame[ITEM_NO].to_numpy()
+        allowed = allowed.updated(numbers, passing_rows(segment.frame, held.filter))
     return allowed

@@ -1,7 +1,8 @@
 """One bundle that is ready to rank: its models, its index, its catalogue and its threads."""
 
 import threading
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -114,6 +115,8 @@ class BundleRanker:
         self._turns.put(changes.items)
         self.columns.put(changes.items)
         self._note_rows(changes.items)
+        # Before its vector comes, so that no search finds an item that is not available.
+        self._note_availability([item.item_no for item in changes.items])
         if len(changes.deleted):
             self.index.remove(changes.deleted)
             self._bundle_rows.remove(changes.deleted)
@@ -168,8 +171,7 @@ class BundleRanker:
             )
         allowed = await self.filters.allowed(filter_text)
         self._turn()
-        exclude = np.append(self.items.unavailable, item_no)
-        search = partial(self.index.similar, vector, k, exclude, allowed)
+        search = partial(self.index.similar, vector, k, np.array([item_no], np.int64), allowed)
         return await self._similar.submit(search)
 
     async def warm_up(self) -> None:
@@ -203,18 +205,26 @@ class BundleRanker:
         """Hide or show the items whose time has come; what else changes goes first."""
         if self._turns.is_due() and self._changing.acquire(blocking=False):
             try:
-                self.items.note_availability(self._turns.due())
+                self._note_availability(self._turns.due())
             finally:
                 self._changing.release()
 
+    def _note_availability(self, item_nos: Collection[int]) -> None:
+        """Hide items that may not be recommended now, and show the others."""
+        now_us = time.time_ns() // 1000
+        items = [item for item in map(self.items.get, item_nos) if item is not None]
+        self.index.hide(
+            np.array([item.item_no for item in items], np.int64),
+            np.array([not item.is_available(now_us) for item in items], dtype=bool),
+        )
+
     def _rank(self, inputs: list[RankInput]) -> list[Ranked]:
         self._turn()
-        unavailable = self.items.unavailable
-        return self._pipeline.rank([one.without(unavailable) for one in inputs])
+        return self._pipeline.rank(inputs)
 
     def _item_ranks(self, one: RankInput, item_no: int) -> ItemRanks | None:
         self._turn()
-        return self._pipeline.item_ranks(one.without(self.items.unavailable), item_no)
+        return self._pipeline.item_ranks(one, item_no)
 
     def _with_popularity(self, popularity: NDArray[np.float64]) -> Pipeline:
         return Pipeline(

@@ -1,6 +1,5 @@
 """Item metadata in memory: titles, categories, attributes, availability; a frame to filter by."""
 
-import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -62,9 +61,6 @@ class ItemMetadata:
         self.version = 0
         self.segments: tuple[Segment, ...] = ()
         self.kinds: Mapping[str, Kind] = MappingProxyType(dict(BUILT_IN))
-        self.unavailable: NDArray[np.int64] = np.empty(0, np.int64)
-        """The numbers of the items that may not be recommended."""
-        self._hidden: set[int] = set()
         self._items: dict[int, CatalogueItem] = {}
         self._numbers: dict[str, int] = {}
 
@@ -106,7 +102,6 @@ class ItemMetadata:
             self._numbers[item.item_id] = item.item_no
         segment = Segment(self._frame(items), self.version + 1)
         self.segments = _merged((*self.segments, segment))
-        self.note_availability({item.item_no for item in items})
         self.version += 1  # last: who sees the version finds the segment
         return num_refused
 
@@ -116,7 +111,6 @@ class ItemMetadata:
             item = self._items.pop(item_no, None)
             if item is not None and self._numbers.get(item.item_id) == item_no:
                 del self._numbers[item.item_id]
-        self.note_availability(set(item_nos))
 
     def _learn_kinds(self, items: Sequence[CatalogueItem]) -> int:
         kinds, num_refused = dict(self.kinds), 0
@@ -142,16 +136,6 @@ class ItemMetadata:
         ]
         numbers = pl.Series(ITEM_NO, [item.item_no for item in items], dtype=pl.Int64)
         return pl.DataFrame([numbers, *series])
-
-    def note_availability(self, changed: set[int]) -> None:
-        """Look again at whether some items may be recommended now."""
-        now_us = time.time_ns() // 1000
-        known = ((no, self._items.get(no)) for no in changed)
-        now = {no for no, item in known if item is not None and not item.is_available(now_us)}
-        if now == self._hidden & changed:
-            return
-        self._hidden = (self._hidden - changed) | now
-        self.unavailable = np.array(sorted(self._hidden), np.int64)
 
 
 def _merged(segments: tuple[Segment, ...]) -> tuple[Segment, ...]:

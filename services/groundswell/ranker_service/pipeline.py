@@ -30,6 +30,7 @@ from groundswell.ranker_service.stages.page_controls import (
 )
 from groundswell.ranker_service.stages.rerank import ArrangedPage, rerank
 from groundswell.ranker_service.stages.retrieve import NO_HITS, Retrieval, popular
+from groundswell.retrieval.id_set import IdSet
 from groundswell.retrieval.item_index import NO_IDS, Hits, Query
 from groundswell.retrieval.neighbours import NOTHING, Sparse
 
@@ -61,8 +62,8 @@ class RankInput:
     """Forces α, in [0, 1]; None: the bundle decides."""
     exclude: Sequence[NDArray[np.int64]] = ()
     """Ids never to return, in any number of arrays; unknown ones are ignored."""
-    allowed: NDArray[np.bool_] | None = None
-    """Indexed by id: True where an item may be returned; ids past its end may not. None: all."""
+    allowed: IdSet | None = None
+    """The ids that may be returned; None: all."""
     controls: Controls | None = None
     """How the page is arranged; None: by the scores alone."""
 

@@ -6,9 +6,6 @@ from dataclasses import replace
 from functools import partial
 from typing import TypeVar
 
-import numpy as np
-from numpy.typing import NDArray
-
 from groundswell.features.gate import GateFeatures, seconds_since
 from groundswell.ranker_service.bundle_ranker import BundleRanker
 from groundswell.ranker_service.pipeline import RankInput
@@ -17,7 +14,6 @@ from groundswell.ranker_service.requests import Ask
 from groundswell.ranker_service.stages.by_vector import ByVector, ranked_by_vector
 from groundswell.ranker_service.stages.categories import CategoryPage, category_pages
 from groundswell.ranker_service.stages.controls import (
-    Mask,
     control_masks,
     with_controls,
 )
@@ -25,6 +21,7 @@ from groundswell.ranker_service.stages.explain import Recommendations, explain
 from groundswell.ranker_service.stages.explain_item import ItemExplanation, explain_item
 from groundswell.ranker_service.stages.filter import Exclusions, allowed_items
 from groundswell.ranker_service.stages.gather import Gather, Gathered
+from groundswell.retrieval.id_set import IdSet
 from groundswell.retrieval.item_index import NO_IDS
 from groundswell.serving.slices import Slices
 from groundswell.serving.telemetry import count
@@ -127,14 +124,14 @@ class Recommender:
         self, asks: Sequence[Ask], ranker: BundleRanker, space: BundleSpace, gather_s: float
     ) -> tuple[list[Gathered], list[RankInput]]:
         """Gather, and find what limits each ask; return the inputs of the pipeline."""
-        allowed: Sequence[NDArray[np.bool_] | None]
+        allowed: Sequence[IdSet | None]
         if any(ask.filter for ask in asks):
             gathered, allowed = await both(
                 self._gather(asks, space, gather_s), allowed_items(ranker.filters, asks)
             )
         else:
             gathered, allowed = await self._gather(asks, space, gather_s), [None] * len(asks)
-        masks: list[list[Mask]] | None = None
+        masks: list[list[IdSet]] | None = None
         if any(ask.controls is not None or ask.shown is not None for ask in asks):
             masks = await control_masks(ranker.filters, asks)
 
@@ -152,7 +149,7 @@ class Recommender:
         ranker: BundleRanker,
         ask: Ask,
         gathered: Gathered,
-        allowed: NDArray[np.bool_] | None,
+        allowed: IdSet | None,
     ) -> RankInput:
         short, long = gathered.short, gathered.long
         items = None if long is None else long.items

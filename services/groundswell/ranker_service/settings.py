@@ -41,7 +41,7 @@ class RankerSettings(CallingSettings):
     """The bytes that the last answers of the profile service may take, and as many those of the
     session service. They are used while the service does not answer; 0: none is kept."""
     max_filter_bytes: Annotated[int, Field(ge=0)] = 64 * 1024 * 1024
-    """The bytes that cached filters may take, per loaded bundle: 12 KB for a filter, and a byte for
+    """The bytes that cached filters may take, per loaded bundle: 12 KB for a filter, and a bit for
     each item."""
     max_filters: Annotated[int, Field(ge=1)] = 2_000
     """How many filters are cached per loaded bundle."""

@@ -164,7 +164,7 @@ def _write_bundle(
         None if interests is None else interests.cpu().eval(),
     )
     export_models(folder, trained, run.config.window_length, encoders.recent_length)
-    write_items(folder, prepared, texts_It)
+    index_kind, index_figures = write_items(folder, prepared, texts_It, heads.queries_nd)
     table = heads.neighbours.table()
     write_neighbours(folder, *table)
     manifest = bundle_manifest(
@@ -175,7 +175,8 @@ def _write_bundle(
         heads.neighbours.spec(table.rows.shape[1]),
         encoders.recent_length,
         heads.history_text,
-        heads.metrics,
+        index_kind,
+        heads.metrics | index_figures,
     )
     (folder / MODEL_CARD).write_text(model_card(manifest), encoding="utf-8")
     return manifest

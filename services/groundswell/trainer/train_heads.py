@@ -31,6 +31,8 @@ class Heads(NamedTuple):
     history_text: HistoryTextSpec
     interests: InterestHead | None
     metrics: dict[str, float]
+    queries_nd: NDArray[np.float32]
+    """Fused vectors as they are served, before events that no encoder was trained on."""
 
 
 def train_heads(log: TrainingLog, encoders: UserEncoders, history_text: str, run: Run) -> Heads:
@@ -46,7 +48,9 @@ def train_heads(log: TrainingLog, encoders: UserEncoders, history_text: str, run
         encoders = encoders.without_text()
     fused = _Fused.train(log, encoders, items_Id, validation, run)
     interests = fused.interests(log, validation) if log.prepared.categories else None
-    return Heads(fused.users.neighbours, fused.fusion, spec, interests, fused.metrics)
+    return Heads(
+        fused.users.neighbours, fused.fusion, spec, interests, fused.metrics, fused.queries()
+    )
 
 
 def _measure_text(
@@ -126,6 +130,12 @@ class _Fused:
         gate_users = users.before(positions.events)
         fusion = train_fusion(positions, gate_users, held_out, items_Id, validation, run)
         return cls(users, positions, gate_users, held_out, fusion, metrics | fusion.metrics)
+
+    def queries(self) -> NDArray[np.float32]:
+        """Return the fused vectors [n, d] of the held-out users, of training's without any."""
+        held_out = self.held_out if len(self.held_out.long_vectors) else self.gate_users
+        queries: NDArray[np.float32] = self.fusion.vectors(held_out).cpu().numpy()
+        return queries
 
     def interests(self, log: TrainingLog, validation: Validation) -> InterestHead:
         """Train the interest head on the encoders' own targets and on those kept from them.

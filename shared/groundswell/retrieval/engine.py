@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import ClassVar, Protocol, Self
 
+import faiss
 import numpy as np
 from numpy.typing import NDArray
 
@@ -11,13 +12,14 @@ from groundswell.artifacts.errors import BundleError
 from groundswell.retrieval.faiss_file import kind_of
 from groundswell.retrieval.flat import FlatEngine
 from groundswell.retrieval.hnsw import HnswEngine
-
-EXACT_UP_TO = 200_000
-"""The most rows that are indexed for exact search; more rows get an HNSW graph."""
+from groundswell.retrieval.ivf import IvfEngine
 
 
 class Engine(Protocol):
-    """A read-only index of n vectors in one file, searched by inner product. Thread-safe."""
+    """A read-only index of n vectors in one file, searched by inner product. Thread-safe.
+
+    Positions number its vectors, in an order of its own.
+    """
 
     kind: ClassVar[str]
     """Its name in a bundle's manifest."""
@@ -27,44 +29,44 @@ class Engine(Protocol):
     """Up to this share of passing rows, scoring them one by one is faster than a search."""
 
     @classmethod
-    def build(cls, vectors: NDArray[np.float32], path: Path) -> None:
-        """Write an index of finite vectors [n, d]."""
-
-    @classmethod
     def open(cls, path: Path) -> Self:
         """Open an index. Raises BundleError (BUNDLE_CORRUPT) for a file of another kind."""
 
     @property
     def vectors(self) -> NDArray[np.float32]:
-        """[n, d] what was indexed."""
+        """[n, d] what was indexed, by position."""
+
+    @property
+    def rows(self) -> NDArray[np.int32]:
+        """[n] which row of what was indexed is at each position."""
 
     def search(
-        self, vector: NDArray[np.float32], k: int, passing: NDArray[np.bool_]
+        self,
+        vectors: NDArray[np.float32],
+        k: int,
+        passing: faiss.IDSelector | None,
+        share: float,
     ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        """Find the k rows of largest inner product with `vector` [d] among those that pass.
+        """Find the k positions of largest inner product with each of `vectors` [B, d].
 
-        `passing` [n] is True where a row may be returned. Returns scores [k] and rows [k], best
-        first; row -1 where fewer were found.
+        `passing` says which positions may be returned, about a `share` of them; None: all. Returns
+        scores [B, k], about right where the engine is not exact, and positions [B, k], best first;
+        -1 where fewer were found.
         """
 
+    def region(self, vector: NDArray[np.float32], share: float) -> NDArray[np.int64] | None:
+        """Return positions among which those of largest cosine with [d] `vector` mostly lie, when
+        a `share` of all may be returned. None: they may lie anywhere.
+        """
 
-ENGINES: dict[str, type[Engine]] = {one.kind: one for one in (FlatEngine, HnswEngine)}
+    def rebuilt(self, vectors: NDArray[np.float32]) -> "Engine":
+        """Make an engine like this one in memory, of other vectors [n, d]."""
+
+
+ENGINES: dict[str, type[FlatEngine] | type[HnswEngine] | type[IvfEngine]] = {
+    one.kind: one for one in (FlatEngine, HnswEngine, IvfEngine)
+}
 """By the kind that a manifest names."""
-
-
-def kind_for(num_rows: int) -> str:
-    """Choose the kind of index for a catalogue of `num_rows` items."""
-    return FlatEngine.kind if num_rows <= EXACT_UP_TO else HnswEngine.kind
-
-
-def build_index(vectors: NDArray[np.float32], path: Path) -> None:
-    """Write an index of vectors [n, d] for the inner product, of the kind for so many.
-
-    Raises ValueError for vectors that are not a finite float32 matrix.
-    """
-    if vectors.ndim != 2 or vectors.dtype != np.float32 or not np.isfinite(vectors).all():
-        raise ValueError("an index needs a finite float32 matrix")
-    ENGINES[kind_for(len(vectors))].build(np.ascontiguousarray(vectors), path)
 
 
 def open_index(bundle: Bundle) -> Engine:

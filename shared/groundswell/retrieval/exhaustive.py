@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from groundswell.retrieval.id_set import IdSet
 from groundswell.retrieval.item_index import Hits, ItemIndex, Query
 
 _BLOCK_SCORES = 2**22
@@ -23,9 +24,7 @@ class ExhaustiveIndex:
         self._ids = np.sort(index.passing_ids())
         self._vectors = index.vectors(self._ids).astype(np.float64)
 
-    def passing_ids(
-        self, exclude: NDArray[np.int64], allowed: NDArray[np.bool_] | None
-    ) -> NDArray[np.int64]:
+    def passing_ids(self, exclude: NDArray[np.int64], allowed: IdSet | None) -> NDArray[np.int64]:
         """Return the ids that a search with these limits chooses from, in no order."""
         return self._index.passing_ids(exclude, allowed)
 

@@ -21,30 +21,45 @@ class FlatEngine:
 
     def __init__(self, index: faiss.IndexFlat) -> None:
         self._index = index
+        self.vectors = stored_vectors(index, index)
+        self.rows = np.arange(index.ntotal, dtype=np.int32)
 
     @classmethod
-    def build(cls, vectors: NDArray[np.float32], path: Path) -> None:
-        """Write an index of finite vectors [n, d]."""
+    def build(cls, vectors: NDArray[np.float32]) -> Self:
+        """Index finite vectors [n, d] in memory."""
         index = faiss.IndexFlatIP(vectors.shape[1])
         index.add(vectors)
-        faiss.write_index(index, str(path))
+        return cls(index)
+
+    def write(self, path: Path) -> None:
+        """Write the index to a file."""
+        faiss.write_index(self._index, str(path))
 
     @classmethod
     def open(cls, path: Path) -> Self:
         """Open an index. Raises BundleError (BUNDLE_CORRUPT) for a file of another kind."""
         return cls(open_faiss(path, faiss.IndexFlat, cls.kind))
 
-    @property
-    def vectors(self) -> NDArray[np.float32]:
-        """[n, d] what was indexed."""
-        return stored_vectors(self._index, self._index)
-
     def search(
-        self, vector: NDArray[np.float32], k: int, passing: NDArray[np.bool_]
+        self,
+        vectors: NDArray[np.float32],
+        k: int,
+        passing: faiss.IDSelector | None,
+        share: float,  # noqa: ARG002 - the time does not depend on it
     ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        """Find the best k rows that pass; see `engine.Engine.search`."""
+        """Find the best k positions for each vector; see `engine.Engine.search`."""
         faiss.omp_set_num_threads(1)  # holds for the calling thread alone
-        bits = np.packbits(passing, bitorder="little")
-        parameters = faiss.SearchParameters(sel=faiss.IDSelectorBitmap(bits))
-        scores, found = self._index.search(vector[None], k, params=parameters)
-        return scores[0], found[0]
+        parameters = faiss.SearchParameters(sel=passing)
+        scores, found = self._index.search(vectors, k, params=parameters)
+        return scores, found
+
+    def region(
+        self,
+        direction: NDArray[np.float32],
+        share: float,
+    ) -> None:
+        """Return None: see `engine.Engine.region`."""
+
+    def rebuilt(self, vectors: NDArray[np.float32]) -> "FlatEngine":
+        """Index other vectors."""
+        return FlatEngine.build(vectors)

@@ -1,6 +1,6 @@
 """The HNSW graph: a search follows links between near vectors, and may miss some of the best.
 
-Malkov and Yashunin 2018 (hierarchical navigable small worlds).
+Malkov and Yashunin 2018 (hierarchical navigable small worlds). Bundles of earlier releases have it.
 """
 
 from pathlib import Path
@@ -28,15 +28,21 @@ class HnswEngine:
     scan_share: ClassVar = 0.1
 
     def __init__(self, index: faiss.IndexHNSW, flat: faiss.IndexFlat) -> None:
-        self._index, self._flat = index, flat
+        self._index = index
+        self.vectors = stored_vectors(index, flat)
+        self.rows = np.arange(index.ntotal, dtype=np.int32)
 
     @classmethod
-    def build(cls, vectors: NDArray[np.float32], path: Path) -> None:
-        """Write an index of finite vectors [n, d]."""
+    def build(cls, vectors: NDArray[np.float32]) -> Self:
+        """Index finite vectors [n, d] in memory."""
         index = faiss.IndexHNSWFlat(vectors.shape[1], _LINKS, faiss.METRIC_INNER_PRODUCT)
         index.hnsw.efConstruction = _BUILD_DEPTH
         index.add(vectors)
-        faiss.write_index(index, str(path))
+        return cls(index, faiss.downcast_index(index.storage))
+
+    def write(self, path: Path) -> None:
+        """Write the index to a file."""
+        faiss.write_index(self._index, str(path))
 
     @classmethod
     def open(cls, path: Path) -> Self:
@@ -47,19 +53,27 @@ class HnswEngine:
             raise BundleError("BUNDLE_CORRUPT", f"{path.name} does not hold plain vectors")
         return cls(index, flat)
 
-    @property
-    def vectors(self) -> NDArray[np.float32]:
-        """[n, d] what was indexed."""
-        return stored_vectors(self._index, self._flat)
-
     def search(
-        self, vector: NDArray[np.float32], k: int, passing: NDArray[np.bool_]
+        self,
+        vectors: NDArray[np.float32],
+        k: int,
+        passing: faiss.IDSelector | None,
+        share: float,
     ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        """Find k of the best rows that pass; see `engine.Engine.search`."""
+        """Find k of the best positions for each vector; see `engine.Engine.search`."""
         faiss.omp_set_num_threads(1)  # holds for the calling thread alone
-        bits = np.packbits(passing, bitorder="little")
-        share = np.count_nonzero(passing) / len(passing)
         depth = int(max(_SEARCH_DEPTH, 2 * k) / max(share, self.scan_share))
-        parameters = faiss.SearchParametersHNSW(sel=faiss.IDSelectorBitmap(bits), efSearch=depth)
-        scores, found = self._index.search(vector[None], k, params=parameters)
-        return scores[0], found[0]
+        parameters = faiss.SearchParametersHNSW(sel=passing, efSearch=depth)
+        scores, found = self._index.search(vectors, k, params=parameters)
+        return scores, found
+
+    def region(
+        self,
+        direction: NDArray[np.float32],
+        share: float,
+    ) -> None:
+        """Return None: see `engine.Engine.region`."""
+
+    def rebuilt(self, vectors: NDArray[np.float32]) -> "HnswEngine":
+        """Index other vectors."""
+        return HnswEngine.build(vectors)

@@ -1,130 +1,156 @@
-"""Maps items to positions of an index, and marks the positions in use; numpy only."""
+"""Maps items to positions of an index, in arrays that are changed in place; numpy and FAISS."""
 
 from dataclasses import dataclass, replace
 
+import faiss
 import numpy as np
 from numpy.typing import NDArray
 
 from groundswell.artifacts.errors import BundleError
+from groundswell.retrieval.id_set import IdSet
 
 _MAX_ID = 2**31
-_COMPACT_ABOVE = 1_024
+_NUM_FREE = 1_024
 _SAME_VECTOR = 1e-2
-"""Relative distance within which an item's vector counts as the main index's own: it may have been
-encoded in another batch or stored at half precision; a changed text moves it further."""
+"""Relative distance within which an item's vector counts as the one that the index has: it may
+have been encoded in another batch or stored at half precision; a changed text moves it further."""
+_NO_ITEM = -1
+_HIDDEN = -2
+"""The item i is held as `_HIDDEN - i` at its position while it must not be found."""
 
 
 @dataclass(frozen=True)
 class ItemRows:
-    """One state of an index's rows; a change makes a new state, so that a search reads one.
+    """An index's rows. Positions are the main index's n rows, then the m slots of the delta.
 
-    Positions are the main index's n rows, then the m slots of the delta. All arrays are read-only
-    by agreement; the delta's buffer is shared between states and only ever written past their end.
+    One thread at a time changes rows; any number may read meanwhile. A change costs as much as it
+    is large: it writes ids and positions in place, and vectors only into slots that no reader of an
+    earlier state looks at. A reader that reads the ids of what it found last gets no item that left
+    before it began, and no item twice; an item whose vector changes just then it may miss.
     """
 
     main: NDArray[np.float32]
     """[n, d] vectors of the main index."""
     delta: NDArray[np.float32]
-    """[m, d] vectors of the delta."""
+    """[m, d] vectors of the delta; the head of a larger buffer."""
+    id_vector: faiss.Int64Vector
+    """What `ids` lies in."""
     ids: NDArray[np.int64]
-    """[n + m] the item at each position; −1 where there never was one."""
-    alive: NDArray[np.bool_]
-    """[n + m] True where the position holds its item's current vector."""
+    """[n + at least m] the item that can be found at each position; less than 0 for none."""
     positions: NDArray[np.int64]
-    """[highest id + 1] the alive position of each id; −1 without one."""
-    norms: NDArray[np.float32]
-    """[n + m] lengths of the vectors without their popularity dimension."""
+    """[highest id + 1] the position of each id's vector; −1 without one."""
+    hidden: NDArray[np.bool_]
+    """[highest id + 1] True for items that must not be found, with a vector or without."""
+    main_places: NDArray[np.int32]
+    """[rows of the bundle] which position of the main index each row has."""
     longest: float
     """No vector is longer than this."""
+    num_dead: int
+    """How many positions of the main index have no item to be found."""
 
     @classmethod
-    def over(cls, main: NDArray[np.float32], ids: NDArray[np.int64]) -> "ItemRows":
-        """Start with a main index alone; rows whose id is −1 are no items."""
+    def over(
+        cls, main: NDArray[np.float32], ids: NDArray[np.int64], places: NDArray[np.int32]
+    ) -> "ItemRows":
+        """Start with a main index alone; positions whose id is −1 are no items.
+
+        Raises BundleError (BUNDLE_CORRUPT) when a vector is not finite.
+        """
         if len(ids) != len(main):
             raise ValueError(f"{len(ids)} ids for {len(main)} rows")
-        alive = ids >= 0
-        known = ids[alive]
+        known = ids[ids >= 0]
         _check_ids(known)
-        positions = np.full(int(known.max(initial=-1)) + 1, -1, np.int64)
-        positions[known] = np.flatnonzero(alive)
-        norms = _norms(main)
-        if not np.isfinite(norms).all() or not np.isfinite(main[:, -1]).all():
+        size = int(known.max(initial=-1)) + 1
+        positions = np.full(size, -1, np.int64)
+        positions[known] = np.flatnonzero(ids >= 0)
+        vector, view = _id_vector(len(main) + _NUM_FREE)
+        view[: len(ids)] = ids
+        longest = _longest(main)
+        if not np.isfinite(longest):
             raise BundleError("BUNDLE_CORRUPT", "the index has values that are not finite")
-        delta = np.empty((0, main.shape[1]), np.float32)
-        longest = _longest(main, norms)
-        return cls(main, delta, ids.astype(np.int64), alive, positions, norms, longest)
+        delta = np.empty((_NUM_FREE, main.shape[1]), np.float32)[:0]
+        hidden = np.zeros(size, dtype=bool)
+        num_dead = len(ids) - len(known)
+        return cls(main, delta, vector, view, positions, hidden, places, longest, num_dead)
+
+    @property
+    def num_positions(self) -> int:
+        """n + m."""
+        return len(self.main) + len(self.delta)
 
     @property
     def num_items(self) -> int:
-        """How many items are alive."""
-        return int(np.count_nonzero(self.alive))
+        """How many items can be found."""
+        return int(np.count_nonzero(self.ids >= 0))
+
+    def items(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return the ids [k] and positions [k] of all items with a vector, hidden ones too."""
+        names = self.ids[: self.num_positions]
+        places = np.flatnonzero(names != _NO_ITEM)
+        names = names[places]
+        return np.where(names < 0, _HIDDEN - names, names), places
 
     def put(
         self,
         ids: NDArray[np.int64],
         vectors: NDArray[np.float32],
-        main_rows: NDArray[np.int64],
+        bundle_rows: NDArray[np.int64],
     ) -> "ItemRows":
         """Insert or replace items; ids once each, vectors [k, d] finite.
 
-        `main_rows` names the row that the bundle has for the item, −1 for none; the row serves
-        where it is free and its vector is the item's, else the delta does. Raises ValueError for
-        bad input.
+        `bundle_rows` names the row that the bundle has for the item, −1 for none; the row serves
+        where it is free and its vector is the item's, else the delta does. An item that has this
+        vector already keeps its position. Raises ValueError for bad input.
         """
         _check_ids(ids)
-        _check_ids(main_rows[main_rows >= 0])
+        _check_ids(bundle_rows[bundle_rows >= 0])
         if vectors.shape != (len(ids), self.main.shape[1]):
             raise ValueError(f"vectors of shape {vectors.shape} for {len(ids)} ids")
         if not np.isfinite(vectors).all():
             raise ValueError("a vector is not finite")
-        base = self.remove(ids)
-        in_main = base._in_main(vectors, main_rows)
-        first = len(base.ids)
-        places = main_rows.copy()
-        places[~in_main] = first + np.arange(np.count_nonzero(~in_main))
-        extra = int(np.count_nonzero(~in_main))
-        changed_ids = np.concatenate([base.ids, np.full(extra, -1, np.int64)])
-        alive = np.concatenate([base.alive, np.zeros(extra, bool)])
-        changed_ids[places], alive[places] = ids, True
-        positions = _grown(base.positions, int(ids.max(initial=-1)) + 1)
-        positions[ids] = places
-        added = vectors[~in_main]
-        added_norms = _norms(added)
-        return ItemRows(
-            base.main,
-            _appended(base.delta, added),
-            changed_ids,
-            alive,
-            positions,
-            np.concatenate([base.norms, added_norms]),
-            max(base.longest, _longest(added, added_norms)),
-        )._compacted()
+        rows = self._grown(int(ids.max(initial=-1)) + 1)
+        places = rows.held(ids)
+        same = rows._are_at(places, vectors)
+        rows = rows.remove(ids[~same])
+        ids, vectors, bundle_rows = ids[~same], vectors[~same], bundle_rows[~same]
+        places = rows._free_rows(bundle_rows, vectors)
+        rows = rows._named(places[places >= 0], ids[places >= 0])
+        return rows._appended(ids[places < 0], vectors[places < 0])
 
     def remove(self, ids: NDArray[np.int64]) -> "ItemRows":
         """Take items out; ids that are not there are ignored."""
-        places = self.places(ids)
-        alive, positions = self.alive.copy(), self.positions.copy()
-        positions[self.ids[places]] = -1
-        alive[places] = False
-        return replace(self, alive=alive, positions=positions)
+        places = self.held(ids)
+        there = places >= 0
+        rows = self._renamed(places[there], np.full(np.count_nonzero(there), _NO_ITEM))
+        self.positions[ids[there]] = -1
+        return rows
 
-    def places(self, ids: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return the alive positions of those of `ids` that are there, in their order."""
-        found = self.find(ids)
-        return found[found >= 0]
+    def hide(self, ids: NDArray[np.int64], hidden: NDArray[np.bool_]) -> "ItemRows":
+        """Hide items [k] from searches, or show them again; their vectors stay, or may come."""
+        rows = self._grown(int(ids.max(initial=-1)) + 1)
+        rows.hidden[ids] = hidden
+        places = rows.held(ids)
+        return rows._named(places[places >= 0], ids[places >= 0])
 
     def find(self, ids: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return [k] the alive position of each of `ids` [k]; -1 for those that are not there."""
-        known = (ids >= 0) & (ids < len(self.positions))
-        found = np.full(len(ids), -1, np.int64)
-        found[known] = self.positions[ids[known]]
+        """Return [k] the position of each of `ids` [k]; -1 for those that cannot be found."""
+        held = self.held(ids)
+        held[self.ids[held] != ids] = -1
+        return held
+
+    def held(self, ids: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return [k] the position of the vector of each of `ids` [k], also of hidden ones."""
+        if not len(self.positions):
+            return np.full(len(ids), -1, np.int64)
+        found: NDArray[np.int64] = self.positions.take(ids, mode="clip")
+        found[(ids < 0) | (ids >= len(self.positions)) | (found >= self.num_positions)] = -1
         return found
 
     def vectors(self, places: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return [k, d] the vectors at positions."""
-        if not len(self.delta):
-            return self.main[places]
         n = len(self.main)
+        if not len(self.delta) or not len(places) or places.max() < n:
+            return self.main[places]
         vectors = np.empty((len(places), self.main.shape[1]), np.float32)
         of_main = places < n
         vectors[of_main] = self.main[places[of_main]]
@@ -132,44 +158,91 @@ class ItemRows:
         return vectors
 
     def passing(
-        self, exclude: NDArray[np.int64], allowed: NDArray[np.bool_] | None
+        self, places: NDArray[np.int64], exclude: NDArray[np.int64], allowed: IdSet | None
     ) -> NDArray[np.bool_]:
-        """Return [n + m] True where an item may be returned; `allowed` is indexed by id."""
-        passing = self.alive.copy()
-        if allowed is not None:
-            within = passing & (self.ids < len(allowed))
-            passing[:] = False
-            passing[within] = allowed[self.ids[within]]
-        passing[self.places(exclude)] = False
+        """Return [k] True for those positions [k] whose item may be returned."""
+        ids = self.ids[places]
+        passing = ids >= 0 if allowed is None else allowed.has(ids)
+        if len(exclude):
+            passing &= ~_among(ids, exclude)
         return passing
 
-    def _in_main(
-        self, vectors: NDArray[np.float32], main_rows: NDArray[np.int64]
-    ) -> NDArray[np.bool_]:
-        same = (main_rows >= 0) & (main_rows < len(self.main))
-        same[same] = ~self.alive[main_rows[same]]
-        stored = self.main[main_rows[same]]
+    def all_passing(self, exclude: NDArray[np.int64], allowed: IdSet | None) -> NDArray[np.int64]:
+        """Return the positions of all items that may be returned."""
+        if allowed is None:
+            places = np.flatnonzero(self.ids[: self.num_positions] >= 0)
+        else:
+            places = self.find(allowed.ids)
+            places = places[places >= 0]
+        if not len(exclude):
+            return places
+        return places[~_among(self.ids[places], exclude)]
+
+    def _are_at(self, places: NDArray[np.int64], vectors: NDArray[np.float32]) -> NDArray[np.bool_]:
+        """Return [k] True where the vector at a position is the one given; -1 is no position."""
+        same = places >= 0
+        stored = self.vectors(places[same])
         apart = np.linalg.norm(vectors[same] - stored, axis=1)
         same[same] = apart <= _SAME_VECTOR * np.linalg.norm(stored, axis=1)
         return same
 
-    def _compacted(self) -> "ItemRows":
-        """Drop the delta's dead slots once most of it is dead."""
-        n = len(self.main)
-        live = np.flatnonzero(self.alive[n:])
-        if len(self.delta) <= 2 * len(live) + _COMPACT_ABOVE:
+    def _free_rows(
+        self, bundle_rows: NDArray[np.int64], vectors: NDArray[np.float32]
+    ) -> NDArray[np.int64]:
+        """Return [k] the position of the main index that can serve an item, -1 for none."""
+        known = (bundle_rows >= 0) & (bundle_rows < len(self.main_places))
+        places = np.full(len(bundle_rows), -1, np.int64)
+        places[known] = self.main_places[bundle_rows[known]]
+        places[self.ids[places] != _NO_ITEM] = -1
+        places[~self._are_at(places, vectors)] = -1
+        return places
+
+    def _named(self, places: NDArray[np.int64], ids: NDArray[np.int64]) -> "ItemRows":
+        """Give positions to items, each under the name that says whether it can be found."""
+        self.positions[ids] = places
+        return self._renamed(places, np.where(self.hidden[ids], _HIDDEN - ids, ids))
+
+    def _renamed(self, places: NDArray[np.int64], names: NDArray[np.int64]) -> "ItemRows":
+        of_main = places < len(self.main)
+        died = np.count_nonzero(names[of_main] < 0)
+        died -= np.count_nonzero(self.ids[places[of_main]] < 0)
+        self.ids[places] = names
+        return replace(self, num_dead=self.num_dead + int(died)) if died else self
+
+    def _appended(self, ids: NDArray[np.int64], vectors: NDArray[np.float32]) -> "ItemRows":
+        """Add items to the delta; readers of an earlier state do not look past its own end."""
+        if not len(ids):
             return self
-        kept = np.concatenate([np.arange(n), n + live])
-        positions = self.positions.copy()
-        positions[self.ids[n + live]] = n + np.arange(len(live))
-        return replace(
-            self,
-            delta=self.delta[live],
-            ids=self.ids[kept],
-            alive=self.alive[kept],
-            positions=positions,
-            norms=self.norms[kept],
-        )
+        m, total = len(self.delta), len(self.delta) + len(ids)
+        buffer = self.delta.base
+        assert isinstance(buffer, np.ndarray)
+        rows = self
+        if len(buffer) < total:
+            buffer = np.empty((2 * total, vectors.shape[1]), np.float32)
+            buffer[:m] = self.delta
+            vector, view = _id_vector(len(self.main) + len(buffer))
+            view[: self.num_positions] = self.ids[: self.num_positions]
+            rows = replace(self, id_vector=vector, ids=view)
+        buffer[m:total] = vectors
+        longest = max(rows.longest, _longest(vectors))
+        rows = replace(rows, delta=buffer[:total], longest=longest)
+        return rows._named(len(self.main) + np.arange(m, total), ids)
+
+    def _grown(self, size: int) -> "ItemRows":
+        """Make room for ids below `size`, for twice as many where there is too little."""
+        if size <= len(self.positions):
+            return self
+        missing = 2 * size - len(self.positions)
+        positions = np.concatenate([self.positions, np.full(missing, -1, np.int64)])
+        hidden = np.concatenate([self.hidden, np.zeros(missing, dtype=bool)])
+        return replace(self, positions=positions, hidden=hidden)
+
+
+def _among(ids: NDArray[np.int64], some: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Return [k] True for those of `ids` [k] that are in `some`, which is not empty."""
+    ordered = np.sort(some)
+    found: NDArray[np.bool_] = ordered.take(np.searchsorted(ordered, ids), mode="clip") == ids
+    return found
 
 
 def _check_ids(ids: NDArray[np.int64]) -> None:
@@ -179,31 +252,16 @@ def _check_ids(ids: NDArray[np.int64]) -> None:
         raise ValueError("an id comes twice")
 
 
-def _norms(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-    norms: NDArray[np.float32] = np.linalg.norm(vectors[:, :-1], axis=1)
-    return norms
+def _id_vector(size: int) -> tuple[faiss.Int64Vector, NDArray[np.int64]]:
+    """Make a vector that FAISS reads, full of -1, and the array that changes it."""
+    vector = faiss.Int64Vector()
+    vector.resize(size)
+    view: NDArray[np.int64] = faiss.rev_swig_ptr(vector.data(), size)
+    view[:] = _NO_ITEM
+    return vector, view
 
 
-def _longest(vectors: NDArray[np.float32], norms: NDArray[np.float32]) -> float:
-    return float(np.hypot(norms, vectors[:, -1]).max(initial=0.0))
-
-
-def _grown(positions: NDArray[np.int64], size: int) -> NDArray[np.int64]:
-    missing = max(size - len(positions), 0)
-    return np.concatenate([positions, np.full(missing, -1, np.int64)])
-
-
-def _appended(delta: NDArray[np.float32], more: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Append rows; older states keep seeing their own, since only what lies past them is written.
-
-    The buffer doubles, so that filling a catalogue does not copy it for every batch.
-    """
-    if not len(more):
-        return delta
-    m, total = len(delta), len(delta) + len(more)
-    buffer = delta.base if isinstance(delta.base, np.ndarray) else delta
-    if len(buffer) < total:
-        buffer = np.empty((max(2 * total, _COMPACT_ABOVE), delta.shape[1]), np.float32)
-        buffer[:m] = delta
-    buffer[m:total] = more
-    return buffer[:total]
+def _longest(vectors: NDArray[np.float32]) -> float:
+    """Return the largest length of vectors [k, d]; not finite when a value is not."""
+    squares = np.einsum("kd,kd->k", vectors, vectors, dtype=np.float64)
+    return float(np.sqrt(squares.max(initial=0.0)))

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from groundswell.retrieval.item_rows import ItemRows
-from groundswell.retrieval.neighbours import Sparse, grouped
+from groundswell.retrieval.neighbours import grouped
+from groundswell.retrieval.query import Query
 
 _BLOCK_ROWS = 8_192
 
@@ -24,18 +25,14 @@ class AddedScores(NamedTuple):
     """[P, T] at least 0, and more than 0 in one part at least."""
 
     @classmethod
-    def of(
-        cls, rows: ItemRows, added: Sequence[Sparse], passing: NDArray[np.bool_]
-    ) -> "AddedScores":
-        """Find the positions that pass of the ids in `added`, one per part; unknown ids are none.
-
-        `passing` [n] is True where an item may be returned.
-        """
+    def of(cls, rows: ItemRows, query: Query) -> "AddedScores":
+        """Find the positions that pass of the ids that a query adds scores to."""
+        added = query.added
         places, values = [], []
         for one in added:
             found = rows.find(one.rows)
             counts = np.flatnonzero((found >= 0) & (one.scores > 0))
-            counts = counts[passing[found[counts]]]
+            counts = counts[rows.passing(found[counts], query.exclude, query.allowed)]
             places.append(found[counts])
             values.append(one.scores[counts])
         every_place = np.concatenate([np.empty(0, np.int64), *places])
@@ -96,7 +93,7 @@ def part_scores(
 
     Single precision would order equal items by the shape of the batch that they came in.
     """
-    num_positions = len(rows.ids)
+    num_positions = rows.num_positions
     total = sum(len(found) for found in candidates)
     if total < num_positions * len(parts) // 4:
         return [

@@ -5,13 +5,13 @@ import gc
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from groundswell.ranker_service import bitmaps as bitmaps_module
 from groundswell.ranker_service.bitmaps import FilterBitmaps
 from groundswell.ranker_service.catalogue import CatalogueItem, ItemMetadata
 from groundswell.ranker_service.filters import Kind, passing_rows
+from groundswell.retrieval.id_set import IdSet
 from groundswell.serving.errors import InvalidArgument, ResourceExhausted
 
 _PAGE_BYTES = 4096
@@ -57,8 +57,9 @@ def evaluated(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 def names(allowed: object) -> list[int]:
-    assert isinstance(allowed, np.ndarray)
-    return [int(n) for n in np.flatnonzero(allowed)]
+    assert isinstance(allowed, IdSet)
+    item_nos: list[int] = allowed.ids.tolist()
+    return item_nos
 
 
 async def test_a_filter_is_evaluated_once_however_many_wait_for_it(

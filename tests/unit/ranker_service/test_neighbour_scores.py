@@ -1,7 +1,6 @@
 """What neighbour scores do to a page, against scoring and sorting every item."""
 
 from dataclasses import replace
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -15,6 +14,7 @@ from groundswell.features.gate import GateFeatures
 from groundswell.ranker_service.pipeline import Pipeline, Ranked, RankInput
 from groundswell.ranker_service.stages.fuse import Fusion
 from groundswell.retrieval.engine import ENGINES
+from groundswell.retrieval.id_set import IdSet
 from groundswell.retrieval.item_index import ItemIndex, Query
 from groundswell.retrieval.neighbours import NOTHING, Sparse
 from tests.support.indexes import opened, random_vectors
@@ -50,8 +50,8 @@ GIVEN = Given(sparse(i4=8.0, i1=1.0), sparse(i0=2.0, i1=6.0))
 
 
 @pytest.fixture
-def index(tmp_path: Path) -> ItemIndex:
-    return opened(tmp_path, VECTORS)
+def index() -> ItemIndex:
+    return opened(VECTORS)
 
 
 @pytest.fixture
@@ -130,7 +130,7 @@ def test_without_a_vector_its_neighbour_scores_are_missing_and_the_others_count_
 
 
 def test_what_is_excluded_or_not_allowed_is_not_brought_back(pipeline: Pipeline) -> None:
-    allowed = np.array([True, True, True, True, False])
+    allowed = IdSet.of(np.array([True, True, True, True, False]))
     filtered, denied = pipeline.rank(
         [replace(BOTH, allowed=allowed), replace(BOTH, exclude=[np.array([4]), np.array([1])])]
     )
@@ -147,11 +147,10 @@ def test_ids_that_are_no_items_are_ignored(gate: OnnxModel, index: ItemIndex) ->
 
 @pytest.mark.parametrize("kind", ENGINES)
 def test_an_item_with_neighbour_scores_alone_gets_on_the_page_with_its_whole_score(
-    gate: OnnxModel, tmp_path: Path, kind: str
+    gate: OnnxModel, kind: str
 ) -> None:
     vectors = np.random.default_rng(0).standard_normal((3_000, 3)).astype(np.float32)
-    ENGINES[kind].build(vectors, tmp_path / "index")
-    index = ItemIndex(ENGINES[kind].open(tmp_path / "index"))
+    index = ItemIndex(ENGINES[kind].build(vectors))
     user = np.array([1, 2, 0.5], np.float32)
     products = vectors @ user
     worst, middle = int(products.argmin()), int(np.argsort(products)[1_500])
@@ -164,12 +163,10 @@ def test_an_item_with_neighbour_scores_alone_gets_on_the_page_with_its_whole_sco
     assert with_it.scores[1:].tobytes() == without.scores[:4].tobytes()
 
 
-def test_without_neighbours_or_with_empty_scores_nothing_changes(
-    gate: OnnxModel, tmp_path: Path
-) -> None:
+def test_without_neighbours_or_with_empty_scores_nothing_changes(gate: OnnxModel) -> None:
     rng = np.random.default_rng(1)
     vectors = rng.standard_normal((500, 3)).astype(np.float32)
-    index = opened(tmp_path, vectors)
+    index = opened(vectors)
     without, empty = (
         Pipeline(Fusion(gate, CONSTANT), neighbours, index, np.zeros(0))
         for neighbours in (None, Given())
@@ -218,7 +215,7 @@ def _brute_force(
         for item, score in zip(added.rows.tolist(), added.scores.tolist(), strict=True):
             if item < n:
                 totals[item] += weight * score
-    passing = np.ones(n, bool) if one.allowed is None else one.allowed.copy()
+    passing = np.ones(n, bool) if one.allowed is None else one.allowed.has(np.arange(n))
     for seen in one.exclude:
         passing[seen[seen < n]] = False
     order = [int(i) for i in np.lexsort((np.arange(n), -totals)) if passing[i]][: one.k]
@@ -239,7 +236,6 @@ def _brute_force(
 )
 def test_a_page_equals_scoring_and_sorting_every_item(
     gate: OnnxModel,
-    tmp_path: Path,
     seed: int,
     n: int,
     k: int,
@@ -259,10 +255,10 @@ def test_a_page_equals_scoring_and_sorting_every_item(
         history=ANY,
         fusion_weight=alpha,
         exclude=[rng.integers(0, n + 5, int(rng.integers(0, 40)))],
-        allowed=rng.random(n) < 0.4 if filtered else None,
+        allowed=IdSet.of(rng.random(n) < 0.4) if filtered else None,
     )
     given = Given(_coarse_scores(rng, n, highest), _coarse_scores(rng, n, highest))
-    pipeline = Pipeline(Fusion(gate, CONSTANT), given, opened(tmp_path, vectors), np.zeros(0))
+    pipeline = Pipeline(Fusion(gate, CONSTANT), given, opened(vectors), np.zeros(0))
     [ranked] = pipeline.rank([one])
     used = {"both": alpha, "short": 1.0, "long": 0.0}[vectors_of]
     ids, totals = _brute_force(vectors, one, given, used)

@@ -1,7 +1,6 @@
 """An item has one score: served on a page, evaluated over everything, and by training's formula."""
 
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -74,18 +73,11 @@ def trained(one: RankInput, ranked: Ranked, items: NDArray[np.float32]) -> torch
     vectors=st.sampled_from(["both", "short", "long"]),
 )
 def test_served_evaluated_and_trained_scores_are_one(
-    gate: OnnxModel,
-    tmp_path: Path,
-    seed: int,
-    n: int,
-    num_new: int,
-    num_users: int,
-    learned: bool,
-    vectors: str,
+    gate: OnnxModel, seed: int, n: int, num_new: int, num_users: int, learned: bool, vectors: str
 ) -> None:
     rng = np.random.default_rng(seed)
     items = rng.standard_normal((n + num_new, D)).astype(np.float32)
-    index = opened(tmp_path, items[:n])
+    index = opened(items[:n])
     index.put(np.arange(n, n + num_new), items[n:])
     parts = Fusion(gate, LEARNED if learned else CONSTANT), RandomNeighbours(len(items))
     served = Pipeline(*parts, index, np.zeros(0))

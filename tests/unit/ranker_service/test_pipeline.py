@@ -1,7 +1,6 @@
 """The pipeline against a numpy reference, and what it answers when a vector is missing."""
 
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,7 +10,8 @@ from groundswell.artifacts.onnx_model import OnnxModel
 from groundswell.features.gate import GateFeatures
 from groundswell.ranker_service.pipeline import Pipeline, RankInput
 from groundswell.ranker_service.stages.fuse import Fusion, FusionWeightOrigin
-from groundswell.retrieval.engine import build_index, open_engine
+from groundswell.retrieval.flat import FlatEngine
+from groundswell.retrieval.id_set import IdSet
 from groundswell.retrieval.item_index import ItemIndex
 from tests.support.ranker import CONSTANT, LEARNED
 
@@ -21,9 +21,8 @@ POPULARITY = np.random.default_rng(5).integers(0, 20, N).astype(np.float64)
 
 
 @pytest.fixture
-def pipeline(gate: OnnxModel, tmp_path: Path) -> Pipeline:
-    build_index(VECTORS, tmp_path / "index.faiss")
-    index = ItemIndex(open_engine(tmp_path / "index.faiss", (N, D)))
+def pipeline(gate: OnnxModel) -> Pipeline:
+    index = ItemIndex(FlatEngine.build(VECTORS))
     return Pipeline(Fusion(gate, LEARNED), None, index, POPULARITY)
 
 
@@ -62,13 +61,13 @@ def test_hundreds_of_users_are_ranked_over_all_items_as_numpy_does_it(pipeline: 
 
 
 def test_a_page_is_the_head_of_the_whole_ranking_within_the_filter(pipeline: Pipeline) -> None:
-    allowed = np.random.default_rng(2).random(N) < 0.3
-    seen = np.flatnonzero(allowed)[:20]
+    allowed = IdSet.of(np.random.default_rng(2).random(N) < 0.3)
+    seen = allowed.ids[:20]
     one = replace(BOTH, k=10, exclude=[seen], allowed=allowed)
     page, whole = pipeline.rank([one, replace(one, k=N)])
     assert page.ids.tolist() == whole.ids[:10].tolist()
-    assert allowed[whole.ids].all()
-    assert len(whole.ids) == allowed.sum() - 20
+    assert allowed.has(whole.ids).all()
+    assert len(whole.ids) == allowed.count - 20
 
 
 def test_the_two_parts_of_a_score_are_what_each_vector_gave(pipeline: Pipeline) -> None:
@@ -102,7 +101,7 @@ def test_one_vector_ranks_alone(pipeline: Pipeline) -> None:
 def test_nobody_gets_what_is_popular_within_the_filter(pipeline: Pipeline) -> None:
     allowed = np.random.default_rng(3).random(N) < 0.5
     seen = np.arange(0, N, 7)
-    [ranked] = pipeline.rank([RankInput(k=25, exclude=[seen], allowed=allowed)])
+    [ranked] = pipeline.rank([RankInput(k=25, exclude=[seen], allowed=IdSet.of(allowed))])
     passing = allowed.copy()
     passing[seen] = False
     assert ranked.ids.tolist() == sorted_ids(POPULARITY, passing)[:25]
@@ -129,9 +128,8 @@ def test_a_page_of_nothing_is_the_fusion_alone(pipeline: Pipeline) -> None:
     assert pipeline.rank([RankInput(k=0)])[0].ids.tolist() == []
 
 
-def test_items_that_training_never_saw_count_as_unpopular(gate: OnnxModel, tmp_path: Path) -> None:
-    build_index(VECTORS[:3], tmp_path / "index.faiss")
-    index = ItemIndex(open_engine(tmp_path / "index.faiss", (3, D)), np.array([4, 9, 2]))
+def test_items_that_training_never_saw_count_as_unpopular(gate: OnnxModel) -> None:
+    index = ItemIndex(FlatEngine.build(VECTORS[:3]), np.array([4, 9, 2]))
     index.put(np.array([50]), VECTORS[:1])
     popularity = np.zeros(10)
     popularity[[2, 4, 9]] = [3.0, 5.0, 8.0]

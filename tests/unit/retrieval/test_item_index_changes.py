@@ -1,25 +1,21 @@
 """The item index while items come, change and leave."""
 
-from pathlib import Path
-
 import numpy as np
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from groundswell.retrieval.item_index import Query
 from tests.support.indexes import D, opened, random_vectors, reference
 
 
-@settings(
-    max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=80, deadline=None)
 @given(data=st.data(), seed=st.integers(0, 10_000), n=st.integers(1, 40))
 def test_changes_leave_exactly_the_newest_vector_of_every_item_that_was_not_removed(
-    tmp_path: Path, data: st.DataObject, seed: int, n: int
+    data: st.DataObject, seed: int, n: int
 ) -> None:
     ids = np.arange(n, dtype=np.int64) * 3
     vectors = random_vectors(seed, n)
-    index = opened(tmp_path, vectors, ids)
+    index = opened(vectors, ids)
     held = dict(zip(ids.tolist(), vectors, strict=True))
     for step in range(data.draw(st.integers(1, 12))):
         changed = np.array(
@@ -39,9 +35,9 @@ def test_changes_leave_exactly_the_newest_vector_of_every_item_that_was_not_remo
     assert index.num_items == len(held)
 
 
-def test_a_row_serves_an_item_only_while_its_vector_is_the_items(tmp_path: Path) -> None:
+def test_a_row_serves_an_item_only_while_its_vector_is_the_items() -> None:
     vectors = np.random.default_rng(0).standard_normal((50, D)).astype(np.float32)
-    index = opened(tmp_path, vectors, np.full(50, -1, np.int64))
+    index = opened(vectors, np.full(50, -1, np.int64))
     assert index.num_items == 0
     stored_coarsely = vectors.astype(np.float16).astype(np.float32)
     index.put(np.arange(1, 51), stored_coarsely, np.arange(50))
@@ -54,28 +50,53 @@ def test_a_row_serves_an_item_only_while_its_vector_is_the_items(tmp_path: Path)
     np.testing.assert_array_equal(found, vectors[7] + np.float32(1))
 
 
-def test_a_row_in_use_is_not_given_to_a_second_item(tmp_path: Path) -> None:
+def test_a_row_in_use_is_not_given_to_a_second_item() -> None:
     vectors = np.random.default_rng(0).standard_normal((5, D)).astype(np.float32)
-    index = opened(tmp_path, vectors)
+    index = opened(vectors)
     index.put(np.array([90]), vectors[[2]], np.array([2]))
     [hits] = index.search([Query(vectors[[2]], 6)])
     assert sorted(hits.ids.tolist()) == [0, 1, 2, 3, 4, 90]
 
 
-def test_the_delta_does_not_grow_with_every_rewrite_of_the_same_items(tmp_path: Path) -> None:
-    index = opened(tmp_path, random_vectors(0, 10))
+def test_the_delta_does_not_grow_with_every_rewrite_of_the_same_items() -> None:
+    index = opened(random_vectors(0, 10))
     ids = np.arange(100, 150)
     for step in range(200):
         index.put(ids, random_vectors(step, 50))
+    index.finish_merge()
     assert index.num_items == 60
-    assert len(index._rows.delta) < 2_000
+    assert len(index._state.rows.delta) < 2_000
 
 
-def test_a_search_reads_one_state_while_another_is_made(tmp_path: Path) -> None:
-    index = opened(tmp_path, random_vectors(0, 10))
-    before = index._rows
-    kept = before.put(np.array([20]), random_vectors(1, 1), np.array([-1]))
-    later = kept.put(np.array([20]), random_vectors(2, 1), np.array([-1]))
-    np.testing.assert_array_equal(kept.vectors(kept.places(np.array([20]))), random_vectors(1, 1))
-    np.testing.assert_array_equal(later.vectors(later.places(np.array([20]))), random_vectors(2, 1))
-    assert before.num_items == 10
+def test_a_search_keeps_the_vectors_that_it_began_with_and_sees_who_left() -> None:
+    item, no_row = np.array([20]), np.array([-1])
+    began = opened(random_vectors(0, 10))._state.rows.put(item, random_vectors(1, 1), no_row)
+    place = began.find(item)
+    later = began.put(item, random_vectors(2, 1), no_row)
+    np.testing.assert_array_equal(began.vectors(place), random_vectors(1, 1))
+    np.testing.assert_array_equal(later.vectors(later.find(item)), random_vectors(2, 1))
+    assert began.ids[place].tolist() == [-1]
+    assert began.find(item).tolist() == [-1]
+
+
+def test_hidden_items_are_not_found_until_they_are_shown_again() -> None:
+    vectors = random_vectors(0, 10)
+    index = opened(vectors)
+    everything = Query(random_vectors(1, 1), 20)
+    index.hide(np.array([3, 40]), np.array([True, True]))
+    index.put(np.array([40, 41]), random_vectors(2, 2))
+    [hits] = index.search([everything])
+    assert sorted(hits.ids.tolist()) == [0, 1, 2, 4, 5, 6, 7, 8, 9, 41]
+    hidden = index.vector(3)
+    assert hidden is not None
+    assert hidden.tolist() == vectors[3].tolist()
+    index.hide(np.array([3, 40, 5]), np.array([False, False, True]))
+    [hits] = index.search([everything])
+    assert sorted(hits.ids.tolist()) == [0, 1, 2, 3, 4, 6, 7, 8, 9, 40, 41]
+
+
+def test_an_item_whose_vector_stays_as_it_was_keeps_its_place() -> None:
+    vectors = np.random.default_rng(0).standard_normal((50, D)).astype(np.float32)
+    index = opened(vectors)
+    index.put(np.arange(50), vectors.astype(np.float16).astype(np.float32))
+    assert len(index._state.rows.delta) == 0

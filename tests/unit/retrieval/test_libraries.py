@@ -6,19 +6,15 @@ import sys
 import pytest
 
 _SEARCH = """
-import tempfile
-from pathlib import Path
 from threading import Thread
 
 import numpy as np
-from groundswell.retrieval.engine import build_index, open_engine
+from groundswell.retrieval.flat import FlatEngine
 from groundswell.retrieval.item_index import ItemIndex, Query
 
 rng = np.random.default_rng(0)
 vectors = rng.standard_normal((5_000, 32)).astype(np.float32)
-path = Path(tempfile.mkdtemp()) / "index.faiss"
-build_index(vectors, path)
-index = ItemIndex(open_engine(path, (5_000, 32)))
+index = ItemIndex(FlatEngine.build(vectors))
 
 
 def search():

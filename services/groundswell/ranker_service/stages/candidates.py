@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from groundswell.ranker_service.stages.page_controls import Controls, ScoreSpread
 from groundswell.ranker_service.stages.retrieve import NO_HITS, Retrieval, popular
+from groundswell.retrieval.id_set import IdSet
 from groundswell.retrieval.item_index import Hits, Query
 
 _DEPTH, _LEAST_DEPTH = 5, 100
@@ -30,16 +31,16 @@ class UserSearch:
     def best(
         self,
         k: int,
-        within: NDArray[np.bool_] | None = None,
+        within: IdSet | None = None,
         exclude: NDArray[np.int64] | None = None,
     ) -> Hits:
-        """Return the best k items of those in `within` [highest id + 1], None: of all.
+        """Return the best k items of those in `within`, None: of all.
 
         `exclude` replaces what the query excludes.
         """
         if k < 1:
             return NO_HITS
-        allowed = both_masks(self.query.allowed, within)
+        allowed = both_sets(self.query.allowed, within)
         left_out = self.query.exclude if exclude is None else exclude
         if self.popularity is not None:
             return popular(self.retrieval, self.popularity, k, left_out, allowed)
@@ -119,7 +120,7 @@ def find_more(
 ) -> Hits:
     """Search for the best items that were not found and are of no full category."""
     left_out = np.concatenate([search.query.exclude, found.ids])
-    return search.best(depth(k), ~np.isin(controls.categories, full), left_out)
+    return search.best(depth(k), IdSet.of(~np.isin(controls.categories, full)), left_out)
 
 
 def with_more(found: FoundCandidates, hits: Hits) -> FoundCandidates:
@@ -158,35 +159,31 @@ def pool_of(found: FoundCandidates, controls: Controls, spread: ScoreSpread) -> 
     )
 
 
-def only(ids: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Return True at the places of some ids."""
-    within = np.zeros(int(ids.max(initial=-1)) + 1, bool)
-    within[ids] = True
-    return within
+def only(ids: NDArray[np.int64]) -> IdSet:
+    """Return the set of some ids."""
+    return IdSet(np.empty(0, np.uint8)).updated(ids, np.ones(len(ids), dtype=bool))
 
 
-def both_masks(
-    one: NDArray[np.bool_] | None, other: NDArray[np.bool_] | None
-) -> NDArray[np.bool_] | None:
+def both_sets(one: IdSet | None, other: IdSet | None) -> IdSet | None:
+    """Return the ids in both sets; None is the set of all."""
     if one is None or other is None:
         return other if one is None else one
-    n = min(len(one), len(other))
-    return one[:n] & other[:n]
+    return one & other
 
 
-def _neither(kinds: Sequence[NDArray[np.bool_]], num_ids: int) -> NDArray[np.bool_]:
-    others = np.ones(max(num_ids, *(len(kind) for kind in kinds)), bool)
+def _neither(kinds: Sequence[IdSet], num_ids: int) -> IdSet:
+    """Return the ids of no kind, below `num_ids` or where any kind ends."""
+    others = IdSet.of(np.ones(max(num_ids, *(kind.size for kind in kinds)), dtype=bool))
     for kind in kinds:
-        others[: len(kind)] &= ~kind
+        others = others - kind
     return others
 
 
-def _among(kinds: Sequence[NDArray[np.bool_]], ids: NDArray[np.int64]) -> NDArray[np.bool_]:
+def _among(kinds: Sequence[IdSet], ids: NDArray[np.int64]) -> NDArray[np.bool_]:
     """Return [kinds, P] True where an item is of a kind."""
     among = np.zeros((len(kinds), len(ids)), bool)
     for row, kind in zip(among, kinds, strict=True):
-        within = ids < len(kind)
-        row[within] = kind[ids[within]]
+        row[:] = kind.has(ids)
     return among
 
 

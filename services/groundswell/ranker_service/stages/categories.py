@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from groundswell.ranker_service.bundle_ranker import BundleRanker
 from groundswell.ranker_service.pipeline import RankInput
 from groundswell.ranker_service.requests import Ask
-from groundswell.ranker_service.stages.candidates import both_masks
+from groundswell.ranker_service.stages.candidates import both_sets
 from groundswell.ranker_service.stages.explain import Recommendations, explain
 from groundswell.ranker_service.stages.gather import Gathered
 from groundswell.serving.interests import top_interests
@@ -35,7 +35,7 @@ async def category_pages(
     pages: list[CategoryPage] = []
     for category, probability in await _candidates(ranker, one):
         mask = await ranker.filters.allowed(_filter(category))
-        within = replace(one, allowed=both_masks(one.allowed, mask))
+        within = replace(one, allowed=both_sets(one.allowed, mask))
         [ranked] = await ranker.rank([within])
         if not len(ranked.ids):
             continue

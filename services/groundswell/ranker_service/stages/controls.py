@@ -12,15 +12,14 @@ from groundswell.ranker_service.controls import AskedControls
 from groundswell.ranker_service.pipeline import RankInput
 from groundswell.ranker_service.requests import Ask, located
 from groundswell.ranker_service.stages.page_controls import Boost, Controls, Promotion
+from groundswell.retrieval.id_set import IdSet
 from groundswell.retrieval.item_index import NO_IDS
 from groundswell.serving.errors import ServiceError
-
-Mask = NDArray[np.bool_]
 
 _MAX_EXPLORED = 1_000
 
 
-async def control_masks(bitmaps: FilterBitmaps, asks: Sequence[Ask]) -> list[list[Mask]]:
+async def control_masks(bitmaps: FilterBitmaps, asks: Sequence[Ask]) -> list[list[IdSet]]:
     """Return for each ask which items pass each filter of its controls, by item number.
 
     Raises InvalidArgument (FILTER_INVALID) and ResourceExhausted (OVERLOADED).
@@ -36,14 +35,14 @@ async def control_masks(bitmaps: FilterBitmaps, asks: Sequence[Ask]) -> list[lis
     return masks
 
 
-async def _mask(bitmaps: FilterBitmaps, text: str, path: str) -> Mask:
+async def _mask(bitmaps: FilterBitmaps, text: str, path: str) -> IdSet:
     try:
         return _checked(await bitmaps.allowed(text), path, "")
     except ServiceError as error:
         raise located(error, path) from error
 
 
-def _checked(found: Mask | ServiceError | None, path: str, where: str) -> Mask:
+def _checked(found: IdSet | ServiceError | None, path: str, where: str) -> IdSet:
     if isinstance(found, ServiceError):
         raise located(located(found, path), where)
     if found is None:
@@ -52,7 +51,7 @@ def _checked(found: Mask | ServiceError | None, path: str, where: str) -> Mask:
 
 
 def with_controls(
-    ranker: BundleRanker, ask: Ask, one: RankInput, masks: Sequence[Mask]
+    ranker: BundleRanker, ask: Ask, one: RankInput, masks: Sequence[IdSet]
 ) -> RankInput:
     """Add the controls of an ask to its input, and what the pages before have shown.
 

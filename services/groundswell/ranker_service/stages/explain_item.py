@@ -1,5 +1,6 @@
 """Explain stage of one item: why it is in a user's page, or which rule keeps it out."""
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -61,7 +62,7 @@ async def explain_item(
     ranks = await ranker.item_ranks(one, item.item_no)
     omission = Omission.OMISSION_UNSPECIFIED
     if place is None:
-        omission = _excluded(ranker, ask, gathered, one, item, has_vector=ranks is not None)
+        omission = _excluded(ask, gathered, one, item, has_vector=ranks is not None)
         if not omission:
             omission = await _outranked(ranker, one, item.item_no)
     shares = ranker.neighbour_shares(one, item.item_no)
@@ -73,7 +74,6 @@ async def explain_item(
 
 
 def _excluded(
-    ranker: BundleRanker,
     ask: Ask,
     gathered: Gathered,
     one: RankInput,
@@ -85,11 +85,11 @@ def _excluded(
     number, controls = item.item_no, ask.controls
     seen = gathered.long.items.seen if gathered.long and gathered.long.items else ()
     rules: list[tuple[Callable[[], bool], Omission.ValueType]] = [
-        (lambda: number in ranker.items.unavailable, Omission.OMISSION_UNAVAILABLE),
+        (lambda: not item.is_available(time.time_ns() // 1000), Omission.OMISSION_UNAVAILABLE),
         (lambda: not has_vector, Omission.OMISSION_NOT_ENCODED),
         (lambda: item.item_id in ask.deny_item_ids, Omission.OMISSION_DENIED),
         (
-            lambda: one.allowed is not None and not _holds(one.allowed, number),
+            lambda: one.allowed is not None and not one.allowed.has(np.array([number]))[0],
             Omission.OMISSION_FILTER,
         ),
         (
@@ -139,10 +139,6 @@ def _pulls(
         if len(pulls) == _MAX_PULLS:
             break
     return list(pulls.values())
-
-
-def _holds(allowed: NDArray[np.bool_], number: int) -> bool:
-    return number < len(allowed) and bool(allowed[number])
 
 
 def _is_among(arrays: Sequence[NDArray[np.int64]], number: int) -> bool:

@@ -9,13 +9,12 @@ from groundswell.ranker_service.bitmaps import FilterBitmaps
 from groundswell.ranker_service.catalogue import ItemMetadata
 from groundswell.ranker_service.requests import Ask, located
 from groundswell.ranker_service.stages.gather import Gathered
+from groundswell.retrieval.id_set import IdSet
 from groundswell.serving.errors import ServiceError
 
 
-async def allowed_items(
-    bitmaps: FilterBitmaps, asks: Sequence[Ask]
-) -> list[NDArray[np.bool_] | None]:
-    """Return for each ask which items pass its filter, by item number; None for all of them.
+async def allowed_items(bitmaps: FilterBitmaps, asks: Sequence[Ask]) -> list[IdSet | None]:
+    """Return for each ask which items pass its filter; None for all of them.
 
     Raises InvalidArgument (FILTER_INVALID) and ResourceExhausted (OVERLOADED).
     """

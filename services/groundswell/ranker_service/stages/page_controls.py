@@ -11,14 +11,15 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from groundswell.retrieval.id_set import IdSet
 from groundswell.retrieval.item_index import NO_IDS
 
 
 class Boost(NamedTuple):
     """A kind of items whose scores are raised, or lowered by a negative weight."""
 
-    items: NDArray[np.bool_]
-    """Indexed by id: True for such an item; ids past its end are none."""
+    items: IdSet
+    """The ids of such items."""
     weight: float
     """In standard deviations of the user's scores."""
 
@@ -26,7 +27,7 @@ class Boost(NamedTuple):
 class Promotion(NamedTuple):
     """A kind of items that gets a number of places at least."""
 
-    items: NDArray[np.bool_]
+    items: IdSet
     """As in `Boost`."""
     num_items: int
 

@@ -6,6 +6,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from groundswell.retrieval.id_set import IdSet
 from groundswell.retrieval.item_index import NO_IDS, Hits, Query
 
 NO_HITS = Hits(NO_IDS, np.empty(0, np.float32), np.empty((0, 2), np.float32))
@@ -24,9 +25,7 @@ class Retrieval(Protocol):
     def known_vectors(self, items: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return [k, d] the vectors of items [k]; zeros for those that it does not have."""
 
-    def passing_ids(
-        self, exclude: NDArray[np.int64], allowed: NDArray[np.bool_] | None
-    ) -> NDArray[np.int64]:
+    def passing_ids(self, exclude: NDArray[np.int64], allowed: IdSet | None) -> NDArray[np.int64]:
         """Return the ids that a search with these limits chooses from, in no order."""
 
 
@@ -35,7 +34,7 @@ def popular(
     popularity: NDArray[np.float64],
     k: int,
     exclude: NDArray[np.int64],
-    allowed: NDArray[np.bool_] | None,
+    allowed: IdSet | None,
 ) -> Hits:
     """Return the k most popular items that pass: for a user of whom nothing is known.
 

@@ -12,7 +12,6 @@ from groundswell.artifacts.manifest import (
     NeighbourSpec,
     TextSpec,
 )
-from groundswell.retrieval.engine import kind_for
 from groundswell.trainer.dataset.prepared import TRAIN, Prepared
 from groundswell.trainer.loop.run import Run
 
@@ -25,6 +24,7 @@ def bundle_manifest(
     neighbours: NeighbourSpec,
     recent_length: int,
     history_text: HistoryTextSpec,
+    index_kind: str,
     metrics: dict[str, float],
 ) -> Manifest:
     """Describe a bundle that a run trained on a prepared log."""
@@ -43,7 +43,7 @@ def bundle_manifest(
         fusion=fusion,
         history_text=history_text,
         neighbours=neighbours,
-        index_kind=kind_for(prepared.num_items),
+        index_kind=index_kind,
         training=_training(prepared, run),
         metrics=metrics,
     )

@@ -12,17 +12,25 @@ from numpy.typing import NDArray
 from groundswell.artifacts import bundle as files
 from groundswell.artifacts.onnx_model import OnnxModel
 from groundswell.artifacts.text_sample import write_text_sample
-from groundswell.retrieval.engine import build_index
+from groundswell.retrieval.build import build_index
 from groundswell.trainer.dataset.prepared import TRAIN, Prepared
 
 _ITEM_BATCH = 8_192
 
 
-def write_items(folder: Path, prepared: Prepared, texts_It: NDArray[np.floating]) -> None:
-    """Write the items in row order, their vectors by the exported head, index, and sample."""
+def write_items(
+    folder: Path,
+    prepared: Prepared,
+    texts_It: NDArray[np.floating],
+    queries_nd: NDArray[np.float32],
+) -> tuple[str, dict[str, float]]:
+    """Write the items in row order, their vectors by the exported head, index, and sample.
+
+    Returns kind and figures of the index; see `build_index`, which searches it with `queries_nd`.
+    """
     vectors = _vectors(OnnxModel(folder / files.ITEM_HEAD), texts_It)
     np.save(folder / files.ITEM_VECTORS, vectors)
-    build_index(vectors, folder / files.INDEX)
+    index = build_index(vectors, folder / files.INDEX, queries_nd)
     ids = pl.DataFrame({"item_id": prepared.item_ids})
     # polars reads a ~ at the start of a relative path as a home folder.
     ids.write_parquet((folder / files.ITEMS).absolute())
@@ -30,6 +38,7 @@ def write_items(folder: Path, prepared: Prepared, texts_It: NDArray[np.floating]
     popular = ids.with_columns(popularity=counts.astype(np.float64))
     popular.write_parquet((folder / files.POPULARITY).absolute())
     write_text_sample(folder, prepared.titles, prepared.texts)
+    return index
 
 
 def write_neighbours(

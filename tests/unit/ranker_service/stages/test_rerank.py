@@ -1,6 +1,5 @@
 """Pages with controls: what each control does, and what holds however they are combined."""
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,7 +20,8 @@ from groundswell.ranker_service.stages.page_controls import (
     Promotion,
     directions,
 )
-from groundswell.retrieval.engine import build_index, open_engine
+from groundswell.retrieval.flat import FlatEngine
+from groundswell.retrieval.id_set import IdSet
 from groundswell.retrieval.item_index import ItemIndex
 from tests.support.ranker import CONSTANT
 
@@ -35,10 +35,8 @@ SHORT, LONG = (RNG.standard_normal(D).astype(np.float32) for _ in range(2))
 
 
 @pytest.fixture(scope="module")
-def pipeline(gate: OnnxModel, tmp_path_factory: pytest.TempPathFactory) -> Pipeline:
-    path: Path = tmp_path_factory.mktemp("index") / "index.faiss"
-    build_index(VECTORS, path)
-    index = ItemIndex(open_engine(path, (N, D)))
+def pipeline(gate: OnnxModel) -> Pipeline:
+    index = ItemIndex(FlatEngine.build(VECTORS))
     return Pipeline(Fusion(gate, CONSTANT), None, index, POPULARITY, spread=ItemSpread(VECTORS))
 
 
@@ -74,7 +72,7 @@ def test_a_boost_is_exact_over_the_whole_catalogue(pipeline: Pipeline) -> None:
     scores = VECTORS.astype(np.float64) @ user.astype(np.float64)
     for weight, share in ((1.5, 0.05), (-1.5, 0.9), (100.0, 0.5)):
         mask = some(1, share)
-        page = ranked(pipeline, controls=Controls(boosts=[Boost(mask, weight)]))
+        page = ranked(pipeline, controls=Controls(boosts=[Boost(IdSet.of(mask), weight)]))
         due = scores + weight * scores.std() * mask
         assert page.ids.tolist() == np.lexsort((np.arange(N), -due))[:10].tolist()
         np.testing.assert_allclose(page.scores, due[page.ids], rtol=1e-5)
@@ -99,7 +97,7 @@ def test_pins_stand_at_their_places_and_need_no_relevance(pipeline: Pipeline) ->
 def test_a_promotion_takes_the_last_places_that_it_needs(pipeline: Pipeline) -> None:
     mask = np.zeros(N, bool)
     mask[ranked(pipeline, k=N).ids[-5:]] = True
-    page = ranked(pipeline, controls=Controls(promotions=[Promotion(mask, 3)]))
+    page = ranked(pipeline, controls=Controls(promotions=[Promotion(IdSet.of(mask), 3)]))
     assert mask[page.ids].tolist() == [False] * 7 + [True] * 3
     assert arranged(page).placements[-3:] == [Placement.PROMOTED] * 3
     assert (np.diff(page.scores[-3:]) <= 0).all()
@@ -179,7 +177,7 @@ def test_diversity_makes_lists_more_diverse_step_by_step(pipeline: Pipeline) -> 
 
 shares = st.floats(0, 1)
 ids = st.integers(0, N - 1)
-masks = st.builds(some, st.integers(0, 50), st.sampled_from([0.0, 0.02, 0.3, 1.0]))
+masks = st.builds(some, st.integers(0, 50), st.sampled_from([0.0, 0.02, 0.3, 1.0])).map(IdSet.of)
 weights = st.one_of(st.floats(-100, 100), st.sampled_from([0.0, 1e-300, -1e-300, 100.0, -100.0]))
 
 
@@ -227,7 +225,7 @@ def test_what_holds_however_controls_are_combined(pipeline: Pipeline, one: RankI
     for values in (page.scores, did.relevance, did.boost_scores, did.liked_scores):
         assert np.isfinite(values).all()
 
-    passing = np.ones(N, bool) if one.allowed is None else one.allowed.copy()
+    passing = np.ones(N, bool) if one.allowed is None else one.allowed.has(np.arange(N))
     pinnable = passing.copy()
     pinnable[np.concatenate(controls.never)] = False
     passing[np.concatenate(one.exclude)] = False
@@ -255,10 +253,10 @@ def test_what_holds_however_controls_are_combined(pipeline: Pipeline, one: RankI
         assert {n: shown[n] for n in placed} == pins
     if len(controls.promotions) == 1 and not controls.max_per_category:
         [promotion] = controls.promotions
-        others = sum(not promotion.items[item] for item in pinned)
-        there = int(promotion.items[left].sum()) + len(pinned) - others
+        others = int((~promotion.items.has(np.array(pinned, np.int64))).sum())
+        there = int(promotion.items.has(np.flatnonzero(left)).sum()) + len(pinned) - others
         wanted = min(promotion.num_items, there, one.k - others)
-        assert promotion.items[shown].sum() >= min(wanted, len(shown))
+        assert promotion.items.has(page.ids).sum() >= min(wanted, len(shown))
 
 
 def over_all_items(one: RankInput) -> RankInput:

@@ -1,7 +1,6 @@
 """Targets are ranked among all candidates, exactly as the ranker's own pipeline would."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import onnx
@@ -14,8 +13,8 @@ from groundswell.artifacts.onnx_model import OnnxModel
 from groundswell.features.gate import GateFeatures
 from groundswell.ranker_service.pipeline import Pipeline, RankInput
 from groundswell.ranker_service.stages.fuse import Fusion
-from groundswell.retrieval.engine import build_index, open_engine
 from groundswell.retrieval.exhaustive import ExhaustiveIndex
+from groundswell.retrieval.flat import FlatEngine
 from groundswell.retrieval.item_index import ItemIndex
 from groundswell.trainer.dataset.prepared import TEST, Prepared
 from groundswell.trainer.evaluation.bundle_items import Candidates
@@ -68,7 +67,7 @@ def gate(tmp_path_factory: pytest.TempPathFactory) -> OnnxModel:
 class Bench:
     """Random vectors for items and users, ranked by the pipeline one user at a time."""
 
-    def __init__(self, world: Prepared, gate: OnnxModel, folder: Path) -> None:
+    def __init__(self, world: Prepared, gate: OnnxModel) -> None:
         rng = np.random.default_rng(7)
         self.world = world
         self.candidates = Candidates.of(world)
@@ -84,8 +83,7 @@ class Bench:
         spec = FusionSpec(
             mode="learned", constant_alpha=0.3, gate_low=(-9, -9, -9), gate_high=(9, 9, 9)
         )
-        build_index(self.vectors, folder / "index.faiss")
-        index = ItemIndex(open_engine(folder / "index.faiss", (m, D)))
+        index = ItemIndex(FlatEngine.build(self.vectors))
         self.fusion = Fusion(gate, spec)
         self.pipeline = Pipeline(self.fusion, None, index, self.popularity)
         exhaustive = ExhaustiveIndex(index)
@@ -129,8 +127,8 @@ class Bench:
 
 
 @pytest.fixture
-def bench(world: Prepared, gate: OnnxModel, tmp_path: Path) -> Bench:
-    return Bench(world, gate, tmp_path)
+def bench(world: Prepared, gate: OnnxModel) -> Bench:
+    return Bench(world, gate)
 
 
 @pytest.mark.parametrize("include_seen", [False, True])

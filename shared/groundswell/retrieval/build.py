@@ -1,0 +1,62 @@
+"""Builds the index of a bundle's items, of the kind and depth that find enough of the best ones."""
+
+from pathlib import Path
+
+import faiss
+import numpy as np
+from numpy.typing import NDArray
+
+from groundswell.retrieval.flat import FlatEngine
+from groundswell.retrieval.ivf import IvfEngine
+
+EXACT_UP_TO = 50_000
+"""The most rows that are indexed for exact search; with more, cells are faster."""
+_K, _NUM_FOUND = 10, 26
+"""Recall is of the best 10, among as many as a search for 10 scores exactly."""
+_RECALL = 0.985
+"""What the depth must reach: .98, and what another sample of queries may fall short of that."""
+_MOST_QUERIES = 500
+_LARGEST_SHARE = 0.1
+"""A search that reads more of the cells is not worth its errors."""
+
+
+def build_index(
+    vectors: NDArray[np.float32], path: Path, queries: NDArray[np.float32] | None = None
+) -> tuple[str, dict[str, float]]:
+    """Write an index of vectors [n, d] for the inner product; return its kind and its figures.
+
+    Of a large catalogue it is an inverted file, as deep as some of `queries` [q, d] need, the
+    vectors of users as they are served; without them, items stand for users. The figures are
+    "index.depth" and "index.recall@10"; an exact index has none. Raises ValueError for vectors that
+    are not a finite float32 matrix.
+    """
+    if vectors.ndim != 2 or vectors.dtype != np.float32 or not np.isfinite(vectors).all():
+        raise ValueError("an index needs a finite float32 matrix")
+    if len(vectors) > EXACT_UP_TO:
+        built = IvfEngine.build(vectors)
+        asked = vectors if queries is None or not len(queries) else queries
+        recall = _deepened(built, _some(asked))
+        if built.depth <= _LARGEST_SHARE * built.num_cells:
+            built.write(path)
+            return built.kind, {"index.depth": built.depth, "index.recall@10": recall}
+    exact = FlatEngine.build(vectors)
+    exact.write(path)
+    return exact.kind, {}
+
+
+def _some(queries: NDArray[np.float32]) -> NDArray[np.float32]:
+    step = -(-len(queries) // _MOST_QUERIES)
+    return np.ascontiguousarray(queries[::step])
+
+
+def _deepened(engine: IvfEngine, queries: NDArray[np.float32]) -> float:
+    """Raise the depth until the recall suffices, or all cells are read; return the recall."""
+    _, best = faiss.knn(queries, engine.vectors, _K, metric=faiss.METRIC_INNER_PRODUCT)
+    engine.depth = 1
+    while True:
+        _, found = engine.search(queries, _NUM_FOUND, None, 1.0)
+        pairs = zip(best, found, strict=True)
+        recall = float(np.mean([np.isin(some, among).mean() for some, among in pairs]))
+        if recall >= _RECALL or engine.depth == engine.num_cells:
+            return recall
+        engine.depth += max(engine.depth // 4, 1)
