@@ -77,11 +77,13 @@ def test_every_call_of_the_contracts_is_retried_but_those_that_the_client_resume
         "EncodeTexts",
         "ExplainItem",
         "RecommendCategories",
+        "EstimatePolicy",
+        "GetOutcomes",
     }
     retried = often | once
     pool = descriptor_pool.Default()
     services = {name.partition("/")[0] for name in retried}
-    assert len(services) == 7
+    assert len(services) == 8
     declared = {
         f"{service}/{method}"
         for service in services
@@ -91,6 +93,7 @@ def test_every_call_of_the_contracts_is_retried_but_those_that_the_client_resume
         "groundswell.profile.v1.CatalogueService/WatchItems",
         "groundswell.profile.v1.EventService/ImportEvents",
         "groundswell.ranker.v1.RankerService/StreamRecommend",
+        "groundswell.profile.v1.OutcomeService/WatchPopularity",
     }
     assert retried <= declared
     for method_config in config["methodConfig"]:

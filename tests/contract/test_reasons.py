@@ -19,6 +19,7 @@ from groundswell.common.v1 import event_pb2, item_pb2, model_service_pb2
 from groundswell.profile.v1 import (
     catalogue_service_pb2,
     event_service_pb2,
+    outcome_service_pb2,
     profile_service_pb2,
     text_service_pb2,
 )
@@ -74,6 +75,7 @@ def _files() -> list[FileDescriptor]:
         model_service_pb2,
         catalogue_service_pb2,
         event_service_pb2,
+        outcome_service_pb2,
         profile_service_pb2,
         text_service_pb2,
         ranker_service_pb2,

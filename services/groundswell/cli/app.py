@@ -11,6 +11,7 @@ from groundswell.cli.commands import (
     explain,
     grid,
     model,
+    outcomes,
     profiles,
     recommend_all,
     serve,
@@ -48,6 +49,7 @@ app.command(cls=IdCommand, rich_help_panel=_SERVICES)(call.recommend)
 app.command(rich_help_panel=_SERVICES)(recommend_all.recommend_all)
 app.command(cls=IdCommand, rich_help_panel=_SERVICES)(call.similar)
 app.command(cls=IdCommand, rich_help_panel=_SERVICES)(explain.explain)
+app.command(rich_help_panel=_SERVICES)(outcomes.outcomes)
 
 
 def run() -> None:

@@ -178,6 +178,10 @@ class EventBatch:
             marks=marks,
         )
 
+    def new_events(self) -> list[KnownEvent]:
+        """Return the events that were accepted."""
+        return [event for _, event in self._new]
+
     def evidence(self) -> Evidence | None:
         """Return one of the events that are stored, with the lineage; None without any.
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from groundswell.profile_service.event_batch import (
     AppendOutcome,
@@ -20,9 +21,15 @@ from groundswell.profile_service.store.users import UserKeys, find_users
 from groundswell.serving.joining import JoinedCalls
 from groundswell.serving.pseudonym import Pseudonymizer
 
-_Written = tuple[list[list[AppendOutcome] | None], Evidence | None]
-"""The outcomes of each call, and one event that was stored; None for a call whose users others have
-locked."""
+
+class _WrittenEvents(NamedTuple):
+    """What a transaction did."""
+
+    outcomes: list[list[AppendOutcome] | None]
+    """Of each call; None for a call whose users others have locked."""
+    evidence: Evidence | None
+    new: list[KnownEvent]
+
 
 _MAX_ROWS = 1_000
 _MAX_TRANSACTIONS = 2
@@ -45,8 +52,9 @@ class EventStore:
     """The durable log of all users' events.
 
     An event that lies more than `max_future_s` in the future is rejected: it would stay the user's
-    newest event until then. After each commit, `on_stored` gets the lineage and one stored event.
-    `reads_histories` says whether an encoder reads the users' new events.
+    newest event until then. After each commit, `on_stored` gets the lineage and one stored event,
+    `on_new` all that were stored. `reads_histories` says whether an encoder reads the users' new
+    events.
     """
 
     def __init__(
@@ -57,6 +65,7 @@ class EventStore:
         *,
         max_future_s: float,
         on_stored: Callable[[str, Witness], None] | None = None,
+        on_new: Callable[[Sequence[KnownEvent]], None] | None = None,
         reads_histories: Callable[[], bool] = lambda: True,
     ) -> None:
         self._max_future_us = int(max_future_s * 1e6)
@@ -64,6 +73,7 @@ class EventStore:
         self._pseudonyms = pseudonyms
         self._signals = signals
         self._on_stored = on_stored
+        self._on_new = on_new
         self._reads_histories = reads_histories
         self._calls = JoinedCalls(self._write, max_rows=_MAX_ROWS, max_runs=_MAX_TRANSACTIONS)
 
@@ -84,11 +94,13 @@ class EventStore:
     ) -> Sequence[list[AppendOutcome] | None]:
         """Write the events of some calls in one transaction, once a transaction can begin."""
 
-        def work() -> Work[_Written]:
+        def work() -> Work[_WrittenEvents]:
             calls = begin()
             return lambda connection: self._append(connection, calls, wait=again)
 
-        outcomes, stored = await self._database.write_when_free(work)
+        outcomes, stored, new = await self._database.write_when_free(work)
+        if new and self._on_new is not None:
+            self._on_new(new)
         if stored is not None:
             if self._reads_histories():
                 self._signals.work.notify()
@@ -98,7 +110,7 @@ class EventStore:
 
     def _append(
         self, connection: DatabaseConnection, calls: Sequence[Sequence[KeyedEvent]], *, wait: bool
-    ) -> _Written:
+    ) -> _WrittenEvents:
         """Write the events of some calls; without `wait`, of those whose users are not locked."""
         batch = EventBatch(now_us(), self._max_future_us)
         batch.load(connection, [one for call in calls for one in call], wait=wait)
@@ -107,7 +119,7 @@ class EventStore:
             for call in calls
         ]
         batch.store(connection, marks=self._reads_histories())
-        return outcomes, batch.evidence()
+        return _WrittenEvents(outcomes, batch.evidence(), batch.new_events())
 
     async def list(
         self, user_id: str, before: OrderKey | None, limit: int, *, omit_future: bool = False

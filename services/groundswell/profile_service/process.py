@@ -11,6 +11,7 @@ from groundswell.artifacts.text_cache import Encoder, TextCache
 from groundswell.profile.v1 import (
     catalogue_service_pb2_grpc,
     event_service_pb2_grpc,
+    outcome_service_pb2_grpc,
     profile_service_pb2_grpc,
     text_service_pb2_grpc,
 )
@@ -21,9 +22,13 @@ from groundswell.profile_service.catalogue import StoredCatalogue
 from groundswell.profile_service.event_store import EventStore
 from groundswell.profile_service.identity.lineage import LineageKeeper
 from groundswell.profile_service.identity.secret_keys import check_secrets
+from groundswell.profile_service.outcomes.lists import ShownLists
+from groundswell.profile_service.outcomes.popularity import Popularity
+from groundswell.profile_service.outcomes.reports import OutcomeReports
 from groundswell.profile_service.profiles.reader import Profiles
 from groundswell.profile_service.servicers.catalogue import CatalogueServicer
 from groundswell.profile_service.servicers.event import EventServicer
+from groundswell.profile_service.servicers.outcome import OutcomeServicer
 from groundswell.profile_service.servicers.profile import ProfileServicer
 from groundswell.profile_service.servicers.text import TextServicer
 from groundswell.profile_service.settings import ProfileSettings, WorkerSettings
@@ -40,6 +45,7 @@ from groundswell.profile_service.worker.text_backends.choice import (
 from groundswell.profile_service.worker.text_backends.torch_encoder import device_problem
 from groundswell.runtime.process import serve_bundles
 from groundswell.serving.admission import until_deadline
+from groundswell.serving.attribution import AttributionTokens
 from groundswell.serving.health import OVERALL, Health
 from groundswell.serving.overload import Admissions
 from groundswell.serving.pseudonym import Pseudonymizer
@@ -51,6 +57,7 @@ SERVICES = (
     "groundswell.profile.v1.ProfileService",
     "groundswell.profile.v1.CatalogueService",
     "groundswell.profile.v1.TextService",
+    "groundswell.profile.v1.OutcomeService",
 )
 
 WORKER = "groundswell.profile.v1.EncoderWorker"
@@ -69,20 +76,25 @@ async def main(settings: ProfileSettings) -> None:
     load = partial(_onnx_encoders, settings=settings)
     worker = RunningWorker(database, settings, signals, load, report)
     bundles = ProfileBundles(settings, worker)
+    popularity = _popularity(database, settings)
     log = EventStore(
         database,
         pseudonyms,
         signals,
         max_future_s=settings.max_event_future_s,
         on_stored=lineage.stored,
+        on_new=popularity.stored,
         reads_histories=bundles.reads_histories,
     )
     visitors = _visitors(database, pseudonyms, signals, bundles, settings)
     profiles = _profiles(database, pseudonyms, settings)
     catalogue = StoredCatalogue(database, signals, settings.idle_poll_s)
+    lists = ShownLists(database, pseudonyms, keep_s=settings.list_keep_s)
+    tokens = AttributionTokens(*settings.secrets)
+    outcomes = OutcomeServicer(lists, OutcomeReports(database), popularity, tokens)
     await serve_bundles(
         settings,
-        _servicers(settings, EventServicer(log, visitors), profiles, catalogue, bundles),
+        _servicers(settings, EventServicer(log, visitors), outcomes, profiles, catalogue, bundles),
         take=bundles.take,
         first=partial(covered_bundle, database, BundleStore(settings.bundles)),
         held=bundles.held,
@@ -92,8 +104,10 @@ async def main(settings: ProfileSettings) -> None:
             lineage.start,
             database.follow_changes,
             visitors.start,
+            lists.start,
+            popularity.start,
         ),
-        close=(worker, bundles, visitors, lineage, database),
+        close=(worker, bundles, visitors, lists, popularity, lineage, database),
         health=health,
         admissions=_admissions(),
     )
@@ -138,6 +152,14 @@ def _visitors(
     )
 
 
+def _popularity(database: Database, settings: ProfileSettings) -> Popularity:
+    return Popularity(
+        database,
+        half_life_s=settings.popularity_half_life_s,
+        idle_poll_s=settings.idle_poll_s,
+    )
+
+
 def _profiles(database: Database, pseudonyms: Pseudonymizer, settings: ProfileSettings) -> Profiles:
     return Profiles(
         database,
@@ -150,6 +172,7 @@ def _profiles(database: Database, pseudonyms: Pseudonymizer, settings: ProfileSe
 def _servicers(
     settings: ProfileSettings,
     events: EventServicer,
+    outcomes: OutcomeServicer,
     profiles: Profiles,
     catalogue: StoredCatalogue,
     bundles: ProfileBundles,
@@ -158,6 +181,7 @@ def _servicers(
 
     def register(server: grpc.aio.Server) -> Sequence[str]:
         event_service_pb2_grpc.add_EventServiceServicer_to_server(events, server)
+        outcome_service_pb2_grpc.add_OutcomeServiceServicer_to_server(outcomes, server)
         profile_service_pb2_grpc.add_ProfileServiceServicer_to_server(
             ProfileServicer(profiles, bundles), server
         )
@@ -179,6 +203,7 @@ def _admissions() -> Admissions:
         **until_deadline(f"{package}.EventService", "AppendEvents", "ListEvents", "LinkSession"),
         **until_deadline(f"{package}.ProfileService", "GetProfile", "BatchGetProfiles"),
         **until_deadline(f"{package}.TextService", "EncodeTexts", "PredictInterests"),
+        **until_deadline(f"{package}.OutcomeService", "GetImpressions"),
         **until_deadline(f"{package}.CatalogueService", "GetItem", "ListItems"),
         **until_deadline(f"{package}.CatalogueService", "UpsertItems", "DeleteItems"),
     }

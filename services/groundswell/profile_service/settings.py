@@ -69,6 +69,11 @@ class ProfileSettings(DatabaseSettings, ServingSettings):
     visitor_keep_s: Annotated[float, Field(gt=0, le=3_155_760_000)] = 30 * 86_400.0
     """How long after its last event or link an anonymous session is deleted, with the events that
     were not moved to a user."""
+    list_keep_s: Annotated[float, Field(gt=0, le=3_155_760_000)] = 90 * 86_400.0
+    """How long after its answer a shown list is deleted, in seconds."""
+    popularity_half_life_s: Annotated[float, Field(ge=60, le=3_155_760_000)] = 7 * 86_400.0
+    """After how long an event counts half for what is popular now. After a change all values are
+    made again from the stored events; the process that was started last decides."""
     database_wait_s: Annotated[float, Field(ge=0)] = 30.0
     """How long the start waits for a database that does not answer, before the process ends. Health
     says NOT_SERVING meanwhile. The default is longer than a usual failover."""

@@ -1,6 +1,5 @@
 """Turns answers into messages of the contract that every client can receive."""
 
-import uuid
 from collections.abc import Sequence
 
 from google.protobuf.duration_pb2 import Duration
@@ -17,6 +16,11 @@ from groundswell.ranker_service.control_messages import say_why
 from groundswell.ranker_service.stages.explain import Recommendations
 from groundswell.ranker_service.stages.fuse import FusionWeightOrigin
 from groundswell.retrieval.item_index import Hits
+from groundswell.serving.attribution import (
+    Attribution,
+    AttributionTokens,
+    new_recommendation_id,
+)
 from groundswell.serving.interests import interest_messages
 from groundswell.serving.limits import MAX_ANSWER_BYTES
 from groundswell.serving.validation import US_PER_S
@@ -25,6 +29,7 @@ WEIGHT_SOURCES = {
     FusionWeightOrigin.LEARNED: FusionWeightSource.FUSION_WEIGHT_SOURCE_LEARNED,
     FusionWeightOrigin.CONSTANT: FusionWeightSource.FUSION_WEIGHT_SOURCE_CONSTANT,
     FusionWeightOrigin.FORCED: FusionWeightSource.FUSION_WEIGHT_SOURCE_FORCED,
+    FusionWeightOrigin.RANDOM: FusionWeightSource.FUSION_WEIGHT_SOURCE_RANDOM,
     FusionWeightOrigin.ONE_VECTOR: FusionWeightSource.FUSION_WEIGHT_SOURCE_ONE_VIEW,
     FusionWeightOrigin.NONE: FusionWeightSource.FUSION_WEIGHT_SOURCE_UNSPECIFIED,
 }
@@ -32,7 +37,9 @@ WEIGHT_SOURCES = {
 _BYTES_BESIDE_ANSWER = 8
 
 
-def recommend_responses(answers: Sequence[Recommendations]) -> list[RecommendResponse]:
+def recommend_responses(
+    answers: Sequence[Recommendations], tokens: AttributionTokens
+) -> list[RecommendResponse]:
     """The messages of a call's answers, less than MAX_ANSWER_BYTES together.
 
     If they are larger, the last ones keep only ids and scores. That always fits, since the contract
@@ -41,7 +48,7 @@ def recommend_responses(answers: Sequence[Recommendations]) -> list[RecommendRes
     responses: list[RecommendResponse] = []
     size = 0
     for answer in answers:
-        response = _recommended(answer, with_details=size < MAX_ANSWER_BYTES)
+        response = _recommended(answer, tokens, with_details=size < MAX_ANSWER_BYTES)
         size += response.ByteSize() + _BYTES_BESIDE_ANSWER
         responses.append(response)
     for response in reversed(responses):
@@ -59,7 +66,7 @@ def interests_response(answer: Recommendations) -> GetInterestsResponse:
     return GetInterestsResponse(
         interests=interest_messages(answer.interests),
         fusion_weight=answer.fusion_weight,
-        fusion_weight_source=WEIGHT_SOURCES[answer.ranked.origin],
+        fusion_weight_source=WEIGHT_SOURCES[answer.fusion_weight_origin],
         bundle_id=answer.bundle_id,
         degradations=answer.degradations,
         short_interests=interest_messages(short),
@@ -89,19 +96,27 @@ def similar_response(ranker: BundleRanker, hits: Hits) -> SimilarItemsResponse:
     return response
 
 
-def _recommended(answer: Recommendations, *, with_details: bool) -> RecommendResponse:
-    recommendation_id = uuid.uuid4().hex
+def _recommended(
+    answer: Recommendations, tokens: AttributionTokens, *, with_details: bool
+) -> RecommendResponse:
+    made = Attribution(
+        new_recommendation_id(),
+        answer.bundle_id,
+        fusion_weight=None if answer.ranked.fallback else answer.fusion_weight,
+        draw=answer.draw,
+        propensity=answer.propensity,
+    )
     response = RecommendResponse(
         fusion_weight=answer.fusion_weight,
-        fusion_weight_source=WEIGHT_SOURCES[answer.ranked.origin],
+        fusion_weight_source=WEIGHT_SOURCES[answer.fusion_weight_origin],
         bundle_id=answer.bundle_id,
         degradations=answer.degradations,
         profile_age=_duration(answer.profile_age_us),
         session_age=_duration(answer.session_age_us),
-        recommendation_id=recommendation_id,
-        # Events that carry it can be counted for the answer, and for the bundle that gave it.
-        attribution_token=f"{recommendation_id}.{answer.bundle_id}",
+        recommendation_id=made.recommendation_id,
+        attribution_token=tokens.issue(made),
         details_omitted=not with_details,
+        num_capped=answer.num_capped,
     )
     ranked = answer.ranked
     scores = (ranked.scores.tolist(), ranked.short_scores.tolist(), ranked.long_scores.tolist())

@@ -17,6 +17,7 @@ from groundswell.ranker_service.bundle_rows import BundleRows
 from groundswell.ranker_service.catalogue import CatalogueItem, ItemMetadata
 from groundswell.ranker_service.item_columns import ItemColumns
 from groundswell.ranker_service.pipeline import Pipeline, Ranked, RankInput
+from groundswell.ranker_service.popularity import CurrentPopularity, ItemPopularity
 from groundswell.ranker_service.replicas import BundleSpace
 from groundswell.ranker_service.settings import RankerSettings
 from groundswell.ranker_service.stages.fuse import Fusion
@@ -53,7 +54,13 @@ class BundleRanker:
     Raises BundleError (BUNDLE_CORRUPT) when the bundle's files do not serve.
     """
 
-    def __init__(self, bundle: Bundle, settings: RankerSettings) -> None:
+    def __init__(
+        self,
+        bundle: Bundle,
+        settings: RankerSettings,
+        current: CurrentPopularity | None = None,
+    ) -> None:
+        """`current` is what is popular now; without it only what training found popular is."""
         self.bundle = bundle
         self.manifest = bundle.manifest
         self.space = BundleSpace(bundle.id, bundle.manifest.dimension)
@@ -79,8 +86,8 @@ class BundleRanker:
         self._fusion = Fusion(bundle.fusion_model(settings.threads), bundle.manifest.fusion)
         self._bundle_rows = BundleRows(num_rows)
         self._neighbours = NumberedNeighbours.of(bundle, self._bundle_rows)
-        self._popularity = np.zeros(0)
-        self._pipeline = self._with_popularity(self._popularity)
+        self._popularity = ItemPopularity(current or CurrentPopularity(), bundle.popularity)
+        self._pipeline = self._with_popularity()
         self._ranking: MicroBatcher[RankInput, Ranked] = MicroBatcher(
             self._rank,
             max_batch=settings.max_batch,
@@ -130,6 +137,11 @@ class BundleRanker:
                 np.array([self.bundle.rows.get(item.item_id, -1) for item, _ in encoded], np.int64),
             )
         return num_refused
+
+    def take_popularity(self) -> None:
+        """Take over what is popular now. Blocks for some milliseconds with very many items."""
+        self._popularity.update(self.space.lineage)
+        self._pipeline = self._with_popularity()
 
     async def rank(self, inputs: Sequence[RankInput]) -> list[Ranked]:
         """Rank for each user. Several users are admitted together, and go after single ones.
@@ -226,21 +238,16 @@ class BundleRanker:
         self._turn()
         return self._pipeline.item_ranks(one, item_no)
 
-    def _with_popularity(self, popularity: NDArray[np.float64]) -> Pipeline:
+    def _with_popularity(self) -> Pipeline:
+        popularity = self._popularity.by_number
         return Pipeline(
             self._fusion, self._neighbours, self.index, popularity, self._interests, self._spread
         )
 
     def _note_rows(self, items: Sequence[CatalogueItem]) -> None:
-        """Note the items' rows, and under their numbers how popular training found them."""
-        size = max((item.item_no for item in items), default=-1) + 1
-        if size > len(self._popularity):
-            grown = np.zeros(2 * size)
-            grown[: len(self._popularity)] = self._popularity
-            self._popularity = grown
-            self._pipeline = self._with_popularity(grown)
+        """Note the items' rows, and under their numbers how popular they are."""
         numbers = np.array([item.item_no for item in items], np.int64)
         rows = np.array([self.bundle.rows.get(item.item_id, -1) for item in items], np.int64)
         self._bundle_rows.put(numbers, rows)
-        known = rows >= 0
-        self._popularity[numbers[known]] = self.bundle.popularity[rows[known]]
+        if self._popularity.put(numbers, rows):
+            self._pipeline = self._with_popularity()

@@ -14,6 +14,7 @@ from groundswell.artifacts.manifest import Manifest
 from groundswell.common.v1.model_service_pb2_grpc import ModelServiceStub
 from groundswell.ranker_service.bundle_ranker import BundleRanker
 from groundswell.ranker_service.follower import RankerCopies
+from groundswell.ranker_service.popularity import CurrentPopularity
 from groundswell.ranker_service.replicas import held_ids
 from groundswell.ranker_service.settings import RankerSettings
 from groundswell.runtime.backoff import ExponentialBackoff
@@ -52,7 +53,11 @@ class RankerBundles:
     """Holds the bundle that ranks, the one before it, and the one that is to rank next."""
 
     def __init__(
-        self, profile: grpc.aio.Channel, session: grpc.aio.Channel, settings: RankerSettings
+        self,
+        profile: grpc.aio.Channel,
+        session: grpc.aio.Channel,
+        settings: RankerSettings,
+        popularity: CurrentPopularity,
     ) -> None:
         self._profile = profile
         self._encoders = {
@@ -60,6 +65,7 @@ class RankerBundles:
             "session": ModelServiceStub(session),
         }
         self._settings = settings
+        self._popularity = popularity
         self.held: HeldBundles[RankerBundle] = HeldBundles(
             keep_s=settings.bundle_keep_s, max_held=_MAX_HELD
         )
@@ -121,12 +127,17 @@ class RankerBundles:
         self.held.serve(loaded)
         _log.info("bundle_ranks", bundle_id=bundle.id, items=loaded.ranker.index.num_items)
 
+    async def take_popularity(self) -> None:
+        """Let every ranker take over what is popular now."""
+        for bundle in {one.id: one for one in (*self.held.all(), self._candidate) if one}.values():
+            await asyncio.to_thread(bundle.ranker.take_popularity)
+
     async def close(self) -> None:
         """Close what is loaded."""
         await self.held.close()
 
     async def _load(self, bundle: Bundle) -> RankerBundle:
-        make = partial(BundleRanker, bundle, self._settings)
+        make = partial(BundleRanker, bundle, self._settings, self._popularity)
         ranker = await asyncio.to_thread(make)
         copies = RankerCopies(ranker, make)
         follower = CatalogueFollower(self._profile, bundle.id, copies, ranker, with_content=True)

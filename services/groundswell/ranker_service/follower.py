@@ -44,7 +44,9 @@ class RankerCopies:
 
         A call that began with the one before may end with it: it works for another minute.
         """
-        copy.space = replace(copy.space, lineage=lineage)
+        if lineage != copy.space.lineage:
+            copy.space = replace(copy.space, lineage=lineage)
+            await asyncio.to_thread(copy.take_popularity)
         if copy is not self._in_use:
             await copy.warm_up()
             before, self._in_use = self._in_use, copy

@@ -4,7 +4,9 @@ import grpc
 
 from groundswell.ranker.v1 import ranker_service_pb2_grpc
 from groundswell.ranker_service.bundles import RankerBundles
+from groundswell.ranker_service.outcome_client import OutcomeClient
 from groundswell.ranker_service.page_tokens import PageTokens
+from groundswell.ranker_service.popularity import CurrentPopularity, PopularityFollower
 from groundswell.ranker_service.profile_client import ProfileClient
 from groundswell.ranker_service.recommender import Recommender
 from groundswell.ranker_service.requests import RequestReader
@@ -12,6 +14,8 @@ from groundswell.ranker_service.seen import SeenCache
 from groundswell.ranker_service.servicer import RankerServicer
 from groundswell.ranker_service.session_client import SessionClient
 from groundswell.ranker_service.settings import RankerSettings
+from groundswell.ranker_service.shown import AnsweredLists
+from groundswell.ranker_service.stages.draw import RandomFusion
 from groundswell.ranker_service.stages.filter import Exclusions
 from groundswell.ranker_service.stages.gather import Gather
 from groundswell.runtime.process import serve_bundles
@@ -35,13 +39,21 @@ async def main(settings: RankerSettings) -> None:
     gather = Gather(
         SessionClient(session, seen, max_kept_bytes=settings.max_kept_bytes),
         ProfileClient(profile, seen, max_kept_bytes=settings.max_kept_bytes),
+        OutcomeClient(profile),
         max_bulk_users=settings.max_bulk_users,
     )
-    bundles = RankerBundles(profile, session, settings)
+    popularity = CurrentPopularity()
+    bundles = RankerBundles(profile, session, settings, popularity)
+    following = PopularityFollower(profile, popularity, bundles.take_popularity)
     tokens = PageTokens(*settings.secrets)
     reader = RequestReader(Pseudonymizer(*settings.secrets), tokens)
-    recommender = Recommender(gather, Exclusions(settings.seen_mask))
-    servicer = RankerServicer(recommender, bundles, reader, settings, tokens)
+    random_fusion = None
+    if settings.random_fusion_share:
+        random_fusion = RandomFusion(settings.random_fusion_share, settings.random_fusion_weights)
+    recommender = Recommender(gather, Exclusions(settings.seen_mask), random_fusion)
+    answered = AnsweredLists(profile, max_waiting=settings.max_lists_waiting)
+    kept = answered if settings.max_lists_waiting else None
+    servicer = RankerServicer(recommender, bundles, reader, settings, tokens, kept)
 
     def add_servicers(server: grpc.aio.Server) -> tuple[str, ...]:
         ranker_service_pb2_grpc.add_RankerServiceServicer_to_server(servicer, server)
@@ -53,7 +65,8 @@ async def main(settings: RankerSettings) -> None:
         take=bundles.take,
         first=bundles.first,
         held=bundles.held,
-        close=(bundles, profile, session),
+        begin=(answered.start, following.start),
+        close=(answered, following, bundles, profile, session),
         admissions=_admissions(settings),
     )
 

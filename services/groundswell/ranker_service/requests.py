@@ -4,6 +4,7 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from groundswell.common.v1.event_pb2 import InlineEvents
 from groundswell.ranker.v1.ranker_service_pb2 import (
@@ -12,10 +13,12 @@ from groundswell.ranker.v1.ranker_service_pb2 import (
     GetInterestsRequest,
     RecommendCategoriesRequest,
     RecommendRequest,
+    Sort,
     StreamRecommendRequest,
 )
 from groundswell.ranker_service.controls import AskedControls, read_controls
 from groundswell.ranker_service.page_tokens import PageTokens, ShownItems
+from groundswell.serving.attribution import Draw
 from groundswell.serving.errors import InvalidArgument, ServiceError
 from groundswell.serving.inline_events import read_inline_events
 from groundswell.serving.interests import DEFAULT_INTERESTS, MAX_INTERESTS
@@ -37,8 +40,18 @@ MAX_DENY_ITEMS = 10_000
 MAX_REQUESTS = 256
 DEFAULT_CATEGORIES, MAX_CATEGORIES, MAX_ITEMS_OF_CATEGORY = 5, 20, 50
 MAX_NUM_INTERESTS = 1_000
+_MAX_TIMES = 1_000
+_DAY_US = 86_400 * 1_000_000
+_WITHIN_US, _LONGEST_US = 7 * _DAY_US, 90 * _DAY_US
 MAX_TOTAL = 10_000
 """Of a batch: as many items of the longest ids fit into one answer."""
+
+
+class ImpressionLimits(NamedTuple):
+    """How often a user may be shown the same item."""
+
+    max_times: int
+    within_us: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,6 +85,14 @@ class Ask:
     """Whether the answer names the page after it."""
     shown: ShownItems | None = None
     """The items of the pages before; None for the first page."""
+    is_trending: bool = False
+    """Whether the items are ordered by what is popular now."""
+    impressions: ImpressionLimits | None = None
+    """None: without limits."""
+    draw: Draw = Draw.NONE
+    """How `fusion_weight` was chosen, if at random."""
+    propensity: float = 0.0
+    """The probability or the density with which it was drawn."""
 
 
 class RequestReader:
@@ -103,6 +124,8 @@ class RequestReader:
             by_vector=request.explain,
             with_next_page=request.with_next_page,
             shown=self._tokens.read(request.page_token) if request.page_token else None,
+            is_trending=_is_trending(request),
+            impressions=_impressions(request),
         )
 
     async def batch(self, request: BatchRecommendRequest | StreamRecommendRequest) -> list[Ask]:
@@ -178,6 +201,27 @@ class RequestReader:
             fusion_weight=_fusion_weight(request),
             num_interests=num_interests,
         )
+
+
+def _is_trending(request: RecommendRequest) -> bool:
+    if request.sort not in Sort.values():
+        raise InvalidArgument("SORT_INVALID", f"sort {request.sort} is unknown", field="sort")
+    return request.sort == Sort.SORT_TRENDING
+
+
+def _impressions(request: RecommendRequest) -> ImpressionLimits | None:
+    if not request.HasField("impressions"):
+        return None
+    reason, limits = "IMPRESSIONS_INVALID", request.impressions
+    if request.WhichOneof("subject") == "inline_events":
+        message = "it is not known what the visitor of inline events was shown"
+        raise InvalidArgument(reason, message, field="impressions")
+    check_number(limits.max_times, "impressions.max_times", reason, 1, _MAX_TIMES)
+    within_us = limits.within.ToMicroseconds() if limits.HasField("within") else _WITHIN_US
+    if not 0 < within_us <= _LONGEST_US:
+        message = "impressions.within must be above 0, and at most 90 days"
+        raise InvalidArgument(reason, message, field="impressions.within")
+    return ImpressionLimits(limits.max_times, within_us)
 
 
 def _check_total(number: int, what: str) -> None:

@@ -36,9 +36,11 @@ from groundswell.ranker_service.page_tokens import MAX_SHOWN, PageTokens, ShownI
 from groundswell.ranker_service.recommender import Recommender
 from groundswell.ranker_service.requests import DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE, Ask, RequestReader
 from groundswell.ranker_service.settings import RankerSettings
+from groundswell.ranker_service.shown import AnsweredList, AnsweredLists
 from groundswell.ranker_service.stages.explain import Recommendations
 from groundswell.retrieval.item_index import NO_IDS
 from groundswell.serving.around import Context
+from groundswell.serving.attribution import AttributionTokens
 from groundswell.serving.deadlines import call_timeout, time_left_s
 from groundswell.serving.errors import FailedPrecondition
 from groundswell.serving.in_order import in_order
@@ -62,23 +64,32 @@ class RankerServicer(RankerServiceServicer):
         reader: RequestReader,
         settings: RankerSettings,
         tokens: PageTokens,
+        answered: AnsweredLists | None = None,
     ) -> None:
+        """`answered` gets the list of each answer of Recommend; None: they are not kept."""
         self._recommender = recommender
         self._bundles = bundles
         self._reader = reader
         self._settings = settings
         self._tokens = tokens
+        self._attribution = AttributionTokens(*settings.secrets)
+        self._answered = answered
 
     async def Recommend(self, request: RecommendRequest, context: Context) -> RecommendResponse:
         """Recommend to one user or visitor."""
         ask = self._reader.recommend(request)
         answer = await self._answer_one(ask, context)
         if ask.k + ask.num_interests > LONG_ANSWER:
-            [response] = await asyncio.to_thread(recommend_responses, [answer])
+            [response] = await asyncio.to_thread(recommend_responses, [answer], self._attribution)
         else:
-            [response] = recommend_responses([answer])
+            [response] = recommend_responses([answer], self._attribution)
         if ask.with_next_page:
             response.next_page_token = self._next_page(ask, answer)
+        if self._answered is not None:
+            item_nos = [item.item_no for item in answer.items if item is not None]
+            self._answered.put(
+                AnsweredList(response.attribution_token, ask.user_id, item_nos, answer.lineage)
+            )
         return response
 
     async def BatchRecommend(
@@ -122,7 +133,7 @@ class RankerServicer(RankerServiceServicer):
         with self._bundles.in_use() as rankers:
             async with asyncio.timeout(timeout_s):
                 found = await self._recommender.categories(rankers, ask, number, gather_s)
-        answers = recommend_responses([one.answer for one in found])
+        answers = recommend_responses([one.answer for one in found], self._attribution)
         return RecommendCategoriesResponse(
             categories=[
                 CategoryRecommendations(
@@ -184,7 +195,9 @@ class RankerServicer(RankerServiceServicer):
         asks = await self._reader.batch(request)
         answers = await self._answer(asks, timeout_s, self._settings.upstream_share * timeout_s)
         # Thousands of messages: in a thread, other calls are answered between them.
-        return await asyncio.to_thread(lambda: response(responses=recommend_responses(answers)))
+        return await asyncio.to_thread(
+            lambda: response(responses=recommend_responses(answers, self._attribution))
+        )
 
     async def _answer_one(self, ask: Ask, context: Context) -> Recommendations:
         settings = self._settings

@@ -6,6 +6,7 @@ from pydantic import Field, field_validator
 from pydantic_settings import NoDecode
 
 from groundswell.features.actions import ACTIONS, action_number
+from groundswell.ranker_service.stages.draw import RandomFusion
 from groundswell.serving.settings import Address, CallingSettings
 
 Seconds = Annotated[float, Field(gt=0, le=3600)]
@@ -59,6 +60,15 @@ class RankerSettings(CallingSettings):
     max_bulk_users: Annotated[int, Field(ge=1)] = 64
     """For how many users all BatchRecommend calls together ask each service at once. With more,
     single calls would wait longer."""
+    max_lists_waiting: Annotated[int, Field(ge=0)] = 20_000
+    """How many answered lists may wait to be sent to the profile service, which keeps them; more
+    are dropped and counted. 0: no list is kept."""
+    random_fusion_share: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """The share of the answers whose fusion weight is drawn at random, where the request does not
+    force it: the log of those can tell how other weights would do (`groundswell outcomes`)."""
+    random_fusion_weights: str = "0,0.1,0.2,0.3,0.4,0.5,0.6,0.7,0.8,0.9,1"
+    """What is drawn: one of some weights, separated by commas; or `normal:D`, a normal distribution
+    of deviation D around the bundle's constant, cut to [0, 1]."""
     start_wait_s: Annotated[float, Field(ge=0)] = 10.0
     """How long the first bundle waits until both encoders hold it; then it ranks in any case."""
 
@@ -74,6 +84,12 @@ class RankerSettings(CallingSettings):
     def _known(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         for name in value:
             action_number(name)
+        return value
+
+    @field_validator("random_fusion_weights")
+    @classmethod
+    def _drawable(cls, value: str) -> str:
+        RandomFusion(1.0, value)
         return value
 
     @property

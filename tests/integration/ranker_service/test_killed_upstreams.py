@@ -44,7 +44,7 @@ def test_the_last_vectors_of_a_user_rank_as_before_and_strangers_get_popular_ite
     assert ids(kept) == ids(whole)
     assert degradations(kept) == {"PROFILE_STALE", "SESSION_STALE", "SEEN_INCOMPLETE"}
     popular = suite.client.recommend("nobody", filter="price < 3")
-    assert ids(popular) == ["item-0", "item-1", "item-2"]
+    assert sorted(ids(popular)) == ["item-0", "item-1", "item-2"]
     assert degradations(popular) == {
         "PROFILE_UNAVAILABLE",
         "SESSION_UNAVAILABLE",

@@ -14,9 +14,11 @@ from groundswell.ranker_service.recommender import MANY_INTERESTS
 from groundswell.ranker_service.servicer import LONG_ANSWER
 from groundswell.ranker_service.stages.explain import Recommendations
 from groundswell.ranker_service.stages.fuse import FusionWeightOrigin
+from groundswell.serving.attribution import AttributionTokens
 from groundswell.serving.interests import top_interests
 from groundswell.serving.limits import MAX_ANSWER_BYTES
 
+TOKENS = AttributionTokens("a secret of the deployment")
 NUM_ITEMS, NUM_CATEGORIES = 200, 64
 
 
@@ -64,7 +66,7 @@ def test_the_largest_answers_fit_and_none_lacks_an_item(
     num_answers: int, page_size: int, num_interests: int
 ) -> None:
     answers = [answer(longest_items()[:page_size], num_interests)] * num_answers
-    responses = recommend_responses(answers)
+    responses = recommend_responses(answers, TOKENS)
     assert BatchRecommendResponse(responses=responses).ByteSize() < MAX_ANSWER_BYTES
     for response in responses:
         assert [one.item_id for one in response.recommendations] == [
@@ -83,7 +85,7 @@ def test_the_largest_answers_fit_and_none_lacks_an_item(
 
 
 def test_answers_of_usual_items_are_whole() -> None:
-    responses = recommend_responses([answer(usual_items(), 20)] * 50)
+    responses = recommend_responses([answer(usual_items(), 20)] * 50, TOKENS)
     assert not any(response.details_omitted for response in responses)
     assert responses[-1].recommendations[199].title == "Item 199"
     assert len({response.recommendation_id for response in responses}) == 50
@@ -91,7 +93,7 @@ def test_answers_of_usual_items_are_whole() -> None:
 
 def test_an_item_that_was_deleted_since_the_search_is_left_out() -> None:
     first, _, third = usual_items()[:3]
-    [response] = recommend_responses([answer([first, None, third])])
+    [response] = recommend_responses([answer([first, None, third])], TOKENS)
     found = [(one.item_id, one.score) for one in response.recommendations]
     assert found == [("i0", 1.5), ("i2", 3.5)]
     assert response.fusion_weight == 0.5
@@ -109,6 +111,6 @@ def test_an_answer_in_the_event_loop_holds_it_for_less_than_10_ms() -> None:
     for _ in range(5):
         began = time.thread_time()
         top_interests(probabilities, names, MANY_INTERESTS)
-        recommend_responses([largest])
+        recommend_responses([largest], TOKENS)
         times.append(time.thread_time() - began)
     assert min(times) <= 0.010

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 # Every cheap call of the contract that is safe to retry. gRPC retries it by itself when no server
 # answers, or when a busy server says when to try again.
-# Left out: WatchItems, which the client resumes from its revision, and ImportEvents, whose caller
-# goes on after the last batch that was answered.
+# Left out: WatchItems and WatchPopularity, whose callers resume from their revision, and
+# ImportEvents, whose caller goes on after the last batch that was answered.
 _RETRIED = {
     "groundswell.common.v1.ModelService": ("GetModel",),
     "groundswell.profile.v1.CatalogueService": (
@@ -17,6 +17,11 @@ _RETRIED = {
         "ListItems",
     ),
     "groundswell.profile.v1.EventService": ("AppendEvents", "ListEvents", "LinkSession"),
+    "groundswell.profile.v1.OutcomeService": (
+        "RecordLists",
+        "RecordImpressions",
+        "GetImpressions",
+    ),
     "groundswell.profile.v1.ProfileService": ("GetProfile", "RefreshProfiles"),
     "groundswell.profile.v1.TextService": ("PredictInterests",),
     "groundswell.ranker.v1.RankerService": ("Recommend", "SimilarItems", "GetInterests"),
@@ -24,6 +29,7 @@ _RETRIED = {
 }
 # Each of these calls costs as much as hundreds of others: one more try, after a longer wait.
 _RETRIED_ONCE = {
+    "groundswell.profile.v1.OutcomeService": ("GetOutcomes", "EstimatePolicy"),
     "groundswell.profile.v1.ProfileService": ("BatchGetProfiles",),
     "groundswell.profile.v1.TextService": ("EncodeTexts",),
     "groundswell.ranker.v1.RankerService": (

@@ -10,6 +10,7 @@ from groundswell.client.messages import TimeLike, timestamp
 from groundswell.common.v1 import event_pb2
 from groundswell.profile.v1 import catalogue_service_pb2 as catalogue_pb2
 from groundswell.profile.v1 import event_service_pb2 as events_pb2
+from groundswell.profile.v1 import outcome_service_pb2 as outcome_pb2
 from groundswell.profile.v1 import profile_service_pb2 as profile_pb2
 from groundswell.ranker.v1 import ranker_service_pb2 as ranker_pb2
 from groundswell.session.v1 import session_service_pb2 as session_pb2
@@ -22,6 +23,7 @@ OfSubject = TypeVar(
     ranker_pb2.GetInterestsRequest,
     session_pb2.EncodeSessionRequest,
 )
+OfSpan = TypeVar("OfSpan", outcome_pb2.GetOutcomesRequest, outcome_pb2.EstimatePolicyRequest)
 
 Read = TypeVar("Read")
 
@@ -59,6 +61,10 @@ class RecommendOptions(TypedDict, total=False):
     with_next_page: bool
     # The `next_page_token` of the answer before; the first page when it is not given.
     page_token: str
+    # Whether the items are ordered by what is popular now, whoever asks.
+    trending: bool
+    # How often the user may be shown the same item.
+    impressions: ranker_pb2.ImpressionLimits
 
 
 class InterestOptions(TypedDict, total=False):
@@ -81,6 +87,22 @@ class SimilarOptions(TypedDict, total=False):
     page_size: int
     # As in RecommendOptions.
     filter: str
+
+
+class SpanOptions(TypedDict, total=False):
+    """Of which answers outcomes are read."""
+
+    # Those of this time and later; the last 7 days when it is not given.
+    since: TimeLike
+    # Those before this time; all when it is not given.
+    until: TimeLike
+
+
+class OutcomeOptions(SpanOptions, total=False):
+    """Of which answers outcomes are counted."""
+
+    # Whether only answers count of which `record_impressions` told what was shown.
+    confirmed_only: bool
 
 
 def recommend_request(
@@ -108,6 +130,8 @@ def recommend_request(
         explain=options.get("explain", False),
         with_next_page=options.get("with_next_page", False),
         page_token=options.get("page_token", ""),
+        sort=ranker_pb2.SORT_TRENDING if options.get("trending") else ranker_pb2.SORT_UNSPECIFIED,
+        impressions=options.get("impressions"),
     )
     return _with_subject(request, user_id, session_id, events)
 
@@ -209,6 +233,38 @@ def watch_request(
     )
 
 
+def impressions_request(
+    user_id: str, session_id: str, within_s: float | None
+) -> outcome_pb2.GetImpressionsRequest:
+    """A request for `impressions`."""
+    request = outcome_pb2.GetImpressionsRequest(user_id=user_id, session_id=session_id)
+    if within_s is not None:
+        request.within.FromMicroseconds(round(within_s * 1_000_000))
+    return request
+
+
+def outcomes_request(
+    groups: Iterable[str], options: OutcomeOptions
+) -> outcome_pb2.GetOutcomesRequest:
+    """A request for `outcomes`. Raises ValueError for an unknown group."""
+    request = outcome_pb2.GetOutcomesRequest(
+        groups=[
+            outcome_pb2.OutcomeGroup.Value(f"OUTCOME_GROUP_{group.upper()}") for group in groups
+        ],
+        confirmed_only=options.get("confirmed_only", False),
+    )
+    return _with_span(request, options)
+
+
+def policy_request(
+    policy: outcome_pb2.FusionPolicy, options: SpanOptions, *, purchases: bool
+) -> outcome_pb2.EstimatePolicyRequest:
+    """A request for `estimate_policy`."""
+    reward = outcome_pb2.REWARD_PURCHASE if purchases else outcome_pb2.REWARD_CLICK
+    request = outcome_pb2.EstimatePolicyRequest(policy=policy, reward=reward)
+    return _with_span(request, options)
+
+
 def event_batches(events: Events, size: int) -> Iterator[events_pb2.ImportEventsRequest]:
     """The requests of an import, `size` events each, read as they are needed."""
     remaining = iter(events)
@@ -237,6 +293,14 @@ async def _as_async(events: AnyEvents) -> AsyncIterator[event_pb2.Event]:
     else:
         for event in events:
             yield event
+
+
+def _with_span(request: OfSpan, options: SpanOptions) -> OfSpan:
+    if "since" in options:
+        request.since.CopyFrom(timestamp(options["since"]))
+    if "until" in options:
+        request.until.CopyFrom(timestamp(options["until"]))
+    return request
 
 
 def _with_subject(

@@ -68,7 +68,7 @@ def recommend(
     if alpha is not None:
         options["fusion_weight"] = alpha
     if as_of is not None:
-        options["as_of"] = _seconds(as_of)
+        options["as_of"] = seconds(as_of, "--as-of")
     with connected(Targets(ranker=ranker), "ranker") as client:
         answer = client.recommend(user, **options)
     if as_json:
@@ -217,13 +217,14 @@ def delete_items(
         check_all_taken(file, num_left, num_left + len(of_file))
 
 
-def _seconds(text: str) -> float:
+def seconds(text: str, option: str) -> float:
+    """Read the time that an option names, in seconds since 1970."""
     from groundswell.logs.times import parse_time
 
     try:
         return parse_time(text)
     except ValueError as error:
-        raise typer.BadParameter(str(error), param_hint="--as-of") from None
+        raise typer.BadParameter(str(error), param_hint=option) from None
 
 
 def print_json(message: Any) -> None:

@@ -27,6 +27,7 @@ _DEGRADATIONS = {
     pb.DEGRADATION_POPULARITY_FALLBACK: "not personalised: these are popular items",
     pb.DEGRADATION_USER_UNKNOWN: "the user is unknown",
     pb.DEGRADATION_NO_PROFILE: "the user has no long-term vector yet",
+    pb.DEGRADATION_IMPRESSIONS_UNAVAILABLE: "the limits on impressions were not kept",
     pb.DEGRADATION_PAGE_NOT_FILLED: "fewer items than requested were found",
 }
 

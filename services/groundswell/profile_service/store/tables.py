@@ -137,8 +137,14 @@ events = Table(
     Column("stored_us", BigInteger, nullable=False),
     UniqueConstraint("user_no", "event_id"),
     Index(None, "user_no", "time_us", "ordinal", "event_id"),
+    Index(
+        "ix_events_attributed",
+        "stored_us",
+        postgresql_where=text("attribution_token <> ''"),
+        sqlite_where=text("attribution_token <> ''"),
+    ),
 )
-"""The log of events."""
+"""The log of events. Those with an attribution token are found by when they were stored."""
 
 profiles = Table(
     "profiles",
@@ -202,3 +208,36 @@ releasing them.
 
 stale_items = _work("stale_items", "item_no", "items.item_no")
 """Items whose text has no vector yet; `version` is the revision that made them stale."""
+
+shown_lists = Table(
+    "shown_lists",
+    metadata,
+    Column("recommendation_id", _Id, primary_key=True),
+    Column("user_no", BigInteger, nullable=True),
+    Column("bundle_id", Text, nullable=False),
+    Column("variant", Text, nullable=False),
+    Column("fusion_weight", Double, nullable=True),
+    Column("draw", SmallInteger, nullable=False),
+    Column("propensity", Double, nullable=False),
+    Column("item_nos", LargeBinary, nullable=False),
+    Column("confirmed", Boolean, nullable=False),
+    Index(None, "user_no", "recommendation_id"),
+    sqlite_with_rowid=False,
+)
+"""The lists that Recommend answered with, in the order of time, since their ids begin with it.
+
+`user_no` is null for a list that belongs to nobody. It is no foreign key: a check of it would wait
+for whoever has locked the user. `item_nos` are int64, best first; `confirmed` says that a backend
+named them as shown. `draw` and `propensity` are those of `serving.attribution`.
+"""
+
+item_popularity = Table(
+    "item_popularity",
+    metadata,
+    Column("item_no", BigInteger, primary_key=True, autoincrement=False),
+    Column("value", Double, nullable=False),
+    Column("revision", BigInteger, nullable=False),
+    Index(None, "revision", "item_no"),
+)
+"""How popular each item is (see `features.popularity`). The counter `popularity_revision` is locked
+by the transaction that writes; other counters say what the values are made of."""

@@ -8,10 +8,12 @@ from collections.abc import Collection, Iterable
 from sqlalchemy import Connection, Table, and_, case, delete, exists, func, or_, select, update
 
 from groundswell.profile_service.store.changes import USER, changes_made
+from groundswell.profile_service.store.lists import give_lists
 from groundswell.profile_service.store.tables import (
     events,
     profile_chunks,
     profiles,
+    shown_lists,
     stale_users,
     users,
     visitors,
@@ -27,7 +29,9 @@ _CONTENT = ("item_no", "action", "value", "time_us", "ordinal", "session_id", "a
 
 
 def link(connection: Connection, session_no: int, user_no: int) -> None:
-    """Link a session to a user, until the session expires. The transaction holds the locks of both.
+    """Link a session to a user, who gets its shown lists, until the session expires.
+
+    The transaction holds the locks of both.
 
     Raises FailedPrecondition (SESSION_LINKED) when it is linked to another one.
     """
@@ -36,6 +40,7 @@ def link(connection: Connection, session_no: int, user_no: int) -> None:
     if linked_to not in (None, user_no):
         raise FailedPrecondition("SESSION_LINKED", "the session is linked to another user")
     connection.execute(update(visitors).where(chosen).values(linked_to=user_no))
+    give_lists(connection, session_no, user_no)
 
 
 def check_same(connection: Connection, session_no: int, user_no: int, last: int) -> None:
@@ -115,5 +120,5 @@ def expire(connection: Connection, before_us: int, limit: int) -> int:
     user_nos = connection.execute(still.where(visitors.c.written_us < before_us)).scalars().all()
     if user_nos:
         _STALE.lock(connection, user_nos)
-        forget(connection, user_nos, (*_ENCODED, events, visitors, users))
+        forget(connection, user_nos, (*_ENCODED, events, shown_lists, visitors, users))
     return len(user_nos)

@@ -12,7 +12,9 @@ from groundswell.ranker_service.catalogue import CatalogueItem
 from groundswell.ranker_service.pipeline import Ranked
 from groundswell.ranker_service.requests import Ask
 from groundswell.ranker_service.stages.by_vector import ByVector
+from groundswell.ranker_service.stages.fuse import FusionWeightOrigin
 from groundswell.ranker_service.stages.gather import Gathered
+from groundswell.serving.attribution import Draw
 from groundswell.serving.interests import top_interests
 from groundswell.serving.telemetry import count
 
@@ -44,6 +46,17 @@ class Recommendations:
     """What either vector alone gives; None unless it is asked for."""
     interests_by_vector: Sequence[list[tuple[str, float]]] = ()
     """As `interests`, by the short-term and by the long-term vector alone; with `by_vector`."""
+    draw: Draw = Draw.NONE
+    """How the fusion weight was chosen, if at random."""
+    propensity: float = 0.0
+    """The probability or the density with which it was drawn."""
+    num_capped: int = 0
+    """How many items were left out because the user was shown them too often."""
+
+    @property
+    def fusion_weight_origin(self) -> FusionWeightOrigin:
+        """Where the fusion weight came from."""
+        return FusionWeightOrigin.RANDOM if self.draw else self.ranked.origin
 
     @property
     def fusion_weight(self) -> float:
@@ -70,6 +83,8 @@ def explain(
     for degradation in degradations:
         count("degradations", kind=_NAMES[degradation])
     short, long = gathered.short, gathered.long
+    # With one vector alone no weight has an effect.
+    is_drawn = ranked.origin is FusionWeightOrigin.FORCED and ask.draw is not Draw.NONE
     return Recommendations(
         bundle_id=ranker.space.bundle_id,
         ranked=ranked,
@@ -85,6 +100,9 @@ def explain(
         interests_by_vector=tuple(
             _interests(ranker, ask, one) for one in (by_vector.interests() if by_vector else ())
         ),
+        draw=ask.draw if is_drawn else Draw.NONE,
+        propensity=ask.propensity if is_drawn else 0.0,
+        num_capped=0 if gathered.capped is None else len(gathered.capped),
     )
 
 
@@ -102,6 +120,8 @@ def _degradations_of_gathered(
         yield Degradation.DEGRADATION_SESSION_STALE
     if long is not None and long.vector is not None and long.stale:
         yield Degradation.DEGRADATION_PROFILE_STALE
+    if ask.impressions is not None and gathered.capped is None:
+        yield Degradation.DEGRADATION_IMPRESSIONS_UNAVAILABLE
     # Seen items are excluded, and their neighbours are looked up.
     needs_seen = ask.exclude_seen or (has_neighbours and long is not None)
     if ask.k and needs_seen and not (is_visitor or _knows_all_items(gathered)):
@@ -133,7 +153,7 @@ def _is_unknown(ask: Ask, gathered: Gathered) -> bool:
 def _degradations_of_ranked(
     ask: Ask, ranked: Ranked, num_items: int
 ) -> Iterator[Degradation.ValueType]:
-    if ask.k and ranked.fallback:
+    if ask.k and ranked.fallback and not ask.is_trending:
         yield Degradation.DEGRADATION_POPULARITY_FALLBACK
     if num_items < ask.k:
         yield Degradation.DEGRADATION_PAGE_NOT_FILLED

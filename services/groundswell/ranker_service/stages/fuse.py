@@ -23,6 +23,8 @@ class FusionWeightOrigin(Enum):
     LEARNED = "learned"
     CONSTANT = "constant"
     FORCED = "forced"
+    RANDOM = "random"
+    """Forced by a draw of this service."""
     ONE_VECTOR = "one_vector"
     NONE = "none"
     """There is neither vector."""

@@ -3,9 +3,13 @@
 import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 
+import numpy as np
+from numpy.typing import NDArray
+
+from groundswell.ranker_service.outcome_client import OutcomeClient
 from groundswell.ranker_service.profile_client import LongTerm, ProfileClient
 from groundswell.ranker_service.replicas import BundleSpace
 from groundswell.ranker_service.requests import Ask
@@ -20,6 +24,8 @@ class Gathered:
     short: ShortTerm | None
     long: LongTerm | None
     """Also None for a visitor, whom the profile service does not know."""
+    capped: NDArray[np.int64] | None = None
+    """The items that the user was shown too often; also None without limits on impressions."""
 
 
 class Gather:
@@ -30,12 +36,19 @@ class Gather:
     """
 
     def __init__(
-        self, sessions: SessionClient, profiles: ProfileClient, *, max_bulk_users: int
+        self,
+        sessions: SessionClient,
+        profiles: ProfileClient,
+        outcomes: OutcomeClient,
+        *,
+        max_bulk_users: int,
     ) -> None:
         self._sessions = sessions
         self._profiles = profiles
+        self._outcomes = outcomes
         self._chunk = min(profiles.max_users, max_bulk_users)
         self._bulk = asyncio.Semaphore(max_bulk_users // self._chunk)
+        self._bulk_outcomes = asyncio.Semaphore(max_bulk_users)
 
     async def __call__(
         self, asks: Sequence[Ask], space: BundleSpace, timeout_s: float
@@ -46,6 +59,24 @@ class Gather:
         BundleNotHeldError when a service lacks a bundle that has a substitute.
         """
         deadline = asyncio.get_running_loop().time() + timeout_s
+        known = self._known(asks, space, deadline)
+        if not any(ask.impressions for ask in asks):
+            return await known
+        gathered, capped = await both(known, self._capped(asks, space, deadline))
+        return [replace(one, capped=items) for one, items in zip(gathered, capped, strict=True)]
+
+    async def _capped(
+        self, asks: Sequence[Ask], space: BundleSpace, deadline: float
+    ) -> list[NDArray[np.int64] | None]:
+        async def capped(ask: Ask) -> NDArray[np.int64] | None:
+            async with self._bulk_outcomes:
+                return await self._outcomes.capped(ask, space, deadline)
+
+        return await all_of(capped(ask) for ask in asks)
+
+    async def _known(
+        self, asks: Sequence[Ask], space: BundleSpace, deadline: float
+    ) -> list[Gathered]:
         if len(asks) == 1:
             return await self._chunk_of(asks, space, deadline)
         starts = range(0, len(asks), self._chunk)

@@ -10,6 +10,7 @@ import grpc
 from groundswell.client import requests
 from groundswell.client.aio.calls import AsyncThrottledCalls, stream
 from groundswell.client.aio.imports import import_batches
+from groundswell.client.aio.outcomes import AsyncOutcomeCalls
 from groundswell.client.channels import Deadlines
 from groundswell.client.errors import GroundswellError
 from groundswell.client.retries import Reopening
@@ -24,14 +25,13 @@ from groundswell.profile.v1.profile_service_pb2_grpc import ProfileServiceStub
 from groundswell.profile.v1.text_service_pb2_grpc import TextServiceStub
 
 
-class AsyncProfileCalls:
+class AsyncProfileCalls(AsyncOutcomeCalls):
     """The part of AsyncGroundswellClient that the profile service answers."""
 
     def __init__(
         self, channel: grpc.aio.Channel, call: AsyncThrottledCalls, deadlines: Deadlines
     ) -> None:
-        self._call = call
-        self._deadlines = deadlines
+        super().__init__(channel, call, deadlines)
         self._events = EventServiceStub(channel)
         self._catalogue = CatalogueServiceStub(channel)
         self._profiles = ProfileServiceStub(channel)

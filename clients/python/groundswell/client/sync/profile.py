@@ -14,6 +14,7 @@ from groundswell.client.errors import GroundswellError
 from groundswell.client.retries import Reopening
 from groundswell.client.sync.calls import ThrottledCalls, stream
 from groundswell.client.sync.imports import import_batches
+from groundswell.client.sync.outcomes import OutcomeCalls
 from groundswell.common.v1 import event_pb2, item_pb2
 from groundswell.profile.v1 import catalogue_service_pb2 as catalogue_pb2
 from groundswell.profile.v1 import event_service_pb2 as events_pb2
@@ -25,12 +26,11 @@ from groundswell.profile.v1.profile_service_pb2_grpc import ProfileServiceStub
 from groundswell.profile.v1.text_service_pb2_grpc import TextServiceStub
 
 
-class ProfileCalls:
+class ProfileCalls(OutcomeCalls):
     """The part of GroundswellClient that the profile service answers."""
 
     def __init__(self, channel: grpc.Channel, call: ThrottledCalls, deadlines: Deadlines) -> None:
-        self._call = call
-        self._deadlines = deadlines
+        super().__init__(channel, call, deadlines)
         self._events = EventServiceStub(channel)
         self._catalogue = CatalogueServiceStub(channel)
         self._profiles = ProfileServiceStub(channel)

@@ -62,6 +62,8 @@ class _DegradationEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Degradati
     vector is then the last one that it gave. It may not cover the newest events, and their items
     may not be excluded as seen.
     """
+    DEGRADATION_IMPRESSIONS_UNAVAILABLE: _Degradation.ValueType  # 40
+    """It is not known what the user was shown, so the limits on impressions were not kept."""
 
 class Degradation(_Degradation, metaclass=_DegradationEnumTypeWrapper):
     """How an answer falls short of the full one."""
@@ -99,6 +101,8 @@ DEGRADATION_SESSION_STALE: Degradation.ValueType  # 9
 vector is then the last one that it gave. It may not cover the newest events, and their items
 may not be excluded as seen.
 """
+DEGRADATION_IMPRESSIONS_UNAVAILABLE: Degradation.ValueType  # 40
+"""It is not known what the user was shown, so the limits on impressions were not kept."""
 Global___Degradation: _TypeAlias = Degradation  # noqa: Y015
 
 class _FusionWeightSource:
@@ -117,6 +121,8 @@ class _FusionWeightSourceEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Fu
     """The request forced it."""
     FUSION_WEIGHT_SOURCE_ONE_VIEW: _FusionWeightSource.ValueType  # 4
     """There was only one of the two vectors, so the weight is 0 or 1."""
+    FUSION_WEIGHT_SOURCE_RANDOM: _FusionWeightSource.ValueType  # 5
+    """The service drew it at random, for estimates of other weights (a setting)."""
 
 class FusionWeightSource(_FusionWeightSource, metaclass=_FusionWeightSourceEnumTypeWrapper):
     """Where the fusion weight of an answer came from."""
@@ -131,7 +137,37 @@ FUSION_WEIGHT_SOURCE_FORCED: FusionWeightSource.ValueType  # 3
 """The request forced it."""
 FUSION_WEIGHT_SOURCE_ONE_VIEW: FusionWeightSource.ValueType  # 4
 """There was only one of the two vectors, so the weight is 0 or 1."""
+FUSION_WEIGHT_SOURCE_RANDOM: FusionWeightSource.ValueType  # 5
+"""The service drew it at random, for estimates of other weights (a setting)."""
 Global___FusionWeightSource: _TypeAlias = FusionWeightSource  # noqa: Y015
+
+class _Sort:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _SortEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Sort.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    SORT_UNSPECIFIED: _Sort.ValueType  # 0
+    """By relevance."""
+    SORT_RELEVANCE: _Sort.ValueType  # 1
+    """By what the user likes: by the score."""
+    SORT_TRENDING: _Sort.ValueType  # 2
+    """By what is popular now, whoever asks. Filters and exclusions hold, also that of seen items. There
+    is no fusion weight, and no interests are given.
+    """
+
+class Sort(_Sort, metaclass=_SortEnumTypeWrapper):
+    """What the items of an answer are ordered by."""
+
+SORT_UNSPECIFIED: Sort.ValueType  # 0
+"""By relevance."""
+SORT_RELEVANCE: Sort.ValueType  # 1
+"""By what the user likes: by the score."""
+SORT_TRENDING: Sort.ValueType  # 2
+"""By what is popular now, whoever asks. Filters and exclusions hold, also that of seen items. There
+is no fusion weight, and no interests are given.
+"""
+Global___Sort: _TypeAlias = Sort  # noqa: Y015
 
 class _Placement:
     ValueType = _typing.NewType("ValueType", _builtins.int)
@@ -234,6 +270,36 @@ OMISSION_RANK: Omission.ValueType  # 13
 Global___Omission: _TypeAlias = Omission  # noqa: Y015
 
 @_typing.final
+class ImpressionLimits(_message.Message):
+    """How often a user may be shown the same item."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MAX_TIMES_FIELD_NUMBER: _builtins.int
+    WITHIN_FIELD_NUMBER: _builtins.int
+    max_times: _builtins.int
+    """An item that the user was shown so often is left out: 1 to 1,000 (IMPRESSIONS_INVALID)."""
+    @_builtins.property
+    def within(self) -> _duration_pb2.Duration:
+        """Within which time: above 0, at most 90 days (IMPRESSIONS_INVALID). Unset: 7 days. Lists count a
+        second or two after their answer, and no longer than the profile service keeps them.
+        """
+
+    def __init__(
+        self,
+        *,
+        max_times: _builtins.int = ...,
+        within: _duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["within", b"within"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["max_times", b"max_times", "within", b"within"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ImpressionLimits: _TypeAlias = ImpressionLimits  # noqa: Y015
+
+@_typing.final
 class RecommendRequest(_message.Message):
     """A user or visitor, and what to recommend to them."""
 
@@ -253,6 +319,8 @@ class RecommendRequest(_message.Message):
     EXPLAIN_FIELD_NUMBER: _builtins.int
     WITH_NEXT_PAGE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    SORT_FIELD_NUMBER: _builtins.int
+    IMPRESSIONS_FIELD_NUMBER: _builtins.int
     user_id: _builtins.str
     """The client's id of a user, 1 to 256 bytes without NUL (USER_ID_INVALID)."""
     session_id: _builtins.str
@@ -292,6 +360,8 @@ class RecommendRequest(_message.Message):
     A token that was not given out, or that is from before the database was restored from a backup,
     is INVALID_ARGUMENT (PAGE_TOKEN_INVALID): then ask for the first page. It does not expire.
     """
+    sort: Global___Sort.ValueType
+    """What the items are ordered by. Unset: by relevance. Anything unknown is SORT_INVALID."""
     @_builtins.property
     def inline_events(self) -> _event_pb2.InlineEvents:
         """The events of an anonymous visitor. Nothing of them is stored."""
@@ -311,6 +381,12 @@ class RecommendRequest(_message.Message):
     def controls(self) -> Global___Controls:
         """How the page is arranged beyond its scores. Unset: by the scores alone."""
 
+    @_builtins.property
+    def impressions(self) -> Global___ImpressionLimits:
+        """How often the user may be shown the same item. Unset: as often as it comes. Inline events are
+        refused with it (IMPRESSIONS_INVALID): nothing is known of what their visitor was shown.
+        """
+
     def __init__(
         self,
         *,
@@ -328,10 +404,12 @@ class RecommendRequest(_message.Message):
         explain: _builtins.bool = ...,
         with_next_page: _builtins.bool = ...,
         page_token: _builtins.str = ...,
+        sort: Global___Sort.ValueType = ...,
+        impressions: Global___ImpressionLimits | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_exclude_seen", b"_exclude_seen", "_fusion_weight", b"_fusion_weight", "_num_interests", b"_num_interests", "_page_size", b"_page_size", "as_of", b"as_of", "controls", b"controls", "exclude_seen", b"exclude_seen", "fusion_weight", b"fusion_weight", "inline_events", b"inline_events", "num_interests", b"num_interests", "page_size", b"page_size", "session_id", b"session_id", "subject", b"subject", "user_id", b"user_id"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_exclude_seen", b"_exclude_seen", "_fusion_weight", b"_fusion_weight", "_num_interests", b"_num_interests", "_page_size", b"_page_size", "as_of", b"as_of", "controls", b"controls", "exclude_seen", b"exclude_seen", "fusion_weight", b"fusion_weight", "impressions", b"impressions", "inline_events", b"inline_events", "num_interests", b"num_interests", "page_size", b"page_size", "session_id", b"session_id", "subject", b"subject", "user_id", b"user_id"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_exclude_seen", b"_exclude_seen", "_fusion_weight", b"_fusion_weight", "_num_interests", b"_num_interests", "_page_size", b"_page_size", "as_of", b"as_of", "controls", b"controls", "deny_item_ids", b"deny_item_ids", "exclude_seen", b"exclude_seen", "explain", b"explain", "filter", b"filter", "fusion_weight", b"fusion_weight", "inline_events", b"inline_events", "num_interests", b"num_interests", "page_size", b"page_size", "page_token", b"page_token", "session_id", b"session_id", "subject", b"subject", "user_id", b"user_id", "with_next_page", b"with_next_page"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_exclude_seen", b"_exclude_seen", "_fusion_weight", b"_fusion_weight", "_num_interests", b"_num_interests", "_page_size", b"_page_size", "as_of", b"as_of", "controls", b"controls", "deny_item_ids", b"deny_item_ids", "exclude_seen", b"exclude_seen", "explain", b"explain", "filter", b"filter", "fusion_weight", b"fusion_weight", "impressions", b"impressions", "inline_events", b"inline_events", "num_interests", b"num_interests", "page_size", b"page_size", "page_token", b"page_token", "session_id", b"session_id", "sort", b"sort", "subject", b"subject", "user_id", b"user_id", "with_next_page", b"with_next_page"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__exclude_seen: _TypeAlias = _typing.Literal["exclude_seen"]  # noqa: Y015
     _WhichOneofArgType__exclude_seen: _TypeAlias = _typing.Literal["_exclude_seen", b"_exclude_seen"]  # noqa: Y015
@@ -692,7 +770,9 @@ class Recommendation(_message.Message):
     """The client's id of the item."""
     score: _builtins.float
     """The sum of the two parts below, and of what `controls` adds; higher is better. Comparable within
-    one answer only. For a popularity fallback: the item's popularity, and what `controls` adds.
+    one answer only. For a popularity fallback, and where the items are sorted so: what `controls`
+    adds, and the item's popularity now, as a share of that of the most popular item. While no event
+    is counted: its events in training.
     """
     short_score: _builtins.float
     """The short-term part of the score: (α ∘ u_s)·v, plus the mean of α times the neighbour score of
@@ -800,6 +880,7 @@ class RecommendResponse(_message.Message):
     DETAILS_OMITTED_FIELD_NUMBER: _builtins.int
     CONTROLS_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    NUM_CAPPED_FIELD_NUMBER: _builtins.int
     fusion_weight: _builtins.float
     """The fusion weight α that was used, the share of the short-term vector: its mean over the
     dimensions. 0 when `fusion_weight_source` is unspecified.
@@ -809,9 +890,11 @@ class RecommendResponse(_message.Message):
     bundle_id: _builtins.str
     """The bundle that ranked."""
     recommendation_id: _builtins.str
-    """A fresh id of this answer."""
+    """A fresh id of this answer: 32 hexadecimal digits, in the order of time."""
     attribution_token: _builtins.str
-    """To be sent back in the `attribution_token` of events that this answer leads to."""
+    """To be sent back in the `attribution_token` of events that this answer leads to, and to
+    OutcomeService.RecordImpressions: about 100 characters, signed, without any id of the user.
+    """
     details_omitted: _builtins.bool
     """Whether titles, categories, interests, ranks and what controls did were left out of this answer,
     because the message would exceed 3 MiB with them. That happens with very many items that have
@@ -822,6 +905,8 @@ class RecommendResponse(_message.Message):
     this page was not filled, and after 2,000 items. It holds the numbers of the items of this page
     and of those before, and nothing of the user.
     """
+    num_capped: _builtins.int
+    """How many items were left out because the user was shown them too often."""
     @_builtins.property
     def recommendations(self) -> _containers.RepeatedCompositeFieldContainer[Global___Recommendation]:
         """The items, best first or as the controls arrange them; at most `page_size`."""
@@ -864,10 +949,11 @@ class RecommendResponse(_message.Message):
         details_omitted: _builtins.bool = ...,
         controls: Global___AppliedControls | None = ...,
         next_page_token: _builtins.str = ...,
+        num_capped: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["controls", b"controls", "profile_age", b"profile_age", "session_age", b"session_age"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attribution_token", b"attribution_token", "bundle_id", b"bundle_id", "controls", b"controls", "degradations", b"degradations", "details_omitted", b"details_omitted", "fusion_weight", b"fusion_weight", "fusion_weight_source", b"fusion_weight_source", "interests", b"interests", "next_page_token", b"next_page_token", "profile_age", b"profile_age", "recommendation_id", b"recommendation_id", "recommendations", b"recommendations", "session_age", b"session_age"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attribution_token", b"attribution_token", "bundle_id", b"bundle_id", "controls", b"controls", "degradations", b"degradations", "details_omitted", b"details_omitted", "fusion_weight", b"fusion_weight", "fusion_weight_source", b"fusion_weight_source", "interests", b"interests", "next_page_token", b"next_page_token", "num_capped", b"num_capped", "profile_age", b"profile_age", "recommendation_id", b"recommendation_id", "recommendations", b"recommendations", "session_age", b"session_age"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

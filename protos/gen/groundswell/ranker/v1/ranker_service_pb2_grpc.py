@@ -85,9 +85,10 @@ class RankerServiceServicer:
         of the service.
         Statuses: OK; INVALID_ARGUMENT (SUBJECT_INVALID, USER_ID_INVALID, SESSION_ID_INVALID, PAGE_SIZE_INVALID,
         FILTER_INVALID, FUSION_WEIGHT_INVALID, DENY_LIST_INVALID, EVENTS_INVALID, TIME_INVALID,
-        NUM_INTERESTS_INVALID, CONTROLS_INVALID, PAGE_TOKEN_INVALID, and the reasons that Event names);
-        NOT_FOUND (ITEM_NOT_FOUND, an inline event's item); RESOURCE_EXHAUSTED (OVERLOADED, with
-        RetryInfo); UNAVAILABLE (NO_BUNDLE); DEADLINE_EXCEEDED. Safe to retry.
+        NUM_INTERESTS_INVALID, CONTROLS_INVALID, PAGE_TOKEN_INVALID, SORT_INVALID, IMPRESSIONS_INVALID, and
+        the reasons that Event names); NOT_FOUND (ITEM_NOT_FOUND, an inline event's item);
+        RESOURCE_EXHAUSTED (OVERLOADED, with RetryInfo); UNAVAILABLE (NO_BUNDLE); DEADLINE_EXCEEDED. Safe
+        to retry.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -42,9 +42,10 @@ class RankerServiceStub:
     of the service.
     Statuses: OK; INVALID_ARGUMENT (SUBJECT_INVALID, USER_ID_INVALID, SESSION_ID_INVALID, PAGE_SIZE_INVALID,
     FILTER_INVALID, FUSION_WEIGHT_INVALID, DENY_LIST_INVALID, EVENTS_INVALID, TIME_INVALID,
-    NUM_INTERESTS_INVALID, CONTROLS_INVALID, PAGE_TOKEN_INVALID, and the reasons that Event names);
-    NOT_FOUND (ITEM_NOT_FOUND, an inline event's item); RESOURCE_EXHAUSTED (OVERLOADED, with
-    RetryInfo); UNAVAILABLE (NO_BUNDLE); DEADLINE_EXCEEDED. Safe to retry.
+    NUM_INTERESTS_INVALID, CONTROLS_INVALID, PAGE_TOKEN_INVALID, SORT_INVALID, IMPRESSIONS_INVALID, and
+    the reasons that Event names); NOT_FOUND (ITEM_NOT_FOUND, an inline event's item);
+    RESOURCE_EXHAUSTED (OVERLOADED, with RetryInfo); UNAVAILABLE (NO_BUNDLE); DEADLINE_EXCEEDED. Safe
+    to retry.
     """
     BatchRecommend: _grpc.UnaryUnaryMultiCallable[_ranker_service_pb2.BatchRecommendRequest, _ranker_service_pb2.BatchRecommendResponse]
     """Recommends to up to 256 users in one call. Each answer is what Recommend would give. One wrong
@@ -104,9 +105,10 @@ class RankerServiceAsyncStub(RankerServiceStub):
     of the service.
     Statuses: OK; INVALID_ARGUMENT (SUBJECT_INVALID, USER_ID_INVALID, SESSION_ID_INVALID, PAGE_SIZE_INVALID,
     FILTER_INVALID, FUSION_WEIGHT_INVALID, DENY_LIST_INVALID, EVENTS_INVALID, TIME_INVALID,
-    NUM_INTERESTS_INVALID, CONTROLS_INVALID, PAGE_TOKEN_INVALID, and the reasons that Event names);
-    NOT_FOUND (ITEM_NOT_FOUND, an inline event's item); RESOURCE_EXHAUSTED (OVERLOADED, with
-    RetryInfo); UNAVAILABLE (NO_BUNDLE); DEADLINE_EXCEEDED. Safe to retry.
+    NUM_INTERESTS_INVALID, CONTROLS_INVALID, PAGE_TOKEN_INVALID, SORT_INVALID, IMPRESSIONS_INVALID, and
+    the reasons that Event names); NOT_FOUND (ITEM_NOT_FOUND, an inline event's item);
+    RESOURCE_EXHAUSTED (OVERLOADED, with RetryInfo); UNAVAILABLE (NO_BUNDLE); DEADLINE_EXCEEDED. Safe
+    to retry.
     """
     BatchRecommend: _aio.UnaryUnaryMultiCallable[_ranker_service_pb2.BatchRecommendRequest, _ranker_service_pb2.BatchRecommendResponse]  # type: ignore[assignment]
     """Recommends to up to 256 users in one call. Each answer is what Recommend would give. One wrong
@@ -169,9 +171,10 @@ class RankerServiceServicer(metaclass=_abc_1.ABCMeta):
         of the service.
         Statuses: OK; INVALID_ARGUMENT (SUBJECT_INVALID, USER_ID_INVALID, SESSION_ID_INVALID, PAGE_SIZE_INVALID,
         FILTER_INVALID, FUSION_WEIGHT_INVALID, DENY_LIST_INVALID, EVENTS_INVALID, TIME_INVALID,
-        NUM_INTERESTS_INVALID, CONTROLS_INVALID, PAGE_TOKEN_INVALID, and the reasons that Event names);
-        NOT_FOUND (ITEM_NOT_FOUND, an inline event's item); RESOURCE_EXHAUSTED (OVERLOADED, with
-        RetryInfo); UNAVAILABLE (NO_BUNDLE); DEADLINE_EXCEEDED. Safe to retry.
+        NUM_INTERESTS_INVALID, CONTROLS_INVALID, PAGE_TOKEN_INVALID, SORT_INVALID, IMPRESSIONS_INVALID, and
+        the reasons that Event names); NOT_FOUND (ITEM_NOT_FOUND, an inline event's item);
+        RESOURCE_EXHAUSTED (OVERLOADED, with RetryInfo); UNAVAILABLE (NO_BUNDLE); DEADLINE_EXCEEDED. Safe
+        to retry.
         """
 
     @_abc_1.abstractmethod

@@ -1,0 +1,1 @@
+"""What was recommended and what came of it; what is popular now."""

@@ -1,0 +1,97 @@
+"""Counts what came of the shown lists: how many of the items were clicked, how many purchased."""
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any, NamedTuple
+
+from groundswell.features.actions import DISLIKE, action_number
+from groundswell.profile_service.store.lists import ListCount
+from groundswell.serving.vectors import unpack_int64
+
+PURCHASE = action_number("purchase")
+
+
+class Group(Enum):
+    """By what outcomes are counted."""
+
+    BUNDLE = "bundle"
+    VARIANT = "variant"
+    FUSION_WEIGHT = "fusion_weight"
+    PLACE = "place"
+
+
+class Key(NamedTuple):
+    """What the lists of a row have in common; what is not asked for is the same for all."""
+
+    bundle_id: str = ""
+    variant: str = ""
+    tenth: int | None = None
+    place: int = 0
+
+
+@dataclass
+class OutcomeRow:
+    """The counts of a row."""
+
+    num_lists: int = 0
+    num_shown: int = 0
+    num_clicked: int = 0
+    num_purchased: int = 0
+
+
+class OutcomeCounts:
+    """Adds up lists and events into the rows that are asked for."""
+
+    def __init__(self, groups: Collection[Group]) -> None:
+        self._groups = groups
+        self.rows: defaultdict[Key, OutcomeRow] = defaultdict(OutcomeRow)
+        self._clicked: set[tuple[str, int]] = set()
+        self._purchased: set[tuple[str, int]] = set()
+        self._not_shown: set[tuple[str, int]] = set()
+
+    @property
+    def num_not_shown(self) -> int:
+        """How many items of events were not in the list that their event names."""
+        return len(self._not_shown)
+
+    def add_lists(self, counted: Iterable[ListCount]) -> None:
+        """Add lists that were shown."""
+        for alike in counted:
+            if Group.PLACE not in self._groups:
+                row = self.rows[self._key(alike, 0)]
+                row.num_lists += alike.num_lists
+                row.num_shown += alike.num_lists * alike.num_items
+                continue
+            for place in range(1, alike.num_items + 1):
+                row = self.rows[self._key(alike, place)]
+                row.num_lists += alike.num_lists
+                row.num_shown += alike.num_lists
+
+    def add_events(self, events: Iterable[Any]) -> None:
+        """Add events that came of them, as `attributed_events` returns them."""
+        for event in events:
+            if event.action == DISLIKE:
+                continue
+            pair = event.recommendation_id, event.item_no
+            places = unpack_int64(event.item_nos).tolist()
+            if event.item_no not in places:
+                self._not_shown.add(pair)
+                continue
+            row = self.rows[self._key(event, places.index(event.item_no) + 1)]
+            if pair not in self._clicked:
+                self._clicked.add(pair)
+                row.num_clicked += 1
+            if event.action == PURCHASE and pair not in self._purchased:
+                self._purchased.add(pair)
+                row.num_purchased += 1
+
+    def _key(self, alike: Any, place: int) -> Key:
+        groups = self._groups
+        return Key(
+            alike.bundle_id if Group.BUNDLE in groups else "",
+            alike.variant if Group.VARIANT in groups else "",
+            alike.tenth if Group.FUSION_WEIGHT in groups else None,
+            place if Group.PLACE in groups else 0,
+        )

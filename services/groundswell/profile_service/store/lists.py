@@ -1,0 +1,190 @@
+"""Statements about the lists that were shown, and about the events that came of them."""
+
+from collections.abc import Collection, Sequence
+from functools import cache
+from typing import Any, NamedTuple
+
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    and_,
+    case,
+    delete,
+    func,
+    or_,
+    select,
+    tuple_,
+    update,
+)
+from sqlalchemy.dialects import postgresql
+
+from groundswell.profile_service.store.statements import among, insert
+from groundswell.profile_service.store.tables import events, items, shown_lists
+from groundswell.serving.attribution import Attribution, Draw, id_at
+
+NUM_BINS = 10
+"""Fusion weights are counted by tenths."""
+_ID_DIGITS = 32
+_IDS_AT_ONCE = 5_000
+_CLOCKS_US = 60_000_000
+"""How far the clocks of two machines may differ: an event seems to be stored before its list."""
+
+
+class ShownList(NamedTuple):
+    """A list as it is stored."""
+
+    made: Attribution
+    user_no: int | None
+    item_nos: bytes
+    confirmed: bool
+
+
+class Span(NamedTuple):
+    """The lists that were answered from one time up to another, in microseconds since 1970."""
+
+    since_us: int
+    until_us: int
+    confirmed_only: bool = False
+    draw: Draw | None = None
+    """Only lists whose fusion weight was chosen so; None: all."""
+
+    def holds(self) -> ColumnElement[bool]:
+        """Whether a row of `shown_lists` is one of them."""
+        c = shown_lists.c
+        ids = (id_at(self.since_us // 1000), id_at(self.until_us // 1000))
+        rules = [c.recommendation_id >= ids[0], c.recommendation_id < ids[1]]
+        if self.confirmed_only:
+            rules.append(c.confirmed)
+        if self.draw is not None:
+            rules.append(c.draw == self.draw)
+        return and_(*rules)
+
+
+class ListCount(NamedTuple):
+    """How many lists are alike."""
+
+    bundle_id: str
+    variant: str
+    tenth: int | None
+    num_items: int
+    num_lists: int
+
+
+def item_numbers(connection: Connection, item_ids: Collection[str]) -> dict[str, int]:
+    """Return the numbers of the items that were ever written, by id."""
+    statement = select(items.c.item_id, items.c.item_no)
+    statement = statement.where(among(connection.dialect.name, items.c.item_id, "ids"))
+    numbers: dict[str, int] = {}
+    ids = sorted(item_ids)
+    for start in range(0, len(ids), _IDS_AT_ONCE):
+        rows = connection.execute(statement, {"ids": ids[start : start + _IDS_AT_ONCE]})
+        numbers.update((row.item_id, row.item_no) for row in rows)
+    return numbers
+
+
+def store_lists(connection: Connection, lists: Sequence[ShownList]) -> None:
+    """Store lists. One that is stored already gets what it lacks: a user, or what was shown."""
+    rows = [
+        {
+            **made._asdict(),
+            "draw": int(made.draw),
+            "user_no": user_no,
+            "item_nos": item_nos,
+            "confirmed": confirmed,
+        }
+        for made, user_no, item_nos, confirmed in lists
+    ]
+    if rows:
+        connection.execute(_store(connection.dialect.name), rows)
+
+
+@cache
+def _store(dialect: str) -> postgresql.Insert:
+    statement = insert(dialect, shown_lists)
+    old, new = shown_lists.c, statement.excluded
+    return statement.on_conflict_do_update(
+        index_elements=[old.recommendation_id],
+        set_={
+            "user_no": func.coalesce(old.user_no, new.user_no),
+            "item_nos": case((new.confirmed, new.item_nos), else_=old.item_nos),
+            "confirmed": or_(old.confirmed, new.confirmed),
+        },
+    )
+
+
+def give_lists(connection: Connection, session_no: int, user_no: int) -> None:
+    """Give the lists of a session to a user."""
+    mine = shown_lists.c.user_no == session_no
+    connection.execute(update(shown_lists).where(mine).values(user_no=user_no))
+
+
+def drop_lists(connection: Connection, before_us: int, limit: int) -> int:
+    """Delete some of the lists that were answered before a time; return how many."""
+    number = shown_lists.c.recommendation_id
+    due = select(number).where(number < id_at(before_us // 1000)).order_by(number).limit(limit)
+    return connection.execute(delete(shown_lists).where(number.in_(due))).rowcount
+
+
+def lists_of_user(
+    connection: Connection, user_no: int, since_us: int, limit: int
+) -> Sequence[bytes]:
+    """Return the items of a user's lists since a time, of at most so many of the newest ones."""
+    c = shown_lists.c
+    statement = select(c.item_nos).where(c.user_no == user_no)
+    statement = statement.where(c.recommendation_id >= id_at(since_us // 1000))
+    found = connection.execute(statement.order_by(c.recommendation_id.desc()).limit(limit))
+    return found.scalars().all()
+
+
+def count_lists(connection: Connection, span: Span) -> list[ListCount]:
+    """Count the lists that are alike in bundle, variant, tenth of the fusion weight and length."""
+    c = shown_lists.c
+    alike = (c.bundle_id, c.variant, _tenth().label("tenth"), func.length(c.item_nos).label("size"))
+    statement = select(*alike, func.count()).where(span.holds()).group_by(*alike)
+    return [
+        ListCount(bundle_id, variant, tenth, size // 8, num_lists)
+        for bundle_id, variant, tenth, size, num_lists in connection.execute(statement)
+    ]
+
+
+def _tenth() -> ColumnElement[int]:
+    """Select the tenth that a fusion weight lies in; null where there is none."""
+    weight = shown_lists.c.fusion_weight
+    steps = [(weight < (n + 1) / NUM_BINS, n) for n in range(NUM_BINS)]
+    return case((weight.is_(None), None), *steps, else_=NUM_BINS - 1)
+
+
+Place = tuple[int, int, int]
+"""Where a page of events ends: when the last one was stored, its user and its sequence."""
+
+
+def attributed_events(
+    connection: Connection, span: Span, after: Place | None, limit: int
+) -> Sequence[Any]:
+    """Return a page of the events that came of lists of a time, with what is stored of the lists.
+
+    Rows of (stored_us, user_no, sequence, item_no, action) and of a list; `tenth` is that of its
+    fusion weight.
+    """
+    place = (events.c.stored_us, events.c.user_no, events.c.sequence)
+    named = func.substr(events.c.attribution_token, 1, _ID_DIGITS)
+    c = shown_lists.c
+    of_list = (c.recommendation_id, c.item_nos, c.bundle_id, c.variant, _tenth().label("tenth"))
+    statement = (
+        select(*place, events.c.item_no, events.c.action, *of_list)
+        .join(shown_lists, c.recommendation_id == named)
+        # The first condition is that of the index.
+        .where(events.c.attribution_token != "", events.c.stored_us >= span.since_us - _CLOCKS_US)
+        .where(span.holds())
+    )
+    if after is not None:
+        statement = statement.where(tuple_(*place) > tuple_(*after))
+    return connection.execute(statement.order_by(*place).limit(limit)).all()
+
+
+def drawn_lists(connection: Connection, span: Span, after: str, limit: int) -> Sequence[Any]:
+    """Return a page of a time's lists: (recommendation_id, user_no, fusion_weight, propensity)."""
+    c = shown_lists.c
+    statement = select(c.recommendation_id, c.user_no, c.fusion_weight, c.propensity)
+    statement = statement.where(span.holds(), c.recommendation_id > after)
+    return connection.execute(statement.order_by(c.recommendation_id).limit(limit)).all()

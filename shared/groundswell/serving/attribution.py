@@ -1,0 +1,112 @@
+"""Attribution tokens: they tell which answer an event came from, and how that answer was made.
+
+A token is the id of the recommendation, a dot, and the rest in base64: who made it, and a check
+that only the deployment's secret gives. It says nothing about the user.
+"""
+
+import binascii
+import hashlib
+import hmac
+import math
+import os
+import struct
+import time
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from enum import IntEnum
+from typing import NamedTuple
+
+from groundswell.serving.errors import InvalidArgument
+
+_FORM = 1
+"""The number of the layout of a token's bytes."""
+_HEAD = struct.Struct("<BBddB")
+_CHECK_BYTES = 16
+_ID_DIGITS = 32
+_PURPOSE = b"groundswell attribution token"
+
+
+class Draw(IntEnum):
+    """How an answer's fusion weight was chosen, if at random."""
+
+    NONE = 0
+    """Not at random."""
+    GRID = 1
+    """From some weights, each with a probability."""
+    DENSITY = 2
+    """From a distribution with a density."""
+
+
+class Attribution(NamedTuple):
+    """What a token says of the answer that it belongs to."""
+
+    recommendation_id: str
+    """32 hexadecimal digits, the first twelve of them the time, so that ids are in its order."""
+    bundle_id: str
+    variant: str = ""
+    fusion_weight: float | None = None
+    """α; None for an answer that is not personalised."""
+    draw: Draw = Draw.NONE
+    propensity: float = 0.0
+    """The probability, or the density, with which α was drawn; 0 where it was not."""
+
+
+class AttributionTokens:
+    """Makes tokens under the newest secret of a deployment, and reads those of all its secrets."""
+
+    def __init__(self, *secrets: str) -> None:
+        """Take the secrets, oldest first."""
+        self._keys = [hmac.digest(s.encode(), _PURPOSE, "sha256") for s in secrets]
+        self._newest = hmac.new(self._keys[-1], digestmod=hashlib.sha256)
+
+    def issue(self, made: Attribution) -> str:
+        """Return the token of an answer."""
+        weight = math.nan if made.fusion_weight is None else made.fusion_weight
+        bundle = made.bundle_id.encode()
+        head = _HEAD.pack(_FORM, made.draw, weight, made.propensity, len(bundle))
+        content = head + bundle + made.variant.encode()
+        mac = self._newest.copy()
+        mac.update(made.recommendation_id.encode() + content)
+        rest = urlsafe_b64encode(content + mac.digest()[:_CHECK_BYTES])
+        return f"{made.recommendation_id}.{rest.decode().rstrip('=')}"
+
+    def read(self, token: str, field: str) -> Attribution:
+        """Read a token. Raises InvalidArgument (ATTRIBUTION_TOKEN_INVALID) naming the field."""
+        try:
+            return self._read(token)
+        except (ValueError, struct.error, binascii.Error):
+            message = f"{field} is no token of this deployment"
+            raise InvalidArgument("ATTRIBUTION_TOKEN_INVALID", message, field=field) from None
+
+    def _read(self, token: str) -> Attribution:
+        recommendation_id, _, rest = token.partition(".")
+        packed = urlsafe_b64decode(rest.encode("ascii") + b"=" * (-len(rest) % 4))
+        content, check = packed[:-_CHECK_BYTES], packed[-_CHECK_BYTES:]
+        signed = recommendation_id.encode() + content
+        if not any(_is_check(key, signed, check) for key in reversed(self._keys)):
+            raise ValueError("the check is another one")
+        form, draw, weight, propensity, length = _HEAD.unpack_from(content)
+        names = content[_HEAD.size :]
+        if form != _FORM or len(recommendation_id) != _ID_DIGITS:
+            raise ValueError("a token of another release")
+        return Attribution(
+            recommendation_id,
+            names[:length].decode(),
+            names[length:].decode(),
+            None if math.isnan(weight) else weight,
+            Draw(draw),
+            propensity,
+        )
+
+
+def new_recommendation_id() -> str:
+    """Return a fresh id of an answer, which begins with the time."""
+    return id_at(time.time_ns() // 1_000_000) + os.urandom(10).hex()
+
+
+def id_at(time_ms: int) -> str:
+    """Return what sorts just before the ids of a time, in milliseconds since 1970."""
+    return f"{max(time_ms, 0):012x}"
+
+
+def _is_check(key: bytes, signed: bytes, check: bytes) -> bool:
+    return hmac.compare_digest(hmac.digest(key, signed, "sha256")[:_CHECK_BYTES], check)

@@ -1,0 +1,133 @@
+"""Shown lists are stored once, under pseudonyms, and leave with their session or in time."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Sequence
+
+import pytest
+from sqlalchemy import select
+
+from groundswell.profile_service.outcomes.lists import NewList, ShownLists
+from groundswell.profile_service.store.tables import shown_lists, users
+from groundswell.profile_service.visitors import Visitors
+from groundswell.serving.attribution import Attribution, id_at
+from groundswell.serving.errors import ResourceExhausted
+from groundswell.serving.pseudonym import Pseudonymizer
+from groundswell.serving.subjects import subject_id
+from groundswell.serving.vectors import pack_int64, unpack_int64
+from tests.integration.profile_service.support import Memory, an_event, an_item, reading
+from tests.support.processes import SECRET
+
+BUNDLE = "ab" * 32
+VISIT = subject_id("", "visit")
+DAY_US = 86_400 * 1_000_000
+PSEUDONYMS = Pseudonymizer(SECRET)
+
+
+def made(n: int, *, ago_s: float = 0.0) -> Attribution:
+    """The attribution of an answer some time ago."""
+    begun = id_at(int((time.time() - ago_s) * 1000))
+    return Attribution(f"{begun}{n:020x}", BUNDLE, fusion_weight=0.5)
+
+
+def a_list(n: int, subject: str, items: Sequence[int], *, ago_s: float = 0.0) -> NewList:
+    return NewList(made(n, ago_s=ago_s), subject, pack_int64(items))
+
+
+@pytest.fixture
+async def lists(memory: Memory) -> AsyncIterator[ShownLists]:
+    await memory.catalogue.upsert([an_item(name) for name in "abcd"])
+    store = ShownLists(memory.database, PSEUDONYMS, keep_s=3600.0)
+    yield store
+    await store.close()
+
+
+async def stored(memory: Memory) -> list[tuple[bytes | None, list[int], bool]]:
+    """The key of whom each list belongs to, its items, and whether it is confirmed."""
+    c = shown_lists.c
+    joined = shown_lists.outerjoin(users, users.c.user_no == c.user_no)
+    statement = select(users.c.user_key, c.item_nos, c.confirmed).select_from(joined)
+    async with reading(memory.database) as connection:
+        rows = (await connection.execute(statement.order_by(c.recommendation_id))).all()
+    return [(row.user_key, unpack_int64(row.item_nos).tolist(), row.confirmed) for row in rows]
+
+
+async def test_a_list_is_stored_once_under_a_pseudonym(memory: Memory, lists: ShownLists) -> None:
+    await memory.log.append([an_event(1)])
+    first = [a_list(0, "ann", [1, 2]), a_list(1, "new", [2, 3]), a_list(2, "", [4])]
+    await lists.store(first)
+    keys = [PSEUDONYMS.user_key("ann"), PSEUDONYMS.user_key("new"), None]
+    assert await stored(memory) == [
+        (key, items, False) for key, items in zip(keys, ([1, 2], [2, 3], [4]), strict=True)
+    ]
+    # Again, as after an answer that was lost; and another one of the user who is known now.
+    await lists.store([*first, a_list(3, "new", [3])])
+    assert len(await stored(memory)) == 4
+    counted = await lists.impressions("new", DAY_US)
+    assert counted.counts == {2: 1, 3: 2}
+    assert not (await lists.impressions("nobody", DAY_US)).counts
+    outcomes = await memory.log.append([an_event(1, user="new")])
+    assert outcomes[0].sequence == 1
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+async def test_what_a_backend_showed_replaces_what_was_answered_in_any_order(
+    memory: Memory, lists: ShownLists, order: tuple[int, int]
+) -> None:
+    answered = a_list(0, "ann", [1, 2, 3])
+    shown = NewList(answered.made, "", item_ids=["c", "unknown", "a"])
+    for n in order:
+        await lists.store([(answered, shown)[n]])
+    assert await stored(memory) == [(PSEUDONYMS.user_key("ann"), [3, 1], True)]
+
+
+async def test_lists_with_the_numbers_of_another_lineage_are_not_stored(
+    memory: Memory, lists: ShownLists
+) -> None:
+    now = (await memory.log.list("ann", None, 1)).lineage
+    await lists.store([a_list(0, "ann", [1])._replace(lineage="0" * 32)])
+    assert await stored(memory) == []
+    await lists.store([a_list(1, "ann", [1])._replace(lineage=now)])
+    assert len(await stored(memory)) == 1
+
+
+async def test_calls_that_wait_share_a_transaction_a_second(
+    memory: Memory, lists: ShownLists, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun: list[float] = []
+    write = memory.database.write_when_free
+
+    async def counted(work: object) -> object:
+        begun.append(asyncio.get_running_loop().time())
+        return await write(work)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(memory.database, "write_when_free", counted)
+    await lists.store([a_list(0, "ann", [1])])
+    await asyncio.gather(*(lists.store([a_list(n, f"u{n}", [1])]) for n in range(1, 30)))
+    assert len(begun) == 2
+    assert begun[1] - begun[0] >= 0.99
+    assert len(await stored(memory)) == 30
+    with pytest.raises(ResourceExhausted):
+        await lists.store([a_list(n, "ann", [1]) for n in range(20_001)])
+
+
+async def test_lists_leave_after_their_time(memory: Memory, lists: ShownLists) -> None:
+    old = [a_list(n, "ann", [1], ago_s=3700.0 + n) for n in range(5)]
+    await lists.store([*old, a_list(9, "ann", [2], ago_s=3500.0)])
+    assert (await lists.impressions("ann", 90 * DAY_US)).counts == {2: 1}
+    assert await lists.expire() == 5
+    assert [items for _, items, _ in await stored(memory)] == [[2]]
+    assert await lists.expire() == 0
+
+
+async def test_the_lists_of_a_session_go_to_its_user_or_end_with_it(
+    memory: Memory, lists: ShownLists
+) -> None:
+    await lists.store([a_list(0, VISIT, [1]), a_list(1, subject_id("", "other"), [2])])
+    linking = Visitors(memory.database, PSEUDONYMS, memory.signals, keep_s=3600.0)
+    assert await linking.link("visit", "ann") == 0
+    assert (await lists.impressions("ann", DAY_US)).counts == {1: 1}
+    assert not (await lists.impressions(VISIT, DAY_US)).counts
+    expiring = Visitors(memory.database, PSEUDONYMS, memory.signals, keep_s=0.0)
+    assert await expiring.expire() == 2
+    assert [items for _, items, _ in await stored(memory)] == [[1]]

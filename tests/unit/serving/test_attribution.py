@@ -1,0 +1,51 @@
+"""A token says how its answer was made, to those alone who have the deployment's secret."""
+
+import time
+
+import pytest
+
+from groundswell.serving.attribution import (
+    Attribution,
+    AttributionTokens,
+    Draw,
+    id_at,
+    new_recommendation_id,
+)
+from groundswell.serving.errors import InvalidArgument
+
+FIRST, SECOND = "the first secret of all", "the second secret of all"
+BUNDLE = "0123456789abcdef" * 4
+MADE = Attribution(new_recommendation_id(), BUNDLE, "blue", 0.3, Draw.GRID, 0.125)
+NOBODY = Attribution(new_recommendation_id(), BUNDLE)
+
+
+@pytest.mark.parametrize("made", [MADE, NOBODY])
+def test_a_token_is_read_as_it_was_made_also_under_an_earlier_secret(made: Attribution) -> None:
+    token = AttributionTokens(FIRST).issue(made)
+    assert AttributionTokens(FIRST).read(token, "token") == made
+    assert AttributionTokens(FIRST, SECOND).read(token, "token") == made
+    newer = AttributionTokens(FIRST, SECOND).issue(made)
+    assert newer != token
+    assert len(token) < 180
+    assert token.startswith(f"{made.recommendation_id}.")
+    with pytest.raises(InvalidArgument):
+        AttributionTokens(FIRST).read(newer, "token")
+
+
+def test_no_changed_token_is_read() -> None:
+    tokens = AttributionTokens(FIRST)
+    token = tokens.issue(MADE)
+    changed = [f"{token[:n]}{'A' if token[n] != 'A' else 'B'}{token[n + 1 :]}" for n in range(60)]
+    for other in ("", ".", "x", token[:-2], f"{MADE.recommendation_id}.{BUNDLE}", *changed, "ü.ü"):
+        with pytest.raises(InvalidArgument) as caught:
+            tokens.read(other, "lists[0].attribution_token")
+        assert caught.value.reason == "ATTRIBUTION_TOKEN_INVALID"
+        assert caught.value.field == "lists[0].attribution_token"
+
+
+def test_ids_are_in_the_order_of_time() -> None:
+    before_ms = time.time_ns() // 1_000_000
+    first = new_recommendation_id()
+    assert len(first) == 32
+    assert id_at(before_ms) < first < id_at(before_ms + 60_000)
+    assert id_at(-5) < first
