@@ -147,7 +147,7 @@ def _usearch(vectors: NDArray[np.float32]) -> Callable[[int], Find]:
     index.add(np.arange(len(vectors)), vectors, threads=2)
 
     def at_depth(depth: int) -> Find:
-        index.expansion_search = depth  # type: ignore[misc]  # it has a setter
+        index.expansion_search = depth  # type: ignore[misc,unused-ignore]  # it has a setter
         return lambda query: index.search(query, _K, threads=1).keys.tolist()
 
     return at_depth
