@@ -106,10 +106,9 @@ class _Filling:
         if not self._free.any():
             return None
         best = self._best(self._values, self._free)
-        owing = self._num_promoted < self._due
-        num_left = sum(later not in self._pool.pins for later in range(place, self._k))
-        if owing.any() and (self._due - self._num_promoted)[owing].sum() >= num_left:
-            due = self._free & self._pool.promoted[owing].any(0)
+        lacking = np.maximum(self._due - self._num_promoted, 0)
+        if lacking.any() and lacking.sum() >= self._num_left(place):
+            due = self._free & self._pool.promoted[lacking > 0].any(0)
             if due.any() and not due[best]:
                 return self._best(self._values, due), Placement.PROMOTED
         if self._draws[place] < self._controls.exploration:
@@ -117,6 +116,10 @@ class _Filling:
             if young.any():
                 return self._best(self._drawn, young), Placement.EXPLORED
         return best, Placement.RELEVANCE
+
+    def _num_left(self, place: int) -> int:
+        """Return how many places from one on are not pinned."""
+        return sum(later not in self._pool.pins for later in range(place, self._k))
 
     def _put(self, row: int, placement: Placement) -> None:
         self.rows.append(row)
@@ -141,7 +144,8 @@ class _Filling:
         if not diversity:
             self._values = scores
             return
-        self._directions = directions(search.retrieval.known_vectors(self._pool.ids))
+        vectors = search.retrieval.known_vectors(self._pool.ids)
+        self._directions = directions(vectors).astype(np.float32)
         among = scores[self._free] if self._free.any() else np.zeros(1)
         low, high = among.min(), among.max()
         self._shares = (scores - low) / ((high - low) or 1.0)

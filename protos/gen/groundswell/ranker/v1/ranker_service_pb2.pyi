@@ -439,9 +439,9 @@ class Controls(_message.Message):
     """How a page is arranged. Each control is off until it is set. Wrong values are INVALID_ARGUMENT
     (CONTROLS_INVALID, or FILTER_INVALID for a filter), with the path of the field.
 
-    Several controls measure by the standard deviation σ of the user's scores: over the vectors of all
-    items of the bundle, without neighbour scores; for popular items it is that of the popularity. So
-    their values mean the same for every user and every bundle.
+    Several controls measure by the standard deviation σ of the user's scores: over the vectors of the
+    bundle's items, without neighbour scores; for popular items it is that of the popularity. So their
+    values mean the same for every user and every bundle.
 
     The order of work: (1) Candidates are the items of the highest scores, five times as many as
     asked for and at least 100, of all that may be returned; and as many of each boosted and promoted
