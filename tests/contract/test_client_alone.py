@@ -76,6 +76,7 @@ def test_every_call_of_the_contracts_is_retried_but_those_that_the_client_resume
         "BatchRecommend",
         "EncodeTexts",
         "ExplainItem",
+        "ExplainProfile",
         "RecommendCategories",
         "EstimatePolicy",
         "GetOutcomes",

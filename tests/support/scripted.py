@@ -28,6 +28,10 @@ from groundswell.profile.v1.catalogue_service_pb2_grpc import (
 )
 from groundswell.profile.v1.profile_service_pb2 import (
     BatchGetProfilesResponse,
+    ChunkEffect,
+    EventEffect,
+    ExplainProfileResponse,
+    GetProfileRequest,
     GetProfileResponse,
     Profile,
 )
@@ -36,6 +40,7 @@ from groundswell.profile.v1.profile_service_pb2_grpc import (
     add_ProfileServiceServicer_to_server,
 )
 from groundswell.serving.errors import FailedPrecondition, to_status
+from groundswell.serving.vectors import unpack_int64
 from groundswell.session.v1.session_service_pb2 import (
     BatchEncodeSessionsResponse,
     EncodeSessionResponse,
@@ -210,6 +215,15 @@ class _Profiles(ProfileServiceServicer):
                 profile.seen.included = False
                 profile.seen.item_nos = profile.seen.action_masks = b""
         return BatchGetProfilesResponse(profiles=profiles)
+
+    def ExplainProfile(self, request: Any, context: Any) -> Any:
+        self._scripted.enter("profile", request, context)
+        seen = self._profile(GetProfileRequest(user_id=request.user_id)).seen
+        return ExplainProfileResponse(
+            events=[EventEffect(item_no=n, effect=0.5) for n in unpack_int64(seen.item_nos)],
+            chunks=[ChunkEffect(effect=0.25)],
+            lineage=self._scripted.lineage,
+        )
 
     def _profile(self, request: Any) -> Profile:
         profile = Profile()

@@ -1,13 +1,17 @@
 """Writes why an item is in an answer, or why not, as a message of the contract."""
 
+from collections.abc import Iterator
+
+from groundswell.profile.v1.profile_service_pb2 import ExplainProfileResponse
 from groundswell.ranker.v1 import ranker_service_pb2 as pb
 from groundswell.ranker_service.answers import WEIGHT_SOURCES
+from groundswell.ranker_service.catalogue import ItemMetadata
 from groundswell.ranker_service.control_messages import item_controls
 from groundswell.ranker_service.stages.explain_item import ItemExplanation, Pull
 from groundswell.ranker_service.stages.item_ranks import ItemRank, ItemRanks
 
 
-def item_explained(found: ItemExplanation) -> pb.ExplainItemResponse:
+def item_explained(items: ItemMetadata, found: ItemExplanation) -> pb.ExplainItemResponse:
     """The message of why an item is in an answer, or why not."""
     answer, arranged = found.answer, found.answer.ranked.arranged
     ranks = found.ranks or ItemRanks(None, None, None, 0)
@@ -31,11 +35,31 @@ def item_explained(found: ItemExplanation) -> pb.ExplainItemResponse:
         fusion_weight_source=WEIGHT_SOURCES[answer.ranked.origin],
         bundle_id=answer.bundle_id,
         degradations=answer.degradations,
+        event_pulls=_event_pulls(items, found.effects),
+        chunk_pulls=_chunk_pulls(found.effects),
     )
 
 
 def _item_rank(one: ItemRank | None) -> pb.ItemRank | None:
     return None if one is None else pb.ItemRank(rank=one.rank, score=one.score)
+
+
+def _event_pulls(
+    items: ItemMetadata, effects: ExplainProfileResponse | None
+) -> Iterator[pb.EventPull]:
+    for one in () if effects is None else effects.events:
+        item = items.get(one.item_no)
+        yield pb.EventPull(
+            item_id="" if item is None else item.item_id,
+            title="" if item is None else item.title,
+            time=one.time,
+            effect=one.effect,
+        )
+
+
+def _chunk_pulls(effects: ExplainProfileResponse | None) -> Iterator[pb.ChunkPull]:
+    for one in () if effects is None else effects.chunks:
+        yield pb.ChunkPull(last_event_time=one.last_event_time, effect=one.effect)
 
 
 def _pull(one: Pull) -> pb.Pull:

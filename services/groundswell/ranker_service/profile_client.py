@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 
 from groundswell.profile.v1.profile_service_pb2 import (
     BatchGetProfilesRequest,
+    ExplainProfileRequest,
+    ExplainProfileResponse,
     GetProfileRequest,
     Profile,
 )
@@ -28,7 +30,7 @@ from groundswell.ranker_service.seen import SeenCache, UserItems
 from groundswell.serving.errors import ServiceError
 from groundswell.serving.subjects import name_subject
 from groundswell.serving.telemetry import count
-from groundswell.serving.vectors import vector_from_proto
+from groundswell.serving.vectors import vector_from_proto, vector_to_proto
 
 _SERVICE = "profile"
 _ANSWER_BYTES = 600
@@ -100,6 +102,24 @@ class ProfileClient:
             self._read(profile, user, known, space)
             for profile, user, known in zip(profiles, users, held, strict=True)
         ]
+
+    async def effects(
+        self, user: Ask, space: BundleSpace, item_vector: NDArray[np.float32], timeout_s: float
+    ) -> ExplainProfileResponse | None:
+        """Return what a user's history does for an item [d]; None without an answer in time.
+
+        What such a costly call takes says nothing about others, so no failure of it counts.
+        """
+        request = ExplainProfileRequest(
+            bundle_id=space.bundle_id, item_vector=vector_to_proto(item_vector, space.bundle_id)
+        )
+        name_subject(request, user.user_id)
+        try:
+            answer = await self._stub.ExplainProfile(request, timeout=timeout_s)
+        except grpc.aio.AioRpcError:
+            count("explanations_lacking")
+            return None
+        return answer if has_numbers_of(space, answer.lineage, _SERVICE) else None
 
     async def _ask(
         self, requests: Sequence[GetProfileRequest], timeout_s: float

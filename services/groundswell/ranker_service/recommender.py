@@ -62,13 +62,20 @@ class Recommender:
         return await self._with_one(rankers, gather_s, partial(self._recommend, asks))
 
     async def explain_item(
-        self, rankers: Sequence[BundleRanker], ask: Ask, item_id: str, gather_s: float
+        self,
+        rankers: Sequence[BundleRanker],
+        ask: Ask,
+        item_id: str,
+        gather_s: float,
+        effects_s: float,
     ) -> ItemExplanation:
         """Explain why the answer to an ask has an item, or why not; see `recommend`.
 
-        Raises NotFound (ITEM_NOT_FOUND) for the item too.
+        What the parts of the history do for the item is waited for for at most `effects_s`. Raises
+        NotFound (ITEM_NOT_FOUND) for the item too.
         """
-        return await self._with_one(rankers, gather_s, partial(self._explain_item, ask, item_id))
+        work = partial(self._explain_item, ask, item_id, effects_s)
+        return await self._with_one(rankers, gather_s, work)
 
     async def categories(
         self, rankers: Sequence[BundleRanker], ask: Ask, number: int, gather_s: float
@@ -113,13 +120,24 @@ class Recommender:
         return await self._slices.map(explained, range(len(asks)))
 
     async def _explain_item(
-        self, ask: Ask, item_id: str, ranker: BundleRanker, space: BundleSpace, gather_s: float
+        self,
+        ask: Ask,
+        item_id: str,
+        effects_s: float,
+        ranker: BundleRanker,
+        space: BundleSpace,
+        gather_s: float,
     ) -> ItemExplanation:
         item = ranker.items.of_id(item_id)
         [gathered], [one] = await self._prepared([ask], ranker, space, gather_s)
         [ranked] = await ranker.rank([one])
         answer = explain(ranker, ask, gathered, ranked)
-        return await explain_item(ranker, ask, gathered, one, answer, item)
+        vector = ranker.index.vector(item.item_no)
+        found, effects = await both(
+            explain_item(ranker, ask, gathered, one, answer, item),
+            self._gather.effects(ask, space, vector, effects_s),
+        )
+        return replace(found, effects=effects)
 
     async def _categories(
         self, ask: Ask, number: int, ranker: BundleRanker, space: BundleSpace, gather_s: float

@@ -152,9 +152,10 @@ class RankerServicer(RankerServiceServicer):
         timeout_s, gather_s = self._long_times(context)
         with self._bundles.in_use() as rankers:
             async with asyncio.timeout(timeout_s):
-                return item_explained(
-                    await self._recommender.explain_item(rankers, ask, request.item_id, gather_s)
+                found = await self._recommender.explain_item(
+                    rankers, ask, request.item_id, gather_s, timeout_s / 2
                 )
+            return item_explained(rankers[0].items, found)
 
     async def SimilarItems(
         self, request: SimilarItemsRequest, context: Context

@@ -8,11 +8,12 @@ import pytest
 from numpy.typing import NDArray
 
 from groundswell.artifacts.store import load_bundle
-from groundswell.client import GroundswellClient, event, item, vector_values
+from groundswell.client import GroundswellClient, GroundswellError, event, item, vector_values
 from groundswell.features.actions import action_number
 from groundswell.features.chunks import chunk_ages
 from groundswell.features.text import chunk_text, item_text
 from groundswell.features.window import session_starts, window_tensors
+from groundswell.serving.vectors import vector_to_proto
 from tests.support.bundles import CHUNK_LENGTH, ITEMS, RECENT_LENGTH, TEXT_DIMENSION
 
 IDS = [item_id for item_id, _, _ in ITEMS]
@@ -81,6 +82,41 @@ def test_an_item_that_is_new_to_the_bundle_is_read_by_the_text_that_it_has_now(
     assert np.abs(np.subtract(vectors[0], vectors[1])).max() > 0.01
 
 
+def test_what_is_left_out_of_a_history_is_what_an_item_loses(
+    client: GroundswellClient, bundles: Path
+) -> None:
+    history = [(_START + 600 * n, (7 * n) % 30, "click") for n in range(10)]
+    append(client, "explained", history, IDS)
+    whole = served(client, "explained")
+    bundle = load_bundle(bundles)
+    vector = np.array(bundle.item_vectors[3])
+    item_vector = vector_to_proto(vector, bundle.id)
+    answer = client.explain_profile("explained", item_vector)
+
+    def lost(**left_out: int) -> float:
+        return float((whole - head_of(bundles, history, TITLES, TITLES, **left_out)) @ vector)
+
+    of_events = {one.time.seconds: one.effect for one in answer.events}
+    assert len(of_events) == len(history)
+    for n in (0, 5, 9):
+        due = lost(without_event=n)
+        assert of_events[history[n][0]] == pytest.approx(due, abs=2e-2)
+    of_chunks = {one.last_event_time.seconds: one.effect for one in answer.chunks}
+    for n in (0, 1):
+        end = history[(n + 1) * CHUNK_LENGTH - 1][0]
+        assert of_chunks[end] == pytest.approx(lost(without_chunk=n), abs=2e-2)
+    assert max(map(abs, of_chunks.values())) > 5e-2
+    effects = [one.effect for one in answer.events]
+    assert effects == sorted(effects, reverse=True)
+    append(client, "of one event", history[:1], IDS)
+    [one] = client.explain_profile("of one event", item_vector).events
+    assert one.effect == pytest.approx(np.array(served(client, "of one event")) @ vector, abs=2e-2)
+    assert not client.explain_profile("nobody", item_vector).events
+    with pytest.raises(GroundswellError) as caught:
+        client.explain_profile("explained", vector_to_proto(vector[1:], bundle.id))
+    assert caught.value.reason == "VECTOR_INVALID"
+
+
 def append(client: GroundswellClient, user: str, history: History, ids: Sequence[str]) -> None:
     client.append_events(
         event(user, ids[place], action, time=time) for time, place, action in history
@@ -94,9 +130,18 @@ def served(client: GroundswellClient, user: str) -> tuple[float, ...]:
 
 
 def head_of(
-    bundles: Path, history: History, chunk_titles: Sequence[str], titles: Sequence[str]
+    bundles: Path,
+    history: History,
+    chunk_titles: Sequence[str],
+    titles: Sequence[str],
+    *,
+    without_event: int = -1,
+    without_chunk: int = -1,
 ) -> NDArray[np.float32]:
-    """What the bundle's head says of a history, of items with these titles now and in chunks."""
+    """What the bundle's head says of a history, of items with these titles now and in chunks.
+
+    Without one of the newest events, or one of the chunks, if it is named.
+    """
     bundle = load_bundle(bundles)
     encode = bundle.text_encoder().encode
     names = [*(names for _, _, names in ITEMS), ()]
@@ -120,15 +165,17 @@ def head_of(
         session_starts(times_us)[-RECENT_LENGTH:],
         use_time=True,
     )
+    of_chunks = np.arange(len(chunks)) != without_chunk
+    of_events = np.arange(len(recent)) != without_event
     vectors = bundle.profile_head().run(
-        chunk_vectors=chunks[None],
-        chunk_ages=ages[None],
-        num_chunks=np.array([num_chunks]),
-        recent_vectors=contexts[places[-RECENT_LENGTH:]][None],
-        recent_actions=tensors.actions[None],
-        recent_gaps=tensors.gaps[None],
-        recent_starts=tensors.starts[None],
-        recent_lengths=np.array([len(recent)]),
+        chunk_vectors=chunks[of_chunks][None],
+        chunk_ages=ages[of_chunks][None],
+        num_chunks=np.array([min(num_chunks, int(of_chunks.sum()))]),
+        recent_vectors=contexts[places[-RECENT_LENGTH:]][of_events][None],
+        recent_actions=tensors.actions[of_events][None],
+        recent_gaps=tensors.gaps[of_events][None],
+        recent_starts=tensors.starts[of_events][None],
+        recent_lengths=np.array([int(of_events.sum())]),
     )
     vector: NDArray[np.float32] = vectors[0]
     return vector

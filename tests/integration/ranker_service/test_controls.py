@@ -236,6 +236,8 @@ def test_an_item_is_explained_by_its_ranks_and_the_rule_that_left_it_out(known: 
         assert getattr(first, vector).rank == alone.index(whole[0]) + 1
     assert [one.item_id for one in first.window_pulls] == ["item-5"]
     assert [one.item_id for one in first.history_pulls] == ["item-3"]
+    assert [(one.item_id, one.effect) for one in first.event_pulls] == [("item-3", 0.5)]
+    assert [one.effect for one in first.chunk_pulls] == [0.25]
 
     row = int(last.removeprefix("item-"))
     capped = pb.Controls(max_per_category=1)

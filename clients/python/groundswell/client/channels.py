@@ -30,7 +30,7 @@ _RETRIED = {
 # Each of these calls costs as much as hundreds of others: one more try, after a longer wait.
 _RETRIED_ONCE = {
     "groundswell.profile.v1.OutcomeService": ("GetOutcomes", "EstimatePolicy"),
-    "groundswell.profile.v1.ProfileService": ("BatchGetProfiles",),
+    "groundswell.profile.v1.ProfileService": ("BatchGetProfiles", "ExplainProfile"),
     "groundswell.profile.v1.TextService": ("EncodeTexts",),
     "groundswell.ranker.v1.RankerService": (
         "BatchRecommend",

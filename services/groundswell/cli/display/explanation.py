@@ -32,6 +32,7 @@ def explanation(answer: pb.ExplainItemResponse) -> RenderableType:
         _pulls("from the window", answer.window_pulls),
         _pulls("from the history", answer.history_pulls),
     ]
+    pulls += [_effects(answer)]
     shown = [table for table in pulls if table.row_count]
     return Group(
         Text(f"{answer.item_id} · {answer.title}", style="bold"),
@@ -60,6 +61,20 @@ def _ranks(answer: pb.ExplainItemResponse) -> Table:
     ):
         if found.rank:
             table.add_row(name, f"{found.rank:,} of {answer.num_items:,}", f"{found.score:.3f}")
+    return table
+
+
+def _effects(answer: pb.ExplainItemResponse) -> Table:
+    table = plain_table("what the long-term vector would lose without it")
+    table.add_column("when", style="dim", no_wrap=True)
+    table.add_column("what")
+    table.add_column("effect", justify="right", no_wrap=True)
+    for event in answer.event_pulls:
+        when = f"{event.time.ToDatetime():%Y-%m-%d}"
+        table.add_row(when, cut_text(event.title or event.item_id), f"{event.effect:.3f}")
+    for chunk in answer.chunk_pulls:
+        when = f"{chunk.last_event_time.ToDatetime():%Y-%m-%d}"
+        table.add_row(when, "the chunk of events until then", f"{chunk.effect:.3f}")
     return table
 
 

@@ -6,6 +6,7 @@ from functools import partial
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from groundswell.profile_service.profiles.cached import (
     NO_VECTOR,
@@ -19,6 +20,7 @@ from groundswell.profile_service.profiles.cached import (
     held_bytes,
     with_actions,
 )
+from groundswell.profile_service.profiles.explained import Effects, effects
 from groundswell.profile_service.profiles.head_inputs import history, item_vectors, recent_events
 from groundswell.profile_service.profiles.models import ProfileModels
 from groundswell.profile_service.store.database import Database, DatabaseConnection, now_us
@@ -103,6 +105,31 @@ class Profiles:
                 self._num["outage"].inc(len(missing))
                 found |= last
         return [found[key[-1]].profile for key in keys]  # type: ignore[union-attr]
+
+    async def explain(
+        self, user_id: str, models: ProfileModels, item_vector: NDArray[np.float32]
+    ) -> Effects | None:
+        """Return what the parts of a user's history do for an item [d]; None without an event.
+
+        Raises as `get`.
+        """
+        keys, generation = self._pseudonyms.user_keys(user_id), self._changes.generation
+        users, stored = await self._stored([keys], models, _NOTHING)
+        row = stored.get(users.by_key.get(keys[-1], (UNKNOWN_USER, 0))[0])
+        if row is None or not row.recent:
+            return None
+        recent = recent_events(row, models)
+        item_nos = set(recent["item_no"].tolist())
+        items = await item_vectors(item_nos, models, self._database, generation)
+        found = await effects(history(row, recent, items, models), models, item_vector)
+        return Effects(
+            recent["item_no"],
+            recent["time_us"],
+            found[0],
+            row.chunk_times_us,
+            found[1],
+            users.identity.lineage,
+        )
 
     def _current(self, key: bytes, models: ProfileModels) -> HeldProfile | None:
         """Return a held profile that is certainly right now."""

@@ -3,11 +3,14 @@
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 
+import numpy as np
+
 from groundswell.common.v1.item_pb2 import Vector
 from groundswell.profile.v1 import profile_service_pb2 as pb
 from groundswell.profile.v1.profile_service_pb2_grpc import ProfileServiceServicer
 from groundswell.profile_service.bundles.loaded import ProfileBundles
 from groundswell.profile_service.profiles.cached import Profile
+from groundswell.profile_service.profiles.explained import Effects
 from groundswell.profile_service.profiles.reader import Profiles
 from groundswell.profile_service.servicers.sizes import REST_BYTES
 from groundswell.serving.around import Context
@@ -15,11 +18,12 @@ from groundswell.serving.errors import InvalidArgument
 from groundswell.serving.limits import MAX_ANSWER_BYTES
 from groundswell.serving.subjects import read_subject
 from groundswell.serving.validation import check_user_id, to_timestamp
-from groundswell.serving.vectors import pack_int64, pack_uint32, vector_to_proto
+from groundswell.serving.vectors import pack_int64, pack_uint32, vector_from_proto, vector_to_proto
 
 MAX_USERS = 256
 MAX_REFRESHED_USERS = 10_000
 MAX_SEEN_ITEMS = 200_000
+MAX_EFFECTS = 10
 
 
 class ProfileServicer(ProfileServiceServicer):
@@ -60,6 +64,17 @@ class ProfileServicer(ProfileServiceServicer):
         _leave_out_what_does_not_fit(answer)
         return answer
 
+    async def ExplainProfile(
+        self, request: pb.ExplainProfileRequest, context: Context
+    ) -> pb.ExplainProfileResponse:
+        """Say what the parts of a user's history do for an item."""
+        subject = read_subject(request)
+        with self._bundles.held.asked_for(request.bundle_id) as models:
+            dimension = models.manifest.dimension
+            vector = vector_from_proto(request.item_vector, dimension, models.id)
+            found = await self._profiles.explain(subject, models, vector)
+        return pb.ExplainProfileResponse() if found is None else _effects(found)
+
     async def RefreshProfiles(
         self, request: pb.RefreshProfilesRequest, context: Context
     ) -> AsyncIterator[pb.RefreshProfilesResponse]:
@@ -80,6 +95,31 @@ class ProfileServicer(ProfileServiceServicer):
                 yield pb.RefreshProfilesResponse(
                     num_users_left=progress.num_users_left, num_items_left=progress.num_items_left
                 )
+
+
+def _effects(found: Effects) -> pb.ExplainProfileResponse:
+    best_events, best_chunks = (
+        np.argsort(-values, kind="stable")[:MAX_EFFECTS].tolist()
+        for values in (found.of_events, found.of_chunks)
+    )
+    return pb.ExplainProfileResponse(
+        events=[
+            pb.EventEffect(
+                item_no=int(found.event_item_nos[n]),
+                time=to_timestamp(int(found.event_times_us[n])),
+                effect=found.of_events[n],
+            )
+            for n in best_events
+        ],
+        chunks=[
+            pb.ChunkEffect(
+                last_event_time=to_timestamp(int(found.chunk_times_us[n])),
+                effect=found.of_chunks[n],
+            )
+            for n in best_chunks
+        ],
+        lineage=found.lineage,
+    )
 
 
 def _users_invalid(message: str) -> InvalidArgument:

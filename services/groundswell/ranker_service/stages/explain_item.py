@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from groundswell.profile.v1.profile_service_pb2 import ExplainProfileResponse
 from groundswell.ranker.v1.ranker_service_pb2 import Omission
 from groundswell.ranker_service.bundle_ranker import BundleRanker
 from groundswell.ranker_service.catalogue import CatalogueItem
@@ -43,6 +44,8 @@ class ItemExplanation:
     """None without a vector of the item."""
     window_pulls: Sequence[Pull]
     history_pulls: Sequence[Pull]
+    effects: ExplainProfileResponse | None = None
+    """What the parts of the history do for it by the long-term vector, if that is known."""
 
 
 async def explain_item(

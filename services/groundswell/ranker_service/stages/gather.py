@@ -9,6 +9,7 @@ from itertools import chain
 import numpy as np
 from numpy.typing import NDArray
 
+from groundswell.profile.v1.profile_service_pb2 import ExplainProfileResponse
 from groundswell.ranker_service.outcome_client import OutcomeClient
 from groundswell.ranker_service.profile_client import LongTerm, ProfileClient
 from groundswell.ranker_service.replicas import BundleSpace
@@ -49,6 +50,19 @@ class Gather:
         self._chunk = min(profiles.max_users, max_bulk_users)
         self._bulk = asyncio.Semaphore(max_bulk_users // self._chunk)
         self._bulk_outcomes = asyncio.Semaphore(max_bulk_users)
+
+    async def effects(
+        self,
+        ask: Ask,
+        space: BundleSpace,
+        item_vector: NDArray[np.float32] | None,
+        timeout_s: float,
+    ) -> ExplainProfileResponse | None:
+        """Return what a user's history does for an item [d]; None for a visitor, for an item
+        without a vector, and without an answer in time."""
+        if item_vector is None or ask.inline_events is not None:
+            return None
+        return await self._profiles.effects(ask, space, item_vector, timeout_s)
 
     async def __call__(
         self, asks: Sequence[Ask], space: BundleSpace, timeout_s: float

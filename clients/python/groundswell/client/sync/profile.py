@@ -162,6 +162,15 @@ class ProfileCalls(OutcomeCalls):
 
     # --- profiles
 
+    def explain_profile(
+        self, user_id: str, item_vector: item_pb2.Vector, *, timeout: float | None = None
+    ) -> profile_pb2.ExplainProfileResponse:
+        """What the events and the chunks of a user's history do for an item, by its vector."""
+        request = profile_pb2.ExplainProfileRequest(
+            user_id=user_id, bundle_id=item_vector.bundle_id, item_vector=item_vector
+        )
+        return self._call(self._profiles.ExplainProfile, request, timeout, self._deadlines.bulk_s)
+
     def get_profile(
         self,
         user_id: str,

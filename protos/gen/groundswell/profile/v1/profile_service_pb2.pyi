@@ -334,3 +334,133 @@ class RefreshProfilesResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RefreshProfilesResponse: _TypeAlias = RefreshProfilesResponse  # noqa: Y015
+
+@_typing.final
+class ExplainProfileRequest(_message.Message):
+    """The user and the item."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USER_ID_FIELD_NUMBER: _builtins.int
+    SESSION_ID_FIELD_NUMBER: _builtins.int
+    BUNDLE_ID_FIELD_NUMBER: _builtins.int
+    ITEM_VECTOR_FIELD_NUMBER: _builtins.int
+    user_id: _builtins.str
+    """As in GetProfileRequest."""
+    session_id: _builtins.str
+    """As in GetProfileRequest."""
+    bundle_id: _builtins.str
+    """The bundle whose long-term vector is explained. Empty: the one that is served."""
+    @_builtins.property
+    def item_vector(self) -> _item_pb2.Vector:
+        """The item's vector, by that bundle."""
+
+    def __init__(
+        self,
+        *,
+        user_id: _builtins.str = ...,
+        session_id: _builtins.str = ...,
+        bundle_id: _builtins.str = ...,
+        item_vector: _item_pb2.Vector | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["item_vector", b"item_vector"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bundle_id", b"bundle_id", "item_vector", b"item_vector", "session_id", b"session_id", "user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExplainProfileRequest: _TypeAlias = ExplainProfileRequest  # noqa: Y015
+
+@_typing.final
+class EventEffect(_message.Message):
+    """What one event does for an item."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ITEM_NO_FIELD_NUMBER: _builtins.int
+    TIME_FIELD_NUMBER: _builtins.int
+    EFFECT_FIELD_NUMBER: _builtins.int
+    item_no: _builtins.int
+    """The number of the event's item."""
+    effect: _builtins.float
+    """By how much u_l · v would be smaller without it; below 0 it would be larger."""
+    @_builtins.property
+    def time(self) -> _timestamp_pb2.Timestamp:
+        """When it happened."""
+
+    def __init__(
+        self,
+        *,
+        item_no: _builtins.int = ...,
+        time: _timestamp_pb2.Timestamp | None = ...,
+        effect: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["time", b"time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["effect", b"effect", "item_no", b"item_no", "time", b"time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EventEffect: _TypeAlias = EventEffect  # noqa: Y015
+
+@_typing.final
+class ChunkEffect(_message.Message):
+    """What one chunk of events does for an item, by its text."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LAST_EVENT_TIME_FIELD_NUMBER: _builtins.int
+    EFFECT_FIELD_NUMBER: _builtins.int
+    effect: _builtins.float
+    """As of an event."""
+    @_builtins.property
+    def last_event_time(self) -> _timestamp_pb2.Timestamp:
+        """When its last event happened."""
+
+    def __init__(
+        self,
+        *,
+        last_event_time: _timestamp_pb2.Timestamp | None = ...,
+        effect: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["last_event_time", b"last_event_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["effect", b"effect", "last_event_time", b"last_event_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ChunkEffect: _TypeAlias = ChunkEffect  # noqa: Y015
+
+@_typing.final
+class ExplainProfileResponse(_message.Message):
+    """What the parts of a history do for an item."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EVENTS_FIELD_NUMBER: _builtins.int
+    CHUNKS_FIELD_NUMBER: _builtins.int
+    LINEAGE_FIELD_NUMBER: _builtins.int
+    lineage: _builtins.str
+    """The lineage that the item numbers belong to."""
+    @_builtins.property
+    def events(self) -> _containers.RepeatedCompositeFieldContainer[Global___EventEffect]:
+        """At most 10 of the events that the head reads, the largest effect first. Empty without an event."""
+
+    @_builtins.property
+    def chunks(self) -> _containers.RepeatedCompositeFieldContainer[Global___ChunkEffect]:
+        """At most 10 of the chunks that the head reads, likewise. Empty where the bundle reads no texts."""
+
+    def __init__(
+        self,
+        *,
+        events: _abc.Iterable[Global___EventEffect] | None = ...,
+        chunks: _abc.Iterable[Global___ChunkEffect] | None = ...,
+        lineage: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunks", b"chunks", "events", b"events", "lineage", b"lineage"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExplainProfileResponse: _TypeAlias = ExplainProfileResponse  # noqa: Y015

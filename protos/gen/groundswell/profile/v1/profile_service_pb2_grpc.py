@@ -46,6 +46,11 @@ class ProfileServiceStub:
                 request_serializer=groundswell_dot_profile_dot_v1_dot_profile__service__pb2.BatchGetProfilesRequest.SerializeToString,
                 response_deserializer=groundswell_dot_profile_dot_v1_dot_profile__service__pb2.BatchGetProfilesResponse.FromString,
                 _registered_method=True)
+        self.ExplainProfile = channel.unary_unary(
+                '/groundswell.profile.v1.ProfileService/ExplainProfile',
+                request_serializer=groundswell_dot_profile_dot_v1_dot_profile__service__pb2.ExplainProfileRequest.SerializeToString,
+                response_deserializer=groundswell_dot_profile_dot_v1_dot_profile__service__pb2.ExplainProfileResponse.FromString,
+                _registered_method=True)
         self.RefreshProfiles = channel.unary_stream(
                 '/groundswell.profile.v1.ProfileService/RefreshProfiles',
                 request_serializer=groundswell_dot_profile_dot_v1_dot_profile__service__pb2.RefreshProfilesRequest.SerializeToString,
@@ -87,6 +92,18 @@ class ProfileServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ExplainProfile(self, request, context):
+        """What the newest events and the chunks of a user's history do for an item: by how much the inner
+        product of the long-term vector and the item's would be smaller without each. The head runs once
+        for each of them, so a call costs as much as hundreds of GetProfile. Nothing of it is held.
+        Statuses: OK; INVALID_ARGUMENT (the reasons of GetProfile; VECTOR_INVALID);
+        FAILED_PRECONDITION (BUNDLE_NOT_LOADED; BUNDLE_MISMATCH: the vector is of another bundle;
+        SECRET_OUTDATED); RESOURCE_EXHAUSTED (OVERLOADED); UNAVAILABLE. Safe to retry.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def RefreshProfiles(self, request, context):
         """Waits until the encoder has covered everything that was stored when the call began, and
         reports its progress on the way; the last answer has nothing left to do. It does not wait for
@@ -112,6 +129,11 @@ def add_ProfileServiceServicer_to_server(servicer, server):
                     servicer.BatchGetProfiles,
                     request_deserializer=groundswell_dot_profile_dot_v1_dot_profile__service__pb2.BatchGetProfilesRequest.FromString,
                     response_serializer=groundswell_dot_profile_dot_v1_dot_profile__service__pb2.BatchGetProfilesResponse.SerializeToString,
+            ),
+            'ExplainProfile': grpc.unary_unary_rpc_method_handler(
+                    servicer.ExplainProfile,
+                    request_deserializer=groundswell_dot_profile_dot_v1_dot_profile__service__pb2.ExplainProfileRequest.FromString,
+                    response_serializer=groundswell_dot_profile_dot_v1_dot_profile__service__pb2.ExplainProfileResponse.SerializeToString,
             ),
             'RefreshProfiles': grpc.unary_stream_rpc_method_handler(
                     servicer.RefreshProfiles,
@@ -175,6 +197,33 @@ class ProfileService:
             '/groundswell.profile.v1.ProfileService/BatchGetProfiles',
             groundswell_dot_profile_dot_v1_dot_profile__service__pb2.BatchGetProfilesRequest.SerializeToString,
             groundswell_dot_profile_dot_v1_dot_profile__service__pb2.BatchGetProfilesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExplainProfile(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/groundswell.profile.v1.ProfileService/ExplainProfile',
+            groundswell_dot_profile_dot_v1_dot_profile__service__pb2.ExplainProfileRequest.SerializeToString,
+            groundswell_dot_profile_dot_v1_dot_profile__service__pb2.ExplainProfileResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -56,6 +56,14 @@ class ProfileServiceStub:
     Statuses: OK; INVALID_ARGUMENT (the reasons of GetProfile; USERS_INVALID: none, or more than 256);
     FAILED_PRECONDITION (BUNDLE_NOT_LOADED, SECRET_OUTDATED); UNAVAILABLE. Safe to retry.
     """
+    ExplainProfile: _grpc.UnaryUnaryMultiCallable[_profile_service_pb2.ExplainProfileRequest, _profile_service_pb2.ExplainProfileResponse]
+    """What the newest events and the chunks of a user's history do for an item: by how much the inner
+    product of the long-term vector and the item's would be smaller without each. The head runs once
+    for each of them, so a call costs as much as hundreds of GetProfile. Nothing of it is held.
+    Statuses: OK; INVALID_ARGUMENT (the reasons of GetProfile; VECTOR_INVALID);
+    FAILED_PRECONDITION (BUNDLE_NOT_LOADED; BUNDLE_MISMATCH: the vector is of another bundle;
+    SECRET_OUTDATED); RESOURCE_EXHAUSTED (OVERLOADED); UNAVAILABLE. Safe to retry.
+    """
     RefreshProfiles: _grpc.UnaryStreamMultiCallable[_profile_service_pb2.RefreshProfilesRequest, _profile_service_pb2.RefreshProfilesResponse]
     """Waits until the encoder has covered everything that was stored when the call began, and
     reports its progress on the way; the last answer has nothing left to do. It does not wait for
@@ -93,6 +101,14 @@ class ProfileServiceAsyncStub(ProfileServiceStub):
     caller would take an empty one for that of an unknown user, whose seen items are none.
     Statuses: OK; INVALID_ARGUMENT (the reasons of GetProfile; USERS_INVALID: none, or more than 256);
     FAILED_PRECONDITION (BUNDLE_NOT_LOADED, SECRET_OUTDATED); UNAVAILABLE. Safe to retry.
+    """
+    ExplainProfile: _aio.UnaryUnaryMultiCallable[_profile_service_pb2.ExplainProfileRequest, _profile_service_pb2.ExplainProfileResponse]  # type: ignore[assignment]
+    """What the newest events and the chunks of a user's history do for an item: by how much the inner
+    product of the long-term vector and the item's would be smaller without each. The head runs once
+    for each of them, so a call costs as much as hundreds of GetProfile. Nothing of it is held.
+    Statuses: OK; INVALID_ARGUMENT (the reasons of GetProfile; VECTOR_INVALID);
+    FAILED_PRECONDITION (BUNDLE_NOT_LOADED; BUNDLE_MISMATCH: the vector is of another bundle;
+    SECRET_OUTDATED); RESOURCE_EXHAUSTED (OVERLOADED); UNAVAILABLE. Safe to retry.
     """
     RefreshProfiles: _aio.UnaryStreamMultiCallable[_profile_service_pb2.RefreshProfilesRequest, _profile_service_pb2.RefreshProfilesResponse]  # type: ignore[assignment]
     """Waits until the encoder has covered everything that was stored when the call began, and
@@ -140,6 +156,20 @@ class ProfileServiceServicer(metaclass=_abc_1.ABCMeta):
         caller would take an empty one for that of an unknown user, whose seen items are none.
         Statuses: OK; INVALID_ARGUMENT (the reasons of GetProfile; USERS_INVALID: none, or more than 256);
         FAILED_PRECONDITION (BUNDLE_NOT_LOADED, SECRET_OUTDATED); UNAVAILABLE. Safe to retry.
+        """
+
+    @_abc_1.abstractmethod
+    def ExplainProfile(
+        self,
+        request: _profile_service_pb2.ExplainProfileRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_profile_service_pb2.ExplainProfileResponse, _abc.Awaitable[_profile_service_pb2.ExplainProfileResponse]]:
+        """What the newest events and the chunks of a user's history do for an item: by how much the inner
+        product of the long-term vector and the item's would be smaller without each. The head runs once
+        for each of them, so a call costs as much as hundreds of GetProfile. Nothing of it is held.
+        Statuses: OK; INVALID_ARGUMENT (the reasons of GetProfile; VECTOR_INVALID);
+        FAILED_PRECONDITION (BUNDLE_NOT_LOADED; BUNDLE_MISMATCH: the vector is of another bundle;
+        SECRET_OUTDATED); RESOURCE_EXHAUSTED (OVERLOADED); UNAVAILABLE. Safe to retry.
         """
 
     @_abc_1.abstractmethod

@@ -348,7 +348,9 @@ class RecommendRequest(_message.Message):
     Unset: 20.
     """
     explain: _builtins.bool
-    """Whether each item comes with its ranks under either vector alone and by both. Unset: false."""
+    """Whether each item comes with its ranks by either vector alone and by both fused. That takes three
+    more searches, of 1,000 items each. Unset: false.
+    """
     with_next_page: _builtins.bool
     """Whether the answer names the page after it, in `next_page_token`. Unset: false. Not in a batch,
     nor is `page_token` (PAGE_TOKEN_INVALID).
@@ -1378,6 +1380,72 @@ class Pull(_message.Message):
 Global___Pull: _TypeAlias = Pull  # noqa: Y015
 
 @_typing.final
+class EventPull(_message.Message):
+    """What an event of the user's history does for the explained item by the long-term vector."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ITEM_ID_FIELD_NUMBER: _builtins.int
+    TITLE_FIELD_NUMBER: _builtins.int
+    TIME_FIELD_NUMBER: _builtins.int
+    EFFECT_FIELD_NUMBER: _builtins.int
+    item_id: _builtins.str
+    """The client's id of the event's item; empty when it was deleted."""
+    title: _builtins.str
+    """Its title."""
+    effect: _builtins.float
+    """By how much u_l · v would be smaller without the event, before the fusion weight; below 0 it
+    would be larger. u_l is not a sum over events, so the effects of all do not add up to it.
+    """
+    @_builtins.property
+    def time(self) -> _timestamp_pb2.Timestamp:
+        """When it happened."""
+
+    def __init__(
+        self,
+        *,
+        item_id: _builtins.str = ...,
+        title: _builtins.str = ...,
+        time: _timestamp_pb2.Timestamp | None = ...,
+        effect: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["time", b"time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["effect", b"effect", "item_id", b"item_id", "time", b"time", "title", b"title"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EventPull: _TypeAlias = EventPull  # noqa: Y015
+
+@_typing.final
+class ChunkPull(_message.Message):
+    """What a chunk of the user's history does for the explained item by the long-term vector."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LAST_EVENT_TIME_FIELD_NUMBER: _builtins.int
+    EFFECT_FIELD_NUMBER: _builtins.int
+    effect: _builtins.float
+    """As of an event."""
+    @_builtins.property
+    def last_event_time(self) -> _timestamp_pb2.Timestamp:
+        """When its last event happened."""
+
+    def __init__(
+        self,
+        *,
+        last_event_time: _timestamp_pb2.Timestamp | None = ...,
+        effect: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["last_event_time", b"last_event_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["effect", b"effect", "last_event_time", b"last_event_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ChunkPull: _TypeAlias = ChunkPull  # noqa: Y015
+
+@_typing.final
 class ExplainItemResponse(_message.Message):
     """Why an item is in the page, or why not."""
 
@@ -1398,6 +1466,8 @@ class ExplainItemResponse(_message.Message):
     FUSION_WEIGHT_SOURCE_FIELD_NUMBER: _builtins.int
     BUNDLE_ID_FIELD_NUMBER: _builtins.int
     DEGRADATIONS_FIELD_NUMBER: _builtins.int
+    EVENT_PULLS_FIELD_NUMBER: _builtins.int
+    CHUNK_PULLS_FIELD_NUMBER: _builtins.int
     item_id: _builtins.str
     """The item."""
     title: _builtins.str
@@ -1444,6 +1514,17 @@ class ExplainItemResponse(_message.Message):
     def degradations(self) -> _containers.RepeatedScalarFieldContainer[Global___Degradation.ValueType]:
         """How the page falls short, each at most once."""
 
+    @_builtins.property
+    def event_pulls(self) -> _containers.RepeatedCompositeFieldContainer[Global___EventPull]:
+        """The events of the history without which the item would lose most of its score by the long-term
+        vector, at most 10, the largest effect first. Empty for a visitor, without a vector of the item,
+        and when the profile service did not answer in time.
+        """
+
+    @_builtins.property
+    def chunk_pulls(self) -> _containers.RepeatedCompositeFieldContainer[Global___ChunkPull]:
+        """The chunks of the history, likewise. Empty where the bundle reads no texts of histories."""
+
     def __init__(
         self,
         *,
@@ -1462,10 +1543,12 @@ class ExplainItemResponse(_message.Message):
         fusion_weight_source: Global___FusionWeightSource.ValueType = ...,
         bundle_id: _builtins.str = ...,
         degradations: _abc.Iterable[Global___Degradation.ValueType] | None = ...,
+        event_pulls: _abc.Iterable[Global___EventPull] | None = ...,
+        chunk_pulls: _abc.Iterable[Global___ChunkPull] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_place", b"_place", "controls", b"controls", "fused", b"fused", "long", b"long", "place", b"place", "short", b"short"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_place", b"_place", "bundle_id", b"bundle_id", "controls", b"controls", "degradations", b"degradations", "fused", b"fused", "fusion_weight", b"fusion_weight", "fusion_weight_source", b"fusion_weight_source", "history_pulls", b"history_pulls", "item_id", b"item_id", "long", b"long", "num_items", b"num_items", "omission", b"omission", "place", b"place", "short", b"short", "title", b"title", "window_pulls", b"window_pulls"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_place", b"_place", "bundle_id", b"bundle_id", "chunk_pulls", b"chunk_pulls", "controls", b"controls", "degradations", b"degradations", "event_pulls", b"event_pulls", "fused", b"fused", "fusion_weight", b"fusion_weight", "fusion_weight_source", b"fusion_weight_source", "history_pulls", b"history_pulls", "item_id", b"item_id", "long", b"long", "num_items", b"num_items", "omission", b"omission", "place", b"place", "short", b"short", "title", b"title", "window_pulls", b"window_pulls"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__place: _TypeAlias = _typing.Literal["place"]  # noqa: Y015
     _WhichOneofArgType__place: _TypeAlias = _typing.Literal["_place", b"_place"]  # noqa: Y015
