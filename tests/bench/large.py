@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from groundswell.artifacts.store import load_bundle
-from groundswell.retrieval.build import build_index
-from groundswell.retrieval.engine import Engine, open_engine
+from groundswell.retrieval.engine import Engine
+from groundswell.retrieval.engines import build_index, open_engine
 from groundswell.trainer.dataset.prepared import TEST, VALIDATION, load_prepared
 from groundswell.trainer.evaluation.bundle_items import Candidates
 from groundswell.trainer.evaluation.opened import OpenedBundle

@@ -18,7 +18,7 @@ from groundswell.artifacts.store import BundleStore, load_bundle
 from groundswell.artifacts.text_onnx import OnnxTextEncoder
 from groundswell.artifacts.text_sample import write_text_sample
 from groundswell.features.text import TEMPLATE_VERSION, item_text
-from groundswell.retrieval.build import build_index
+from groundswell.retrieval.engines import build_index
 from tests.support.shared import made_once, run_folder
 
 DIMENSION = 16

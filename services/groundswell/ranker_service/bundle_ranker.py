@@ -24,7 +24,7 @@ from groundswell.ranker_service.stages.fuse import Fusion
 from groundswell.ranker_service.stages.item_ranks import ItemRanks
 from groundswell.ranker_service.stages.neighbours import NumberedNeighbours
 from groundswell.ranker_service.stages.page_controls import ItemSpread
-from groundswell.retrieval.engine import open_index
+from groundswell.retrieval.engines import open_index
 from groundswell.retrieval.item_index import Hits, ItemIndex
 from groundswell.serving.batching import MicroBatcher
 from groundswell.serving.errors import FailedPrecondition

@@ -113,8 +113,8 @@ class Manifest(_Frozen):
     neighbours: NeighbourSpec | None = None
     """None: the bundle has no neighbours."""
     index_kind: Annotated[str, Field(pattern="^[a-z][a-z0-9_]*$")] | None = None
-    """Which engine searches the index; see `retrieval.engine`. None: a FAISS index, whose file says
-    whether it is flat or a graph."""
+    """Which engine searches the index; see `retrieval.engines`. None: a FAISS index, whose file
+    says whether it is flat or a graph."""
     training: dict[str, Any]
     """Configuration, seed, the data's span and counts."""
     metrics: dict[str, float]

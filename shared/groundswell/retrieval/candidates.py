@@ -13,7 +13,7 @@ from groundswell.retrieval.id_set import IdSet
 from groundswell.retrieval.item_rows import ItemRows
 from groundswell.retrieval.query import Query
 
-_NUM_SPARE = 16
+NUM_SPARE = 16
 """Items that a search finds beyond those asked for."""
 _MOST_EXCLUDED = 64
 """So many excluded items are looked for as well, and left out of what is found: cheaper than to
@@ -106,7 +106,7 @@ def _is_scanned(state: IndexState, query: Query) -> bool:
     """Whether to score all that pass: when few do, or when about as many are asked for."""
     n = state.rows.num_positions
     most = n if query.allowed is None else query.allowed.count
-    few = query.k if query.allowed is None else state.engine.scan_share * n + query.k + _NUM_SPARE
+    few = query.k if query.allowed is None else state.engine.scan_share * n + query.k + NUM_SPARE
     return most <= few or query.k > _LARGEST_SEARCH
 
 
@@ -114,7 +114,7 @@ def _searched(state: IndexState, queries: Sequence[Query]) -> list[NDArray[np.in
     """Search for queries with the same filter."""
     engine, rows = state
     allowed, n = queries[0].allowed, len(rows.main)
-    wanted = max(one.k + min(len(one.exclude), _MOST_EXCLUDED) for one in queries) + _NUM_SPARE
+    wanted = max(one.k + min(len(one.exclude), _MOST_EXCLUDED) for one in queries) + NUM_SPARE
     share = _share(rows, allowed)
     selector = None
     if allowed is not None or rows.num_dead > _FEW_DEAD * n:
@@ -155,7 +155,7 @@ def _searched_within(state: IndexState, query: Query, share: float) -> NDArray[n
     if len(excluded):
         others = faiss.IDSelectorNot(faiss.IDSelectorBatch(excluded))
         selector = faiss.IDSelectorAnd(selector, others)
-    scores, found = engine.search(query.vector[None], query.k + _NUM_SPARE, selector, share)
+    scores, found = engine.search(query.vector[None], query.k + NUM_SPARE, selector, share)
     places = _passing(state, query, scores[0], found[0])
     if places is not None:
         return places

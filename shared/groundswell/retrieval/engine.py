@@ -1,4 +1,4 @@
-"""The interface of a search engine of the item index, and the engines that there are."""
+"""The interface of a search engine of the item index."""
 
 from pathlib import Path
 from typing import ClassVar, Protocol, Self
@@ -6,13 +6,6 @@ from typing import ClassVar, Protocol, Self
 import faiss
 import numpy as np
 from numpy.typing import NDArray
-
-from groundswell.artifacts.bundle import INDEX, Bundle
-from groundswell.artifacts.errors import BundleError
-from groundswell.retrieval.faiss_file import kind_of
-from groundswell.retrieval.flat import FlatEngine
-from groundswell.retrieval.hnsw import HnswEngine
-from groundswell.retrieval.ivf import IvfEngine
 
 
 class Engine(Protocol):
@@ -27,6 +20,13 @@ class Engine(Protocol):
     """True: a search never misses one of the best rows."""
     scan_share: ClassVar[float]
     """Up to this share of passing rows, scoring them one by one is faster than a search."""
+
+    @classmethod
+    def build(cls, vectors: NDArray[np.float32]) -> Self:
+        """Index finite vectors [n, d] in memory."""
+
+    def write(self, path: Path) -> None:
+        """Write the index to a file."""
 
     @classmethod
     def open(cls, path: Path) -> Self:
@@ -54,42 +54,10 @@ class Engine(Protocol):
         -1 where fewer were found.
         """
 
-    def region(self, vector: NDArray[np.float32], share: float) -> NDArray[np.int64] | None:
-        """Return positions among which those of largest cosine with [d] `vector` mostly lie, when
-        a `share` of all may be returned. None: they may lie anywhere.
+    def region(self, direction: NDArray[np.float32], share: float) -> NDArray[np.int64] | None:
+        """Return positions among which those of largest cosine with [d] `direction` mostly lie,
+        when a `share` of all may be returned. None: they may lie anywhere.
         """
 
     def rebuilt(self, vectors: NDArray[np.float32]) -> "Engine":
-        """Make an engine like this one in memory, of other vectors [n, d]."""
-
-
-ENGINES: dict[str, type[FlatEngine] | type[HnswEngine] | type[IvfEngine]] = {
-    one.kind: one for one in (FlatEngine, HnswEngine, IvfEngine)
-}
-"""By the kind that a manifest names."""
-
-
-def open_index(bundle: Bundle) -> Engine:
-    """Open the index of a bundle's items, of the kind that its manifest names.
-
-    Raises BundleError; see `open_engine`.
-    """
-    shape = (len(bundle.item_ids), bundle.manifest.dimension)
-    return open_engine(bundle.path / INDEX, shape, bundle.manifest.index_kind)
-
-
-def open_engine(path: Path, shape: tuple[int, int], kind: str | None = None) -> Engine:
-    """Open an index file of n x d vectors; `kind` None: a FAISS index, of the file's own kind.
-
-    Raises BundleError: BUNDLE_FORMAT for a kind without an engine here, BUNDLE_CORRUPT when the
-    file is not an index of that kind and shape.
-    """
-    kind = kind or kind_of(path)
-    if kind not in ENGINES:
-        raise BundleError("BUNDLE_FORMAT", f"{path.name} is of an unknown kind: {kind}")
-    engine = ENGINES[kind].open(path)
-    found = engine.vectors.shape
-    if found != shape:
-        message = f"{path.name} is {found[0]} x {found[1]}, not {shape[0]} x {shape[1]}"
-        raise BundleError("BUNDLE_CORRUPT", message)
-    return engine
+        """Index other vectors [n, d] in memory as `build` would, with what this one has learned."""

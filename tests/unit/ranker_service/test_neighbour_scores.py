@@ -13,7 +13,7 @@ from groundswell.artifacts.onnx_model import OnnxModel
 from groundswell.features.gate import GateFeatures
 from groundswell.ranker_service.pipeline import Pipeline, Ranked, RankInput
 from groundswell.ranker_service.stages.fuse import Fusion
-from groundswell.retrieval.engine import ENGINES
+from groundswell.retrieval.engines import ENGINES
 from groundswell.retrieval.id_set import IdSet
 from groundswell.retrieval.item_index import ItemIndex, Query
 from groundswell.retrieval.neighbours import NOTHING, Sparse

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from groundswell.artifacts.errors import BundleError
 from groundswell.artifacts.store import load_bundle
-from groundswell.retrieval.engine import ENGINES, Engine, open_engine, open_index
+from groundswell.retrieval.engine import Engine
+from groundswell.retrieval.engines import ENGINES, open_engine, open_index
 from groundswell.retrieval.ivf import IvfEngine
 from tests.support.bundles import tiny_bundle
 

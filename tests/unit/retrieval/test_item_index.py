@@ -9,8 +9,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from groundswell.artifacts.errors import BundleError
-from groundswell.retrieval.build import build_index
-from groundswell.retrieval.engine import open_engine
+from groundswell.retrieval.engines import build_index, open_engine
 from groundswell.retrieval.hnsw import HnswEngine
 from groundswell.retrieval.id_set import IdSet
 from groundswell.retrieval.item_index import Hits, ItemIndex, Query

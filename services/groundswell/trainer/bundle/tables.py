@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from groundswell.artifacts import bundle as files
 from groundswell.artifacts.onnx_model import OnnxModel
 from groundswell.artifacts.text_sample import write_text_sample
-from groundswell.retrieval.build import build_index
+from groundswell.retrieval.engines import build_index
 from groundswell.trainer.dataset.prepared import TRAIN, Prepared
 
 _ITEM_BATCH = 8_192

@@ -12,7 +12,7 @@ from groundswell.ranker_service.bundle_rows import BundleRows
 from groundswell.ranker_service.pipeline import NeighbourLookup, Pipeline, Ranked
 from groundswell.ranker_service.stages.fuse import Fusion, FusionWeightOrigin
 from groundswell.ranker_service.stages.neighbours import NumberedNeighbours
-from groundswell.retrieval.engine import open_index
+from groundswell.retrieval.engines import open_index
 from groundswell.retrieval.exhaustive import ExhaustiveIndex
 from groundswell.retrieval.item_index import ItemIndex
 from groundswell.retrieval.neighbours import Sparse

@@ -1,4 +1,4 @@
-"""Builds the index of a bundle's items, of the kind and depth that find enough of the best ones."""
+"""The engines of the item index: builds one that suits a catalogue, opens that of a bundle."""
 
 from pathlib import Path
 
@@ -6,18 +6,52 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
+from groundswell.artifacts.bundle import INDEX, Bundle
+from groundswell.artifacts.errors import BundleError
+from groundswell.retrieval.candidates import NUM_SPARE
+from groundswell.retrieval.engine import Engine
+from groundswell.retrieval.faiss_file import kind_of
 from groundswell.retrieval.flat import FlatEngine
+from groundswell.retrieval.hnsw import HnswEngine
 from groundswell.retrieval.ivf import IvfEngine
 
+ENGINES: dict[str, type[Engine]] = {one.kind: one for one in (FlatEngine, HnswEngine, IvfEngine)}
+"""By the kind that a manifest names."""
 EXACT_UP_TO = 50_000
 """The most rows that are indexed for exact search; with more, cells are faster."""
-_K, _NUM_FOUND = 10, 26
+_K = 10
 """Recall is of the best 10, among as many as a search for 10 scores exactly."""
 _RECALL = 0.985
 """What the depth must reach: .98, and what another sample of queries may fall short of that."""
 _MOST_QUERIES = 500
 _LARGEST_SHARE = 0.1
 """A search that reads more of the cells is not worth its errors."""
+
+
+def open_index(bundle: Bundle) -> Engine:
+    """Open the index of a bundle's items, of the kind that its manifest names.
+
+    Raises BundleError; see `open_engine`.
+    """
+    shape = (len(bundle.item_ids), bundle.manifest.dimension)
+    return open_engine(bundle.path / INDEX, shape, bundle.manifest.index_kind)
+
+
+def open_engine(path: Path, shape: tuple[int, int], kind: str | None = None) -> Engine:
+    """Open an index file of n x d vectors; `kind` None: a FAISS index, of the file's own kind.
+
+    Raises BundleError: BUNDLE_FORMAT for a kind without an engine here, BUNDLE_CORRUPT when the
+    file is not an index of that kind and shape.
+    """
+    kind = kind or kind_of(path)
+    if kind not in ENGINES:
+        raise BundleError("BUNDLE_FORMAT", f"{path.name} is of an unknown kind: {kind}")
+    engine = ENGINES[kind].open(path)
+    found = engine.vectors.shape
+    if found != shape:
+        message = f"{path.name} is {found[0]} x {found[1]}, not {shape[0]} x {shape[1]}"
+        raise BundleError("BUNDLE_CORRUPT", message)
+    return engine
 
 
 def build_index(
@@ -54,7 +88,7 @@ def _deepened(engine: IvfEngine, queries: NDArray[np.float32]) -> float:
     _, best = faiss.knn(queries, engine.vectors, _K, metric=faiss.METRIC_INNER_PRODUCT)
     engine.depth = 1
     while True:
-        _, found = engine.search(queries, _NUM_FOUND, None, 1.0)
+        _, found = engine.search(queries, _K + NUM_SPARE, None, 1.0)
         pairs = zip(best, found, strict=True)
         recall = float(np.mean([np.isin(some, among).mean() for some, among in pairs]))
         if recall >= _RECALL or engine.depth == engine.num_cells:
