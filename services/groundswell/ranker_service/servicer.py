@@ -133,7 +133,9 @@ class RankerServicer(RankerServiceServicer):
         with self._bundles.in_use() as rankers:
             async with asyncio.timeout(timeout_s):
                 found = await self._recommender.categories(rankers, ask, number, gather_s)
-        answers = recommend_responses([one.answer for one in found], self._attribution)
+        answers = await asyncio.to_thread(
+            recommend_responses, [one.answer for one in found], self._attribution
+        )
         return RecommendCategoriesResponse(
             categories=[
                 CategoryRecommendations(

@@ -83,6 +83,15 @@ def test_likes_dislikes_and_least_relevance_work_together(known: Ranker) -> None
     assert liked in ids(with_liked)
 
 
+def test_what_is_trending_stays_so_whatever_the_request_likes(known: Ranker) -> None:
+    trending = ids(ask(known, trending=True, page_size=EVERYTHING))
+    controls = pb.Controls(
+        liked_item_ids=[trending[3]], pins=[pb.Pin(item_id=trending[-1], place=1)]
+    )
+    answer = ask(known, trending=True, page_size=6, controls=controls)
+    assert ids(answer) == [trending[-1], *trending[:3], *trending[4:6]]
+
+
 def test_new_items_are_explored_by_the_seed_of_the_answer(known: Ranker) -> None:
     exploration = pb.Exploration(weight=0.5, max_item_age=Duration(seconds=3_600))
     for row in (7, 8, 9):

@@ -18,6 +18,7 @@ _OMISSIONS = {
     pb.OMISSION_LIKED: "the request likes it, so it counts as seen",
     pb.OMISSION_SHOWN: "a page before has shown it",
     pb.OMISSION_SEEN_IN_HISTORY: "the user has seen it",
+    pb.OMISSION_SHOWN_TOO_OFTEN: "the user was shown it too often",
     pb.OMISSION_SEEN_IN_SESSION: "the user has seen it in this session",
     pb.OMISSION_MIN_RELEVANCE: "it is not relevant enough for the request",
     pb.OMISSION_CATEGORY_FULL: "its category is full",

@@ -79,7 +79,8 @@ def with_controls(
         max_per_category=asked.max_per_category,
         categories=ranker.columns.categories,
         min_relevance=asked.min_relevance,
-        liked=liked,
+        # By likes the page would not be in the order that the request asks for.
+        liked=NO_IDS if ask.is_trending else liked,
         disliked=disliked,
         exploration=asked.exploration,
         explored=_explored(ranker, ask, asked),

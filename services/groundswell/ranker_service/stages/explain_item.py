@@ -1,5 +1,6 @@
 """Explain stage of one item: why it is in a user's page, or which rule keeps it out."""
 
+import asyncio
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -68,11 +69,8 @@ async def explain_item(
         omission = _excluded(ask, gathered, one, item, has_vector=ranks is not None)
         if not omission:
             omission = await _outranked(ranker, one, item.item_no)
-    shares = ranker.neighbour_shares(one, item.item_no)
-    window, history = (
-        _pulls(ranker, item.item_no, *each)
-        for each in zip((one.window, one.history), shares, strict=True)
-    )
+    # A history may have a hundred thousand items.
+    window, history = await asyncio.to_thread(_all_pulls, ranker, one, item.item_no)
     return ItemExplanation(item, answer, place, omission, ranks, window, history)
 
 
@@ -105,6 +103,10 @@ def _excluded(
         ),
         (lambda: ask.shown is not None and number in ask.shown.item_nos, Omission.OMISSION_SHOWN),
         (lambda: ask.exclude_seen and number in seen, Omission.OMISSION_SEEN_IN_HISTORY),
+        (
+            lambda: gathered.capped is not None and number in gathered.capped,
+            Omission.OMISSION_SHOWN_TOO_OFTEN,
+        ),
         (lambda: _is_among(one.exclude, number), Omission.OMISSION_SEEN_IN_SESSION),
     ]
     return next((rule for holds, rule in rules if holds()), Omission.OMISSION_UNSPECIFIED)
@@ -123,6 +125,14 @@ async def _outranked(ranker: BundleRanker, one: RankInput, number: int) -> Omiss
     pages = await ranker.rank([replace(one, controls=other) for other in tried.values()])
     found = (rule for rule, page in zip(tried, pages, strict=True) if number in page.ids)
     return next(found, Omission.OMISSION_RANK)
+
+
+def _all_pulls(ranker: BundleRanker, one: RankInput, item_no: int) -> tuple[list[Pull], list[Pull]]:
+    window, history = ranker.neighbour_shares(one, item_no)
+    return (
+        _pulls(ranker, item_no, one.window, window),
+        _pulls(ranker, item_no, one.history, history),
+    )
 
 
 def _pulls(

@@ -225,6 +225,8 @@ class _OmissionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Omission.Val
     """Filter stage: a page before this one has shown it."""
     OMISSION_SEEN_IN_HISTORY: _Omission.ValueType  # 8
     """Filter stage: the user has seen it, says the profile service."""
+    OMISSION_SHOWN_TOO_OFTEN: _Omission.ValueType  # 14
+    """Filter stage: the user was shown it too often, by the request's limits on impressions."""
     OMISSION_SEEN_IN_SESSION: _Omission.ValueType  # 9
     """Filter stage: the user has seen it in the window, or in the inline events."""
     OMISSION_MIN_RELEVANCE: _Omission.ValueType  # 10
@@ -257,6 +259,8 @@ OMISSION_SHOWN: Omission.ValueType  # 7
 """Filter stage: a page before this one has shown it."""
 OMISSION_SEEN_IN_HISTORY: Omission.ValueType  # 8
 """Filter stage: the user has seen it, says the profile service."""
+OMISSION_SHOWN_TOO_OFTEN: Omission.ValueType  # 14
+"""Filter stage: the user was shown it too often, by the request's limits on impressions."""
 OMISSION_SEEN_IN_SESSION: Omission.ValueType  # 9
 """Filter stage: the user has seen it in the window, or in the inline events."""
 OMISSION_MIN_RELEVANCE: Omission.ValueType  # 10
@@ -508,7 +512,7 @@ class Controls(_message.Message):
         of the liked items minus that of the disliked ones; a direction is an item's vector at length 1,
         and the popularity dimension is left out of all. A user without any vector is ranked by p alone.
         Neighbour scores and interests do not change. Disliked items are not returned; liked ones are
-        not if `exclude_seen` is on.
+        not if `exclude_seen` is on. That is all they do where the request asks for another order.
         """
 
     @_builtins.property
