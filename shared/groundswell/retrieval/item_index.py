@@ -12,8 +12,9 @@ from groundswell.retrieval.id_set import IdSet
 from groundswell.retrieval.item_rows import ItemRows
 from groundswell.retrieval.item_scores import AddedScores, contenders, part_scores
 from groundswell.retrieval.query import NO_IDS, Hits, Query
+from groundswell.retrieval.scan import SCANNED_UP_TO, scan
 
-__all__ = ["NO_IDS", "Hits", "ItemIndex", "Query"]
+__all__ = ["NO_IDS", "SCANNED_UP_TO", "Hits", "ItemIndex", "Query"]
 
 _BLOCK_SCORES = 2**24
 _MERGED_ABOVE, _MERGED_SHARE = 1_024, 1 / 64
@@ -27,9 +28,12 @@ class ItemIndex:
     index. One thread changes the index; any number may search meanwhile (see `ItemRows`).
     """
 
-    def __init__(self, engine: Engine, ids: NDArray[np.int64] | None = None) -> None:
+    def __init__(
+        self, engine: Engine, ids: NDArray[np.int64] | None = None, *, scanned_up_to: int = 0
+    ) -> None:
         """Search with an engine. `ids` [n] names the item of each row that it was built of, −1: no
-        item (yet); without it, row i is item i.
+        item (yet); without it, row i is item i. Of at most `scanned_up_to` positions all are
+        scored, and the engine is not asked.
 
         Raises BundleError (BUNDLE_CORRUPT) when a vector is not finite.
         """
@@ -40,6 +44,7 @@ class ItemIndex:
         places = np.empty(len(rows), np.int32)
         places[rows] = np.arange(len(rows), dtype=np.int32)
         self._state = IndexState(engine, ItemRows.over(engine.vectors, ids[rows], places))
+        self._scanned_up_to = scanned_up_to
         self._changing = Lock()
         self._merging: Thread | None = None
         self._changed: list[NDArray[np.int64]] = []
@@ -127,6 +132,8 @@ class ItemIndex:
         """
         state = self._state
         checked = [query.checked(self.dimension) for query in queries]
+        if state.rows.num_positions <= self._scanned_up_to:
+            return [_best(state.rows, *scan(state.rows, query), query.k) for query in checked]
         num_parts = max((len(query.parts) for query in queries), default=1)
         block = max(_BLOCK_SCORES // (max(state.rows.num_positions, 1) * num_parts), 1)
         hits: list[Hits] = []

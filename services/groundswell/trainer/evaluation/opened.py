@@ -14,7 +14,7 @@ from groundswell.ranker_service.stages.fuse import Fusion, FusionWeightOrigin
 from groundswell.ranker_service.stages.neighbours import NumberedNeighbours
 from groundswell.retrieval.engines import open_index
 from groundswell.retrieval.exhaustive import ExhaustiveIndex
-from groundswell.retrieval.item_index import ItemIndex
+from groundswell.retrieval.item_index import SCANNED_UP_TO, ItemIndex
 from groundswell.retrieval.neighbours import Sparse
 from groundswell.trainer.dataset.prepared import TEXT_VECTORS, Prepared
 from groundswell.trainer.evaluation.bundle_items import (
@@ -124,7 +124,7 @@ def item_index(
     new = candidates.items[rows[candidates.items] < 0]
     ids = np.full(len(bundle.item_ids), -1, np.int64)
     ids[rows[known]] = known
-    index = ItemIndex(open_index(bundle), ids)
+    index = ItemIndex(open_index(bundle), ids, scanned_up_to=SCANNED_UP_TO)
     if len(new):
         index.put(new, items.vectors[new])
     return index
