@@ -192,11 +192,13 @@ class Pipeline:
 
     def _look_up(self, one: RankInput, alpha: NDArray[np.float32]) -> tuple[Sparse, ...]:
         """Return the neighbour scores of both parts, weighed as the vectors are."""
-        if self._neighbours is None or one.k == 0:
+        has_vector = one.short_vector is not None or one.long_vector is not None
+        if self._neighbours is None or one.k == 0 or not has_vector:
             return ()
-        short = NOTHING if one.short_vector is None else self._neighbours.short(one.window)
-        long = NOTHING if one.long_vector is None else self._neighbours.long(one.history)
-        weighed = fuse(float(alpha.mean(dtype=np.float64)), short.scores, long.scores)
+        weight = float(alpha.mean(dtype=np.float64))  # 0 or 1 with one vector alone
+        short = NOTHING if weight == 0 else self._neighbours.short(one.window)
+        long = NOTHING if weight == 1 else self._neighbours.long(one.history)
+        weighed = fuse(weight, short.scores, long.scores)
         return Sparse(short.rows, weighed[0]), Sparse(long.rows, weighed[1])
 
     def _retrieve(
