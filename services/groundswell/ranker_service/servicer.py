@@ -48,7 +48,7 @@ from groundswell.serving.validation import check_item_id, check_page_size
 
 OfBatch = TypeVar("OfBatch", BatchRecommendResponse, StreamRecommendResponse)
 
-LONG_ANSWER = 200
+LONG_ANSWER = 50
 """More items and interests could hold the event loop for several milliseconds."""
 _STREAM_BATCHES = 2
 """While one batch is ranked, the users of the next one are asked for."""
