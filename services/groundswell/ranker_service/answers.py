@@ -133,6 +133,10 @@ def _recommended(
             )
     for category, probability in answer.interests if with_details else ():
         response.interests.add(category=category, probability=probability)
+    if answer.ranked.popularity_scores is not None:
+        shown = (row for row, item in enumerate(answer.items) if item is not None)
+        for row, one in zip(shown, response.recommendations, strict=True):
+            one.popularity_score = answer.ranked.popularity_scores[row]
     if with_details and (answer.by_vector is not None or answer.ranked.arranged is not None):
         say_why(response, answer)
     return response

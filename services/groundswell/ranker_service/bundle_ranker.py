@@ -86,7 +86,12 @@ class BundleRanker:
         self._fusion = Fusion(bundle.fusion_model(settings.threads), bundle.manifest.fusion)
         self._bundle_rows = BundleRows(num_rows)
         self._neighbours = NumberedNeighbours.of(bundle, self._bundle_rows)
-        self._popularity = ItemPopularity(current or CurrentPopularity(), bundle.popularity)
+        spec = bundle.manifest.popularity
+        self._popularity = ItemPopularity(
+            current or CurrentPopularity(),
+            bundle.popularity,
+            0.0 if spec is None else spec.weight,
+        )
         self._pipeline = self._with_popularity()
         self._ranking: MicroBatcher[RankInput, Ranked] = MicroBatcher(
             self._rank,
@@ -239,9 +244,14 @@ class BundleRanker:
         return self._pipeline.item_ranks(one, item_no)
 
     def _with_popularity(self) -> Pipeline:
-        popularity = self._popularity.by_number
         return Pipeline(
-            self._fusion, self._neighbours, self.index, popularity, self._interests, self._spread
+            self._fusion,
+            self._neighbours,
+            self.index,
+            self._popularity.by_number,
+            self._interests,
+            self._spread,
+            self._popularity.added,
         )
 
     def _note_rows(self, items: Sequence[CatalogueItem]) -> None:

@@ -1,6 +1,7 @@
 """The client of OutcomeService: how often users were shown items."""
 
 from functools import partial
+from typing import NamedTuple
 
 import grpc
 import numpy as np
@@ -20,6 +21,15 @@ from groundswell.serving.vectors import unpack_int64, unpack_uint32
 _SERVICE = "outcomes"
 
 
+class ShownCounts(NamedTuple):
+    """How often a user was shown items."""
+
+    item_nos: NDArray[np.int64]
+    """[n]"""
+    counts: NDArray[np.uint32]
+    """[n]"""
+
+
 class OutcomeClient:
     """Asks what one user was shown."""
 
@@ -27,13 +37,13 @@ class OutcomeClient:
         self._stub = OutcomeServiceStub(profile)
         self._upstream = Upstream(_SERVICE)
 
-    async def capped(
+    async def shown(
         self,
         ask: Ask,
         space: BundleSpace,
         deadline: float,
-    ) -> NDArray[np.int64] | None:
-        """Return the items that the user was shown too often; None without an answer in time.
+    ) -> ShownCounts | None:
+        """Return what the user was shown, if the ask limits it; None without an answer in time.
 
         `deadline` is a time of the event loop.
         """
@@ -48,8 +58,7 @@ class OutcomeClient:
         if answer is None or not has_numbers_of(space, answer.lineage, _SERVICE):
             return None
         try:
-            item_nos, counts = unpack_int64(answer.item_nos), unpack_uint32(answer.counts)
-            return item_nos[counts >= limits.max_times]
+            return ShownCounts(unpack_int64(answer.item_nos), unpack_uint32(answer.counts))
         except ServiceError as error:
             refused(_SERVICE, error)
             return None

@@ -9,7 +9,6 @@ of a prepared log in evaluation.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +20,7 @@ from groundswell.ranker_service.stages.candidates import UserSearch
 from groundswell.ranker_service.stages.fuse import FusedVectors, Fusion, FusionWeightOrigin
 from groundswell.ranker_service.stages.interests import interests_of
 from groundswell.ranker_service.stages.item_ranks import ItemRanks, ranks_of
+from groundswell.ranker_service.stages.neighbours import NeighbourLookup
 from groundswell.ranker_service.stages.page_controls import (
     Arranged,
     Controls,
@@ -106,16 +106,8 @@ class Ranked:
     arranged: Arranged | None = None
     """What the controls did; None without controls. With them the items are in the order of the
     page, and scores have a third part: what boosts, likes and dislikes add."""
-
-
-class NeighbourLookup(Protocol):
-    """Gives neighbour scores, each at least 0, to items that follow those of a user."""
-
-    def short(self, window: NDArray[np.int64]) -> Sparse:
-        """Return n_s of ids; see `RankInput.window`."""
-
-    def long(self, history: NDArray[np.int64]) -> Sparse:
-        """Return n_l of ids; see `RankInput.history`."""
+    popularity_scores: NDArray[np.float32] | None = None
+    """[k'] the part of what is popular now; None where popularity adds nothing."""
 
 
 class Pipeline:
@@ -134,13 +126,17 @@ class Pipeline:
         popularity: NDArray[np.float64],
         interest_head: OnnxModel | None = None,
         spread: ItemSpread | None = None,
+        popular_now: Sparse | None = None,
     ) -> None:
+        """`popular_now` is what popularity adds to scores, as a third part; None: nothing."""
         self._fusion = fusion
         self._neighbours = neighbours
         self._retrieval = retrieval
         self._popularity = popularity
         self._interest_head = interest_head
         self._spread = spread
+        self._popular_now = popular_now
+        self._num_parts = 2 if popular_now is None else 3
 
     def rank(self, inputs: Sequence[RankInput]) -> list[Ranked]:
         """Rank for each user, in the order of `inputs`."""
@@ -152,7 +148,7 @@ class Pipeline:
         pages = self._retrieve(inputs, fused, users, added)
         interests = interests_of(self._interest_head, users)
         return [
-            _ranked(fused, b, *each)
+            _ranked(fused, b, *each, self._num_parts)
             for b, each in enumerate(zip(users, pages, interests, strict=True))
         ]
 
@@ -171,7 +167,8 @@ class Pipeline:
         inputs = list(by_vector.values())
         fused = self._fuse(inputs)
         added = [self._look_up(*each) for each in zip(inputs, fused.alphas, strict=True)]
-        queries = zip(by_vector, _queries(inputs, fused, added), fused.known_users(), strict=True)
+        made = _queries(inputs, fused, added, self._num_parts)
+        queries = zip(by_vector, made, fused.known_users(), strict=True)
         known = {name: query for name, query, user in queries if user is not None}
         ranks, num_items = ranks_of(self._retrieval, list(known.values()), item)
         of_vector = dict(zip(known, ranks, strict=True))
@@ -192,14 +189,17 @@ class Pipeline:
 
     def _look_up(self, one: RankInput, alpha: NDArray[np.float32]) -> tuple[Sparse, ...]:
         """Return the neighbour scores of both parts, weighed as the vectors are."""
+        more = () if self._popular_now is None else (self._popular_now,)
         has_vector = one.short_vector is not None or one.long_vector is not None
-        if self._neighbours is None or one.k == 0 or not has_vector:
+        if one.k == 0:
             return ()
+        if self._neighbours is None or not has_vector:
+            return (NOTHING, NOTHING, *more) if more else ()
         weight = float(alpha.mean(dtype=np.float64))  # 0 or 1 with one vector alone
         short = NOTHING if weight == 0 else self._neighbours.short(one.window)
         long = NOTHING if weight == 1 else self._neighbours.long(one.history)
         weighed = fuse(weight, short.scores, long.scores)
-        return Sparse(short.rows, weighed[0]), Sparse(long.rows, weighed[1])
+        return Sparse(short.rows, weighed[0]), Sparse(long.rows, weighed[1]), *more
 
     def _retrieve(
         self,
@@ -208,7 +208,7 @@ class Pipeline:
         users: Sequence[NDArray[np.float32] | None],
         added: Sequence[tuple[Sparse, ...]],
     ) -> list[tuple[Hits, Arranged | None]]:
-        queries = _queries(inputs, fused, added)
+        queries = _queries(inputs, fused, added, self._num_parts)
         plain = [b for b, one in enumerate(inputs) if one.k > 0 and one.controls is None]
         searched = [b for b in plain if users[b] is not None]
         hits = self._retrieval.search([queries[b] for b in searched])
@@ -238,7 +238,8 @@ class Pipeline:
             popularity, spread = self._popularity, ScoreSpread.of_values(self._popularity)
         else:
             popularity, spread = None, self._spread_of(query.parts.sum(0))
-        return rerank(UserSearch(self._retrieval, query, popularity, spread), controls, k)
+        search = UserSearch(self._retrieval, query, popularity, spread, self._num_parts)
+        return rerank(search, controls, k)
 
     def _spread_of(self, user: NDArray[np.float32]) -> ScoreSpread:
         return ScoreSpread(0.0, 1.0) if self._spread is None else self._spread.of_user(user)
@@ -252,12 +253,16 @@ class Pipeline:
 
 
 def _queries(
-    inputs: Sequence[RankInput], fused: FusedVectors, added: Sequence[tuple[Sparse, ...]]
+    inputs: Sequence[RankInput],
+    fused: FusedVectors,
+    added: Sequence[tuple[Sparse, ...]],
+    num_parts: int,
 ) -> list[Query]:
-    """Search with both parts of each user, so that each score comes with its two parts."""
+    """Search with the parts of each user; that of popularity has no vector."""
+    nothing = [np.zeros_like(fused.short_parts[0])] * (num_parts - 2) if inputs else []
     return [
         Query(
-            np.stack([fused.short_parts[b], fused.long_parts[b]]),
+            np.stack([fused.short_parts[b], fused.long_parts[b], *nothing]),
             one.k,
             np.concatenate([NO_IDS, *one.exclude]),
             one.allowed,
@@ -273,18 +278,21 @@ def _ranked(
     user: NDArray[np.float32] | None,
     page: tuple[Hits, Arranged | None],
     interests: NDArray[np.float32] | None,
+    num_parts: int,
 ) -> Ranked:
     hits, arranged = page
+    parts = hits.part_scores
     return Ranked(
         ids=hits.ids,
         scores=hits.scores,
-        short_scores=hits.part_scores[:, 0],
-        long_scores=hits.part_scores[:, 1],
+        short_scores=parts[:, 0],
+        long_scores=parts[:, 1],
+        popularity_scores=parts[:, 2] if num_parts == 3 and parts.shape[1] > 2 else None,
         alpha=None if user is None else fused.alphas[b],
         origin=fused.origins[b],
         user=user,
-        # A third part is that of likes, which can rank without a vector.
-        fallback=user is None and hits.part_scores.shape[1] < 3,
+        # One more part is that of likes, which can rank without a vector.
+        fallback=user is None and parts.shape[1] <= num_parts,
         interests=interests,
         arranged=arranged,
     )

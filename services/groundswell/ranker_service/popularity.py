@@ -11,12 +11,13 @@ import structlog
 from google.protobuf.duration_pb2 import Duration
 from numpy.typing import NDArray
 
-from groundswell.features.popularity import NEVER, relative
+from groundswell.features.popularity import NEVER, relative, strongest
 from groundswell.profile.v1.outcome_service_pb2 import (
     WatchPopularityRequest,
     WatchPopularityResponse,
 )
 from groundswell.profile.v1.outcome_service_pb2_grpc import OutcomeServiceStub
+from groundswell.retrieval.neighbours import NOTHING, Sparse
 from groundswell.runtime.backoff import ExponentialBackoff
 from groundswell.serving.errors import ServiceError
 from groundswell.serving.vectors import unpack_int64
@@ -57,6 +58,11 @@ class CurrentPopularity:
         found[known] = values[item_nos[known]]
         return relative(found, self._highest)
 
+    def strongest(self) -> Sparse:
+        """Return what popularity adds to scores of the most popular items, before its weight."""
+        items, scores = strongest(self._values)
+        return Sparse(items, scores.astype(np.float32))
+
     def take(self, message: WatchPopularityResponse) -> None:
         """Take the changes of a message. Raises InvalidArgument (PACKED_INVALID)."""
         item_nos = unpack_int64(message.item_nos)
@@ -80,10 +86,16 @@ class ItemPopularity:
     of the most popular item's popularity now; those of training only order what has none.
     """
 
-    def __init__(self, current: CurrentPopularity, trained: NDArray[np.float64]) -> None:
-        """`trained` [rows] are the events in training by row of the bundle."""
+    def __init__(
+        self, current: CurrentPopularity, trained: NDArray[np.float64], weight: float = 0.0
+    ) -> None:
+        """`trained` [rows] are the events in training by row of the bundle, `weight` is what the
+        manifest says."""
         self.by_number = np.zeros(0)
         """[n] indexed by item number."""
+        self.added: Sparse | None = NOTHING if weight else None
+        """What popularity adds to scores; None where it never adds anything."""
+        self._weight = weight
         self._current = current
         self._trained = trained
         self._least_share = _LEAST_SHARE / max(float(trained.max(initial=0.0)), 1.0)
@@ -112,6 +124,10 @@ class ItemPopularity:
         with self._lock:
             self._lineage = lineage
             self.by_number = self._mixed(np.arange(len(self.by_number)))
+            if self._weight:
+                is_same = self._current.lineage == lineage
+                items, scores = self._current.strongest() if is_same else NOTHING
+                self.added = Sparse(items, np.float32(self._weight) * scores)
 
     def _mixed(self, numbers: NDArray[np.int64]) -> NDArray[np.float64]:
         trained = self._of_training[numbers]

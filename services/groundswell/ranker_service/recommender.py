@@ -22,6 +22,7 @@ from groundswell.ranker_service.stages.explain import Recommendations, explain
 from groundswell.ranker_service.stages.explain_item import ItemExplanation, explain_item
 from groundswell.ranker_service.stages.filter import Exclusions, allowed_items
 from groundswell.ranker_service.stages.gather import Gather, Gathered
+from groundswell.ranker_service.stages.impressions import with_impressions
 from groundswell.retrieval.id_set import IdSet
 from groundswell.retrieval.item_index import NO_IDS
 from groundswell.serving.slices import Slices
@@ -162,7 +163,9 @@ class Recommender:
 
         def rank_input(b: int) -> RankInput:
             one = self._rank_input(ranker, asks[b], gathered[b], allowed[b])
-            return one if masks is None else with_controls(ranker, asks[b], one, masks[b])
+            if masks is not None:
+                one = with_controls(ranker, asks[b], one, masks[b])
+            return with_impressions(ranker, asks[b], gathered[b], one)
 
         if len(asks) == 1:
             # It does not wait for the slices of a batch.

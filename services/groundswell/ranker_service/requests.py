@@ -41,6 +41,7 @@ MAX_REQUESTS = 256
 DEFAULT_CATEGORIES, MAX_CATEGORIES, MAX_ITEMS_OF_CATEGORY = 5, 20, 50
 MAX_NUM_INTERESTS = 1_000
 _MAX_TIMES = 1_000
+_MAX_PENALTY = 100
 _DAY_US = 86_400 * 1_000_000
 _WITHIN_US, _LONGEST_US = 7 * _DAY_US, 90 * _DAY_US
 MAX_TOTAL = 10_000
@@ -51,7 +52,10 @@ class ImpressionLimits(NamedTuple):
     """How often a user may be shown the same item."""
 
     max_times: int
+    """Such items are left out; 0: none is."""
     within_us: int
+    penalty: float
+    """What each showing takes from a score, in standard deviations."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -216,12 +220,16 @@ def _impressions(request: RecommendRequest) -> ImpressionLimits | None:
     if request.WhichOneof("subject") == "inline_events":
         message = "it is not known what the visitor of inline events was shown"
         raise InvalidArgument(reason, message, field="impressions")
-    check_number(limits.max_times, "impressions.max_times", reason, 1, _MAX_TIMES)
+    if limits.HasField("max_times"):
+        check_number(limits.max_times, "impressions.max_times", reason, 1, _MAX_TIMES)
+    if not 0 <= limits.penalty <= _MAX_PENALTY:
+        message = f"impressions.penalty is {limits.penalty}; it must be from 0 to {_MAX_PENALTY}"
+        raise InvalidArgument(reason, message, field="impressions.penalty")
     within_us = limits.within.ToMicroseconds() if limits.HasField("within") else _WITHIN_US
     if not 0 < within_us <= _LONGEST_US:
         message = "impressions.within must be above 0, and at most 90 days"
         raise InvalidArgument(reason, message, field="impressions.within")
-    return ImpressionLimits(limits.max_times, within_us)
+    return ImpressionLimits(limits.max_times, within_us, limits.penalty)
 
 
 def _check_total(number: int, what: str) -> None:

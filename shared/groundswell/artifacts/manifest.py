@@ -67,6 +67,13 @@ class NeighbourSpec(_Frozen):
     """The Euclidean norm of the weights of a history's items, in a long-term score."""
 
 
+class PopularitySpec(_Frozen):
+    """How much what is popular now adds to a score; see `features.popularity`."""
+
+    weight: Annotated[float, Field(ge=0)]
+    """What an item gets that is e times as popular as the last one that gets anything."""
+
+
 class HistoryTextSpec(_Frozen):
     """Whether the profile head reads the texts of histories, and what they add on validation.
 
@@ -112,6 +119,8 @@ class Manifest(_Frozen):
     """Bundles of earlier releases do not say it, and read."""
     neighbours: NeighbourSpec | None = None
     """None: the bundle has no neighbours."""
+    popularity: PopularitySpec | None = None
+    """None: popularity adds nothing."""
     index_kind: Annotated[str, Field(pattern="^[a-z][a-z0-9_]*$")] | None = None
     """Which engine searches the index; see `retrieval.engines`. None: a FAISS index, whose file
     says whether it is flat or a graph."""

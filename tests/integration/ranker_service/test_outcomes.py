@@ -10,7 +10,11 @@ import pytest
 from groundswell.client import GroundswellError, event
 from groundswell.client.requests import recommend_request
 from groundswell.profile.v1 import outcome_service_pb2 as pb
-from groundswell.ranker.v1.ranker_service_pb2 import FusionWeightSource, ImpressionLimits
+from groundswell.ranker.v1.ranker_service_pb2 import (
+    FusionWeightSource,
+    ImpressionLimits,
+    RecommendResponse,
+)
 from groundswell.serving.attribution import AttributionTokens, Draw
 from tests.integration.ranker_service.support import degradations, ids
 from tests.support.bundles import serve
@@ -81,7 +85,8 @@ def test_answers_are_kept_and_events_with_their_tokens_are_counted(suite: Suite)
 
 def test_the_command_shows_rates_and_estimates(suite: Suite) -> None:
     weights: list[float] = []
-    while set(weights) < {0.2, 0.6}:
+    # Three of each: then the estimate is the higher one, whatever was drawn for ann.
+    while min(weights.count(0.2), weights.count(0.6)) < 3:
         answer = suite.client.recommend("eve", page_size=2)
         weights.append(round(answer.fusion_weight, 6))
         if weights[-1] == 0.6:
@@ -222,6 +227,28 @@ def test_what_was_shown_too_often_is_left_out(suite: Suite) -> None:
     assert ids(suite.client.recommend("leo", page_size=3, impressions=limits)) == first
 
 
+def test_each_showing_lowers_an_item(suite: Suite) -> None:
+    def page(penalty: float) -> RecommendResponse:
+        limits = ImpressionLimits(penalty=penalty)
+        return suite.client.recommend("bob", page_size=26, fusion_weight=0.5, impressions=limits)
+
+    def scores(answer: RecommendResponse) -> dict[str, float]:
+        return {one.item_id: one.score for one in answer.recommendations}
+
+    plain = scores(page(0))
+    known = dict(shown(suite, "bob"))
+    top = ids(suite.client.recommend("bob", page_size=2, fusion_weight=0.5))
+    eventually(lambda: sum(shown(suite, "bob").values()) >= sum(known.values()) + 28)
+    answer = page(0.5)
+    lowered = scores(answer)
+    assert set(lowered) == set(plain)
+    deviation = answer.controls.score_deviation
+    steps = {item: (plain[item] - lowered[item]) / deviation / 0.5 for item in plain}
+    assert all(abs(step - round(step)) < 1e-3 and 1 <= round(step) <= 5 for step in steps.values())
+    assert min(steps[item] for item in top) > min(steps.values())
+    assert ids(answer) == sorted(ids(answer), key=lambda item: -lowered[item])
+
+
 @pytest.mark.parametrize(("max_times", "days"), [(0, 7), (1_001, 7), (1, 0), (1, 91)])
 def test_wrong_limits_are_refused(suite: Suite, max_times: int, days: int) -> None:
     limits = ImpressionLimits(max_times=max_times)
@@ -230,6 +257,9 @@ def test_wrong_limits_are_refused(suite: Suite, max_times: int, days: int) -> No
         suite.client.recommend("ann", impressions=limits)
     assert caught.value.reason == "IMPRESSIONS_INVALID"
     assert caught.value.violations[0].field.startswith("impressions.")
+    with pytest.raises(GroundswellError) as caught:
+        suite.client.recommend("ann", impressions=ImpressionLimits(penalty=101))
+    assert caught.value.violations[0].field == "impressions.penalty"
     with pytest.raises(GroundswellError) as caught:
         suite.client.recommend(events=[], impressions=ImpressionLimits(max_times=1))
     assert caught.value.violations[0].field == "impressions"

@@ -2,7 +2,14 @@
 
 import numpy as np
 
-from groundswell.features.popularity import NEVER, event_values, item_values, relative
+from groundswell.features.popularity import (
+    NEVER,
+    NUM_STRONGEST,
+    event_values,
+    item_values,
+    relative,
+    strongest,
+)
 
 DAY_US = 86_400_000_000
 NOW_US = 1_780_000_000_000_000
@@ -33,3 +40,16 @@ def test_parts_add_up_to_the_whole_and_old_logs_neither_vanish_nor_overflow() ->
     np.testing.assert_allclose(joined, whole)
     assert np.isfinite(whole[1]).all()
     assert relative(np.array([NEVER, whole[1][0]]), whole[1].max()).tolist() == [0.0, 1.0]
+
+
+def test_scores_are_logarithms_over_the_last_of_the_strongest() -> None:
+    values = np.array([NEVER, 5.0, 3.0, NEVER, 4.0])
+    places, scores = strongest(values)
+    assert places.tolist() == [1, 2, 4]
+    np.testing.assert_allclose(scores, np.log(2) * np.array([2.0, 0.0, 1.0]))
+    assert [len(part) for part in strongest(np.full(3, NEVER))] == [0, 0]
+    many = np.random.default_rng(0).permutation(np.arange(3.0 * NUM_STRONGEST))
+    places, scores = strongest(many)
+    assert sorted(many[places]) == sorted(many)[-NUM_STRONGEST:]
+    assert scores.min() == 0
+    np.testing.assert_allclose(scores / np.log(2), many[places] - many[places].min())

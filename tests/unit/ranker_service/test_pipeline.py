@@ -10,9 +10,11 @@ from groundswell.artifacts.onnx_model import OnnxModel
 from groundswell.features.gate import GateFeatures
 from groundswell.ranker_service.pipeline import Pipeline, RankInput
 from groundswell.ranker_service.stages.fuse import Fusion, FusionWeightOrigin
+from groundswell.ranker_service.stages.page_controls import Controls
 from groundswell.retrieval.flat import FlatEngine
 from groundswell.retrieval.id_set import IdSet
 from groundswell.retrieval.item_index import ItemIndex
+from groundswell.retrieval.neighbours import Sparse
 from tests.support.ranker import CONSTANT, LEARNED
 
 N, D = 400, 3
@@ -142,3 +144,45 @@ def test_a_vector_that_is_not_finite_never_reaches_an_answer(pipeline: Pipeline)
     poison[1] = np.nan
     with pytest.raises(ValueError, match="finite"):
         pipeline.rank([RankInput(k=3, short_vector=poison)])
+
+
+@pytest.mark.parametrize("k", [5, N])
+def test_what_is_popular_now_is_a_third_part_of_every_score(gate: OnnxModel, k: int) -> None:
+    rng = np.random.default_rng(7)
+    popular_now = Sparse(rng.choice(N, 60, replace=False), rng.random(60).astype(np.float32) * 3)
+    index = ItemIndex(FlatEngine.build(VECTORS))
+    parts = (Fusion(gate, CONSTANT), None, index, POPULARITY)
+    plain, third = Pipeline(*parts), Pipeline(*parts, popular_now=popular_now)
+    asked = [replace(BOTH, k=k), replace(BOTH, k=k, long_vector=None), RankInput(k=k)]
+    both, short, neither = third.rank(asked)
+    added = np.zeros(N)
+    added[popular_now.rows] = popular_now.scores
+    [whole] = plain.rank([replace(BOTH, k=N)])
+    due = np.zeros(N)
+    due[whole.ids] = whole.scores
+    assert both.ids.tolist() == sorted_ids(due + added, np.ones(N, bool))[:k]
+    assert both.popularity_scores is not None
+    assert short.popularity_scores is not None
+    np.testing.assert_allclose(both.popularity_scores, added[both.ids], rtol=1e-6)
+    total = both.short_scores + both.long_scores + both.popularity_scores
+    np.testing.assert_allclose(both.scores, total, atol=1e-5)
+    np.testing.assert_allclose(short.popularity_scores, added[short.ids], rtol=1e-6)
+    # Without a vector the order is that of all popularity, and no part is named.
+    assert neither.fallback
+    assert neither.popularity_scores is None
+    assert neither.ids.tolist() == plain.rank([RankInput(k=k)])[0].ids.tolist()
+
+
+def test_likes_and_popularity_are_parts_of_their_own(gate: OnnxModel) -> None:
+    popular_now = Sparse(np.array([3]), np.array([2.0], np.float32))
+    index = ItemIndex(FlatEngine.build(VECTORS))
+    pipeline = Pipeline(Fusion(gate, CONSTANT), None, index, POPULARITY, popular_now=popular_now)
+    liked = Controls(liked=np.array([7]), categories=np.full(N, -1, np.int32))
+    for one in (replace(BOTH, k=N, controls=liked), RankInput(k=N, controls=liked)):
+        [ranked] = pipeline.rank([one])
+        assert not ranked.fallback
+        assert ranked.arranged is not None
+        assert ranked.popularity_scores is not None
+        assert ranked.popularity_scores.sum() == 2.0
+        parts = ranked.short_scores + ranked.long_scores + ranked.popularity_scores
+        np.testing.assert_allclose(ranked.scores, parts + ranked.arranged.liked_scores, atol=1e-4)

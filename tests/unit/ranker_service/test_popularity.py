@@ -52,3 +52,18 @@ def test_items_without_events_come_after_in_the_order_of_training() -> None:
     mixed.put(np.array([90]), np.array([-1]))
     assert mixed.by_number[90] == 1
     assert not mixed.put(np.array([91]), np.array([-1]))
+
+
+def test_scores_get_a_part_of_popularity_where_the_bundle_says_so() -> None:
+    current = CurrentPopularity()
+    assert ItemPopularity(current, np.zeros(1)).added is None
+    weighed = ItemPopularity(current, np.zeros(1), weight=0.5)
+    weighed.put(np.array([1, 2]), np.array([-1, -1]))
+    assert weighed.added is not None
+    assert len(weighed.added.rows) == 0
+    current.take(message({1: 10.0, 2: 12.0}))
+    weighed.update("another lineage")
+    assert len(weighed.added.rows) == 0
+    weighed.update(LINEAGE)
+    assert weighed.added.rows.tolist() == [1, 2]
+    np.testing.assert_allclose(weighed.added.scores, [0, np.log(2)], rtol=1e-6)

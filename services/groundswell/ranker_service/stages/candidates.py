@@ -27,6 +27,8 @@ class UserSearch:
     popularity: NDArray[np.float64] | None
     """Indexed by id, for a user of whom nothing is known; else None."""
     spread: ScoreSpread
+    num_parts: int = 2
+    """The parts of a score without that of likes."""
 
     def best(
         self,

@@ -14,6 +14,7 @@ from groundswell.ranker_service.requests import Ask
 from groundswell.ranker_service.stages.by_vector import ByVector
 from groundswell.ranker_service.stages.fuse import FusionWeightOrigin
 from groundswell.ranker_service.stages.gather import Gathered
+from groundswell.ranker_service.stages.impressions import capped_items
 from groundswell.serving.attribution import Draw
 from groundswell.serving.interests import top_interests
 from groundswell.serving.telemetry import count
@@ -102,7 +103,7 @@ def explain(
         ),
         draw=ask.draw if is_drawn else Draw.NONE,
         propensity=ask.propensity if is_drawn else 0.0,
-        num_capped=0 if gathered.capped is None else len(gathered.capped),
+        num_capped=len(capped_items(ask, gathered)),
     )
 
 
@@ -120,7 +121,7 @@ def _degradations_of_gathered(
         yield Degradation.DEGRADATION_SESSION_STALE
     if long is not None and long.vector is not None and long.stale:
         yield Degradation.DEGRADATION_PROFILE_STALE
-    if ask.impressions is not None and gathered.capped is None:
+    if ask.impressions is not None and gathered.shown is None:
         yield Degradation.DEGRADATION_IMPRESSIONS_UNAVAILABLE
     # Seen items are excluded, and their neighbours are looked up.
     needs_seen = ask.exclude_seen or (has_neighbours and long is not None)

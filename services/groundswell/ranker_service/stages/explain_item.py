@@ -16,6 +16,7 @@ from groundswell.ranker_service.pipeline import RankInput
 from groundswell.ranker_service.requests import Ask
 from groundswell.ranker_service.stages.explain import Recommendations
 from groundswell.ranker_service.stages.gather import Gathered
+from groundswell.ranker_service.stages.impressions import capped_items
 from groundswell.ranker_service.stages.item_ranks import ItemRanks
 from groundswell.ranker_service.stages.page_controls import directions
 
@@ -103,10 +104,7 @@ def _excluded(
         ),
         (lambda: ask.shown is not None and number in ask.shown.item_nos, Omission.OMISSION_SHOWN),
         (lambda: ask.exclude_seen and number in seen, Omission.OMISSION_SEEN_IN_HISTORY),
-        (
-            lambda: gathered.capped is not None and number in gathered.capped,
-            Omission.OMISSION_SHOWN_TOO_OFTEN,
-        ),
+        (lambda: number in capped_items(ask, gathered), Omission.OMISSION_SHOWN_TOO_OFTEN),
         (lambda: _is_among(one.exclude, number), Omission.OMISSION_SEEN_IN_SESSION),
     ]
     return next((rule for holds, rule in rules if holds()), Omission.OMISSION_UNSPECIFIED)

@@ -39,10 +39,8 @@ class Exclusions:
         self._seen_mask = seen_mask
 
     def of(self, items: ItemMetadata, ask: Ask, gathered: Gathered) -> list[NDArray[np.int64]]:
-        """Return the numbers of denied items, of those seen, and of those shown too often."""
+        """Return the numbers of denied items, and of those seen in history and window."""
         excluded = [items.numbers(ask.deny_item_ids)]
-        if gathered.capped is not None:
-            excluded.append(gathered.capped)
         if ask.exclude_seen:
             if gathered.long is not None and gathered.long.items is not None:
                 excluded.append(gathered.long.items.seen)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from groundswell.profile.v1.profile_service_pb2 import ExplainProfileResponse
-from groundswell.ranker_service.outcome_client import OutcomeClient
+from groundswell.ranker_service.outcome_client import OutcomeClient, ShownCounts
 from groundswell.ranker_service.profile_client import LongTerm, ProfileClient
 from groundswell.ranker_service.replicas import BundleSpace
 from groundswell.ranker_service.requests import Ask
@@ -25,8 +25,8 @@ class Gathered:
     short: ShortTerm | None
     long: LongTerm | None
     """Also None for a visitor, whom the profile service does not know."""
-    capped: NDArray[np.int64] | None = None
-    """The items that the user was shown too often; also None without limits on impressions."""
+    shown: ShownCounts | None = None
+    """What the user was shown; also None without limits on impressions."""
 
 
 class Gather:
@@ -76,17 +76,17 @@ class Gather:
         known = self._known(asks, space, deadline)
         if not any(ask.impressions for ask in asks):
             return await known
-        gathered, capped = await both(known, self._capped(asks, space, deadline))
-        return [replace(one, capped=items) for one, items in zip(gathered, capped, strict=True)]
+        gathered, shown = await both(known, self._shown(asks, space, deadline))
+        return [replace(one, shown=counts) for one, counts in zip(gathered, shown, strict=True)]
 
-    async def _capped(
+    async def _shown(
         self, asks: Sequence[Ask], space: BundleSpace, deadline: float
-    ) -> list[NDArray[np.int64] | None]:
-        async def capped(ask: Ask) -> NDArray[np.int64] | None:
+    ) -> list[ShownCounts | None]:
+        async def shown(ask: Ask) -> ShownCounts | None:
             async with self._bulk_outcomes:
-                return await self._outcomes.capped(ask, space, deadline)
+                return await self._outcomes.shown(ask, space, deadline)
 
-        return await all_of(capped(ask) for ask in asks)
+        return await all_of(shown(ask) for ask in asks)
 
     async def _known(
         self, asks: Sequence[Ask], space: BundleSpace, deadline: float

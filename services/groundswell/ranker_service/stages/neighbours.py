@@ -1,11 +1,23 @@
 """Neighbour stage: looks up the neighbour scores of items for what a user did."""
 
+from typing import Protocol
+
 import numpy as np
 from numpy.typing import NDArray
 
 from groundswell.artifacts.bundle import Bundle
 from groundswell.ranker_service.bundle_rows import BundleRows
 from groundswell.retrieval.neighbours import Neighbours, Sparse
+
+
+class NeighbourLookup(Protocol):
+    """Gives neighbour scores, each at least 0, to items that follow those of a user."""
+
+    def short(self, window: NDArray[np.int64]) -> Sparse:
+        """Return n_s of ids; see `pipeline.RankInput.window`."""
+
+    def long(self, history: NDArray[np.int64]) -> Sparse:
+        """Return n_l of ids; see `pipeline.RankInput.history`."""
 
 
 class NumberedNeighbours:

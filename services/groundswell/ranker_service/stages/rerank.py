@@ -176,7 +176,7 @@ def _page(pool: Pool, filling: _Filling, controls: Controls, search: UserSearch)
             placements=filling.placements,
             relevance=pool.relevance[rows],
             boost_scores=pool.boosts[rows],
-            liked_scores=parts[:, 2:].sum(1),
+            liked_scores=parts[:, search.num_parts :].sum(1),
             ranks=pool.ranks[rows],
             boosted=pool.boosted[:, rows],
             promoted=pool.promoted[:, rows],

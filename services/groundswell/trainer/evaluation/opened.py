@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 from groundswell.artifacts.bundle import Bundle
 from groundswell.artifacts.text_cache import TextCache
 from groundswell.ranker_service.bundle_rows import BundleRows
-from groundswell.ranker_service.pipeline import NeighbourLookup, Pipeline, Ranked
+from groundswell.ranker_service.pipeline import Pipeline, Ranked
 from groundswell.ranker_service.stages.fuse import Fusion, FusionWeightOrigin
-from groundswell.ranker_service.stages.neighbours import NumberedNeighbours
+from groundswell.ranker_service.stages.neighbours import NeighbourLookup, NumberedNeighbours
 from groundswell.retrieval.engines import open_index
 from groundswell.retrieval.exhaustive import ExhaustiveIndex
 from groundswell.retrieval.item_index import SCANNED_UP_TO, ItemIndex

@@ -275,14 +275,23 @@ Global___Omission: _TypeAlias = Omission  # noqa: Y015
 
 @_typing.final
 class ImpressionLimits(_message.Message):
-    """How often a user may be shown the same item."""
+    """How often a user may be shown the same item. Without `max_times` and `penalty` it changes nothing."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     MAX_TIMES_FIELD_NUMBER: _builtins.int
     WITHIN_FIELD_NUMBER: _builtins.int
+    PENALTY_FIELD_NUMBER: _builtins.int
     max_times: _builtins.int
-    """An item that the user was shown so often is left out: 1 to 1,000 (IMPRESSIONS_INVALID)."""
+    """An item that the user was shown so often is left out: 1 to 1,000 (IMPRESSIONS_INVALID). Unset:
+    none is. A pin brings it back.
+    """
+    penalty: _builtins.float
+    """What each showing takes from the score of an item, in σ (see Controls): 0 to 100, finite
+    (IMPRESSIONS_INVALID). More than five showings count as five. With it the page is arranged as
+    with controls: `boost_score` has what was taken, and `boosts` goes on behind those of the request
+    with one number for each number of times.
+    """
     @_builtins.property
     def within(self) -> _duration_pb2.Duration:
         """Within which time: above 0, at most 90 days (IMPRESSIONS_INVALID). Unset: 7 days. Lists count a
@@ -292,14 +301,17 @@ class ImpressionLimits(_message.Message):
     def __init__(
         self,
         *,
-        max_times: _builtins.int = ...,
+        max_times: _builtins.int | None = ...,
         within: _duration_pb2.Duration | None = ...,
+        penalty: _builtins.float = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["within", b"within"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_max_times", b"_max_times", "max_times", b"max_times", "within", b"within"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["max_times", b"max_times", "within", b"within"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_times", b"_max_times", "max_times", b"max_times", "penalty", b"penalty", "within", b"within"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__max_times: _TypeAlias = _typing.Literal["max_times"]  # noqa: Y015
+    _WhichOneofArgType__max_times: _TypeAlias = _typing.Literal["_max_times", b"_max_times"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__max_times) -> _WhichOneofReturnType__max_times | None: ...
 
 Global___ImpressionLimits: _TypeAlias = ImpressionLimits  # noqa: Y015
 
@@ -772,10 +784,11 @@ class Recommendation(_message.Message):
     CATEGORIES_FIELD_NUMBER: _builtins.int
     CONTROLS_FIELD_NUMBER: _builtins.int
     RANKS_FIELD_NUMBER: _builtins.int
+    POPULARITY_SCORE_FIELD_NUMBER: _builtins.int
     item_id: _builtins.str
     """The client's id of the item."""
     score: _builtins.float
-    """The sum of the two parts below, and of what `controls` adds; higher is better. Comparable within
+    """The sum of the parts below, and of what `controls` adds; higher is better. Comparable within
     one answer only. For a popularity fallback, and where the items are sorted so: what `controls`
     adds, and the item's popularity now, as a share of that of the most popular item. While no event
     is counted: its events in training.
@@ -790,6 +803,11 @@ class Recommendation(_message.Message):
     """
     title: _builtins.str
     """The item's title."""
+    popularity_score: _builtins.float
+    """The part of the score of what is popular now: a weight of the bundle's manifest, times the natural
+    logarithm of how many times as popular the item is as the 1,000th; 0 for less popular ones, and
+    for bundles without such a weight.
+    """
     @_builtins.property
     def categories(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The item's categories, the primary one first."""
@@ -813,10 +831,11 @@ class Recommendation(_message.Message):
         categories: _abc.Iterable[_builtins.str] | None = ...,
         controls: Global___RecommendationControls | None = ...,
         ranks: Global___VectorRanks | None = ...,
+        popularity_score: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["controls", b"controls", "ranks", b"ranks"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["categories", b"categories", "controls", b"controls", "item_id", b"item_id", "long_score", b"long_score", "ranks", b"ranks", "score", b"score", "short_score", b"short_score", "title", b"title"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["categories", b"categories", "controls", b"controls", "item_id", b"item_id", "long_score", b"long_score", "popularity_score", b"popularity_score", "ranks", b"ranks", "score", b"score", "short_score", b"short_score", "title", b"title"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -937,7 +956,7 @@ class RecommendResponse(_message.Message):
 
     @_builtins.property
     def controls(self) -> Global___AppliedControls:
-        """What the request's controls did. Unset without controls."""
+        """What the request's controls did. Unset without controls, and without a penalty on impressions."""
 
     def __init__(
         self,
