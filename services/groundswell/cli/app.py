@@ -5,6 +5,7 @@ import sys
 import typer
 
 from groundswell.cli.commands import (
+    bundles,
     call,
     data,
     db,
@@ -43,6 +44,7 @@ app.command(rich_help_panel=_MODEL)(text.text_probe)
 app.command(rich_help_panel=_SERVICES)(serve.up)
 app.add_typer(call.items_app, name="items", rich_help_panel=_SERVICES)
 app.add_typer(call.events_app, name="events", rich_help_panel=_SERVICES)
+app.add_typer(bundles.app, name="bundles", rich_help_panel=_MODEL)
 app.add_typer(db.app, name="db", rich_help_panel=_SERVICES)
 app.add_typer(profiles.app, name="profiles", rich_help_panel=_SERVICES)
 app.command(cls=IdCommand, rich_help_panel=_SERVICES)(call.recommend)

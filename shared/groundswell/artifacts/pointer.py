@@ -11,6 +11,8 @@ from groundswell.artifacts.errors import BundleError
 from groundswell.artifacts.small_files import replace_text
 
 CURRENT = "current"
+PREVIOUS = "previous"
+"""The file beside the pointer that holds what the pointer named before; for a rollback."""
 MANIFEST = "manifest.json"
 _ID_LENGTH = 16
 _MAX_BYTES = 4096
@@ -33,12 +35,15 @@ def read_pointer(root: Path) -> str | None:
         return path.readlink().name
     if path.is_dir():
         return _copied(path)
-    try:
-        with path.open("rb") as file:
-            content = file.read(_MAX_BYTES + 1)
-    except FileNotFoundError:
-        return None
-    return _name(path, content)
+    return _read(path)
+
+
+def read_previous(root: Path) -> str | None:
+    """Return the name that the pointer held before; None where it never held another one.
+
+    Raises as `read_pointer`.
+    """
+    return _read(root / PREVIOUS)
 
 
 def check_pointer(root: Path) -> None:
@@ -53,12 +58,28 @@ def check_pointer(root: Path) -> None:
 
 
 def write_pointer(root: Path, bundle_id: str) -> None:
-    """Let the pointer name a bundle, in one atomic step.
+    """Let the pointer name a bundle, in one atomic step; what it named before is kept.
 
     Raises BundleError (CURRENT_INVALID) as `check_pointer`, and OSError.
     """
     check_pointer(root)
+    try:
+        before = read_pointer(root)
+    except BundleError:
+        before = None  # it names no bundle that a rollback could go to
+    if before not in (None, bundle_id):
+        # First: a crash in between leaves a previous bundle that is the current one.
+        replace_text(root / PREVIOUS, f"{before}\n")
     replace_text(root / CURRENT, f"{bundle_id}\n")
+
+
+def _read(path: Path) -> str | None:
+    try:
+        with path.open("rb") as file:
+            content = file.read(_MAX_BYTES + 1)
+    except FileNotFoundError:
+        return None
+    return _name(path, content)
 
 
 def _copied(path: Path) -> str:

@@ -25,6 +25,7 @@ from groundswell.artifacts.pointer import (
     bundle_id_of,
     check_pointer,
     read_pointer,
+    read_previous,
     write_pointer,
 )
 from groundswell.artifacts.small_files import fsync
@@ -96,6 +97,13 @@ class BundleStore:
         Raises BundleError (CURRENT_INVALID) when the pointer names no bundle, and OSError.
         """
         return read_pointer(self.root)
+
+    def previous(self) -> str | None:
+        """Return the id of the bundle that was current before; None where none was.
+
+        Raises as `current`.
+        """
+        return read_previous(self.root)
 
     def path(self, bundle_id: str) -> Path:
         """Return where a bundle lies, whether it exists or not."""
