@@ -74,7 +74,7 @@ def _faiss_alone(engine: IvfEngine) -> Find:
     flat.add(engine.vectors)
     refined = faiss.IndexRefine(engine.index, flat)
     parameters = faiss.IndexRefineSearchParameters(
-        k_factor=2.6, base_index_params=faiss.SearchParametersIVF(nprobe=engine.depth)
+        k_factor=6, base_index_params=faiss.SearchParametersIVF(nprobe=engine.depth)
     )
     return lambda query: refined.search(query[None], _K, params=parameters)
 

@@ -11,10 +11,13 @@ from numpy.typing import NDArray
 from groundswell.retrieval.engine import Engine
 from groundswell.retrieval.id_set import IdSet
 from groundswell.retrieval.item_rows import ItemRows
+from groundswell.retrieval.ivf import IvfEngine, PlacesByCell
 from groundswell.retrieval.query import Query
 
-NUM_SPARE = 16
-"""Items that a search finds beyond those asked for."""
+_NUM_SPARE, _NUM_SPARE_CODES = 16, 40
+"""Items that a search finds beyond those asked for; more where it compares codes."""
+_LARGEST_GATHERED = 0.25
+"""Up to this share of passing items, those of the nearest cells are scored one by one."""
 _MOST_EXCLUDED = 64
 """So many excluded items are looked for as well, and left out of what is found: cheaper than to
 leave them out of the search."""
@@ -114,14 +117,20 @@ def _searched(state: IndexState, queries: Sequence[Query]) -> list[NDArray[np.in
     """Search for queries with the same filter."""
     engine, rows = state
     allowed, n = queries[0].allowed, len(rows.main)
-    wanted = max(one.k + min(len(one.exclude), _MOST_EXCLUDED) for one in queries) + NUM_SPARE
+    wanted = max(
+        _num_wanted(engine, one.k) + min(len(one.exclude), _MOST_EXCLUDED) for one in queries
+    )
     share = _share(rows, allowed)
     selector = None
     if allowed is not None or rows.num_dead > _FEW_DEAD * n:
         selector = _selector(rows, allowed)
     vectors = np.stack([one.vector for one in queries])
-    scores, found = engine.search(vectors, wanted, selector, share)
     of_delta = _of_delta(rows, queries, vectors)
+    if allowed is not None and share <= _LARGEST_GATHERED and isinstance(engine, IvfEngine):
+        passing = _by_cell(engine, rows, allowed)
+        gathered = [_gathered(state, query, passing) for query in queries]
+        return [np.concatenate(each) for each in zip(gathered, of_delta, strict=True)]
+    scores, found = engine.search(vectors, wanted, selector, share)
     best = []
     for query, *of_main, more in zip(queries, scores, found, of_delta, strict=True):
         places = _passing(state, query, *of_main)
@@ -129,6 +138,33 @@ def _searched(state: IndexState, queries: Sequence[Query]) -> list[NDArray[np.in
             places = _searched_within(state, query, share)
         best.append(np.concatenate([places, more]))
     return best
+
+
+def _num_wanted(engine: Engine, k: int) -> int:
+    return k + _NUM_SPARE if engine.is_exact else 2 * k + _NUM_SPARE_CODES
+
+
+def _by_cell(engine: IvfEngine, rows: ItemRows, allowed: IdSet) -> PlacesByCell:
+    """Order the positions of the main index that a filter passes; kept with the filter."""
+    key = (id(engine), rows.num_revived)
+    if allowed.kept is None or allowed.kept[0] != key:
+        places = rows.find(allowed.ids)
+        places = places[(places >= 0) & (places < len(engine.vectors))]
+        allowed.kept = key, engine.by_cell(places)
+    ordered: PlacesByCell = allowed.kept[1]
+    return ordered
+
+
+def _gathered(state: IndexState, query: Query, passing: PlacesByCell) -> NDArray[np.int64]:
+    """Score what passes in the nearest cells; all that passes when it is too little."""
+    engine, rows = state
+    assert isinstance(engine, IvfEngine)
+    places = engine.places_near(query.vector, passing) if len(passing.places) else passing.places
+    places = places[rows.passing(places, query.exclude, query.allowed)]
+    if len(places) < query.k:
+        places = rows.all_passing(query.exclude, query.allowed)
+        places = places[places < len(rows.main)]
+    return best_of(rows, query, places)
 
 
 def _passing(
@@ -155,7 +191,8 @@ def _searched_within(state: IndexState, query: Query, share: float) -> NDArray[n
     if len(excluded):
         others = faiss.IDSelectorNot(faiss.IDSelectorBatch(excluded))
         selector = faiss.IDSelectorAnd(selector, others)
-    scores, found = engine.search(query.vector[None], query.k + NUM_SPARE, selector, share)
+    wanted = _num_wanted(engine, query.k)
+    scores, found = engine.search(query.vector[None], wanted, selector, share)
     places = _passing(state, query, scores[0], found[0])
     if places is not None:
         return places

@@ -59,5 +59,8 @@ class Engine(Protocol):
         when a `share` of all may be returned. None: they may lie anywhere.
         """
 
+    def extended(self, vectors: NDArray[np.float32]) -> "Engine":
+        """Make an engine in memory that has more vectors [m, d], at positions from n."""
+
     def rebuilt(self, vectors: NDArray[np.float32]) -> "Engine":
         """Index other vectors [n, d] in memory as `build` would, with what this one has learned."""

@@ -8,7 +8,6 @@ from numpy.typing import NDArray
 
 from groundswell.artifacts.bundle import INDEX, Bundle
 from groundswell.artifacts.errors import BundleError
-from groundswell.retrieval.candidates import NUM_SPARE
 from groundswell.retrieval.engine import Engine
 from groundswell.retrieval.faiss_file import kind_of
 from groundswell.retrieval.flat import FlatEngine
@@ -19,7 +18,7 @@ ENGINES: dict[str, type[Engine]] = {one.kind: one for one in (FlatEngine, HnswEn
 """By the kind that a manifest names."""
 EXACT_UP_TO = 50_000
 """The most rows that are indexed for exact search; with more, cells are faster."""
-_K = 10
+_K, _NUM_FOUND = 10, 60
 """Recall is of the best 10, among as many as a search for 10 scores exactly."""
 _RECALL = 0.985
 """What the depth must reach: .98, and what another sample of queries may fall short of that."""
@@ -88,7 +87,7 @@ def _deepened(engine: IvfEngine, queries: NDArray[np.float32]) -> float:
     _, best = faiss.knn(queries, engine.vectors, _K, metric=faiss.METRIC_INNER_PRODUCT)
     engine.depth = 1
     while True:
-        _, found = engine.search(queries, _K + NUM_SPARE, None, 1.0)
+        _, found = engine.search(queries, _NUM_FOUND, None, 1.0)
         pairs = zip(best, found, strict=True)
         recall = float(np.mean([np.isin(some, among).mean() for some, among in pairs]))
         if recall >= _RECALL or engine.depth == engine.num_cells:

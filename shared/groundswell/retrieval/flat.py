@@ -60,6 +60,10 @@ class FlatEngine:
     ) -> None:
         """Return None: see `engine.Engine.region`."""
 
+    def extended(self, vectors: NDArray[np.float32]) -> "FlatEngine":
+        """Index more vectors."""
+        return FlatEngine.build(np.concatenate([self.vectors, vectors]))
+
     def rebuilt(self, vectors: NDArray[np.float32]) -> "FlatEngine":
         """Index other vectors."""
         return FlatEngine.build(vectors)

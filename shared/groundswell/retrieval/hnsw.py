@@ -74,6 +74,13 @@ class HnswEngine:
     ) -> None:
         """Return None: see `engine.Engine.region`."""
 
+    def extended(self, vectors: NDArray[np.float32]) -> "HnswEngine":
+        """Link more vectors into a copy of the graph."""
+        faiss.omp_set_num_threads(1)
+        index = faiss.clone_index(self._index)
+        index.add(vectors)
+        return HnswEngine(index, faiss.downcast_index(index.storage))
+
     def rebuilt(self, vectors: NDArray[np.float32]) -> "HnswEngine":
         """Index other vectors."""
         return HnswEngine.build(vectors)

@@ -1,6 +1,7 @@
 """Sets of item ids, one bit for each id: what a filter lets pass, in a form that a search reads."""
 
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +15,8 @@ class IdSet:
 
     def __init__(self, bits: NDArray[np.uint8]) -> None:
         self.bits = bits
+        self.kept: tuple[object, Any] | None = None
+        """What an index keeps with the set, and what that was made of."""
 
     @classmethod
     def of(cls, mask: NDArray[np.bool_]) -> "IdSet":

@@ -1,6 +1,7 @@
 """Finds the items of largest score: filters within the search, follows changes of the catalogue."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from threading import Lock, Thread
 
 import numpy as np
@@ -19,6 +20,8 @@ __all__ = ["NO_IDS", "SCANNED_UP_TO", "Hits", "ItemIndex", "Query"]
 _BLOCK_SCORES = 2**24
 _MERGED_ABOVE, _MERGED_SHARE = 1_024, 1 / 64
 """The delta is merged when it is longer than this, and than this share of the main index."""
+_MOST_DEAD = 0.5
+"""With a larger share of positions that have no item, all is built again without them."""
 
 
 class ItemIndex:
@@ -169,10 +172,20 @@ class ItemIndex:
         if self._merging is not None:
             self._changed.append(ids)
         elif len(rows.delta) > max(_MERGED_ABOVE, _MERGED_SHARE * len(rows.main)):
-            self._merging = Thread(target=self._merge, args=rows.items(), daemon=True)
+            if rows.num_dead + len(rows.delta) <= _MOST_DEAD * rows.num_positions:
+                self._merging = Thread(target=self._extend, args=(rows.delta,), daemon=True)
+            else:
+                self._merging = Thread(target=self._rebuild, args=rows.items(), daemon=True)
             self._merging.start()
 
-    def _merge(self, ids: NDArray[np.int64], places: NDArray[np.int64]) -> None:
+    def _extend(self, delta: NDArray[np.float32]) -> None:
+        """Make a main index that has the delta, too; what came since stays in the delta."""
+        extended = self._state.engine.extended(delta)
+        with self._changing:
+            self._state = IndexState(extended, self._state.rows.extended(extended.vectors))
+            self._changed, self._merging = [], None
+
+    def _rebuild(self, ids: NDArray[np.int64], places: NDArray[np.int64]) -> None:
         """Build a main index of all items [k] and their positions; then take what changed since."""
         engine, rows = self._state
         rebuilt = engine.rebuilt(rows.vectors(places))
@@ -188,6 +201,7 @@ class ItemIndex:
             merged = merged.put(changed[there], rows.vectors(held[there]), none)
             hidden = np.flatnonzero(rows.hidden)
             merged = merged.hide(hidden, np.ones(len(hidden), bool))
+            merged = replace(merged, num_revived=rows.num_revived + 1)
             self._state = IndexState(rebuilt, merged)
             self._changed, self._merging = [], None
 

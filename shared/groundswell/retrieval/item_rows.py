@@ -47,6 +47,8 @@ class ItemRows:
     """No vector is longer than this."""
     num_dead: int
     """How many positions of the main index have no item to be found."""
+    num_revived: int = 0
+    """How often the positions of the main index that have an item became others, or more."""
 
     @classmethod
     def over(
@@ -132,6 +134,21 @@ class ItemRows:
         places = rows.held(ids)
         return rows._named(places[places >= 0], ids[places >= 0])
 
+    def extended(self, main: NDArray[np.float32]) -> "ItemRows":
+        """Go on with a main index that has the head of the delta, too; positions stay."""
+        taken = len(main) - len(self.main)
+        left = self.delta[taken:]
+        buffer = np.empty((len(left) + _NUM_FREE, main.shape[1]), np.float32)
+        buffer[: len(left)] = left
+        num_dead = self.num_dead + int((self.ids[len(self.main) : len(main)] < 0).sum())
+        return replace(
+            self,
+            main=main,
+            delta=buffer[: len(left)],
+            num_dead=num_dead,
+            num_revived=self.num_revived + 1,
+        )
+
     def find(self, ids: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return [k] the position of each of `ids` [k]; -1 for those that cannot be found."""
         held = self.held(ids)
@@ -204,10 +221,15 @@ class ItemRows:
 
     def _renamed(self, places: NDArray[np.int64], names: NDArray[np.int64]) -> "ItemRows":
         of_main = places < len(self.main)
-        died = np.count_nonzero(names[of_main] < 0)
-        died -= np.count_nonzero(self.ids[places[of_main]] < 0)
+        was, becomes = self.ids[places[of_main]] >= 0, names[of_main] >= 0
         self.ids[places] = names
-        return replace(self, num_dead=self.num_dead + int(died)) if died else self
+        if np.array_equal(was, becomes):
+            return self
+        return replace(
+            self,
+            num_dead=self.num_dead + int(was.sum()) - int(becomes.sum()),
+            num_revived=self.num_revived + int((becomes & ~was).sum()),
+        )
 
     def _appended(self, ids: NDArray[np.int64], vectors: NDArray[np.float32]) -> "ItemRows":
         """Add items to the delta; readers of an earlier state do not look past its own end."""
@@ -220,6 +242,7 @@ class ItemRows:
         if len(buffer) < total:
             buffer = np.empty((2 * total, vectors.shape[1]), np.float32)
             buffer[:m] = self.delta
+        if len(self.ids) < len(self.main) + total:
             vector, view = _id_vector(len(self.main) + len(buffer))
             view[: self.num_positions] = self.ids[: self.num_positions]
             rows = replace(self, id_vector=vector, ids=view)

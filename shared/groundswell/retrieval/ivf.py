@@ -1,11 +1,12 @@
 """The inverted file: vectors in cells of near ones; a search reads the cells that suit it best.
 
-Sivic and Zisserman 2003 (inverted files); Jégou, Douze and Schmid 2011 (for vectors). The cells
-hold one byte for each dimension of a vector; whoever searches scores the best of them exactly.
+Sivic and Zisserman 2003 (inverted files); Jégou, Douze and Schmid 2011 and André, Kermarrec and Le
+Scouarnec 2015 (codes that are compared by table look-ups). The cells hold four bits for each
+dimension of a vector; whoever searches scores the best of them exactly.
 """
 
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import ClassVar, NamedTuple, Self
 
 import faiss
 import numpy as np
@@ -18,35 +19,50 @@ _TRAINED_ON = 40
 """So many vectors for each cell find the cells' centres."""
 _ROUNDS = 6
 _SEED = 1
-_SHARE_POWER = 0.5
+_MOST_CELLS = 2**16 - 1
+_BITS = 4
+_SHARE_POWER = 0.35
+_NEARER = 3
+"""So many times fewer cells have the nearest by cosine than the best by inner product."""
 _FIRST_DEPTH = 16
+
+
+class PlacesByCell(NamedTuple):
+    """Some positions of an inverted file, in the order of their cells."""
+
+    places: NDArray[np.int64]
+    cells: NDArray[np.int64]
+    """[c] the cells that have any."""
+    starts: NDArray[np.int64]
+    """[c] where the positions of each cell begin in `places`."""
+    sizes: NDArray[np.int64]
+    """[c]"""
 
 
 class IvfEngine:
     """A FAISS inverted file and the vectors that it was built of; see `engine.Engine`.
 
-    Positions go cell by cell. In its file come the rows and the vectors by position, as arrays of
-    numpy, then the inverted file as FAISS writes it.
+    Positions go cell by cell, but for those that `extended` added. In its file come the rows and
+    the vectors by position, as arrays of numpy, then the inverted file as FAISS writes it.
     """
 
     kind: ClassVar = "ivf"
     is_exact: ClassVar = False
-    scan_share: ClassVar = 0.004
+    scan_share: ClassVar = 0.002
 
     def __init__(
         self,
-        index: faiss.IndexIVFScalarQuantizer,
+        index: faiss.IndexIVFPQFastScan,
         vectors: NDArray[np.float32],
         rows: NDArray[np.int32],
-        source: NDArray[np.uint8] | None = None,
+        cells: NDArray[np.uint16],
     ) -> None:
-        self.index, self.vectors, self.rows = index, vectors, rows
-        self._source = source
-        """What the lists of `index` lie in."""
-        sizes = [index.invlists.list_size(cell) for cell in range(index.nlist)]
-        self._sizes = np.array(sizes, np.int64)
-        self._starts = np.cumsum(self._sizes) - self._sizes
-        self._directions = _directions(index)
+        self.index, self.vectors, self.rows, self.cells = index, vectors, rows, cells
+        self.centres: NDArray[np.float32] = index.quantizer.reconstruct_n(0, index.nlist)
+        self._directions = _directions(self.centres)
+        self._order = np.argsort(cells, kind="stable").astype(np.int32)
+        self.sizes = np.bincount(cells, minlength=index.nlist)
+        self._starts = np.cumsum(self.sizes) - self.sizes
 
     @property
     def depth(self) -> int:
@@ -66,7 +82,7 @@ class IvfEngine:
     def build(cls, vectors: NDArray[np.float32]) -> Self:
         """Index finite vectors [n, d] in memory, with as many threads as FAISS may use."""
         d = vectors.shape[1]
-        num_cells = max(len(vectors) // _VECTORS_PER_CELL, 1)
+        num_cells = min(max(len(vectors) // _VECTORS_PER_CELL, 1), _MOST_CELLS)
         centres = faiss.Kmeans(
             d,
             num_cells,
@@ -76,35 +92,31 @@ class IvfEngine:
             min_points_per_centroid=1,
         )
         centres.train(vectors)
-        coarse = faiss.IndexFlatIP(d)
-        coarse.add(centres.centroids)
-        return cls._filled(coarse, vectors, _FIRST_DEPTH)
+        return cls._filled(centres.centroids, vectors, _FIRST_DEPTH)
 
     @classmethod
-    def _filled(cls, coarse: faiss.Index, vectors: NDArray[np.float32], depth: int) -> Self:
-        d = vectors.shape[1]
-        index = faiss.IndexIVFScalarQuantizer(
-            coarse,
-            d,
-            coarse.ntotal,
-            faiss.ScalarQuantizer.QT_8bit,
-            faiss.METRIC_INNER_PRODUCT,
-        )
-        index.by_residual = False
+    def _filled(
+        cls, centres: NDArray[np.float32], vectors: NDArray[np.float32], depth: int
+    ) -> Self:
         # A vector goes into the cell whose centre is nearest; queries ask for the cells of largest
         # inner product.
-        nearest = faiss.IndexFlatL2(d)
-        nearest.add(coarse.reconstruct_n(0, coarse.ntotal))
+        d = vectors.shape[1]
+        nearest, coarse = faiss.IndexFlatL2(d), faiss.IndexFlatIP(d)
+        nearest.add(centres)
+        coarse.add(centres)
         cells = nearest.search(vectors, 1)[1][:, 0]
         rows = np.argsort(cells, kind="stable").astype(np.int32)
-        placed, cells = vectors[rows], np.ascontiguousarray(cells[rows])
-        index.train(placed)
-        positions = np.arange(len(placed))
-        index.add_core(
-            len(placed), faiss.swig_ptr(placed), faiss.swig_ptr(positions), faiss.swig_ptr(cells)
+        placed = vectors[rows]
+        index = faiss.IndexIVFPQFastScan(
+            nearest, d, len(centres), d, _BITS, faiss.METRIC_INNER_PRODUCT
         )
+        index.by_residual = True
+        index.train(placed)
+        index.add_with_ids(placed, np.arange(len(placed)))
+        index.quantizer = coarse
         index.nprobe = min(depth, index.nlist)
-        return cls(index, placed, rows)
+        index = faiss.clone_index(index)  # which owns its quantizer
+        return cls(index, placed, rows, cells[rows].astype(np.uint16))
 
     def write(self, path: Path) -> None:
         """Write the index to a file."""
@@ -121,13 +133,14 @@ class IvfEngine:
                 rows = np.lib.format.read_array(file, allow_pickle=False)
                 vectors = np.lib.format.read_array(file, allow_pickle=False)
                 source = np.fromfile(file, np.uint8)
-            reader = faiss.ZeroCopyIOReader(faiss.swig_ptr(source), len(source))
-            index = faiss.read_index(reader, faiss.IO_FLAG_MMAP_IFC)
+            index = faiss.deserialize_index(source)
         except (ValueError, RuntimeError) as error:
             raise BundleError("BUNDLE_CORRUPT", f"{path.name} is no ivf index: {error}") from error
-        if not isinstance(index, faiss.IndexIVFScalarQuantizer) or len(rows) != index.ntotal:
+        if not isinstance(index, faiss.IndexIVFPQFastScan) or len(rows) != index.ntotal:
             raise BundleError("BUNDLE_CORRUPT", f"{path.name} is no ivf index of its vectors")
-        return cls(index, vectors, rows, source)
+        sizes = [index.invlists.list_size(cell) for cell in range(index.nlist)]
+        cells = np.repeat(np.arange(index.nlist, dtype=np.uint16), sizes)
+        return cls(index, vectors, rows, cells)
 
     def search(
         self,
@@ -142,29 +155,73 @@ class IvfEngine:
         scores, found = self.index.search(vectors, k, params=parameters)
         return scores, found
 
+    def places_near(
+        self, vector: NDArray[np.float32], passing: "PlacesByCell"
+    ) -> NDArray[np.int64]:
+        """Return those positions that pass in the cells of largest inner product with a vector.
+
+        Only cells that have any are looked at, and more of them when fewer of their rows pass.
+        """
+        cells = passing.cells
+        share = len(passing.places) / self.sizes[cells].sum()
+        num_read = min(self._num_read(share), len(cells))
+        near = np.argpartition(self.centres[cells] @ -vector, num_read - 1)[:num_read]
+        return passing.places[spans(passing.starts[near], passing.sizes[near])]
+
+    def by_cell(self, places: NDArray[np.int64]) -> "PlacesByCell":
+        """Order positions by their cell."""
+        of_place = self.cells[places]
+        ordered = places[np.argsort(of_place, kind="stable")]
+        sizes = np.bincount(of_place, minlength=self.num_cells)
+        cells = np.flatnonzero(sizes)
+        return PlacesByCell(ordered, cells, (np.cumsum(sizes) - sizes)[cells], sizes[cells])
+
     def region(self, direction: NDArray[np.float32], share: float) -> NDArray[np.int64]:
         """Return the positions of the cells that lie in a direction; see `engine.Engine.region`."""
-        num_read = self._num_read(share)
+        num_read = max(self._num_read(share) // _NEARER, 1)
         cells = np.argpartition(self._directions @ -direction, num_read - 1)[:num_read]
-        sizes = self._sizes[cells]
-        skipped = self._starts[cells] - (np.cumsum(sizes) - sizes)
-        positions: NDArray[np.int64] = np.arange(sizes.sum()) + np.repeat(skipped, sizes)
-        return positions
+        return self._order[spans(self._starts[cells], self.sizes[cells])].astype(np.int64)
 
     def rebuilt(self, vectors: NDArray[np.float32]) -> "IvfEngine":
         """Index other vectors in the same cells."""
         faiss.omp_set_num_threads(1)
-        return IvfEngine._filled(self.index.quantizer, vectors, self.depth)
+        return IvfEngine._filled(self.centres, vectors, self.depth)
+
+    def extended(self, vectors: NDArray[np.float32]) -> "IvfEngine":
+        """Index more vectors in the same cells."""
+        faiss.omp_set_num_threads(1)
+        n, d = self.vectors.shape
+        nearest = faiss.IndexFlatL2(d)
+        nearest.add(self.centres)
+        index = faiss.clone_index(self.index)
+        coarse, index.quantizer = index.quantizer, nearest
+        positions = np.arange(n, n + len(vectors))
+        index.add_with_ids(vectors, positions)
+        index.quantizer = coarse
+        cells = nearest.search(vectors, 1)[1][:, 0].astype(np.uint16)
+        return IvfEngine(
+            index,
+            np.concatenate([self.vectors, vectors]),
+            np.concatenate([self.rows, positions.astype(np.int32)]),
+            np.concatenate([self.cells, cells]),
+        )
 
     def _num_read(self, share: float) -> int:
         """Return how many cells are read when a share of the rows passes: more when fewer do."""
         return min(int(self.depth / max(share, 1e-6) ** _SHARE_POWER), self.num_cells)
 
 
-def _directions(index: faiss.IndexIVF) -> NDArray[np.float32]:
-    """Return [cells, d] the centres at length 1, without the last dimension."""
-    centres: NDArray[np.float32] = index.quantizer.reconstruct_n(0, index.nlist)
-    centres[:, -1] = 0.0
-    lengths = np.linalg.norm(centres, axis=1, keepdims=True)
-    centres /= np.maximum(lengths, np.finfo(np.float32).tiny)
-    return centres
+def spans(starts: NDArray[np.int64], sizes: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the numbers from each start, as many as its size, one span after the other."""
+    skipped = starts - (np.cumsum(sizes) - sizes)
+    numbers: NDArray[np.int64] = np.arange(sizes.sum()) + np.repeat(skipped, sizes)
+    return numbers
+
+
+def _directions(centres: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the centres [cells, d] at length 1, without the last dimension."""
+    content = centres.copy()
+    content[:, -1] = 0.0
+    lengths = np.linalg.norm(content, axis=1, keepdims=True)
+    content /= np.maximum(lengths, np.finfo(np.float32).tiny)
+    return content

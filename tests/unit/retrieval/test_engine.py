@@ -47,19 +47,21 @@ def test_an_engine_keeps_the_vectors_that_it_was_built_of(engine: Engine) -> Non
 def test_a_search_returns_the_best_rows_that_pass(engine: Engine, share: float) -> None:
     passing = np.random.default_rng(2).random(N) < share
     # More than are asked for, since an engine that is not exact has the order about right.
-    scores, found = engine.search(QUERIES, 20, within(engine, passing), share)
+    scores, found = engine.search(QUERIES, 40, within(engine, passing), share)
     num_right = 0
     for query, some, positions in zip(QUERIES, scores, found, strict=True):
         rows = engine.rows[positions]
         assert passing[rows].all()
-        np.testing.assert_allclose(some, VECTORS[rows] @ query, atol=0.2)
+        assert (np.diff(some) <= 0).all()
+        if engine.kind != "ivf":  # whose codes give the scores about right
+            np.testing.assert_allclose(some, VECTORS[rows] @ query, rtol=1e-5)
         num_right += len(set(rows.tolist()) & set(best(query, passing, 10)))
         assert not engine.is_exact or rows[:10].tolist() == best(query, passing, 10)
     assert num_right >= 0.95 * 10 * len(QUERIES)
 
 
 def test_without_a_selection_every_position_may_be_returned(engine: Engine) -> None:
-    _, found = engine.search(QUERIES, 20, None, 1.0)
+    _, found = engine.search(QUERIES, 40, None, 1.0)
     everything = np.ones(N, bool)
     num_right = sum(
         len(set(engine.rows[positions].tolist()) & set(best(query, everything, 10)))
@@ -87,8 +89,16 @@ def test_a_region_has_most_of_the_nearest_by_cosine(engine: Engine) -> None:
         cosines = VECTORS @ direction / np.linalg.norm(VECTORS[:, :-1], axis=1)
         nearest = np.argsort(-cosines)[:10]
         num_right += len(set(engine.rows[region].tolist()) & set(nearest.tolist()))
-    assert num_right >= 0.9 * 10 * len(QUERIES)
-    assert num_read < N * len(QUERIES)
+    assert num_right / (10 * len(QUERIES)) > 1.4 * num_read / (N * len(QUERIES))
+
+
+def test_an_engine_is_extended_by_more_vectors(engine: Engine) -> None:
+    more = 3 * QUERIES
+    extended = engine.extended(more)
+    assert np.array_equal(extended.vectors, np.concatenate([engine.vectors, more]))
+    _, found = extended.search(QUERIES, 40, None, 1.0)
+    assert all(N + n in positions for n, positions in enumerate(found))
+    assert len(engine.vectors) == N
 
 
 def test_an_engine_is_rebuilt_of_other_vectors(engine: Engine) -> None:

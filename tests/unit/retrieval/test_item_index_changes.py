@@ -1,10 +1,13 @@
 """The item index while items come, change and leave."""
 
+from threading import Event, Thread
+
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from groundswell.retrieval.item_index import Query
+from groundswell.retrieval.item_index import ItemIndex, Query
+from groundswell.retrieval.ivf import IvfEngine
 from tests.support.indexes import D, opened, random_vectors, reference
 
 
@@ -33,6 +36,53 @@ def test_changes_leave_exactly_the_newest_vector_of_every_item_that_was_not_remo
         [hits] = index.search([Query(query, 15)])
         assert hits.ids.tolist() == reference(held, query[0], 15, set(), None)
     assert index.num_items == len(held)
+
+
+@settings(max_examples=12, deadline=None)
+@given(data=st.data(), seed=st.integers(0, 10_000))
+def test_a_deleted_item_never_comes_back_however_changes_and_merges_interleave(
+    data: st.DataObject, seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    vectors = rng.standard_normal((1_500, D)).astype(np.float32)
+    index = ItemIndex(IvfEngine.build(vectors))
+    there = set(range(1_500))
+    stop = Event()
+    wrong: list[int] = []
+
+    def search() -> None:
+        while not stop.is_set():
+            before = set(there)
+            [hits] = index.search([Query(vectors[:1], 20)])
+            found = set(hits.ids.tolist())
+            # What is there now may have come since the search began.
+            wrong.extend(found - before - set(there))
+            wrong.extend([-1] * (len(hits.ids) - len(found)))
+
+    searcher = Thread(target=search)
+    searcher.start()
+    try:
+        for _ in range(data.draw(st.integers(1, 8))):
+            some = rng.integers(0, 2_000, data.draw(st.integers(1, 700)))
+            some = np.unique(some)
+            if data.draw(st.booleans()):
+                index.remove(some)
+                there -= set(some.tolist())
+            else:
+                there |= set(some.tolist())
+                index.put(some, rng.standard_normal((len(some), D)).astype(np.float32))
+            if data.draw(st.booleans()):
+                index.finish_merge()
+            [hits] = index.search([Query(vectors[1:2], 20)])
+            assert set(hits.ids.tolist()) <= there
+    finally:
+        stop.set()
+        searcher.join()
+    index.finish_merge()
+    assert wrong == []
+    assert set(index.passing_ids().tolist()) == there
+    [everything] = index.search([Query(vectors[:1], 2_000)])
+    assert sorted(everything.ids.tolist()) == sorted(there)
 
 
 def test_a_row_serves_an_item_only_while_its_vector_is_the_items() -> None:
@@ -65,7 +115,7 @@ def test_the_delta_does_not_grow_with_every_rewrite_of_the_same_items() -> None:
         index.put(ids, random_vectors(step, 50))
     index.finish_merge()
     assert index.num_items == 60
-    assert len(index._state.rows.delta) < 2_000
+    assert index._state.rows.num_positions < 3_000
 
 
 def test_a_search_keeps_the_vectors_that_it_began_with_and_sees_who_left() -> None:
