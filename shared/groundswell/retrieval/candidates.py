@@ -159,12 +159,17 @@ def _gathered(state: IndexState, query: Query, passing: PlacesByCell) -> NDArray
     """Score what passes in the nearest cells; all that passes when it is too little."""
     engine, rows = state
     assert isinstance(engine, IvfEngine)
-    places = engine.places_near(query.vector, passing) if len(passing.places) else passing.places
-    places = places[rows.passing(places, query.exclude, query.allowed)]
+    places = passing.places
+    if len(places):
+        places = engine.places_near(query.vector, passing)
+        # What passes is looked at last, since few of those that passed before do not by now.
+        most = query.k + min(len(query.exclude), _MOST_EXCLUDED) + _NUM_SPARE
+        places = best_of(rows, query._replace(k=most), places)
+        places = places[rows.passing(places, query.exclude, query.allowed)]
     if len(places) < query.k:
         places = rows.all_passing(query.exclude, query.allowed)
-        places = places[places < len(rows.main)]
-    return best_of(rows, query, places)
+        places = best_of(rows, query, places[places < len(rows.main)])
+    return places
 
 
 def _passing(
