@@ -109,7 +109,7 @@ def _is_scanned(state: IndexState, query: Query) -> bool:
     """Whether to score all that pass: when few do, or when about as many are asked for."""
     n = state.rows.num_positions
     most = n if query.allowed is None else query.allowed.count
-    few = query.k if query.allowed is None else state.engine.scan_share * n + query.k + NUM_SPARE
+    few = query.k if query.allowed is None else state.engine.scan_share * n + query.k + _NUM_SPARE
     return most <= few or query.k > _LARGEST_SEARCH
 
 

@@ -5,9 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from groundswell.retrieval import build
-from groundswell.retrieval.build import build_index
-from groundswell.retrieval.engine import open_engine
+from groundswell.retrieval import engines
+from groundswell.retrieval.engines import build_index, open_engine
 from groundswell.retrieval.item_index import ItemIndex, Query
 
 N, D = 20_000, 16
@@ -24,8 +23,8 @@ def test_a_small_catalogue_is_searched_exactly(tmp_path: Path) -> None:
 def test_a_large_catalogue_gets_cells_as_deep_as_real_queries_need(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(build, "EXACT_UP_TO", N - 1)
-    monkeypatch.setattr(build, "_LARGEST_SHARE", 0.6)  # of so few cells
+    monkeypatch.setattr(engines, "EXACT_UP_TO", N - 1)
+    monkeypatch.setattr(engines, "_LARGEST_SHARE", 0.6)  # of so few cells
     kind, figures = build_index(VECTORS, tmp_path / "index", QUERIES[:150])
     assert kind == "ivf"
     assert figures["index.recall@10"] >= 0.985
@@ -41,6 +40,6 @@ def test_a_large_catalogue_gets_cells_as_deep_as_real_queries_need(
 def test_where_cells_do_not_help_the_index_is_exact(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(build, "EXACT_UP_TO", 1_999)
+    monkeypatch.setattr(engines, "EXACT_UP_TO", 1_999)
     without_structure = np.random.default_rng(1).standard_normal((2_000, D)).astype(np.float32)
     assert build_index(without_structure, tmp_path / "index") == ("flat", {})
