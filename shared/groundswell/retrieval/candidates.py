@@ -69,17 +69,17 @@ def best_of(rows: ItemRows, query: Query, places: NDArray[np.int64]) -> NDArray[
 
 def near(
     state: IndexState,
-    direction: NDArray[np.float64],
+    vector: NDArray[np.float32],
     k: int,
     exclude: NDArray[np.int64],
     allowed: IdSet | None,
 ) -> NDArray[np.int64]:
-    """Return positions that hold the best k by cosine with [d] `direction`, which ends with 0."""
+    """Return positions that hold the best k by cosine with [d] `vector`, without its last value."""
     engine, rows = state
     places = None
     n, share = len(rows.main), _share(rows, allowed)
     if share > engine.scan_share:
-        places = engine.region(direction.astype(np.float32), share)
+        places = engine.region(vector, share)
     if places is not None:
         places = np.concatenate([places, np.arange(n, rows.num_positions)])
         places = places[rows.passing(places, exclude, allowed)]
@@ -89,9 +89,9 @@ def near(
         return places
     content = rows.vectors(places)[:, :-1]
     lengths = np.sqrt(np.einsum("kd,kd->k", content, content))
-    dots = content @ direction[:-1].astype(np.float32)
+    dots = content @ vector[:-1]
     cosines = np.divide(dots, lengths, out=np.zeros_like(dots), where=lengths > 0)
-    slack = 4 * content.shape[1] * _EPSILON * float(np.linalg.norm(direction))
+    slack = 4 * content.shape[1] * _EPSILON * float(np.linalg.norm(vector[:-1]))
     return places[_may_be_best(cosines, k, slack)]
 
 

@@ -54,13 +54,18 @@ class Engine(Protocol):
         -1 where fewer were found.
         """
 
-    def region(self, direction: NDArray[np.float32], share: float) -> NDArray[np.int64] | None:
-        """Return positions among which those of largest cosine with [d] `direction` mostly lie,
-        when a `share` of all may be returned. None: they may lie anywhere.
+    def region(self, vector: NDArray[np.float32], share: float) -> NDArray[np.int64] | None:
+        """Return positions among which those of largest cosine with [d] `vector` mostly lie, the
+        last dimension left out, when a `share` of all may be returned. None: they may lie anywhere.
+
+        Those that have this very vector are among them.
         """
 
-    def extended(self, vectors: NDArray[np.float32]) -> "Engine":
-        """Make an engine in memory that has more vectors [m, d], at positions from n."""
+    def extended(self, vectors: NDArray[np.float32]) -> "Engine | None":
+        """Make an engine in memory that has more vectors [m, d], at positions from n.
+
+        None: they are too unlike those that it has; `rebuilt` finds all of them.
+        """
 
     def rebuilt(self, vectors: NDArray[np.float32]) -> "Engine":
-        """Index other vectors [n, d] in memory as `build` would, with what this one has learned."""
+        """Index other vectors [n, d] in memory as `build` would, for the depth of this one."""

@@ -55,7 +55,7 @@ class FlatEngine:
 
     def region(
         self,
-        direction: NDArray[np.float32],
+        vector: NDArray[np.float32],
         share: float,
     ) -> None:
         """Return None: see `engine.Engine.region`."""

@@ -69,7 +69,7 @@ class HnswEngine:
 
     def region(
         self,
-        direction: NDArray[np.float32],
+        vector: NDArray[np.float32],
         share: float,
     ) -> None:
         """Return None: see `engine.Engine.region`."""

@@ -157,13 +157,12 @@ class ItemIndex:
         """
         state = self._state
         Query(vector[None], k).checked(self.dimension)
-        direction = vector.astype(np.float64)
-        direction[-1] = 0.0
+        direction = vector[:-1].astype(np.float64)
         length = float(np.linalg.norm(direction))
-        places = near(state, direction, k, exclude, allowed)
+        places = near(state, vector, k, exclude, allowed)
         content = state.rows.vectors(places)[:, :-1].astype(np.float64)
         lengths = np.linalg.norm(content, axis=1) * length
-        dots = content @ direction[:-1]
+        dots = content @ direction
         cosines = np.divide(dots, lengths, out=np.zeros_like(dots), where=lengths > 0)
         return _best(state.rows, places, np.clip(cosines, -1.0, 1.0)[:, None], k)
 
@@ -182,8 +181,12 @@ class ItemIndex:
         """Make a main index that has the delta, too; what came since stays in the delta."""
         extended = self._state.engine.extended(delta)
         with self._changing:
-            self._state = IndexState(extended, self._state.rows.extended(extended.vectors))
-            self._changed, self._merging = [], None
+            if extended is not None:
+                self._state = IndexState(extended, self._state.rows.extended(extended.vectors))
+                self._changed, self._merging = [], None
+                return
+            items = self._state.rows.items()
+        self._rebuild(*items)
 
     def _rebuild(self, ids: NDArray[np.int64], places: NDArray[np.int64]) -> None:
         """Build a main index of all items [k] and their positions; then take what changed since."""

@@ -27,6 +27,10 @@ _LEAST_SCORED = 1_024
 _NEARER = 3
 """So many times fewer cells have the nearest by cosine than the best by inner product."""
 _FIRST_DEPTH = 16
+_SAMPLED = 10_000
+_FAR, _MOST_FAR = 0.01, 0.1
+"""Farther from their centres than all but this share of the vectors, and how many new ones may be:
+cells that were made of other vectors would not be read for them."""
 
 
 class PlacesByCell(NamedTuple):
@@ -62,6 +66,7 @@ class IvfEngine:
         self.index, self.vectors, self.rows, self.cells = index, vectors, rows, cells
         self.centres: NDArray[np.float32] = index.quantizer.reconstruct_n(0, index.nlist)
         self._directions = _directions(self.centres)
+        self._squares = np.einsum("cd,cd->c", self.centres, self.centres)
         self._order = np.argsort(cells, kind="stable").astype(np.int32)
         self.sizes = np.bincount(cells, minlength=index.nlist)
         self._starts = np.cumsum(self.sizes) - self.sizes
@@ -176,35 +181,49 @@ class IvfEngine:
         cells = np.flatnonzero(sizes)
         return PlacesByCell(ordered, cells, (np.cumsum(sizes) - sizes)[cells], sizes[cells])
 
-    def region(self, direction: NDArray[np.float32], share: float) -> NDArray[np.int64]:
-        """Return the positions of the cells that lie in a direction; see `engine.Engine.region`."""
+    def region(self, vector: NDArray[np.float32], share: float) -> NDArray[np.int64]:
+        """Return the positions of the cells that lie in the direction of a vector, and of the cell
+        that itself is or would be in; see `engine.Engine.region`.
+        """
         num_read = max(self._num_read(share) // _NEARER, 1)
-        cells = np.argpartition(self._directions @ -direction, num_read - 1)[:num_read]
+        cells = np.argpartition(self._directions @ -vector, num_read - 1)[:num_read]
+        own = np.argmin(self._squares - 2 * self.centres @ vector)
+        cells = np.union1d(cells, own)
         return self._order[spans(self._starts[cells], self.sizes[cells])].astype(np.int64)
 
     def rebuilt(self, vectors: NDArray[np.float32]) -> "IvfEngine":
-        """Index other vectors in the same cells."""
+        """Index other vectors in cells of their own, and read as large a share of the cells."""
         faiss.omp_set_num_threads(1)
-        return IvfEngine._filled(self.centres, vectors, self.depth)
+        built = IvfEngine.build(vectors)
+        built.depth = -(-self.depth * built.num_cells // self.num_cells)
+        return built
 
-    def extended(self, vectors: NDArray[np.float32]) -> "IvfEngine":
-        """Index more vectors in the same cells."""
+    def extended(self, vectors: NDArray[np.float32]) -> "IvfEngine | None":
+        """Index more vectors in the same cells; None when too many lie far from all cells."""
         faiss.omp_set_num_threads(1)
         n, d = self.vectors.shape
         nearest = faiss.IndexFlatL2(d)
         nearest.add(self.centres)
+        squares, found = nearest.search(vectors, 1)
+        if np.mean(squares > self._squared_reach()) > _MOST_FAR:
+            return None
         index = faiss.clone_index(self.index)
         coarse, index.quantizer = index.quantizer, nearest
         positions = np.arange(n, n + len(vectors))
         index.add_with_ids(vectors, positions)
         index.quantizer = coarse
-        cells = nearest.search(vectors, 1)[1][:, 0].astype(np.uint16)
         return IvfEngine(
             index,
             np.concatenate([self.vectors, vectors]),
             np.concatenate([self.rows, positions.astype(np.int32)]),
-            np.concatenate([self.cells, cells]),
+            np.concatenate([self.cells, found[:, 0].astype(np.uint16)]),
         )
+
+    def _squared_reach(self) -> float:
+        """Return the squared distance from its cell's centre that most vectors are within."""
+        some = slice(None, None, len(self.vectors) // _SAMPLED + 1)
+        apart = self.vectors[some] - self.centres[self.cells[some]]
+        return float(np.quantile(np.einsum("nd,nd->n", apart, apart), 1 - _FAR))
 
     def _num_read(self, share: float) -> int:
         """Return how many cells are read when a share of the rows passes: more when fewer do."""

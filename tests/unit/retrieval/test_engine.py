@@ -93,8 +93,9 @@ def test_a_region_has_most_of_the_nearest_by_cosine(engine: Engine) -> None:
 
 
 def test_an_engine_is_extended_by_more_vectors(engine: Engine) -> None:
-    more = 3 * QUERIES
+    more = 1.1 * QUERIES
     extended = engine.extended(more)
+    assert extended is not None
     assert np.array_equal(extended.vectors, np.concatenate([engine.vectors, more]))
     _, found = extended.search(QUERIES, 40, None, 1.0)
     assert all(N + n in positions for n, positions in enumerate(found))

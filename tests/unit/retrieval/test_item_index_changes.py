@@ -85,6 +85,27 @@ def test_a_deleted_item_never_comes_back_however_changes_and_merges_interleave(
     assert sorted(everything.ids.tolist()) == sorted(there)
 
 
+def test_changed_items_unlike_all_others_are_found_also_after_a_merge() -> None:
+    rng = np.random.default_rng(0)
+    centres = 4 * np.abs(rng.standard_normal((200, D)))
+    vectors = (centres[rng.integers(200, size=20_000)] + rng.standard_normal((20_000, D))).astype(
+        np.float32
+    )
+    engine = IvfEngine.build(vectors)
+    engine.depth = 6
+    index, changed = ItemIndex(engine), np.arange(0, 20_000, 10)
+    index.put(changed, -vectors[changed])
+    index.finish_merge()
+    assert len(index._state.rows.delta) == 0
+    vectors[changed] *= -1
+    asked = -centres[:100].astype(np.float32)
+    best = np.argsort(-(asked @ vectors.T), axis=1)[:, :10]
+    found = index.search([Query(query[None], 10) for query in asked])
+    shares = [np.isin(b, hits.ids).mean() for b, hits in zip(best, found, strict=True)]
+    assert np.mean(shares) > 0.95
+    assert all(item in index.similar(vectors[item], 3).ids for item in changed[:200])
+
+
 def test_a_row_serves_an_item_only_while_its_vector_is_the_items() -> None:
     vectors = np.random.default_rng(0).standard_normal((50, D)).astype(np.float32)
     index = opened(vectors, np.full(50, -1, np.int64))
