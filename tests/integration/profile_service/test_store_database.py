@@ -145,6 +145,30 @@ async def test_closing_waits_for_a_transaction_whose_caller_left(database_url: s
     await database.close()
 
 
+async def test_closing_starts_no_transaction_that_waits_for_its_turn(database_url: str) -> None:
+    database = Database(database_url, pool_size=1)
+    await database.open()
+    begun, go_on = asyncio.Event(), asyncio.Event()
+    loop = asyncio.get_running_loop()
+    started: list[str] = []
+
+    def read(connection: DatabaseConnection) -> None:
+        loop.call_soon_threadsafe(begun.set)
+        wait_inside(connection, loop, go_on)
+
+    first = asyncio.create_task(database.read(read))
+    await begun.wait()
+    waiting = [asyncio.create_task(database.write(lambda _: started.append("x"))) for _ in range(3)]
+    await asyncio.sleep(0.05)
+    loop.call_later(0.1, go_on.set)
+    await database.close()
+    await first
+    for ended in await asyncio.gather(*waiting, return_exceptions=True):
+        assert isinstance(ended, Unavailable)
+        assert ended.reason == "CLOSING"
+    assert started == []
+
+
 async def test_a_read_sees_one_state_however_often_it_looks(memory: Memory) -> None:
     await memory.catalogue.upsert([an_item("a")])
     count = text("SELECT count(*) FROM events")

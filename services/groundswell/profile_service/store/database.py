@@ -75,6 +75,7 @@ class Database:
         self._migrating = _Mode("write", self._engines.migrating, [*writer, *gates])
         self._outages = Outages(self._engines.probe)
         self._running: set[asyncio.Task[Any]] = set()
+        self._is_closing = False
         self._held = ExitStack()
 
     async def open(self, *, wait_s: float = 0.0, existing: bool = False) -> None:
@@ -87,6 +88,7 @@ class Database:
         another process holds, that is damaged or cannot be written, StartError (DATABASE_NEW), and
         Unavailable.
         """
+        self._is_closing = False
         named: AbstractContextManager[None] = nullcontext()
         if self._is_sqlite:
             if existing:
@@ -164,7 +166,11 @@ class Database:
         return await self._run(self._writing, begin, _CALL_TIMEOUT_S)
 
     async def close(self) -> None:
-        """Let every transaction end, close all connections, and release the file of SQLite."""
+        """Let every transaction end, close all connections, and release the file of SQLite.
+
+        Calls that still wait for their turn raise Unavailable (CLOSING).
+        """
+        self._is_closing = True
         if self._engines.feed is not None:
             await self._engines.feed.close()
         if self._running:
@@ -180,6 +186,9 @@ class Database:
         """Wait for the transaction's turn, run it in a task of its own, and wait for its end."""
         self._outages.check()
         places = await enter(mode.gates)
+        if self._is_closing:
+            places.close()
+            raise Unavailable("CLOSING", "the process is shutting down")
         # Nothing can interrupt from here to the next await, so the places are always given back.
         end_s = time.monotonic() + timeout_s
         task = asyncio.create_task(self._transaction(mode, begin(), end_s))
