@@ -19,16 +19,16 @@ class AvailabilityTurns:
 
     def put(self, items: Sequence[CatalogueItem]) -> None:
         """Note the times of new and of changed items; an earlier time of an item stays."""
-        now_us = now()
+        now = now_us()
         for item in items:
             for time_us in (item.available_from_us, item.available_until_us):
-                if time_us is not None and time_us > now_us:
+                if time_us is not None and time_us > now:
                     heapq.heappush(self._turns, (time_us, item.item_no))
 
     def is_due(self) -> bool:
         """Whether an item has turned since the last call of `due`."""
         turns = self._turns
-        return bool(turns) and turns[0][0] <= now()
+        return bool(turns) and turns[0][0] <= now_us()
 
     def due(self) -> set[int]:
         """Return the numbers of the items that have turned since the last call."""
@@ -38,6 +38,6 @@ class AvailabilityTurns:
         return due
 
 
-def now() -> int:
+def now_us() -> int:
     """Return the time in microseconds since 1970."""
     return time.time_ns() // 1000

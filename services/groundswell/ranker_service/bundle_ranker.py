@@ -1,17 +1,17 @@
 """One bundle that is ready to rank: its models, its index, its catalogue and its threads."""
 
 import threading
-import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from groundswell.artifacts.bundle import Bundle
 from groundswell.artifacts.errors import BundleError
-from groundswell.ranker_service.availability import AvailabilityTurns
+from groundswell.ranker_service.availability import AvailabilityTurns, now_us
 from groundswell.ranker_service.bitmaps import FilterBitmaps
 from groundswell.ranker_service.bundle_rows import BundleRows
 from groundswell.ranker_service.catalogue import CatalogueItem, ItemMetadata
@@ -29,13 +29,16 @@ from groundswell.retrieval.item_index import SCANNED_UP_TO, Hits, ItemIndex
 from groundswell.serving.batching import MicroBatcher
 from groundswell.serving.errors import FailedPrecondition
 
+T = TypeVar("T")
+R = TypeVar("R")
+
 _MAX_SIMILAR_QUEUE = 64
 _MAX_EXPLAIN_QUEUE = 16
 _MAX_CANARY_ITEMS = 20
 _ON_LOOP_BELOW_S = 0.002
 """A hop to the batcher's thread and back takes about a third of the time of a call."""
 _ON_LOOP_MAX_BYTES = 32_000
-"""An input of more items may take far longer than others."""
+"""A larger input, such as one with controls, may take far longer than others."""
 
 
 @dataclass(frozen=True)
@@ -49,9 +52,11 @@ class ItemChanges:
 
 
 class BundleRanker:
-    """Ranks with one bundle. Searches and models run in its own threads, never on the event loop.
+    """Ranks with one bundle.
 
-    Raises BundleError (BUNDLE_CORRUPT) when the bundle's files do not serve.
+    Searches and models run in its own threads. A single small input is ranked on the event loop as
+    long as that takes little time. Raises BundleError (BUNDLE_CORRUPT) when the bundle's files do
+    not serve.
     """
 
     def __init__(
@@ -93,25 +98,12 @@ class BundleRanker:
             0.0 if spec is None else spec.weight,
         )
         self._pipeline = self._with_popularity()
-        self._ranking: MicroBatcher[RankInput, Ranked] = MicroBatcher(
-            self._rank,
-            max_batch=settings.max_batch,
-            max_queue=settings.max_queue,
-            max_bytes=settings.max_queue_bytes,
-            size=lambda one: one.num_bytes,
-            on_loop_below_s=_ON_LOOP_BELOW_S,
-            on_loop_max_size=_ON_LOOP_MAX_BYTES,
+        self._ranking = self._ranking_batcher(settings)
+        self._similar: MicroBatcher[Callable[[], Hits], Hits] = _one_by_one(
+            lambda search: search(), _MAX_SIMILAR_QUEUE
         )
-        self._similar: MicroBatcher[Callable[[], Hits], Hits] = MicroBatcher(
-            lambda searches: [search() for search in searches],
-            max_batch=1,
-            max_queue=_MAX_SIMILAR_QUEUE,
-        )
-
-        self._explaining: MicroBatcher[tuple[RankInput, int], ItemRanks | None] = MicroBatcher(
-            lambda asked: [self._item_ranks(*each) for each in asked],
-            max_batch=1,
-            max_queue=_MAX_EXPLAIN_QUEUE,
+        self._explaining: MicroBatcher[tuple[RankInput, int], ItemRanks | None] = _one_by_one(
+            lambda asked: self._item_ranks(*asked), _MAX_EXPLAIN_QUEUE
         )
 
     def change(self, changes: ItemChanges) -> int:
@@ -218,6 +210,17 @@ class BundleRanker:
         await self._similar.close()
         await self._explaining.close()
 
+    def _ranking_batcher(self, settings: RankerSettings) -> MicroBatcher[RankInput, Ranked]:
+        return MicroBatcher(
+            self._rank,
+            max_batch=settings.max_batch,
+            max_queue=settings.max_queue,
+            max_bytes=settings.max_queue_bytes,
+            size=lambda one: one.num_bytes,
+            on_loop_below_s=_ON_LOOP_BELOW_S,
+            on_loop_max_size=_ON_LOOP_MAX_BYTES,
+        )
+
     def _turn(self) -> None:
         """Hide or show the items whose time has come; what else changes goes first."""
         if self._turns.is_due() and self._changing.acquire(blocking=False):
@@ -228,11 +231,11 @@ class BundleRanker:
 
     def _note_availability(self, item_nos: Collection[int]) -> None:
         """Hide items that may not be recommended now, and show the others."""
-        now_us = time.time_ns() // 1000
+        now = now_us()
         items = [item for item in map(self.items.get, item_nos) if item is not None]
         self.index.hide(
             np.array([item.item_no for item in items], np.int64),
-            np.array([not item.is_available(now_us) for item in items], dtype=bool),
+            np.array([not item.is_available(now) for item in items], dtype=bool),
         )
 
     def _rank(self, inputs: list[RankInput]) -> list[Ranked]:
@@ -261,3 +264,8 @@ class BundleRanker:
         self._bundle_rows.put(numbers, rows)
         if self._popularity.put(numbers, rows):
             self._pipeline = self._with_popularity()
+
+
+def _one_by_one(run: Callable[[T], R], max_queue: int) -> MicroBatcher[T, R]:
+    """Run items beside the event loop, one at a time."""
+    return MicroBatcher(lambda items: [run(one) for one in items], max_batch=1, max_queue=max_queue)

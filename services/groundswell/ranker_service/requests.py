@@ -1,7 +1,6 @@
 """Checked requests for one user or visitor, and the reader that checks them by the contract."""
 
 import math
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
@@ -16,6 +15,7 @@ from groundswell.ranker.v1.ranker_service_pb2 import (
     Sort,
     StreamRecommendRequest,
 )
+from groundswell.ranker_service.availability import now_us
 from groundswell.ranker_service.controls import AskedControls, read_controls
 from groundswell.ranker_service.page_tokens import PageTokens, ShownItems
 from groundswell.serving.attribution import Draw
@@ -252,7 +252,7 @@ def _without_pages(request: RecommendRequest) -> RecommendRequest:
 
 def _as_of_us(request: RecommendRequest | GetInterestsRequest) -> int:
     if not request.HasField("as_of"):
-        return time.time_ns() // 1000
+        return now_us()
     check_time(request.as_of, "as_of")
     return to_us(request.as_of)
 

@@ -273,6 +273,13 @@ def test_an_item_is_explained_by_its_ranks_and_the_rule_that_left_it_out(known: 
     with pytest.raises(GroundswellError, match="item_id") as caught:
         explained(known, "no-such-item")
     assert caught.value.reason == "ITEM_NOT_FOUND"
-    with pytest.raises(GroundswellError) as caught:
-        explained(known, last, page_size=0)
-    assert [violation.field for violation in caught.value.violations] == ["request.page_size"]
+    wrong_filter = pb.Controls(boosts=[pb.Boost(filter="no(", weight=1.0)])
+    wrong: list[tuple[str, RecommendOptions]] = [
+        ("request.page_size", {"page_size": 0}),
+        ("request.filter", {"filter": "no("}),
+        ("request.controls.boosts[0].filter", {"controls": wrong_filter}),
+    ]
+    for field, options in wrong:
+        with pytest.raises(GroundswellError) as caught:
+            explained(known, last, **options)
+        assert [violation.field for violation in caught.value.violations] == [field]

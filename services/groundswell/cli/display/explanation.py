@@ -1,4 +1,4 @@
-"""Why an item is in a user's page, or why not, for a terminal."""
+"""The explanation of an item in a user's page, or outside of it, for a terminal."""
 
 from collections.abc import Sequence
 

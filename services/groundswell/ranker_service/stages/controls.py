@@ -14,7 +14,7 @@ from groundswell.ranker_service.requests import Ask, located
 from groundswell.ranker_service.stages.page_controls import Boost, Controls, Promotion
 from groundswell.retrieval.id_set import IdSet
 from groundswell.retrieval.item_index import NO_IDS
-from groundswell.serving.errors import ServiceError
+from groundswell.serving.errors import InvalidArgument, ServiceError
 
 _MAX_EXPLORED = 1_000
 
@@ -26,7 +26,7 @@ async def control_masks(bitmaps: FilterBitmaps, asks: Sequence[Ask]) -> list[lis
     """
     filters = [[] if ask.controls is None else ask.controls.filters() for ask in asks]
     if len(asks) == 1:
-        return [[await _mask(bitmaps, *each) for each in filters[0]]]
+        return [[await _mask(bitmaps, *each, asks[0].where) for each in filters[0]]]
     texts = [text for some in filters for text, _ in some]
     found = iter(await bitmaps.allowed_by_all(texts) if texts else ())
     masks = []
@@ -35,11 +35,12 @@ async def control_masks(bitmaps: FilterBitmaps, asks: Sequence[Ask]) -> list[lis
     return masks
 
 
-async def _mask(bitmaps: FilterBitmaps, text: str, path: str) -> IdSet:
+async def _mask(bitmaps: FilterBitmaps, text: str, path: str, where: str) -> IdSet:
     try:
-        return _checked(await bitmaps.allowed(text), path, "")
-    except ServiceError as error:
-        raise located(error, path) from error
+        found: IdSet | ServiceError | None = await bitmaps.allowed(text)
+    except InvalidArgument as error:
+        found = error
+    return _checked(found, path, where)
 
 
 def _checked(found: IdSet | ServiceError | None, path: str, where: str) -> IdSet:
@@ -60,7 +61,10 @@ def with_controls(
     """
     asked, shown = ask.controls, NO_IDS
     if ask.shown is not None:
-        ask.shown.check(ranker.space.lineage)
+        try:
+            ask.shown.check(ranker.space.lineage)
+        except InvalidArgument as error:
+            raise located(error, ask.where) from error
         shown = ask.shown.item_nos
         one = replace(one, exclude=(*one.exclude, shown))
     if asked is None:

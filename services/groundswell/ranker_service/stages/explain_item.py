@@ -1,7 +1,6 @@
 """Explain stage of one item: why it is in a user's page, or which rule keeps it out."""
 
 import asyncio
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -10,6 +9,7 @@ from numpy.typing import NDArray
 
 from groundswell.profile.v1.profile_service_pb2 import ExplainProfileResponse
 from groundswell.ranker.v1.ranker_service_pb2 import Omission
+from groundswell.ranker_service.availability import now_us
 from groundswell.ranker_service.bundle_ranker import BundleRanker
 from groundswell.ranker_service.catalogue import CatalogueItem
 from groundswell.ranker_service.pipeline import RankInput
@@ -87,7 +87,7 @@ def _excluded(
     number, controls = item.item_no, ask.controls
     seen = gathered.long.items.seen if gathered.long and gathered.long.items else ()
     rules: list[tuple[Callable[[], bool], Omission.ValueType]] = [
-        (lambda: not item.is_available(time.time_ns() // 1000), Omission.OMISSION_UNAVAILABLE),
+        (lambda: not item.is_available(now_us()), Omission.OMISSION_UNAVAILABLE),
         (lambda: not has_vector, Omission.OMISSION_NOT_ENCODED),
         (lambda: item.item_id in ask.deny_item_ids, Omission.OMISSION_DENIED),
         (

@@ -10,7 +10,7 @@ from groundswell.ranker_service.catalogue import ItemMetadata
 from groundswell.ranker_service.requests import Ask, located
 from groundswell.ranker_service.stages.gather import Gathered
 from groundswell.retrieval.id_set import IdSet
-from groundswell.serving.errors import ServiceError
+from groundswell.serving.errors import InvalidArgument, ServiceError
 
 
 async def allowed_items(bitmaps: FilterBitmaps, asks: Sequence[Ask]) -> list[IdSet | None]:
@@ -19,7 +19,10 @@ async def allowed_items(bitmaps: FilterBitmaps, asks: Sequence[Ask]) -> list[IdS
     Raises InvalidArgument (FILTER_INVALID) and ResourceExhausted (OVERLOADED).
     """
     if len(asks) == 1:
-        return [await bitmaps.allowed(asks[0].filter)]
+        try:
+            return [await bitmaps.allowed(asks[0].filter)]
+        except InvalidArgument as error:
+            raise located(error, asks[0].where) from error
     found = await bitmaps.allowed_by_all([ask.filter for ask in asks])
     allowed = []
     for ask, one in zip(asks, found, strict=True):

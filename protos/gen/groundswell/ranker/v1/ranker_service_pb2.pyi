@@ -182,7 +182,7 @@ class _PlacementEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Placement.V
     PLACEMENT_PINNED: _Placement.ValueType  # 2
     """A pin."""
     PLACEMENT_PROMOTED: _Placement.ValueType  # 3
-    """A promotion, which would have come too short."""
+    """A promotion, which would have got too few places."""
     PLACEMENT_EXPLORED: _Placement.ValueType  # 4
     """The draw of the exploration."""
 
@@ -196,7 +196,7 @@ PLACEMENT_RELEVANCE: Placement.ValueType  # 1
 PLACEMENT_PINNED: Placement.ValueType  # 2
 """A pin."""
 PLACEMENT_PROMOTED: Placement.ValueType  # 3
-"""A promotion, which would have come too short."""
+"""A promotion, which would have got too few places."""
 PLACEMENT_EXPLORED: Placement.ValueType  # 4
 """The draw of the exploration."""
 Global___Placement: _TypeAlias = Placement  # noqa: Y015
@@ -368,8 +368,8 @@ class RecommendRequest(_message.Message):
     more searches, of 1,000 items each. Unset: false.
     """
     with_next_page: _builtins.bool
-    """Whether the answer names the page after it, in `next_page_token`. Unset: false. Not in a batch,
-    nor is `page_token` (PAGE_TOKEN_INVALID).
+    """Whether the answer names the page after it, in `next_page_token`. Unset: false. In a batch and in
+    RecommendCategories neither this nor `page_token` may be set (PAGE_TOKEN_INVALID).
     """
     page_token: _builtins.str
     """The page to give: the `next_page_token` of the answer before. Empty: the first. The rest of the
@@ -390,8 +390,8 @@ class RecommendRequest(_message.Message):
 
     @_builtins.property
     def as_of(self) -> _timestamp_pb2.Timestamp:
-        """The request's own time. Only the age of the last event is computed from it: later events that
-        are stored still count.
+        """The request's own time. Only the ages of the last event and of new items are computed from it:
+        later events that are stored still count.
         Unset: now. From 1900 to 2200 (TIME_INVALID).
         """
 
@@ -461,12 +461,15 @@ class Controls(_message.Message):
     bundle's items, without neighbour scores; for popular items it is that of the popularity. So their
     values mean the same for every user and every bundle.
 
-    The order of work: (1) Candidates are the items of the highest scores, five times as many as
-    asked for and at least 100, of all that may be returned; and as many of each boosted and promoted
-    kind. (2) Boosts are added. (3) `min_relevance` removes. (4) Places are filled from the first on:
-    by a pin; else, where promotions would come too short, by a promoted item; else by chance by an
-    item that is explored; else by the best item in the sense of `diversity`. `max_per_category`
-    holds for all but pins.
+    The order of work:
+    1. Candidates are the items of the highest scores of all that may be returned, five times as many
+       as asked for and at least 100. As many come of each boosted and promoted kind, of the items that
+       no boost lowers, and of those that may be explored.
+    2. Boosts are added.
+    3. `min_relevance` removes candidates.
+    4. Places are filled from the first on: by a pin; else, where promotions would get too few places,
+       by a promoted item; else by chance by an item that is explored; else by the best item in the
+       sense of `diversity`. `max_per_category` holds for all but pins.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -499,10 +502,10 @@ class Controls(_message.Message):
     """
     @_builtins.property
     def pins(self) -> _containers.RepeatedCompositeFieldContainer[Global___Pin]:
-        """Items at fixed places, at most `page_size`. A pinned item may have been seen, and needs no
-        relevance; it must pass the filter, be available, have a vector, and not be denied, disliked or
-        shown before. Else the place goes to another item, and the answer names it. An item comes at an
-        earlier place when the page has too few items before it.
+        """Items at fixed places, at most `page_size`. A pinned item may have been seen, or shown too often,
+        and needs no relevance. It must pass the filter, be available, have a vector, and not be denied,
+        disliked or shown by a page before. Else the place goes to another item, and the answer names the
+        pinned one. An item comes at an earlier place when the page has too few items before it.
         """
 
     @_builtins.property
@@ -650,12 +653,13 @@ class Exploration(_message.Message):
     MAX_ITEM_AGE_FIELD_NUMBER: _builtins.int
     weight: _builtins.float
     """The probability with which a place is given to an explored item, in [0, 1] and finite. Which one
-    is drawn too: with probabilities in proportion to exp(relevance), of up to 1,000 such items.
+    is drawn too, of those among the candidates, with probabilities in proportion to exp(relevance).
+    Of more than 1,000 such items, 1,000 are drawn before candidates are searched for.
     """
     @_builtins.property
     def max_item_age(self) -> _duration_pb2.Duration:
-        """How long ago an explored item was written first, at most: more than 0 (CONTROLS_INVALID).
-        Unset: 7 days. Items that were written before the catalogue noted it are old.
+        """How long before `as_of` an explored item was written first, at most: more than 0
+        (CONTROLS_INVALID). Unset: 7 days. Items that were written before the catalogue noted it are old.
         """
 
     def __init__(
@@ -746,7 +750,7 @@ class AppliedControls(_message.Message):
     """How many of them `min_relevance` removed."""
     @_builtins.property
     def full_categories(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """The categories that `max_per_category` let no more items of in, by name."""
+        """The names of the categories that have as many items in the page as `max_per_category` allows."""
 
     @_builtins.property
     def unplaced_item_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
@@ -1626,7 +1630,9 @@ class CategoryRecommendations(_message.Message):
     """Its probability by the fused vector; 0 when the answer is not personalised."""
     @_builtins.property
     def answer(self) -> Global___RecommendResponse:
-        """The items of it, as Recommend answers with a filter for the category."""
+        """Its items, as Recommend answers with a filter for the category, without the items of the
+        categories before.
+        """
 
     def __init__(
         self,
