@@ -77,15 +77,7 @@ async def main(settings: ProfileSettings) -> None:
     worker = RunningWorker(database, settings, signals, load, report)
     bundles = ProfileBundles(settings, worker)
     popularity = _popularity(database, settings)
-    log = EventStore(
-        database,
-        pseudonyms,
-        signals,
-        max_future_s=settings.max_event_future_s,
-        on_stored=lineage.stored,
-        on_new=popularity.stored,
-        reads_histories=bundles.reads_histories,
-    )
+    log = _event_log(database, pseudonyms, signals, lineage, popularity, bundles, settings)
     visitors = _visitors(database, pseudonyms, signals, bundles, settings)
     profiles = _profiles(database, pseudonyms, settings)
     catalogue = StoredCatalogue(database, signals, settings.idle_poll_s)
@@ -133,6 +125,26 @@ async def encode(settings: WorkerSettings) -> None:
         begin=(partial(database.open, wait_s=settings.database_wait_s),),
         close=(bundles, worker, database),
         health=health,
+    )
+
+
+def _event_log(
+    database: Database,
+    pseudonyms: Pseudonymizer,
+    signals: Signals,
+    lineage: LineageKeeper,
+    popularity: Popularity,
+    bundles: ProfileBundles,
+    settings: ProfileSettings,
+) -> EventStore:
+    return EventStore(
+        database,
+        pseudonyms,
+        signals,
+        max_future_s=settings.max_event_future_s,
+        on_stored=lineage.stored,
+        on_new=popularity.stored,
+        reads_histories=bundles.reads_histories,
     )
 
 

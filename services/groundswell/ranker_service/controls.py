@@ -9,15 +9,16 @@ from groundswell.ranker.v1 import ranker_service_pb2 as pb
 from groundswell.serving.errors import InvalidArgument
 from groundswell.serving.validation import check_id, check_number
 
-MAX_PROMOTIONS = 4
-MAX_BOOSTS = 10
-MAX_LIKES = 100
-LARGEST = 100.0
+_MAX_PROMOTIONS = 4
+_MAX_BOOSTS = 10
+_MAX_LIKES = 100
+_MAX_PLACES = 200
+"""The most places of a promotion, and of a category."""
+_LARGEST = 100.0
 """The largest weight of a boost and the largest relevance, in standard deviations."""
-DEFAULT_ITEM_AGE_US = 7 * 86_400 * 1_000_000
+_DEFAULT_ITEM_AGE_US = 7 * 86_400 * 1_000_000
 
 _PATH = "controls"
-_MAX_PER_CATEGORY = 200
 
 
 @dataclass(frozen=True)
@@ -63,9 +64,7 @@ def read_controls(request: pb.RecommendRequest, page_size: int) -> AskedControls
         boosts=_boosts(controls.boosts),
         promotions=_promotions(controls.promotions),
         diversity=_share(controls.diversity, "diversity"),
-        max_per_category=_whole(
-            controls.max_per_category, "max_per_category", 0, _MAX_PER_CATEGORY
-        ),
+        max_per_category=_whole(controls.max_per_category, "max_per_category", 0, _MAX_PLACES),
         min_relevance=(
             _measure(controls.min_relevance, "min_relevance")
             if controls.HasField("min_relevance")
@@ -97,7 +96,7 @@ def _pins(pins: Sequence[pb.Pin], page_size: int) -> dict[int, str]:
 
 
 def _boosts(boosts: Sequence[pb.Boost]) -> list[tuple[str, float]]:
-    _check_count(boosts, "boosts", MAX_BOOSTS)
+    _check_count(boosts, "boosts", _MAX_BOOSTS)
     found = []
     for n, boost in enumerate(boosts):
         _check_given(boost.filter, f"boosts[{n}].filter")
@@ -106,18 +105,18 @@ def _boosts(boosts: Sequence[pb.Boost]) -> list[tuple[str, float]]:
 
 
 def _promotions(promotions: Sequence[pb.Promotion]) -> list[tuple[str, int]]:
-    _check_count(promotions, "promotions", MAX_PROMOTIONS)
+    _check_count(promotions, "promotions", _MAX_PROMOTIONS)
     found = []
     for n, promotion in enumerate(promotions):
         _check_given(promotion.filter, f"promotions[{n}].filter")
-        num_items = _whole(promotion.num_items, f"promotions[{n}].num_items", 1, 200)
+        num_items = _whole(promotion.num_items, f"promotions[{n}].num_items", 1, _MAX_PLACES)
         found.append((promotion.filter, num_items))
     return found
 
 
 def _item_age_us(exploration: pb.Exploration) -> int:
     if not exploration.HasField("max_item_age"):
-        return DEFAULT_ITEM_AGE_US
+        return _DEFAULT_ITEM_AGE_US
     age = exploration.max_item_age
     if age.seconds < 0 or age.nanos < 0 or not (age.seconds or age.nanos):
         raise _wrong("exploration.max_item_age", "must be more than 0")
@@ -125,7 +124,7 @@ def _item_age_us(exploration: pb.Exploration) -> int:
 
 
 def _ids(item_ids: Sequence[str], field: str) -> Sequence[str]:
-    _check_count(item_ids, field, MAX_LIKES)
+    _check_count(item_ids, field, _MAX_LIKES)
     return item_ids
 
 
@@ -144,8 +143,8 @@ def _share(value: float, field: str) -> float:
 
 
 def _measure(value: float, field: str) -> float:
-    if not (math.isfinite(value) and abs(value) <= LARGEST):
-        raise _wrong(field, f"is {value}; it must be from {-LARGEST:g} to {LARGEST:g}")
+    if not (math.isfinite(value) and abs(value) <= _LARGEST):
+        raise _wrong(field, f"is {value}; it must be from {-_LARGEST:g} to {_LARGEST:g}")
     return value
 
 

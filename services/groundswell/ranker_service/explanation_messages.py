@@ -32,7 +32,7 @@ def item_explained(items: ItemMetadata, found: ItemExplanation) -> pb.ExplainIte
             else item_controls(arranged, found.place)
         ),
         fusion_weight=answer.fusion_weight,
-        fusion_weight_source=WEIGHT_SOURCES[answer.ranked.origin],
+        fusion_weight_source=WEIGHT_SOURCES[answer.fusion_weight_origin],
         bundle_id=answer.bundle_id,
         degradations=answer.degradations,
         event_pulls=_event_pulls(items, found.effects),

@@ -1,4 +1,4 @@
-"""What controls need of every item, as arrays by item number."""
+"""Keeps the primary category and the first time of every item, as arrays by item number."""
 
 from collections.abc import Sequence
 from typing import TypeVar

@@ -47,9 +47,7 @@ async def main(settings: RankerSettings) -> None:
     following = PopularityFollower(profile, popularity, bundles.take_popularity)
     tokens = PageTokens(*settings.secrets)
     reader = RequestReader(Pseudonymizer(*settings.secrets), tokens)
-    random_fusion = None
-    if settings.random_fusion_share:
-        random_fusion = RandomFusion(settings.random_fusion_share, settings.random_fusion_weights)
+    random_fusion = RandomFusion(settings.random_fusion_share, settings.random_fusion_weights)
     recommender = Recommender(gather, Exclusions(settings.seen_mask), random_fusion)
     answered = AnsweredLists(profile, max_waiting=settings.max_lists_waiting)
     kept = answered if settings.max_lists_waiting else None

@@ -25,10 +25,11 @@ class RankerSettings(CallingSettings):
     recommend_timeout_s: Seconds = 1.0
     """How long a call may take when its client set no deadline."""
     batch_timeout_s: Seconds = 10.0
-    """The same for BatchRecommend."""
+    """The same for BatchRecommend, RecommendCategories and ExplainItem. It is also the time of each
+    batch of StreamRecommend."""
     upstream_timeout_s: Seconds = 0.5
-    """How long the profile and the session service are waited for at most. BatchRecommend waits for
-    them for `upstream_share` of its own time instead."""
+    """How long the profile and the session service are waited for at most. BatchRecommend and
+    StreamRecommend wait for them for `upstream_share` of their own time instead."""
     upstream_share: Annotated[float, Field(gt=0, lt=1)] = 0.7
     """The largest share of a call's time to wait for these services; the rest is for ranking."""
     seen_actions: Annotated[tuple[str, ...], NoDecode] = tuple(a for a in ACTIONS if a != "view")

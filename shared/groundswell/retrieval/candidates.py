@@ -19,8 +19,8 @@ _NUM_SPARE, _NUM_SPARE_CODES = 16, 40
 _LARGEST_GATHERED = 0.25
 """Up to this share of passing items, those of the nearest cells are scored one by one."""
 _MOST_EXCLUDED = 64
-"""So many excluded items are looked for as well, and left out of what is found: cheaper than to
-leave them out of the search."""
+"""Up to so many excluded items are searched for too, and left out of what is found. That is cheaper
+than leaving them out of the search."""
 _LARGEST_SEARCH = 1_024
 """Of more items at once every one that passes is scored."""
 _FEW_DEAD = 0.02
@@ -36,7 +36,7 @@ class IndexState(NamedTuple):
 
 
 def candidates(state: IndexState, queries: Sequence[Query]) -> list[NDArray[np.int64]]:
-    """Return for each query positions that hold its best k by inner product, few more at best.
+    """Return for each query some positions, its best k by inner product and mostly few more.
 
     None of them is excluded, or not allowed.
     """

@@ -53,11 +53,7 @@ class FlatEngine:
         scores, found = self._index.search(vectors, k, params=parameters)
         return scores, found
 
-    def region(
-        self,
-        vector: NDArray[np.float32],
-        share: float,
-    ) -> None:
+    def region(self, vector: NDArray[np.float32], share: float) -> None:
         """Return None: see `engine.Engine.region`."""
 
     def extended(self, vectors: NDArray[np.float32]) -> "FlatEngine":

@@ -189,7 +189,7 @@ class ItemIndex:
         self._rebuild(*items)
 
     def _rebuild(self, ids: NDArray[np.int64], places: NDArray[np.int64]) -> None:
-        """Build a main index of all items [k] and their positions; then take what changed since."""
+        """Build a main index of items `ids` [k] at `places` [k]; then take what changed since."""
         engine, rows = self._state
         rebuilt = engine.rebuilt(rows.vectors(places))
         no_rows = np.empty(0, np.int32)

@@ -18,15 +18,18 @@ _VECTORS_PER_CELL = 256
 _TRAINED_ON = 40
 """So many vectors for each cell find the cells' centres."""
 _ROUNDS = 6
+"""Of k-means."""
 _SEED = 1
 _MOST_CELLS = 2**16 - 1
 _BITS = 4
 _SHARE_POWER = 0.35
+"""When a share of the rows passes, the depth is divided by this power of it."""
 _LEAST_SCORED = 1_024
 """As many passing rows cost little to score."""
 _NEARER = 3
 """So many times fewer cells have the nearest by cosine than the best by inner product."""
 _FIRST_DEPTH = 16
+"""The cells that a search reads until `depth` is set."""
 _SAMPLED = 10_000
 _FAR, _MOST_FAR = 0.01, 0.1
 """Farther from their centres than all but this share of the vectors, and how many new ones may be:

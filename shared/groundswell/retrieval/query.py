@@ -1,4 +1,4 @@
-"""What a search of the item index asks for, and what it finds."""
+"""The question and the answer of a search of the item index."""
 
 from collections.abc import Sequence
 from typing import NamedTuple

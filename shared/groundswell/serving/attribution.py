@@ -1,7 +1,8 @@
 """Attribution tokens: they tell which answer an event came from, and how that answer was made.
 
-A token is the id of the recommendation, a dot, and the rest in base64: who made it, and a check
-that only the deployment's secret gives. It says nothing about the user.
+A token is the id of the recommendation, a dot, and the rest in base64: bundle, variant and fusion
+weight of the answer, and a check that only the deployment's secret gives. It says nothing about the
+user.
 """
 
 import binascii

@@ -1,4 +1,4 @@
-"""What came of recommendations, as tables for a terminal."""
+"""Outcomes of recommendations, as tables for a terminal."""
 
 from collections.abc import Mapping, Sequence
 from math import sqrt

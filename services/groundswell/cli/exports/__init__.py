@@ -1,1 +1,1 @@
-"""What commands write of the services' answers."""
+"""Files that commands write of the services' answers."""

@@ -1,1 +1,1 @@
-"""What was recommended and what came of it; what is popular now."""
+"""Use cases of shown lists, of the outcomes of recommendations, and of popularity now."""

@@ -142,7 +142,7 @@ class ShownLists:
         count("shown_lists_refused", len(lists) - len(known))
 
     async def impressions(self, subject: str, within_us: int) -> Impressions:
-        """Count what a user was shown since so long. Raises as `store`, and but OVERLOADED."""
+        """Count what a user was shown within a time. Raises as `store`, except OVERLOADED."""
         keys = self._pseudonyms.user_keys(subject)
         since_us = now_us() - min(within_us, self._keep_us)
 
