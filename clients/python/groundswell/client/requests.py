@@ -10,7 +10,6 @@ from groundswell.client.messages import TimeLike, timestamp
 from groundswell.common.v1 import event_pb2
 from groundswell.profile.v1 import catalogue_service_pb2 as catalogue_pb2
 from groundswell.profile.v1 import event_service_pb2 as events_pb2
-from groundswell.profile.v1 import outcome_service_pb2 as outcome_pb2
 from groundswell.profile.v1 import profile_service_pb2 as profile_pb2
 from groundswell.ranker.v1 import ranker_service_pb2 as ranker_pb2
 from groundswell.session.v1 import session_service_pb2 as session_pb2
@@ -23,7 +22,6 @@ OfSubject = TypeVar(
     ranker_pb2.GetInterestsRequest,
     session_pb2.EncodeSessionRequest,
 )
-OfSpan = TypeVar("OfSpan", outcome_pb2.GetOutcomesRequest, outcome_pb2.EstimatePolicyRequest)
 
 Read = TypeVar("Read")
 
@@ -87,22 +85,6 @@ class SimilarOptions(TypedDict, total=False):
     page_size: int
     # As in RecommendOptions.
     filter: str
-
-
-class SpanOptions(TypedDict, total=False):
-    """Of which answers outcomes are read."""
-
-    # Those of this time and later; the last 7 days when it is not given.
-    since: TimeLike
-    # Those before this time; all when it is not given.
-    until: TimeLike
-
-
-class OutcomeOptions(SpanOptions, total=False):
-    """Of which answers outcomes are counted."""
-
-    # Whether only answers count of which `record_impressions` told what was shown.
-    confirmed_only: bool
 
 
 def recommend_request(
@@ -233,38 +215,6 @@ def watch_request(
     )
 
 
-def impressions_request(
-    user_id: str, session_id: str, within_s: float | None
-) -> outcome_pb2.GetImpressionsRequest:
-    """A request for `impressions`."""
-    request = outcome_pb2.GetImpressionsRequest(user_id=user_id, session_id=session_id)
-    if within_s is not None:
-        request.within.FromMicroseconds(round(within_s * 1_000_000))
-    return request
-
-
-def outcomes_request(
-    groups: Iterable[str], options: OutcomeOptions
-) -> outcome_pb2.GetOutcomesRequest:
-    """A request for `outcomes`. Raises ValueError for an unknown group."""
-    request = outcome_pb2.GetOutcomesRequest(
-        groups=[
-            outcome_pb2.OutcomeGroup.Value(f"OUTCOME_GROUP_{group.upper()}") for group in groups
-        ],
-        confirmed_only=options.get("confirmed_only", False),
-    )
-    return _with_span(request, options)
-
-
-def policy_request(
-    policy: outcome_pb2.FusionPolicy, options: SpanOptions, *, purchases: bool
-) -> outcome_pb2.EstimatePolicyRequest:
-    """A request for `estimate_policy`."""
-    reward = outcome_pb2.REWARD_PURCHASE if purchases else outcome_pb2.REWARD_CLICK
-    request = outcome_pb2.EstimatePolicyRequest(policy=policy, reward=reward)
-    return _with_span(request, options)
-
-
 def event_batches(events: Events, size: int) -> Iterator[events_pb2.ImportEventsRequest]:
     """The requests of an import, `size` events each, read as they are needed."""
     remaining = iter(events)
@@ -293,14 +243,6 @@ async def _as_async(events: AnyEvents) -> AsyncIterator[event_pb2.Event]:
     else:
         for event in events:
             yield event
-
-
-def _with_span(request: OfSpan, options: SpanOptions) -> OfSpan:
-    if "since" in options:
-        request.since.CopyFrom(timestamp(options["since"]))
-    if "until" in options:
-        request.until.CopyFrom(timestamp(options["until"]))
-    return request
 
 
 def _with_subject(

@@ -56,7 +56,7 @@ def outcomes(
     from groundswell.cli.connection import connected
     from groundswell.cli.display import outcomes as display
     from groundswell.client import Targets
-    from groundswell.client.requests import SpanOptions
+    from groundswell.client.outcome_requests import SpanOptions
 
     groups = by or []
     for group in groups:

@@ -5,7 +5,7 @@ from typing import Unpack
 
 import grpc
 
-from groundswell.client import requests
+from groundswell.client import outcome_requests
 from groundswell.client.aio.calls import AsyncThrottledCalls
 from groundswell.client.channels import Deadlines
 from groundswell.profile.v1 import outcome_service_pb2 as outcome_pb2
@@ -43,7 +43,7 @@ class AsyncOutcomeCalls:
         timeout: float | None = None,
     ) -> outcome_pb2.GetImpressionsResponse:
         """How often a user or a session was shown each item, by default in the last 7 days."""
-        request = requests.impressions_request(user_id, session_id, within_s)
+        request = outcome_requests.impressions_request(user_id, session_id, within_s)
         return await self._call(
             self._outcomes.GetImpressions, request, timeout, self._deadlines.read_s
         )
@@ -53,14 +53,14 @@ class AsyncOutcomeCalls:
         groups: Iterable[str] = (),
         *,
         timeout: float | None = None,
-        **options: Unpack[requests.OutcomeOptions],
+        **options: Unpack[outcome_requests.OutcomeOptions],
     ) -> outcome_pb2.GetOutcomesResponse:
         """How many shown items were clicked and purchased, by any of the groups.
 
         The groups are "bundle", "variant", "fusion_weight" and "place". Raises ValueError for
         another one.
         """
-        request = requests.outcomes_request(groups, options)
+        request = outcome_requests.outcomes_request(groups, options)
         return await self._call(
             self._outcomes.GetOutcomes, request, timeout, self._deadlines.bulk_s
         )
@@ -71,14 +71,14 @@ class AsyncOutcomeCalls:
         *,
         purchases: bool = False,
         timeout: float | None = None,
-        **options: Unpack[requests.SpanOptions],
+        **options: Unpack[outcome_requests.SpanOptions],
     ) -> outcome_pb2.EstimatePolicyResponse:
         """Which share of lists would be clicked under another policy of fusion weights.
 
         It reads the lists whose weight the ranker drew at random. With `purchases` it is the share
         of lists of which an item is purchased.
         """
-        request = requests.policy_request(policy, options, purchases=purchases)
+        request = outcome_requests.policy_request(policy, options, purchases=purchases)
         return await self._call(
             self._outcomes.EstimatePolicy, request, timeout, self._deadlines.bulk_s
         )
