@@ -36,7 +36,8 @@ _MAX_SIMILAR_QUEUE = 64
 _MAX_EXPLAIN_QUEUE = 16
 _MAX_CANARY_ITEMS = 20
 _ON_LOOP_BELOW_S = 0.002
-"""A hop to the batcher's thread and back takes about a third of the time of a call."""
+"""Up to this time a hop to the batcher's thread and back costs more than it spares other calls: it
+takes about a third of the time of a call."""
 _ON_LOOP_MAX_BYTES = 32_000
 """A larger input, such as one with controls, may take far longer than others."""
 

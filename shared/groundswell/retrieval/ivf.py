@@ -21,7 +21,9 @@ _ROUNDS = 6
 """Of k-means."""
 _SEED = 1
 _MOST_CELLS = 2**16 - 1
+"""Cells are numbered in 16 bits."""
 _BITS = 4
+"""Of each dimension in a code."""
 _SHARE_POWER = 0.35
 """When a share of the rows passes, the depth is divided by this power of it."""
 _LEAST_SCORED = 1_024

@@ -25,7 +25,7 @@ from groundswell.ranker_service.stages.page_controls import (
 from groundswell.retrieval.item_index import Hits
 
 _MAX_ROUNDS = 8
-"""How many times at most candidates of further categories are searched for."""
+"""How many times at most the places of one page are filled, each time from more candidates."""
 
 
 class ArrangedPage(NamedTuple):
@@ -39,8 +39,8 @@ class ArrangedPage(NamedTuple):
 def rerank(search: UserSearch, controls: Controls, k: int) -> ArrangedPage:
     """Arrange the page of k items of one user.
 
-    A page that is short because categories are full gets candidates of the others, so it is filled
-    as long as there are items.
+    A page that is short because categories are full gets candidates of the others, at most
+    `_MAX_ROUNDS` - 1 times.
     """
     found = find(search, controls, k)
     for _ in range(_MAX_ROUNDS):
