@@ -3,6 +3,7 @@
 import struct
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -171,7 +172,9 @@ def test_an_item_comes_back_as_it_was_written(client: GroundswellClient) -> None
     client.upsert_items([written])
     stored = client.get_item("whole")
     assert (stored.item_no, stored.revision) > (0, 0)
+    assert abs(stored.create_time.seconds - time.time()) < 600
     written.item_no, written.revision = stored.item_no, stored.revision
+    written.create_time.CopyFrom(stored.create_time)
     assert stored == written
 
 

@@ -1,6 +1,6 @@
-"""With the services that it asks killed, the ranker answers every call, says so, and is no slower.
+"""With the services that it asks killed, the ranker answers every call, and says so.
 
-The long form is in tests/campaign/test_killed_upstreams.py.
+The long form, in tests/campaign/test_killed_upstreams.py, measures how fast it answers, too.
 """
 
 from collections.abc import Iterator, Sequence
@@ -25,12 +25,10 @@ def suite(tmp_path_factory: pytest.TempPathFactory, made: list[Path]) -> Iterato
 
 
 @pytest.mark.parametrize("names", [("profile",), ("session",), ("profile", "session")])
-def test_every_call_is_answered_flagged_and_not_slower(suite: Suite, names: Sequence[str]) -> None:
-    found = outage(suite, names, num_calls=60, seed=len(names))
+def test_every_call_is_answered_and_flagged(suite: Suite, names: Sequence[str]) -> None:
+    found = outage(suite, names, num_calls=40, seed=len(names))
     assert found.answered == 1.0
     assert found.opening.num_unflagged == found.during.num_unflagged == 0
-    # A percentile that busy moments of the machine do not move; the long form measures the 99th.
-    assert found.during.p(25) <= 1.2 * found.before.p(25)
 
 
 def test_the_last_vectors_of_a_user_rank_as_before_and_strangers_get_popular_items(

@@ -33,7 +33,11 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("recommendation_id", name=op.f("pk_shown_lists")),
         sqlite_with_rowid=False,
     )
-    op.create_index(op.f("ix_shown_lists_user_no"), "shown_lists", ["user_no", "recommendation_id"])
+    op.create_index(
+        op.f("ix_shown_lists_user_no_recommendation_id"),
+        "shown_lists",
+        ["user_no", "recommendation_id"],
+    )
     op.create_table(
         "item_popularity",
         sa.Column("item_no", sa.BigInteger, autoincrement=False, nullable=False),
@@ -41,7 +45,9 @@ def upgrade() -> None:
         sa.Column("revision", sa.BigInteger, nullable=False),
         sa.PrimaryKeyConstraint("item_no", name=op.f("pk_item_popularity")),
     )
-    op.create_index(op.f("ix_item_popularity_revision"), "item_popularity", ["revision", "item_no"])
+    op.create_index(
+        op.f("ix_item_popularity_revision_item_no"), "item_popularity", ["revision", "item_no"]
+    )
     op.create_index(
         "ix_events_attributed",
         "events",
