@@ -3,19 +3,26 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Sequence
+from typing import cast
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, text
 
+from groundswell.profile.v1 import outcome_service_pb2 as pb
 from groundswell.profile_service.outcomes.lists import NewList, ShownLists
+from groundswell.profile_service.outcomes.popularity import Popularity
+from groundswell.profile_service.outcomes.reports import OutcomeReports
+from groundswell.profile_service.servicers.outcome import OutcomeServicer
+from groundswell.profile_service.store.lists import ShownList, store_lists
 from groundswell.profile_service.store.tables import shown_lists, users
 from groundswell.profile_service.visitors import Visitors
-from groundswell.serving.attribution import Attribution, id_at
-from groundswell.serving.errors import ResourceExhausted
+from groundswell.serving.around import Context
+from groundswell.serving.attribution import Attribution, AttributionTokens, id_at
+from groundswell.serving.errors import InvalidArgument, ResourceExhausted
 from groundswell.serving.pseudonym import Pseudonymizer
 from groundswell.serving.subjects import subject_id
 from groundswell.serving.vectors import pack_int64, unpack_int64
-from tests.integration.profile_service.support import Memory, an_event, an_item, reading
+from tests.integration.profile_service.support import Memory, an_event, an_item, reading, writing
 from tests.support.processes import SECRET
 
 BUNDLE = "ab" * 32
@@ -131,3 +138,40 @@ async def test_the_lists_of_a_session_go_to_its_user_or_end_with_it(
     expiring = Visitors(memory.database, PSEUDONYMS, memory.signals, keep_s=0.0)
     assert await expiring.expire() == 2
     assert [items for _, items, _ in await stored(memory)] == [[1]]
+
+
+async def test_two_processes_store_the_same_lists_in_any_order(memory_on_postgres: Memory) -> None:
+    first, last = (ShownList(made(n), None, pack_int64([n]), confirmed=False) for n in (1, 2))
+    database = memory_on_postgres.database
+    async with writing(database) as one:
+        await one.run(store_lists, lists=[first])
+        other = asyncio.create_task(database.write(lambda c: store_lists(c, [last, first])))
+        waits = text("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
+        async with reading(database) as connection, asyncio.timeout(5.0):
+            while not (await connection.execute(waits)).scalar_one():  # noqa: ASYNC110 - of the database
+                await asyncio.sleep(0.01)
+        await one.run(store_lists, lists=[last])
+    await other
+    assert [items for _, items, _ in await stored(memory_on_postgres)] == [[1], [2]]
+
+
+@pytest.mark.parametrize("numbers", [[1] * 201, [1, 0], [-5]])
+async def test_a_list_that_no_answer_can_have_is_refused(
+    memory: Memory, lists: ShownLists, numbers: Sequence[int]
+) -> None:
+    tokens = AttributionTokens(SECRET)
+    servicer = OutcomeServicer(
+        lists, OutcomeReports(memory.database), cast(Popularity, None), tokens
+    )
+    token = tokens.issue(made(0))
+
+    async def record(*lists: Sequence[int]) -> None:
+        sent = [pb.RecommendedList(attribution_token=token, item_nos=pack_int64(n)) for n in lists]
+        await servicer.RecordLists(pb.RecordListsRequest(lists=sent), cast(Context, None))
+
+    with pytest.raises(InvalidArgument) as caught:
+        await record([1], numbers)
+    assert (caught.value.reason, caught.value.field) == ("LISTS_INVALID", "lists[1].item_nos")
+    assert await stored(memory) == []
+    await record([1] * 200)
+    assert len(await stored(memory)) == 1

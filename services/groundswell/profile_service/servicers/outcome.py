@@ -65,7 +65,7 @@ class OutcomeServicer(OutcomeServiceServicer):
                 NewList(
                     self._tokens.read(one.attribution_token, f"{field}attribution_token"),
                     _subject(one, field),
-                    pack_int64(unpack_int64(one.item_nos)),
+                    _answered(one, field),
                     lineage=request.lineage,
                 )
                 for field, one in _numbered(request.lists, "lists")
@@ -170,6 +170,14 @@ def _check_count(messages: Sequence[object], field: str, reason: str) -> None:
 def _subject(one: pb.RecommendedList | pb.Impression, field: str) -> str:
     """Read whom a list was shown to; empty for nobody."""
     return read_subject(one, field) if one.user_id or one.session_id else ""
+
+
+def _answered(one: pb.RecommendedList, field: str) -> bytes:
+    numbers = unpack_int64(one.item_nos)
+    if len(numbers) > MAX_SHOWN or (numbers < 1).any():
+        message = f"{field}item_nos must have at most {MAX_SHOWN} numbers, each above 0"
+        raise InvalidArgument("LISTS_INVALID", message, field=f"{field}item_nos")
+    return pack_int64(numbers)
 
 
 def _shown(one: pb.Impression, field: str) -> Sequence[str]:

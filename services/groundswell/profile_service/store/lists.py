@@ -83,7 +83,10 @@ def item_numbers(connection: Connection, item_ids: Collection[str]) -> dict[str,
 
 
 def store_lists(connection: Connection, lists: Sequence[ShownList]) -> None:
-    """Store lists. One that is stored already gets what it lacks: a user, or what was shown."""
+    """Store lists. One that is stored already gets what it lacks: a user, or what was shown.
+
+    All statements here lock lists in the order of their ids, so there is no deadlock.
+    """
     rows = [
         {
             **made._asdict(),
@@ -92,7 +95,9 @@ def store_lists(connection: Connection, lists: Sequence[ShownList]) -> None:
             "item_nos": item_nos,
             "confirmed": confirmed,
         }
-        for made, user_no, item_nos, confirmed in lists
+        for made, user_no, item_nos, confirmed in sorted(
+            lists, key=lambda one: one.made.recommendation_id
+        )
     ]
     if rows:
         connection.execute(_store(connection.dialect.name), rows)
@@ -114,15 +119,18 @@ def _store(dialect: str) -> postgresql.Insert:
 
 def give_lists(connection: Connection, session_no: int, user_no: int) -> None:
     """Give the lists of a session to a user."""
-    mine = shown_lists.c.user_no == session_no
-    connection.execute(update(shown_lists).where(mine).values(user_no=user_no))
+    number = shown_lists.c.recommendation_id
+    mine = select(number).where(shown_lists.c.user_no == session_no).order_by(number)
+    given = update(shown_lists).where(number.in_(mine.with_for_update()))
+    connection.execute(given.values(user_no=user_no))
 
 
 def drop_lists(connection: Connection, before_us: int, limit: int) -> int:
     """Delete some of the lists that were answered before a time; return how many."""
     number = shown_lists.c.recommendation_id
     due = select(number).where(number < id_at(before_us // 1000)).order_by(number).limit(limit)
-    return connection.execute(delete(shown_lists).where(number.in_(due))).rowcount
+    drop = delete(shown_lists).where(number.in_(due.with_for_update()))
+    return connection.execute(drop).rowcount
 
 
 def lists_of_user(

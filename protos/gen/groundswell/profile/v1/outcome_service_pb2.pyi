@@ -128,7 +128,9 @@ class RecommendedList(_message.Message):
     SUBJECT_INVALID).
     """
     item_nos: _builtins.bytes
-    """The catalogue's numbers of the items, best first: little-endian int64 (PACKED_INVALID)."""
+    """The catalogue's numbers of the items, best first: little-endian int64 (PACKED_INVALID). At most
+    200, each above 0 (LISTS_INVALID).
+    """
     def __init__(
         self,
         *,

@@ -78,10 +78,10 @@ class OutcomeServiceServicer:
     def RecordLists(self, request, context):
         """Stores lists that were answered. The ranker sends those of Recommend by itself, about once a
         second. Lists are written at most once a second, and the answer comes after the commit.
-        Statuses: OK; INVALID_ARGUMENT (LISTS_INVALID: none, or more than 1,000; ATTRIBUTION_TOKEN_INVALID,
-        SUBJECT_INVALID, USER_ID_INVALID, SESSION_ID_INVALID, PACKED_INVALID, with the index);
-        FAILED_PRECONDITION (SECRET_OUTDATED); RESOURCE_EXHAUSTED (OVERLOADED, with RetryInfo);
-        UNAVAILABLE. Safe to retry: a list is stored once.
+        Statuses: OK; INVALID_ARGUMENT (LISTS_INVALID: none, or more than 1,000, or one with more than
+        200 items or a number below 1; ATTRIBUTION_TOKEN_INVALID, SUBJECT_INVALID, USER_ID_INVALID,
+        SESSION_ID_INVALID, PACKED_INVALID, with the index); FAILED_PRECONDITION (SECRET_OUTDATED);
+        RESOURCE_EXHAUSTED (OVERLOADED, with RetryInfo); UNAVAILABLE. Safe to retry: a list is stored once.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

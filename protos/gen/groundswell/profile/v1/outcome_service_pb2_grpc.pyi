@@ -39,10 +39,10 @@ class OutcomeServiceStub:
     RecordLists: _grpc.UnaryUnaryMultiCallable[_outcome_service_pb2.RecordListsRequest, _outcome_service_pb2.RecordListsResponse]
     """Stores lists that were answered. The ranker sends those of Recommend by itself, about once a
     second. Lists are written at most once a second, and the answer comes after the commit.
-    Statuses: OK; INVALID_ARGUMENT (LISTS_INVALID: none, or more than 1,000; ATTRIBUTION_TOKEN_INVALID,
-    SUBJECT_INVALID, USER_ID_INVALID, SESSION_ID_INVALID, PACKED_INVALID, with the index);
-    FAILED_PRECONDITION (SECRET_OUTDATED); RESOURCE_EXHAUSTED (OVERLOADED, with RetryInfo);
-    UNAVAILABLE. Safe to retry: a list is stored once.
+    Statuses: OK; INVALID_ARGUMENT (LISTS_INVALID: none, or more than 1,000, or one with more than
+    200 items or a number below 1; ATTRIBUTION_TOKEN_INVALID, SUBJECT_INVALID, USER_ID_INVALID,
+    SESSION_ID_INVALID, PACKED_INVALID, with the index); FAILED_PRECONDITION (SECRET_OUTDATED);
+    RESOURCE_EXHAUSTED (OVERLOADED, with RetryInfo); UNAVAILABLE. Safe to retry: a list is stored once.
     """
     RecordImpressions: _grpc.UnaryUnaryMultiCallable[_outcome_service_pb2.RecordImpressionsRequest, _outcome_service_pb2.RecordImpressionsResponse]
     """A backend says what it in fact showed of some answers: that replaces what is stored of the list,
@@ -91,10 +91,10 @@ class OutcomeServiceAsyncStub(OutcomeServiceStub):
     RecordLists: _aio.UnaryUnaryMultiCallable[_outcome_service_pb2.RecordListsRequest, _outcome_service_pb2.RecordListsResponse]  # type: ignore[assignment]
     """Stores lists that were answered. The ranker sends those of Recommend by itself, about once a
     second. Lists are written at most once a second, and the answer comes after the commit.
-    Statuses: OK; INVALID_ARGUMENT (LISTS_INVALID: none, or more than 1,000; ATTRIBUTION_TOKEN_INVALID,
-    SUBJECT_INVALID, USER_ID_INVALID, SESSION_ID_INVALID, PACKED_INVALID, with the index);
-    FAILED_PRECONDITION (SECRET_OUTDATED); RESOURCE_EXHAUSTED (OVERLOADED, with RetryInfo);
-    UNAVAILABLE. Safe to retry: a list is stored once.
+    Statuses: OK; INVALID_ARGUMENT (LISTS_INVALID: none, or more than 1,000, or one with more than
+    200 items or a number below 1; ATTRIBUTION_TOKEN_INVALID, SUBJECT_INVALID, USER_ID_INVALID,
+    SESSION_ID_INVALID, PACKED_INVALID, with the index); FAILED_PRECONDITION (SECRET_OUTDATED);
+    RESOURCE_EXHAUSTED (OVERLOADED, with RetryInfo); UNAVAILABLE. Safe to retry: a list is stored once.
     """
     RecordImpressions: _aio.UnaryUnaryMultiCallable[_outcome_service_pb2.RecordImpressionsRequest, _outcome_service_pb2.RecordImpressionsResponse]  # type: ignore[assignment]
     """A backend says what it in fact showed of some answers: that replaces what is stored of the list,
@@ -146,10 +146,10 @@ class OutcomeServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_outcome_service_pb2.RecordListsResponse, _abc.Awaitable[_outcome_service_pb2.RecordListsResponse]]:
         """Stores lists that were answered. The ranker sends those of Recommend by itself, about once a
         second. Lists are written at most once a second, and the answer comes after the commit.
-        Statuses: OK; INVALID_ARGUMENT (LISTS_INVALID: none, or more than 1,000; ATTRIBUTION_TOKEN_INVALID,
-        SUBJECT_INVALID, USER_ID_INVALID, SESSION_ID_INVALID, PACKED_INVALID, with the index);
-        FAILED_PRECONDITION (SECRET_OUTDATED); RESOURCE_EXHAUSTED (OVERLOADED, with RetryInfo);
-        UNAVAILABLE. Safe to retry: a list is stored once.
+        Statuses: OK; INVALID_ARGUMENT (LISTS_INVALID: none, or more than 1,000, or one with more than
+        200 items or a number below 1; ATTRIBUTION_TOKEN_INVALID, SUBJECT_INVALID, USER_ID_INVALID,
+        SESSION_ID_INVALID, PACKED_INVALID, with the index); FAILED_PRECONDITION (SECRET_OUTDATED);
+        RESOURCE_EXHAUSTED (OVERLOADED, with RetryInfo); UNAVAILABLE. Safe to retry: a list is stored once.
         """
 
     @_abc_1.abstractmethod
