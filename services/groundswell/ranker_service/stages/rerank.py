@@ -107,15 +107,39 @@ class _Filling:
             return None
         best = self._best(self._values, self._free)
         lacking = np.maximum(self._due - self._num_promoted, 0)
-        if lacking.any() and lacking.sum() >= self._num_left(place):
-            due = self._free & self._pool.promoted[lacking > 0].any(0)
-            if due.any() and not due[best]:
-                return self._best(self._values, due), Placement.PROMOTED
+        num_left = self._num_left(place)
+        if lacking.any() and lacking.sum() >= num_left:
+            needed = self._needed(lacking)
+            if needed and len(needed) >= num_left:
+                row = needed[0]
+                return row, Placement.RELEVANCE if row == best else Placement.PROMOTED
         if self._draws[place] < self._controls.exploration:
             young = self._free & self._pool.explored
             if young.any():
                 return self._best(self._drawn, young), Placement.EXPLORED
         return best, Placement.RELEVANCE
+
+    def _needed(self, lacking: NDArray[np.int64]) -> list[int]:
+        """Return the best rows that give promotions the items they lack, as far as there are any.
+
+        An item of several promotions counts for each; a category gets no more than it may.
+        """
+        rows = np.flatnonzero(self._free & self._pool.promoted[lacking > 0].any(0))
+        rows = rows[np.argsort(-self._values[rows], kind="stable")]
+        categories, most = self._pool.categories[rows], self._controls.max_per_category
+        counts = self._counts.copy()
+        taken = np.zeros(len(rows), bool)
+        for promoted, number in zip(self._pool.promoted[:, rows], lacking, strict=True):
+            num_more = max(int(number - (promoted & taken).sum()), 0)
+            for n in np.flatnonzero(promoted & ~taken):
+                if not num_more:
+                    break
+                if most and categories[n] >= 0 and counts[categories[n] + 1] >= most:
+                    continue
+                counts[categories[n] + 1] += 1
+                taken[n] = True
+                num_more -= 1
+        return [int(row) for row in rows[taken]]
 
     def _num_left(self, place: int) -> int:
         """Return how many places from one on are not pinned."""

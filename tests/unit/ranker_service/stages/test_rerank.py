@@ -1,5 +1,6 @@
 """Pages with controls: what each control does, and what holds however they are combined."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -101,6 +102,33 @@ def test_a_promotion_takes_the_last_places_that_it_needs(pipeline: Pipeline) -> 
     assert mask[page.ids].tolist() == [False] * 7 + [True] * 3
     assert arranged(page).placements[-3:] == [Placement.PROMOTED] * 3
     assert (np.diff(page.scores[-3:]) <= 0).all()
+
+
+def test_a_promotion_comes_before_what_is_explored(pipeline: Pipeline) -> None:
+    """Also where its items are the best ones."""
+    kind, young = IdSet.of(some(5, 0.3)), np.flatnonzero(~some(5, 0.3))
+    asked = Controls(boosts=[Boost(kind, 50.0)], promotions=[Promotion(kind, 10)])
+    page = ranked(pipeline, controls=replace(asked, exploration=1.0, explored=young))
+    assert kind.has(page.ids).all()
+    assert set(arranged(page).placements) == {Placement.RELEVANCE}
+
+
+def test_a_promotion_takes_no_places_for_items_that_cannot_come(pipeline: Pipeline) -> None:
+    """There are too few, an item counts for two promotions, or its category is full."""
+    order = ranked(pipeline, k=N).ids
+    nothing, last, two, five = (
+        IdSet.of(np.isin(np.arange(N), order[N - n :])) for n in (0, 1, 2, 5)
+    )
+    for promotions, due in (
+        ([Promotion(last, 9)], order[-1:]),
+        ([Promotion(last, 1), Promotion(nothing, 7)], order[-1:]),
+        ([Promotion(two, 2), Promotion(two, 2)], order[-2:]),
+        ([Promotion(five, 5)], order[-5:-3]),
+    ):
+        categories = np.where(five.has(np.arange(N)), 0, -1).astype(np.int32)
+        asked = Controls(promotions=promotions, categories=categories, max_per_category=2)
+        page = ranked(pipeline, controls=asked)
+        assert page.ids.tolist() == [*order[: 10 - len(due)], *due]
 
 
 def test_a_full_category_makes_room_for_items_far_below(pipeline: Pipeline) -> None:
