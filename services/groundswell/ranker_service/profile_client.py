@@ -108,8 +108,12 @@ class ProfileClient:
     ) -> ExplainProfileResponse | None:
         """Return what a user's history does for an item [d]; None without an answer in time.
 
-        What such a costly call takes says nothing about others, so no failure of it counts.
+        What such a costly call takes says nothing about others, so no failure of it counts. A
+        service that is taken for down is not asked.
         """
+        if self._upstream.is_down:
+            count("explanations_lacking")
+            return None
         request = ExplainProfileRequest(
             bundle_id=space.bundle_id, item_vector=vector_to_proto(item_vector, space.bundle_id)
         )

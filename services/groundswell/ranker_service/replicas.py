@@ -27,7 +27,7 @@ T = TypeVar("T")
 
 _NUM_ASKED = 3
 """How many replicas are asked at most. The channel sends each call to the next one."""
-_FAIR_S = 0.1
+_PROBE_TIMEOUT_S = 0.5
 """A call that has less time says nothing about the service that did not answer in it."""
 
 
@@ -55,6 +55,11 @@ class Upstream:
         self._breaker = Breaker(name)
         self._probes: set[asyncio.Task[Any]] = set()
 
+    @property
+    def is_down(self) -> bool:
+        """Whether the service is taken for down, so that no call waits for it."""
+        return self._breaker.is_open
+
     async def ask(
         self,
         send: Callable[[float], Awaitable[T]],
@@ -70,13 +75,18 @@ class Upstream:
         """
         if not self._breaker.is_open:
             return await self._asked(send, space, deadline, faults)
-        if self._breaker.may_probe():
-            alone = replace(space, has_substitute=False)
-            probe = asyncio.create_task(self._asked(send, alone, deadline))
-            self._probes.add(probe)
-            probe.add_done_callback(self._probes.discard)
+        self._probe(send, space)
         count("upstream_failures", upstream=self.name, code="NOT_ASKED")
         return None
+
+    def _probe(self, send: Callable[[float], Awaitable[T]], space: BundleSpace) -> None:
+        """Ask the service with the time that it may take, unless it was just asked so."""
+        if self._breaker.may_probe():
+            alone = replace(space, has_substitute=False)
+            deadline = asyncio.get_running_loop().time() + _PROBE_TIMEOUT_S
+            probe = asyncio.create_task(self._asked(send, alone, deadline, is_probe=True))
+            self._probes.add(probe)
+            probe.add_done_callback(self._probes.discard)
 
     async def _asked(
         self,
@@ -84,6 +94,8 @@ class Upstream:
         space: BundleSpace,
         deadline: float,
         faults: Sequence[grpc.StatusCode] = (),
+        *,
+        is_probe: bool = False,
     ) -> T | None:
         timeout_s = deadline - asyncio.get_running_loop().time()
         try:
@@ -94,8 +106,10 @@ class Upstream:
         except grpc.aio.AioRpcError as error:
             if not _is_outage(error):
                 self._breaker.answered()
-            elif timeout_s >= _FAIR_S:
+            elif is_probe or timeout_s >= _PROBE_TIMEOUT_S or not _ran_out(error):
                 self._breaker.failed()
+            else:
+                self._probe(send, space)
             if error.code() in faults:
                 raise from_rpc_error(error) or error from error
             count("upstream_failures", upstream=self.name, code=error.code().name)
@@ -104,9 +118,13 @@ class Upstream:
         return answer
 
 
+def _ran_out(error: grpc.aio.AioRpcError) -> bool:
+    return error.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+
+
 def _is_outage(error: grpc.aio.AioRpcError) -> bool:
     """Whether a call got no answer: services of the suite give a reason with their errors."""
-    if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
+    if _ran_out(error):
         return True
     is_away = error.code() is grpc.StatusCode.UNAVAILABLE
     return is_away and rpc_status.from_call(error) is None

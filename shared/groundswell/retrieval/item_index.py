@@ -1,7 +1,9 @@
 """Finds the items of largest score: filters within the search, follows changes of the catalogue."""
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from threading import Lock, Thread
 
 import numpy as np
@@ -17,6 +19,7 @@ from groundswell.retrieval.scan import SCANNED_UP_TO, scan
 
 __all__ = ["NO_IDS", "SCANNED_UP_TO", "Hits", "ItemIndex", "Query"]
 
+_log = logging.getLogger(__name__)
 _BLOCK_SCORES = 2**24
 _MERGED_ABOVE, _MERGED_SHARE = 1_024, 1 / 64
 """The delta is merged when it is longer than this, and than this share of the main index."""
@@ -50,6 +53,7 @@ class ItemIndex:
         self._scanned_up_to = scanned_up_to
         self._changing = Lock()
         self._merging: Thread | None = None
+        self._merged_above = _MERGED_ABOVE
         self._changed: list[NDArray[np.int64]] = []
         """What changed since a merge began."""
 
@@ -170,12 +174,24 @@ class ItemIndex:
         self._state = self._state._replace(rows=rows)
         if self._merging is not None:
             self._changed.append(ids)
-        elif len(rows.delta) > max(_MERGED_ABOVE, _MERGED_SHARE * len(rows.main)):
+        elif len(rows.delta) > max(self._merged_above, _MERGED_SHARE * len(rows.main)):
             if rows.num_dead + len(rows.delta) <= _MOST_DEAD * rows.num_positions:
-                self._merging = Thread(target=self._extend, args=(rows.delta,), daemon=True)
+                merge = partial(self._extend, rows.delta)
             else:
-                self._merging = Thread(target=self._rebuild, args=rows.items(), daemon=True)
+                merge = partial(self._rebuild, *rows.items())
+            self._merging = Thread(target=self._try, args=(merge,), daemon=True)
             self._merging.start()
+
+    def _try(self, merge: Callable[[], None]) -> None:
+        """Merge; after a failure, as of memory, it is tried again with a delta twice as long."""
+        try:
+            merge()
+            self._merged_above = _MERGED_ABOVE
+        except Exception as error:  # noqa: BLE001 - the delta is searched on, however it failed
+            _log.warning("the index could not be merged: %s", type(error).__name__)
+            with self._changing:
+                self._changed, self._merging = [], None
+                self._merged_above = 2 * len(self._state.rows.delta)
 
     def _extend(self, delta: NDArray[np.float32]) -> None:
         """Make a main index that has the delta, too; what came since stays in the delta."""

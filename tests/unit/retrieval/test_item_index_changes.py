@@ -3,6 +3,7 @@
 from threading import Event, Thread
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -104,6 +105,34 @@ def test_changed_items_unlike_all_others_are_found_also_after_a_merge() -> None:
     shares = [np.isin(b, hits.ids).mean() for b, hits in zip(best, found, strict=True)]
     assert np.mean(shares) > 0.95
     assert all(item in index.similar(vectors[item], 3).ids for item in changed[:200])
+
+
+def test_a_merge_that_fails_loses_nothing_and_is_tried_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    vectors = random_vectors(1, 8_000)
+    index = ItemIndex(IvfEngine.build(vectors[:3_000]))
+
+    def fail(*_: object) -> None:
+        raise MemoryError
+
+    with monkeypatch.context() as broken:
+        broken.setattr(IvfEngine, "extended", fail)
+        index.put(np.arange(3_000, 4_500), vectors[3_000:4_500])
+        index.finish_merge()
+    index.remove(np.array([3_000]))
+    held = dict(enumerate(vectors[:4_500]))
+    del held[3_000]
+    query = vectors[3_000:3_001]
+    # The delta is compared whole, so what it has is found surely.
+    best = [n for n in reference(held, query[0], 40, set(), None) if n > 3_000]
+    [hits] = index.search([Query(query, 40)])
+    assert set(best) <= set(hits.ids.tolist())
+    index.put(np.arange(4_500, 8_000), vectors[4_500:])
+    index.finish_merge()
+    assert len(index._state.rows.delta) == 0
+    assert index.vector(3_000) is None
+    assert index.num_items == 7_999
 
 
 def test_a_row_serves_an_item_only_while_its_vector_is_the_items() -> None:

@@ -6,6 +6,7 @@ import polars as pl
 from rich.console import Console
 
 from groundswell.cli.imports.file_report import say_how_read, say_left_out
+from groundswell.contract.events import MAX_ID_BYTES
 from groundswell.logs.raw_table import LINE
 from groundswell.logs.tables import read_table
 from groundswell.logs.texts import NOT_UTF8, as_ids
@@ -26,6 +27,10 @@ def ids_of_file(
         .then(pl.lit(f"{column} is {NOT_UTF8}"))
         .when(pl.col("id") == "")
         .then(pl.lit(f"{column} is missing"))
+        .when(pl.col("id").str.len_bytes() > MAX_ID_BYTES)
+        .then(pl.lit(f"{column} is longer than {MAX_ID_BYTES} bytes"))
+        .when(pl.col("id").str.contains("\0", literal=True))
+        .then(pl.lit(f"{column} contains a NUL"))
         .when(pl.col("problem").is_not_null())
         .then(pl.format(f"{column} is {{}}", "problem"))
     )
