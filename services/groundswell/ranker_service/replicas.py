@@ -27,8 +27,9 @@ T = TypeVar("T")
 
 _NUM_ASKED = 3
 """How many replicas are asked at most. The channel sends each call to the next one."""
-_PROBE_TIMEOUT_S = 0.5
+_ENOUGH_S = 0.4
 """A call that has less time says nothing about the service that did not answer in it."""
+_PROBE_TIMEOUT_S = 0.5
 
 
 class BundleNotHeldError(Exception):
@@ -106,7 +107,7 @@ class Upstream:
         except grpc.aio.AioRpcError as error:
             if not _is_outage(error):
                 self._breaker.answered()
-            elif is_probe or timeout_s >= _PROBE_TIMEOUT_S or not _ran_out(error):
+            elif is_probe or timeout_s >= _ENOUGH_S or not _ran_out(error):
                 self._breaker.failed()
             else:
                 self._probe(send, space)
