@@ -29,7 +29,7 @@ from groundswell.ranker_service.stages.page_controls import (
     pull,
 )
 from groundswell.ranker_service.stages.rerank import ArrangedPage, rerank
-from groundswell.ranker_service.stages.retrieve import NO_HITS, Retrieval, popular
+from groundswell.ranker_service.stages.retrieve import NO_HITS, Retrieval, popular, popularity_of
 from groundswell.retrieval.id_set import IdSet
 from groundswell.retrieval.item_index import NO_IDS, Hits, Query
 from groundswell.retrieval.neighbours import NOTHING, Sparse
@@ -235,7 +235,8 @@ class Pipeline:
             added = (*query.added, NOTHING) if query.added else ()
             query = query._replace(parts=np.vstack([query.parts, pulled]), added=added)
         if user is None and pulled is None:
-            popularity, spread = self._popularity, ScoreSpread.of_values(self._popularity)
+            values = popularity_of(self._popularity, self._retrieval.passing_ids(NO_IDS, None))
+            popularity, spread = self._popularity, ScoreSpread.of_values(values)
         else:
             popularity, spread = None, self._spread_of(query.parts.sum(0))
         search = UserSearch(self._retrieval, query, popularity, spread, self._num_parts)

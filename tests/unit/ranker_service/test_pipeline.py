@@ -139,6 +139,20 @@ def test_items_that_training_never_saw_count_as_unpopular(gate: OnnxModel) -> No
     assert ranked.ids.tolist() == [9, 4, 2, 50]
 
 
+@pytest.mark.parametrize("size", [10, 99])
+def test_the_spread_of_popularity_is_that_of_the_items_alone(gate: OnnxModel, size: int) -> None:
+    """However many ids without an item there is room for."""
+    index = ItemIndex(FlatEngine.build(VECTORS[:4]), np.array([4, 9, 2, 50]))
+    popularity = np.zeros(size)
+    popularity[[2, 4, 9]] = [3.0, 5.0, 8.0]
+    pipeline = Pipeline(Fusion(gate, CONSTANT), None, index, popularity)
+    [page] = pipeline.rank([RankInput(k=9, controls=Controls())])
+    assert page.arranged is not None
+    values = np.array([8.0, 5.0, 3.0, 0.0])
+    assert page.arranged.deviation == pytest.approx(values.std())
+    np.testing.assert_allclose(page.arranged.relevance, (values - values.mean()) / values.std())
+
+
 def test_a_vector_that_is_not_finite_never_reaches_an_answer(pipeline: Pipeline) -> None:
     poison = user(0)
     poison[1] = np.nan

@@ -38,12 +38,10 @@ def popular(
 ) -> Hits:
     """Return the k most popular items that pass: for a user of whom nothing is known.
 
-    `popularity` is indexed by id; an id past its end has 0. Both parts of the scores are 0.
+    `popularity` is as in `popularity_of`. Both parts of the scores are 0.
     """
     ids = retrieval.passing_ids(exclude, allowed)
-    scores = np.zeros(len(ids))
-    counted = ids < len(popularity)
-    scores[counted] = popularity[ids[counted]]
+    scores = popularity_of(popularity, ids)
     if k < len(ids):
         # Sorting a whole catalogue for one page would take longer than any search.
         last = len(ids) - max(k, 1)
@@ -52,3 +50,11 @@ def popular(
     order = np.lexsort((ids, -scores))[:k]
     parts = np.zeros((len(order), 2), np.float32)
     return Hits(ids[order], scores[order].astype(np.float32), parts)
+
+
+def popularity_of(popularity: NDArray[np.float64], ids: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return that of items [n]; `popularity` is indexed by id, an id past its end has 0."""
+    found = np.zeros(len(ids))
+    counted = ids < len(popularity)
+    found[counted] = popularity[ids[counted]]
+    return found
