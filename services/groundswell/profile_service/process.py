@@ -83,7 +83,7 @@ async def main(settings: ProfileSettings) -> None:
     catalogue = StoredCatalogue(database, signals, settings.idle_poll_s)
     lists = ShownLists(database, pseudonyms, keep_s=settings.list_keep_s)
     tokens = AttributionTokens(*settings.secrets)
-    outcomes = OutcomeServicer(lists, OutcomeReports(database), popularity, tokens)
+    outcomes = OutcomeServicer(lists, OutcomeReports(database, tokens), popularity, tokens)
     await serve_bundles(
         settings,
         _servicers(settings, EventServicer(log, visitors), outcomes, profiles, catalogue, bundles),

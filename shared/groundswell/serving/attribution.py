@@ -78,6 +78,14 @@ class AttributionTokens:
             message = f"{field} is no token of this deployment"
             raise InvalidArgument("ATTRIBUTION_TOKEN_INVALID", message, field=field) from None
 
+    def is_issued(self, token: str) -> bool:
+        """Whether it is a token of this deployment."""
+        try:
+            self.read(token, "token")
+        except InvalidArgument:
+            return False
+        return True
+
     def _read(self, token: str) -> Attribution:
         recommendation_id, _, rest = token.partition(".")
         packed = urlsafe_b64decode(rest.encode("ascii") + b"=" * (-len(rest) % 4))

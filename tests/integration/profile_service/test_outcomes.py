@@ -14,7 +14,12 @@ from groundswell.profile_service.outcomes.reports import OutcomeReports
 from groundswell.profile_service.store.database import now_us
 from groundswell.profile_service.store.events import EventContent
 from groundswell.profile_service.store.lists import Span
-from groundswell.serving.attribution import Attribution, Draw, new_recommendation_id
+from groundswell.serving.attribution import (
+    Attribution,
+    AttributionTokens,
+    Draw,
+    new_recommendation_id,
+)
 from groundswell.serving.errors import FailedPrecondition
 from groundswell.serving.pseudonym import Pseudonymizer
 from groundswell.serving.vectors import pack_int64
@@ -25,6 +30,7 @@ VIEW, CLICK, PURCHASE, DISLIKE = 1, 2, 4, 6
 BLUE, GREEN = "ab" * 32, "cd" * 32
 HOUR_US = 3_600_000_000
 ITEMS = "abcd"
+TOKENS = AttributionTokens(SECRET)
 _numbers = itertools.count()
 
 
@@ -40,9 +46,11 @@ def a_list(
     return NewList(made, user, pack_int64(items))
 
 
-def came(shown: NewList, item: str, action: int, user: str = "ann") -> NewEvent:
+def came(
+    shown: NewList, item: str, action: int, user: str = "ann", token: str | None = None
+) -> NewEvent:
     """An event that came of a list."""
-    token = f"{shown.made.recommendation_id}.signature"
+    token = TOKENS.issue(shown.made) if token is None else token
     content = EventContent(item, action, None, now_us(), 0, "", token)
     return NewEvent(user, f"e{next(_numbers)}", content)
 
@@ -54,7 +62,7 @@ def lately(**more: object) -> Span:
 async def prepare(memory: Memory, lists: Sequence[NewList]) -> OutcomeReports:
     await memory.catalogue.upsert([an_item(name) for name in ITEMS])
     await ShownLists(memory.database, Pseudonymizer(SECRET), keep_s=3600.0).store(lists)
-    return OutcomeReports(memory.database)
+    return OutcomeReports(memory.database, TOKENS)
 
 
 async def test_clicks_and_purchases_are_counted_by_bundle_weight_and_place(memory: Memory) -> None:
@@ -139,3 +147,17 @@ async def test_a_drawn_normal_is_weighed_by_its_densities(memory: Memory) -> Non
     importance = target.propensities(weights) / densities
     assert found.inverse_propensity.value == pytest.approx(importance[20:].sum() / 40)
     assert found.self_normalised.value == pytest.approx(importance[20:].sum() / importance.sum())
+
+
+async def test_only_events_with_a_signed_token_are_counted(memory: Memory) -> None:
+    shown = a_list(BLUE, [1], draw=Draw.GRID, propensity=1.0)
+    reports = await prepare(memory, [shown])
+    known, other = shown.made.recommendation_id, AttributionTokens("the secret of another one")
+    forged = (known, f"{known}.forged", other.issue(shown.made))
+    await memory.log.append([came(shown, "a", CLICK, token=token) for token in forged])
+    span, policy = lately(draw=Draw.GRID), Grid.uniform((0.25,))
+    assert (await reports.count(span, set())).rows == {Key(): OutcomeRow(1, 1, 0, 0)}
+    assert (await reports.estimate(span, policy, purchases=False)).logged.value == 0.0
+    await memory.log.append([came(shown, "a", CLICK)])
+    assert (await reports.count(span, set())).rows == {Key(): OutcomeRow(1, 1, 1, 0)}
+    assert (await reports.estimate(span, policy, purchases=False)).logged.value == 1.0

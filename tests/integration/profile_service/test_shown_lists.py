@@ -161,7 +161,7 @@ async def test_a_list_that_no_answer_can_have_is_refused(
 ) -> None:
     tokens = AttributionTokens(SECRET)
     servicer = OutcomeServicer(
-        lists, OutcomeReports(memory.database), cast(Popularity, None), tokens
+        lists, OutcomeReports(memory.database, tokens), cast(Popularity, None), tokens
     )
     token = tokens.issue(made(0))
 

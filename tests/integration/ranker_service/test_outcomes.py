@@ -55,8 +55,8 @@ def shown(suite: Suite, user: str) -> dict[int, int]:
 
 
 def test_answers_are_kept_and_events_with_their_tokens_are_counted(suite: Suite) -> None:
-    answers = [suite.client.recommend("ann", page_size=5) for _ in range(8)]
     suite.client.recommend(events=[event("", "item-7")], page_size=3)
+    answers = [suite.client.recommend("ann", page_size=5) for _ in range(8)]
     eventually(lambda: sum(shown(suite, "ann").values()) == 40)
     made_by = [TOKENS.read(answer.attribution_token, "token") for answer in answers]
     assert {one.bundle_id for one in made_by} == {answers[0].bundle_id}

@@ -49,3 +49,16 @@ def test_ids_are_in_the_order_of_time() -> None:
     assert len(first) == 32
     assert id_at(before_ms) < first < id_at(before_ms + 60_000)
     assert id_at(-5) < first
+
+
+def test_only_tokens_of_the_deployment_are_issued_ones() -> None:
+    tokens = AttributionTokens(FIRST)
+    token = tokens.issue(Attribution(new_recommendation_id(), "ab" * 32))
+    assert tokens.is_issued(token)
+    for other in (
+        "",
+        token[:32],
+        f"{token[:32]}.forged",
+        AttributionTokens(SECOND).issue(tokens.read(token, "token")),
+    ):
+        assert not tokens.is_issued(other)

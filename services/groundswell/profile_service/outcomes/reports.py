@@ -14,6 +14,7 @@ from groundswell.profile_service.outcomes.rates import PURCHASE, Group, OutcomeC
 from groundswell.profile_service.store import lists as statements
 from groundswell.profile_service.store.database import Database
 from groundswell.profile_service.store.lists import Place, Span
+from groundswell.serving.attribution import AttributionTokens
 from groundswell.serving.errors import FailedPrecondition
 
 _PAGE = 2_000
@@ -21,10 +22,11 @@ _PAGE = 2_000
 
 
 class OutcomeReports:
-    """Reads shown lists and the events that came of them."""
+    """Reads shown lists and the events that came of them, which have a token of the deployment."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, tokens: AttributionTokens) -> None:
         self._database = database
+        self._tokens = tokens
 
     async def count(self, span: Span, groups: Collection[Group]) -> OutcomeCounts:
         """Count outcomes by some groups. Raises Unavailable."""
@@ -55,10 +57,13 @@ class OutcomeReports:
         while True:
             read = partial(statements.attributed_events, span=span, after=after, limit=_PAGE)
             page = await self._database.read(read)
-            yield page
+            yield await asyncio.to_thread(self._signed, page)
             if len(page) < _PAGE:
                 return
             after = page[-1].stored_us, page[-1].user_no, page[-1].sequence
+
+    def _signed(self, events: Sequence[Any]) -> Sequence[Any]:
+        return [event for event in events if self._tokens.is_issued(event.attribution_token)]
 
     async def _lists(self, span: Span, after: str) -> Sequence[Any]:
         read = partial(statements.drawn_lists, span=span, after=after, limit=_PAGE)

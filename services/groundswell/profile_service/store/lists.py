@@ -171,15 +171,16 @@ def attributed_events(
 ) -> Sequence[Any]:
     """Return a page of the events that came of lists of a time, with what is stored of the lists.
 
-    Rows of (stored_us, user_no, sequence, item_no, action) and of a list; `tenth` is that of its
-    fusion weight.
+    Rows of (stored_us, user_no, sequence, item_no, action, attribution_token) and of a list;
+    `tenth` is that of its fusion weight. The tokens are not checked.
     """
     place = (events.c.stored_us, events.c.user_no, events.c.sequence)
+    of_event = (events.c.item_no, events.c.action, events.c.attribution_token)
     named = func.substr(events.c.attribution_token, 1, _ID_DIGITS)
     c = shown_lists.c
     of_list = (c.recommendation_id, c.item_nos, c.bundle_id, c.variant, _tenth().label("tenth"))
     statement = (
-        select(*place, events.c.item_no, events.c.action, *of_list)
+        select(*place, *of_event, *of_list)
         .join(shown_lists, c.recommendation_id == named)
         # The first condition is that of the index.
         .where(events.c.attribution_token != "", events.c.stored_us >= span.since_us - _CLOCKS_US)

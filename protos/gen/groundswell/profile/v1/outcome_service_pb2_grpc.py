@@ -109,7 +109,7 @@ class OutcomeServiceServicer:
 
     def GetOutcomes(self, request, context):
         """How many of the shown items were clicked and purchased. Reads every list of the time and every
-        event with a token since then. Statuses: OK; INVALID_ARGUMENT (TIME_INVALID: also a time that
+        event with a token since then. An event whose token the deployment did not sign counts nowhere. Statuses: OK; INVALID_ARGUMENT (TIME_INVALID: also a time that
         ends before it begins; GROUPS_INVALID: unspecified, or one twice); UNAVAILABLE; DEADLINE_EXCEEDED.
         Safe to retry.
         """

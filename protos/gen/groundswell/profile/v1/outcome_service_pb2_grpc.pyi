@@ -58,7 +58,7 @@ class OutcomeServiceStub:
     """
     GetOutcomes: _grpc.UnaryUnaryMultiCallable[_outcome_service_pb2.GetOutcomesRequest, _outcome_service_pb2.GetOutcomesResponse]
     """How many of the shown items were clicked and purchased. Reads every list of the time and every
-    event with a token since then. Statuses: OK; INVALID_ARGUMENT (TIME_INVALID: also a time that
+    event with a token since then. An event whose token the deployment did not sign counts nowhere. Statuses: OK; INVALID_ARGUMENT (TIME_INVALID: also a time that
     ends before it begins; GROUPS_INVALID: unspecified, or one twice); UNAVAILABLE; DEADLINE_EXCEEDED.
     Safe to retry.
     """
@@ -110,7 +110,7 @@ class OutcomeServiceAsyncStub(OutcomeServiceStub):
     """
     GetOutcomes: _aio.UnaryUnaryMultiCallable[_outcome_service_pb2.GetOutcomesRequest, _outcome_service_pb2.GetOutcomesResponse]  # type: ignore[assignment]
     """How many of the shown items were clicked and purchased. Reads every list of the time and every
-    event with a token since then. Statuses: OK; INVALID_ARGUMENT (TIME_INVALID: also a time that
+    event with a token since then. An event whose token the deployment did not sign counts nowhere. Statuses: OK; INVALID_ARGUMENT (TIME_INVALID: also a time that
     ends before it begins; GROUPS_INVALID: unspecified, or one twice); UNAVAILABLE; DEADLINE_EXCEEDED.
     Safe to retry.
     """
@@ -183,7 +183,7 @@ class OutcomeServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_outcome_service_pb2.GetOutcomesResponse, _abc.Awaitable[_outcome_service_pb2.GetOutcomesResponse]]:
         """How many of the shown items were clicked and purchased. Reads every list of the time and every
-        event with a token since then. Statuses: OK; INVALID_ARGUMENT (TIME_INVALID: also a time that
+        event with a token since then. An event whose token the deployment did not sign counts nowhere. Statuses: OK; INVALID_ARGUMENT (TIME_INVALID: also a time that
         ends before it begins; GROUPS_INVALID: unspecified, or one twice); UNAVAILABLE; DEADLINE_EXCEEDED.
         Safe to retry.
         """
