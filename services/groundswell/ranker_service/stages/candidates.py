@@ -118,11 +118,25 @@ def find(search: UserSearch, controls: Controls, k: int) -> FoundCandidates:
 
 
 def find_more(
-    search: UserSearch, found: FoundCandidates, controls: Controls, full: NDArray[np.int32], k: int
+    search: UserSearch,
+    found: FoundCandidates,
+    controls: Controls,
+    full: NDArray[np.int32],
+    num_items: int,
 ) -> Hits:
-    """Search for the best items that were not found and are of no full category."""
+    """Search for the best items that were not found and are of no full category.
+
+    Of those of one category only as many as may come are kept.
+    """
     left_out = np.concatenate([search.query.exclude, found.ids])
-    return search.best(depth(k), IdSet.of(~np.isin(controls.categories, full)), left_out)
+    open_ids = IdSet.of(~np.isin(controls.categories, full))
+    hits = search.best(num_items, open_ids, left_out)
+    categories = _categories(controls.categories, hits.ids)
+    order = np.argsort(categories, kind="stable")
+    places = np.empty(len(order), np.int64)
+    places[order] = np.arange(len(order)) - np.searchsorted(categories[order], categories[order])
+    kept = (categories < 0) | (places < controls.max_per_category)
+    return Hits(hits.ids[kept], hits.scores[kept], hits.part_scores[kept])
 
 
 def with_more(found: FoundCandidates, hits: Hits) -> FoundCandidates:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from groundswell.ranker_service.stages.candidates import (
     Pool,
     UserSearch,
+    depth,
     find,
     find_more,
     pool_of,
@@ -25,7 +26,7 @@ from groundswell.ranker_service.stages.page_controls import (
 from groundswell.retrieval.item_index import Hits
 
 _MAX_ROUNDS = 8
-"""How many times at most the places of one page are filled, each time from more candidates."""
+"""How many times at most the places of one page are filled, each time from twice as many more."""
 
 
 class ArrangedPage(NamedTuple):
@@ -43,13 +44,13 @@ def rerank(search: UserSearch, controls: Controls, k: int) -> ArrangedPage:
     `_MAX_ROUNDS` - 1 times.
     """
     found = find(search, controls, k)
-    for _ in range(_MAX_ROUNDS):
+    for n in range(_MAX_ROUNDS):
         pool = pool_of(found, controls, search.spread)
         filling = _Filling(pool, controls, k, search)
         filling.fill()
         if len(filling.rows) == k or not len(filling.full):
             break
-        more = find_more(search, found, controls, filling.full, k)
+        more = find_more(search, found, controls, filling.full, depth(k) << n)
         if not len(more.ids):
             break
         found = with_more(found, more)
