@@ -218,6 +218,7 @@ class BundleRanker:
             max_queue=settings.max_queue,
             max_bytes=settings.max_queue_bytes,
             size=lambda one: one.num_bytes,
+            weight=lambda one: 1 if one.controls is None else settings.max_batch,
             on_loop_below_s=_ON_LOOP_BELOW_S,
             on_loop_max_size=_ON_LOOP_MAX_BYTES,
         )

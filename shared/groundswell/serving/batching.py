@@ -34,12 +34,12 @@ class _Lane(Generic[T, R]):
 class MicroBatcher(Generic[T, R]):
     """Collects items while a batch runs and runs them as the next one; it never waits for more.
 
-    `run_batch` gets 1 to `max_batch` items and returns one result each, in order; it runs in this
-    batcher's only thread. A single item that finds none waiting or running runs at once on the
-    event loop instead, one in each turn of it, while the running mean of their processor time is
-    below `on_loop_below_s`, unless its size is above `on_loop_max_size`. When a batch of several
-    items fails, each is run alone, so that a bad one fails alone. An item whose caller is gone is
-    dropped before a batch forms.
+    `run_batch` gets 1 to `max_batch` items, fewer where they cost more by `weight`, and returns one
+    result each, in order; it runs in this batcher's only thread. A single item that finds none
+    waiting or running runs at once on the event loop instead, one in each turn of it, while the
+    running mean of their processor time is below `on_loop_below_s`, unless its size is above
+    `on_loop_max_size`. When a batch of several items fails, each is run alone, so that a bad one
+    fails alone. An item whose caller is gone is dropped before a batch forms.
 
     There are two lanes. Single items go before bulk items, which come many at once. In each lane
     at most `max_queue` items wait, of at most `max_bytes` together by `size`; one more is refused
@@ -54,6 +54,7 @@ class MicroBatcher(Generic[T, R]):
         max_queue: int,
         max_bytes: float = math.inf,
         size: Callable[[T], int] = lambda _: 0,
+        weight: Callable[[T], int] = lambda _: 1,
         on_loop_below_s: float = 0.0,
         on_loop_max_size: float = math.inf,
     ) -> None:
@@ -62,6 +63,7 @@ class MicroBatcher(Generic[T, R]):
         self._max_queue = max_queue
         self._max_bytes = max_bytes
         self._size = size
+        self._weight = weight
         self._on_loop_below_s = on_loop_below_s
         self._on_loop_max_size = on_loop_max_size
         self._item_s = _FIRST_GUESS_S
@@ -143,7 +145,8 @@ class MicroBatcher(Generic[T, R]):
         batch: list[tuple[T, asyncio.Future[R]]] = []
         single, bulk = self._single.waiting, self._bulk.waiting
         has_single = bool(single)
-        while len(batch) < self._max_batch and (single or bulk):
+        weight = 0
+        while weight < self._max_batch and (single or bulk):
             turn = self._num_taken % _BULK_TURN == _BULK_TURN - 1
             if has_single and batch and not single and not turn:
                 break  # More bulk items in this batch would delay its single items.
@@ -152,6 +155,7 @@ class MicroBatcher(Generic[T, R]):
             lane.num_bytes -= size
             if not future.done():
                 batch.append((item, future))
+                weight += self._weight(item)
                 self._num_taken += 1
         return batch
 

@@ -224,3 +224,12 @@ async def test_a_cheap_item_runs_on_the_event_loop_until_items_cost_more() -> No
     await batcher.submit(-1.0)
     assert not on_loop[-1]  # It is too large.
     await batcher.close()
+
+
+async def test_items_of_more_weight_make_smaller_batches() -> None:
+    gate = Gate()
+    async with busy(gate, max_batch=4, max_queue=20, weight=lambda item: item) as batcher:
+        tasks = await submitted(batcher, 1, 2, 1, 3, 9, 1, 1)
+        gate.open.set()
+        await asyncio.gather(*tasks)
+    assert gate.batches == [[0], [1, 2, 1], [3, 9], [1, 1]]
