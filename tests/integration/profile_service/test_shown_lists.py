@@ -175,3 +175,21 @@ async def test_a_list_that_no_answer_can_have_is_refused(
     assert await stored(memory) == []
     await record([1] * 200)
     assert len(await stored(memory)) == 1
+
+
+async def test_a_user_of_lists_alone_leaves_with_the_last_one(
+    memory: Memory, lists: ShownLists
+) -> None:
+    linking = Visitors(memory.database, PSEUDONYMS, memory.signals, keep_s=3600.0)
+    await memory.log.append([an_event(1, user="has events")])
+    await lists.store([a_list(0, VISIT, [1]), a_list(1, "new", [1])])
+    await linking.link("visit", "has a session")
+    subjects = ["gone", "new", "has events", "has a session", VISIT]
+    old = [a_list(n, subject, [1], ago_s=3700.0) for n, subject in enumerate(subjects, start=2)]
+    await lists.store(
+        [*old, a_list(9, "gone", [2], ago_s=3800.0), a_list(10, "", [1], ago_s=3800.0)]
+    )
+    assert await lists.expire() == 7
+    async with reading(memory.database) as connection:
+        left = set((await connection.execute(select(users.c.user_key))).scalars().all())
+    assert left == {PSEUDONYMS.user_key(subject) for subject in subjects[1:]}

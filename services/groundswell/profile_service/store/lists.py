@@ -10,6 +10,7 @@ from sqlalchemy import (
     and_,
     case,
     delete,
+    exists,
     func,
     or_,
     select,
@@ -19,7 +20,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql
 
 from groundswell.profile_service.store.statements import among, insert
-from groundswell.profile_service.store.tables import events, items, shown_lists
+from groundswell.profile_service.store.tables import events, items, shown_lists, users, visitors
 from groundswell.serving.attribution import Attribution, Draw, id_at
 
 NUM_BINS = 10
@@ -126,11 +127,34 @@ def give_lists(connection: Connection, session_no: int, user_no: int) -> None:
 
 
 def drop_lists(connection: Connection, before_us: int, limit: int) -> int:
-    """Delete some of the lists that were answered before a time; return how many."""
+    """Delete some of the lists that were answered before a time; return how many.
+
+    A user of whom nothing else is known leaves with the last list.
+    """
     number = shown_lists.c.recommendation_id
     due = select(number).where(number < id_at(before_us // 1000)).order_by(number).limit(limit)
     drop = delete(shown_lists).where(number.in_(due.with_for_update()))
-    return connection.execute(drop).rowcount
+    user_nos = connection.execute(drop.returning(shown_lists.c.user_no)).scalars().all()
+    _drop_unknown(connection, {user_no for user_no in user_nos if user_no is not None})
+    return len(user_nos)
+
+
+def _drop_unknown(connection: Connection, user_nos: Collection[int]) -> None:
+    """Delete those of some users who have no list, never had an event, and have no session."""
+    number, linked = users.c.user_no, visitors.c.linked_to
+    unknown = and_(
+        users.c.last_sequence == 0,
+        ~exists().where(shown_lists.c.user_no == number),
+        ~exists().where(visitors.c.user_no == number),
+        # One set for all of them: the column has no index.
+        number.not_in(select(linked).where(linked.is_not(None))),
+    )
+    # Others lock users before lists, so this must not wait for one: who is locked stays.
+    found = select(number).where(number.in_(user_nos), unknown).with_for_update(skip_locked=True)
+    locked = connection.execute(found).scalars().all()
+    # Asked again, now that they are locked: a write may have ended since the statement began.
+    if locked:
+        connection.execute(delete(users).where(number.in_(locked), unknown))
 
 
 def lists_of_user(
