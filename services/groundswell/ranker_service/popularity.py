@@ -26,7 +26,7 @@ _log = structlog.get_logger(__name__)
 
 _FIRST_DELAY_S, _LAST_DELAY_S = 0.1, 5.0
 _LEAST_SHARE = 1e-6
-"""What the most popular item of training counts, beside a share of 1 of the one of now."""
+"""The most popular item of training counts so much, where the most popular one of now counts 1."""
 _STREAM_TIMEOUT_S = 900.0
 """A stream is opened again after this time, so that one whose connection died does not stay."""
 
@@ -94,7 +94,7 @@ class ItemPopularity:
         self.by_number = np.zeros(0)
         """[n] indexed by item number."""
         self.added: Sparse | None = NOTHING if weight else None
-        """What popularity adds to scores; None where it never adds anything."""
+        """The popularity that is added to scores; None where nothing is ever added."""
         self._weight = weight
         self._current = current
         self._trained = trained

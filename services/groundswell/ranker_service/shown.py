@@ -26,7 +26,7 @@ _LAST_TIMEOUT_S = 2.0
 """The last batch must not delay the end of the process."""
 _FIRST_WAIT_S, _LAST_WAIT_S = 1.0, 30.0
 _LASTING = (grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.UNIMPLEMENTED)
-"""What is the same when it is tried again."""
+"""Refusals that a second try would get again."""
 
 
 class AnsweredList(NamedTuple):

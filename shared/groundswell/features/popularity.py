@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 NEVER = -np.inf
 """The value of an item without an event."""
 NUM_STRONGEST = 1_000
-"""How many items get a score by their popularity at most."""
+"""At most so many items get a score by their popularity."""
 
 
 def event_values(times_us: NDArray[np.int64], half_life_s: float) -> NDArray[np.float64]:

@@ -32,7 +32,7 @@ _MAX_WAITING = 20_000
 _LOOK_EVERY_S = 60.0
 _DELETED_AT_ONCE = 1_000
 _MAX_LISTS = 5_000
-"""How many lists of a user are counted at most."""
+"""The most lists of a user that are counted."""
 
 
 class NewList(NamedTuple):
@@ -50,7 +50,7 @@ class NewList(NamedTuple):
 
 
 class Impressions(NamedTuple):
-    """How often a user was shown each item."""
+    """The number of times that a user was shown each item."""
 
     counts: Counter[int]
     lineage: str

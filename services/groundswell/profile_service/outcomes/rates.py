@@ -23,7 +23,7 @@ class Group(Enum):
 
 
 class Key(NamedTuple):
-    """What the lists of a row have in common; what is not asked for is the same for all."""
+    """The common values of a row's lists; a value that is not asked for is the same for all."""
 
     bundle_id: str = ""
     variant: str = ""
@@ -53,7 +53,7 @@ class OutcomeCounts:
 
     @property
     def num_not_shown(self) -> int:
-        """How many items of events were not in the list that their event names."""
+        """The number of items of events that were not in the list that their event names."""
         return len(self._not_shown)
 
     def add_lists(self, counted: Iterable[ListCount]) -> None:

@@ -28,7 +28,7 @@ NUM_BINS = 10
 _ID_DIGITS = 32
 _IDS_AT_ONCE = 5_000
 _CLOCKS_US = 60_000_000
-"""How far the clocks of two machines may differ: an event seems to be stored before its list."""
+"""The clocks of two machines may differ so far: an event seems to be stored before its list."""
 
 
 class ShownList(NamedTuple):
@@ -62,7 +62,7 @@ class Span(NamedTuple):
 
 
 class ListCount(NamedTuple):
-    """How many lists are alike."""
+    """Lists that are alike, and their number."""
 
     bundle_id: str
     variant: str

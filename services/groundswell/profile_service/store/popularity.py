@@ -32,7 +32,7 @@ FILLED = 2**62
 
 
 class PopularityState(NamedTuple):
-    """What the values are made of."""
+    """The events and settings that the stored values are made of."""
 
     revision: int = 0
     half_life_us: int = 0

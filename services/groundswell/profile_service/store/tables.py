@@ -239,5 +239,8 @@ item_popularity = Table(
     Column("revision", BigInteger, nullable=False),
     Index(None, "revision", "item_no"),
 )
-"""How popular each item is (see `features.popularity`). The counter `popularity_revision` is locked
-by the transaction that writes; other counters say what the values are made of."""
+"""The popularity of each item (see `features.popularity`).
+
+The counter `popularity_revision` is locked by the transaction that writes; other counters say what
+the values are made of.
+"""

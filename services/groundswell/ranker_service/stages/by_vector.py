@@ -12,12 +12,12 @@ from groundswell.ranker_service.pipeline import Ranked, RankInput
 from groundswell.ranker_service.requests import Ask
 
 _DEPTH = 1_000
-"""How many of the best items by each vector have a rank."""
+"""So many of the best items by each vector have a rank."""
 
 
 @dataclass(frozen=True)
 class ByVector:
-    """What each vector of a user gives, without regard to controls."""
+    """The ranking by each vector of a user alone, without regard to controls."""
 
     short: Ranked | None
     """None without a short-term vector."""

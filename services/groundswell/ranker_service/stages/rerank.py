@@ -26,7 +26,7 @@ from groundswell.ranker_service.stages.page_controls import (
 from groundswell.retrieval.item_index import Hits
 
 _MAX_ROUNDS = 8
-"""How many times at most the places of one page are filled, each time from twice as many more."""
+"""The places of one page are filled so many times at most, each time from twice as many more."""
 
 
 class ArrangedPage(NamedTuple):
@@ -83,7 +83,7 @@ class _Filling:
 
     @property
     def num_below(self) -> int:
-        """How many candidates the minimum relevance removed."""
+        """The number of candidates that the minimum relevance removed."""
         return int(self._below.sum())
 
     @property
