@@ -1,4 +1,4 @@
-"""Use cases of profiles: read users' long-term vectors and seen items, wait for the encoder."""
+"""Use cases of profiles: read users' long-term vectors and seen items."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Sequence
@@ -23,30 +23,16 @@ from groundswell.profile_service.profiles.cached import (
 from groundswell.profile_service.profiles.explained import Effects, effects
 from groundswell.profile_service.profiles.head_inputs import history, item_vectors, recent_events
 from groundswell.profile_service.profiles.models import ProfileModels
-from groundswell.profile_service.store.database import Database, DatabaseConnection, now_us
-from groundswell.profile_service.store.polling import SharedPoll
+from groundswell.profile_service.profiles.waiting_work import RefreshProgress, WaitingWork
+from groundswell.profile_service.store.database import Database, now_us
 from groundswell.profile_service.store.profiles import Known, StoredProfile, read_profiles
-from groundswell.profile_service.store.signals import Signal
-from groundswell.profile_service.store.statements import clock_us
-from groundswell.profile_service.store.tables import stale_items, stale_users
-from groundswell.profile_service.store.users import UserKeys, Users, find_users
-from groundswell.profile_service.store.work import WorkList
+from groundswell.profile_service.store.users import UserKeys, Users
 from groundswell.serving.bounded import BoundedCache
 from groundswell.serving.errors import Unavailable
 from groundswell.serving.pseudonym import Pseudonymizer
 from groundswell.serving.telemetry import counter
 
-_REFRESH_POLL_S = 0.1
 _NOTHING = Known()
-
-_WORK = (WorkList(stale_users), WorkList(stale_items))
-
-
-class RefreshProgress(NamedTuple):
-    """How many users and items still wait for the encoder."""
-
-    num_users_left: int
-    num_items_left: int
 
 
 class _ReadUnderWay(NamedTuple):
@@ -76,10 +62,7 @@ class Profiles:
         self._lineage = ""
         """That of the last read."""
         self._reads: dict[tuple[bytes, str], _ReadUnderWay] = {}
-        self._progress = Signal()
-        self._poll = SharedPoll(
-            lambda: database.read(_state_of_work), self._progress, _REFRESH_POLL_S
-        )
+        self._waiting = WaitingWork(database)
         self._num = {s: counter("profiles_read", source=s) for s in ("held", "database", "outage")}
 
     async def get(self, user_ids: Sequence[str], models: ProfileModels) -> list[Profile]:
@@ -261,44 +244,12 @@ class Profiles:
             for (n, events), vector in zip(recent.items(), computed, strict=True)
         }
 
-    async def refresh(
+    def refresh(
         self, user_ids: Sequence[str], *, reads_histories: Callable[[], bool] = lambda: True
     ) -> AsyncGenerator[RefreshProgress, None]:
-        """Yield how much is left of the work that waits at the start, until nothing is left.
-
-        With `user_ids`, only these users count; otherwise all users and items. No user waits while
-        no bundle in use `reads_histories`.
-        """
-        users, items = _WORK
+        """Give what waits for the encoder as `WaitingWork.left` does, of these users or of all."""
         keys = [self._pseudonyms.user_keys(user_id) for user_id in user_ids]
-
-        def begin(connection: DatabaseConnection) -> tuple[list[int] | None, int]:
-            known, _ = find_users(connection, keys)
-            # A clock that was wrong for a while may have marked some work later than now.
-            marks = [work.newest_mark(connection) for work in _WORK]
-            until_us = max(clock_us(connection), *marks)
-            return [number for number, _ in known.values()] if keys else None, until_us
-
-        def look(connection: DatabaseConnection) -> RefreshProgress:
-            return RefreshProgress(
-                users.count(connection, until_us, numbers) if reads_histories() else 0,
-                0 if keys else items.count(connection, until_us),
-            )
-
-        numbers, until_us = await self._database.read(begin)
-        last: RefreshProgress | None = None
-        with self._poll.waiting():
-            while last is None or any(last):
-                mark = self._progress.mark
-                left = await self._database.read(look)
-                if not any(left):
-                    # Whoever waited asks for profiles next.
-                    await self._database.changes_published()
-                if left != last:
-                    yield left
-                last = left
-                if any(left):
-                    await mark.wait()
+        return self._waiting.left(keys, reads_histories)
 
 
 def _goes_on(base: HeldProfile, users: Users) -> bool:
@@ -319,7 +270,3 @@ def _text_pending(row: StoredProfile | None, models: ProfileModels) -> bool:
     # Before the first chunk is full there is no text.
     size = models.spec.chunk_length
     return row is not None and 0 < size <= row.last_sequence > (row.covered_sequence or 0)
-
-
-def _state_of_work(connection: DatabaseConnection) -> list[tuple[int, ...]]:
-    return [work.state(connection) for work in _WORK]
