@@ -15,7 +15,6 @@ from groundswell.ranker_service.servicer import RankerServicer
 from groundswell.ranker_service.session_client import SessionClient
 from groundswell.ranker_service.settings import RankerSettings
 from groundswell.ranker_service.shown import AnsweredLists
-from groundswell.ranker_service.stages.draw import RandomFusion
 from groundswell.ranker_service.stages.filter import Exclusions
 from groundswell.ranker_service.stages.gather import Gather
 from groundswell.runtime.process import serve_bundles
@@ -47,8 +46,7 @@ async def main(settings: RankerSettings) -> None:
     following = PopularityFollower(profile, popularity, bundles.take_popularity)
     tokens = PageTokens(*settings.secrets)
     reader = RequestReader(Pseudonymizer(*settings.secrets), tokens)
-    random_fusion = RandomFusion(settings.random_fusion_share, settings.random_fusion_weights)
-    recommender = Recommender(gather, Exclusions(settings.seen_mask), random_fusion)
+    recommender = Recommender(gather, Exclusions(settings.seen_mask))
     answered = AnsweredLists(profile, max_waiting=settings.max_lists_waiting)
     kept = answered if settings.max_lists_waiting else None
     servicer = RankerServicer(recommender, bundles, reader, settings, tokens, kept)

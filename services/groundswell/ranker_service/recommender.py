@@ -17,7 +17,6 @@ from groundswell.ranker_service.stages.controls import (
     control_masks,
     with_controls,
 )
-from groundswell.ranker_service.stages.draw import RandomFusion
 from groundswell.ranker_service.stages.explain import Recommendations, explain
 from groundswell.ranker_service.stages.explain_item import ItemExplanation, explain_item
 from groundswell.ranker_service.stages.filter import Exclusions, allowed_items
@@ -37,11 +36,8 @@ MANY_INTERESTS = 1_000
 class Recommender:
     """Recommends to one user or to many, with the rankers that the caller gives."""
 
-    def __init__(
-        self, gather: Gather, exclusions: Exclusions, random_fusion: RandomFusion | None = None
-    ) -> None:
+    def __init__(self, gather: Gather, exclusions: Exclusions) -> None:
         self._gather = gather
-        self._random_fusion = random_fusion
         self._exclusions = exclusions
         self._slices = Slices()
 
@@ -57,9 +53,6 @@ class Recommender:
         Raises InvalidArgument (FILTER_INVALID, and what is wrong with inline events), NotFound
         (ITEM_NOT_FOUND) and ResourceExhausted (OVERLOADED).
         """
-        if self._random_fusion is not None:
-            constant = rankers[0].manifest.fusion.constant_alpha
-            asks = [self._random_fusion.drawn(ask, constant) for ask in asks]
         return await self._with_one(rankers, gather_s, partial(self._recommend, asks))
 
     async def explain_item(

@@ -37,6 +37,7 @@ from groundswell.ranker_service.recommender import Recommender
 from groundswell.ranker_service.requests import DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE, Ask, RequestReader
 from groundswell.ranker_service.settings import RankerSettings
 from groundswell.ranker_service.shown import AnsweredList, AnsweredLists
+from groundswell.ranker_service.stages.draw import RandomFusion
 from groundswell.ranker_service.stages.explain import Recommendations
 from groundswell.retrieval.item_index import NO_IDS
 from groundswell.serving.around import Context
@@ -74,10 +75,14 @@ class RankerServicer(RankerServiceServicer):
         self._tokens = tokens
         self._attribution = AttributionTokens(*settings.secrets)
         self._answered = answered
+        self._fusion = RandomFusion(settings.random_fusion_share, settings.random_fusion_weights)
 
     async def Recommend(self, request: RecommendRequest, context: Context) -> RecommendResponse:
         """Recommend to one user or visitor."""
         ask = self._reader.recommend(request)
+        if self._answered is not None:  # else no log would tell how the drawn weights did
+            constant = self._bundles.current().manifest.fusion.constant_alpha
+            ask = self._fusion.drawn(ask, constant)
         answer = await self._answer_one(ask, context)
         if ask.k + ask.num_interests > LONG_ANSWER:
             [response] = await asyncio.to_thread(recommend_responses, [answer], self._attribution)

@@ -65,8 +65,9 @@ class RankerSettings(CallingSettings):
     """How many answered lists may wait to be sent to the profile service, which keeps them; more
     are dropped and counted. 0: no list is kept."""
     random_fusion_share: Annotated[float, Field(ge=0, le=1)] = 0.0
-    """The share of the answers whose fusion weight is drawn at random, where the request does not
-    force it: the log of those can tell how other weights would do (`groundswell outcomes`)."""
+    """The share of Recommend's answers whose fusion weight is drawn at random, where the request
+    does not force it: their log tells how other weights do (`groundswell outcomes`). None is drawn
+    where no list is kept, as with BatchRecommend."""
     random_fusion_weights: str = "0,0.1,0.2,0.3,0.4,0.5,0.6,0.7,0.8,0.9,1"
     """What is drawn: one of some weights, separated by commas; or `normal:D`, a normal distribution
     of deviation D around the bundle's constant, cut to [0, 1]."""

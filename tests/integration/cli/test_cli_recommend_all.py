@@ -1,4 +1,4 @@
-"""`groundswell recommend-all` writes what Recommend answers, and goes on after an interruption."""
+"""`groundswell recommend-all` writes what Recommend answers, and goes on after interruptions."""
 
 from collections.abc import Callable, Iterable
 from functools import partial
@@ -37,7 +37,7 @@ def _noting(
     write(path, tables)
 
 
-def test_the_file_has_what_recommend_answers_and_a_second_run_makes_what_is_missing(
+def test_the_file_has_what_recommend_answers_and_a_second_run_makes_what_is_missing_or_damaged(
     services: Services, log: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(recommendations, "PART", 5)
@@ -55,16 +55,20 @@ def test_the_file_has_what_recommend_answers_and_a_second_run_makes_what_is_miss
     assert done.returncode == 130
     assert "the same command goes on where it stopped" in done.stderr
     assert not out.exists()
-    kept = set(written)
+    damaged, *kept = written
+    damaged.write_bytes(damaged.read_bytes()[:-1])
 
     written.clear()
     monkeypatch.setattr(recommendations, "_write", partial(_noting, write, written))
     done = services.call(*command)
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.splitlines()[-1] == f"23 users written to {out}"
-    assert len(kept) == 2
-    assert len(written) == 4  # three parts, and the file
-    assert not kept & set(written)
+    assert done.stdout.splitlines()[-2:] == [
+        f"{damaged} was damaged, and was made again",
+        f"23 users written to {out}",
+    ]
+    assert len(kept) == 1
+    assert len(written) == 5  # three parts, the damaged one, and the file
+    assert not set(kept) & set(written)
     assert [path for path in tmp_path.iterdir() if path != out] == []
 
     found = pl.read_parquet(out)

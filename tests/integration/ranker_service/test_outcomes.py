@@ -115,6 +115,8 @@ def test_the_command_shows_rates_and_estimates(suite: Suite) -> None:
 def test_a_backend_says_what_it_showed_of_a_batch(suite: Suite) -> None:
     requests = [recommend_request("bob", page_size=4), recommend_request("eve", page_size=4)]
     answers = suite.client.batch_recommend(requests)
+    drawn = [TOKENS.read(one.attribution_token, "token").draw for one in answers]
+    assert drawn == [Draw.NONE, Draw.NONE]
     bobs, eves = ids(answers[0]), shown(suite, "eve")
     impression = pb.Impression(
         attribution_token=answers[0].attribution_token, item_ids=bobs[:2], user_id="bob"

@@ -62,6 +62,8 @@ def recommend_all(
         progress_bar(console, "users") as update,
     ):
         export.run(client, lambda done: update(done, len(users)))
+    for part in export.damaged:
+        console.print(f"{part} was damaged, and was made again", soft_wrap=True)
     if export.num_without_items:
         console.print(f"{export.num_without_items:,} users got no item")
     console.print(f"{len(users):,} users written to {out}", soft_wrap=True)

@@ -59,6 +59,8 @@ class PopulationExport:
         self._about = json.dumps(about)
         self.num_without_items = 0
         """Users of this run who have no row."""
+        self.damaged: list[Path] = []
+        """Parts of an earlier run that could not be read; this run makes them again."""
 
     def run(self, client: GroundswellClient, on_progress: Callable[[int], None]) -> None:
         """Make the missing parts and join all; `on_progress(users done)` comes after each batch.
@@ -66,7 +68,7 @@ class PopulationExport:
         Raises GroundswellError when the service fails; the next run goes on from there.
         """
         self._begin()
-        starts = [n for n in range(0, len(self._users), PART) if not self._part(n).exists()]
+        starts = [n for n in range(0, len(self._users), PART) if not self._is_there(self._part(n))]
         done = len(self._users) - sum(len(self._users[n : n + PART]) for n in starts)
         on_progress(done)
         wanted = (user for start in starts for user in self._users[start : start + PART])
@@ -84,17 +86,28 @@ class PopulationExport:
                     on_progress(done)
             _write(self._part(start), [columns.table()])
         on_progress(done)
-        parts = (pq.read_table(self._part(n)) for n in range(0, len(self._users), PART))
+        parts = (_read(self._part(n)) for n in range(0, len(self._users), PART))
         _write(self._out, parts)
         shutil.rmtree(self._folder)
 
     def _begin(self) -> None:
         """Keep the parts of an earlier run, if it was for the same users and options."""
         about = self._folder / _ABOUT
-        if about.exists() and about.read_text(encoding="utf-8") != self._about:
+        if about.exists() and about.read_bytes() != self._about.encode():
             shutil.rmtree(self._folder)
         self._folder.mkdir(exist_ok=True)
-        about.write_text(self._about, encoding="utf-8")
+        about.write_bytes(self._about.encode())
+
+    def _is_there(self, part: Path) -> bool:
+        """Whether an earlier run made a part, and it is whole."""
+        if not part.exists():
+            return False
+        try:
+            _read(part)
+        except (OSError, pa.ArrowException):
+            self.damaged.append(part)
+            return False
+        return True
 
     def _part(self, start: int) -> Path:
         return self._folder / f"{start:012}.parquet"
@@ -122,10 +135,15 @@ class _Columns:
         return pa.table(self._columns, _SCHEMA)
 
 
+def _read(path: Path) -> pa.Table:
+    """Read a file that `_write` wrote. Raises OSError or ArrowException for a damaged one."""
+    return pq.read_table(path, page_checksum_verification=True)
+
+
 def _write(path: Path, tables: Iterable[pa.Table]) -> None:
     """Write a file; it appears under its name when it is whole."""
     making = path.with_name(f"{path.name}.new")
-    with pq.ParquetWriter(making, _SCHEMA) as writer:
+    with pq.ParquetWriter(making, _SCHEMA, write_page_checksum=True) as writer:
         for table in tables:
             writer.write_table(table)
     making.replace(path)

@@ -99,6 +99,8 @@ class RankerServiceServicer:
         request fails the whole call; the error names its field, as in `requests[3].filter`. A batch is
         taken whole, or refused with OVERLOADED. Single calls go before its requests. Without a deadline
         a call has 10 s; that is a setting of the service.
+        Its lists are not kept for outcomes unless RecordImpressions names what was shown of them, so no
+        fusion weight is drawn at random.
         Statuses: OK; INVALID_ARGUMENT (REQUESTS_INVALID: none, more than 256, or too much asked for
         together); and those of Recommend, with the index in the request. Safe to retry, but as costly
         as many other calls.
