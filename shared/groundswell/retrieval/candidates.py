@@ -12,7 +12,7 @@ from groundswell.retrieval.engine import Engine
 from groundswell.retrieval.id_set import IdSet
 from groundswell.retrieval.item_rows import ItemRows
 from groundswell.retrieval.ivf import IvfEngine, PlacesByCell
-from groundswell.retrieval.query import Query
+from groundswell.retrieval.query import Query, excluded
 
 _NUM_SPARE, _NUM_SPARE_CODES = 16, 40
 """Items that a search finds beyond those asked for; more where it compares codes."""
@@ -35,10 +35,12 @@ class IndexState(NamedTuple):
     rows: ItemRows
 
 
-def candidates(state: IndexState, queries: Sequence[Query]) -> list[NDArray[np.int64]]:
+def candidates(
+    state: IndexState, queries: Sequence[Query], vectors: NDArray[np.float32]
+) -> list[NDArray[np.int64]]:
     """Return for each query some positions, its best k by inner product and mostly few more.
 
-    None of them is excluded, or not allowed.
+    None of them is excluded, or not allowed. `vectors` [B, d] are those of the queries.
     """
     found: dict[int, NDArray[np.int64]] = {}
     searched: dict[int, list[int]] = defaultdict(list)
@@ -49,14 +51,21 @@ def candidates(state: IndexState, queries: Sequence[Query]) -> list[NDArray[np.i
         else:
             searched[id(query.allowed)].append(b)
     for group in searched.values():
+        if len(group) == len(queries):
+            return _searched(state, queries, vectors)
         some = [queries[b] for b in group]
-        found.update(zip(group, _searched(state, some), strict=True))
+        found.update(zip(group, _searched(state, some, vectors[group]), strict=True))
     return [found[b] for b in range(len(queries))]
 
 
-def rounding(rows: ItemRows, vector: NDArray[np.float32]) -> float:
-    """Bound how far two float32 inner products with [d] `vector` may be from the exact order."""
-    return 2.0 * len(vector) * _EPSILON * float(np.linalg.norm(vector)) * rows.longest
+def rounding(rows: ItemRows, vectors: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Bound how far two float32 inner products with [..., d] `vectors` may be from the exact order.
+
+    Returns a bound for each vector.
+    """
+    lengths = np.linalg.norm(vectors, axis=-1).astype(np.float64)
+    bounds: NDArray[np.float64] = 2.0 * vectors.shape[-1] * _EPSILON * rows.longest * lengths
+    return bounds
 
 
 def best_of(rows: ItemRows, query: Query, places: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -100,7 +109,9 @@ def _share(rows: ItemRows, allowed: IdSet | None) -> float:
     return 1.0 if allowed is None else min(allowed.count / max(len(rows.main), 1), 1.0)
 
 
-def _may_be_best(scores: NDArray[np.float32], k: int, slack: float) -> NDArray[np.bool_]:
+def _may_be_best(
+    scores: NDArray[np.float32], k: int, slack: float | NDArray[np.float64]
+) -> NDArray[np.bool_]:
     may_be: NDArray[np.bool_] = scores >= np.partition(scores, -k)[-k] - slack
     return may_be
 
@@ -113,31 +124,31 @@ def _is_scanned(state: IndexState, query: Query) -> bool:
     return most <= few or query.k > _LARGEST_SEARCH
 
 
-def _searched(state: IndexState, queries: Sequence[Query]) -> list[NDArray[np.int64]]:
+def _searched(
+    state: IndexState, queries: Sequence[Query], vectors: NDArray[np.float32]
+) -> list[NDArray[np.int64]]:
     """Search for queries with the same filter."""
     engine, rows = state
-    allowed, n = queries[0].allowed, len(rows.main)
-    wanted = max(
-        _num_wanted(engine, one.k) + min(len(one.exclude), _MOST_EXCLUDED) for one in queries
-    )
+    allowed = queries[0].allowed
     share = _share(rows, allowed)
-    selector = None
-    if allowed is not None or rows.num_dead > _FEW_DEAD * n:
-        selector = _selector(rows, allowed)
-    vectors = np.stack([one.vector for one in queries])
-    of_delta = _of_delta(rows, queries, vectors)
     if allowed is not None and share <= _LARGEST_GATHERED and isinstance(engine, IvfEngine):
         passing = _by_cell(engine, rows, allowed)
-        gathered = [_gathered(state, query, passing) for query in queries]
-        return [np.concatenate(each) for each in zip(gathered, of_delta, strict=True)]
-    scores, found = engine.search(vectors, wanted, selector, share)
-    best = []
-    for query, *of_main, more in zip(queries, scores, found, of_delta, strict=True):
-        places = _passing(state, query, *of_main)
-        if places is None:
-            places = _searched_within(state, query, share)
-        best.append(np.concatenate([places, more]))
-    return best
+        best = [_gathered(state, query, passing) for query in queries]
+    else:
+        selector = None
+        if allowed is not None or rows.num_dead > _FEW_DEAD * len(rows.main):
+            selector = _selector(rows, allowed)
+        wanted = _num_wanted(engine, max(one.k for one in queries))
+        wanted += min(max(len(one.exclude) for one in queries), _MOST_EXCLUDED)
+        kept = _kept(state, queries, *engine.search(vectors, wanted, selector, share))
+        best = [
+            _searched_within(state, query, share) if places is None else places
+            for query, places in zip(queries, kept, strict=True)
+        ]
+    if not len(rows.delta):
+        return best
+    of_delta = _of_delta(rows, queries, vectors)
+    return [np.concatenate(each) for each in zip(best, of_delta, strict=True)]
 
 
 def _num_wanted(engine: Engine, k: int) -> int:
@@ -172,20 +183,35 @@ def _gathered(state: IndexState, query: Query, passing: PlacesByCell) -> NDArray
     return places
 
 
-def _passing(
-    state: IndexState, query: Query, scores: NDArray[np.float32], found: NDArray[np.int64]
-) -> NDArray[np.int64] | None:
-    """Return what was found and passes; None when the best k may not be among it."""
+def _kept(
+    state: IndexState,
+    queries: Sequence[Query],
+    scores: NDArray[np.float32],
+    found: NDArray[np.int64],
+) -> list[NDArray[np.int64] | None]:
+    """Return what was found and passes, for each query; None when its best k may not be among it.
+
+    `scores` and `found` [B, K] are what an engine found for queries with the same filter.
+    """
     engine, rows = state
-    passing = (found >= 0) & rows.passing(found, query.exclude, query.allowed)
+    ids, allowed = rows.ids[found], queries[0].allowed
+    passing = ids >= 0 if allowed is None else allowed.has(ids)
+    passing &= found >= 0
+    if any(len(one.exclude) for one in queries):
+        passing &= ~excluded(ids, queries)
     places = found[passing]
-    if len(places) < query.k:
-        return None
-    if engine.is_exact and found[-1] >= 0:
-        # Which of the equals belong to the page, only exact scores can tell.
-        is_tied = scores[passing][query.k - 1] - scores[-1] <= rounding(rows, query.vector)
-        return None if is_tied else places
-    return places
+    kept: list[NDArray[np.int64] | None] = []
+    start = 0
+    for b, (query, size) in enumerate(zip(queries, passing.sum(1).tolist(), strict=True)):
+        some = places[start : start + size]
+        is_enough = size >= query.k
+        if is_enough and engine.is_exact and found[b, -1] >= 0:
+            # Which of the equals belong to the page, only exact scores can tell.
+            above = scores[b][passing[b]][query.k - 1] - scores[b, -1]
+            is_enough = above > rounding(rows, query.vector)
+        kept.append(some if is_enough else None)
+        start += size
+    return kept
 
 
 def _searched_within(state: IndexState, query: Query, share: float) -> NDArray[np.int64]:
@@ -197,8 +223,8 @@ def _searched_within(state: IndexState, query: Query, share: float) -> NDArray[n
         others = faiss.IDSelectorNot(faiss.IDSelectorBatch(excluded))
         selector = faiss.IDSelectorAnd(selector, others)
     wanted = _num_wanted(engine, query.k)
-    scores, found = engine.search(query.vector[None], wanted, selector, share)
-    places = _passing(state, query, scores[0], found[0])
+    found = engine.search(query.vector[None], wanted, selector, share)
+    [places] = _kept(state, [query], *found)
     if places is not None:
         return places
     places = rows.all_passing(query.exclude, query.allowed)
@@ -219,18 +245,16 @@ def _of_delta(
 ) -> list[NDArray[np.int64]]:
     """Return the positions of the delta that may be among the best k of each query."""
     n, m = len(rows.main), len(rows.delta)
-    if m == 0:
-        return [np.empty(0, np.int64)] * len(queries)
-    places = np.arange(n, n + m)
-    passing = rows.passing(places, np.empty(0, np.int64), queries[0].allowed)
+    ids, allowed = rows.ids[n : n + m], queries[0].allowed
+    passing = ids >= 0 if allowed is None else allowed.has(ids)
     products = vectors @ rows.delta.T
-    found = []
-    for query, scores in zip(queries, products, strict=True):
-        scores[~passing] = -np.inf
-        excluded = rows.find(query.exclude)
-        scores[excluded[excluded >= n] - n] = -np.inf
-        may_be = scores > -np.inf
-        if m > 4 * query.k:
-            may_be &= _may_be_best(scores, query.k, rounding(rows, query.vector))
-        found.append(places[may_be])
-    return found
+    products[:, ~passing] = -np.inf
+    for scores, query in zip(products, queries, strict=True):
+        left_out = rows.find(query.exclude)
+        scores[left_out[left_out >= n] - n] = -np.inf
+    k = max(one.k for one in queries)
+    bars = np.full(len(queries), -np.inf)
+    if m > 4 * k:
+        bars = np.partition(products, -k)[:, -k] - rounding(rows, vectors)
+    may_be = (products >= bars[:, None]) & (products > -np.inf)
+    return [n + np.flatnonzero(some) for some in may_be]

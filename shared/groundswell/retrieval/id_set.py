@@ -71,3 +71,12 @@ class IdSet:
         np.bitwise_and.at(bits, places, ~masks)
         np.bitwise_or.at(bits, places[included], masks[included])
         return IdSet(bits)
+
+
+def among(ids: NDArray[np.int64], some: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Return an array of the shape of `ids`, True for those that are in `some`."""
+    if not len(some):
+        return np.zeros(ids.shape, dtype=bool)
+    ordered = np.sort(some)
+    found: NDArray[np.bool_] = ordered.take(np.searchsorted(ordered, ids), mode="clip") == ids
+    return found

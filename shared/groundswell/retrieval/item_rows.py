@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from groundswell.artifacts.errors import BundleError
-from groundswell.retrieval.id_set import IdSet
+from groundswell.retrieval.id_set import IdSet, among
 
 _MAX_ID = 2**31
 _NUM_FREE = 1_024
@@ -167,7 +167,7 @@ class ItemRows:
         """Return [k, d] the vectors at positions."""
         n = len(self.main)
         if not len(self.delta) or not len(places) or places.max() < n:
-            return self.main[places]
+            return self.main.take(places, 0)
         vectors = np.empty((len(places), self.main.shape[1]), np.float32)
         of_main = places < n
         vectors[of_main] = self.main[places[of_main]]
@@ -181,7 +181,7 @@ class ItemRows:
         ids = self.ids[places]
         passing = ids >= 0 if allowed is None else allowed.has(ids)
         if len(exclude):
-            passing &= ~_among(ids, exclude)
+            passing &= ~among(ids, exclude)
         return passing
 
     def all_passing(self, exclude: NDArray[np.int64], allowed: IdSet | None) -> NDArray[np.int64]:
@@ -193,7 +193,7 @@ class ItemRows:
             places = places[places >= 0]
         if not len(exclude):
             return places
-        return places[~_among(self.ids[places], exclude)]
+        return places[~among(self.ids[places], exclude)]
 
     def _are_at(self, places: NDArray[np.int64], vectors: NDArray[np.float32]) -> NDArray[np.bool_]:
         """Return [k] True where the vector at a position is the one given; -1 is no position."""
@@ -259,13 +259,6 @@ class ItemRows:
         positions = np.concatenate([self.positions, np.full(missing, -1, np.int64)])
         hidden = np.concatenate([self.hidden, np.zeros(missing, dtype=bool)])
         return replace(self, positions=positions, hidden=hidden)
-
-
-def _among(ids: NDArray[np.int64], some: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Return [k] True for those of `ids` [k] that are in `some`, which is not empty."""
-    ordered = np.sort(some)
-    found: NDArray[np.bool_] = ordered.take(np.searchsorted(ordered, ids), mode="clip") == ids
-    return found
 
 
 def _check_ids(ids: NDArray[np.int64]) -> None:

@@ -3,7 +3,6 @@
 Shapes: n positions of the index, P parts of a query, T positions that something is added to.
 """
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -12,8 +11,6 @@ from numpy.typing import NDArray
 from groundswell.retrieval.item_rows import ItemRows
 from groundswell.retrieval.neighbours import grouped
 from groundswell.retrieval.query import Query
-
-_BLOCK_ROWS = 8_192
 
 
 class AddedScores(NamedTuple):
@@ -47,12 +44,12 @@ class AddedScores(NamedTuple):
             parts[part][of_part] = values[part]
         return cls(every_place[order[starts]], parts)
 
-    def add_to(self, scores: NDArray[np.float64], places: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Return scores [k, P] of positions [k] with what is added to them."""
+    def of_places(self, places: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Return what is added to the scores of positions [k]: [k, P]."""
         if len(self.places) == 0:
-            return scores
+            return np.zeros((len(places), len(self.parts)))
         spots = np.minimum(np.searchsorted(self.places, places), len(self.places) - 1)
-        return scores + np.where(self.places[spots] == places, self.parts[:, spots], 0.0).T
+        return np.where(self.places[spots] == places, self.parts[:, spots], 0.0).T
 
 
 def contenders(
@@ -73,7 +70,7 @@ def contenders(
     strongest = np.argpartition(totals, -k)[-k:] if k < len(totals) else np.arange(len(totals))
     near = np.union1d(found, added.places[strongest])
     products = (rows.vectors(near) @ vector).astype(np.float64)
-    added_near = added.add_to(np.zeros((len(near), len(added.parts))), near).sum(1)
+    added_near = added.of_places(near).sum(1)
     bar = np.partition(products + added_near, -k)[-k]
     slack += 2 * float(np.finfo(np.float32).eps) * abs(bar)
     # No inner product is above the best one, so what is added rules most items out by itself: to
@@ -85,28 +82,11 @@ def contenders(
 
 
 def part_scores(
-    rows: ItemRows,
-    parts: Sequence[NDArray[np.floating]],
-    candidates: Sequence[NDArray[np.int64]],
-) -> list[NDArray[np.float64]]:
-    """Score each query's candidates against each of its parts, in double precision: [k, P] each.
+    rows: ItemRows, parts: NDArray[np.float32], places: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """Score positions [k] against the parts [P, d] of a query: [k, P], in double precision.
 
     Single precision would order equal items by the shape of the batch that they came in.
     """
-    num_positions = rows.num_positions
-    total = sum(len(found) for found in candidates)
-    if total < num_positions * len(parts) // 4:
-        return [
-            rows.vectors(found).astype(np.float64) @ part.T.astype(np.float64)
-            for part, found in zip(parts, candidates, strict=True)
-        ]
-    stacked = np.concatenate(parts).T.astype(np.float64)
-    scores = np.empty((num_positions, stacked.shape[1]))
-    for start in range(0, num_positions, _BLOCK_ROWS):
-        places = np.arange(start, min(start + _BLOCK_ROWS, num_positions))
-        scores[places] = rows.vectors(places).astype(np.float64) @ stacked
-    ends = np.cumsum([len(part) for part in parts])
-    return [
-        scores[found, end - len(part) : end]
-        for part, found, end in zip(parts, candidates, ends, strict=True)
-    ]
+    scores: NDArray[np.float64] = rows.vectors(places).astype(np.float64) @ parts.T
+    return scores
