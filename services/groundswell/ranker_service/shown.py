@@ -12,6 +12,7 @@ import structlog
 from groundswell.profile.v1.outcome_service_pb2 import RecommendedList, RecordListsRequest
 from groundswell.profile.v1.outcome_service_pb2_grpc import OutcomeServiceStub
 from groundswell.runtime.backoff import ExponentialBackoff
+from groundswell.serving.slices import Slices
 from groundswell.serving.subjects import name_subject
 from groundswell.serving.telemetry import count, gauge
 from groundswell.serving.vectors import pack_int64
@@ -19,11 +20,12 @@ from groundswell.serving.vectors import pack_int64
 _log = structlog.get_logger(__name__)
 
 _SEND_EVERY_S = 1.0
-_MAX_BATCH = 250
-"""More at once would hold up other calls."""
+_MAX_BATCH = 500
+"""As many as the profile service stores in one transaction. It stores so many at once, while fewer
+wait there for others, up to a second."""
 _TIMEOUT_S = 10.0
-_LAST_TIMEOUT_S = 2.0
-"""The last batch must not delay the end of the process."""
+_CLOSE_WITHIN_S = 5.0
+"""How long the end of the process may wait for what has not been sent."""
 _FIRST_WAIT_S, _LAST_WAIT_S = 1.0, 30.0
 _LASTING = (grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.UNIMPLEMENTED)
 """Refusals that a second try would get again."""
@@ -46,6 +48,7 @@ class AnsweredLists:
         self._stub = OutcomeServiceStub(profile)
         self._max_waiting = max_waiting
         self._waiting: deque[AnsweredList] = deque()
+        self._slices = Slices()
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -53,16 +56,18 @@ class AnsweredLists:
         self._task = asyncio.create_task(self._keep_sending())
 
     async def close(self) -> None:
-        """Stop; what still waits is sent once."""
+        """Stop; what still waits is sent, as far as that takes no more than some seconds."""
         if self._task is None:
             return
         self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
         try:
-            while self._waiting:
-                await self._send(_LAST_TIMEOUT_S)
-        except grpc.aio.AioRpcError:
+            async with asyncio.timeout(_CLOSE_WITHIN_S):
+                while self._waiting:
+                    await self._send()
+        except (TimeoutError, grpc.aio.AioRpcError):
             count("lists_dropped", len(self._waiting))
+            _log.warning("lists_dropped", num_lists=len(self._waiting))
 
     def put(self, one: AnsweredList) -> None:
         """Take a list, to be sent soon. It returns at once."""
@@ -79,28 +84,22 @@ class AnsweredLists:
             wait_s = _SEND_EVERY_S
             try:
                 while self._waiting:
-                    await self._send(_TIMEOUT_S)
+                    await self._send()
                     backoff.reset()
             except grpc.aio.AioRpcError as error:
                 wait_s = backoff.next_s()
                 _log.warning("lists_not_sent", code=error.code().name, again_in_s=wait_s)
             gauge("lists_waiting", len(self._waiting))
 
-    async def _send(self, timeout_s: float) -> None:
+    async def _send(self) -> None:
         """Send the first lists that wait. Raises AioRpcError, and then they wait on."""
         lineage = self._waiting[0].lineage
         first = islice(self._waiting, _MAX_BATCH)
         batch = list(takewhile(lambda one: one.lineage == lineage, first))
-        request = RecordListsRequest(lineage=lineage)
-        for one in batch:
-            message = RecommendedList(
-                attribution_token=one.token, item_nos=pack_int64(one.item_nos)
-            )
-            if one.user_id:
-                name_subject(message, one.user_id)
-            request.lists.append(message)
+        messages = await self._slices.map(_message, batch)
+        request = RecordListsRequest(lists=messages, lineage=lineage)
         try:
-            await self._stub.RecordLists(request, timeout=timeout_s)
+            await self._stub.RecordLists(request, timeout=_TIMEOUT_S)
         except grpc.aio.AioRpcError as error:
             if error.code() not in _LASTING:
                 raise
@@ -108,3 +107,10 @@ class AnsweredLists:
             _log.error("lists_refused", code=error.code().name)
         for _ in batch:
             self._waiting.popleft()
+
+
+def _message(one: AnsweredList) -> RecommendedList:
+    message = RecommendedList(attribution_token=one.token, item_nos=pack_int64(one.item_nos))
+    if one.user_id:
+        name_subject(message, one.user_id)
+    return message

@@ -20,6 +20,7 @@ from groundswell.profile_service.store.lists import NUM_BINS, Span
 from groundswell.serving.around import Context
 from groundswell.serving.attribution import AttributionTokens, Draw
 from groundswell.serving.errors import InvalidArgument
+from groundswell.serving.slices import Slices
 from groundswell.serving.subjects import read_subject
 from groundswell.serving.validation import check_item_id, check_time, to_us
 from groundswell.serving.vectors import pack_int64, pack_uint32, unpack_int64
@@ -54,23 +55,22 @@ class OutcomeServicer(OutcomeServiceServicer):
         self._reports = reports
         self._popularity = popularity
         self._tokens = tokens
+        self._slices = Slices()
 
     async def RecordLists(
         self, request: pb.RecordListsRequest, context: Context
     ) -> pb.RecordListsResponse:
         """Store lists that were answered."""
         _check_count(request.lists, "lists", "LISTS_INVALID")
-        await self._lists.store(
-            [
-                NewList(
-                    self._tokens.read(one.attribution_token, f"{field}attribution_token"),
-                    _subject(one, field),
-                    _answered(one, field),
-                    lineage=request.lineage,
-                )
-                for field, one in _numbered(request.lists, "lists")
-            ]
-        )
+
+        def read(numbered: tuple[str, pb.RecommendedList]) -> NewList:
+            field, one = numbered
+            made = self._tokens.read(one.attribution_token, f"{field}attribution_token")
+            subject = _subject(one, field)
+            return NewList(made, subject, _answered(one, field), lineage=request.lineage)
+
+        lists = await self._slices.map(read, _numbered(request.lists, "lists"))
+        await self._lists.store(lists)
         return pb.RecordListsResponse()
 
     async def RecordImpressions(
@@ -78,16 +78,14 @@ class OutcomeServicer(OutcomeServiceServicer):
     ) -> pb.RecordImpressionsResponse:
         """Store what was shown."""
         _check_count(request.impressions, "impressions", "IMPRESSIONS_INVALID")
-        await self._lists.store(
-            [
-                NewList(
-                    self._tokens.read(one.attribution_token, f"{field}attribution_token"),
-                    _subject(one, field),
-                    item_ids=_shown(one, field),
-                )
-                for field, one in _numbered(request.impressions, "impressions")
-            ]
-        )
+
+        def read(numbered: tuple[str, pb.Impression]) -> NewList:
+            field, one = numbered
+            made = self._tokens.read(one.attribution_token, f"{field}attribution_token")
+            return NewList(made, _subject(one, field), item_ids=_shown(one, field))
+
+        lists = await self._slices.map(read, _numbered(request.impressions, "impressions"))
+        await self._lists.store(lists)
         return pb.RecordImpressionsResponse()
 
     async def GetImpressions(
