@@ -19,6 +19,7 @@ from tests.integration.profile_service.support import (
     fill,
     writing,
 )
+from tests.support.memory import set_heap_aside
 
 NUM_EVENTS = 150_000
 MAX_CHUNKS = 64
@@ -35,6 +36,7 @@ SELECT 1, n, 'e' || n, n % 4 + 1, 2, 1000 * n, 0, '', '', 1 FROM numbers
 @asynccontextmanager
 async def busy_times() -> AsyncIterator[list[float]]:
     """How long the event loop computes at a time inside, in seconds of its own thread."""
+    set_heap_aside()
     times: list[float] = []
 
     async def tick() -> None:

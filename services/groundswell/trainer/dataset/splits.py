@@ -107,8 +107,9 @@ def _temporal(offsets: NDArray[np.int64], times_us: NDArray[np.int64]) -> _Parts
         raise DataError("a temporal split needs a span of time, and all events have one time")
     span = last - first
     split_of = np.full(len(times_us), TRAIN, dtype=np.int8)
-    split_of[times_us >= first + span * 8 // 10] = VALIDATION
-    split_of[times_us >= first + span * 9 // 10] = TEST
+    # Rounded up: an event before the bound trains, however short the span.
+    split_of[times_us >= first - (-span * 8 // 10)] = VALIDATION
+    split_of[times_us >= first - (-span * 9 // 10)] = TEST
     # Where sessions overlap an earlier event may stand after a held-out one: it is held out too.
     before = np.repeat(np.arange(len(offsets) - 1) * (TEST + 1), np.diff(offsets))
     split_of = (np.maximum.accumulate(split_of + before) - before).astype(np.int8)

@@ -4,7 +4,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from groundswell.trainer.dataset.prepared import TEST, TRAIN, VALIDATION
@@ -50,6 +50,7 @@ def test_leave_one_out_holds_back_the_last_two_events_of_users_with_three(
 
 
 @given(logs)
+@example([[0, 1]])
 def test_a_temporal_split_cuts_the_span_and_predicts_first_events(log: list[list[int]]) -> None:
     flat_log = flat(log)
     times = flat_log.times_us
