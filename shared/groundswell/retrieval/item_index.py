@@ -145,7 +145,7 @@ class ItemIndex:
             block = queries[start : start + _BLOCK]
             vectors = _vectors_of(block, self.dimension)
             if state.rows.num_positions <= self._scanned_up_to:
-                hits += [_best(state.rows, *scan(state.rows, query), query.k) for query in block]
+                hits += scan(state.rows, block, vectors)
             else:
                 hits += _search_block(state, block, vectors)
         return hits

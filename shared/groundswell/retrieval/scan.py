@@ -1,11 +1,16 @@
-"""Scores every item of a small index, which is cheaper than to find out which ones need it."""
+"""Scores every item of a small index, which is cheaper than to find out which ones need it.
+
+Shapes: B queries of at most P parts, n positions of the index, m places of a query that are scored.
+"""
+
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from groundswell.retrieval.candidates import rounding
 from groundswell.retrieval.item_rows import ItemRows
-from groundswell.retrieval.query import NO_IDS, Query
+from groundswell.retrieval.query import Hits, Query
 
 SCANNED_UP_TO = 16_384
 """The most positions that are scored whole when an index serves. With neighbour scores that takes
@@ -13,29 +18,94 @@ SCANNED_UP_TO = 16_384
 1.24 times."""
 
 _EPSILON = float(np.finfo(np.float32).eps)
+_SCORES_AT_ONCE = 2**19
+"""Of more, the arrays leave the processor's cache."""
 
 
-def scan(rows: ItemRows, query: Query) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Return positions [m] among which the best k items lie, and the scores [m, P] of their parts.
+def scan(rows: ItemRows, queries: Sequence[Query], vectors: NDArray[np.float32]) -> list[Hits]:
+    """Find the best items of each query exactly; `vectors` [B, d] are those of the queries."""
+    size = max(_SCORES_AT_ONCE // max(rows.num_positions, 1), 1)
+    hits: list[Hits] = []
+    for start in range(0, len(queries), size):
+        hits += _scan(rows, queries[start : start + size], vectors[start : start + size])
+    return hits
 
-    The scores have what is added to them, and are in double precision.
-    """
-    places = rows.all_passing(NO_IDS, query.allowed)
-    if len(query.exclude):
-        found = rows.find(query.exclude)
-        is_excluded = np.zeros(rows.num_positions, dtype=bool)
-        is_excluded[found[found >= 0]] = True
-        places = places[~is_excluded[places]]
-    added = np.zeros((len(query.parts), rows.num_positions))
-    for part, one in zip(added, query.added, strict=False):
-        found = rows.find(one.rows)
-        is_there = found >= 0
-        part[found[is_there]] = one.scores[is_there]
-    if len(places) > query.k:
-        vector = query.vector
-        products = np.concatenate([rows.main @ vector, rows.delta @ vector])
-        totals = (products + added.sum(0))[places]
-        bar = np.partition(totals, -query.k)[-query.k]
-        places = places[totals >= bar - rounding(rows, vector) - 2 * _EPSILON * abs(bar)]
-    parts = rows.vectors(places).astype(np.float64) @ query.parts.T.astype(np.float64)
-    return places, parts + added[:, places].T
+
+def _scan(rows: ItemRows, queries: Sequence[Query], vectors: NDArray[np.float32]) -> list[Hits]:
+    added_PBn = _added(rows, queries)
+    b, places = np.nonzero(_contenders(rows, queries, vectors, added_PBn))
+    parts_BPd = np.zeros((len(queries), len(added_PBn), vectors.shape[1]))
+    for parts, query in zip(parts_BPd, queries, strict=True):
+        parts[: len(query.parts)] = query.parts
+    found = rows.vectors(places).astype(np.float64)
+    part_scores = np.einsum("md,mpd->mp", found, parts_BPd[b])
+    part_scores += added_PBn[:, b, places].T
+    scores = part_scores.sum(1).astype(np.float32)
+    # All ids are read at once, and last: see `ItemRows`.
+    ids = rows.ids[places]
+    order = np.lexsort((ids, -scores, b))
+    if ids.min(initial=0) < 0:
+        order = order[ids[order] >= 0]
+    ids, scores, part_scores = ids[order], scores[order], part_scores[order].astype(np.float32)
+    starts = np.searchsorted(b[order], np.arange(len(queries) + 1)).tolist()
+    hits = []
+    for query, start, end in zip(queries, starts, starts[1:], strict=False):
+        best = slice(start, min(start + query.k, end))
+        hits.append(Hits(ids[best], scores[best], part_scores[best, : len(query.parts)]))
+    return hits
+
+
+def _added(rows: ItemRows, queries: Sequence[Query]) -> NDArray[np.float32]:
+    """Return [P, B, n] what is added to the score of each part at each position."""
+    shape = max(len(one.parts) for one in queries), len(queries), rows.num_positions + 1
+    # What cannot be found has the position -1: the spare place at the end of the row before.
+    added = np.zeros(shape, np.float32)
+    some = [
+        ((p * shape[1] + b) * shape[2], part)
+        for b, query in enumerate(queries)
+        for p, part in enumerate(query.added)
+    ]
+    if some:
+        starts = np.repeat([start for start, _ in some], [len(part.rows) for _, part in some])
+        places = rows.find(np.concatenate([part.rows for _, part in some]))
+        added.ravel()[starts + places] = np.concatenate([part.scores for _, part in some])
+    return added[:, :, :-1]
+
+
+def _contenders(
+    rows: ItemRows,
+    queries: Sequence[Query],
+    vectors: NDArray[np.float32],
+    added_PBn: NDArray[np.float32],
+) -> NDArray[np.bool_]:
+    """Return [B, n] True for the positions among which the best k of each query lie."""
+    totals = vectors @ rows.main.T
+    if len(rows.delta):
+        totals = np.concatenate([totals, vectors @ rows.delta.T], axis=1)
+    for added in added_PBn:
+        totals += added
+    passing = _passing(rows, queries)
+    totals[~passing] = -np.inf
+    n, ks = totals.shape[1], np.array([one.k for one in queries])
+    bars = np.full(len(queries), -np.inf, np.float32)
+    for k in {one.k for one in queries if one.k < n}:
+        same = slice(None) if (ks == k).all() else ks == k
+        bars[same] = np.partition(totals[same], n - k)[:, n - k]
+    slack = rounding(rows, vectors) + 4 * _EPSILON * np.abs(bars)
+    passing &= totals >= (bars - slack).astype(np.float32)[:, None]
+    return passing
+
+
+def _passing(rows: ItemRows, queries: Sequence[Query]) -> NDArray[np.bool_]:
+    """Return [B, n] True where a query may return the item at a position."""
+    n = rows.num_positions
+    ids = rows.ids[:n]
+    sets = {id(one.allowed): one.allowed for one in queries}
+    masks = {key: ids >= 0 if one is None else one.has(ids) for key, one in sets.items()}
+    passing = np.empty((len(queries), n + 1), bool)
+    for row, query in zip(passing, queries, strict=True):
+        row[:n] = masks[id(query.allowed)]
+    starts = np.repeat(np.arange(len(queries)) * (n + 1), [len(one.exclude) for one in queries])
+    places = rows.find(np.concatenate([one.exclude for one in queries]))
+    passing.ravel()[starts + places] = False
+    return passing[:, :n]

@@ -41,7 +41,9 @@ def test_the_scan_finds_what_the_engine_finds(seed: int) -> None:
             Query(near, k),
             Query(np.concatenate([near, near]), k, exclude, allowed if k % 2 else None, added),
         ]
-    for query in queries:
-        due, found = (index.search([query])[0] for index in (engine, scanned))
-        for one, other in zip(due, found, strict=True):
-            np.testing.assert_array_equal(one, other)
+    together = scanned.search(queries)
+    for query, found in zip(queries, together, strict=True):
+        [due], [alone] = (index.search([query]) for index in (engine, scanned))
+        for one, *others in zip(due, found, alone, strict=True):
+            for other in others:
+                np.testing.assert_array_equal(one, other)
