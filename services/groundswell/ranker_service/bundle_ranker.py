@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TypeVar
 
@@ -73,7 +73,8 @@ class BundleRanker:
         num_rows = len(bundle.item_ids)
         # Which rows are items, and under which numbers, only the catalogue says.
         nothing = np.full(num_rows, -1, np.int64)
-        self.index = ItemIndex(open_index(bundle), nothing, scanned_up_to=SCANNED_UP_TO)
+        engine = open_index(bundle, settings.milvus)
+        self.index = ItemIndex(engine, nothing, scanned_up_to=SCANNED_UP_TO)
         if not self.index.holds(bundle.item_vectors):
             raise BundleError("BUNDLE_CORRUPT", "the index does not hold the items' vectors")
         self._canary = np.array(bundle.item_vectors[:1].sum(0), np.float32)
@@ -219,7 +220,8 @@ class BundleRanker:
             max_bytes=settings.max_queue_bytes,
             size=lambda one: one.num_bytes,
             weight=lambda one: 1 if one.controls is None else settings.max_batch,
-            on_loop_below_s=_ON_LOOP_BELOW_S,
+            # Nothing that waits for another process may run on the event loop.
+            on_loop_below_s=_ON_LOOP_BELOW_S if self.index.num_fallbacks is None else 0.0,
             on_loop_max_size=_ON_LOOP_MAX_BYTES,
         )
 
@@ -242,7 +244,11 @@ class BundleRanker:
 
     def _rank(self, inputs: list[RankInput]) -> list[Ranked]:
         self._turn()
-        return self._pipeline.rank(inputs)
+        num_before = self.index.num_fallbacks
+        pages = self._pipeline.rank(inputs)
+        if self.index.num_fallbacks == num_before:
+            return pages
+        return [replace(page, among_popular=True) for page in pages]
 
     def _item_ranks(self, one: RankInput, item_no: int) -> ItemRanks | None:
         self._turn()

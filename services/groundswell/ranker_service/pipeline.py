@@ -107,7 +107,9 @@ class Ranked:
     """What the controls did; None without controls. With them the items are in the order of the
     page, and scores have a third part: what boosts, likes and dislikes add."""
     popularity_scores: NDArray[np.float32] | None = None
-    """[k'] the part of what is popular now; None where popularity adds nothing."""
+    """[k'] of what is popular now; None where popularity adds nothing."""
+    among_popular: bool = False
+    """True: the index did not answer; the most popular items were compared."""
 
 
 class Pipeline:

@@ -1,12 +1,14 @@
 """The settings of the ranker service."""
 
+from importlib.util import find_spec
 from typing import Annotated
 
-from pydantic import Field, field_validator
+from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import NoDecode
 
 from groundswell.features.actions import ACTIONS, action_number
 from groundswell.ranker_service.stages.draw import RandomFusion
+from groundswell.retrieval.engine import MilvusAddress
 from groundswell.serving.settings import Address, CallingSettings
 
 Seconds = Annotated[float, Field(gt=0, le=3600)]
@@ -74,6 +76,21 @@ class RankerSettings(CallingSettings):
     start_wait_s: Annotated[float, Field(ge=0)] = 10.0
     """How long the first bundle waits until both encoders hold it; then it ranks in any case."""
 
+    milvus_address: str = ""
+    """Where Milvus listens, as `http://HOST:19530`, which then searches the item vectors; see
+    docs/operations.md. Empty by default: this process searches them."""
+    milvus_token: SecretStr = SecretStr("")
+    """`USER:PASSWORD` or a key of Milvus; empty without authentication."""
+
+    @field_validator("milvus_address")
+    @classmethod
+    def _has_client(cls, value: str) -> str:
+        if value and find_spec("pymilvus") is None:
+            raise ValueError("needs pymilvus; run: pip install 'groundswell[milvus]'")
+        if value and not value.startswith(("http://", "https://")):
+            raise ValueError(f"{value!r} does not begin with http:// or https://")
+        return value
+
     @field_validator("seen_actions", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
@@ -93,6 +110,12 @@ class RankerSettings(CallingSettings):
     def _drawable(cls, value: str) -> str:
         RandomFusion(1.0, value)
         return value
+
+    @property
+    def milvus(self) -> MilvusAddress | None:
+        """Where Milvus listens, if it searches the item vectors."""
+        token = self.milvus_token.get_secret_value()
+        return MilvusAddress(self.milvus_address, token) if self.milvus_address else None
 
     @property
     def seen_mask(self) -> int:

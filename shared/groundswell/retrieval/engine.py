@@ -1,7 +1,7 @@
 """The interface of a search engine of the item index."""
 
 from pathlib import Path
-from typing import ClassVar, Protocol, Self
+from typing import ClassVar, NamedTuple, Protocol, Self
 
 import faiss
 import numpy as np
@@ -9,28 +9,22 @@ from numpy.typing import NDArray
 
 
 class Engine(Protocol):
-    """A read-only index of n vectors in one file, searched by inner product. Thread-safe.
+    """A read-only index of n vectors, searched by inner product. Thread-safe.
 
     Positions number its vectors, in an order of its own.
     """
 
-    kind: ClassVar[str]
-    """Its name in a bundle's manifest."""
     is_exact: ClassVar[bool]
     """True: a search never misses one of the best rows."""
     scan_share: ClassVar[float]
     """Up to this share of passing rows, scoring them one by one is faster than a search."""
 
-    @classmethod
-    def build(cls, vectors: NDArray[np.float32]) -> Self:
-        """Index finite vectors [n, d] in memory."""
+    @property
+    def num_fallbacks(self) -> int | None:
+        """How many queries were answered without the process that searches, among few items only.
 
-    def write(self, path: Path) -> None:
-        """Write the index to a file."""
-
-    @classmethod
-    def open(cls, path: Path) -> Self:
-        """Open an index. Raises BundleError (BUNDLE_CORRUPT) for a file of another kind."""
+        None: an engine that searches in this process.
+        """
 
     @property
     def vectors(self) -> NDArray[np.float32]:
@@ -69,3 +63,30 @@ class Engine(Protocol):
 
     def rebuilt(self, vectors: NDArray[np.float32]) -> "Engine":
         """Index other vectors [n, d] in memory as `build` would, for the depth of this one."""
+
+
+class StoredEngine(Engine, Protocol):
+    """An engine whose whole index is one file of a bundle."""
+
+    kind: ClassVar[str]
+    """Its name in a bundle's manifest."""
+
+    @classmethod
+    def build(cls, vectors: NDArray[np.float32]) -> Self:
+        """Index finite vectors [n, d] in memory."""
+
+    def write(self, path: Path) -> None:
+        """Write the index to a file."""
+
+    @classmethod
+    def open(cls, path: Path) -> Self:
+        """Open an index. Raises BundleError (BUNDLE_CORRUPT) for a file of another kind."""
+
+
+class MilvusAddress(NamedTuple):
+    """Where Milvus listens."""
+
+    uri: str
+    """As `http://host:19530`, or `https://`."""
+    token: str = ""
+    """`user:password` or a key; empty without authentication."""

@@ -8,14 +8,16 @@ from numpy.typing import NDArray
 
 from groundswell.artifacts.bundle import INDEX, Bundle
 from groundswell.artifacts.errors import BundleError
-from groundswell.retrieval.engine import Engine
+from groundswell.retrieval.engine import Engine, MilvusAddress, StoredEngine
 from groundswell.retrieval.faiss_file import kind_of
 from groundswell.retrieval.flat import FlatEngine
 from groundswell.retrieval.hnsw import HnswEngine
 from groundswell.retrieval.ivf import IvfEngine
 
-ENGINES: dict[str, type[Engine]] = {one.kind: one for one in (FlatEngine, HnswEngine, IvfEngine)}
-"""By the kind that a manifest names."""
+ENGINES: dict[str, type[StoredEngine]] = {
+    one.kind: one for one in (FlatEngine, HnswEngine, IvfEngine)
+}
+"""By the kind that a manifest names. A setting of the ranker can choose Milvus instead."""
 EXACT_UP_TO = 50_000
 """The most rows that are indexed for exact search; with more, cells are faster."""
 _K, _NUM_FOUND = 10, 60
@@ -27,11 +29,16 @@ _LARGEST_SHARE = 0.1
 """A search that reads more of the cells is not worth its errors."""
 
 
-def open_index(bundle: Bundle) -> Engine:
+def open_index(bundle: Bundle, milvus: MilvusAddress | None = None) -> Engine:
     """Open the index of a bundle's items, of the kind that its manifest names.
 
-    Raises BundleError; see `open_engine`.
+    With `milvus`, search there instead; blocks while the bundle's collection is filled. Raises
+    BundleError; see `open_engine`.
     """
+    if milvus is not None:
+        from groundswell.retrieval.milvus import MilvusEngine  # an extra of its own
+
+        return MilvusEngine.of(bundle.item_vectors, milvus)
     shape = (len(bundle.item_ids), bundle.manifest.dimension)
     return open_engine(bundle.path / INDEX, shape, bundle.manifest.index_kind)
 

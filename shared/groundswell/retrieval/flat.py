@@ -15,6 +15,7 @@ class FlatEngine:
 
     kind: ClassVar = "flat"
     is_exact: ClassVar = True
+    num_fallbacks: ClassVar = None
     # A scan of 100,000 rows with a selector takes 0.17 ms when 2 % pass; to gather and score those
     # rows takes 0.05 ms.
     scan_share: ClassVar = 0.02

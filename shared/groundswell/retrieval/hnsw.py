@@ -23,6 +23,7 @@ class HnswEngine:
 
     kind: ClassVar = "hnsw"
     is_exact: ClassVar = False
+    num_fallbacks: ClassVar = None
     # Measured with 250,000 rows of 64 dimensions: when 10 % pass, to score those rows takes 0.4 ms.
     # When fewer pass, a search of the graph that finds 90 % of the best takes longer.
     scan_share: ClassVar = 0.1

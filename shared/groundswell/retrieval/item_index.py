@@ -69,6 +69,11 @@ class ItemIndex:
         """d of its vectors."""
         return int(self._state.rows.main.shape[1])
 
+    @property
+    def num_fallbacks(self) -> int | None:
+        """See `engine.Engine.num_fallbacks`."""
+        return self._state.engine.num_fallbacks
+
     def holds(self, vectors: NDArray[np.float32]) -> bool:
         """Say whether the main index was built of exactly `vectors`."""
         engine = self._state.engine

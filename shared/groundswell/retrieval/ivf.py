@@ -59,6 +59,7 @@ class IvfEngine:
 
     kind: ClassVar = "ivf"
     is_exact: ClassVar = False
+    num_fallbacks: ClassVar = None
     scan_share: ClassVar = 0.002
 
     def __init__(

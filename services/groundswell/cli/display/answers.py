@@ -28,6 +28,7 @@ _DEGRADATIONS = {
     pb.DEGRADATION_USER_UNKNOWN: "the user is unknown",
     pb.DEGRADATION_NO_PROFILE: "the user has no long-term vector yet",
     pb.DEGRADATION_IMPRESSIONS_UNAVAILABLE: "the limits on impressions were not kept",
+    pb.DEGRADATION_INDEX_UNAVAILABLE: "Milvus did not answer: popular items were compared",
     pb.DEGRADATION_PAGE_NOT_FILLED: "fewer items than requested were found",
 }
 

@@ -156,6 +156,8 @@ def _degradations_of_ranked(
 ) -> Iterator[Degradation.ValueType]:
     if ask.k and ranked.fallback and not ask.is_trending:
         yield Degradation.DEGRADATION_POPULARITY_FALLBACK
+    if ask.k and ranked.among_popular and not (ranked.fallback or ask.is_trending):
+        yield Degradation.DEGRADATION_INDEX_UNAVAILABLE
     if num_items < ask.k:
         yield Degradation.DEGRADATION_PAGE_NOT_FILLED
 

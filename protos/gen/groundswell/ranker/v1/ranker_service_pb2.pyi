@@ -64,6 +64,10 @@ class _DegradationEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Degradati
     """
     DEGRADATION_IMPRESSIONS_UNAVAILABLE: _Degradation.ValueType  # 40
     """It is not known what the user was shown, so the limits on impressions were not kept."""
+    DEGRADATION_INDEX_UNAVAILABLE: _Degradation.ValueType  # 41
+    """Milvus searches the item vectors (a setting) and did not answer in time: only the 50,000 items
+    of largest popularity bias were compared, or those that pass a narrow filter.
+    """
 
 class Degradation(_Degradation, metaclass=_DegradationEnumTypeWrapper):
     """How an answer falls short of the full one."""
@@ -103,6 +107,10 @@ may not be excluded as seen.
 """
 DEGRADATION_IMPRESSIONS_UNAVAILABLE: Degradation.ValueType  # 40
 """It is not known what the user was shown, so the limits on impressions were not kept."""
+DEGRADATION_INDEX_UNAVAILABLE: Degradation.ValueType  # 41
+"""Milvus searches the item vectors (a setting) and did not answer in time: only the 50,000 items
+of largest popularity bias were compared, or those that pass a narrow filter.
+"""
 Global___Degradation: _TypeAlias = Degradation  # noqa: Y015
 
 class _FusionWeightSource:

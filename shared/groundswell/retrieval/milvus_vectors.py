@@ -1,0 +1,200 @@
+"""Keeps the vectors of an index in a collection of Milvus, and searches it while Milvus answers."""
+
+import hashlib
+import logging
+import threading
+import time
+import weakref
+from contextlib import suppress
+from uuid import uuid4
+
+import numpy as np
+from numpy.typing import NDArray
+from pymilvus import DataType, MilvusClient
+from pymilvus.exceptions import MilvusException
+
+from groundswell.retrieval.engine import MilvusAddress
+
+_log = logging.getLogger(__name__)
+
+VECTOR, DIRECTION = "vector", "direction"
+"""The fields of a collection: a vector, and the same of length 1 without its last dimension."""
+MOST_FOUND = 16_384
+"""What Milvus returns for one query at most."""
+_POSITION = "position"
+_LINKS, _BUILD_DEPTH, _SEARCH_DEPTH = 32, 200, 256
+_BATCH_BYTES = 2 * 1024 * 1024
+_CONNECT_TIMEOUT_S, _FILL_TIMEOUT_S = 3.0, 120.0
+_SEARCH_TIMEOUT_S = 0.25
+"""With the time of the other services it must fit into that of a call."""
+_AGAIN_S = 1.0
+_NAME_DIGITS = 32
+
+
+class MilvusVectors:
+    """Vectors [n, d] in a collection of their own, by position. Thread-safe.
+
+    Whoever finds the collection incomplete fills it; several may at once, since they write the
+    same. A call that Milvus does not answer in time takes it for down: until a thread of its own
+    has found it whole again, no search asks it.
+    """
+
+    def __init__(
+        self,
+        address: MilvusAddress,
+        vectors: NDArray[np.float32],
+        *,
+        shared: bool,
+        timeout_s: float = _SEARCH_TIMEOUT_S,
+    ) -> None:
+        """Look for the collection, and fill it if Milvus is there. Blocks for that time.
+
+        `shared`: all processes with these vectors use one collection, which stays when they end;
+        else it is dropped with this object.
+        """
+        self._address, self._vectors, self._timeout_s = address, vectors, timeout_s
+        digest = hashlib.sha256(np.ascontiguousarray(vectors).data).hexdigest()[:_NAME_DIGITS]
+        self.name = f"groundswell_{digest}" + ("" if shared else f"_{uuid4().hex[:8]}")
+        self.num_fallbacks = 0
+        """How many queries it did not answer; to be counted by the caller."""
+        self._changing = threading.Lock()
+        self._client: MilvusClient | None = None
+        """None while it is taken for down."""
+        logging.getLogger("pymilvus").setLevel(logging.CRITICAL)  # it logs each error with a trace
+        try:
+            self._client = _prepared(address, self.name, vectors)
+        except MilvusException as error:
+            self._failed(None, error)
+        if not shared:
+            weakref.finalize(self, _drop, address, self.name)
+
+    @property
+    def is_up(self) -> bool:
+        """Whether the next search asks Milvus."""
+        return self._client is not None
+
+    def search(
+        self, field: str, queries: NDArray[np.float32], k: int
+    ) -> tuple[NDArray[np.float32], NDArray[np.int64]] | None:
+        """Return scores [B, k] and positions [B, k] of largest inner product, -1 behind the last.
+
+        None without an answer in time.
+        """
+        client = self._client
+        if client is None:
+            return None
+        try:
+            found = client.search(
+                self.name,
+                data=list(queries),
+                anns_field=field,
+                limit=k,
+                output_fields=[_POSITION],
+                search_params={"metric_type": "IP", "params": {"ef": max(_SEARCH_DEPTH, 2 * k)}},
+                consistency_level="Eventually",  # a collection that is whole does not change
+                timeout=self._timeout_s,
+            )
+        except MilvusException as error:
+            self._failed(client, error)
+            return None
+        scores = np.full((len(queries), k), -np.inf, np.float32)
+        positions = np.full((len(queries), k), -1, np.int64)
+        for row, hits in enumerate(found):
+            scores[row, : len(hits)] = [hit["distance"] for hit in hits]
+            positions[row, : len(hits)] = [hit[_POSITION] for hit in hits]
+        return scores, positions
+
+    def _failed(self, client: MilvusClient | None, error: MilvusException) -> None:
+        """Take Milvus for down, and look for it in the background."""
+        with self._changing:
+            if self._client is not client:
+                return  # another thread has noticed before
+            self._client = None
+        _log.warning("milvus_down collection=%s error=%s", self.name, type(error).__name__)
+        looking = threading.Thread(target=_look, args=(weakref.ref(self),), daemon=True)
+        looking.start()
+
+    def _look_once(self) -> bool:
+        try:
+            client = _prepared(self._address, self.name, self._vectors)
+        except MilvusException:
+            return False
+        self._client = client
+        _log.warning("milvus_back collection=%s", self.name)
+        return True
+
+
+def _look(vectors: "weakref.ref[MilvusVectors]") -> None:
+    """Look for Milvus until it is there, or nobody needs it any more."""
+    while (one := vectors()) is not None and not one._look_once():
+        del one
+        time.sleep(_AGAIN_S)
+
+
+def _connected(address: MilvusAddress) -> MilvusClient:
+    return MilvusClient(uri=address.uri, token=address.token, timeout=_CONNECT_TIMEOUT_S)
+
+
+def _drop(address: MilvusAddress, name: str) -> None:
+    with suppress(MilvusException):
+        _connected(address).drop_collection(name, timeout=_CONNECT_TIMEOUT_S)
+
+
+def _prepared(address: MilvusAddress, name: str, vectors: NDArray[np.float32]) -> MilvusClient:
+    """Return a client of a collection that is whole and loaded. Raises MilvusException."""
+    client = _connected(address)
+    if not client.has_collection(name, timeout=_CONNECT_TIMEOUT_S):
+        _create(client, name, vectors.shape[1])
+    client.load_collection(name, timeout=_FILL_TIMEOUT_S)
+    if _num_rows(client, name) < len(vectors):
+        _fill(client, name, vectors)
+        if _num_rows(client, name) < len(vectors):
+            raise MilvusException(message="the collection is not whole")
+    return client
+
+
+def _create(client: MilvusClient, name: str, dimension: int) -> None:
+    schema = MilvusClient.create_schema(auto_id=False)
+    schema.add_field(_POSITION, DataType.INT64, is_primary=True)
+    indexes = MilvusClient.prepare_index_params()
+    for field in (VECTOR, DIRECTION):
+        schema.add_field(field, DataType.FLOAT_VECTOR, dim=dimension)
+        indexes.add_index(
+            field,
+            index_type="HNSW",
+            metric_type="IP",
+            params={"M": _LINKS, "efConstruction": _BUILD_DEPTH},
+        )
+    client.create_collection(name, schema=schema, index_params=indexes, timeout=_FILL_TIMEOUT_S)
+
+
+def _num_rows(client: MilvusClient, name: str) -> int:
+    found = client.query(
+        name,
+        filter="",
+        output_fields=["count(*)"],
+        consistency_level="Strong",
+        timeout=_FILL_TIMEOUT_S,
+    )
+    return int(found[0]["count(*)"])
+
+
+def _fill(client: MilvusClient, name: str, vectors: NDArray[np.float32]) -> None:
+    at_once = max(_BATCH_BYTES // (2 * vectors[:1].nbytes), 1)
+    for start in range(0, len(vectors), at_once):
+        some = np.array(vectors[start : start + at_once])
+        rows = [
+            {_POSITION: start + n, VECTOR: vector, DIRECTION: direction}
+            for n, (vector, direction) in enumerate(zip(some, directions(some), strict=True))
+        ]
+        client.upsert(name, rows, timeout=_FILL_TIMEOUT_S)
+    client.flush(name, timeout=_FILL_TIMEOUT_S)
+
+
+def directions(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return vectors [k, d] with length 1 and 0 as the last value; zeros where there is nothing."""
+    content = vectors.copy()
+    content[:, -1] = 0.0
+    lengths = np.linalg.norm(content, axis=1, keepdims=True)
+    np.divide(content, lengths, out=content, where=lengths > 0)
+    return content
