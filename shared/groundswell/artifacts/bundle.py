@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from groundswell.artifacts.errors import BundleError
 from groundswell.artifacts.manifest import Manifest
 from groundswell.artifacts.onnx_model import OnnxModel
+from groundswell.artifacts.private_copy import open_private, read_array
 
 if TYPE_CHECKING:
     from groundswell.artifacts.text_onnx import OnnxTextEncoder
@@ -56,7 +57,8 @@ NEIGHBOURS = (NEIGHBOUR_ROWS, NEIGHBOUR_SIMILARITIES)
 class Bundle:
     """A verified bundle; `store.load_bundle` makes it. Models are loaded when they are asked for.
 
-    What is loaded lies in memory, so a server goes on when the files are cut short or removed.
+    What is loaded lies in memory or is a private copy, so a server goes on when the files are cut
+    short or removed.
     Every loader runs the model once on a small input and raises BundleError (BUNDLE_CORRUPT) when
     the output has another shape than the manifest says, or is not finite.
     """
@@ -202,9 +204,9 @@ class Bundle:
 
 
 def _array(path: Path) -> NDArray[Any]:
-    with path.open("rb") as file:
-        array: NDArray[Any] = np.lib.format.read_array(file, allow_pickle=False)
-    return array
+    file, mapped = open_private(path)
+    with file:
+        return read_array(file, mapped=mapped)
 
 
 def column_of(path: Path, name: str) -> pa.ChunkedArray:

@@ -86,7 +86,7 @@ def near(
     """Return positions that hold the best k by cosine with [d] `vector`, without its last value."""
     engine, rows = state
     places = None
-    n, share = len(rows.main), _share(rows, allowed)
+    n, share = rows.num_indexed, _share(rows, allowed)
     if share > engine.scan_share:
         places = engine.region(vector, share)
     if places is not None:
@@ -106,7 +106,7 @@ def near(
 
 def _share(rows: ItemRows, allowed: IdSet | None) -> float:
     """Return about what share of the main index may be returned."""
-    return 1.0 if allowed is None else min(allowed.count / max(len(rows.main), 1), 1.0)
+    return 1.0 if allowed is None else min(allowed.count / max(rows.num_indexed, 1), 1.0)
 
 
 def _may_be_best(
@@ -136,7 +136,7 @@ def _searched(
         best = [_gathered(state, query, passing) for query in queries]
     else:
         selector = None
-        if allowed is not None or rows.num_dead > _FEW_DEAD * len(rows.main):
+        if allowed is not None or rows.num_dead > _FEW_DEAD * rows.num_indexed:
             selector = _selector(rows, allowed)
         wanted = _num_wanted(engine, max(one.k for one in queries))
         wanted += min(max(len(one.exclude) for one in queries), _MOST_EXCLUDED)
@@ -160,7 +160,7 @@ def _by_cell(engine: IvfEngine, rows: ItemRows, allowed: IdSet) -> PlacesByCell:
     key = (id(engine), rows.num_revived)
     if allowed.kept is None or allowed.kept[0] != key:
         places = rows.find(allowed.ids)
-        places = places[(places >= 0) & (places < len(engine.vectors))]
+        places = places[(places >= 0) & (places < rows.num_indexed)]
         allowed.kept = key, engine.by_cell(places)
     ordered: PlacesByCell = allowed.kept[1]
     return ordered
@@ -179,7 +179,7 @@ def _gathered(state: IndexState, query: Query, passing: PlacesByCell) -> NDArray
         places = places[rows.passing(places, query.exclude, query.allowed)]
     if len(places) < query.k:
         places = rows.all_passing(query.exclude, query.allowed)
-        places = best_of(rows, query, places[places < len(rows.main)])
+        places = best_of(rows, query, places[places < rows.num_indexed])
     return places
 
 
@@ -228,7 +228,7 @@ def _searched_within(state: IndexState, query: Query, share: float) -> NDArray[n
     if places is not None:
         return places
     places = rows.all_passing(query.exclude, query.allowed)
-    return best_of(rows, query, places[places < len(rows.main)])
+    return best_of(rows, query, places[places < rows.num_indexed])
 
 
 def _selector(rows: ItemRows, allowed: IdSet | None) -> faiss.IDSelector:
@@ -244,7 +244,7 @@ def _of_delta(
     rows: ItemRows, queries: Sequence[Query], vectors: NDArray[np.float32]
 ) -> list[NDArray[np.int64]]:
     """Return the positions of the delta that may be among the best k of each query."""
-    n, m = len(rows.main), len(rows.delta)
+    n, m = rows.num_indexed, len(rows.delta)
     ids, allowed = rows.ids[n : n + m], queries[0].allowed
     passing = ids >= 0 if allowed is None else allowed.has(ids)
     products = vectors @ rows.delta.T

@@ -28,11 +28,11 @@ class Engine(Protocol):
 
     @property
     def vectors(self) -> NDArray[np.float32]:
-        """[n, d] what was indexed, by position."""
+        """[n, d] what it was built of, by position."""
 
     @property
     def rows(self) -> NDArray[np.int32]:
-        """[n] which row of what was indexed is at each position."""
+        """[n] which row of what it was built of is at each position."""
 
     def search(
         self,
@@ -56,7 +56,7 @@ class Engine(Protocol):
         """
 
     def extended(self, vectors: NDArray[np.float32]) -> "Engine | None":
-        """Make an engine in memory that has more vectors [m, d], at positions from n.
+        """Make an engine in memory that has more vectors [m, d], at the positions that follow.
 
         None: they are too unlike those that it has; `rebuilt` finds all of them.
         """

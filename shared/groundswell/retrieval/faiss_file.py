@@ -32,10 +32,21 @@ def kind_of(path: Path) -> str:
 
 
 def stored_vectors(index: faiss.Index, flat: faiss.Index) -> NDArray[np.float32]:
-    """Return the vectors [n, d] of `flat`, which is `index` or its storage, without a copy."""
+    """Return the vectors [n, d] of `flat`, which is `index` or its storage, without a copy.
+
+    The index stays while they are in use.
+    """
     stored = faiss.rev_swig_ptr(flat.get_xb(), index.ntotal * index.d)
-    vectors: NDArray[np.float32] = stored.reshape(index.ntotal, index.d)
+    vectors: NDArray[np.float32] = np.asarray(_Lent(stored.reshape(index.ntotal, index.d), index))
     return vectors
+
+
+class _Lent:
+    """An array in memory that another object owns."""
+
+    def __init__(self, array: NDArray[np.float32], owner: object) -> None:
+        self.__array_interface__ = array.__array_interface__
+        self._owner = owner
 
 
 def _read(path: Path) -> faiss.Index:

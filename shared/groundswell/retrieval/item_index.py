@@ -21,6 +21,7 @@ from groundswell.retrieval.scan import SCANNED_UP_TO, scan
 __all__ = ["NO_IDS", "SCANNED_UP_TO", "Hits", "ItemIndex", "Query"]
 
 _log = logging.getLogger(__name__)
+_BLOCK_ROWS = 65_536
 _BLOCK = 256
 """So many queries are searched for at once."""
 _MERGED_ABOVE, _MERGED_SHARE = 1_024, 1 / 64
@@ -79,7 +80,8 @@ class ItemIndex:
         engine = self._state.engine
         if vectors.shape != engine.vectors.shape:
             return False
-        return np.array_equal(engine.vectors, vectors[engine.rows])
+        blocks = [slice(i, i + _BLOCK_ROWS) for i in range(0, len(vectors), _BLOCK_ROWS)]
+        return all(np.array_equal(engine.vectors[b], vectors[engine.rows[b]]) for b in blocks)
 
     def put(
         self,
@@ -181,7 +183,7 @@ class ItemIndex:
         self._state = self._state._replace(rows=rows)
         if self._merging is not None:
             self._changed.append(ids)
-        elif len(rows.delta) > max(self._merged_above, _MERGED_SHARE * len(rows.main)):
+        elif len(rows.delta) > max(self._merged_above, _MERGED_SHARE * rows.num_indexed):
             if rows.num_dead + len(rows.delta) <= _MOST_DEAD * rows.num_positions:
                 merge = partial(self._extend, rows.delta)
             else:
@@ -201,11 +203,13 @@ class ItemIndex:
                 self._merged_above = 2 * len(self._state.rows.delta)
 
     def _extend(self, delta: NDArray[np.float32]) -> None:
-        """Make a main index that has the delta, too; what came since stays in the delta."""
-        extended = self._state.engine.extended(delta)
+        """Make an engine that has the delta, too; what came since stays in the delta."""
+        engine, rows = self._state
+        extended = engine.extended(delta)
         with self._changing:
             if extended is not None:
-                self._state = IndexState(extended, self._state.rows.extended(extended.vectors))
+                num_indexed = rows.num_indexed + len(delta)
+                self._state = IndexState(extended, self._state.rows.indexed(num_indexed))
                 self._changed, self._merging = [], None
                 return
             items = self._state.rows.items()

@@ -21,7 +21,9 @@ _HIDDEN = -2
 
 @dataclass(frozen=True)
 class ItemRows:
-    """An index's rows. Positions are the main index's n rows, then the m slots of the delta.
+    """An index's rows. Positions are the main index's n rows, then the m slots of what came since.
+
+    The engine has the first `num_indexed` of them; the others, the delta, are compared one by one.
 
     One thread at a time changes rows; any number may read meanwhile. A change costs as much as it
     is large: it writes ids and positions in place, and vectors only into slots that no reader of an
@@ -30,9 +32,11 @@ class ItemRows:
     """
 
     main: NDArray[np.float32]
-    """[n, d] vectors of the main index."""
-    delta: NDArray[np.float32]
-    """[m, d] vectors of the delta; the head of a larger buffer."""
+    """[n, d] vectors that the main index was built of, which may be mapped."""
+    later: NDArray[np.float32]
+    """[m, d] vectors that came since; the head of a larger buffer."""
+    num_indexed: int
+    """How many positions the engine searches, at least n."""
     id_vector: faiss.Int64Vector
     """What `ids` lies in."""
     ids: NDArray[np.int64]
@@ -46,9 +50,10 @@ class ItemRows:
     longest: float
     """No vector is longer than this."""
     num_dead: int
-    """How many positions of the main index have no item to be found."""
+    """How many of the positions that the engine searches have no item to be found."""
     num_revived: int = 0
-    """How often the positions of the main index that have an item became others, or more."""
+    """How often the positions that the engine searches and that have an item became others, or
+    more."""
 
     @classmethod
     def over(
@@ -70,15 +75,21 @@ class ItemRows:
         longest = _longest(main)
         if not np.isfinite(longest):
             raise BundleError("BUNDLE_CORRUPT", "the index has values that are not finite")
-        delta = np.empty((_NUM_FREE, main.shape[1]), np.float32)[:0]
+        later = np.empty((_NUM_FREE, main.shape[1]), np.float32)[:0]
         hidden = np.zeros(size, dtype=bool)
         num_dead = len(ids) - len(known)
-        return cls(main, delta, vector, view, positions, hidden, places, longest, num_dead)
+        n = len(main)
+        return cls(main, later, n, vector, view, positions, hidden, places, longest, num_dead)
 
     @property
     def num_positions(self) -> int:
         """n + m."""
-        return len(self.main) + len(self.delta)
+        return len(self.main) + len(self.later)
+
+    @property
+    def delta(self) -> NDArray[np.float32]:
+        """The vectors that the engine does not search."""
+        return self.later[self.num_indexed - len(self.main) :]
 
     @property
     def num_items(self) -> int:
@@ -134,20 +145,11 @@ class ItemRows:
         places = rows.held(ids)
         return rows._named(places[places >= 0], ids[places >= 0])
 
-    def extended(self, main: NDArray[np.float32]) -> "ItemRows":
-        """Go on with a main index that has the head of the delta, too; positions stay."""
-        taken = len(main) - len(self.main)
-        left = self.delta[taken:]
-        buffer = np.empty((len(left) + _NUM_FREE, main.shape[1]), np.float32)
-        buffer[: len(left)] = left
-        num_dead = self.num_dead + int((self.ids[len(self.main) : len(main)] < 0).sum())
-        return replace(
-            self,
-            main=main,
-            delta=buffer[: len(left)],
-            num_dead=num_dead,
-            num_revived=self.num_revived + 1,
-        )
+    def indexed(self, num_indexed: int) -> "ItemRows":
+        """Go on with an engine that has more of the positions."""
+        num_dead = self.num_dead + int((self.ids[self.num_indexed : num_indexed] < 0).sum())
+        num_revived = self.num_revived + 1
+        return replace(self, num_indexed=num_indexed, num_dead=num_dead, num_revived=num_revived)
 
     def find(self, ids: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return [k] the position of each of `ids` [k]; -1 for those that cannot be found."""
@@ -166,12 +168,12 @@ class ItemRows:
     def vectors(self, places: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return [k, d] the vectors at positions."""
         n = len(self.main)
-        if not len(self.delta) or not len(places) or places.max() < n:
+        if not len(self.later) or not len(places) or places.max() < n:
             return self.main.take(places, 0)
         vectors = np.empty((len(places), self.main.shape[1]), np.float32)
         of_main = places < n
         vectors[of_main] = self.main[places[of_main]]
-        vectors[~of_main] = self.delta[places[~of_main] - n]
+        vectors[~of_main] = self.later[places[~of_main] - n]
         return vectors
 
     def passing(
@@ -220,8 +222,8 @@ class ItemRows:
         return self._renamed(places, np.where(self.hidden[ids], _HIDDEN - ids, ids))
 
     def _renamed(self, places: NDArray[np.int64], names: NDArray[np.int64]) -> "ItemRows":
-        of_main = places < len(self.main)
-        was, becomes = self.ids[places[of_main]] >= 0, names[of_main] >= 0
+        of_engine = places < self.num_indexed
+        was, becomes = self.ids[places[of_engine]] >= 0, names[of_engine] >= 0
         self.ids[places] = names
         if np.array_equal(was, becomes):
             return self
@@ -235,20 +237,20 @@ class ItemRows:
         """Add items to the delta; readers of an earlier state do not look past its own end."""
         if not len(ids):
             return self
-        m, total = len(self.delta), len(self.delta) + len(ids)
-        buffer = self.delta.base
+        m, total = len(self.later), len(self.later) + len(ids)
+        buffer = self.later.base
         assert isinstance(buffer, np.ndarray)
         rows = self
         if len(buffer) < total:
             buffer = np.empty((2 * total, vectors.shape[1]), np.float32)
-            buffer[:m] = self.delta
+            buffer[:m] = self.later
         if len(self.ids) < len(self.main) + total:
             vector, view = _id_vector(len(self.main) + len(buffer))
             view[: self.num_positions] = self.ids[: self.num_positions]
             rows = replace(self, id_vector=vector, ids=view)
         buffer[m:total] = vectors
         longest = max(rows.longest, _longest(vectors))
-        rows = replace(rows, delta=buffer[:total], longest=longest)
+        rows = replace(rows, later=buffer[:total], longest=longest)
         return rows._named(len(self.main) + np.arange(m, total), ids)
 
     def _grown(self, size: int) -> "ItemRows":

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from groundswell.artifacts.errors import BundleError
+from groundswell.artifacts.private_copy import open_private, read_array
 
 _VECTORS_PER_CELL = 256
 _TRAINED_ON = 40
@@ -52,6 +53,8 @@ class PlacesByCell(NamedTuple):
 
 class IvfEngine:
     """A FAISS inverted file and the vectors that it was built of; see `engine.Engine`.
+
+    The vectors of a large file are mapped; processes of one host share them.
 
     Positions go cell by cell, but for those that `extended` added. In its file come the rows and
     the vectors by position, as arrays of numpy, then the inverted file as FAISS writes it.
@@ -143,9 +146,10 @@ class IvfEngine:
     def open(cls, path: Path) -> Self:
         """Open an index. Raises BundleError (BUNDLE_CORRUPT) for a file of another kind."""
         try:
-            with path.open("rb") as file:
-                rows = np.lib.format.read_array(file, allow_pickle=False)
-                vectors = np.lib.format.read_array(file, allow_pickle=False)
+            file, mapped = open_private(path)
+            with file:
+                rows = read_array(file, mapped=False)
+                vectors = read_array(file, mapped=mapped)
                 source = np.fromfile(file, np.uint8)
             index = faiss.deserialize_index(source)
         except (ValueError, RuntimeError) as error:
@@ -233,7 +237,7 @@ class IvfEngine:
     def extended(self, vectors: NDArray[np.float32]) -> "IvfEngine | None":
         """Index more vectors in the same cells; None when too many lie far from all cells."""
         faiss.omp_set_num_threads(1)
-        n, d = self.vectors.shape
+        n, d = self.index.ntotal, self.index.d
         nearest = faiss.IndexFlatL2(d)
         nearest.add(self.centres)
         squares, found = nearest.search(vectors, 1)
@@ -246,15 +250,15 @@ class IvfEngine:
         index.quantizer = coarse
         return IvfEngine(
             index,
-            np.concatenate([self.vectors, vectors]),
-            np.concatenate([self.rows, positions.astype(np.int32)]),
+            self.vectors,
+            self.rows,
             np.concatenate([self.cells, found[:, 0].astype(np.uint16)]),
         )
 
     def _squared_reach(self) -> float:
         """Return the squared distance from its cell's centre that most vectors are within."""
         some = slice(None, None, len(self.vectors) // _SAMPLED + 1)
-        apart = self.vectors[some] - self.centres[self.cells[some]]
+        apart = self.vectors[some] - self.centres[self.cells[: len(self.vectors)][some]]
         return float(np.quantile(np.einsum("nd,nd->n", apart, apart), 1 - _FAR))
 
     def _num_read(self, share: float) -> int:

@@ -80,8 +80,8 @@ def _contenders(
 ) -> NDArray[np.bool_]:
     """Return [B, n] True for the positions among which the best k of each query lie."""
     totals = vectors @ rows.main.T
-    if len(rows.delta):
-        totals = np.concatenate([totals, vectors @ rows.delta.T], axis=1)
+    if len(rows.later):
+        totals = np.concatenate([totals, vectors @ rows.later.T], axis=1)
     for added in added_PBn:
         totals += added
     passing = _passing(rows, queries)

@@ -96,7 +96,7 @@ def test_an_engine_is_extended_by_more_vectors(engine: Engine) -> None:
     more = 1.1 * QUERIES
     extended = engine.extended(more)
     assert extended is not None
-    assert np.array_equal(extended.vectors, np.concatenate([engine.vectors, more]))
+    assert np.array_equal(extended.vectors[:N], engine.vectors)
     _, found = extended.search(QUERIES, 40, None, 1.0)
     assert all(N + n in positions for n, positions in enumerate(found))
     assert len(engine.vectors) == N
