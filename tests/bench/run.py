@@ -43,6 +43,7 @@ AREAS = {
     "ranker.similar": "tests.bench.ranker_similar",
     "ranker.batch": "tests.bench.ranker_batch",
     "ranker.upsert": "tests.bench.ranker_upsert",
+    "ranker.swap": "tests.bench.ranker_swap",
     "suite": "tests.bench.suite",
     "catalogue": "tests.bench.catalogue",
 }

@@ -177,3 +177,9 @@ def cpu_s(process: int) -> float:
     """Return the processor time of a process until now."""
     fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def rss_bytes(process: int | str = "self") -> int:
+    """Return the memory that a process has now."""
+    pages = int(Path(f"/proc/{process}/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")

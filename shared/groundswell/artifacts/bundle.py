@@ -13,6 +13,7 @@ from groundswell.artifacts.errors import BundleError
 from groundswell.artifacts.manifest import Manifest
 from groundswell.artifacts.onnx_model import OnnxModel
 from groundswell.artifacts.private_copy import open_private, read_array
+from groundswell.features.actions import NUM_ACTIONS
 
 if TYPE_CHECKING:
     from groundswell.artifacts.text_onnx import OnnxTextEncoder
@@ -54,13 +55,19 @@ NEIGHBOURS = (NEIGHBOUR_ROWS, NEIGHBOUR_SIMILARITIES)
 """The files of the bundles whose manifest has `neighbours`, and of no others."""
 
 
+_HEAD_ROWS = 8_192
+_LONG_TEXT = 1_024
+"""The most tokens of a text that an encoder is tried with; many have positions for 512 alone."""
+
+
 class Bundle:
     """A verified bundle; `store.load_bundle` makes it. Models are loaded when they are asked for.
 
     What is loaded lies in memory or is a private copy, so a server goes on when the files are cut
     short or removed.
-    Every loader runs the model once on a small input and raises BundleError (BUNDLE_CORRUPT) when
-    the output has another shape than the manifest says, or is not finite.
+    Every loader runs the model on a sample that reaches all its weights, and raises BundleError
+    (BUNDLE_CORRUPT) when it fails, or its output has another shape than the manifest says or is not
+    finite.
     """
 
     def __init__(self, bundle_id: str, path: Path, manifest: Manifest) -> None:
@@ -108,51 +115,47 @@ class Bundle:
 
     def session_model(self, threads: int = 1) -> OnnxModel:
         """Load the session Transformer: window tensors → [B, d] short-term vectors."""
-        length, d = self.manifest.window_length, self.manifest.dimension
-        return self._model(
-            SESSION,
-            threads,
-            d,
-            item_vectors=np.zeros((1, length, d), np.float32),
-            actions=np.zeros((1, length), np.int64),
-            gaps=np.zeros((1, length), np.float32),
-            starts=np.zeros((1, length), np.float32),
-            lengths=np.array([0], np.int64),
-        )
+        d = self.manifest.dimension
+        window = _windows(self.manifest.window_length)
+        vectors = np.ones((*window["actions"].shape, d), np.float32)
+        return self._model(SESSION, threads, d, item_vectors=vectors, **window)
 
     def profile_head(self, threads: int = 1) -> OnnxModel:
         """Load the profile head: chunks and newest events → [B, d] long-term vectors."""
+        manifest = self.manifest
+        recent = _windows(manifest.recent_length)
+        size, length = recent["actions"].shape
+        num_chunks = np.full(size, manifest.max_chunks, np.int64)
+        num_chunks[0] = 0
+        chunks = (size, manifest.max_chunks)
         return self._model(
             PROFILE_HEAD,
             threads,
-            self.manifest.dimension,
-            chunk_vectors=np.zeros((1, 1, self.manifest.text.dimension), np.float32),
-            chunk_ages=np.zeros((1, 1), np.float32),
-            num_chunks=np.array([0], np.int64),
-            recent_vectors=np.zeros((1, 1, self.manifest.context_dimension), np.float32),
-            recent_actions=np.zeros((1, 1), np.int64),
-            recent_gaps=np.zeros((1, 1), np.float32),
-            recent_starts=np.zeros((1, 1), np.float32),
-            recent_lengths=np.array([0], np.int64),
+            manifest.dimension,
+            chunk_vectors=np.ones((*chunks, manifest.text.dimension), np.float32),
+            chunk_ages=np.ones(chunks, np.float32),
+            num_chunks=num_chunks,
+            recent_vectors=np.ones((size, length, manifest.context_dimension), np.float32),
+            **{f"recent_{name}": tensor for name, tensor in recent.items()},
         )
 
     def fusion_model(self, threads: int = 1) -> OnnxModel:
         """Load the gate: both vectors and the gate features → [B, d] fusion weights."""
-        d = self.manifest.dimension
+        d, fusion = self.manifest.dimension, self.manifest.fusion
         return self._model(
             FUSION,
             threads,
             d,
-            short_vectors=np.zeros((1, d), np.float32),
-            long_vectors=np.zeros((1, d), np.float32),
-            gate_features=np.array([self.manifest.fusion.gate_low], np.float32),
+            short_vectors=np.ones((2, d), np.float32),
+            long_vectors=np.ones((2, d), np.float32),
+            gate_features=np.array([fusion.gate_low, fusion.gate_high], np.float32),
         )
 
     def interest_head(self, threads: int = 1) -> OnnxModel | None:
         """Load the interest head: vectors → [B, C] probabilities; None without categories."""
         if not self.manifest.categories:
             return None
-        vectors = np.zeros((1, self.manifest.dimension), np.float32)
+        vectors = np.ones((1, self.manifest.dimension), np.float32)
         return self._model(INTEREST_HEAD, threads, len(self.manifest.categories), vectors=vectors)
 
     def item_head(self, threads: int = 1) -> OnnxModel:
@@ -177,33 +180,55 @@ class Bundle:
 
         text = self.manifest.text
         encoder = OnnxTextEncoder(self.path / TEXT_ENCODER, text.max_tokens, threads)
-        if encoder.dimension != text.dimension:
-            raise BundleError(
-                "BUNDLE_CORRUPT",
-                f"the text encoder gives {encoder.dimension} values, not {text.dimension}",
-            )
+        longest = encoder.encode(["a " * min(text.max_tokens, _LONG_TEXT)])
+        _check(f"{TEXT_ENCODER}/model.onnx", longest, (1, text.dimension))
         return encoder
 
     def _text_head(self, name: str, threads: int, width: int) -> OnnxModel:
-        texts = np.zeros((1, self.manifest.text.dimension), np.float32)
-        rows = np.array([-1], np.int64)
-        return self._model(name, threads, width, text_vectors=texts, rows=rows)
+        """Load a head, and run it with the vector that each row of the bundle has of its own."""
+        texts = np.ones((_HEAD_ROWS, self.manifest.text.dimension), np.float32)
+        model = OnnxModel(self.path / name, threads)
+        for start in range(-1, len(self.item_ids), _HEAD_ROWS):
+            rows = np.arange(start, min(start + _HEAD_ROWS, len(self.item_ids)))
+            output = _run(name, model, text_vectors=texts[: len(rows)], rows=rows)
+            _check(name, output, (len(rows), width))
+        return model
 
     def _model(
         self, name: str, threads: int, width: int, **sample: NDArray[np.generic]
     ) -> OnnxModel:
-        """Load a model that gives [1, width] finite values of a sample."""
+        """Load a model that gives [B, width] finite values of a sample of B."""
         model = OnnxModel(self.path / name, threads)
-        output = model.run(**sample)
-        if output.shape != (1, width) or not np.isfinite(output).all():
-            message = (
-                f"{name} gives shape {output.shape} where (1, {width}) of finite values is due"
-            )
-            raise BundleError("BUNDLE_CORRUPT", message)
+        size = len(next(iter(sample.values())))
+        _check(name, _run(name, model, **sample), (size, width))
         return model
 
 
+def _windows(length: int) -> dict[str, NDArray[np.generic]]:
+    """Return an empty window, and full ones that have every action."""
+    size = 1 + -(-NUM_ACTIONS // length)
+    actions = (np.arange(size * length, dtype=np.int64) % NUM_ACTIONS).reshape(size, length)
+    lengths = np.full(size, length, np.int64)
+    lengths[0] = 0
+    ones = np.ones((size, length), np.float32)
+    return {"actions": actions, "gaps": ones, "starts": ones, "lengths": lengths}
+
+
+def _run(name: str, model: OnnxModel, **sample: NDArray[np.generic]) -> NDArray[np.float32]:
+    try:
+        return model.run(**sample)
+    except Exception as error:
+        raise BundleError("BUNDLE_CORRUPT", f"{name} cannot be run: {error}") from error
+
+
+def _check(name: str, output: NDArray[np.float32], due: tuple[int, int]) -> None:
+    if output.shape != due or not np.isfinite(output).all():
+        message = f"{name} gives shape {output.shape} where {due} of finite values is due"
+        raise BundleError("BUNDLE_CORRUPT", message)
+
+
 def _array(path: Path) -> NDArray[Any]:
+    np.load(path, mmap_mode="r", allow_pickle=False)  # fails for a file shorter than it says
     file, mapped = open_private(path)
     with file:
         return read_array(file, mapped=mapped)

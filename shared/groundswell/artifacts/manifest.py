@@ -15,6 +15,11 @@ _Range = Annotated[
 ]
 
 
+# No bundle is near to these bounds. A damaged one must not ask for all memory.
+_Width = Annotated[int, Field(ge=1, le=8_192)]
+_Length = Annotated[int, Field(ge=1, le=10_000)]
+
+
 class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -33,8 +38,8 @@ class TextSpec(_Frozen):
     """Where it came from: a hub id, a package or a folder's name."""
     fingerprint: str
     """Names model, precision and template version: vectors of different ones are never mixed."""
-    dimension: Annotated[int, Field(ge=1)]
-    max_tokens: Annotated[int, Field(ge=8)]
+    dimension: _Width
+    max_tokens: Annotated[int, Field(ge=8, le=65_536)]
 
 
 class FusionSpec(_Frozen):
@@ -97,17 +102,17 @@ class Manifest(_Frozen):
 
     format_version: Literal[2] = FORMAT_VERSION
     created_at: datetime
-    dimension: Annotated[int, Field(ge=2)]
+    dimension: Annotated[int, Field(ge=2, le=8_192)]
     """d: the dimension of the one space, the last of which is the popularity bias."""
-    window_length: Annotated[int, Field(ge=1)]
+    window_length: _Length
     """L: the events that the session encoder reads at most."""
-    chunk_length: Annotated[int, Field(ge=1)]
+    chunk_length: _Length
     """C: the events of one chunk."""
-    max_chunks: Annotated[int, Field(ge=1)]
+    max_chunks: _Length
     """The newest full chunks that the profile head reads at most."""
     recent_length: Annotated[int, Field(ge=1, le=MAX_RECENT)]
     """M: the newest events that the profile head reads as items at most."""
-    context_dimension: Annotated[int, Field(ge=1)]
+    context_dimension: _Width
     """c: the dimension of the context vectors, as which the profile head reads items."""
     use_time: bool
     """False for a log whose times are only positions: no feature of time then."""

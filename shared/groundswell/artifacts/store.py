@@ -34,6 +34,9 @@ from groundswell.artifacts.workspaces import LOCK, open_workspace
 _SYSTEM_FILES = ("Thumbs.db", "desktop.ini", "lost+found", "@eaDir", "__MACOSX")
 """Files that operating systems leave in folders, besides hidden files."""
 
+_UNREADABLE = (OSError, EOFError, ValueError, LookupError, TypeError, MemoryError, OverflowError)
+"""What a table raises that is none; a size in its head may be beyond all memory."""
+
 Signature = tuple[tuple[str, int, int], ...]
 """(name, size, time of change) of the files of a bundle."""
 
@@ -206,9 +209,16 @@ def _check_names(path: Path, manifest: Manifest) -> None:
     # Files that the operating system left are never read.
     stray = {p.as_posix() for p in present if not any(_is_system_file(part) for part in p.parts)}
     undescribed = set() if manifest.neighbours else listed & {*files.NEIGHBOURS}
+    folder = path.resolve()
+    outside = {
+        p.as_posix()
+        for p in present
+        if not ((path / p).is_file() and (path / p).resolve().is_relative_to(folder))
+    }
     for problem, wrong, step in (
         ("lacks", required - listed, ""),
         ("lacks", listed - names, ""),
+        ("has something that is no file of its folder:", listed & outside, ""),
         ("has a file that its manifest does not list:", stray - listed, "; remove it"),
         ("lists neighbours that its manifest does not describe:", undescribed, ""),
     ):
@@ -227,7 +237,7 @@ def _verify(bundle: Bundle) -> Bundle:
     try:
         num_items, vectors = len(bundle.rows), bundle.item_vectors
         popularity = bundle.popularity
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except _UNREADABLE as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise  # the file system failed; the bundle may be right
         raise BundleError("BUNDLE_CORRUPT", f"a table of the bundle: {error}") from error
@@ -248,7 +258,7 @@ def _verify_neighbours(bundle: Bundle, spec: NeighbourSpec) -> None:
     due = (num_items, spec.count)
     try:
         rows, similarities = bundle.neighbour_rows, bundle.neighbour_similarities
-    except (OSError, ValueError) as error:
+    except _UNREADABLE as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise
         raise BundleError("BUNDLE_CORRUPT", f"the bundle's neighbours: {error}") from error

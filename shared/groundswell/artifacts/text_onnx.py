@@ -41,7 +41,11 @@ class OnnxTextEncoder:
         self._unknown = next((number for number in ids if number is not None), None)
         self._batch_tokens = _BATCH_TOKENS * threads
         self._model = OnnxModel(model or folder / "model.onnx", threads)
-        self.dimension = self._run([self._tokenizer.encode("warm up").ids]).shape[1]
+        try:
+            self.dimension = self._run([self._tokenizer.encode("warm up").ids]).shape[1]
+        except Exception as error:
+            message = f"text_encoder/model.onnx cannot be run: {error}"
+            raise BundleError("BUNDLE_CORRUPT", message) from error
 
     def encode(
         self, texts: Sequence[str], progress: Callable[[int], None] | None = None

@@ -1,6 +1,9 @@
 """Reads FAISS index files into memory, and gives their vectors."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from threading import Lock
 
 import faiss
 import numpy as np
@@ -8,6 +11,8 @@ from numpy.typing import NDArray
 
 from groundswell.artifacts.errors import BundleError
 
+_READING = Lock()
+"""Held while an index is read: the limit is one for the process."""
 _KINDS = {faiss.IndexFlat: "flat", faiss.IndexHNSW: "hnsw"}
 """Of bundles of earlier releases, whose manifests name no kind."""
 
@@ -49,11 +54,27 @@ class _Lent:
         self._owner = owner
 
 
+@contextmanager
+def no_part_above(num_bytes: int) -> Iterator[None]:
+    """Let FAISS refuse an index whose head asks for more memory for a part than the file has.
+
+    It raises RuntimeError inside then. One index is read at a time.
+    """
+    with _READING:
+        before = faiss.get_deserialization_vector_byte_limit()
+        faiss.set_deserialization_vector_byte_limit(num_bytes)
+        try:
+            yield
+        finally:
+            faiss.set_deserialization_vector_byte_limit(before)
+
+
 def _read(path: Path) -> faiss.Index:
     try:
-        # Not memory-mapped: the process would be killed when the file is cut short in place.
-        return faiss.read_index(str(path))
-    except RuntimeError as error:
+        with no_part_above(path.stat().st_size):
+            # Not memory-mapped: the process would be killed when the file is cut short in place.
+            return faiss.read_index(str(path))
+    except (RuntimeError, MemoryError) as error:
         raise BundleError("BUNDLE_CORRUPT", f"{path.name} cannot be read: {error}") from error
 
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from groundswell.artifacts.errors import BundleError
 from groundswell.artifacts.private_copy import open_private, read_array
+from groundswell.retrieval.faiss_file import no_part_above
 
 _VECTORS_PER_CELL = 256
 _TRAINED_ON = 40
@@ -151,8 +152,9 @@ class IvfEngine:
                 rows = read_array(file, mapped=False)
                 vectors = read_array(file, mapped=mapped)
                 source = np.fromfile(file, np.uint8)
-            index = faiss.deserialize_index(source)
-        except (ValueError, RuntimeError) as error:
+            with no_part_above(len(source)):
+                index = faiss.deserialize_index(source)
+        except (ValueError, RuntimeError, MemoryError) as error:
             raise BundleError("BUNDLE_CORRUPT", f"{path.name} is no ivf index: {error}") from error
         if not isinstance(index, faiss.IndexIVFPQFastScan) or len(rows) != index.ntotal:
             raise BundleError("BUNDLE_CORRUPT", f"{path.name} is no ivf index of its vectors")
