@@ -17,6 +17,7 @@ from groundswell.cli.commands import (
     recommend_all,
     serve,
     text,
+    variants,
 )
 from groundswell.cli.commands.ids import IdCommand
 from groundswell.cli.failures import one_line
@@ -45,6 +46,7 @@ app.command(rich_help_panel=_SERVICES)(serve.up)
 app.add_typer(call.items_app, name="items", rich_help_panel=_SERVICES)
 app.add_typer(call.events_app, name="events", rich_help_panel=_SERVICES)
 app.add_typer(bundles.app, name="bundles", rich_help_panel=_MODEL)
+bundles.app.add_typer(variants.app, name="variant")
 app.add_typer(db.app, name="db", rich_help_panel=_SERVICES)
 app.add_typer(profiles.app, name="profiles", rich_help_panel=_SERVICES)
 app.command(cls=IdCommand, rich_help_panel=_SERVICES)(call.recommend)

@@ -44,6 +44,7 @@ from groundswell.profile_service.worker.text_backends.choice import (
 )
 from groundswell.profile_service.worker.text_backends.torch_encoder import device_problem
 from groundswell.runtime.process import serve_bundles
+from groundswell.runtime.variants_follower import VariantsFollower
 from groundswell.serving.admission import until_deadline
 from groundswell.serving.attribution import AttributionTokens
 from groundswell.serving.health import OVERALL, Health
@@ -75,7 +76,7 @@ async def main(settings: ProfileSettings) -> None:
     report = partial(health.report, names)
     load = partial(_onnx_encoders, settings=settings)
     worker = RunningWorker(database, settings, signals, load, report)
-    bundles = ProfileBundles(settings, worker)
+    store, bundles = BundleStore(settings.bundles), ProfileBundles(settings, worker)
     popularity = _popularity(database, settings)
     log = _event_log(database, pseudonyms, signals, lineage, popularity, bundles, settings)
     visitors = _visitors(database, pseudonyms, signals, bundles, settings)
@@ -88,7 +89,8 @@ async def main(settings: ProfileSettings) -> None:
         settings,
         _servicers(settings, EventServicer(log, visitors), outcomes, profiles, catalogue, bundles),
         take=bundles.take,
-        first=partial(covered_bundle, database, BundleStore(settings.bundles)),
+        first=partial(covered_bundle, database, store),
+        variants=VariantsFollower(store, settings.bundle_poll_s, bundles),
         held=bundles.held,
         begin=(
             partial(database.open, wait_s=settings.database_wait_s),
@@ -114,13 +116,14 @@ async def encode(settings: WorkerSettings) -> None:
     report = partial(health.report, names)
     load = partial(_chosen_encoders, settings=settings)
     worker = RunningWorker(database, settings, Signals(), load, report)
-    bundles = WorkerBundles(worker)
+    store, bundles = BundleStore(settings.bundles), WorkerBundles(worker)
     # It serves health alone, so that its operator sees whether it runs and makes progress.
     await serve_bundles(
         settings,
         lambda _: (),
         take=bundles.take,
-        first=partial(covered_bundle, database, BundleStore(settings.bundles)),
+        first=partial(covered_bundle, database, store),
+        variants=VariantsFollower(store, settings.bundle_poll_s, bundles),
         held=None,
         begin=(partial(database.open, wait_s=settings.database_wait_s),),
         close=(bundles, worker, database),

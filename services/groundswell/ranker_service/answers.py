@@ -102,6 +102,7 @@ def _recommended(
     made = Attribution(
         new_recommendation_id(),
         answer.bundle_id,
+        answer.variant,
         fusion_weight=None if answer.ranked.fallback else answer.fusion_weight,
         draw=answer.draw,
         propensity=answer.propensity,
@@ -117,6 +118,7 @@ def _recommended(
         attribution_token=tokens.issue(made),
         details_omitted=not with_details,
         num_capped=answer.num_capped,
+        variant=answer.variant,
     )
     ranked = answer.ranked
     scores = (ranked.scores.tolist(), ranked.short_scores.tolist(), ranked.long_scores.tolist())

@@ -1,7 +1,7 @@
 """Chooses the bundle that ranks: a new one ranks once it is loaded and both encoders hold it."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -15,11 +15,13 @@ from groundswell.common.v1.model_service_pb2_grpc import ModelServiceStub
 from groundswell.ranker_service.bundle_ranker import BundleRanker
 from groundswell.ranker_service.follower import RankerCopies
 from groundswell.ranker_service.popularity import CurrentPopularity
+from groundswell.ranker_service.probation import Probation
 from groundswell.ranker_service.replicas import held_ids
 from groundswell.ranker_service.settings import RankerSettings
 from groundswell.runtime.backoff import ExponentialBackoff
 from groundswell.runtime.catalogue_follower import CatalogueFollower
 from groundswell.runtime.held_bundles import HeldBundles
+from groundswell.serving.telemetry import count
 
 _log = structlog.get_logger(__name__)
 
@@ -69,22 +71,25 @@ class RankerBundles:
         self.held: HeldBundles[RankerBundle] = HeldBundles(
             keep_s=settings.bundle_keep_s, max_held=_MAX_HELD
         )
-        self._candidate: RankerBundle | None = None
-        """A warm bundle that some encoder may not hold yet."""
+        self._probation = Probation(settings.probation_s)
+        self._candidates: list[RankerBundle] = []
+        """Warm bundles that some encoder may not hold yet."""
 
     def current(self) -> BundleRanker:
         """Return the ranker in use. Raises Unavailable (NO_BUNDLE) before the first bundle."""
         return self.held.get("").ranker
 
     @contextmanager
-    def in_use(self) -> Iterator[list[BundleRanker]]:
-        """Give the ranker in use, then its substitutes when an encoder lacks its bundle.
+    def in_use(self, bundle_id: str = "", *, alone: bool = False) -> Iterator[list[BundleRanker]]:
+        """Give the ranker of a bundle, by default of the served one.
 
+        Unless it is to rank alone, its substitutes follow, for when an encoder lacks its bundle.
         Inside none of them is closed, however often the bundle changes. Raises Unavailable
-        (NO_BUNDLE) before the first bundle.
+        (NO_BUNDLE) before the first bundle, and FailedPrecondition (BUNDLE_NOT_LOADED).
         """
-        others = [self._candidate, *self.held.all()[1:]]
-        bundles = [self.held.get(""), *(bundle for bundle in others if bundle is not None)]
+        chosen = self.held.get(bundle_id)
+        others = [] if alone else [*self._candidates, *self.held.all()]
+        bundles = [chosen, *(one for one in others if one is not chosen)]
         with self.held.using(*bundles):
             yield [bundle.ranker for bundle in bundles]
 
@@ -123,14 +128,33 @@ class RankerBundles:
             await self._until_encoded(bundle.id)
         else:
             loaded = await self._load(bundle)
-        self._candidate = None
         self.held.serve(loaded)
+        self._probation.begin(bundle.id)
         _log.info("bundle_ranks", bundle_id=bundle.id, items=loaded.ranker.index.num_items)
+
+    def note(self, bundle_id: str, bad: str) -> None:
+        """Note an answer, and what is bad about it if anything; go back if too many are bad."""
+        problem = self._probation.note(bundle_id, bad)
+        before = self.held.go_back(problem) if problem else None
+        if before is not None:
+            self._probation.end(before.id)
+            count("bundles_withdrawn")
+            _log.error("bundle_withdrawn", bundle_id=bundle_id, problem=problem, ranks=before.id)
 
     async def take_popularity(self) -> None:
         """Let every ranker take over what is popular now."""
-        for bundle in {one.id: one for one in (*self.held.all(), self._candidate) if one}.values():
+        for bundle in (*self.held.all(), *self._candidates):
             await asyncio.to_thread(bundle.ranker.take_popularity)
+
+    async def take_beside(self, bundle: Bundle) -> None:
+        """Load a bundle of a variant as `take` does, and hold it beside the served one."""
+        if self.held.find(bundle.id) is None:
+            self.held.hold(await self._load(bundle))
+            _log.info("bundle_beside", bundle_id=bundle.id)
+
+    def want(self, bundle_ids: Collection[str]) -> None:
+        """Hold only these beside the served one."""
+        self.held.want(bundle_ids)
 
     async def close(self) -> None:
         """Close what is loaded."""
@@ -147,12 +171,14 @@ class RankerBundles:
             await loaded.follower.start()
             await loaded.ranker.warm_up()
             if self.held.served is not None:
-                self._candidate = loaded
+                self._candidates.append(loaded)
                 await self._until_encoded(bundle.id)
         except BaseException:
-            self._candidate = None
             self.held.retire(loaded)
             raise
+        finally:
+            if loaded in self._candidates:
+                self._candidates.remove(loaded)
         return loaded
 
     async def _until_encoded(self, bundle_id: str) -> None:

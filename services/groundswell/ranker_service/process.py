@@ -2,7 +2,9 @@
 
 import grpc
 
+from groundswell.artifacts.store import BundleStore
 from groundswell.ranker.v1 import ranker_service_pb2_grpc
+from groundswell.ranker_service.assignment import Assignment
 from groundswell.ranker_service.bundles import RankerBundles
 from groundswell.ranker_service.outcome_client import OutcomeClient
 from groundswell.ranker_service.page_tokens import PageTokens
@@ -18,6 +20,7 @@ from groundswell.ranker_service.shown import AnsweredLists
 from groundswell.ranker_service.stages.filter import Exclusions
 from groundswell.ranker_service.stages.gather import Gather
 from groundswell.runtime.process import serve_bundles
+from groundswell.runtime.variants_follower import VariantsFollower
 from groundswell.serving.admission import DeadlineAdmission
 from groundswell.serving.channels import open_channel
 from groundswell.serving.overload import Admissions
@@ -49,7 +52,9 @@ async def main(settings: RankerSettings) -> None:
     recommender = Recommender(gather, Exclusions(settings.seen_mask))
     answered = AnsweredLists(profile, max_waiting=settings.max_lists_waiting)
     kept = answered if settings.max_lists_waiting else None
-    servicer = RankerServicer(recommender, bundles, reader, settings, tokens, kept)
+    variants = VariantsFollower(BundleStore(settings.bundles), settings.bundle_poll_s, bundles)
+    assignment = Assignment(bundles, lambda: variants.variants)
+    servicer = RankerServicer(recommender, bundles, reader, settings, tokens, assignment, kept)
 
     def add_servicers(server: grpc.aio.Server) -> tuple[str, ...]:
         ranker_service_pb2_grpc.add_RankerServiceServicer_to_server(servicer, server)
@@ -60,6 +65,7 @@ async def main(settings: RankerSettings) -> None:
         add_servicers,
         take=bundles.take,
         first=bundles.first,
+        variants=variants,
         held=bundles.held,
         begin=(answered.start, following.start),
         close=(answered, following, bundles, profile, session),

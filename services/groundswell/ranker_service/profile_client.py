@@ -75,6 +75,11 @@ class ProfileClient:
         self._seen = seen
         self._kept: KeptAnswers[LongTerm] = KeptAnswers(max_kept_bytes)
 
+    @property
+    def is_down(self) -> bool:
+        """Whether the service is taken for down."""
+        return self._upstream.is_down
+
     async def long_terms(
         self, users: Sequence[Ask], space: BundleSpace, deadline: float
     ) -> Sequence[LongTerm | None]:

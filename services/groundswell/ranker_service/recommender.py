@@ -24,6 +24,7 @@ from groundswell.ranker_service.stages.gather import Gather, Gathered
 from groundswell.ranker_service.stages.impressions import with_impressions
 from groundswell.retrieval.id_set import IdSet
 from groundswell.retrieval.item_index import NO_IDS
+from groundswell.serving.errors import FailedPrecondition
 from groundswell.serving.slices import Slices
 from groundswell.serving.telemetry import count
 from groundswell.serving.together import both
@@ -41,6 +42,11 @@ class Recommender:
         self._exclusions = exclusions
         self._slices = Slices()
 
+    @property
+    def upstream_is_down(self) -> bool:
+        """Whether a service is taken for down, so that answers lack what it would give."""
+        return self._gather.is_down
+
     async def recommend(
         self, rankers: Sequence[BundleRanker], asks: Sequence[Ask], gather_s: float
     ) -> list[Recommendations]:
@@ -50,10 +56,13 @@ class Recommender:
         those before it, as happens around a swap. One ranker ranks for all asks: vectors of two
         bundles are never mixed.
 
+        All asks name the same bundle, or none does.
+
         Raises InvalidArgument (FILTER_INVALID, and what is wrong with inline events), NotFound
-        (ITEM_NOT_FOUND) and ResourceExhausted (OVERLOADED).
+        (ITEM_NOT_FOUND), FailedPrecondition (BUNDLE_NOT_LOADED) and ResourceExhausted (OVERLOADED).
         """
-        return await self._with_one(rankers, gather_s, partial(self._recommend, asks))
+        work = partial(self._recommend, asks)
+        return await self._with_one(rankers, gather_s, work, bool(asks[0].bundle_id))
 
     async def explain_item(
         self,
@@ -69,28 +78,39 @@ class Recommender:
         NotFound (ITEM_NOT_FOUND) for the item too.
         """
         work = partial(self._explain_item, ask, item_id, effects_s)
-        return await self._with_one(rankers, gather_s, work)
+        return await self._with_one(rankers, gather_s, work, bool(ask.bundle_id))
 
     async def categories(
         self, rankers: Sequence[BundleRanker], ask: Ask, number: int, gather_s: float
     ) -> list[CategoryPage]:
         """Recommend a page of each of the most probable categories; see `recommend`."""
-        return await self._with_one(rankers, gather_s, partial(self._categories, ask, number))
+        work = partial(self._categories, ask, number)
+        return await self._with_one(rankers, gather_s, work, bool(ask.bundle_id))
 
     async def _with_one(
         self,
         rankers: Sequence[BundleRanker],
         gather_s: float,
         work: Callable[[BundleRanker, BundleSpace, float], Awaitable[T]],
+        is_named: bool,
     ) -> T:
-        """Work with the first ranker whose bundle both services hold."""
+        """Work with the first ranker whose bundle both services hold.
+
+        Raises FailedPrecondition (BUNDLE_NOT_LOADED) where the request names the bundle, and a
+        service lacks it.
+        """
         loop = asyncio.get_running_loop()
         deadline = loop.time() + gather_s
-        for ranker in rankers if len(rankers) > 1 else ():
+        for ranker in rankers if is_named or len(rankers) > 1 else ():
             space = replace(ranker.space, has_substitute=True)
             try:
                 return await work(ranker, space, deadline - loop.time())
-            except BundleNotHeldError:
+            except BundleNotHeldError as error:
+                if is_named:
+                    message = "a service has not loaded the bundle that the request names"
+                    raise FailedPrecondition(
+                        "BUNDLE_NOT_LOADED", message, field="bundle_id"
+                    ) from error
                 count("bundles_substituted")
         # Both services hold no bundle in common: the first one ranks with what there is.
         ranker = rankers[0]

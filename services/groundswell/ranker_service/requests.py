@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
+from groundswell.artifacts.variants import Variant
 from groundswell.common.v1.event_pb2 import InlineEvents
 from groundswell.ranker.v1.ranker_service_pb2 import (
     BatchRecommendRequest,
@@ -97,6 +98,10 @@ class Ask:
     """How `fusion_weight` was chosen, if at random."""
     propensity: float = 0.0
     """The probability or the density with which it was drawn."""
+    bundle_id: str = ""
+    """The bundle that must rank; empty: the one in use."""
+    variant: Variant | None = None
+    """The user's variant, which has set what it sets."""
 
 
 class RequestReader:
@@ -130,6 +135,7 @@ class RequestReader:
             shown=self._tokens.read(request.page_token) if request.page_token else None,
             is_trending=_is_trending(request),
             impressions=_impressions(request),
+            bundle_id=request.bundle_id,
         )
 
     async def batch(self, request: BatchRecommendRequest | StreamRecommendRequest) -> list[Ask]:

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
+from itertools import chain
 from typing import TypeVar
 
 import numpy as np
@@ -30,9 +31,11 @@ from groundswell.ranker_service.answers import (
     recommend_responses,
     similar_response,
 )
+from groundswell.ranker_service.assignment import Assignment, by_bundle
 from groundswell.ranker_service.bundles import RankerBundles
 from groundswell.ranker_service.explanation_messages import item_explained
 from groundswell.ranker_service.page_tokens import MAX_SHOWN, PageTokens, ShownItems
+from groundswell.ranker_service.probation import FAILED, badness
 from groundswell.ranker_service.recommender import Recommender
 from groundswell.ranker_service.requests import DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE, Ask, RequestReader
 from groundswell.ranker_service.settings import RankerSettings
@@ -43,8 +46,9 @@ from groundswell.retrieval.item_index import NO_IDS
 from groundswell.serving.around import Context
 from groundswell.serving.attribution import AttributionTokens
 from groundswell.serving.deadlines import call_timeout, time_left_s
-from groundswell.serving.errors import FailedPrecondition
+from groundswell.serving.errors import FailedPrecondition, ServiceError
 from groundswell.serving.in_order import in_order
+from groundswell.serving.together import all_of
 from groundswell.serving.validation import check_item_id, check_page_size
 
 OfBatch = TypeVar("OfBatch", BatchRecommendResponse, StreamRecommendResponse)
@@ -65,6 +69,7 @@ class RankerServicer(RankerServiceServicer):
         reader: RequestReader,
         settings: RankerSettings,
         tokens: PageTokens,
+        assignment: Assignment,
         answered: AnsweredLists | None = None,
     ) -> None:
         """`answered` gets the list of each answer of Recommend; None: they are not kept."""
@@ -73,13 +78,14 @@ class RankerServicer(RankerServiceServicer):
         self._reader = reader
         self._settings = settings
         self._tokens = tokens
+        self._assignment = assignment
         self._attribution = AttributionTokens(*settings.secrets)
         self._answered = answered
         self._fusion = RandomFusion(settings.random_fusion_share, settings.random_fusion_weights)
 
     async def Recommend(self, request: RecommendRequest, context: Context) -> RecommendResponse:
         """Recommend to one user or visitor."""
-        ask = self._reader.recommend(request)
+        ask = self._assignment.of(self._reader.recommend(request))
         if self._answered is not None:  # else no log would tell how the drawn weights did
             constant = self._bundles.current().manifest.fusion.constant_alpha
             ask = self._fusion.drawn(ask, constant)
@@ -135,7 +141,8 @@ class RankerServicer(RankerServiceServicer):
         ask, number = self._reader.categories(request)
         self._check_categories()
         timeout_s, gather_s = self._long_times(context)
-        with self._bundles.in_use() as rankers:
+        ask = self._assignment.of(ask)
+        with self._assignment.rankers(ask) as rankers:
             async with asyncio.timeout(timeout_s):
                 found = await self._recommender.categories(rankers, ask, number, gather_s)
         answers = await asyncio.to_thread(
@@ -157,7 +164,8 @@ class RankerServicer(RankerServiceServicer):
         check_item_id(request.item_id)
         ask = self._reader.explained(request)
         timeout_s, gather_s = self._long_times(context)
-        with self._bundles.in_use() as rankers:
+        ask = self._assignment.of(ask)
+        with self._assignment.rankers(ask) as rankers:
             async with asyncio.timeout(timeout_s):
                 found = await self._recommender.explain_item(
                     rankers, ask, request.item_id, gather_s, timeout_s / 2
@@ -218,6 +226,25 @@ class RankerServicer(RankerServiceServicer):
         self, asks: Sequence[Ask], timeout_s: float, gather_s: float
     ) -> list[Recommendations]:
         """Answer within `timeout_s`; wait for the other services for at most `gather_s`."""
-        with self._bundles.in_use() as rankers:
-            async with asyncio.timeout(timeout_s):
-                return await self._recommender.recommend(rankers, asks, gather_s)
+        asks = [self._assignment.of(ask) for ask in asks]
+        groups = by_bundle(asks)
+        parts = [self._of_one_bundle([asks[n] for n in group], gather_s) for group in groups]
+        async with asyncio.timeout(timeout_s):
+            answers = await all_of(parts) if len(parts) > 1 else [await parts[0]]
+        placed = dict(zip(chain(*groups), chain(*answers), strict=True))
+        return [placed[n] for n in range(len(asks))]
+
+    async def _of_one_bundle(self, asks: Sequence[Ask], gather_s: float) -> list[Recommendations]:
+        with self._assignment.rankers(asks[0]) as rankers:
+            try:
+                answers = await self._recommender.recommend(rankers, asks, gather_s)
+            except (ServiceError, TimeoutError):
+                raise
+            except Exception:
+                self._bundles.note(rankers[0].space.bundle_id, FAILED)
+                raise
+        if not self._recommender.upstream_is_down:
+            for ask, one in zip(asks, answers, strict=True):
+                is_empty = ask.k > 0 and not (ask.filter or one.items)
+                self._bundles.note(one.bundle_id, badness(one.degradations, is_empty=is_empty))
+        return answers

@@ -75,6 +75,11 @@ class SessionClient:
         self._seen = seen
         self._kept: KeptAnswers[ShortTerm] = KeptAnswers(max_kept_bytes)
 
+    @property
+    def is_down(self) -> bool:
+        """Whether the service is taken for down."""
+        return self._upstream.is_down
+
     async def short_terms(
         self, asks: Sequence[Ask], space: BundleSpace, deadline: float
     ) -> list[ShortTerm | None]:

@@ -73,6 +73,9 @@ class RankerSettings(CallingSettings):
     random_fusion_weights: str = "0,0.1,0.2,0.3,0.4,0.5,0.6,0.7,0.8,0.9,1"
     """What is drawn: one of some weights, separated by commas; or `normal:D`, a normal distribution
     of deviation D around the bundle's constant, cut to [0, 1]."""
+    probation_s: Annotated[float, Field(ge=0)] = 120.0
+    """How long a new bundle is on probation: if far more of its answers fail, are empty or lack a
+    vector than of the bundle before it, that one ranks again. 0: it stays in any case."""
     start_wait_s: Annotated[float, Field(ge=0)] = 10.0
     """How long the first bundle waits until both encoders hold it; then it ranks in any case."""
 

@@ -2,7 +2,9 @@
 
 import grpc
 
+from groundswell.artifacts.store import BundleStore
 from groundswell.runtime.process import serve_bundles
+from groundswell.runtime.variants_follower import VariantsFollower
 from groundswell.serving.admission import until_deadline
 from groundswell.serving.channels import open_channel
 from groundswell.serving.pseudonym import Pseudonymizer
@@ -21,7 +23,7 @@ _SERVICE = "groundswell.session.v1.SessionService"
 async def main(settings: SessionSettings) -> None:
     """Serve until the process is told to end."""
     profile = open_channel(settings.profile_address, http_proxy=settings.http_proxy)
-    bundles = SessionBundles(profile, settings)
+    store, bundles = BundleStore(settings.bundles), SessionBundles(profile, settings)
     windows = _windows(settings)
     servicer = SessionServicer(_sessions(profile, bundles, windows, settings), bundles)
 
@@ -34,6 +36,7 @@ async def main(settings: SessionSettings) -> None:
         add_servicers,
         take=bundles.take,
         first=bundles.first,
+        variants=VariantsFollower(store, settings.bundle_poll_s, bundles),
         held=bundles.held,
         close=(bundles, windows, profile),
         admissions=until_deadline(

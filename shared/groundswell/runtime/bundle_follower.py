@@ -57,6 +57,7 @@ class BundleFollower:
 
     `first` gets the current bundle's id and returns the id of the bundle to begin with, which may
     be another one that can be served at once. The current one is then taken like any later one.
+    `read` names the bundle to follow, in the place of the pointer.
     """
 
     def __init__(
@@ -66,12 +67,14 @@ class BundleFollower:
         on_bundle: Callable[[Bundle], Awaitable[None]],
         *,
         first: Callable[[str], Awaitable[str]] | None = None,
+        read: Callable[[], str | None] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._store = store
         self._poll_s = poll_s
         self._on_bundle = on_bundle
         self._first = first
+        self._read = read or store.current
         self._clock = clock
         self._settled: str | None = None
         """The id of the bundle that `on_bundle` took last."""
@@ -90,7 +93,7 @@ class BundleFollower:
         Raises BundleError when there is none or when it is refused.
         """
         try:
-            current = await asyncio.to_thread(self._store.current)
+            current = await asyncio.to_thread(self._read)
             if current is None:
                 raise BundleError("NO_CURRENT", f"{self._store.root} has no current bundle")
             chosen = current if self._first is None else await self._first(current)
@@ -99,7 +102,16 @@ class BundleFollower:
             where = error.filename or self._store.root
             raise BundleError("BUNDLES_UNREADABLE", f"{where}: {error.strerror}") from error
         self._settled = chosen
+        self.begin()
+
+    def begin(self) -> None:
+        """Follow in the background."""
         self._task = asyncio.create_task(self._follow())
+
+    def refused(self) -> dict[str, str]:
+        """Return the problem of the current bundle by its id, if it was refused."""
+        failure = self._failure
+        return {failure.bundle_id: failure.problem} if failure and failure.is_refusal else {}
 
     async def close(self) -> None:
         """Stop following, and give up a bundle that is being taken."""
@@ -117,7 +129,7 @@ class BundleFollower:
         while True:
             await asyncio.sleep(self._poll_s if self._is_read else self._unread.next_s())
             try:
-                current = await asyncio.to_thread(self._store.current)
+                current = await asyncio.to_thread(self._read)
             except (OSError, BundleError) as error:
                 self._not_read(error)
                 continue

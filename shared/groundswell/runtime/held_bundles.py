@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Generic, Protocol, TypeVar
 
@@ -41,8 +41,9 @@ class HeldBundles(Generic[B]):
 
     An earlier bundle stays until no call has asked for it for `keep_s`: a ranker may rank with it
     until all services have the new one. At most `max_held` bundles stay; the one that was asked for
-    longest ago is dropped first. `on_dropped` is called with each bundle that is dropped. A bundle
-    that was dropped is closed when the calls that use it have ended.
+    longest ago is dropped first. Bundles that variants name are held beside these as long as they
+    are wanted. `on_dropped` is called with each bundle that is dropped; it is closed when the calls
+    that use it have ended.
     """
 
     def __init__(
@@ -59,6 +60,11 @@ class HeldBundles(Generic[B]):
         self._clock = clock
         self._held: list[B] = []
         """The served one first, the others by when they were last served."""
+        self._beside: list[B] = []
+        """Those that are held because they are wanted, and for no other reason."""
+        self._wanted: frozenset[str] = frozenset()
+        self.withdrawn: dict[str, str] = {}
+        """Why the bundle that was served last is not any more, by its id; see `go_back`."""
         self._asked_at: dict[str, float] = {}
         self._sweeping: asyncio.Task[None] | None = None
         self._uses: dict[int, _Uses] = {}
@@ -72,11 +78,11 @@ class HeldBundles(Generic[B]):
 
     def all(self) -> list[B]:
         """Return what is held, the served one first."""
-        return list(self._held)
+        return [*self._held, *self._beside]
 
     def ids(self) -> list[str]:
         """Name what is held, the served one first."""
-        return [bundle.id for bundle in self._held]
+        return [bundle.id for bundle in self.all()]
 
     def served_model(self) -> tuple[str, Manifest]:
         """Return the id and the manifest of the served bundle. Raises Unavailable (NO_BUNDLE)."""
@@ -85,7 +91,7 @@ class HeldBundles(Generic[B]):
 
     def find(self, bundle_id: str) -> B | None:
         """Return a bundle if it is held. It does not count as asked for."""
-        return next((bundle for bundle in self._held if bundle.id == bundle_id), None)
+        return next((bundle for bundle in self.all() if bundle.id == bundle_id), None)
 
     def get(self, bundle_id: str) -> B:
         """Return a bundle that a call asks for, the served one for an empty id.
@@ -128,27 +134,60 @@ class HeldBundles(Generic[B]):
         task.add_done_callback(self._retiring.pop)
 
     def is_asked_for(self, bundle: B) -> bool:
-        """Whether a bundle is served, or was asked for within `keep_s`."""
+        """Whether a bundle is served or wanted, or was asked for within `keep_s`."""
         age_s = self._clock() - self._asked_at.get(bundle.id, -float("inf"))
-        return bundle is self.served or age_s < self._keep_s
+        return bundle is self.served or bundle.id in self._wanted or age_s < self._keep_s
+
+    def want(self, bundle_ids: Collection[str]) -> None:
+        """Hold these bundles as long as they are named; drop others that were held for that."""
+        self._wanted = frozenset(bundle_ids)
+        unwanted = [one for one in self._beside if one.id not in self._wanted]
+        self._beside = [one for one in self._beside if one.id in self._wanted]
+        for one in unwanted:
+            self._asked_at.pop(one.id, None)
+            self._on_dropped(one)
+            self.retire(one)
+
+    def hold(self, bundle: B) -> None:
+        """Hold a bundle beside the served one, if it is still wanted."""
+        if bundle.id in self._wanted and self.find(bundle.id) is None:
+            self._beside.append(bundle)
+        else:
+            self.retire(bundle)
 
     def serve(self, bundle: B) -> None:
         """Serve a bundle from now on, in one step; bundles out of use are closed later."""
         if self._held:
             # It counts as asked for now: rankers may go on with it for `keep_s`.
             self._asked_at[self._held[0].id] = self._clock()
+        self.withdrawn = {}
         self._held = [bundle, *(one for one in self._held if one.id != bundle.id)]
+        for one in [one for one in self._beside if one.id == bundle.id]:
+            self._beside.remove(one)
+            if one is not bundle:
+                self.retire(one)
         self._asked_at[bundle.id] = self._clock()
         gauge("bundles_held", len(self._held))
         if len(self._held) > 2 and (self._sweeping is None or self._sweeping.done()):
             self._sweeping = asyncio.create_task(self._sweep())
 
+    def go_back(self, problem: str) -> B | None:
+        """Serve the bundle before the served one again, and return it; None without one."""
+        if len(self._held) < 2:
+            return None
+        left, before = self._held[:2]
+        self.serve(before)
+        self.withdrawn = {left.id: problem}
+        return before
+
     def take_out_unused(self) -> list[B]:
         """Stop holding the bundles out of use; return them to be closed."""
         earlier = sorted(self._held[2:], key=lambda one: -self._asked_at.get(one.id, 0.0))
         kept = [one for one in earlier if self.is_asked_for(one)][: max(self._max_held - 2, 0)]
-        unused = [one for one in self._held[2:] if one not in kept]
-        self._held = [one for one in self._held if one not in unused]
+        left = [one for one in self._held[2:] if one not in kept]
+        self._held = [one for one in self._held if one not in left]
+        self._beside += [one for one in left if one.id in self._wanted]
+        unused = [one for one in left if one.id not in self._wanted]
         for one in unused:
             self._asked_at.pop(one.id, None)
         gauge("bundles_held", len(self._held))
@@ -163,9 +202,9 @@ class HeldBundles(Generic[B]):
         for task in retiring:
             task.cancel()
         await asyncio.gather(*retiring, return_exceptions=True)
-        for bundle in (*self._held, *retiring.values()):
+        for bundle in (*self.all(), *retiring.values()):
             await bundle.close()
-        self._held = []
+        self._held, self._beside = [], []
 
     async def _sweep(self) -> None:
         while True:
@@ -179,5 +218,5 @@ class HeldBundles(Generic[B]):
     async def _close_unused(self, bundle: B) -> None:
         while (uses := self._uses.get(id(bundle))) is not None:
             await uses.ended.wait()
-        if all(one is not bundle for one in self._held):
+        if all(one is not bundle for one in self.all()):
             await bundle.close()

@@ -10,6 +10,7 @@ from groundswell.artifacts.store import BundleStore
 from groundswell.common.v1 import model_service_pb2_grpc
 from groundswell.runtime.bundle_follower import BundleFollower
 from groundswell.runtime.held_bundles import HeldBundles
+from groundswell.runtime.variants_follower import VariantsFollower
 from groundswell.serving.health import Health
 from groundswell.serving.model_servicer import ModelServicer
 from groundswell.serving.overload import NO_ADMISSIONS, Admissions
@@ -31,6 +32,7 @@ async def serve_bundles(
     *,
     take: Callable[[Bundle], Awaitable[None]],
     first: Callable[[str], Awaitable[str]],
+    variants: VariantsFollower,
     held: HeldBundles[Any] | None,
     begin: Sequence[Callable[[], Awaitable[object]]] = (),
     close: Sequence[Closable],
@@ -39,10 +41,11 @@ async def serve_bundles(
 ) -> None:
     """Serve until SIGTERM or SIGINT.
 
-    `take` and `first` are for the follower of bundles (see BundleFollower). `add_servicers` adds
-    the servicers and returns their full service names; with `held`, the ModelService tells of the
-    bundles in it. The steps of `begin` are taken before the first bundle is loaded, and the parts
-    of `close` are closed at the end, both in their order. The rest is as for `serve`.
+    `take` and `first` are for the follower of bundles (see BundleFollower), `variants` follows the
+    bundles beside them. `add_servicers` adds the servicers and returns their full service names;
+    with `held`, the ModelService tells of the bundles in it. The steps of `begin` are taken before
+    the first bundle is loaded, and the parts of `close` are closed at the end, both in their order.
+    The rest is as for `serve`.
     """
     store = BundleStore(settings.bundles)
     follower = BundleFollower(store, settings.bundle_poll_s, take, first=first)
@@ -51,16 +54,19 @@ async def serve_bundles(
         names = add_servicers(server)
         if held is None:
             return names
-        servicer = ModelServicer(held.served_model, held.ids)
+        servicer = ModelServicer(
+            held.served_model, held.ids, lambda: {**follower.refused(), **held.withdrawn}
+        )
         model_service_pb2_grpc.add_ModelServiceServicer_to_server(servicer, server)
         return (*names, _MODEL_SERVICE)
 
     async def ready() -> None:
-        for step in (*begin, follower.start):
+        for step in (*begin, follower.start, variants.start):
             await step()
 
     async def close_all() -> None:
-        for part in (follower, *close):
+        parts: tuple[Closable, ...] = (variants, follower, *close)
+        for part in parts:
             await part.close()
 
     await serve(

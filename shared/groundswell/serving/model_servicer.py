@@ -6,7 +6,12 @@ from typing import Protocol
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from groundswell.common.v1.model_service_pb2 import GetModelRequest, GetModelResponse, ModelInfo
+from groundswell.common.v1.model_service_pb2 import (
+    GetModelRequest,
+    GetModelResponse,
+    ModelInfo,
+    RefusedBundle,
+)
 from groundswell.common.v1.model_service_pb2_grpc import ModelServiceServicer
 from groundswell.serving.around import Context
 from groundswell.serving.validation import check_number
@@ -43,16 +48,19 @@ class ModelServicer(ModelServiceServicer):
     """Serves ModelService.
 
     `served` returns the id and the manifest of the served bundle, or raises Unavailable
-    (NO_BUNDLE); `loaded_ids` names all loaded bundles.
+    (NO_BUNDLE); `loaded_ids` names all loaded bundles, and `refused` gives the problems of those
+    that the process does not serve though it should.
     """
 
     def __init__(
         self,
         served: Callable[[], tuple[str, ServedManifest]],
         loaded_ids: Callable[[], Sequence[str]],
+        refused: Callable[[], Mapping[str, str]],
     ) -> None:
         self._served = served
         self._loaded_ids = loaded_ids
+        self._refused = refused
 
     async def GetModel(self, request: GetModelRequest, context: Context) -> GetModelResponse:
         """Describe the served bundle and name the loaded ones."""
@@ -66,6 +74,10 @@ class ModelServicer(ModelServiceServicer):
         return GetModelResponse(
             model=_model_info(bundle_id, manifest, num_categories),
             loaded_bundle_ids=self._loaded_ids(),
+            refused_bundles=[
+                RefusedBundle(bundle_id=one, problem=problem)
+                for one, problem in self._refused().items()
+            ],
         )
 
 

@@ -179,3 +179,40 @@ async def test_what_a_call_asks_for_is_not_closed_before_the_call_ends() -> None
         assert not bundle.is_closed
     await asyncio.sleep(0.02)
     assert bundle.is_closed
+
+
+async def test_a_wanted_bundle_stays_beside_the_others_until_it_is_unwanted(
+    held: HeldBundles[Loaded], clock: Clock
+) -> None:
+    beside = Loaded("v")
+    held.serve(Loaded("a"))
+    held.want(["v", "a"])
+    held.hold(beside)
+    for bundle_id in "bc":
+        held.serve(Loaded(bundle_id))
+        clock.now += 1e6
+    assert held.take_out_unused() == []
+    assert held.ids()[:2] == ["c", "b"]
+    assert {*held.ids()[2:]} == {"v", "a"}
+    assert held.get("v") is beside
+    held.want([])
+    assert [one.id for one in held.take_out_unused()] == ["a"]
+    assert held.ids() == ["c", "b"]
+    await asyncio.sleep(0)
+    assert beside.is_closed
+    await held.close()
+
+
+async def test_a_bundle_that_is_not_wanted_any_more_or_held_already_is_closed(
+    held: HeldBundles[Loaded],
+) -> None:
+    late, second, served = Loaded("v"), Loaded("w"), Loaded("w")
+    held.serve(Loaded("a"))
+    held.want(["w"])
+    held.hold(late)
+    held.hold(second)
+    held.serve(served)
+    await asyncio.sleep(0)
+    assert (late.is_closed, second.is_closed, served.is_closed) == (True, True, False)
+    assert held.ids() == ["w", "a"]
+    await held.close()

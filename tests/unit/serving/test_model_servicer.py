@@ -31,7 +31,7 @@ class Manifest:
 
 
 async def asked(**request: Any) -> GetModelResponse:
-    servicer = ModelServicer(lambda: ("b", Manifest()), lambda: ["b"])
+    servicer = ModelServicer(lambda: ("b", Manifest()), lambda: ["b"], dict)
     context: Any = None
     return await servicer.GetModel(GetModelRequest(**request), context)
 

@@ -63,6 +63,8 @@ class RecommendOptions(TypedDict, total=False):
     trending: bool
     # How often the user may be shown the same item.
     impressions: ranker_pb2.ImpressionLimits
+    # The bundle that must rank, one that the ranker has loaded; else the service decides.
+    bundle_id: str
 
 
 class InterestOptions(TypedDict, total=False):
@@ -114,6 +116,7 @@ def recommend_request(
         page_token=options.get("page_token", ""),
         sort=ranker_pb2.SORT_TRENDING if options.get("trending") else ranker_pb2.SORT_UNSPECIFIED,
         impressions=options.get("impressions"),
+        bundle_id=options.get("bundle_id", ""),
     )
     return _with_subject(request, user_id, session_id, events)
 

@@ -17,7 +17,14 @@ app = typer.Typer(no_args_is_help=True, help="List bundles, and choose the one t
 
 
 @app.command("list")
-def list_bundles(bundles: Bundles, as_json: AsJson = False) -> None:
+def list_bundles(
+    bundles: Bundles,
+    as_json: AsJson = False,
+    ranker: Annotated[
+        str | None,
+        typer.Option(metavar="HOST:PORT", help="Ask this ranker which bundle it refused, and why."),
+    ] = None,
+) -> None:
     """List the bundles of a folder, the newest first, with their figures of validation.
 
     It reads their manifests alone; `promote` and the services check every file.
@@ -26,7 +33,7 @@ def list_bundles(bundles: Bundles, as_json: AsJson = False) -> None:
 
     from groundswell.cli.display.bundles import bundle_rows, table
 
-    rows = bundle_rows(_store(bundles))
+    rows = bundle_rows(store_of(bundles), _problems(ranker) if ranker else {})
     if as_json:
         typer.echo(json.dumps(rows, indent=2))
     else:
@@ -47,7 +54,7 @@ def promote(
 
     Running services load it beside the one that they serve, and swap when all hold it.
     """
-    _promote(_store(bundles), bundle)
+    _promote(store_of(bundles), bundle)
 
 
 @app.command()
@@ -57,7 +64,7 @@ def rollback(bundles: Bundles) -> None:
     A second rollback goes forward again. Running services still hold the bundle before, so they
     swap at once.
     """
-    store = _store(bundles)
+    store = store_of(bundles)
     previous = store.previous()
     if previous is None or previous == store.current():
         raise CommandError(
@@ -67,7 +74,17 @@ def rollback(bundles: Bundles) -> None:
     _promote(store, previous)
 
 
-def _store(bundles: Path) -> "BundleStore":
+def _problems(ranker: str) -> dict[str, str]:
+    """Return why a ranker does not serve bundles, by their ids."""
+    from groundswell.cli.connection import connected
+    from groundswell.client import Targets
+
+    with connected(Targets(ranker=ranker), "ranker") as client:
+        return {one.bundle_id: one.problem for one in client.model("ranker").refused_bundles}
+
+
+def store_of(bundles: Path) -> "BundleStore":
+    """Return the store in a folder. Raises CommandError without one."""
     from groundswell.artifacts.store import BundleStore
 
     if not bundles.is_dir():
@@ -76,7 +93,7 @@ def _store(bundles: Path) -> "BundleStore":
 
 
 def _promote(store: "BundleStore", name: str) -> None:
-    bundle_id = _found(store, name)
+    bundle_id = found_bundle(store, name)
     store.load(bundle_id)
     before = store.current()
     store.set_current(bundle_id)
@@ -86,7 +103,7 @@ def _promote(store: "BundleStore", name: str) -> None:
         typer.echo(f"{bundle_id} is current" + (f", in the place of {before}" if before else ""))
 
 
-def _found(store: "BundleStore", name: str) -> str:
+def found_bundle(store: "BundleStore", name: str) -> str:
     """Return the id of the one bundle whose id begins like this."""
     found = [bundle_id for bundle_id in store.manifests() if bundle_id.startswith(name)]
     if name in found:

@@ -1,6 +1,6 @@
 """The bundles of a folder as rows and as a table."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from rich import box
@@ -13,10 +13,11 @@ _VECTORS = ("fused", "short", "long")
 _MB = 1_000_000
 
 
-def bundle_rows(store: BundleStore) -> list[dict[str, Any]]:
+def bundle_rows(store: BundleStore, problems: Mapping[str, str]) -> list[dict[str, Any]]:
     """Return one row for each bundle that has a readable manifest, the newest first.
 
-    `state` is "current", "previous", or "" for the others. Raises OSError.
+    `state` is "current", "previous", or "" for the others; `problems` are those that a ranker tells
+    of, by id. Raises OSError.
     """
     named = {_name(store.previous): "previous"} | {_name(store.current): "current"}
     manifests = sorted(store.manifests().items(), key=lambda one: one[1].created_at, reverse=True)
@@ -28,6 +29,7 @@ def bundle_rows(store: BundleStore) -> list[dict[str, Any]]:
             "ndcg@10": {v: manifest.metrics.get(f"validation.{v}.ndcg@10") for v in _VECTORS},
             "history_text": manifest.history_text.mode,
             "bytes": sum(entry.size for entry in manifest.files.values()),
+            "problem": problems.get(bundle_id, ""),
         }
         for bundle_id, manifest in manifests
     ]
@@ -51,6 +53,8 @@ def table(rows: list[dict[str, Any]]) -> Table:
             *("" if figure is None else f"{figure:.4f}" for figure in figures),
             f"{row['bytes'] / _MB:.1f}",
         )
+        if row["problem"]:
+            shown.caption = f"{shown.caption}\n{row['id']} is not served: {row['problem']}"
     return shown
 
 

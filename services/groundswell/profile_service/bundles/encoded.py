@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Collection
 
 import structlog
 
@@ -24,6 +25,8 @@ class WorkerBundles:
         self._current: Spec | None = None
         self._left_at: dict[Spec, float] = {}
         """When each earlier encoder stopped being the current one."""
+        self._beside: dict[str, Spec] = {}
+        """The encoders of variants' bundles."""
         self._tending: asyncio.Task[None] | None = None
 
     async def take(self, bundle: Bundle) -> None:
@@ -45,6 +48,15 @@ class WorkerBundles:
         self._current = spec
         _log.info("bundle_followed", bundle_id=bundle.id, fingerprint=spec.fingerprint)
 
+    async def take_beside(self, bundle: Bundle) -> None:
+        """Read with the encoder of a variant's bundle too, as long as it is wanted."""
+        spec = self._beside[bundle.id] = Spec.of(bundle.manifest)
+        await self._worker.backfill(bundle, spec)
+
+    def want(self, bundle_ids: Collection[str]) -> None:
+        """Let go of the encoders of all variants' bundles but these."""
+        self._beside = {one: spec for one, spec in self._beside.items() if one in bundle_ids}
+
     async def close(self) -> None:
         """Stop following."""
         if self._tending is not None:
@@ -58,4 +70,5 @@ class WorkerBundles:
 
     async def _keep_needed(self) -> None:
         since = time.monotonic() - _KEEP_S
-        await self._worker.keep({spec for spec, left in self._left_at.items() if left >= since})
+        recent = {spec for spec, left in self._left_at.items() if left >= since}
+        await self._worker.keep(recent | {*self._beside.values()})

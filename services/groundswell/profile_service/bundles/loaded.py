@@ -1,6 +1,8 @@
 """Loads new bundles into the profile service, and keeps earlier ones while they are used."""
 
 import asyncio
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 
 import structlog
 
@@ -31,8 +33,8 @@ class ProfileBundles:
             keep_s=settings.bundle_keep_s,
             max_held=settings.max_bundles,
         )
-        self._backfilled: Spec | None = None
-        """The encoder of the candidate, while there is one."""
+        self._prepared: list[Spec] = []
+        """The encoders of the bundles that are being loaded."""
         self._specs: set[Spec] = set()
         """The encoders in use. One that went out of use comes back with a swap alone."""
         self._tending: asyncio.Task[None] | None = None
@@ -43,17 +45,24 @@ class ProfileBundles:
         Earlier bundles stay loaded while they are in use; one of them is served again at once. A
         cancelled call changes nothing. Raises BundleError when the bundle cannot be served.
         """
-        models = self.held.find(bundle.id)
-        if models is None:
-            models = await self._candidate(bundle)
-        self._begin_use(models.spec)
-        with self.held.using(models):  # else it could be closed before it is served again
+        models = self.held.find(bundle.id) or await self._candidate(bundle)
+        # Inside it is in use: else it could be closed before it is served again.
+        with self._in_preparation(models.spec), self.held.using(models):
             await self._worker.serve(bundle, models.spec)
             self.held.serve(models)
-        self._backfilled = None
         if self._tending is None:
             self._tending = asyncio.create_task(self._tend())
         _log.info("bundle_served", bundle_id=bundle.id)
+
+    async def take_beside(self, bundle: Bundle) -> None:
+        """Load a bundle of a variant as `take` does, and hold it beside the served one."""
+        if self.held.find(bundle.id) is None:
+            self.held.hold(await self._candidate(bundle))
+            _log.info("bundle_beside", bundle_id=bundle.id)
+
+    def want(self, bundle_ids: Collection[str]) -> None:
+        """Hold only these beside the served one."""
+        self.held.want(bundle_ids)
 
     def reads_histories(self) -> bool:
         """Whether an encoder in use reads histories as text."""
@@ -82,22 +91,27 @@ class ProfileBundles:
             max_text_bytes=settings.max_cached_text_bytes,
         )
         _log.info("bundle_loaded", bundle_id=bundle.id, fingerprint=models.spec.fingerprint)
-        self._begin_use(models.spec)
         try:
-            if self.held.served is None:
-                await self._worker.begin(bundle, models.spec)
-            else:
-                await self._worker.backfill(bundle, models.spec)
+            with self._in_preparation(models.spec):
+                if self.held.served is None:
+                    await self._worker.begin(bundle, models.spec)
+                else:
+                    await self._worker.backfill(bundle, models.spec)
         except BaseException:
-            self._backfilled = None
             await models.close()
             await self._keep_needed()
             raise
         return models
 
-    def _begin_use(self, spec: Spec) -> None:
-        self._backfilled = spec
+    @contextmanager
+    def _in_preparation(self, spec: Spec) -> Iterator[None]:
+        """Keep an encoder in use that no held bundle may need yet."""
         self._specs.add(spec)
+        self._prepared.append(spec)
+        try:
+            yield
+        finally:
+            self._prepared.remove(spec)
 
     async def _tend(self) -> None:
         """Let the worker stop using the encoders of bundles that no call asks for any more."""
@@ -107,5 +121,5 @@ class ProfileBundles:
 
     async def _keep_needed(self) -> None:
         needed = {one.spec for one in self.held.all() if self.held.is_asked_for(one)}
-        self._specs &= needed if self._backfilled is None else needed | {self._backfilled}
+        self._specs &= needed | {*self._prepared}
         await self._worker.keep(self._specs)

@@ -51,6 +51,8 @@ class Recommendations:
     """How the fusion weight was chosen, if at random."""
     propensity: float = 0.0
     """The probability or the density with which it was drawn."""
+    variant: str = ""
+    """The variant that made the answer; empty without one."""
     num_capped: int = 0
     """How many items were left out because the user was shown them too often."""
 
@@ -103,8 +105,16 @@ def explain(
         ),
         draw=ask.draw if is_drawn else Draw.NONE,
         propensity=ask.propensity if is_drawn else 0.0,
+        variant=_variant(ranker, ask),
         num_capped=len(capped_items(ask, gathered)),
     )
+
+
+def _variant(ranker: BundleRanker, ask: Ask) -> str:
+    """Return the name of an ask's variant, unless another bundle ranked in its place."""
+    one = ask.variant
+    is_own = one is not None and one.bundle in (None, ranker.space.bundle_id)
+    return one.name if one is not None and is_own else ""
 
 
 def _degradations_of_gathered(

@@ -51,6 +51,11 @@ class Gather:
         self._bulk = asyncio.Semaphore(max_bulk_users // self._chunk)
         self._bulk_outcomes = asyncio.Semaphore(max_bulk_users)
 
+    @property
+    def is_down(self) -> bool:
+        """Whether a service that gives vectors is taken for down."""
+        return self._sessions.is_down or self._profiles.is_down
+
     async def effects(
         self,
         ask: Ask,

@@ -133,6 +133,7 @@ class GetModelResponse(_message.Message):
 
     MODEL_FIELD_NUMBER: _builtins.int
     LOADED_BUNDLE_IDS_FIELD_NUMBER: _builtins.int
+    REFUSED_BUNDLES_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def model(self) -> Global___ModelInfo:
         """The bundle that is served, described."""
@@ -141,16 +142,50 @@ class GetModelResponse(_message.Message):
     def loaded_bundle_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Every bundle that the process can answer for now: the served one and, around a swap, others."""
 
+    @_builtins.property
+    def refused_bundles(self) -> _containers.RepeatedCompositeFieldContainer[Global___RefusedBundle]:
+        """The bundle that the process should serve and does not: it could not be loaded, or its answers were
+        so bad that the ranker went back to the one before it. It is tried again when its files change; a
+        bundle that was taken back only when `current` has named another one in between.
+        """
+
     def __init__(
         self,
         *,
         model: Global___ModelInfo | None = ...,
         loaded_bundle_ids: _abc.Iterable[_builtins.str] | None = ...,
+        refused_bundles: _abc.Iterable[Global___RefusedBundle] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["model", b"model"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["loaded_bundle_ids", b"loaded_bundle_ids", "model", b"model"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["loaded_bundle_ids", b"loaded_bundle_ids", "model", b"model", "refused_bundles", b"refused_bundles"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetModelResponse: _TypeAlias = GetModelResponse  # noqa: Y015
+
+@_typing.final
+class RefusedBundle(_message.Message):
+    """A bundle that is not served."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BUNDLE_ID_FIELD_NUMBER: _builtins.int
+    PROBLEM_FIELD_NUMBER: _builtins.int
+    bundle_id: _builtins.str
+    """Its id."""
+    problem: _builtins.str
+    """What is wrong with it."""
+    def __init__(
+        self,
+        *,
+        bundle_id: _builtins.str = ...,
+        problem: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bundle_id", b"bundle_id", "problem", b"problem"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RefusedBundle: _TypeAlias = RefusedBundle  # noqa: Y015

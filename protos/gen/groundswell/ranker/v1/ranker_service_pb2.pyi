@@ -126,7 +126,7 @@ class _FusionWeightSourceEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Fu
     FUSION_WEIGHT_SOURCE_CONSTANT: _FusionWeightSource.ValueType  # 2
     """It is the bundle's constant."""
     FUSION_WEIGHT_SOURCE_FORCED: _FusionWeightSource.ValueType  # 3
-    """The request forced it."""
+    """The request forced it, or the variant of the user."""
     FUSION_WEIGHT_SOURCE_ONE_VIEW: _FusionWeightSource.ValueType  # 4
     """There was only one of the two vectors, so the weight is 0 or 1."""
     FUSION_WEIGHT_SOURCE_RANDOM: _FusionWeightSource.ValueType  # 5
@@ -142,7 +142,7 @@ FUSION_WEIGHT_SOURCE_LEARNED: FusionWeightSource.ValueType  # 1
 FUSION_WEIGHT_SOURCE_CONSTANT: FusionWeightSource.ValueType  # 2
 """It is the bundle's constant."""
 FUSION_WEIGHT_SOURCE_FORCED: FusionWeightSource.ValueType  # 3
-"""The request forced it."""
+"""The request forced it, or the variant of the user."""
 FUSION_WEIGHT_SOURCE_ONE_VIEW: FusionWeightSource.ValueType  # 4
 """There was only one of the two vectors, so the weight is 0 or 1."""
 FUSION_WEIGHT_SOURCE_RANDOM: FusionWeightSource.ValueType  # 5
@@ -345,6 +345,7 @@ class RecommendRequest(_message.Message):
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     SORT_FIELD_NUMBER: _builtins.int
     IMPRESSIONS_FIELD_NUMBER: _builtins.int
+    BUNDLE_ID_FIELD_NUMBER: _builtins.int
     user_id: _builtins.str
     """The client's id of a user, 1 to 256 bytes without NUL (USER_ID_INVALID)."""
     session_id: _builtins.str
@@ -388,6 +389,11 @@ class RecommendRequest(_message.Message):
     """
     sort: Global___Sort.ValueType
     """What the items are ordered by. Unset: by relevance. Anything unknown is SORT_INVALID."""
+    bundle_id: _builtins.str
+    """The bundle that must rank, one of GetModel's `loaded_bundle_ids` of the ranker. A bundle that the
+    ranker or a service behind it has not loaded is FAILED_PRECONDITION (BUNDLE_NOT_LOADED). The
+    request belongs to no variant then. Unset: the current bundle, or that of the user's variant.
+    """
     @_builtins.property
     def inline_events(self) -> _event_pb2.InlineEvents:
         """The events of an anonymous visitor. Nothing of them is stored."""
@@ -432,10 +438,11 @@ class RecommendRequest(_message.Message):
         page_token: _builtins.str = ...,
         sort: Global___Sort.ValueType = ...,
         impressions: Global___ImpressionLimits | None = ...,
+        bundle_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_exclude_seen", b"_exclude_seen", "_fusion_weight", b"_fusion_weight", "_num_interests", b"_num_interests", "_page_size", b"_page_size", "as_of", b"as_of", "controls", b"controls", "exclude_seen", b"exclude_seen", "fusion_weight", b"fusion_weight", "impressions", b"impressions", "inline_events", b"inline_events", "num_interests", b"num_interests", "page_size", b"page_size", "session_id", b"session_id", "subject", b"subject", "user_id", b"user_id"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_exclude_seen", b"_exclude_seen", "_fusion_weight", b"_fusion_weight", "_num_interests", b"_num_interests", "_page_size", b"_page_size", "as_of", b"as_of", "controls", b"controls", "deny_item_ids", b"deny_item_ids", "exclude_seen", b"exclude_seen", "explain", b"explain", "filter", b"filter", "fusion_weight", b"fusion_weight", "impressions", b"impressions", "inline_events", b"inline_events", "num_interests", b"num_interests", "page_size", b"page_size", "page_token", b"page_token", "session_id", b"session_id", "sort", b"sort", "subject", b"subject", "user_id", b"user_id", "with_next_page", b"with_next_page"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_exclude_seen", b"_exclude_seen", "_fusion_weight", b"_fusion_weight", "_num_interests", b"_num_interests", "_page_size", b"_page_size", "as_of", b"as_of", "bundle_id", b"bundle_id", "controls", b"controls", "deny_item_ids", b"deny_item_ids", "exclude_seen", b"exclude_seen", "explain", b"explain", "filter", b"filter", "fusion_weight", b"fusion_weight", "impressions", b"impressions", "inline_events", b"inline_events", "num_interests", b"num_interests", "page_size", b"page_size", "page_token", b"page_token", "session_id", b"session_id", "sort", b"sort", "subject", b"subject", "user_id", b"user_id", "with_next_page", b"with_next_page"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__exclude_seen: _TypeAlias = _typing.Literal["exclude_seen"]  # noqa: Y015
     _WhichOneofArgType__exclude_seen: _TypeAlias = _typing.Literal["_exclude_seen", b"_exclude_seen"]  # noqa: Y015
@@ -918,6 +925,7 @@ class RecommendResponse(_message.Message):
     CONTROLS_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     NUM_CAPPED_FIELD_NUMBER: _builtins.int
+    VARIANT_FIELD_NUMBER: _builtins.int
     fusion_weight: _builtins.float
     """The fusion weight α that was used, the share of the short-term vector: its mean over the
     dimensions. 0 when `fusion_weight_source` is unspecified.
@@ -944,6 +952,12 @@ class RecommendResponse(_message.Message):
     """
     num_capped: _builtins.int
     """How many items were left out because the user was shown them too often."""
+    variant: _builtins.str
+    """The variant that made this answer: a name of the folder of bundles, which gives a share of the
+    users another bundle or fusion weight. The attribution token has it too. Empty: none; also where
+    the request names a bundle, or a fusion weight that the variant would set, for inline events, and
+    while the bundle of the variant is not loaded.
+    """
     @_builtins.property
     def recommendations(self) -> _containers.RepeatedCompositeFieldContainer[Global___Recommendation]:
         """The items, best first or as the controls arrange them; at most `page_size`."""
@@ -987,10 +1001,11 @@ class RecommendResponse(_message.Message):
         controls: Global___AppliedControls | None = ...,
         next_page_token: _builtins.str = ...,
         num_capped: _builtins.int = ...,
+        variant: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["controls", b"controls", "profile_age", b"profile_age", "session_age", b"session_age"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attribution_token", b"attribution_token", "bundle_id", b"bundle_id", "controls", b"controls", "degradations", b"degradations", "details_omitted", b"details_omitted", "fusion_weight", b"fusion_weight", "fusion_weight_source", b"fusion_weight_source", "interests", b"interests", "next_page_token", b"next_page_token", "num_capped", b"num_capped", "profile_age", b"profile_age", "recommendation_id", b"recommendation_id", "recommendations", b"recommendations", "session_age", b"session_age"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attribution_token", b"attribution_token", "bundle_id", b"bundle_id", "controls", b"controls", "degradations", b"degradations", "details_omitted", b"details_omitted", "fusion_weight", b"fusion_weight", "fusion_weight_source", b"fusion_weight_source", "interests", b"interests", "next_page_token", b"next_page_token", "num_capped", b"num_capped", "profile_age", b"profile_age", "recommendation_id", b"recommendation_id", "recommendations", b"recommendations", "session_age", b"session_age", "variant", b"variant"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
