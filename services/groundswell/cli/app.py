@@ -15,6 +15,7 @@ from groundswell.cli.commands import (
     outcomes,
     profiles,
     recommend_all,
+    replay,
     serve,
     text,
     variants,
@@ -53,6 +54,7 @@ app.command(cls=IdCommand, rich_help_panel=_SERVICES)(call.recommend)
 app.command(rich_help_panel=_SERVICES)(recommend_all.recommend_all)
 app.command(cls=IdCommand, rich_help_panel=_SERVICES)(call.similar)
 app.command(cls=IdCommand, rich_help_panel=_SERVICES)(explain.explain)
+app.command(rich_help_panel=_SERVICES)(replay.replay)
 app.command(rich_help_panel=_SERVICES)(outcomes.outcomes)
 
 

@@ -17,6 +17,7 @@ from groundswell.ranker_service.stages.explain import Recommendations
 from groundswell.ranker_service.stages.fuse import FusionWeightOrigin
 from groundswell.retrieval.item_index import Hits
 from groundswell.serving.attribution import (
+    AnswerInputs,
     Attribution,
     AttributionTokens,
     new_recommendation_id,
@@ -106,6 +107,7 @@ def _recommended(
         fusion_weight=None if answer.ranked.fallback else answer.fusion_weight,
         draw=answer.draw,
         propensity=answer.propensity,
+        inputs=_inputs(answer, tokens),
     )
     response = RecommendResponse(
         fusion_weight=answer.fusion_weight,
@@ -142,6 +144,12 @@ def _recommended(
     if with_details and (answer.by_vector is not None or answer.ranked.arranged is not None):
         say_why(response, answer)
     return response
+
+
+def _inputs(answer: Recommendations, tokens: AttributionTokens) -> AnswerInputs | None:
+    if answer.inputs is None:
+        return None
+    return answer.inputs._replace(request=tokens.digest(answer.request))
 
 
 def _omit_details(response: RecommendResponse) -> None:

@@ -70,6 +70,10 @@ class BundleRanker:
         self.bundle = bundle
         self.manifest = bundle.manifest
         self.space = BundleSpace(bundle.id, bundle.manifest.dimension)
+        self.catalogue_revision = 0
+        """Up to which the catalogue has been taken."""
+        self.popularity_revision = 0
+        """The same of what is popular now."""
         num_rows = len(bundle.item_ids)
         # Which rows are items, and under which numbers, only the catalogue says.
         nothing = np.full(num_rows, -1, np.int64)
@@ -139,7 +143,7 @@ class BundleRanker:
 
     def take_popularity(self) -> None:
         """Take over what is popular now. Blocks for some milliseconds with very many items."""
-        self._popularity.update(self.space.lineage)
+        self.popularity_revision = self._popularity.update(self.space.lineage)
         self._pipeline = self._with_popularity()
 
     async def rank(self, inputs: Sequence[RankInput]) -> list[Ranked]:

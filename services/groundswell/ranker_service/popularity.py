@@ -37,6 +37,8 @@ class CurrentPopularity:
     def __init__(self) -> None:
         self.lineage = ""
         """The lineage of the database that the numbers belong to."""
+        self.revision = 0
+        """The revision of the last message."""
         self._values = np.empty(0)
         self._highest = -inf
 
@@ -76,7 +78,7 @@ class CurrentPopularity:
             self._values = grown
         self._values[item_nos] = values
         self._highest = max(self._highest, float(values.max(initial=-inf)))
-        self.lineage = message.lineage
+        self.lineage, self.revision = message.lineage, message.revision
 
 
 class ItemPopularity:
@@ -119,8 +121,12 @@ class ItemPopularity:
             self.by_number[numbers] = self._mixed(numbers)
             return is_larger
 
-    def update(self, lineage: str) -> None:
-        """Make `by_number` anew of what is popular now, if its numbers belong to this lineage."""
+    def update(self, lineage: str) -> int:
+        """Make `by_number` anew of what is popular now, if its numbers belong to this lineage.
+
+        Returns the revision of what is popular now.
+        """
+        revision = self._current.revision
         with self._lock:
             self._lineage = lineage
             self.by_number = self._mixed(np.arange(len(self.by_number)))
@@ -128,6 +134,7 @@ class ItemPopularity:
                 is_same = self._current.lineage == lineage
                 items, scores = self._current.strongest() if is_same else NOTHING
                 self.added = Sparse(items, np.float32(self._weight) * scores)
+        return revision
 
     def _mixed(self, numbers: NDArray[np.int64]) -> NDArray[np.float64]:
         trained = self._of_training[numbers]

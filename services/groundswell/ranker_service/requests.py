@@ -13,6 +13,7 @@ from groundswell.ranker.v1.ranker_service_pb2 import (
     GetInterestsRequest,
     RecommendCategoriesRequest,
     RecommendRequest,
+    ReplayRecommendRequest,
     Sort,
     StreamRecommendRequest,
 )
@@ -100,6 +101,9 @@ class Ask:
     """The probability or the density with which it was drawn."""
     bundle_id: str = ""
     """The bundle that must rank; empty: the one in use."""
+    request: bytes = b""
+    """The request as it came, to be recognised when it comes again; empty for one within a call
+    that asks for several lists by one request."""
     variant: Variant | None = None
     """The user's variant, which has set what it sets."""
 
@@ -136,6 +140,7 @@ class RequestReader:
             is_trending=_is_trending(request),
             impressions=_impressions(request),
             bundle_id=request.bundle_id,
+            request=request.SerializeToString(deterministic=True),
         )
 
     async def batch(self, request: BatchRecommendRequest | StreamRecommendRequest) -> list[Ask]:
@@ -151,8 +156,8 @@ class RequestReader:
         _check_total(sum(ask.num_interests for ask in asks), "interests")
         return asks
 
-    def explained(self, request: ExplainItemRequest) -> Ask:
-        """Read the request whose answer is to be explained."""
+    def explained(self, request: ExplainItemRequest | ReplayRecommendRequest) -> Ask:
+        """Read the request whose answer is to be explained, or made again."""
         where = "request"
         try:
             return self.recommend(request.request, where)
@@ -172,7 +177,7 @@ class RequestReader:
             check_number(ask.k, "page_size", "PAGE_SIZE_INVALID", 1, MAX_ITEMS_OF_CATEGORY)
         except ServiceError as error:
             raise located(error, "request") from error
-        return replace(ask, num_interests=0, by_vector=False), number
+        return replace(ask, num_interests=0, by_vector=False, request=b""), number
 
     def _one_of_batch(self, numbered: tuple[int, RecommendRequest]) -> Ask:
         where = f"requests[{numbered[0]}]"

@@ -20,6 +20,8 @@ from groundswell.ranker.v1.ranker_service_pb2 import (
     RecommendCategoriesResponse,
     RecommendRequest,
     RecommendResponse,
+    ReplayRecommendRequest,
+    ReplayRecommendResponse,
     SimilarItemsRequest,
     SimilarItemsResponse,
     StreamRecommendRequest,
@@ -37,6 +39,7 @@ from groundswell.ranker_service.explanation_messages import item_explained
 from groundswell.ranker_service.page_tokens import MAX_SHOWN, PageTokens, ShownItems
 from groundswell.ranker_service.probation import FAILED, badness
 from groundswell.ranker_service.recommender import Recommender
+from groundswell.ranker_service.replay import as_then, changes_since, is_same_list
 from groundswell.ranker_service.requests import DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE, Ask, RequestReader
 from groundswell.ranker_service.settings import RankerSettings
 from groundswell.ranker_service.shown import AnsweredList, AnsweredLists
@@ -171,6 +174,26 @@ class RankerServicer(RankerServiceServicer):
                     rankers, ask, request.item_id, gather_s, timeout_s / 2
                 )
             return item_explained(rankers[0].items, found)
+
+    async def ReplayRecommend(
+        self, request: ReplayRecommendRequest, context: Context
+    ) -> ReplayRecommendResponse:
+        """Make an answer again, and say what of its inputs has changed."""
+        made = self._attribution.read(request.attribution_token, "attribution_token")
+        inputs = made.inputs
+        if inputs is None:
+            message = "the token does not say what its answer was made of"
+            raise FailedPrecondition("NOT_REPLAYABLE", message, field="attribution_token")
+        ask = as_then(self._reader.explained(request), made, inputs, self._bundles)
+        timeout_s, gather_s = self._long_times(context)
+        async with asyncio.timeout(timeout_s):
+            [answer] = await self._of_one_bundle([ask], gather_s)
+        [response] = await asyncio.to_thread(recommend_responses, [answer], self._attribution)
+        return ReplayRecommendResponse(
+            answer=response,
+            same_list=is_same_list(inputs, answer),
+            changes=changes_since(made, inputs, answer, self._attribution),
+        )
 
     async def SimilarItems(
         self, request: SimilarItemsRequest, context: Context

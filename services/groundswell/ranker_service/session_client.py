@@ -55,6 +55,8 @@ class ShortTerm:
     """Whether the newest events may be missing."""
     lineage: str = ""
     """That of the database that the item numbers belong to."""
+    last_sequence: int = 0
+    """The sequence of the newest event; 0 for inline events."""
 
     @property
     def num_bytes(self) -> int:
@@ -153,6 +155,7 @@ class SessionClient:
                 seen=self._seen.counting(packed),
                 stale=answer.stale,
                 lineage=answer.lineage,
+                last_sequence=answer.last_sequence,
             )
         except ServiceError as error:
             refused(_SERVICE, error)

@@ -1,8 +1,8 @@
 """Attribution tokens: they tell which answer an event came from, and how that answer was made.
 
 A token is the id of the recommendation, a dot, and the rest in base64: bundle, variant and fusion
-weight of the answer, and a check that only the deployment's secret gives. It says nothing about the
-user.
+weight of the answer, what else it was made of, and a check that only the deployment's secret gives.
+It says nothing about the user.
 """
 
 import binascii
@@ -18,11 +18,12 @@ from typing import NamedTuple
 
 from groundswell.serving.errors import InvalidArgument
 
-_FORM = 1
-"""The number of the layout of a token's bytes."""
+_FORM, _EARLIER_FORM = 2, 1
+"""The number of the layout of a token's bytes. That of earlier releases ends after the names."""
 _HEAD = struct.Struct("<BBddB")
 _CHECK_BYTES = 16
 _ID_DIGITS = 32
+_DIGEST_BYTES = 8
 _PURPOSE = b"groundswell attribution token"
 
 
@@ -37,6 +38,31 @@ class Draw(IntEnum):
     """From a distribution with a density."""
 
 
+class AnswerInputs(NamedTuple):
+    """What an answer was made of: the same inputs give the same list. No number is negative."""
+
+    catalogue_revision: int = 0
+    session_sequence: int = 0
+    """The newest event of the window; 0 without one."""
+    history_version: int = 0
+    """The version of the items of the user's history; 0 without any."""
+    popularity_revision: int = 0
+    """0 where popularity added nothing."""
+    shown: int = 0
+    """A check of what the user was shown; 0 where that was not limited."""
+    degradations: int = 0
+    """Bit n is set for the degradation of number n."""
+    as_of_us: int = 0
+    seed: int = 0
+    """0 where nothing was explored."""
+    is_forced: bool = False
+    """Whether the fusion weight was given, and not the bundle's."""
+    items: int = 0
+    """A check of the list itself."""
+    request: bytes = b""
+    """The digest of the request; see `AttributionTokens.digest`."""
+
+
 class Attribution(NamedTuple):
     """What a token says of the answer that it belongs to."""
 
@@ -49,6 +75,8 @@ class Attribution(NamedTuple):
     draw: Draw = Draw.NONE
     propensity: float = 0.0
     """The probability, or the density, with which α was drawn; 0 where it was not."""
+    inputs: AnswerInputs | None = None
+    """None where they are not known."""
 
 
 class AttributionTokens:
@@ -59,12 +87,24 @@ class AttributionTokens:
         self._keys = [hmac.digest(s.encode(), _PURPOSE, "sha256") for s in secrets]
         self._newest = hmac.new(self._keys[-1], digestmod=hashlib.sha256)
 
+    def digest(self, content: bytes) -> bytes:
+        """Return a digest that only the deployment's secret gives."""
+        mac = self._newest.copy()
+        mac.update(content)
+        return mac.digest()[:_DIGEST_BYTES]
+
+    def is_digest(self, digest: bytes, content: bytes) -> bool:
+        """Whether it is the digest of a content, under any of the secrets."""
+        found = (hmac.digest(key, content, "sha256")[:_DIGEST_BYTES] for key in self._keys)
+        return any(hmac.compare_digest(digest, one) for one in found)
+
     def issue(self, made: Attribution) -> str:
         """Return the token of an answer."""
         weight = math.nan if made.fusion_weight is None else made.fusion_weight
         bundle = made.bundle_id.encode()
         head = _HEAD.pack(_FORM, made.draw, weight, made.propensity, len(bundle))
-        content = head + bundle + made.variant.encode()
+        names = bundle + made.variant.encode() + b"\0"
+        content = head + names + (b"" if made.inputs is None else _packed(made.inputs))
         mac = self._newest.copy()
         mac.update(made.recommendation_id.encode() + content)
         rest = urlsafe_b64encode(content + mac.digest()[:_CHECK_BYTES])
@@ -95,15 +135,17 @@ class AttributionTokens:
             raise ValueError("the check is another one")
         form, draw, weight, propensity, length = _HEAD.unpack_from(content)
         names = content[_HEAD.size :]
-        if form != _FORM or len(recommendation_id) != _ID_DIGITS:
+        if form not in (_FORM, _EARLIER_FORM) or len(recommendation_id) != _ID_DIGITS:
             raise ValueError("a token of another release")
+        variant, _, inputs = names[length:].partition(b"\0")
         return Attribution(
             recommendation_id,
             names[:length].decode(),
-            names[length:].decode(),
+            variant.decode(),
             None if math.isnan(weight) else weight,
             Draw(draw),
             propensity,
+            _unpacked(inputs) if inputs else None,
         )
 
 
@@ -115,6 +157,32 @@ def new_recommendation_id() -> str:
 def id_at(time_ms: int) -> str:
     """Return what sorts just before the ids of a time, in milliseconds since 1970."""
     return f"{max(time_ms, 0):012x}"
+
+
+def _packed(inputs: AnswerInputs) -> bytes:
+    """Write each number in as many bytes as it needs, seven bits a byte, then the digest."""
+    packed = bytearray()
+    for number in map(int, inputs[:-1]):
+        while number > 0x7F:
+            packed.append(number & 0x7F | 0x80)
+            number >>= 7
+        packed.append(number)
+    return bytes(packed) + inputs.request
+
+
+def _unpacked(packed: bytes) -> AnswerInputs:
+    """Read what `_packed` wrote. Raises ValueError for anything else."""
+    numbers, number, shift = [], 0, 0
+    for place, byte in enumerate(packed, start=1):
+        number |= (byte & 0x7F) << shift
+        shift += 7
+        if byte < 0x80:
+            numbers.append(number)
+            number = shift = 0
+            if len(numbers) == len(AnswerInputs._fields) - 1:
+                found = AnswerInputs._make([*numbers, packed[place:]])
+                return found._replace(is_forced=bool(found.is_forced))
+    raise ValueError("the inputs end early")
 
 
 def _is_check(key: bytes, signed: bytes, check: bytes) -> bool:

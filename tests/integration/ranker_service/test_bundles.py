@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import grpc
 import numpy as np
 import pytest
 
@@ -30,7 +29,6 @@ from tests.integration.ranker_service.support import (
     scripted_ranker,
 )
 from tests.support.bundles import ITEMS, serve, tiny_bundle
-from tests.support.in_process import run
 from tests.support.processes import wait_serving
 from tests.support.scripted import Scripted
 from tests.support.waiting import eventually
@@ -293,47 +291,3 @@ def test_a_wrong_setting_ends_the_process_with_its_name(
     with process:
         assert process.wait() == 2
     assert f"GROUNDSWELL_{name}" in process.log()
-
-
-def test_a_bundle_whose_answers_are_bad_leaves_by_itself_until_the_pointer_names_it_again(
-    ranker: Ranker, made: list[Path]
-) -> None:
-    old, new = ranker.bundle, load_bundle(made[1])
-    ranker.scripted.checks_bundles = True
-    ranker.scripted.hold(new.id, vectors_of(new))
-    ranker.add_profile("ann", ranker.user_vector())
-    ranker.add_session("ann", ranker.user_vector())
-    for _ in range(20):
-        assert not ranker.client.recommend("ann").degradations
-    serve(made[1], ranker.bundles)
-    eventually(lambda: ranks_with(ranker) == new.id)
-    ranker.scripted.failures["session"] = grpc.StatusCode.INTERNAL
-    eventually(lambda: ranker.client.recommend("ann").bundle_id == old.id)
-    ranker.scripted.failures.clear()
-    time.sleep(1.0)
-    assert ranks_with(ranker) == old.id
-    [refused] = ranker.client.model("ranker").refused_bundles
-    assert refused.bundle_id == new.id
-    assert "without the short-term vector" in refused.problem
-    assert "bundle_withdrawn" in ranker.process.log()
-    listed = run("bundles", "list", "--bundles", str(ranker.bundles), "--ranker", ranker.address)
-    assert f"{new.id} is not served" in listed.stdout
-    store = BundleStore(ranker.bundles)
-    store.set_current(old.id)
-    eventually(lambda: not ranker.client.model("ranker").refused_bundles)
-    store.set_current(new.id)
-    eventually(lambda: ranks_with(ranker) == new.id)
-    assert ranker.client.recommend("ann").bundle_id == new.id
-
-
-def test_a_service_that_is_down_after_a_swap_is_not_the_bundles_fault(
-    ranker: Ranker, made: list[Path]
-) -> None:
-    new = load_bundle(made[1])
-    ranker.scripted.checks_bundles = True
-    ranker.scripted.hold(new.id, vectors_of(new))
-    serve(made[1], ranker.bundles)
-    eventually(lambda: ranks_with(ranker) == new.id)
-    ranker.scripted.failures["session"] = grpc.StatusCode.DEADLINE_EXCEEDED
-    for _ in range(40):
-        assert ranker.client.recommend("ann").bundle_id == new.id

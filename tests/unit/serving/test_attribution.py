@@ -5,6 +5,7 @@ import time
 import pytest
 
 from groundswell.serving.attribution import (
+    AnswerInputs,
     Attribution,
     AttributionTokens,
     Draw,
@@ -16,20 +17,41 @@ from groundswell.serving.errors import InvalidArgument
 FIRST, SECOND = "the first secret of all", "the second secret of all"
 BUNDLE = "0123456789abcdef" * 4
 MADE = Attribution(new_recommendation_id(), BUNDLE, "blue", 0.3, Draw.GRID, 0.125)
+INPUTS = AnswerInputs._make([*range(100, 107), 2**62, True, 2**32 - 1, b"12345678"])
+REPLAYABLE = MADE._replace(inputs=INPUTS)
+EARLIER = (
+    "0191f0a3b7c0abababababababababab.AQEzMzMzMzPTPwAAAAAAAMA_"
+    "EDAxMjM0NTY3ODlhYmNkZWZibHVlJfPdFinoDNCMia1N584GYg"
+)
+"""A token of the release before."""
 NOBODY = Attribution(new_recommendation_id(), BUNDLE)
 
 
-@pytest.mark.parametrize("made", [MADE, NOBODY])
+@pytest.mark.parametrize("made", [MADE, NOBODY, REPLAYABLE])
 def test_a_token_is_read_as_it_was_made_also_under_an_earlier_secret(made: Attribution) -> None:
     token = AttributionTokens(FIRST).issue(made)
     assert AttributionTokens(FIRST).read(token, "token") == made
     assert AttributionTokens(FIRST, SECOND).read(token, "token") == made
     newer = AttributionTokens(FIRST, SECOND).issue(made)
     assert newer != token
-    assert len(token) < 180
+    assert len(token) < 270
     assert token.startswith(f"{made.recommendation_id}.")
     with pytest.raises(InvalidArgument):
         AttributionTokens(FIRST).read(newer, "token")
+
+
+def test_a_token_of_the_release_before_is_read() -> None:
+    made = AttributionTokens(FIRST).read(EARLIER, "token")
+    expected = Attribution(EARLIER[:32], BUNDLE[:16], "blue", 0.3, Draw.GRID, 0.125)
+    assert made == expected
+
+
+def test_a_digest_is_recognised_also_under_an_earlier_secret() -> None:
+    digest = AttributionTokens(FIRST).digest(b"a request")
+    later = AttributionTokens(FIRST, SECOND)
+    assert later.is_digest(digest, b"a request")
+    assert not later.is_digest(digest, b"another request")
+    assert not AttributionTokens(SECOND).is_digest(digest, b"a request")
 
 
 def test_no_changed_token_is_read() -> None:

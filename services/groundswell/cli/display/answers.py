@@ -18,6 +18,16 @@ _SOURCES = {
     pb.FUSION_WEIGHT_SOURCE_FORCED: "forced",
     pb.FUSION_WEIGHT_SOURCE_ONE_VIEW: "only one vector exists",
 }
+_CHANGES = {
+    pb.CHANGE_REQUEST: "the request is another one",
+    pb.CHANGE_BUNDLE: "the bundle is not loaded any more",
+    pb.CHANGE_CATALOGUE: "the catalogue",
+    pb.CHANGE_EVENTS: "the user's events",
+    pb.CHANGE_POPULARITY: "what is popular now",
+    pb.CHANGE_IMPRESSIONS: "what the user was shown",
+    pb.CHANGE_DEGRADATIONS: "how the answer falls short",
+    pb.CHANGE_OTHER: "something that is not recorded, such as the availability of items",
+}
 _DEGRADATIONS = {
     pb.DEGRADATION_PROFILE_UNAVAILABLE: "the profile service did not answer: no long-term vector",
     pb.DEGRADATION_SESSION_UNAVAILABLE: "the session service did not answer: no short-term vector",
@@ -112,3 +122,13 @@ def degradation_notes(degradations: Sequence[pb.Degradation.ValueType]) -> list[
         Text(f"note: {_DEGRADATIONS.get(kind, pb.Degradation.Name(kind))}", style="yellow")
         for kind in degradations
     ]
+
+
+def changes(answer: pb.ReplayRecommendResponse) -> list[str]:
+    """What an answer read that is another one now, a line for each."""
+    lines = []
+    for one in answer.changes:
+        name = _CHANGES[one.change]
+        values = f" ({one.before} then, {one.now} now)" if one.before or one.now else ""
+        lines.append(f"{name}{values}")
+    return lines

@@ -15,7 +15,8 @@ from groundswell.ranker_service.stages.by_vector import ByVector
 from groundswell.ranker_service.stages.fuse import FusionWeightOrigin
 from groundswell.ranker_service.stages.gather import Gathered
 from groundswell.ranker_service.stages.impressions import capped_items
-from groundswell.serving.attribution import Draw
+from groundswell.ranker_service.stages.inputs import inputs_of
+from groundswell.serving.attribution import AnswerInputs, Draw
 from groundswell.serving.interests import top_interests
 from groundswell.serving.telemetry import count
 
@@ -51,6 +52,10 @@ class Recommendations:
     """How the fusion weight was chosen, if at random."""
     propensity: float = 0.0
     """The probability or the density with which it was drawn."""
+    inputs: AnswerInputs | None = None
+    """What the answer was made of."""
+    request: bytes = b""
+    """The request; see `Ask.request`."""
     variant: str = ""
     """The variant that made the answer; empty without one."""
     num_capped: int = 0
@@ -105,6 +110,8 @@ def explain(
         ),
         draw=ask.draw if is_drawn else Draw.NONE,
         propensity=ask.propensity if is_drawn else 0.0,
+        inputs=inputs_of(ranker, ask, gathered, ranked, degradations) if ask.request else None,
+        request=ask.request,
         variant=_variant(ranker, ask),
         num_capped=len(capped_items(ask, gathered)),
     )

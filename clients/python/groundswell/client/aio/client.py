@@ -138,6 +138,21 @@ class AsyncGroundswellClient(AsyncProfileCalls):
             self._ranker.ExplainItem, asked, timeout, self._deadlines.bulk_s
         )
 
+    async def replay(
+        self,
+        attribution_token: str,
+        request: ranker_pb2.RecommendRequest,
+        *,
+        timeout: float | None = None,
+    ) -> ranker_pb2.ReplayRecommendResponse:
+        """Make the answer of a token again from its request, and say what has changed since."""
+        asked = ranker_pb2.ReplayRecommendRequest(
+            attribution_token=attribution_token, request=request
+        )
+        return await self._calls["ranker"](
+            self._ranker.ReplayRecommend, asked, timeout, self._deadlines.bulk_s
+        )
+
     async def recommend_all(
         self,
         asked: Iterable[ranker_pb2.RecommendRequest],

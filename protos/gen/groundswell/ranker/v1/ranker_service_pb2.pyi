@@ -281,6 +281,62 @@ OMISSION_RANK: Omission.ValueType  # 13
 """Retrieve stage: enough items have higher scores."""
 Global___Omission: _TypeAlias = Omission  # noqa: Y015
 
+class _Change:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ChangeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Change.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    CHANGE_UNSPECIFIED: _Change.ValueType  # 0
+    """Never sent."""
+    CHANGE_REQUEST: _Change.ValueType  # 1
+    """The request is another one."""
+    CHANGE_BUNDLE: _Change.ValueType  # 2
+    """The bundle is not loaded any more; the current one has ranked."""
+    CHANGE_CATALOGUE: _Change.ValueType  # 3
+    """Items have changed, or their vectors: the catalogue has another revision."""
+    CHANGE_EVENTS: _Change.ValueType  # 4
+    """The user has events since, or less of them is known now: the window's newest sequence and the
+    history's version.
+    """
+    CHANGE_POPULARITY: _Change.ValueType  # 5
+    """What is popular has changed, and the list reads it."""
+    CHANGE_IMPRESSIONS: _Change.ValueType  # 6
+    """The user was shown something else within the request's limits on impressions."""
+    CHANGE_DEGRADATIONS: _Change.ValueType  # 7
+    """The answer falls short in another way."""
+    CHANGE_OTHER: _Change.ValueType  # 8
+    """The list differs, and none of these has changed: the time at which an item is available has come or
+    gone, the profile's vector was computed of other chunks, or settings of the service differ.
+    """
+
+class Change(_Change, metaclass=_ChangeEnumTypeWrapper):
+    """What an answer reads, and what has changed of it."""
+
+CHANGE_UNSPECIFIED: Change.ValueType  # 0
+"""Never sent."""
+CHANGE_REQUEST: Change.ValueType  # 1
+"""The request is another one."""
+CHANGE_BUNDLE: Change.ValueType  # 2
+"""The bundle is not loaded any more; the current one has ranked."""
+CHANGE_CATALOGUE: Change.ValueType  # 3
+"""Items have changed, or their vectors: the catalogue has another revision."""
+CHANGE_EVENTS: Change.ValueType  # 4
+"""The user has events since, or less of them is known now: the window's newest sequence and the
+history's version.
+"""
+CHANGE_POPULARITY: Change.ValueType  # 5
+"""What is popular has changed, and the list reads it."""
+CHANGE_IMPRESSIONS: Change.ValueType  # 6
+"""The user was shown something else within the request's limits on impressions."""
+CHANGE_DEGRADATIONS: Change.ValueType  # 7
+"""The answer falls short in another way."""
+CHANGE_OTHER: Change.ValueType  # 8
+"""The list differs, and none of these has changed: the time at which an item is available has come or
+gone, the profile's vector was computed of other chunks, or settings of the service differ.
+"""
+Global___Change: _TypeAlias = Change  # noqa: Y015
+
 @_typing.final
 class ImpressionLimits(_message.Message):
     """How often a user may be shown the same item. Without `max_times` and `penalty` it changes nothing."""
@@ -938,7 +994,7 @@ class RecommendResponse(_message.Message):
     """A fresh id of this answer: 32 hexadecimal digits, in the order of time."""
     attribution_token: _builtins.str
     """To be sent back in the `attribution_token` of events that this answer leads to, and to
-    OutcomeService.RecordImpressions: about 100 characters, signed, without any id of the user.
+    OutcomeService.RecordImpressions: about 150 characters, signed, without any id of the user. ReplayRecommend takes it too.
     """
     details_omitted: _builtins.bool
     """Whether titles, categories, interests, ranks and what controls did were left out of this answer,
@@ -1605,6 +1661,102 @@ class ExplainItemResponse(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__place) -> _WhichOneofReturnType__place | None: ...
 
 Global___ExplainItemResponse: _TypeAlias = ExplainItemResponse  # noqa: Y015
+
+@_typing.final
+class ReplayRecommendRequest(_message.Message):
+    """The answer to make again."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ATTRIBUTION_TOKEN_FIELD_NUMBER: _builtins.int
+    REQUEST_FIELD_NUMBER: _builtins.int
+    attribution_token: _builtins.str
+    """The token of the answer (ATTRIBUTION_TOKEN_INVALID)."""
+    @_builtins.property
+    def request(self) -> Global___RecommendRequest:
+        """The request that it answered. The fusion weight, the seed and the time that the service chose
+        then come from the token.
+        """
+
+    def __init__(
+        self,
+        *,
+        attribution_token: _builtins.str = ...,
+        request: Global___RecommendRequest | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["request", b"request"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attribution_token", b"attribution_token", "request", b"request"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReplayRecommendRequest: _TypeAlias = ReplayRecommendRequest  # noqa: Y015
+
+@_typing.final
+class ChangedInput(_message.Message):
+    """An input that is another one now."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHANGE_FIELD_NUMBER: _builtins.int
+    BEFORE_FIELD_NUMBER: _builtins.int
+    NOW_FIELD_NUMBER: _builtins.int
+    change: Global___Change.ValueType
+    """Which one."""
+    before: _builtins.str
+    """What it was then, for people. Empty for a request."""
+    now: _builtins.str
+    """What it is now, likewise."""
+    def __init__(
+        self,
+        *,
+        change: Global___Change.ValueType = ...,
+        before: _builtins.str = ...,
+        now: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["before", b"before", "change", b"change", "now", b"now"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ChangedInput: _TypeAlias = ChangedInput  # noqa: Y015
+
+@_typing.final
+class ReplayRecommendResponse(_message.Message):
+    """The answer, made again."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ANSWER_FIELD_NUMBER: _builtins.int
+    SAME_LIST_FIELD_NUMBER: _builtins.int
+    CHANGES_FIELD_NUMBER: _builtins.int
+    same_list: _builtins.bool
+    """Whether it has the same items in the same order."""
+    @_builtins.property
+    def answer(self) -> Global___RecommendResponse:
+        """The answer, with an id and a token of its own."""
+
+    @_builtins.property
+    def changes(self) -> _containers.RepeatedCompositeFieldContainer[Global___ChangedInput]:
+        """What has changed, each at most once. Empty: the list is the same. With changes it may be the same
+        all the same.
+        """
+
+    def __init__(
+        self,
+        *,
+        answer: Global___RecommendResponse | None = ...,
+        same_list: _builtins.bool = ...,
+        changes: _abc.Iterable[Global___ChangedInput] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "changes", b"changes", "same_list", b"same_list"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReplayRecommendResponse: _TypeAlias = ReplayRecommendResponse  # noqa: Y015
 
 @_typing.final
 class RecommendCategoriesRequest(_message.Message):

@@ -70,6 +70,11 @@ class RankerServiceStub:
                 request_serializer=groundswell_dot_ranker_dot_v1_dot_ranker__service__pb2.ExplainItemRequest.SerializeToString,
                 response_deserializer=groundswell_dot_ranker_dot_v1_dot_ranker__service__pb2.ExplainItemResponse.FromString,
                 _registered_method=True)
+        self.ReplayRecommend = channel.unary_unary(
+                '/groundswell.ranker.v1.RankerService/ReplayRecommend',
+                request_serializer=groundswell_dot_ranker_dot_v1_dot_ranker__service__pb2.ReplayRecommendRequest.SerializeToString,
+                response_deserializer=groundswell_dot_ranker_dot_v1_dot_ranker__service__pb2.ReplayRecommendResponse.FromString,
+                _registered_method=True)
 
 
 class RankerServiceServicer:
@@ -164,6 +169,19 @@ class RankerServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ReplayRecommend(self, request, context):
+        """An answer of Recommend or BatchRecommend made again, from its attribution token and its request.
+        The list is the same as long as nothing that it read has changed; what has is named. The token is
+        of this deployment; its bundle ranks, if it is still loaded. Nothing is stored. Without a deadline
+        a call has 10 s, as BatchRecommend.
+        Statuses: as Recommend; INVALID_ARGUMENT (ATTRIBUTION_TOKEN_INVALID); FAILED_PRECONDITION
+        (NOT_REPLAYABLE: the token is from an earlier release, or of RecommendCategories). A wrong field of
+        the request is named as in `request.filter`. Safe to retry.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_RankerServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -201,6 +219,11 @@ def add_RankerServiceServicer_to_server(servicer, server):
                     servicer.ExplainItem,
                     request_deserializer=groundswell_dot_ranker_dot_v1_dot_ranker__service__pb2.ExplainItemRequest.FromString,
                     response_serializer=groundswell_dot_ranker_dot_v1_dot_ranker__service__pb2.ExplainItemResponse.SerializeToString,
+            ),
+            'ReplayRecommend': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReplayRecommend,
+                    request_deserializer=groundswell_dot_ranker_dot_v1_dot_ranker__service__pb2.ReplayRecommendRequest.FromString,
+                    response_serializer=groundswell_dot_ranker_dot_v1_dot_ranker__service__pb2.ReplayRecommendResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -393,6 +416,33 @@ class RankerService:
             '/groundswell.ranker.v1.RankerService/ExplainItem',
             groundswell_dot_ranker_dot_v1_dot_ranker__service__pb2.ExplainItemRequest.SerializeToString,
             groundswell_dot_ranker_dot_v1_dot_ranker__service__pb2.ExplainItemResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReplayRecommend(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/groundswell.ranker.v1.RankerService/ReplayRecommend',
+            groundswell_dot_ranker_dot_v1_dot_ranker__service__pb2.ReplayRecommendRequest.SerializeToString,
+            groundswell_dot_ranker_dot_v1_dot_ranker__service__pb2.ReplayRecommendResponse.FromString,
             options,
             channel_credentials,
             insecure,

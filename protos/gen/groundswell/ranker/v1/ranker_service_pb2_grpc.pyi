@@ -93,6 +93,15 @@ class RankerServiceStub:
     Statuses: as Recommend; INVALID_ARGUMENT (ITEM_ID_INVALID); NOT_FOUND (ITEM_NOT_FOUND). A wrong
     field of the request is named as in `request.filter`. Safe to retry.
     """
+    ReplayRecommend: _grpc.UnaryUnaryMultiCallable[_ranker_service_pb2.ReplayRecommendRequest, _ranker_service_pb2.ReplayRecommendResponse]
+    """An answer of Recommend or BatchRecommend made again, from its attribution token and its request.
+    The list is the same as long as nothing that it read has changed; what has is named. The token is
+    of this deployment; its bundle ranks, if it is still loaded. Nothing is stored. Without a deadline
+    a call has 10 s, as BatchRecommend.
+    Statuses: as Recommend; INVALID_ARGUMENT (ATTRIBUTION_TOKEN_INVALID); FAILED_PRECONDITION
+    (NOT_REPLAYABLE: the token is from an earlier release, or of RecommendCategories). A wrong field of
+    the request is named as in `request.filter`. Safe to retry.
+    """
 
 @_typing.type_check_only
 class RankerServiceAsyncStub(RankerServiceStub):
@@ -158,6 +167,15 @@ class RankerServiceAsyncStub(RankerServiceStub):
     takes many times longer than Recommend; without a deadline a call has 10 s, as BatchRecommend.
     Statuses: as Recommend; INVALID_ARGUMENT (ITEM_ID_INVALID); NOT_FOUND (ITEM_NOT_FOUND). A wrong
     field of the request is named as in `request.filter`. Safe to retry.
+    """
+    ReplayRecommend: _aio.UnaryUnaryMultiCallable[_ranker_service_pb2.ReplayRecommendRequest, _ranker_service_pb2.ReplayRecommendResponse]  # type: ignore[assignment]
+    """An answer of Recommend or BatchRecommend made again, from its attribution token and its request.
+    The list is the same as long as nothing that it read has changed; what has is named. The token is
+    of this deployment; its bundle ranks, if it is still loaded. Nothing is stored. Without a deadline
+    a call has 10 s, as BatchRecommend.
+    Statuses: as Recommend; INVALID_ARGUMENT (ATTRIBUTION_TOKEN_INVALID); FAILED_PRECONDITION
+    (NOT_REPLAYABLE: the token is from an earlier release, or of RecommendCategories). A wrong field of
+    the request is named as in `request.filter`. Safe to retry.
     """
 
 class RankerServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -263,6 +281,21 @@ class RankerServiceServicer(metaclass=_abc_1.ABCMeta):
         takes many times longer than Recommend; without a deadline a call has 10 s, as BatchRecommend.
         Statuses: as Recommend; INVALID_ARGUMENT (ITEM_ID_INVALID); NOT_FOUND (ITEM_NOT_FOUND). A wrong
         field of the request is named as in `request.filter`. Safe to retry.
+        """
+
+    @_abc_1.abstractmethod
+    def ReplayRecommend(
+        self,
+        request: _ranker_service_pb2.ReplayRecommendRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ranker_service_pb2.ReplayRecommendResponse, _abc.Awaitable[_ranker_service_pb2.ReplayRecommendResponse]]:
+        """An answer of Recommend or BatchRecommend made again, from its attribution token and its request.
+        The list is the same as long as nothing that it read has changed; what has is named. The token is
+        of this deployment; its bundle ranks, if it is still loaded. Nothing is stored. Without a deadline
+        a call has 10 s, as BatchRecommend.
+        Statuses: as Recommend; INVALID_ARGUMENT (ATTRIBUTION_TOKEN_INVALID); FAILED_PRECONDITION
+        (NOT_REPLAYABLE: the token is from an earlier release, or of RecommendCategories). A wrong field of
+        the request is named as in `request.filter`. Safe to retry.
         """
 
 def add_RankerServiceServicer_to_server(servicer: RankerServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
