@@ -11,7 +11,7 @@ from groundswell.ranker_service.requests import Ask
 from groundswell.serving.telemetry import count
 
 
-class Assignment:
+class AssignedRankers:
     """Gives each ask its variant, and the rankers that may answer it.
 
     `variants` returns what the folder of bundles has now.

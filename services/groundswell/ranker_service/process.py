@@ -4,7 +4,7 @@ import grpc
 
 from groundswell.artifacts.store import BundleStore
 from groundswell.ranker.v1 import ranker_service_pb2_grpc
-from groundswell.ranker_service.assignment import Assignment
+from groundswell.ranker_service.assignment import AssignedRankers
 from groundswell.ranker_service.bundles import RankerBundles
 from groundswell.ranker_service.outcome_client import OutcomeClient
 from groundswell.ranker_service.page_tokens import PageTokens
@@ -53,7 +53,7 @@ async def main(settings: RankerSettings) -> None:
     answered = AnsweredLists(profile, max_waiting=settings.max_lists_waiting)
     kept = answered if settings.max_lists_waiting else None
     variants = VariantsFollower(BundleStore(settings.bundles), settings.bundle_poll_s, bundles)
-    assignment = Assignment(bundles, lambda: variants.variants)
+    assignment = AssignedRankers(bundles, lambda: variants.variants)
     servicer = RankerServicer(recommender, bundles, reader, settings, tokens, assignment, kept)
 
     def add_servicers(server: grpc.aio.Server) -> tuple[str, ...]:

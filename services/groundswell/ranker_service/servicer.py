@@ -33,7 +33,7 @@ from groundswell.ranker_service.answers import (
     recommend_responses,
     similar_response,
 )
-from groundswell.ranker_service.assignment import Assignment, by_bundle
+from groundswell.ranker_service.assignment import AssignedRankers, by_bundle
 from groundswell.ranker_service.bundles import RankerBundles
 from groundswell.ranker_service.explanation_messages import item_explained
 from groundswell.ranker_service.page_tokens import MAX_SHOWN, PageTokens, ShownItems
@@ -72,7 +72,7 @@ class RankerServicer(RankerServiceServicer):
         reader: RequestReader,
         settings: RankerSettings,
         tokens: PageTokens,
-        assignment: Assignment,
+        assignment: AssignedRankers,
         answered: AnsweredLists | None = None,
     ) -> None:
         """`answered` gets the list of each answer of Recommend; None: they are not kept."""

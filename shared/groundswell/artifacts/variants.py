@@ -19,11 +19,11 @@ _MAX_VARIANTS = 8
 _MAX_BYTES = 64 * 1024
 
 
-class _Frozen(BaseModel):
+class _FrozenVariant(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
-class Variant(_Frozen):
+class Variant(_FrozenVariant):
     """What a share of the users gets in the place of the usual answer."""
 
     name: Annotated[str, Field(pattern="^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
@@ -42,7 +42,7 @@ class Variant(_Frozen):
         return self
 
 
-class Variants(_Frozen):
+class Variants(_FrozenVariant):
     """All variants. A user has at most one: the first that draws the user."""
 
     variants: tuple[Variant, ...] = ()
