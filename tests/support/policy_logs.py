@@ -10,7 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from groundswell.features.fusion_policy import CutNormal, FusionPolicy, Grid
-from groundswell.profile_service.outcomes.off_policy import Interval, estimate
+from groundswell.profile_service.outcomes.off_policy import (
+    Interval,
+    PolicyEstimate,
+    PolicyLog,
+)
 
 POINTS = np.linspace(0.0, 1.0, 2_001)
 
@@ -42,6 +46,16 @@ class Tally(NamedTuple):
     """[2] by inverse propensity, and self-normalised."""
     half_width: NDArray[np.float64]
     """[2] the largest half-width, as a share of the true value."""
+
+
+def estimate(
+    weights: NDArray[np.float64], rewards: NDArray[np.float64], users: NDArray[np.int64]
+) -> PolicyEstimate:
+    """Estimate from a whole log [n] at once, its lists in any order."""
+    order = np.argsort(users, kind="stable")
+    log = PolicyLog()
+    log.add(weights[order], rewards[order], users[order])
+    return log.estimate()
 
 
 def simulate(case: Case, *, num_logs: int, num_lists: int, seed: int) -> Tally:
@@ -82,8 +96,7 @@ def _estimates(case: Case, n: int, rng: np.random.Generator) -> tuple[Interval, 
     weights = _drawn(case.logged, n, rng)
     clicked = rng.random(n) < factor[users] * _rate(weights, best[users])
     importance = case.target.propensities(weights) / case.logged.propensities(weights)
-    _, clusters = np.unique(users, return_inverse=True)
-    found = estimate(importance, clicked.astype(np.float64), clusters)
+    found = estimate(importance, clicked.astype(np.float64), users)
     return found.inverse_propensity, found.self_normalised
 
 

@@ -112,8 +112,11 @@ async def test_pages_of_events_and_lists_are_read_to_their_end(
         a_list(BLUE, [1], weight=0.5 * (n % 2), user=f"u{n}", draw=Draw.GRID, propensity=0.5)
         for n in range(20)
     ]
+    for n in (0, 4, 8, 12, 16):
+        shown[n] = shown[n]._replace(subject="")
     reports = await prepare(memory, [*shown, a_list(BLUE, [1])])
     # Of the lists with 0.5 every second one is clicked, of the others none.
+    await memory.log.append([came(shown[1], "a", VIEW, user) for user in ("u1", "u2", "u3", "u4")])
     await memory.log.append([came(shown[n], "a", CLICK, f"u{n}") for n in range(1, 20, 4)])
     assert (await reports.count(lately(), set())).rows == {Key(): OutcomeRow(21, 21, 5, 0)}
     drawn = lately(draw=Draw.GRID)

@@ -47,14 +47,12 @@ class OutcomeCounts:
     def __init__(self, groups: Collection[Group]) -> None:
         self._groups = groups
         self.rows: defaultdict[Key, OutcomeRow] = defaultdict(OutcomeRow)
-        self._clicked: set[tuple[str, int]] = set()
-        self._purchased: set[tuple[str, int]] = set()
-        self._not_shown: set[tuple[str, int]] = set()
-
-    @property
-    def num_not_shown(self) -> int:
+        self.num_not_shown = 0
         """The number of items of events that were not in the list that their event names."""
-        return len(self._not_shown)
+        self._list_id = ""
+        """That of the last event; an item counts once in a list."""
+        self._counted: set[tuple[int, bool]] = set()
+        """Items of that list's events; True: as purchased."""
 
     def add_lists(self, counted: Iterable[ListCount]) -> None:
         """Add lists that were shown."""
@@ -70,22 +68,27 @@ class OutcomeCounts:
                 row.num_shown += alike.num_lists
 
     def add_events(self, events: Iterable[Any]) -> None:
-        """Add events that came of them, as `attributed_events` returns them."""
+        """Add events that came of them, as `attributed_events` returns them: list by list."""
         for event in events:
+            if event.recommendation_id != self._list_id:
+                self._list_id, self._counted = event.recommendation_id, set()
             if event.action == DISLIKE:
                 continue
-            pair = event.recommendation_id, event.item_no
+            is_new = self._is_new(event.item_no, as_purchased=False)
             places = unpack_int64(event.item_nos).tolist()
             if event.item_no not in places:
-                self._not_shown.add(pair)
+                self.num_not_shown += is_new
                 continue
             row = self.rows[self._key(event, places.index(event.item_no) + 1)]
-            if pair not in self._clicked:
-                self._clicked.add(pair)
-                row.num_clicked += 1
-            if event.action == PURCHASE and pair not in self._purchased:
-                self._purchased.add(pair)
-                row.num_purchased += 1
+            row.num_clicked += is_new
+            if event.action == PURCHASE:
+                row.num_purchased += self._is_new(event.item_no, as_purchased=True)
+
+    def _is_new(self, item_no: int, *, as_purchased: bool) -> bool:
+        """Whether the list's item was not counted yet; it is from now on."""
+        is_new = (item_no, as_purchased) not in self._counted
+        self._counted.add((item_no, as_purchased))
+        return is_new
 
     def _key(self, alike: Any, place: int) -> Key:
         groups = self._groups

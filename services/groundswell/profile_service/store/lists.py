@@ -7,11 +7,14 @@ from typing import Any, NamedTuple
 from sqlalchemy import (
     ColumnElement,
     Connection,
+    Integer,
+    Text,
     and_,
     case,
     delete,
     exists,
     func,
+    literal_column,
     or_,
     select,
     tuple_,
@@ -27,8 +30,6 @@ NUM_BINS = 10
 """Fusion weights are counted by tenths."""
 _ID_DIGITS = 32
 _IDS_AT_ONCE = 5_000
-_CLOCKS_US = 60_000_000
-"""The clocks of two machines may differ so far: an event seems to be stored before its list."""
 
 
 class ShownList(NamedTuple):
@@ -49,11 +50,16 @@ class Span(NamedTuple):
     draw: Draw | None = None
     """Only lists whose fusion weight was chosen so; None: all."""
 
+    @property
+    def ids(self) -> tuple[str, str]:
+        """The lowest id that one of them may have, and the lowest id above theirs."""
+        return id_at(self.since_us // 1000), id_at(self.until_us // 1000)
+
     def holds(self) -> ColumnElement[bool]:
         """Whether a row of `shown_lists` is one of them."""
         c = shown_lists.c
-        ids = (id_at(self.since_us // 1000), id_at(self.until_us // 1000))
-        rules = [c.recommendation_id >= ids[0], c.recommendation_id < ids[1]]
+        first, last = self.ids
+        rules = [c.recommendation_id >= first, c.recommendation_id < last]
         if self.confirmed_only:
             rules.append(c.confirmed)
         if self.draw is not None:
@@ -186,38 +192,70 @@ def _tenth() -> ColumnElement[int]:
     return case((weight.is_(None), None), *steps, else_=NUM_BINS - 1)
 
 
-Place = tuple[int, int, int]
-"""Where a page of events ends: when the last one was stored, its user and its sequence."""
+Place = tuple[str, int, int]
+"""Where a page of events ends: the list that the last one came of, its user and its sequence."""
+
+
+class ListEvents(NamedTuple):
+    """Which events are wanted: those of the lists of a span, or of some of its lists."""
+
+    span: Span
+    ids: Sequence[str] | None = None
+    """The ids of the lists; None: all."""
 
 
 def attributed_events(
-    connection: Connection, span: Span, after: Place | None, limit: int
+    connection: Connection, wanted: ListEvents, after: Place | None, limit: int
 ) -> Sequence[Any]:
-    """Return a page of the events that came of lists of a time, with what is stored of the lists.
+    """Return a page of the events that came of lists, with what is stored of the lists.
 
-    Rows of (stored_us, user_no, sequence, item_no, action, attribution_token) and of a list;
-    `tenth` is that of its fusion weight. The tokens are not checked.
+    Rows of (recommendation_id, user_no, sequence, item_no, action, attribution_token) and of a
+    list, in the order of the first three; `tenth` is that of its fusion weight. The tokens are not
+    checked.
     """
-    place = (events.c.stored_us, events.c.user_no, events.c.sequence)
+    place = (_named(), events.c.user_no, events.c.sequence)
     of_event = (events.c.item_no, events.c.action, events.c.attribution_token)
-    named = func.substr(events.c.attribution_token, 1, _ID_DIGITS)
     c = shown_lists.c
     of_list = (c.recommendation_id, c.item_nos, c.bundle_id, c.variant, _tenth().label("tenth"))
     statement = (
-        select(*place, *of_event, *of_list)
-        .join(shown_lists, c.recommendation_id == named)
+        select(*place[1:], *of_event, *of_list)
+        .select_from(events)
+        .join(shown_lists, c.recommendation_id == place[0])
         # The first condition is that of the index.
-        .where(events.c.attribution_token != "", events.c.stored_us >= span.since_us - _CLOCKS_US)
-        .where(span.holds())
+        .where(events.c.attribution_token != literal_column("''"), wanted.span.holds())
     )
+    parameters = {}
+    if wanted.ids is None:
+        first, last = wanted.span.ids
+        statement = statement.where(place[0] >= first, place[0] < last)
+    else:
+        statement = statement.where(among(connection.dialect.name, place[0], "ids"))
+        parameters["ids"] = wanted.ids
     if after is not None:
-        statement = statement.where(tuple_(*place) > tuple_(*after))
-    return connection.execute(statement.order_by(*place).limit(limit)).all()
+        # The first one is what the index is searched with.
+        statement = statement.where(place[0] >= after[0], tuple_(*place) > tuple_(*after))
+    return connection.execute(statement.order_by(*place).limit(limit), parameters).all()
 
 
-def drawn_lists(connection: Connection, span: Span, after: str, limit: int) -> Sequence[Any]:
-    """Return a page of a time's lists: (recommendation_id, user_no, fusion_weight, propensity)."""
+def _named() -> ColumnElement[str]:
+    """Select the id of the list that an event names, as the index has it."""
+    from_to = [literal_column(str(number), Integer) for number in (1, _ID_DIGITS)]
+    return func.substr(events.c.attribution_token, *from_to, type_=Text)
+
+
+def drawn_lists(
+    connection: Connection, span: Span, after: tuple[int | None, str], limit: int
+) -> Sequence[Any]:
+    """Return a page of a time's lists: (recommendation_id, user_no, fusion_weight, propensity).
+
+    They are in the order of users, and of ids; those of nobody come alone, after (None, id).
+    """
     c = shown_lists.c
     statement = select(c.recommendation_id, c.user_no, c.fusion_weight, c.propensity)
-    statement = statement.where(span.holds(), c.recommendation_id > after)
-    return connection.execute(statement.order_by(c.recommendation_id).limit(limit)).all()
+    user_no, number = after
+    if user_no is None:
+        follows = and_(c.user_no.is_(None), c.recommendation_id > number)
+    else:
+        follows = tuple_(c.user_no, c.recommendation_id) > tuple_(user_no, number)
+    statement = statement.where(span.holds(), follows)
+    return connection.execute(statement.order_by(c.user_no, c.recommendation_id).limit(limit)).all()

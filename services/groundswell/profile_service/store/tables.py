@@ -143,8 +143,17 @@ events = Table(
         postgresql_where=text("attribution_token <> ''"),
         sqlite_where=text("attribution_token <> ''"),
     ),
+    Index(
+        "ix_events_of_list",
+        text("substr(attribution_token, 1, 32)"),
+        postgresql_where=text("attribution_token <> ''"),
+        sqlite_where=text("attribution_token <> ''"),
+    ),
 )
-"""The log of events. Those with an attribution token are found by when they were stored."""
+"""The log of events. Those with an attribution token are found by the id of the list in it.
+
+The release before finds them by when they were stored; the next one drops that index.
+"""
 
 profiles = Table(
     "profiles",

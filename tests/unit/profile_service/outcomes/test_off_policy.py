@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from groundswell.profile_service.outcomes.off_policy import estimate
-from tests.support.policy_logs import CASES, simulate
+from groundswell.profile_service.outcomes.off_policy import PolicyLog
+from tests.support.policy_logs import CASES, estimate, simulate
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -33,6 +33,21 @@ def test_lists_of_one_user_widen_the_interval() -> None:
     alone = estimate(np.ones(1_000), rewards, np.arange(1_000)).logged
     together = estimate(np.ones(1_000), rewards, users).logged
     assert together.high - together.low > 3 * (alone.high - alone.low)
+
+
+def test_parts_of_a_log_give_what_the_whole_gives() -> None:
+    rng = np.random.default_rng(1)
+    users = np.sort(rng.integers(0, 40, 500))
+    weights, rewards = rng.random(500), (rng.random(500) < 0.3).astype(np.float64)
+    parts = PolicyLog()
+    for part in np.split(np.arange(500), [1, 2, 30, 31, 200]):
+        parts.add(weights[part], rewards[part], users[part])
+    found, due = parts.estimate(), estimate(weights, rewards, users)
+    for name in ("inverse_propensity", "self_normalised", "logged"):
+        one, other = getattr(found, name), getattr(due, name)
+        assert (one.low, one.value, one.high) == pytest.approx((other.low, other.value, other.high))
+    assert found.num_lists == 500
+    assert found.num_effective == pytest.approx(due.num_effective)
 
 
 def test_a_log_without_what_the_policy_chooses_gives_no_estimate() -> None:
