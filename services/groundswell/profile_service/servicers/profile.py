@@ -40,7 +40,7 @@ class ProfileServicer(ProfileServiceServicer):
         subject = read_subject(request)
         with self._bundles.held.asked_for(request.bundle_id) as models:
             (profile,) = await self._profiles.get([subject], models)
-        return _answer(profile, request, models.id)
+        return pb.GetProfileResponse.FromString(_answer(profile, request, models.id))
 
     async def BatchGetProfiles(
         self, request: pb.BatchGetProfilesRequest, context: Context
@@ -56,11 +56,10 @@ class ProfileServicer(ProfileServiceServicer):
                 raise _users_invalid(f"requests[{index}] names another bundle than the first")
         with self._bundles.held.asked_for(requests[0].bundle_id) as models:
             profiles = await self._profiles.get(subjects, models)
-        answer = pb.BatchGetProfilesResponse(
-            profiles=[
-                _profile(p, one, models.id) for p, one in zip(profiles, requests, strict=True)
-            ]
-        )
+        answer = pb.BatchGetProfilesResponse()
+        for profile, one in zip(profiles, requests, strict=True):
+            # In bytes an answer to GetProfile is the same as one of a batch of one.
+            answer.MergeFromString(_answer(profile, one, models.id))
         _leave_out_what_does_not_fit(answer)
         return answer
 
@@ -167,16 +166,17 @@ def _known_events(profile: Profile, request: pb.GetProfileRequest) -> int | None
     return None
 
 
-def _answer(
-    profile: Profile, request: pb.GetProfileRequest, bundle_id: str
-) -> pb.GetProfileResponse:
-    kept = profile.kept_answer
-    if kept is None or _known_events(profile, request) != profile.num_events:
-        return pb.GetProfileResponse(profile=_profile(profile, request, bundle_id))
-    if not kept.message:
-        made = pb.GetProfileResponse(profile=_profile(profile, request, bundle_id))
-        kept.message = made.SerializeToString()
-    return pb.GetProfileResponse.FromString(kept.message)
+def _answer(profile: Profile, request: pb.GetProfileRequest, bundle_id: str) -> bytes:
+    """Return a serialized GetProfileResponse."""
+    holds_all = _known_events(profile, request) == profile.num_events
+    kept = profile.kept_answer if holds_all else None
+    if kept is not None and kept.message:
+        return kept.message
+    answer = pb.GetProfileResponse(profile=_profile(profile, request, bundle_id))
+    message = answer.SerializeToString()
+    if kept is not None:
+        kept.message = message
+    return message
 
 
 def _profile(profile: Profile, request: pb.GetProfileRequest, bundle_id: str) -> pb.Profile:
