@@ -1,11 +1,13 @@
 """Counts how popular items are, with decay, from the events as they are stored; tells watchers.
 
 Counting is no part of a write of events: they are handed over after the commit, and added to the
-stored values about once a second.
+stored values about once a second, and under load every 5 seconds.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
+import time
+from array import array
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -27,6 +29,8 @@ from groundswell.serving.telemetry import count, unexpected
 _log = structlog.get_logger(__name__)
 
 _WRITE_EVERY_S = 1.0
+_PAUSE, _LONGEST_PAUSE_S = 40, 5.0
+"""Under load it is counted less often: an item takes as long, however many its events."""
 _PART = 1_000
 """The most items whose values one transaction writes."""
 _EVENT_PAGE = 5_000
@@ -63,8 +67,10 @@ class Popularity:
         self._poll = SharedPoll(
             lambda: database.read(statements.read_state), self._changed, idle_poll_s
         )
-        self._waiting: list[Sequence[KnownEvent]] = []
-        self._left: _Counted = _counted([])
+        self._waiting = array("q")
+        """The item of each event, and its time, by turns: as objects they would burden Python's
+        search for garbage."""
+        self._left: _Counted = np.empty(0, np.int64), np.empty(0, np.int64)
         self._come = asyncio.Event()
         self._counting = asyncio.Lock()
         self._tasks: list[asyncio.Task[None]] = []
@@ -89,7 +95,10 @@ class Popularity:
 
     def stored(self, new: Sequence[KnownEvent]) -> None:
         """Count events that were committed just now."""
-        self._waiting.append(new)
+        for each in new:
+            if each.content.action != DISLIKE:
+                # One of the future counts as one of now.
+                self._waiting.extend((each.item_no, min(each.content.time_us, each.stored_us)))
         self._come.set()
 
     async def count_waiting(self) -> None:
@@ -98,12 +107,11 @@ class Popularity:
             await self._count_waiting()
 
     async def _count_waiting(self) -> None:
-        waiting = len(self._waiting)
-        if not waiting and not len(self._left[0]):
+        new = np.array(self._waiting, np.int64).reshape(-1, 2)
+        del self._waiting[:]
+        self._left = _joined(self._left, (new[:, 0], new[:, 1]))
+        if not len(self._left[0]):
             return
-        new = await asyncio.to_thread(_counted, self._waiting[:waiting])
-        del self._waiting[:waiting]
-        self._left = _joined(self._left, new)
         state = await self._database.read(statements.read_state)
         for part in _parts(*_values(*self._left, state.half_life_us)):
             add = partial(_add, added=part, half_life_us=state.half_life_us)
@@ -162,13 +170,15 @@ class Popularity:
         while True:
             await self._come.wait()
             self._come.clear()
+            began_s = time.monotonic()
             try:
                 await self.count_waiting()
             except ServiceError:
                 self._come.set()  # tried again
             except Exception as error:  # noqa: BLE001 - without it nothing would be counted any more
                 _log.error("popularity_not_counted", **unexpected(error))
-            await asyncio.sleep(_WRITE_EVERY_S)
+            took_s = time.monotonic() - began_s
+            await asyncio.sleep(min(max(_WRITE_EVERY_S, _PAUSE * took_s), _LONGEST_PAUSE_S))
 
     async def _keep_filling(self) -> None:
         """Add the events that were stored before counting began, until that is done once."""
@@ -219,18 +229,6 @@ class Popularity:
             after = page[-1].user_no, page[-1].sequence
 
 
-def _counted(stored: Iterable[Sequence[KnownEvent]]) -> _Counted:
-    """Return what counts of stored events; one of the future counts as one of now."""
-    rows = [
-        (event.item_no, min(event.content.time_us, event.stored_us))
-        for events in stored
-        for event in events
-        if event.content.action != DISLIKE
-    ]
-    counted = np.array(rows, np.int64).reshape(-1, 2)
-    return counted[:, 0], counted[:, 1]
-
-
 def _values(
     items: NDArray[np.int64], times_us: NDArray[np.int64], half_life_us: int
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
@@ -273,10 +271,8 @@ def _add_up(
     connection: DatabaseConnection, added: dict[int, float], state: PopularityState
 ) -> None:
     held = statements.read_values(connection, list(added))
-    total = {
-        item_no: float(np.logaddexp2(held.get(item_no, -np.inf), value))
-        for item_no, value in added.items()
-    }
+    before = [held.get(item_no, -np.inf) for item_no in added]
+    total = np.logaddexp2(before, list(added.values())).tolist()
     revision = state.revision + 1
-    statements.store_values(connection, total, revision)
+    statements.store_values(connection, dict(zip(added, total, strict=True)), revision)
     statements.write_state(connection, state._replace(revision=revision))

@@ -92,7 +92,7 @@ def read_values(connection: Connection, item_nos: Sequence[int]) -> dict[int, fl
         among(connection.dialect.name, c.item_no, "numbers")
     )
     rows = connection.execute(statement, {"numbers": list(item_nos)})
-    return {row.item_no: row.value for row in rows}
+    return dict(map(tuple, rows))
 
 
 def store_values(connection: Connection, values: Mapping[int, float], revision: int) -> None:

@@ -134,7 +134,8 @@ class OutcomeServiceServicer:
     def WatchPopularity(self, request, context):
         """Follows how popular items are now. Each stored event counts with a weight that halves with its
         age (a setting of the service, 7 days); dislikes do not count. The first messages tell of every
-        item with an event, later ones of those that changed, about once a second. Never ends by itself.
+        item with an event, later ones of those that changed, about once a second, and under load every 5
+        seconds. Never ends by itself.
         Statuses: INVALID_ARGUMENT (REVISION_INVALID: negative); UNAVAILABLE: call again from the last
         revision that was received.
         """

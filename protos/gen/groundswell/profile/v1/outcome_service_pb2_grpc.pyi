@@ -75,7 +75,8 @@ class OutcomeServiceStub:
     WatchPopularity: _grpc.UnaryStreamMultiCallable[_outcome_service_pb2.WatchPopularityRequest, _outcome_service_pb2.WatchPopularityResponse]
     """Follows how popular items are now. Each stored event counts with a weight that halves with its
     age (a setting of the service, 7 days); dislikes do not count. The first messages tell of every
-    item with an event, later ones of those that changed, about once a second. Never ends by itself.
+    item with an event, later ones of those that changed, about once a second, and under load every 5
+    seconds. Never ends by itself.
     Statuses: INVALID_ARGUMENT (REVISION_INVALID: negative); UNAVAILABLE: call again from the last
     revision that was received.
     """
@@ -127,7 +128,8 @@ class OutcomeServiceAsyncStub(OutcomeServiceStub):
     WatchPopularity: _aio.UnaryStreamMultiCallable[_outcome_service_pb2.WatchPopularityRequest, _outcome_service_pb2.WatchPopularityResponse]  # type: ignore[assignment]
     """Follows how popular items are now. Each stored event counts with a weight that halves with its
     age (a setting of the service, 7 days); dislikes do not count. The first messages tell of every
-    item with an event, later ones of those that changed, about once a second. Never ends by itself.
+    item with an event, later ones of those that changed, about once a second, and under load every 5
+    seconds. Never ends by itself.
     Statuses: INVALID_ARGUMENT (REVISION_INVALID: negative); UNAVAILABLE: call again from the last
     revision that was received.
     """
@@ -212,7 +214,8 @@ class OutcomeServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_abc.Iterator[_outcome_service_pb2.WatchPopularityResponse], _abc.AsyncIterator[_outcome_service_pb2.WatchPopularityResponse]]:
         """Follows how popular items are now. Each stored event counts with a weight that halves with its
         age (a setting of the service, 7 days); dislikes do not count. The first messages tell of every
-        item with an event, later ones of those that changed, about once a second. Never ends by itself.
+        item with an event, later ones of those that changed, about once a second, and under load every 5
+        seconds. Never ends by itself.
         Statuses: INVALID_ARGUMENT (REVISION_INVALID: negative); UNAVAILABLE: call again from the last
         revision that was received.
         """
