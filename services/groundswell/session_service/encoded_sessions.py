@@ -41,14 +41,21 @@ class EncodedSessions:
         )
         self._running: dict[bytes, _Running] = {}
 
+    def held(self, user_key: bytes, window: Window) -> EncodedSession | None:
+        """Return a user's window, encoded; None when the cache has no valid one."""
+        stored = self._stored.get(user_key)
+        if stored is not None and stored.records == window.records and self._is_valid(stored):
+            return stored.session
+        return None
+
     async def of(self, user_key: bytes, window: Window) -> EncodedSession:
         """Return a user's window, encoded; encode it only when the cache has no valid one.
 
         Raises ResourceExhausted (OVERLOADED).
         """
-        stored = self._stored.get(user_key)
-        if stored is not None and stored.records == window.records and self._is_valid(stored):
-            return stored.session
+        held = self.held(user_key, window)
+        if held is not None:
+            return held
         running = self._encode(user_key, window)
         running.num_readers += 1
         try:

@@ -123,6 +123,18 @@ class Sessions:
         check_lineage(found.window.lineage, lineage)
         return found
 
+    async def current(
+        self, user_keys: Sequence[bytes], capacity: int, lineage: str
+    ) -> list[Window | None]:
+        """Return the cached windows of users, in their order; None for one that is not current."""
+        held = await self._windows.get_all(user_keys)
+        return [
+            one
+            if one is not None and one.lineage == lineage and self._is_current(one, capacity)
+            else None
+            for one in held
+        ]
+
     async def _find(self, user_id: str, user_key: bytes, capacity: int, lineage: str) -> Found:
         held = await self._windows.get(user_key)
         if held is not None and held.lineage == lineage and self._is_current(held, capacity):

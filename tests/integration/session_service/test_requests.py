@@ -151,6 +151,8 @@ def test_a_batch_gives_what_single_calls_give(suite: Suite) -> None:
         batch = BatchEncodeSessionsRequest(requests=requests)
         answers = [result.session for result in call(batch, timeout=10).results]
         assert answers == [encode(suite, request) for request in requests]
+        # Now they are all held.
+        assert [result.session for result in call(batch, timeout=10).results] == answers
         assert answers[0].num_window_events == 3
         for wrong, reason in (
             ([], "REQUESTS_INVALID"),

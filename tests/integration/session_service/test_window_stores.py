@@ -52,6 +52,7 @@ async def test_a_window_that_is_held_is_given_back(store: WindowStore) -> None:
     assert await store.swap(b"a", None, listed(event(1)))
     assert await store.get(b"a") == listed(event(1))
     assert await store.get(b"b") is None
+    assert await store.get_all([b"b", b"a", b"b"]) == [None, listed(event(1)), None]
 
 
 async def test_a_window_replaces_the_one_that_it_was_made_of(store: WindowStore) -> None:
@@ -104,6 +105,7 @@ async def test_any_write_is_taken_as_the_window_itself_takes_it(store: WindowSto
         expected[key] = window.taken(writes[key])
     assert await store.take(writes) == expected
     assert {key: await store.get(key) for key in writes} == expected
+    assert await store.get_all(list(expected)) == list(expected.values())
 
 
 async def test_a_window_in_valkey_is_small_and_leaves_by_itself(valkey: Valkey) -> None:

@@ -1,6 +1,6 @@
 """Keeps windows in the memory of the process."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from sys import getsizeof
 
 from groundswell.serving.bounded import BoundedCache
@@ -24,6 +24,10 @@ class MemoryWindows:
     async def get(self, user_key: bytes) -> Window | None:
         """Return a user's window; None when it is not held."""
         return self._windows.get(user_key)
+
+    async def get_all(self, user_keys: Sequence[bytes]) -> list[Window | None]:
+        """Return the windows of users, in their order."""
+        return [self._windows.get(user_key) for user_key in user_keys]
 
     async def swap(self, user_key: bytes, before: Window | None, after: Window) -> bool:
         """Hold `after` in the place of `before`; False when another window is held."""

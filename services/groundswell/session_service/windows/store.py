@@ -1,6 +1,6 @@
 """The interface of a store of windows."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from groundswell.session_service.windows.window import Window, Written
@@ -15,6 +15,9 @@ class WindowStore(Protocol):
 
     async def get(self, user_key: bytes) -> Window | None:
         """Return a user's window; None when it is not held."""
+
+    async def get_all(self, user_keys: Sequence[bytes]) -> list[Window | None]:
+        """Return the windows of users, in their order, in one step."""
 
     async def swap(self, user_key: bytes, before: Window | None, after: Window) -> bool:
         """Hold `after` in the place of `before`, in one step; None: no window is held yet.

@@ -3,7 +3,7 @@
 import asyncio
 import struct
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from hashlib import sha1
 from importlib.resources import files
 from itertools import islice
@@ -79,6 +79,13 @@ class ValkeyWindows:
         if window is None:
             await self._call(lambda: self._client.delete(_PREFIX + user_key))
         return window
+
+    async def get_all(self, user_keys: Sequence[bytes]) -> list[Window | None]:
+        """Return the windows of users, in their order, in one round trip; see `get`."""
+        found = await self._call(lambda: self._client.mget([_PREFIX + key for key in user_keys]))
+        if found is None:
+            return [None] * len(user_keys)
+        return [_read(packed) if isinstance(packed, bytes) else None for packed in found]
 
     async def swap(self, user_key: bytes, before: Window | None, after: Window) -> bool:
         """Hold `after` in the place of `before`; False when another window is held.
