@@ -74,7 +74,7 @@ class BundleRanker:
         """Up to which the catalogue has been taken."""
         self.popularity_revision = 0
         """The same of what is popular now."""
-        num_rows = len(bundle.item_ids)
+        num_rows = len(bundle.item_vectors)
         # Which rows are items, and under which numbers, only the catalogue says.
         nothing = np.full(num_rows, -1, np.int64)
         engine = open_index(bundle, settings.milvus)
@@ -87,6 +87,7 @@ class BundleRanker:
         self._turns = AvailabilityTurns()
         self._changing = threading.Lock()
         self._spread = ItemSpread(bundle.item_vectors)
+        del bundle.item_vectors  # the index has them
         self.filters = FilterBitmaps(
             self.items,
             max_bytes=settings.max_filter_bytes,
@@ -121,23 +122,23 @@ class BundleRanker:
             return self._change(changes)
 
     def _change(self, changes: ItemChanges) -> int:
+        rows = self.bundle.row_finder.find([item.item_id for item in changes.items])
         num_refused = self.items.put(changes.items)
         self._turns.put(changes.items)
         self.columns.put(changes.items)
-        self._note_rows(changes.items)
+        self._note_rows(changes.items, rows)
         # Before its vector comes, so that no search finds an item that is not available.
         self._note_availability([item.item_no for item in changes.items])
         if len(changes.deleted):
             self.index.remove(changes.deleted)
             self._bundle_rows.remove(changes.deleted)
             self.items.remove(changes.deleted.tolist())
-        pairs = zip(changes.items, changes.vectors, strict=True)
-        encoded = [(item, vector) for item, vector in pairs if vector is not None]
+        encoded = [n for n, vector in enumerate(changes.vectors) if vector is not None]
         if encoded:
             self.index.put(
-                np.array([item.item_no for item, _ in encoded], np.int64),
-                np.stack([vector for _, vector in encoded]),
-                np.array([self.bundle.rows.get(item.item_id, -1) for item, _ in encoded], np.int64),
+                np.array([changes.items[n].item_no for n in encoded], np.int64),
+                np.stack([vector for vector in changes.vectors if vector is not None]),
+                rows[encoded],
             )
         return num_refused
 
@@ -197,7 +198,7 @@ class BundleRanker:
         vector = self._canary.copy()
         vector[-1] = 1.0
         items = self._bundle_rows.numbers(
-            np.arange(min(len(self.bundle.item_ids), _MAX_CANARY_ITEMS))
+            np.arange(min(len(self.bundle.row_finder), _MAX_CANARY_ITEMS))
         )
         canaries = [
             RankInput(k=10, short_vector=vector, long_vector=-vector, window=items, history=items),
@@ -269,10 +270,9 @@ class BundleRanker:
             self._popularity.added,
         )
 
-    def _note_rows(self, items: Sequence[CatalogueItem]) -> None:
+    def _note_rows(self, items: Sequence[CatalogueItem], rows: NDArray[np.int64]) -> None:
         """Note the items' rows, and under their numbers how popular they are."""
         numbers = np.array([item.item_no for item in items], np.int64)
-        rows = np.array([self.bundle.rows.get(item.item_id, -1) for item in items], np.int64)
         self._bundle_rows.put(numbers, rows)
         if self._popularity.put(numbers, rows):
             self._pipeline = self._with_popularity()

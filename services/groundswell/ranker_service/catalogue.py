@@ -1,7 +1,9 @@
 """Item metadata in memory: titles, categories, attributes, availability; a frame to filter by."""
 
+import marshal
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from types import MappingProxyType
 
 import numpy as np
@@ -16,6 +18,9 @@ ITEM_NO = "#"
 
 Value = str | float | bool | list[str]
 
+_NUM_UNPACKED = 16_384
+"""So many items that answers had last are kept as objects."""
+
 
 @dataclass(frozen=True, slots=True)
 class CatalogueItem:
@@ -26,6 +31,7 @@ class CatalogueItem:
     title: str
     categories: tuple[str, ...]
     attributes: Mapping[str, tuple[Kind, Value]]
+    """What filters read. Only the frame keeps it."""
     available: bool
     created_us: int = 0
     """When it was written first, in microseconds since 1970; 0: unknown."""
@@ -54,22 +60,22 @@ class ItemMetadata:
     """The items by number. One thread changes it; any may read.
 
     The frame is kept in segments of growing size. So a change costs as much as its size, and
-    a filter that was evaluated before is evaluated only over newer segments.
+    a filter that was evaluated before is evaluated only over newer segments. What answers need of
+    an item is packed: an object of Python with its texts takes four times as much.
     """
 
     def __init__(self) -> None:
         self.version = 0
         self.segments: tuple[Segment, ...] = ()
         self.kinds: Mapping[str, Kind] = MappingProxyType(dict(BUILT_IN))
-        self._items: dict[int, CatalogueItem] = {}
+        self._packed: list[bytes | None] = []
+        """By item number."""
         self._numbers: dict[str, int] = {}
 
-    def __len__(self) -> int:
-        return len(self._items)
-
     def get(self, item_no: int) -> CatalogueItem | None:
-        """Return an item; None when there is none, or no more."""
-        return self._items.get(item_no)
+        """Return an item without its attributes; None when there is none, or no more."""
+        packed = self._packed[item_no] if 0 <= item_no < len(self._packed) else None
+        return None if packed is None else _unpacked(packed)
 
     def of_id(self, item_id: str) -> CatalogueItem:
         """Return the item that has an id now. Raises NotFound (ITEM_NOT_FOUND)."""
@@ -97,8 +103,10 @@ class ItemMetadata:
         if not items:
             return 0
         num_refused = self._learn_kinds(items)
+        missing = max(item.item_no for item in items) + 1 - len(self._packed)
+        self._packed += [None] * missing
         for item in items:
-            self._items[item.item_no] = item
+            self._packed[item.item_no] = _packed(item)
             self._numbers[item.item_id] = item.item_no
         segment = Segment(self._frame(items), self.version + 1)
         self.segments = _merged((*self.segments, segment))
@@ -108,8 +116,11 @@ class ItemMetadata:
     def remove(self, item_nos: Collection[int]) -> None:
         """Forget items. Their rows stay in the frame: no index returns them any more."""
         for item_no in item_nos:
-            item = self._items.pop(item_no, None)
-            if item is not None and self._numbers.get(item.item_id) == item_no:
+            item = self.get(item_no)
+            if item is None:
+                continue
+            self._packed[item_no] = None
+            if self._numbers.get(item.item_id) == item_no:
                 del self._numbers[item.item_id]
 
     def _learn_kinds(self, items: Sequence[CatalogueItem]) -> int:
@@ -136,6 +147,28 @@ class ItemMetadata:
         ]
         numbers = pl.Series(ITEM_NO, [item.item_no for item in items], dtype=pl.Int64)
         return pl.DataFrame([numbers, *series])
+
+
+def _packed(item: CatalogueItem) -> bytes:
+    """Write what answers need of an item, in a form that never leaves the process."""
+    return marshal.dumps(
+        (
+            item.item_no,
+            item.item_id,
+            item.title,
+            item.categories,
+            item.available,
+            item.created_us,
+            item.available_from_us,
+            item.available_until_us,
+        )
+    )
+
+
+@lru_cache(_NUM_UNPACKED)
+def _unpacked(packed: bytes) -> CatalogueItem:
+    item_no, item_id, title, categories, *availability = marshal.loads(packed)
+    return CatalogueItem(item_no, item_id, title, categories, {}, *availability)
 
 
 def _merged(segments: tuple[Segment, ...]) -> tuple[Segment, ...]:

@@ -13,6 +13,7 @@ from groundswell.artifacts.errors import BundleError
 from groundswell.artifacts.manifest import Manifest
 from groundswell.artifacts.onnx_model import OnnxModel
 from groundswell.artifacts.private_copy import open_private, read_array
+from groundswell.artifacts.row_finder import RowFinder
 from groundswell.features.actions import NUM_ACTIONS
 
 if TYPE_CHECKING:
@@ -86,6 +87,11 @@ class Bundle:
     def rows(self) -> dict[str, int]:
         """The row of each item id."""
         return {item_id: row for row, item_id in enumerate(self.item_ids)}
+
+    @cached_property
+    def row_finder(self) -> RowFinder:
+        """The row of each item id, in little memory."""
+        return RowFinder(column_of(self.path / ITEMS, "item_id"))
 
     @cached_property
     def item_vectors(self) -> NDArray[np.float32]:

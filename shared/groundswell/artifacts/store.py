@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from groundswell.artifacts import bundle as files
-from groundswell.artifacts.bundle import Bundle
+from groundswell.artifacts.bundle import Bundle, column_of
 from groundswell.artifacts.errors import BundleError
 from groundswell.artifacts.manifest import (
     FORMAT_VERSION,
@@ -235,13 +235,14 @@ def _verify(bundle: Bundle) -> Bundle:
     """Check that the tables and the vectors of a bundle fit each other."""
     manifest = bundle.manifest
     try:
-        num_items, vectors = len(bundle.rows), bundle.item_vectors
+        ids, vectors = column_of(bundle.path / files.ITEMS, "item_id"), bundle.item_vectors
+        num_items = len(ids)
         popularity = bundle.popularity
     except _UNREADABLE as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise  # the file system failed; the bundle may be right
         raise BundleError("BUNDLE_CORRUPT", f"a table of the bundle: {error}") from error
-    _require(num_items == len(bundle.item_ids), f"{files.ITEMS} has an item twice")
+    _require(len(ids.unique()) == num_items, f"{files.ITEMS} has an item twice")
     _require_form(files.ITEM_VECTORS, vectors, (num_items, manifest.dimension), np.float32)
     finite = bool(np.isfinite(vectors).all())
     _require(finite, f"{files.ITEM_VECTORS} has values that are not finite")
@@ -254,7 +255,7 @@ def _verify(bundle: Bundle) -> Bundle:
 
 def _verify_neighbours(bundle: Bundle, spec: NeighbourSpec) -> None:
     """Check the arrays of neighbours, without a copy of them: they may be large."""
-    num_items = len(bundle.item_ids)
+    num_items = len(bundle.item_vectors)
     due = (num_items, spec.count)
     try:
         rows, similarities = bundle.neighbour_rows, bundle.neighbour_similarities

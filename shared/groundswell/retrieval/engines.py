@@ -39,8 +39,8 @@ def open_index(bundle: Bundle, milvus: MilvusAddress | None = None) -> Engine:
         from groundswell.retrieval.milvus import MilvusEngine  # an extra of its own
 
         return MilvusEngine.of(bundle.item_vectors, milvus)
-    shape = (len(bundle.item_ids), bundle.manifest.dimension)
-    return open_engine(bundle.path / INDEX, shape, bundle.manifest.index_kind)
+    n, d = bundle.item_vectors.shape
+    return open_engine(bundle.path / INDEX, (n, d), bundle.manifest.index_kind)
 
 
 def open_engine(path: Path, shape: tuple[int, int], kind: str | None = None) -> Engine:

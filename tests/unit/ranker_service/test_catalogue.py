@@ -61,7 +61,6 @@ def test_items_are_found_by_number_and_by_id(catalogue: ItemMetadata) -> None:
     assert catalogue.number("item-9") == 9
     assert catalogue.numbers(["item-9", "nobody", "item-7"]).tolist() == [9, 7]
     assert catalogue.get(8) is None
-    assert len(catalogue) == 2
 
 
 def test_an_item_that_came_again_under_its_id_outlives_the_deletion_of_the_first(
@@ -73,7 +72,6 @@ def test_an_item_that_came_again_under_its_id_outlives_the_deletion_of_the_first
     assert catalogue.number("x") == 2
     catalogue.remove([2])
     assert catalogue.number("x") is None
-    assert len(catalogue) == 0
 
 
 def test_an_attribute_keeps_the_kind_that_it_was_first_seen_with(catalogue: ItemMetadata) -> None:
