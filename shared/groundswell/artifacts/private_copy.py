@@ -48,15 +48,15 @@ def read_array(file: BinaryIO, *, mapped: bool) -> NDArray[Any]:
     if not mapped:
         array: NDArray[Any] = np.lib.format.read_array(file, allow_pickle=False)
         return array
-    start = file.tell()
     version = np.lib.format.read_magic(file)
     if version != (1, 0):
         raise ValueError(f"version {version} of numpy's format is not mapped")
     shape, is_fortran, dtype = np.lib.format.read_array_header_1_0(file)
     if is_fortran or dtype.hasobject:
-        raise ValueError(f"an array of {dtype} that is not mapped, at {start}")
-    found = np.memmap(file, dtype, "r", file.tell(), shape)
-    file.seek(found.nbytes, os.SEEK_CUR)
+        raise ValueError(f"an array of {dtype} is not mapped")
+    start = file.tell()
+    found = np.memmap(file, dtype, "r", start, shape)
+    file.seek(start + found.nbytes)
     return found.view(np.ndarray)
 
 

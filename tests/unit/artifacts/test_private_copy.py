@@ -25,6 +25,7 @@ def written(path: Path, value: int) -> Path:
     with path.open("wb") as file:
         np.save(file, np.arange(3))
         np.save(file, np.full((1_000, 8), value, np.float32))
+        file.write(b"the end")
     return path
 
 
@@ -32,7 +33,9 @@ def opened(path: Path) -> NDArray[Any]:
     file, mapped = open_private(path)
     with file:
         assert read_array(file, mapped=False).tolist() == [0, 1, 2]
-        return read_array(file, mapped=mapped)
+        array = read_array(file, mapped=mapped)
+        assert file.read() == b"the end"
+        return array
 
 
 def test_a_file_that_is_cut_short_stays_readable(tmp_path: Path) -> None:
