@@ -9,6 +9,7 @@ removed by whoever copies something next once no process has it open.
 import fcntl
 import hashlib
 import logging
+import mmap
 import os
 import shutil
 import stat
@@ -58,6 +59,12 @@ def read_array(file: BinaryIO, *, mapped: bool) -> NDArray[Any]:
     found = np.memmap(file, dtype, "r", start, shape)
     file.seek(start + found.nbytes)
     return found.view(np.ndarray)
+
+
+def release(array: NDArray[Any]) -> None:
+    """Give back the memory of a mapped array; the pages that are needed again are read again."""
+    if isinstance(array.base, np.memmap):
+        array.base._mmap.madvise(mmap.MADV_DONTNEED)  # type: ignore[attr-defined]
 
 
 def _copy_of(path: Path) -> BufferedReader:

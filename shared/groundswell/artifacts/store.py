@@ -28,6 +28,7 @@ from groundswell.artifacts.pointer import (
     read_previous,
     write_pointer,
 )
+from groundswell.artifacts.private_copy import release
 from groundswell.artifacts.small_files import fsync
 from groundswell.artifacts.workspaces import LOCK, open_workspace
 
@@ -270,6 +271,8 @@ def _verify_neighbours(bundle: Bundle, spec: NeighbourSpec) -> None:
     # NaN is neither. A negative one would let an item of a page fall below items not looked at.
     good = similarities.min(initial=0) >= 0 and similarities.max(initial=0) < np.inf
     _require(good, f"{files.NEIGHBOUR_SIMILARITIES} has values that are negative or not finite")
+    for array in (rows, similarities):
+        release(array)  # few of them are those of somebody's items
 
 
 def _require(holds: bool, otherwise: str) -> None:

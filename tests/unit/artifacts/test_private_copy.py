@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from groundswell.artifacts import private_copy
-from groundswell.artifacts.private_copy import open_private, read_array
+from groundswell.artifacts.private_copy import open_private, read_array, release
 
 
 @pytest.fixture(autouse=True)
@@ -43,6 +43,7 @@ def test_a_file_that_is_cut_short_stays_readable(tmp_path: Path) -> None:
     array = opened(path)
     assert isinstance(array.base, np.memmap)
     os.truncate(path, 100)
+    release(array)
     assert array.shape == (1_000, 8)
     assert (array == 7).all()
 
