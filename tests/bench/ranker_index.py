@@ -46,8 +46,6 @@ def _against_exact(num_items: int, suffix: str) -> Iterator[Line]:
         "ours": lambda query: index.search([Query(query[None], _K)]),
         "exact": lambda query: flat.search(query[None], _K),
     }
-    if isinstance(built.engine, IvfEngine):
-        sides["faiss"] = _faiss_alone(built.engine)
     times = milliseconds(sides, queries)
     hits = index.search([Query(query[None], _K) for query in queries])
     found = recall([one.ids.tolist() for one in hits], exact_best(built.catalogue, queries, _K)[1])
@@ -62,9 +60,12 @@ def _against_exact(num_items: int, suffix: str) -> Iterator[Line]:
     if num_items == 1_000_000:
         lines[0], lines[3] = lines[0].at_most(0.12), lines[3].at_most(180)
     yield from lines
-    if "faiss" in times:
-        ratio = Line(f"{name}.faiss", ours / np.median(times["faiss"]), "× FAISS alone")
-        yield ratio.at_most(1.2)
+    if isinstance(built.engine, IvfEngine):
+        # Apart from the exact search, which leaves nothing of either in the processor's cache.
+        sides = {"ours": sides["ours"], "faiss": _faiss_alone(built.engine)}
+        times = milliseconds(sides, queries)
+        ratio = float(np.median(times["ours"]) / np.median(times["faiss"]))
+        yield Line(f"{name}.faiss", ratio, "× FAISS alone").at_most(1.2)
         yield Line(f"{name}.depth", built.figures["index.depth"], "cells read")
 
 

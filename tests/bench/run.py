@@ -40,6 +40,7 @@ AREAS = {
     "ranker.recommend": "tests.bench.ranker",
     "ranker.index": "tests.bench.ranker_index",
     "ranker.filter": "tests.bench.ranker_filter",
+    "ranker.hostile": "tests.bench.ranker_hostile",
     "ranker.similar": "tests.bench.ranker_similar",
     "ranker.batch": "tests.bench.ranker_batch",
     "ranker.upsert": "tests.bench.ranker_upsert",
