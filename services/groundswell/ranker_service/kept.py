@@ -28,24 +28,37 @@ class Answer(Protocol):
 A = TypeVar("A", bound=Answer)
 
 
+_MOST_BYTES_SENT = 4_000
+"""Longer answers are read again when they come again."""
+
+
 class KeptAnswers(Generic[A]):
     """The last answer about each user for each bundle; those used longest ago leave first."""
 
     def __init__(self, max_bytes: int) -> None:
-        self._answers: BoundedCache[tuple[bytes, str], A] = BoundedCache(
+        self._answers: BoundedCache[tuple[bytes, str], tuple[A, bytes]] = BoundedCache(
             max_bytes=max_bytes,
             max_entries=max(max_bytes, 1),
-            size=lambda key, answer: len(key[0]) + answer.num_bytes,
+            size=lambda key, kept: len(key[0]) + kept[0].num_bytes + len(kept[1]),
         )
 
-    def put(self, user_key: bytes, space: BundleSpace, answer: A) -> None:
-        """Keep an answer in the place of the one before it."""
-        self._answers.put((user_key, space.bundle_id), answer)
+    def put(self, user_key: bytes, space: BundleSpace, answer: A, sent: bytes = b"") -> None:
+        """Keep an answer in the place of the one before it, and the bytes that it was read from."""
+        sent = sent if len(sent) <= _MOST_BYTES_SENT else b""
+        self._answers.put((user_key, space.bundle_id), (answer, sent))
+
+    def read_from(self, sent: bytes, user_key: bytes, space: BundleSpace) -> A | None:
+        """Return the answer that is kept if it was read from the same bytes, for the same items:
+        while nothing of a user changes, the service sends the same again."""
+        kept = self._answers.get((user_key, space.bundle_id))
+        if kept is None or kept[1] != sent or kept[0].lineage not in ("", space.lineage):
+            return None
+        return kept[0]
 
     def get(self, user_key: bytes, space: BundleSpace) -> A | None:
         """Return the answer that is kept; None for one without a vector, and when its item numbers
         do not name the same items any more."""
-        kept = self._answers.get((user_key, space.bundle_id))
+        kept, _ = self._answers.get((user_key, space.bundle_id)) or (None, b"")
         if kept is None or kept.vector is None or kept.lineage not in ("", space.lineage):
             return None
         return kept

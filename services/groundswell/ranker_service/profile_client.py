@@ -1,7 +1,7 @@
 """The client of the profile service: long-term vectors and seen items of users."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -14,11 +14,13 @@ from groundswell.profile.v1.profile_service_pb2 import (
     ExplainProfileRequest,
     ExplainProfileResponse,
     GetProfileRequest,
+    GetProfileResponse,
     Profile,
 )
 from groundswell.profile.v1.profile_service_pb2_grpc import ProfileServiceStub
 from groundswell.ranker_service.kept import KeptAnswers
 from groundswell.ranker_service.replicas import (
+    Begun,
     BundleSpace,
     Upstream,
     has_numbers_of,
@@ -33,6 +35,7 @@ from groundswell.serving.telemetry import count
 from groundswell.serving.vectors import vector_from_proto, vector_to_proto
 
 _SERVICE = "profile"
+_METHOD = "/groundswell.profile.v1.ProfileService/GetProfile"
 _ANSWER_BYTES = 600
 """The bytes of an answer besides the values of its vector: the objects."""
 
@@ -71,6 +74,10 @@ class ProfileClient:
 
     def __init__(self, channel: grpc.aio.Channel, seen: SeenCache, *, max_kept_bytes: int) -> None:
         self._stub = ProfileServiceStub(channel)
+        # It gives the bytes: most answers are the same as the last one about the user.
+        self._get: grpc.aio.UnaryUnaryMultiCallable[GetProfileRequest, bytes] = channel.unary_unary(
+            _METHOD, request_serializer=GetProfileRequest.SerializeToString
+        )
         self._upstream = Upstream(_SERVICE)
         self._seen = seen
         self._kept: KeptAnswers[LongTerm] = KeptAnswers(max_kept_bytes)
@@ -80,26 +87,44 @@ class ProfileClient:
         """Whether the service is taken for down."""
         return self._upstream.is_down
 
+    def begin(self, user: Ask, space: BundleSpace, deadline: float) -> Begun[LongTerm]:
+        """Ask about one user now; the answer is None where nothing is known.
+
+        `deadline` is a time of the event loop. The answer raises BundleNotHeldError when the
+        service lacks a bundle that has a substitute.
+        """
+        held = self._seen.get(user.user_key)
+        request = _request(user, held, space)
+
+        def send(timeout_s: float) -> Awaitable[bytes]:
+            call: Awaitable[bytes] = self._get(request, timeout=timeout_s)
+            return call
+
+        call, answer = self._upstream.begin(send, space, deadline)
+        return Begun(call, partial(self._long_term, answer, user, held, space))
+
+    async def _long_term(
+        self,
+        answer: Callable[[], Awaitable[bytes | None]],
+        user: Ask,
+        held: UserItems | None,
+        space: BundleSpace,
+    ) -> LongTerm | None:
+        sent = await answer()
+        if sent is None:
+            return self._last(user, held, space)
+        kept = self._kept.read_from(sent, user.user_key, space)
+        if kept is not None and held is not None and kept.items is held:
+            return kept
+        profile = GetProfileResponse.FromString(sent).profile
+        return self._read(profile, user, held, space, sent)
+
     async def long_terms(
         self, users: Sequence[Ask], space: BundleSpace, deadline: float
     ) -> Sequence[LongTerm | None]:
-        """Return what is known of each user, in their order; None for a user of whom nothing is.
-
-        `deadline` is a time of the event loop. Raises BundleNotHeldError when the service lacks a
-        bundle that has a substitute.
-        """
+        """Return what is known of each user, in their order; see `begin`."""
         held = [self._seen.get(user.user_key) for user in users]
-        requests = [
-            GetProfileRequest(
-                bundle_id=space.bundle_id,
-                known_seen_version=None if known is None else known.version,
-                known_seen_lineage="" if known is None else known.lineage,
-                accepts_seen_difference=True,
-            )
-            for known in held
-        ]
-        for request, user in zip(requests, users, strict=True):
-            name_subject(request, user.user_id)
+        requests = [_request(*pair, space) for pair in zip(users, held, strict=True)]
         profiles = await self._upstream.ask(partial(self._ask, requests), space, deadline)
         if profiles is None:
             return [self._last(user, known, space) for user, known in zip(users, held, strict=True)]
@@ -134,8 +159,6 @@ class ProfileClient:
         self, requests: Sequence[GetProfileRequest], timeout_s: float
     ) -> Sequence[Profile]:
         """Return a profile per request, in their order. Raises AioRpcError."""
-        if len(requests) == 1:
-            return [(await self._stub.GetProfile(requests[0], timeout=timeout_s)).profile]
         loop = asyncio.get_running_loop()
         deadline = loop.time() + timeout_s
         batch = BatchGetProfilesRequest(requests=requests)
@@ -154,7 +177,12 @@ class ProfileClient:
         return profiles
 
     def _read(
-        self, profile: Profile, user: Ask, known: UserItems | None, space: BundleSpace
+        self,
+        profile: Profile,
+        user: Ask,
+        known: UserItems | None,
+        space: BundleSpace,
+        sent: bytes = b"",
     ) -> LongTerm | None:
         seen = profile.seen
         try:
@@ -175,7 +203,7 @@ class ProfileClient:
         except ServiceError as error:
             refused(_SERVICE, error)
             return None
-        self._kept.put(user.user_key, space, answer)
+        self._kept.put(user.user_key, space, answer, sent)
         return answer
 
     def _last(self, user: Ask, known: UserItems | None, space: BundleSpace) -> LongTerm | None:
@@ -185,6 +213,17 @@ class ProfileClient:
             return None
         count("upstream_answers_kept", upstream=_SERVICE)
         return replace(kept, stale=True, is_of_now=False, items=known)
+
+
+def _request(user: Ask, held: UserItems | None, space: BundleSpace) -> GetProfileRequest:
+    request = GetProfileRequest(
+        bundle_id=space.bundle_id,
+        known_seen_version=None if held is None else held.version,
+        known_seen_lineage="" if held is None else held.lineage,
+        accepts_seen_difference=True,
+    )
+    name_subject(request, user.user_id)
+    return request
 
 
 def _lacks_seen(request: GetProfileRequest, profile: Profile) -> bool:

@@ -3,7 +3,8 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, TypeVar
+from functools import partial
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 import grpc
 import structlog
@@ -48,6 +49,20 @@ class BundleSpace:
     """The lineage of the catalogue that is ranked; empty before it is known."""
 
 
+class Begun(NamedTuple, Generic[T]):
+    """A call that was sent."""
+
+    call: Any
+    """None when nothing was sent."""
+    answer: Callable[[], Awaitable[T | None]]
+    """To be called once: waits for the answer."""
+
+    def leave(self) -> None:
+        """Cancel the call, unless it has ended."""
+        if self.call is not None:
+            self.call.cancel()
+
+
 class Upstream:
     """One service that is asked while it answers; see `Breaker`."""
 
@@ -61,36 +76,49 @@ class Upstream:
         """Whether the service is taken for down, so that no call waits for it."""
         return self._breaker.is_open
 
-    async def ask(
+    def begin(
         self,
         send: Callable[[float], Awaitable[T]],
         space: BundleSpace,
         deadline: float,
         faults: Sequence[grpc.StatusCode] = (),
-    ) -> T | None:
-        """Return what `send(timeout_s)` gives; None when the service fails or takes too long.
+    ) -> "Begun[T]":
+        """Call `send(timeout_s)` now; its answer is None when the service fails or takes too long.
 
         `deadline` is a time of the event loop. A status of `faults` is raised as its ServiceError.
-        Raises BundleNotHeldError when the bundle has a substitute and no replica that was asked
-        holds it.
+        The answer raises BundleNotHeldError when the bundle has a substitute and no replica that
+        was asked holds it.
         """
-        if not self._breaker.is_open:
-            return await self._asked(send, space, deadline, faults)
-        self._probe(send, space)
-        count("upstream_failures", upstream=self.name, code="NOT_ASKED")
-        return None
+        if self._breaker.is_open:
+            self._probe(send, space)
+            count("upstream_failures", upstream=self.name, code="NOT_ASKED")
+            return Begun(None, _no_answer)
+        timeout_s = max(deadline - asyncio.get_running_loop().time(), 0.0)
+        first = send(timeout_s)
+        more = (send, space, deadline, faults)
+        return Begun(first, partial(self._answer, first, timeout_s, *more))
+
+    async def ask(
+        self, send: Callable[[float], Awaitable[T]], space: BundleSpace, deadline: float
+    ) -> T | None:
+        """Return the answer of what `begin` sends."""
+        return await self.begin(send, space, deadline).answer()
 
     def _probe(self, send: Callable[[float], Awaitable[T]], space: BundleSpace) -> None:
         """Ask the service with the time that it may take, unless it was just asked so."""
         if self._breaker.may_probe():
             alone = replace(space, has_substitute=False)
             deadline = asyncio.get_running_loop().time() + _PROBE_TIMEOUT_S
-            probe = asyncio.create_task(self._asked(send, alone, deadline, is_probe=True))
+            first = send(_PROBE_TIMEOUT_S)
+            answer = self._answer(first, _PROBE_TIMEOUT_S, send, alone, deadline, is_probe=True)
+            probe = asyncio.create_task(answer)
             self._probes.add(probe)
             probe.add_done_callback(self._probes.discard)
 
-    async def _asked(
+    async def _answer(
         self,
+        first: Awaitable[T],
+        timeout_s: float,
         send: Callable[[float], Awaitable[T]],
         space: BundleSpace,
         deadline: float,
@@ -98,9 +126,9 @@ class Upstream:
         *,
         is_probe: bool = False,
     ) -> T | None:
-        timeout_s = deadline - asyncio.get_running_loop().time()
+        """Wait for the first call, which had `timeout_s`, and for others that it may need."""
         try:
-            answer = await _of_any_replica(send, space, deadline)
+            answer = await _of_any_replica(first, send, space, deadline)
         except BundleNotHeldError:
             self._breaker.answered()
             raise
@@ -131,14 +159,21 @@ def _is_outage(error: grpc.aio.AioRpcError) -> bool:
     return is_away and rpc_status.from_call(error) is None
 
 
+async def _no_answer() -> None:
+    return None
+
+
 async def _of_any_replica(
-    ask: Callable[[float], Awaitable[T]], space: BundleSpace, deadline: float
+    first: Awaitable[T],
+    send: Callable[[float], Awaitable[T]],
+    space: BundleSpace,
+    deadline: float,
 ) -> T:
-    """Call `ask` again while the replica that answers lacks the bundle."""
-    loop = asyncio.get_running_loop()
+    """Wait for a call; call `send` again while the replica that answers lacks the bundle."""
+    call = first
     for left in reversed(range(_NUM_ASKED)):
         try:
-            return await ask(max(deadline - loop.time(), 0.0))
+            return await call
         except grpc.aio.AioRpcError as error:
             if not _lacks_bundle(error):
                 raise
@@ -147,6 +182,7 @@ async def _of_any_replica(
                 if space.has_substitute:
                     raise BundleNotHeldError from error
                 raise
+        call = send(max(deadline - asyncio.get_running_loop().time(), 0.0))
     raise AssertionError("the last replica that was asked has answered")
 
 

@@ -1,6 +1,6 @@
 """The client of the session service: short-term vectors and windows of users and visitors."""
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from groundswell.ranker_service.kept import KeptAnswers
 from groundswell.ranker_service.replicas import (
+    Begun,
     BundleSpace,
     Upstream,
     has_numbers_of,
@@ -32,6 +33,7 @@ from groundswell.session.v1.session_service_pb2 import (
 from groundswell.session.v1.session_service_pb2_grpc import SessionServiceStub
 
 _SERVICE = "session"
+_METHOD = "/groundswell.session.v1.SessionService/EncodeSession"
 _ANSWER_BYTES = 1_000
 """The bytes of an answer besides the values of its arrays: the objects."""
 
@@ -73,6 +75,10 @@ class SessionClient:
 
     def __init__(self, channel: grpc.aio.Channel, seen: SeenCache, *, max_kept_bytes: int) -> None:
         self._stub = SessionServiceStub(channel)
+        # It gives the bytes: most answers are the same as the last one about the user.
+        self._encode: grpc.aio.UnaryUnaryMultiCallable[EncodeSessionRequest, bytes] = (
+            channel.unary_unary(_METHOD, request_serializer=EncodeSessionRequest.SerializeToString)
+        )
         self._upstream = Upstream(_SERVICE)
         self._seen = seen
         self._kept: KeptAnswers[ShortTerm] = KeptAnswers(max_kept_bytes)
@@ -82,34 +88,49 @@ class SessionClient:
         """Whether the service is taken for down."""
         return self._upstream.is_down
 
+    def begin(self, ask: Ask, space: BundleSpace, deadline: float) -> Begun[ShortTerm]:
+        """Ask about one user or visitor now; the answer is None where nothing is known.
+
+        `deadline` is a time of the event loop. The answer raises InvalidArgument or NotFound for
+        what is wrong with a visitor's events, and BundleNotHeldError when the service lacks a
+        bundle that has a substitute.
+        """
+        request = _request(ask, space)
+        faults = () if ask.inline_events is None else _CALLERS_FAULT
+
+        def send(timeout_s: float) -> Awaitable[bytes]:
+            call: Awaitable[bytes] = self._encode(request, timeout=timeout_s)
+            return call
+
+        call, answer = self._upstream.begin(send, space, deadline, faults)
+        return Begun(call, partial(self._short_term, answer, ask, space))
+
     async def short_terms(
         self, asks: Sequence[Ask], space: BundleSpace, deadline: float
     ) -> list[ShortTerm | None]:
-        """Return what is known of each user or visitor, in their order; None where nothing is.
-
-        `deadline` is a time of the event loop. Raises InvalidArgument or NotFound for what is wrong
-        with a visitor's events, and BundleNotHeldError when the service lacks a bundle that has a
-        substitute.
-        """
-        if len(asks) == 1:
-            return [await self._short_term(asks[0], space, deadline)]
+        """Return what is known of each user or visitor, in their order; see `begin`."""
         users = [ask for ask in asks if ask.inline_events is None]
         visitors = [ask for ask in asks if ask.inline_events is not None]
         of_users, of_visitors = await both(
             self._of_users(users, space, deadline),
-            all_of(self._short_term(ask, space, deadline) for ask in visitors),
+            all_of(self.begin(ask, space, deadline).answer() for ask in visitors),
         )
         found = iter(of_users), iter(of_visitors)
         return [next(found[ask.inline_events is not None]) for ask in asks]
 
-    async def _short_term(self, ask: Ask, space: BundleSpace, deadline: float) -> ShortTerm | None:
-        faults = () if ask.inline_events is None else _CALLERS_FAULT
-        send = partial(self._send, _request(ask, space))
+    async def _short_term(
+        self, answer: Callable[[], Awaitable[bytes | None]], ask: Ask, space: BundleSpace
+    ) -> ShortTerm | None:
         try:
-            answer = await self._upstream.ask(send, space, deadline, faults)
+            sent = await answer()
         except ServiceError as error:
             raise located(error, ask.where) from error
-        return self._last(ask, space) if answer is None else self._read(answer, ask, space)
+        if sent is None:
+            return self._last(ask, space)
+        kept = self._kept.read_from(sent, ask.user_key, space)
+        if kept is not None:
+            return kept
+        return self._read(EncodeSessionResponse.FromString(sent), ask, space, sent)
 
     async def _of_users(
         self, users: Sequence[Ask], space: BundleSpace, deadline: float
@@ -128,16 +149,13 @@ class SessionClient:
             for ask, result in zip(users, answer.results, strict=True)
         ]
 
-    async def _send(self, request: EncodeSessionRequest, timeout_s: float) -> EncodeSessionResponse:
-        return await self._stub.EncodeSession(request, timeout=timeout_s)
-
     async def _send_batch(
         self, request: BatchEncodeSessionsRequest, timeout_s: float
     ) -> BatchEncodeSessionsResponse:
         return await self._stub.BatchEncodeSessions(request, timeout=timeout_s)
 
     def _read(
-        self, answer: EncodeSessionResponse, ask: Ask, space: BundleSpace
+        self, answer: EncodeSessionResponse, ask: Ask, space: BundleSpace, sent: bytes = b""
     ) -> ShortTerm | None:
         if not has_numbers_of(space, answer.lineage, _SERVICE):
             return None
@@ -161,7 +179,7 @@ class SessionClient:
             refused(_SERVICE, error)
             return None
         if ask.user_key:
-            self._kept.put(ask.user_key, space, short)
+            self._kept.put(ask.user_key, space, short, sent)
         return short
 
     def _last(self, ask: Ask, space: BundleSpace) -> ShortTerm | None:

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 
 import grpc
 import structlog
@@ -30,16 +30,17 @@ _log = structlog.get_logger(__name__)
 _ALWAYS_ADMITTED = ("/grpc.health.", "/grpc.reflection.")
 
 
-class CallInterceptor(grpc.aio.ServerInterceptor):
-    """The one interceptor of a server.
+class Calls(grpc.GenericRpcHandler):
+    """What servicers are added to in place of a server: puts a wrapper around each method.
 
-    gRPC looks a handler up at every call; each one is wrapped once and kept. From the outside in: a
-    method's admission, its metrics, the status of what it raises, the bounds of calls or streams in
-    flight, reading the request, the servicer.
+    An interceptor would look for the handler at every call. From the outside in: a method's
+    admission, its metrics, the status of what it raises, the bounds of calls or streams in flight,
+    reading the request, the servicer.
     """
 
     def __init__(
         self,
+        server: grpc.aio.Server,
         *,
         max_concurrent_rpcs: int,
         max_streams: int,
@@ -49,29 +50,31 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         self.services: Sequence[str] = ()
         """The full names of the services that the process has."""
         self.drained = DrainedStreams()
+        self._server = server
         self._max = max_concurrent_rpcs
         self._num_in_flight = 0
         self._streams = StreamLimits(max_streams, max_streams_per_peer)
         self._admissions = admissions
         self._pacer = Pacer()
-        self._wrapped: dict[str, Handler] = {}
         self._unknown: Handler = grpc.stream_stream_rpc_method_handler(self._refuse)
+        server.add_generic_rpc_handlers((self,))
 
-    async def intercept_service(
-        self,
-        continuation: Callable[[grpc.HandlerCallDetails], Awaitable["Handler | None"]],
-        handler_call_details: grpc.HandlerCallDetails,
-    ) -> Handler:
-        """Return the wrapped handler of a method; one that no servicer has is refused."""
-        method = handler_call_details.method
-        wrapped = self._wrapped.get(method)
-        if wrapped is None:
-            handler = await continuation(handler_call_details)
-            if handler is None:
-                # This is not kept: callers could fill the memory, or the metrics, with names.
-                return self._unknown
-            wrapped = self._wrapped[method] = self._wrap(method, handler)
-        return wrapped
+    def add_registered_method_handlers(
+        self, service_name: str, method_handlers: Mapping[str, Handler]
+    ) -> None:
+        """Add the methods of a service to the server, each in its wrapper."""
+        wrapped = {
+            name: self._wrap(f"/{service_name}/{name}", handler)
+            for name, handler in method_handlers.items()
+        }
+        self._server.add_registered_method_handlers(service_name, wrapped)
+
+    def add_generic_rpc_handlers(self, _handlers: Sequence[grpc.GenericRpcHandler]) -> None:
+        """Do nothing: generated code registers the same methods."""
+
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> Handler:  # noqa: ARG002
+        """Return the handler of every other method, which refuses it."""
+        return self._unknown
 
     def _wrap(self, method: str, handler: Handler) -> Handler:
         behaviour = decoding(handler)

@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import Mapping
 from functools import cache
-from typing import Any, TypeAlias
+from typing import Any, NoReturn, TypeAlias
 
 import grpc
 from grpc_status import rpc_status
@@ -38,22 +38,27 @@ def admitted(
     loop.
     """
     behaviour = behaviour_of(handler)
-    end_if_refused = _Refusals(metrics).end_if_refused
+    refusals = _Refusals(metrics)
 
     async def answer(_requests: Any, context: Context) -> Any:
-        await end_if_refused(admission, context)
+        remaining_s = context.time_remaining()
+        retry_after_s = admission.retry_after_s(remaining_s)
+        if retry_after_s is not None:
+            await refusals.end(context, retry_after_s, remaining_s)
         request = await context.read()
         if request is grpc.aio.EOF:
             raise asyncio.CancelledError  # The client is gone.
         # Asked again: other calls may have begun while the request was read.
-        remaining_s = await end_if_refused(admission, context)
+        remaining_s = context.time_remaining()
+        retry_after_s = admission.retry_after_s(remaining_s)
+        if retry_after_s is not None:
+            await refusals.end(context, retry_after_s, remaining_s)
         call, answered = admission.begin(remaining_s), False
         try:
-            response = await (
-                _paced(pacer, behaviour, request, context)
-                if admission.is_paced
-                else behaviour(request, context)
-            )
+            if admission.is_paced:
+                response = await _paced(pacer, behaviour, request, context)
+            else:
+                response = await behaviour(request, context)
             answered = True
         finally:
             admission.end(call, answered=answered)
@@ -66,7 +71,8 @@ def admitted(
 
 
 async def _paced(pacer: Pacer, behaviour: Behaviour, request: Any, context: Context) -> Any:
-    await pacer.start()
+    if not pacer.starts():
+        await pacer.turn()
     try:
         return await behaviour(request, context)
     finally:
@@ -80,24 +86,21 @@ class _Refusals:
         self._metrics = metrics
         self._refused = telemetry.counter("calls_refused")
 
-    async def end_if_refused(self, admission: DeadlineAdmission, context: Context) -> float | None:
-        """Return the time that the call has left; end the call when its admission refuses it."""
-        remaining_s = context.time_remaining()
-        retry_after_s = admission.retry_after_s(remaining_s)
-        if retry_after_s is not None:
-            began = time.perf_counter()
-            error, details = _refusal(retry_after_s)
-            pushback = (PUSHBACK_KEY, str(retry_pushback_ms(error, remaining_s)))
-            ends = ((rpc_status.GRPC_DETAILS_METADATA_KEY, details), pushback)
-            self._refused.inc()
-            self._metrics.started()
-            try:
-                await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, error.message, ends)
-            finally:
-                self._metrics.handled(
-                    grpc.StatusCode.RESOURCE_EXHAUSTED, time.perf_counter() - began
-                )
-        return remaining_s
+    async def end(
+        self, context: Context, retry_after_s: float, remaining_s: float | None
+    ) -> NoReturn:
+        """End a call, which has `remaining_s` left."""
+        began = time.perf_counter()
+        error, details = _refusal(retry_after_s)
+        pushback = (PUSHBACK_KEY, str(retry_pushback_ms(error, remaining_s)))
+        ends = ((rpc_status.GRPC_DETAILS_METADATA_KEY, details), pushback)
+        self._refused.inc()
+        self._metrics.started()
+        try:
+            await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, error.message, ends)
+        finally:
+            self._metrics.handled(grpc.StatusCode.RESOURCE_EXHAUSTED, time.perf_counter() - began)
+        raise AssertionError("a call was ended, and goes on")
 
 
 @cache  # At most one entry for each tenth of a second up to the longest wait.

@@ -25,21 +25,28 @@ class Pacer:
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._ticking: asyncio.Task[None] | None = None
 
-    async def start(self) -> None:
-        """Wait for this call's turn. Call `end` after it, and only then."""
+    def starts(self) -> bool:
+        """Start a call if none waits and few run; else it has to wait for its `turn`.
+
+        Call `end` after a started call, and only then.
+        """
         if self._num_running >= _FEW or self._waiting:
-            turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self._waiting.append(turn)
-            if self._ticking is None or self._ticking.done():
-                self._ticking = asyncio.create_task(self._tick())
-            try:
-                await turn
-            except asyncio.CancelledError:
-                if turn.done() and not turn.cancelled():
-                    self.end()
-                raise
-        else:
-            self._num_running += 1
+            return False
+        self._num_running += 1
+        return True
+
+    async def turn(self) -> None:
+        """Wait until a call that could not start is started."""
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append(turn)
+        if self._ticking is None or self._ticking.done():
+            self._ticking = asyncio.create_task(self._tick())
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():
+                self.end()
+            raise
 
     def end(self) -> None:
         """Note that a started call has ended."""

@@ -5,15 +5,15 @@ import gc
 import signal
 import sys
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from typing import Any
+from typing import Any, cast
 
 import grpc
 import structlog
 from grpc_health.v1 import health_pb2_grpc
 from grpc_health.v1.health import SERVICE_NAME
-from grpc_reflection.v1alpha import reflection
+from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
-from groundswell.serving.calls import CallInterceptor
+from groundswell.serving.calls import Calls
 from groundswell.serving.health import Health
 from groundswell.serving.limits import TRANSPORT_REQUEST_BYTES
 from groundswell.serving.overload import NO_ADMISSIONS, Admissions
@@ -86,21 +86,24 @@ async def _serve(
     stopping: asyncio.Event,
     admissions: Admissions,
 ) -> None:
-    calls = CallInterceptor(
+    server = grpc.aio.server(
+        options=server_options(settings.max_connection_age_s, settings.max_pending_rpcs)
+    )
+    calls = Calls(
+        server,
         max_concurrent_rpcs=settings.max_concurrent_rpcs,
         max_streams=settings.max_streams,
         max_streams_per_peer=settings.max_streams_per_peer,
         admissions=admissions,
     )
-    server = grpc.aio.server(
-        interceptors=(calls,),
-        options=server_options(settings.max_connection_age_s, settings.max_pending_rpcs),
-    )
-    names = calls.services = register(server)
-    health_pb2_grpc.add_HealthServicer_to_server(health.servicer, server)
+    wrapping = cast("grpc.aio.Server", calls)
+    names = calls.services = register(wrapping)
+    health_pb2_grpc.add_HealthServicer_to_server(health.servicer, wrapping)
     await health.add(names)
     if settings.reflection:
-        reflection.enable_server_reflection((*names, SERVICE_NAME, reflection.SERVICE_NAME), server)
+        shown = (*names, SERVICE_NAME, reflection.SERVICE_NAME)
+        servicer = reflection.aio.ReflectionServicer(shown)
+        reflection_pb2_grpc.add_ServerReflectionServicer_to_server(servicer, wrapping)
     port = _bind(server, settings)
     stop_metrics = _start_metrics(settings)
     await server.start()

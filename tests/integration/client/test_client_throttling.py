@@ -16,7 +16,7 @@ from groundswell.client import (
     Targets,
 )
 from groundswell.serving.admission import DeadlineAdmission
-from groundswell.serving.calls import CallInterceptor
+from groundswell.serving.calls import Calls
 from groundswell.serving.errors import ResourceExhausted
 from groundswell.serving.server import server_options
 from tests.support.recorder import Recorders, failing
@@ -70,15 +70,16 @@ async def overloaded() -> AsyncIterator[str]:
         return b""
 
     admissions = {f"/{SERVICE}/Recommend": DeadlineAdmission(default_s=1.0)}
-    calls = CallInterceptor(
-        max_concurrent_rpcs=1_000, max_streams=8, max_streams_per_peer=8, admissions=admissions
-    )
-    server = grpc.aio.server(
-        interceptors=[calls],
-        options=server_options(60.0, 1_000),
+    server = grpc.aio.server(options=server_options(60.0, 1_000))
+    calls = Calls(
+        server,
+        max_concurrent_rpcs=1_000,
+        max_streams=8,
+        max_streams_per_peer=8,
+        admissions=admissions,
     )
     handler: Any = grpc.unary_unary_rpc_method_handler(recommend)
-    server.add_registered_method_handlers(SERVICE, {"Recommend": handler})
+    calls.add_registered_method_handlers(SERVICE, {"Recommend": handler})
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     yield f"127.0.0.1:{port}"

@@ -11,7 +11,7 @@ import pytest
 from groundswell.client import GroundswellError
 from groundswell.client.errors import from_rpc_error
 from groundswell.serving.admission import DeadlineAdmission
-from groundswell.serving.calls import CallInterceptor
+from groundswell.serving.calls import Calls
 from groundswell.serving.server import server_options
 
 METHOD = "/test.Service/Get"
@@ -35,15 +35,16 @@ class Served:
 async def served() -> AsyncIterator[Served]:
     made = Served()
     admissions = {METHOD: DeadlineAdmission(default_s=0.08)}
-    calls = CallInterceptor(
-        max_concurrent_rpcs=1_000, max_streams=8, max_streams_per_peer=8, admissions=admissions
-    )
-    server = grpc.aio.server(
-        interceptors=[calls],
-        options=server_options(60.0, 1_000),
+    server = grpc.aio.server(options=server_options(60.0, 1_000))
+    calls = Calls(
+        server,
+        max_concurrent_rpcs=1_000,
+        max_streams=8,
+        max_streams_per_peer=8,
+        admissions=admissions,
     )
     handler: Any = grpc.unary_unary_rpc_method_handler(made.get)
-    server.add_registered_method_handlers("test.Service", {"Get": handler})
+    calls.add_registered_method_handlers("test.Service", {"Get": handler})
     made.address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
     await server.start()
     yield made

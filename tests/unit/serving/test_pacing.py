@@ -6,13 +6,18 @@ import time
 from groundswell.serving.pacing import Pacer
 
 
+async def start(pacer: Pacer) -> None:
+    if not pacer.starts():
+        await pacer.turn()
+
+
 async def test_calls_that_only_wait_all_run_at_once() -> None:
     pacer, running = Pacer(), 0
     all_run, done = asyncio.Event(), asyncio.Event()
 
     async def call() -> None:
         nonlocal running
-        await pacer.start()
+        await start(pacer)
         running += 1
         if running == len(tasks):
             all_run.set()
@@ -32,7 +37,7 @@ async def test_calls_that_keep_the_loop_busy_run_a_few_at_a_time_and_in_order() 
 
     async def call(number: int) -> None:
         nonlocal running, most
-        await pacer.start()
+        await start(pacer)
         order.append(number)
         running += 1
         most = max(most, running)
@@ -50,10 +55,10 @@ async def test_calls_that_keep_the_loop_busy_run_a_few_at_a_time_and_in_order() 
 async def test_who_leaves_while_waiting_takes_no_place() -> None:
     pacer = Pacer()
     for _ in range(8):
-        await pacer.start()
+        await start(pacer)
 
     async def call() -> None:
-        await pacer.start()
+        await start(pacer)
         pacer.end()
 
     gone = [asyncio.create_task(call()) for _ in range(20)]
@@ -67,4 +72,4 @@ async def test_who_leaves_while_waiting_takes_no_place() -> None:
     async with asyncio.timeout(10):
         await stays
         for _ in range(8):
-            await pacer.start()
+            await start(pacer)

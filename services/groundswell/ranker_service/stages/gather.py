@@ -97,11 +97,22 @@ class Gather:
         self, asks: Sequence[Ask], space: BundleSpace, deadline: float
     ) -> list[Gathered]:
         if len(asks) == 1:
-            return await self._chunk_of(asks, space, deadline)
+            return [await self._one(asks[0], space, deadline)]
         starts = range(0, len(asks), self._chunk)
         chunks = (asks[start : start + self._chunk] for start in starts)
         parts = await all_of(self._in_turn(chunk, space, deadline) for chunk in chunks)
         return list(chain.from_iterable(parts))
+
+    async def _one(self, ask: Ask, space: BundleSpace, deadline: float) -> Gathered:
+        """Gather for one user. Both calls are under way at once, and no task waits for them."""
+        short = self._sessions.begin(ask, space, deadline)
+        if ask.inline_events is not None:
+            return Gathered(await short.answer(), None)
+        long = self._profiles.begin(ask, space, deadline)
+        try:
+            return Gathered(await short.answer(), await long.answer())
+        finally:
+            long.leave()
 
     async def _in_turn(
         self, asks: Sequence[Ask], space: BundleSpace, deadline: float
