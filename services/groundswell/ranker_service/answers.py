@@ -127,14 +127,12 @@ def _recommended(
     # A message that is added in place is not copied.
     for item, score, short_score, long_score in zip(answer.items, *scores, strict=True):
         if item is not None:
-            response.recommendations.add(
-                item_id=item.item_id,
-                score=score,
-                short_score=short_score,
-                long_score=long_score,
-                title=item.title if with_details else "",
-                categories=item.categories if with_details else (),
-            )
+            one = response.recommendations.add()
+            one.item_id, one.score = item.item_id, score
+            one.short_score, one.long_score = short_score, long_score
+            if with_details:
+                one.title = item.title
+                one.categories.extend(item.categories)
     for category, probability in answer.interests if with_details else ():
         response.interests.add(category=category, probability=probability)
     if answer.ranked.popularity_scores is not None:

@@ -31,10 +31,12 @@ class BundleRows:
 
     def rows(self, item_nos: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return the rows [k] of items [k], -1 for those that have none."""
-        rows, known = self._rows, np.full(len(item_nos), -1, np.int64)
-        within = (item_nos >= 0) & (item_nos < len(rows))
-        known[within] = rows[item_nos[within]]
-        return known
+        rows = self._rows
+        if not len(rows):
+            return np.full(len(item_nos), -1, np.int64)
+        found: NDArray[np.int64] = rows.take(item_nos, mode="clip")
+        found[(item_nos < 0) | (item_nos >= len(rows))] = -1
+        return found
 
     def numbers(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return the item numbers [k] of rows [k], -1 for those that are no item now."""

@@ -1,8 +1,8 @@
 """Chooses the bundle that ranks: a new one ranks once it is loaded and both encoders hold it."""
 
 import asyncio
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Collection
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
 
@@ -79,8 +79,9 @@ class RankerBundles:
         """Return the ranker in use. Raises Unavailable (NO_BUNDLE) before the first bundle."""
         return self.held.get("").ranker
 
-    @contextmanager
-    def in_use(self, bundle_id: str = "", *, alone: bool = False) -> Iterator[list[BundleRanker]]:
+    def in_use(
+        self, bundle_id: str = "", *, alone: bool = False
+    ) -> AbstractContextManager[list[BundleRanker]]:
         """Give the ranker of a bundle, by default of the served one.
 
         Unless it is to rank alone, its substitutes follow, for when an encoder lacks its bundle.
@@ -90,8 +91,7 @@ class RankerBundles:
         chosen = self.held.get(bundle_id)
         others = [] if alone else [*self._candidates, *self.held.all()]
         bundles = [chosen, *(one for one in others if one is not chosen)]
-        with self.held.using(*bundles):
-            yield [bundle.ranker for bundle in bundles]
+        return self.held.using(bundles, [bundle.ranker for bundle in bundles])
 
     async def first(self, current: str) -> str:
         """Return the bundle to begin with: the current one, as soon as both encoders hold it.

@@ -50,10 +50,10 @@ class KeptAnswers(Generic[A]):
     def read_from(self, sent: bytes, user_key: bytes, space: BundleSpace) -> A | None:
         """Return the answer that is kept if it was read from the same bytes, for the same items:
         while nothing of a user changes, the service sends the same again."""
-        kept = self._answers.get((user_key, space.bundle_id))
-        if kept is None or kept[1] != sent or kept[0].lineage not in ("", space.lineage):
+        kept, read_of = self._answers.get((user_key, space.bundle_id)) or (None, b"")
+        if kept is None or not sent or read_of != sent or kept.lineage not in ("", space.lineage):
             return None
-        return kept[0]
+        return kept
 
     def get(self, user_key: bytes, space: BundleSpace) -> A | None:
         """Return the answer that is kept; None for one without a vector, and when its item numbers

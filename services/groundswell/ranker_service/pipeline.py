@@ -110,6 +110,8 @@ class Ranked:
     """[k'] of what is popular now; None where popularity adds nothing."""
     among_popular: bool = False
     """True: the index did not answer; the most popular items were compared."""
+    fusion_weight: float = 0.0
+    """The mean of α over the dimensions; 0 for a fallback."""
 
 
 class Pipeline:
@@ -146,7 +148,7 @@ class Pipeline:
             return []
         fused = self._fuse(inputs)
         users = fused.known_users()
-        added = [self._look_up(*each) for each in zip(inputs, fused.alphas, strict=True)]
+        added = [self._look_up(*each) for each in zip(inputs, fused.weights, strict=True)]
         pages = self._retrieve(inputs, fused, users, added)
         interests = interests_of(self._interest_head, users)
         return [
@@ -168,7 +170,7 @@ class Pipeline:
         }
         inputs = list(by_vector.values())
         fused = self._fuse(inputs)
-        added = [self._look_up(*each) for each in zip(inputs, fused.alphas, strict=True)]
+        added = [self._look_up(*each) for each in zip(inputs, fused.weights, strict=True)]
         made = _queries(inputs, fused, added, self._num_parts)
         queries = zip(by_vector, made, fused.known_users(), strict=True)
         known = {name: query for name, query, user in queries if user is not None}
@@ -184,20 +186,16 @@ class Pipeline:
             np.array([one.short_vector is not None for one in inputs], dtype=bool),
             np.array([one.long_vector is not None for one in inputs], dtype=bool),
             stacked_logarithms([one.gate_features for one in inputs]),
-            np.array(
-                [np.nan if one.fusion_weight is None else one.fusion_weight for one in inputs]
-            ),
+            np.array([one.fusion_weight for one in inputs], np.float64),  # None is NaN
         )
 
-    def _look_up(self, one: RankInput, alpha: NDArray[np.float32]) -> tuple[Sparse, ...]:
+    def _look_up(self, one: RankInput, weight: float) -> tuple[Sparse, ...]:
         """Return the neighbour scores of both parts, weighed as the vectors are."""
         more = () if self._popular_now is None else (self._popular_now,)
-        has_vector = one.short_vector is not None or one.long_vector is not None
         if one.k == 0:
             return ()
-        if self._neighbours is None or not has_vector:
+        if self._neighbours is None or (one.short_vector is None and one.long_vector is None):
             return (NOTHING, NOTHING, *more) if more else ()
-        weight = float(alpha.mean(dtype=np.float64))  # 0 or 1 with one vector alone
         short = NOTHING if weight == 0 else self._neighbours.short(one.window)
         long = NOTHING if weight == 1 else self._neighbours.long(one.history)
         weighed = fuse(weight, short.scores, long.scores)
@@ -248,11 +246,8 @@ class Pipeline:
         return ScoreSpread(0.0, 1.0) if self._spread is None else self._spread.of_user(user)
 
     def _stacked(self, vectors: Sequence[NDArray[np.float32] | None]) -> NDArray[np.float32]:
-        stacked = np.zeros((len(vectors), self._retrieval.dimension), np.float32)
-        for b, vector in enumerate(vectors):
-            if vector is not None:
-                stacked[b] = vector
-        return stacked
+        nothing = np.zeros(self._retrieval.dimension, np.float32)
+        return np.stack([nothing if vector is None else vector for vector in vectors])
 
 
 def _queries(
@@ -262,10 +257,11 @@ def _queries(
     num_parts: int,
 ) -> list[Query]:
     """Search with the parts of each user; that of popularity has no vector."""
-    nothing = [np.zeros_like(fused.short_parts[0])] * (num_parts - 2) if inputs else []
+    padding = ((0, 0), (0, num_parts - 2), (0, 0))
+    parts = np.pad(fused.parts, padding) if num_parts > 2 else fused.parts
     return [
         Query(
-            np.stack([fused.short_parts[b], fused.long_parts[b], *nothing]),
+            parts[b],
             one.k,
             np.concatenate([NO_IDS, *one.exclude]),
             one.allowed,
@@ -292,6 +288,7 @@ def _ranked(
         long_scores=parts[:, 1],
         popularity_scores=parts[:, 2] if num_parts == 3 and parts.shape[1] > 2 else None,
         alpha=None if user is None else fused.alphas[b],
+        fusion_weight=0.0 if user is None else fused.weights[b],
         origin=fused.origins[b],
         user=user,
         # One more part is that of likes, which can rank without a vector.

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from groundswell.artifacts.variants import Variant
 from groundswell.common.v1.event_pb2 import InlineEvents
@@ -42,6 +42,7 @@ MAX_DENY_ITEMS = 10_000
 MAX_REQUESTS = 256
 DEFAULT_CATEGORIES, MAX_CATEGORIES, MAX_ITEMS_OF_CATEGORY = 5, 20, 50
 MAX_NUM_INTERESTS = 1_000
+_SORTS = frozenset(Sort.values())
 _MAX_TIMES = 1_000
 _MAX_PENALTY = 100
 _DAY_US = 86_400 * 1_000_000
@@ -127,8 +128,11 @@ class RequestReader:
                 field="deny_item_ids",
             )
         num_interests = check_num_interests(request, 0, MAX_NUM_INTERESTS)
-        return replace(
-            self._ask(request, k=page_size, num_interests=num_interests, where=where),
+        return Ask(
+            **self._of_both_kinds(request),
+            where=where,
+            k=page_size,
+            num_interests=num_interests,
             filter=request.filter,
             # Not copied: a batch may have half a million, which would be freed in one turn.
             deny_item_ids=request.deny_item_ids,
@@ -189,37 +193,30 @@ class RequestReader:
     def interests(self, request: GetInterestsRequest) -> Ask:
         """Read a request for interests alone."""
         num_interests = check_num_interests(request, 1, MAX_INTERESTS)
-        ask = self._ask(request, k=0, num_interests=num_interests)
-        return replace(ask, by_vector=request.by_vector)
+        return Ask(
+            **self._of_both_kinds(request),
+            k=0,
+            num_interests=num_interests,
+            by_vector=request.by_vector,
+        )
 
-    def _ask(
-        self,
-        request: RecommendRequest | GetInterestsRequest,
-        *,
-        k: int,
-        num_interests: int,
-        where: str = "",
-    ) -> Ask:
-        """Read the subject, and what both kinds of requests have."""
+    def _of_both_kinds(self, request: RecommendRequest | GetInterestsRequest) -> dict[str, Any]:
+        """Read the subject, and what else both kinds of requests have."""
         kind = request.WhichOneof("subject")
         check_subject(kind, request.user_id, request.session_id)
-        read_inline_events(request.inline_events.events)
-        is_inline = kind == "inline_events"
-        user_id = "" if is_inline else subject_id(request.user_id, request.session_id)
-        return Ask(
-            user_id=user_id,
-            user_key=self._pseudonyms.user_key(user_id) if user_id else b"",
-            inline_events=request.inline_events if is_inline else None,
-            where=where,
-            as_of_us=_as_of_us(request),
-            k=k,
-            fusion_weight=_fusion_weight(request),
-            num_interests=num_interests,
-        )
+        read: dict[str, Any] = {
+            "as_of_us": _as_of_us(request),
+            "fusion_weight": _fusion_weight(request),
+        }
+        if kind == "inline_events":
+            read_inline_events(request.inline_events.events)
+            return {**read, "inline_events": request.inline_events}
+        user_id = subject_id(request.user_id, request.session_id)
+        return {**read, "user_id": user_id, "user_key": self._pseudonyms.user_key(user_id)}
 
 
 def _is_trending(request: RecommendRequest) -> bool:
-    if request.sort not in Sort.values():
+    if request.sort not in _SORTS:
         raise InvalidArgument("SORT_INVALID", f"sort {request.sort} is unknown", field="sort")
     return request.sort == Sort.SORT_TRENDING
 

@@ -45,6 +45,8 @@ def seconds_since(
     `use_time` False."""
     if not use_time or last_us is None:
         return 0.0
+    if isinstance(now_us, int) and isinstance(last_us, int):
+        return max(now_us - last_us, 0) / 1e6
     seconds: float | NDArray[np.float64] = np.maximum(now_us - last_us, 0) / 1e6
     return seconds
 

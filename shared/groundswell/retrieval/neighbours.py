@@ -8,6 +8,8 @@ After Sarwar et al. 2001 (item-based collaborative filtering) and Choi et al. 20
 linear models).
 """
 
+from collections.abc import Callable
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -30,6 +32,7 @@ class Sparse(NamedTuple):
 _LEAST_WEIGHT = 1e-8
 _DENSE_UP_TO = 4
 """Up to so many rows for each neighbour, adding up all rows is faster than sorting neighbours."""
+_KEPT_UP_TO = 500
 NOTHING = Sparse(np.empty(0, np.int64), np.empty(0, np.float32))
 
 
@@ -46,6 +49,8 @@ class Neighbours:
         self.rows = rows
         self.similarities = similarities
         self._spec = spec
+        self._short_weights = _kept(self._weights_of_window)
+        self._long_weights = _kept(self._weights_of_history)
 
     @classmethod
     def of(cls, bundle: Bundle) -> "Neighbours | None":
@@ -75,13 +80,14 @@ class Neighbours:
         """Return [n] what each item of a history adds to the neighbour score of a row."""
         return self._shares(history, self._long_weights(len(history)), row)
 
-    def _short_weights(self, n: int) -> NDArray[np.float32]:
+    def _weights_of_window(self, n: int) -> NDArray[np.float32]:
         """Return the weights of a window's events, oldest first; 0 for those past its length."""
         spec, ages = self._spec, _ages(n)
         weights = spec.short_weight * window_weights(ages, spec.decay)
         return np.where(ages < spec.window_length, weights, 0).astype(np.float32)
 
-    def _long_weights(self, n: int) -> NDArray[np.float32]:
+    def _weights_of_history(self, n: int) -> NDArray[np.float32]:
+        """Return the weights of a history's items, oldest first."""
         spec, one = self._spec, np.zeros(n, np.int64)
         weights = spec.long_weight * history_weights(one, _ages(n), spec.history_decay)
         return weights.astype(np.float32)
@@ -107,6 +113,14 @@ class Neighbours:
             return Sparse(found, sums[found])
         real = rows >= 0
         return summed(rows[real], scores[real])
+
+
+def _kept(
+    weights_of: Callable[[int], NDArray[np.float32]],
+) -> Callable[[int], NDArray[np.float32]]:
+    """Keep the weights of short lists: to weigh their items takes as long as to add them up."""
+    kept = lru_cache(maxsize=_KEPT_UP_TO)(weights_of)
+    return lambda n: kept(n) if n <= _KEPT_UP_TO else weights_of(n)
 
 
 def _ages(n: int) -> NDArray[np.int64]:

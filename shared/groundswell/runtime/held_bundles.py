@@ -2,8 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Collection, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Collection, Sequence
+from contextlib import AbstractContextManager
 from typing import Generic, Protocol, TypeVar
 
 from groundswell.artifacts.manifest import Manifest
@@ -26,6 +26,7 @@ class LoadedBundle(Protocol):
 
 
 B = TypeVar("B", bound=LoadedBundle)
+T = TypeVar("T")
 
 
 class _Uses:
@@ -33,7 +34,31 @@ class _Uses:
 
     def __init__(self) -> None:
         self.num = 0
-        self.ended = asyncio.Event()
+        self.ended: asyncio.Event | None = None
+        """To be set when none is left; None while nobody waits for it."""
+
+
+class _Using(Generic[T]):
+    """Counts a call as one that uses some bundles, and gives it something."""
+
+    def __init__(self, uses: dict[int, _Uses], bundles: Sequence[object], given: T) -> None:
+        self._uses = uses
+        self._bundles = bundles
+        self._given = given
+
+    def __enter__(self) -> T:
+        for bundle in self._bundles:
+            self._uses.setdefault(id(bundle), _Uses()).num += 1
+        return self._given
+
+    def __exit__(self, *error: object) -> None:
+        for bundle in self._bundles:
+            uses = self._uses[id(bundle)]
+            uses.num -= 1
+            if uses.num == 0:
+                del self._uses[id(bundle)]
+                if uses.ended is not None:
+                    uses.ended.set()
 
 
 class HeldBundles(Generic[B]):
@@ -110,22 +135,12 @@ class HeldBundles(Generic[B]):
 
     def asked_for(self, bundle_id: str) -> AbstractContextManager[B]:
         """Give the bundle that a call asks for, as `get`; inside it is not closed."""
-        return self.using(self.get(bundle_id))
+        bundle = self.get(bundle_id)
+        return self.using((bundle,), bundle)
 
-    @contextmanager
-    def using(self, *bundles: B) -> Iterator[B]:
-        """Use bundles inside, and give the first: none is closed, though it may be dropped."""
-        for bundle in bundles:
-            self._uses.setdefault(id(bundle), _Uses()).num += 1
-        try:
-            yield bundles[0]
-        finally:
-            for bundle in bundles:
-                uses = self._uses[id(bundle)]
-                uses.num -= 1
-                if uses.num == 0:
-                    uses.ended.set()
-                    del self._uses[id(bundle)]
+    def using(self, bundles: Sequence[B], given: T) -> AbstractContextManager[T]:
+        """Give something; inside no bundle of these is closed, though it may be dropped."""
+        return _Using(self._uses, bundles, given)
 
     def retire(self, bundle: B) -> None:
         """Close a bundle as soon as no call uses it, unless it is held again by then."""
@@ -217,6 +232,7 @@ class HeldBundles(Generic[B]):
 
     async def _close_unused(self, bundle: B) -> None:
         while (uses := self._uses.get(id(bundle))) is not None:
+            uses.ended = uses.ended or asyncio.Event()
             await uses.ended.wait()
         if all(one is not bundle for one in self.all()):
             await bundle.close()

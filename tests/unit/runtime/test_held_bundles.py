@@ -129,8 +129,8 @@ async def test_a_dropped_bundle_is_closed_only_when_no_call_uses_it() -> None:
     held: HeldBundles[Loaded] = HeldBundles(keep_s=60.0, max_held=2)
     bundles = [Loaded(name) for name in "abcd"]
     held.serve(bundles[0])
-    with held.using(bundles[0]):
-        with held.using(bundles[0]):
+    with held.using(bundles[:1], None):
+        with held.using(bundles[:1], None):
             for bundle in bundles[1:]:
                 held.serve(bundle)
                 await asyncio.sleep(0.02)
@@ -145,7 +145,7 @@ async def test_a_bundle_that_is_served_again_while_it_waits_to_be_closed_stays_o
     held: HeldBundles[Loaded] = HeldBundles(keep_s=60.0, max_held=2)
     bundles = [Loaded(name) for name in "abc"]
     held.serve(bundles[0])
-    with held.using(bundles[0]):
+    with held.using(bundles[:1], None):
         for bundle in bundles[1:]:
             held.serve(bundle)
         await asyncio.sleep(0.02)
@@ -160,7 +160,7 @@ async def test_a_bundle_that_is_served_again_while_it_waits_to_be_closed_stays_o
 async def test_the_end_of_the_process_closes_what_waits_to_be_closed() -> None:
     held: HeldBundles[Loaded] = HeldBundles(keep_s=60.0, max_held=2)
     bundle = Loaded("a")
-    with held.using(bundle):
+    with held.using((bundle,), None):
         held.retire(bundle)
         await asyncio.sleep(0.02)
         assert not bundle.is_closed

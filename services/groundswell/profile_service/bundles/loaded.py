@@ -47,7 +47,7 @@ class ProfileBundles:
         """
         models = self.held.find(bundle.id) or await self._candidate(bundle)
         # Inside it is in use: else it could be closed before it is served again.
-        with self._in_preparation(models.spec), self.held.using(models):
+        with self._in_preparation(models.spec), self.held.using((models,), models):
             await self._worker.serve(bundle, models.spec)
             self.held.serve(models)
         if self._tending is None:

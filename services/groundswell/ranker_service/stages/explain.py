@@ -69,8 +69,7 @@ class Recommendations:
     @property
     def fusion_weight(self) -> float:
         """The mean of α over the dimensions; 0 for a fallback."""
-        alpha = self.ranked.alpha
-        return 0.0 if alpha is None else float(alpha.mean(dtype=np.float64))
+        return self.ranked.fusion_weight
 
 
 def explain(

@@ -35,14 +35,14 @@ class FusedVectors(NamedTuple):
 
     user: NDArray[np.float32]
     """[B, d] the sum of the two parts; zeros where there is neither vector."""
-    short_parts: NDArray[np.float32]
-    """[B, d] α ∘ u_s."""
-    long_parts: NDArray[np.float32]
-    """[B, d] (1 − α) ∘ u_l."""
+    parts: NDArray[np.float32]
+    """[B, 2, d] α ∘ u_s, and (1 − α) ∘ u_l."""
     alphas: NDArray[np.float32]
     """[B, d] the share of the short-term vector, per dimension."""
     origins: list[FusionWeightOrigin]
     """[B] where each α came from."""
+    weights: list[float]
+    """[B] the mean of each α over the dimensions."""
 
     def known_users(self) -> list[NDArray[np.float32] | None]:
         """Return the users [d]; None where there is neither vector."""
@@ -90,14 +90,15 @@ class Fusion:
                 alphas[b] = has_short[b]
         if decided:
             alphas[decided] = self._gate(short[decided], long[decided], gate_features[decided])
-        if not (has_short.all() and has_long.all()):
+        if FusionWeightOrigin.ONE_VECTOR in origins or FusionWeightOrigin.NONE in origins:
             # The row of a missing vector may hold anything.
             short, long = (
                 np.where(has[:, None], vectors, np.float32(0))
                 for has, vectors in ((has_short, short), (has_long, long))
             )
-        short_parts, long_parts = fuse(alphas, short, long)
-        return FusedVectors(short_parts + long_parts, short_parts, long_parts, alphas, origins)
+        parts = np.stack(fuse(alphas, short, long), axis=1)
+        weights: list[float] = alphas.mean(1, dtype=np.float64).tolist()
+        return FusedVectors(parts.sum(1), parts, alphas, origins, weights)
 
     def _gate(
         self,

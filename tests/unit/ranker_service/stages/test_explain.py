@@ -41,7 +41,19 @@ def ranked(num: int, *, fallback: bool = False) -> Ranked:
     origin = FusionWeightOrigin.NONE if fallback else FusionWeightOrigin.LEARNED
     ids = np.arange(num)
     interests = None if fallback else np.array([0.25, 0.75], np.float32)
-    return Ranked(ids, scores, scores, scores, nothing, origin, nothing, fallback, interests)
+    weight = 0.0 if fallback else 0.5
+    return Ranked(
+        ids,
+        scores,
+        scores,
+        scores,
+        nothing,
+        origin,
+        nothing,
+        fallback,
+        interests,
+        fusion_weight=weight,
+    )
 
 
 def explained(

@@ -90,7 +90,7 @@ def test_a_missing_vector_leaves_no_trace_even_when_its_row_is_not_finite(gate: 
         np.array([np.nan]),
     )
     np.testing.assert_array_equal(fused.user, SHORT)
-    assert np.isfinite(fused.long_parts).all()
+    assert np.isfinite(fused.parts).all()
 
 
 def test_without_a_vector_nothing_is_fused(gate: OnnxModel) -> None:
@@ -116,5 +116,5 @@ def test_a_batch_of_every_kind_gives_each_user_what_it_gets_alone(gate: OnnxMode
         )
         np.testing.assert_allclose(together.user[b], alone.user[0], rtol=1e-6)
         assert together.origins[b] is alone.origins[0]
-    np.testing.assert_array_equal(together.user, together.short_parts + together.long_parts)
+    np.testing.assert_array_equal(together.user, together.parts.sum(1))
     assert len(set(together.origins)) == 4
