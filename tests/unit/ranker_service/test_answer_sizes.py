@@ -46,6 +46,7 @@ def answer(items: Sequence[CatalogueItem | None], num_interests: int = 0) -> Rec
             short_scores=parts[0],
             long_scores=parts[1],
             alpha=np.full(4, 0.5, np.float32),
+            fusion_weight=0.5,
             origin=FusionWeightOrigin.LEARNED,
             user=np.ones(4, np.float32),
             fallback=False,
