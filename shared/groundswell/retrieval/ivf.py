@@ -225,7 +225,7 @@ class IvfEngine:
         """
         num_read = max(self._num_read(share) // _NEARER, 1)
         cells = np.argpartition(self._directions @ -vector, num_read - 1)[:num_read]
-        own = np.argmin(self._squares - 2 * self.centres @ vector)
+        own = np.argmin(self._squares - 2 * (self.centres @ vector))
         cells = np.union1d(cells, own)
         return self._order[spans(self._starts[cells], self.sizes[cells])].astype(np.int64)
 
