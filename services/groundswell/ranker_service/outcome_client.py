@@ -1,5 +1,6 @@
 """The client of OutcomeService: how often users were shown items."""
 
+from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
@@ -16,6 +17,7 @@ from groundswell.ranker_service.replicas import BundleSpace, Upstream, has_numbe
 from groundswell.ranker_service.requests import Ask
 from groundswell.serving.errors import ServiceError
 from groundswell.serving.subjects import name_subject
+from groundswell.serving.telemetry import count
 from groundswell.serving.vectors import unpack_int64, unpack_uint32
 
 _SERVICE = "outcomes"
@@ -33,7 +35,9 @@ class ShownCounts(NamedTuple):
 class OutcomeClient:
     """Asks what one user was shown."""
 
-    def __init__(self, profile: grpc.aio.Channel) -> None:
+    def __init__(self, profile: grpc.aio.Channel, is_down: Callable[[], bool]) -> None:
+        """`is_down` says whether the profile service, which serves this, is taken for down."""
+        self._is_down = is_down
         self._stub = OutcomeServiceStub(profile)
         self._upstream = Upstream(_SERVICE)
 
@@ -49,6 +53,9 @@ class OutcomeClient:
         """
         limits = ask.impressions
         if limits is None:
+            return None
+        if self._is_down():
+            count("upstream_failures", upstream=_SERVICE, code="NOT_ASKED")
             return None
         request = GetImpressionsRequest()
         name_subject(request, ask.user_id)

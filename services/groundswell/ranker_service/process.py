@@ -38,10 +38,11 @@ async def main(settings: RankerSettings) -> None:
         max_bytes=settings.max_seen_bytes,
         max_users=settings.max_seen_users,
     )
+    profiles = ProfileClient(profile, seen, max_kept_bytes=settings.max_kept_bytes)
     gather = Gather(
         SessionClient(session, seen, max_kept_bytes=settings.max_kept_bytes),
-        ProfileClient(profile, seen, max_kept_bytes=settings.max_kept_bytes),
-        OutcomeClient(profile),
+        profiles,
+        OutcomeClient(profile, lambda: profiles.is_down),
         max_bulk_users=settings.max_bulk_users,
     )
     popularity = CurrentPopularity()

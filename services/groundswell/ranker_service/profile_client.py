@@ -141,7 +141,7 @@ class ProfileClient:
         What such a costly call takes says nothing about others, so no failure of it counts. A
         service that is taken for down is not asked.
         """
-        if self._upstream.is_down:
+        if self.is_down:
             count("explanations_lacking")
             return None
         request = ExplainProfileRequest(

@@ -50,6 +50,8 @@ class AnsweredLists:
         self._waiting: deque[AnsweredList] = deque()
         self._slices = Slices()
         self._task: asyncio.Task[None] | None = None
+        self._told: set[grpc.StatusCode] = set()
+        """Refusals that the log has."""
 
     async def start(self) -> None:
         """Begin to send in the background."""
@@ -104,7 +106,9 @@ class AnsweredLists:
             if error.code() not in _LASTING:
                 raise
             count("lists_dropped", len(batch))
-            _log.error("lists_refused", code=error.code().name)
+            if error.code() not in self._told:  # once: an earlier release refuses every batch
+                self._told.add(error.code())
+                _log.error("lists_refused", code=error.code().name)
         for _ in batch:
             self._waiting.popleft()
 

@@ -113,6 +113,8 @@ class SessionEncoder:
         (OVERLOADED).
         """
         lineage, length = self.items.lineage, self.window_length
+        # What a stored window holds at most, so that inline events are read as it is.
+        events = Columns(*(column[-length - 1 :] for column in events))
         vectors = self.items.vectors(events.item_nos)
         has_vector: NDArray[np.bool_] = np.any(vectors, axis=1)
         starts = session_starts(events.times_us, events.sessions)[-length:]

@@ -13,6 +13,7 @@ from groundswell.profile_service.outcomes.lists import NewList, ShownLists
 from groundswell.profile_service.outcomes.popularity import Popularity
 from groundswell.profile_service.outcomes.reports import OutcomeReports
 from groundswell.profile_service.servicers.outcome import OutcomeServicer
+from groundswell.profile_service.store.database import Database
 from groundswell.profile_service.store.lists import ShownList, store_lists
 from groundswell.profile_service.store.tables import shown_lists, users
 from groundswell.profile_service.visitors import Visitors
@@ -140,19 +141,46 @@ async def test_the_lists_of_a_session_go_to_its_user_or_end_with_it(
     assert [items for _, items, _ in await stored(memory)] == [[1]]
 
 
+async def until_one_waits(database: Database) -> None:
+    """Return when a transaction waits for another one."""
+    waits = text("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
+    async with reading(database) as connection, asyncio.timeout(5.0):
+        while not (await connection.execute(waits)).scalar_one():  # noqa: ASYNC110 - of the database
+            await asyncio.sleep(0.01)
+
+
 async def test_two_processes_store_the_same_lists_in_any_order(memory_on_postgres: Memory) -> None:
     first, last = (ShownList(made(n), None, pack_int64([n]), confirmed=False) for n in (1, 2))
     database = memory_on_postgres.database
     async with writing(database) as one:
         await one.run(store_lists, lists=[first])
         other = asyncio.create_task(database.write(lambda c: store_lists(c, [last, first])))
-        waits = text("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
-        async with reading(database) as connection, asyncio.timeout(5.0):
-            while not (await connection.execute(waits)).scalar_one():  # noqa: ASYNC110 - of the database
-                await asyncio.sleep(0.01)
+        await until_one_waits(database)
         await one.run(store_lists, lists=[last])
     await other
     assert [items for _, items, _ in await stored(memory_on_postgres)] == [[1], [2]]
+
+
+async def test_sessions_that_expire_lock_their_lists_in_the_order_of_all(
+    memory_on_postgres: Memory,
+) -> None:
+    database = memory_on_postgres.database
+    lists = ShownLists(database, PSEUDONYMS, keep_s=3600.0)
+    first, last = (made(n) for n in (1, 2))
+    # The later list comes first, by its place in the table and by the number of its session.
+    for one in (last, first):
+        subject = subject_id("", f"visit {one.recommendation_id}")
+        await lists.store([NewList(one, subject, pack_int64([1]))])
+    again = [ShownList(one, None, pack_int64([1]), confirmed=False) for one in (first, last)]
+    expiring = Visitors(database, PSEUDONYMS, memory_on_postgres.signals, keep_s=0.0)
+    async with writing(database) as one:
+        await one.run(store_lists, lists=again[:1])
+        other = asyncio.create_task(expiring.expire())
+        await until_one_waits(database)
+        await one.run(store_lists, lists=again[1:])
+    assert await other == 2
+    assert await stored(memory_on_postgres) == []
+    await lists.close()
 
 
 @pytest.mark.parametrize("numbers", [[1] * 201, [1, 0], [-5]])

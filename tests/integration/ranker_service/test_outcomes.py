@@ -6,8 +6,10 @@ import socket
 from collections.abc import Iterator
 from pathlib import Path
 
+import grpc
 import numpy as np
 import pytest
+from structlog.testing import capture_logs
 
 from groundswell.client import GroundswellError, event
 from groundswell.client.requests import recommend_request
@@ -153,6 +155,23 @@ async def test_the_end_of_the_ranker_waits_no_longer_for_a_service_that_hangs(
             async with asyncio.timeout(5):
                 await answered.close()
     assert dropped._value.get() - before == 3
+
+
+async def test_a_profile_service_that_keeps_no_lists_is_told_of_once() -> None:
+    before = (dropped := counter("lists_dropped"))._value.get()
+    server = grpc.aio.server()
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    with capture_logs() as logs:
+        async with open_channel(f"127.0.0.1:{port}") as channel:
+            answered = AnsweredLists(channel, max_waiting=10)
+            await answered.start()
+            for lineage in ("a", "b"):  # each is a batch of its own
+                answered.put(a_list(lineage))
+            await answered.close()
+    await server.stop(None)
+    assert [one["event"] for one in logs] == ["lists_refused"]
+    assert dropped._value.get() - before == 2
 
 
 def test_a_backend_says_what_it_showed_of_a_batch(suite: Suite) -> None:

@@ -113,6 +113,13 @@ async def test_the_event_before_the_window_needs_no_vector() -> None:
         max_queue=10,
         max_queue_bytes=10_000_000,
     )
+    # Inline events may be more than a stored window has; they are read as it is.
+    row, many = np.arange(2 * L), np.ones(2 * L, np.int64)
+    inline = Columns(row * 1_000_000, np.where(row >= 2 * L - 3, 2, 1), many, many)
+    for events in (inline, Columns(*(column[-L - 1 :] for column in inline))):
+        await encoder.encode_events(events)
+        assert model.inputs["lengths"].tolist() == [L - 2]
+        assert model.inputs["starts"][0].tolist() == [1.0] + [0.0] * (L - 3)
     ones = np.ones(L + 1, np.int64)
     item_nos = np.where(np.arange(L + 1) == 0, 2, 1)
     await encoder.encode_events(Columns(np.arange(L + 1) * 1_000_000, item_nos, ones, ones))

@@ -132,6 +132,13 @@ def give_lists(connection: Connection, session_no: int, user_no: int) -> None:
     connection.execute(given.values(user_no=user_no))
 
 
+def lock_lists(connection: Connection, user_nos: Collection[int]) -> None:
+    """Lock the lists of some users until the transaction ends, so that it can delete them."""
+    number = shown_lists.c.recommendation_id
+    mine = select(number).where(shown_lists.c.user_no.in_(user_nos)).order_by(number)
+    connection.execute(mine.with_for_update())
+
+
 def drop_lists(connection: Connection, before_us: int, limit: int) -> int:
     """Delete some of the lists that were answered before a time; return how many.
 
@@ -152,8 +159,7 @@ def _drop_unknown(connection: Connection, user_nos: Collection[int]) -> None:
         users.c.last_sequence == 0,
         ~exists().where(shown_lists.c.user_no == number),
         ~exists().where(visitors.c.user_no == number),
-        # One set for all of them: the column has no index.
-        number.not_in(select(linked).where(linked.is_not(None))),
+        ~exists().where(linked == number),
     )
     # Others lock users before lists, so this must not wait for one: who is locked stays.
     found = select(number).where(number.in_(user_nos), unknown).with_for_update(skip_locked=True)

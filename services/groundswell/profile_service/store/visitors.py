@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable
 from sqlalchemy import Connection, Table, and_, case, delete, exists, func, or_, select, update
 
 from groundswell.profile_service.store.changes import USER, changes_made
-from groundswell.profile_service.store.lists import give_lists
+from groundswell.profile_service.store.lists import give_lists, lock_lists
 from groundswell.profile_service.store.tables import (
     events,
     profile_chunks,
@@ -120,5 +120,6 @@ def expire(connection: Connection, before_us: int, limit: int) -> int:
     user_nos = connection.execute(still.where(visitors.c.written_us < before_us)).scalars().all()
     if user_nos:
         _STALE.lock(connection, user_nos)
+        lock_lists(connection, user_nos)
         forget(connection, user_nos, (*_ENCODED, events, shown_lists, visitors, users))
     return len(user_nos)

@@ -694,7 +694,7 @@ class WatchPopularityResponse(_message.Message):
     HALF_LIFE_FIELD_NUMBER: _builtins.int
     RESET_FIELD_NUMBER: _builtins.int
     item_nos: _builtins.bytes
-    """The catalogue's numbers of the items: little-endian int64, at most 100,000."""
+    """The catalogue's numbers of the items: little-endian int64, at most 20,000."""
     log2_weights: _builtins.bytes
     """For each of them log2 of Σ 2^(t / half_life) over its events, t being when each happened, in
     seconds since 1970: little-endian float64. The difference of two items is that of their

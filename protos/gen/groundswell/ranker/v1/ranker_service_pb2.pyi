@@ -1007,7 +1007,9 @@ class RecommendResponse(_message.Message):
     and of those before, and nothing of the user.
     """
     num_capped: _builtins.int
-    """How many items were left out because the user was shown them too often."""
+    """How many items `max_times` of the request's limits on impressions kept out: all that the user
+    was shown so often, whether or not this page would have had them. 0 without that limit.
+    """
     variant: _builtins.str
     """The variant that made this answer: a name of the folder of bundles, which gives a share of the
     users another bundle or fusion weight. The attribution token has it too. Empty: none; also where
