@@ -37,6 +37,7 @@ AREAS = {
     "profile.encode": "tests.bench.profile_encode",
     "profile.workers": "tests.bench.profile_workers",
     "profile.population": "tests.bench.profile_population",
+    "profile.storage": "tests.bench.profile_storage",
     "ranker.recommend": "tests.bench.ranker",
     "ranker.index": "tests.bench.ranker_index",
     "ranker.filter": "tests.bench.ranker_filter",

@@ -103,10 +103,10 @@ class StoredCatalogue:
 
         A write of this process wakes the watcher at once. Writes of other processes are found by a
         poll that all watchers share, so a waiting watcher costs nothing. When the database is not
-        of `lineage`, or its revision is lower than before, all items are sent again. An empty
-        lineage is unknown.
+        of `lineage`, its revision is lower than before, or a stage was committed since, all items
+        are sent again. An empty lineage is unknown.
         """
-        first, reset = True, False
+        first, reset, switch = True, False, -1
         look = partial(_newer, fingerprint=fingerprint)
         with self._poll.waiting():
             while True:
@@ -121,6 +121,12 @@ class StoredCatalogue:
                     reset = reset or since > 0
                     since, lineage = 0, now.lineage
                     continue
+                is_newer = now.switch_revision > (since if switch < 0 else switch)
+                switch = now.switch_revision
+                if is_newer and since:
+                    # In parts, a watcher would show a half of what was committed at once.
+                    since, reset = 0, True
+                    continue
                 since = page.items[-1].revision if page.items else since
                 lineage = now.lineage
                 if page.items or first or reset:
@@ -133,7 +139,7 @@ class StoredCatalogue:
         self, connection: DatabaseConnection, contents: Sequence[ItemContent], mode: UpsertMode
     ) -> "_Written":
         revision = statements.lock_revision(connection)
-        kinds = _new_kinds(contents, statements.attribute_kind_table(connection))
+        kinds = new_kinds(contents, statements.attribute_kind_table(connection))
         statements.add_attribute_kinds(connection, kinds)
         known = statements.find_items(connection, [c.item_id for c in contents])
         _check_mode(contents, known, mode)
@@ -212,7 +218,11 @@ def attribute_kind(value: Attribute) -> str:
     return "number" if isinstance(value, float) else "texts"
 
 
-def _new_kinds(contents: Sequence[ItemContent], known: dict[str, str]) -> dict[str, str]:
+def new_kinds(contents: Sequence[ItemContent], known: dict[str, str]) -> dict[str, str]:
+    """Return the kinds of attributes that are not known yet.
+
+    Raises InvalidArgument (ATTRIBUTES_INVALID) for an attribute of another kind than before.
+    """
     new: dict[str, str] = {}
     for index, content in enumerate(contents):
         for name, value in content.attributes.items():

@@ -32,6 +32,7 @@ from groundswell.profile_service.servicers.outcome import OutcomeServicer
 from groundswell.profile_service.servicers.profile import ProfileServicer
 from groundswell.profile_service.servicers.text import TextServicer
 from groundswell.profile_service.settings import ProfileSettings, WorkerSettings
+from groundswell.profile_service.staging import Stages
 from groundswell.profile_service.store.database import Database
 from groundswell.profile_service.store.signals import Signals
 from groundswell.profile_service.visitors import Visitors
@@ -81,7 +82,8 @@ async def main(settings: ProfileSettings) -> None:
     log = _event_log(database, pseudonyms, signals, lineage, popularity, bundles, settings)
     visitors = _visitors(database, pseudonyms, signals, bundles, settings)
     profiles = _profiles(database, pseudonyms, settings)
-    catalogue = StoredCatalogue(database, signals, settings.idle_poll_s)
+    stored = StoredCatalogue(database, signals, settings.idle_poll_s)
+    catalogue = CatalogueServicer(stored, Stages(database, signals), bundles)
     lists = ShownLists(database, pseudonyms, keep_s=settings.list_keep_s)
     tokens = AttributionTokens(*settings.secrets)
     outcomes = OutcomeServicer(lists, OutcomeReports(database, tokens), popularity, tokens)
@@ -189,7 +191,7 @@ def _servicers(
     events: EventServicer,
     outcomes: OutcomeServicer,
     profiles: Profiles,
-    catalogue: StoredCatalogue,
+    catalogue: CatalogueServicer,
     bundles: ProfileBundles,
 ) -> Callable[[grpc.aio.Server], Sequence[str]]:
     """Return a function that adds the servicers to a server and returns their names."""
@@ -200,9 +202,7 @@ def _servicers(
         profile_service_pb2_grpc.add_ProfileServiceServicer_to_server(
             ProfileServicer(profiles, bundles), server
         )
-        catalogue_service_pb2_grpc.add_CatalogueServiceServicer_to_server(
-            CatalogueServicer(catalogue, bundles), server
-        )
+        catalogue_service_pb2_grpc.add_CatalogueServiceServicer_to_server(catalogue, server)
         text_service_pb2_grpc.add_TextServiceServicer_to_server(
             TextServicer(bundles, settings), server
         )

@@ -24,6 +24,7 @@ from groundswell.logs.attributes import (
     read_attribute,
     read_flags,
 )
+from groundswell.logs.availability import availability_problem, times_of_availability
 from groundswell.logs.errors import DataError
 from groundswell.logs.item_sizes import TOO_LARGE, too_large
 from groundswell.logs.raw_table import LINE, RawTable
@@ -43,6 +44,7 @@ REQUIRED = ("item_id", "title")
 SECOND = "item_id was given before"
 
 COLUMNS = ("item_id", "title", "description", "categories", "attributes", "available")
+TIMES = ("available_from", "available_until")
 
 _TEXT_BYTES = {
     "item_id": MAX_ID_BYTES,
@@ -58,7 +60,7 @@ class Items(NamedTuple):
 
     frame: pl.DataFrame
     """line, and `COLUMNS`: item_id, title, description, categories (list), attributes (JSON),
-    available (null where the file does not say)."""
+    available (null where the file does not say); and `TIMES`, in microseconds since 1970."""
     left_out: pl.DataFrame
     """line, reason. Items beyond the limits of the services are left out too."""
     num_rows: int
@@ -98,7 +100,7 @@ def read_items(
         reasons = "; ".join(gone["reason"].unique().sort())
         raise DataError(f"{path} has no row that can be used: {reasons}{raw.how_read}")
     return Items(
-        good.select("line", *COLUMNS),
+        good.select("line", *COLUMNS, *TIMES),
         gone.sort("line"),
         raw.num_rows,
         tuple(f"{name!r} ({why})" for name, why in refused.items()),
@@ -131,6 +133,7 @@ def _columns(raw: RawTable, ids: Ids, attributes: list[Attribute]) -> pl.DataFra
     """The `COLUMNS` of each row, and what is wrong with each of them."""
     categories, categories_problem = _categories(raw)
     available, available_problem = read_flags(_text(raw, "available"))
+    start, end = (times_of_availability(raw, name) for name in TIMES)
     return pl.DataFrame(
         [
             raw.frame[LINE].alias("line"),
@@ -143,6 +146,8 @@ def _columns(raw: RawTable, ids: Ids, attributes: list[Attribute]) -> pl.DataFra
             ids.problem.alias("problem"),
             _prefixed("categories", categories_problem),
             _prefixed("available", available_problem),
+            *(one.time_us.alias(name) for one, name in zip((start, end), TIMES, strict=True)),
+            availability_problem(start, end).alias("times_problem"),
             _text(raw, "available").is_null().alias("available_broken"),
             _attributes_problem(raw, attributes),
         ]
@@ -159,7 +164,7 @@ def _attributes(
     path: Path, raw: RawTable, kinds: Mapping[str, str], catalogue_kinds: Mapping[str, str]
 ) -> tuple[list[Attribute], dict[str, str], list[str]]:
     """Read every column that is not a field of an item; list what was ignored or renamed."""
-    names, refused = attribute_names([n for n in raw.names if n not in RESERVED_NAMES])
+    names, refused = attribute_names([n for n in raw.names if n not in RESERVED_NAMES.union(TIMES)])
     unknown = [name for name in kinds if name not in names.values()]
     if unknown:
         found = ", ".join(names.values()) or "none"
@@ -196,7 +201,8 @@ def _reason() -> pl.Expr:
     checks += [(pl.col("problem") == known, f"item_id is {known}") for known in (NO_VALUE, INEXACT)]
     checks.append((pl.col("available_broken"), f"available is {NOT_UTF8}"))
     found: list[pl.Expr] = [pl.when(problem).then(pl.lit(text)) for problem, text in checks]
-    return pl.coalesce(*found, "categories_problem", "attributes_problem", "available_problem")
+    others = ("categories", "attributes", "available", "times")
+    return pl.coalesce(*found, *(f"{name}_problem" for name in others))
 
 
 def _first_or_second() -> pl.Expr:

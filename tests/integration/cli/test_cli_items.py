@@ -57,6 +57,33 @@ def test_replace_deletes_nothing_when_a_row_was_left_out(
     assert set(held(services)) >= {"-5", "a", "b", "c"}
 
 
+def test_a_catalogue_comes_at_once_or_not_at_all(services: Services, tmp_path: Path) -> None:
+    file, before = tmp_path / "items.csv", held(services)
+    head = "item_id,title,price,available_from,available_until\n"
+    good = f"{head}b,New title,1.5,2026-01-01,2026-02-01T12:00:00Z\nd,Another,2.5,,\n"
+    options = ("items", "import", str(file), "--at-once", "--replace")
+    file.write_text(f"{good}e,Third,3.5,2026-03-01,2026-02-01\n,Whose?,4.5,,\n")
+    wrong = services.call(*options)
+    assert wrong.returncode == 1
+    assert wrong.stdout.splitlines()[-2:] == [
+        "line 4: available_until is not after available_from",
+        "line 5: item_id is missing",
+    ]
+    assert "nothing was changed: 2 of 4 rows" in wrong.stderr
+    assert held(services) == before
+    file.write_text(good)
+    done = services.call(*options)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines()[-1] == (
+        "2 items are visible, 2 of them changed; 3 items deleted"
+    )
+    first, second = services.client.list_items()
+    assert (first.title, first.attributes["price"].number) == ("New title", 1.5)
+    times = [one.ToJsonString() for one in (first.available_from, first.available_until)]
+    assert times == ["2026-01-01T00:00:00Z", "2026-02-01T12:00:00Z"]
+    assert (second.item_id, second.HasField("available_from")) == ("d", False)
+
+
 def test_an_id_may_begin_with_a_dash(services: Services) -> None:
     recommended = services.call("recommend", "-5", "--k", "2")
     assert recommended.returncode == 0

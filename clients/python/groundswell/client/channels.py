@@ -7,11 +7,14 @@ from dataclasses import dataclass
 # Every cheap call of the contract that is safe to retry. gRPC retries it by itself when no server
 # answers, or when a busy server says when to try again.
 # Left out: WatchItems and WatchPopularity, whose callers resume from their revision, and
-# ImportEvents, whose caller goes on after the last batch that was answered.
+# ImportEvents, whose caller goes on after the last batch that was answered; and CommitStage, which
+# is refused where it was done before.
 _RETRIED = {
     "groundswell.common.v1.ModelService": ("GetModel",),
     "groundswell.profile.v1.CatalogueService": (
         "UpsertItems",
+        "StageItems",
+        "DropStage",
         "DeleteItems",
         "GetItem",
         "ListItems",

@@ -147,6 +147,14 @@ def import_items(
             "deleted. No item is deleted when a row was left out or refused.",
         ),
     ] = False,
+    at_once: Annotated[
+        bool,
+        typer.Option(
+            "--at-once",
+            help="Prepare all items aside and show them in one step, with the vectors of new ones. "
+            "When any row is wrong, nothing changes.",
+        ),
+    ] = False,
     separator: Separator = None,
     attribute: AttributeKinds = None,
     profile: ProfileTarget = PROFILE_TARGET,
@@ -154,14 +162,14 @@ def import_items(
     """Write a catalogue into the running services; known items are replaced whole.
 
     Rows that cannot be read, or that the services refuse, are listed with their line, all others
-    are written; the status is 1 then. An attribute keeps the kind that the catalogue has it in.
+    are written, unless all come at once; the status is 1 then. An attribute keeps the kind that
+    the catalogue has it in.
     """
     from rich.console import Console
 
     from groundswell.cli.connection import connected
-    from groundswell.cli.failures import CommandError
-    from groundswell.cli.imports.deletion import delete_what_is_not_in, held_ids
-    from groundswell.cli.imports.items import import_catalogue
+    from groundswell.cli.imports.items import import_each
+    from groundswell.cli.imports.staged import import_at_once
     from groundswell.client import Targets
     from groundswell.logs.attributes import parse_kinds
 
@@ -170,14 +178,8 @@ def import_items(
         says_when_interrupted(lambda: "run it again: what is written stays, and is written again"),
         connected(Targets(profile=profile), "profile") as client,
     ):
-        held = held_ids(client, console) if replace else []
-        try:
-            written = import_catalogue(client, console, file, separator=separator, kinds=kinds)
-        except CommandError as error:
-            said = f"no item was deleted: {error}" if replace else f"{error}"
-            raise CommandError(said) from error
-        if replace:
-            delete_what_is_not_in(client, console, written, held)
+        run = import_at_once if at_once else import_each
+        run(client, console, file, separator=separator, kinds=kinds, replace=replace)
 
 
 @items_app.command("delete", cls=IdCommand)

@@ -1,5 +1,6 @@
 """Serves CatalogueService."""
 
+import re
 from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
 
@@ -14,7 +15,8 @@ from groundswell.profile_service.catalogue import StoredCatalogue, UpsertMode
 from groundswell.profile_service.servicers.item_messages import item_content, item_message
 from groundswell.profile_service.servicers.pages import decode_token, encode_token
 from groundswell.profile_service.servicers.sizes import fitting_runs
-from groundswell.profile_service.store.items import ItemText, KnownItem
+from groundswell.profile_service.staging import Stages
+from groundswell.profile_service.store.items import ItemContent, ItemText, KnownItem
 from groundswell.serving.around import Context
 from groundswell.serving.errors import InvalidArgument
 from groundswell.serving.validation import check_item_id, check_page_size
@@ -23,26 +25,22 @@ from groundswell.serving.vectors import vector_to_proto
 MAX_ITEMS = 1_000
 MAX_PAGE_SIZE = 1_000
 DEFAULT_PAGE_SIZE = 100
+_STAGE = re.compile(r"[a-zA-Z0-9_.-]{1,64}")
 
 
 class CatalogueServicer(CatalogueServiceServicer):
     """The contract is in catalogue_service.proto."""
 
-    def __init__(self, catalogue: StoredCatalogue, bundles: ProfileBundles) -> None:
+    def __init__(self, catalogue: StoredCatalogue, stages: Stages, bundles: ProfileBundles) -> None:
         self._catalogue = catalogue
+        self._stages = stages
         self._bundles = bundles
 
     async def UpsertItems(
         self, request: pb.UpsertItemsRequest, context: Context
     ) -> pb.UpsertItemsResponse:
         """Write items, all or none."""
-        _check_count(request.items, "items")
-        contents = [item_content(item, f"items[{n}]") for n, item in enumerate(request.items)]
-        first: dict[str, int] = {}
-        for index, content in enumerate(contents):
-            if first.setdefault(content.item_id, index) != index:
-                message = f"items[{index}] has the item_id of items[{first[content.item_id]}]"
-                raise InvalidArgument("ITEMS_INVALID", message, field=f"items[{index}].item_id")
+        contents = _contents(request.items)
         if request.mode not in pb.UpsertMode.values():
             raise InvalidArgument("MODE_INVALID", f"mode {request.mode} is unknown", field="mode")
         item_nos, revision = await self._catalogue.upsert(contents, UpsertMode(request.mode))
@@ -57,6 +55,28 @@ class CatalogueServicer(CatalogueServiceServicer):
             check_item_id(item_id, f"item_ids[{index}]")
         num_deleted, revision = await self._catalogue.delete(request.item_ids)
         return pb.DeleteItemsResponse(num_deleted=num_deleted, revision=revision)
+
+    async def StageItems(
+        self, request: pb.StageItemsRequest, context: Context
+    ) -> pb.StageItemsResponse:
+        """Prepare items aside."""
+        stage, contents = _stage(request.stage), _contents(request.items)
+        return pb.StageItemsResponse(num_staged=await self._stages.put(stage, contents))
+
+    async def CommitStage(
+        self, request: pb.CommitStageRequest, context: Context
+    ) -> pb.CommitStageResponse:
+        """Show what was prepared."""
+        committed = await self._stages.commit(
+            _stage(request.stage), delete_others=request.delete_others
+        )
+        return pb.CommitStageResponse(**committed._asdict())
+
+    async def DropStage(
+        self, request: pb.DropStageRequest, context: Context
+    ) -> pb.DropStageResponse:
+        """Forget what was prepared."""
+        return pb.DropStageResponse(num_dropped=await self._stages.drop(_stage(request.stage)))
 
     async def GetItem(self, request: pb.GetItemRequest, context: Context) -> pb.GetItemResponse:
         """Return one item."""
@@ -113,6 +133,25 @@ class CatalogueServicer(CatalogueServiceServicer):
                         reset=reset,
                     )
                     reset = False
+
+
+def _contents(items: Sequence[item_pb2.Item]) -> list[ItemContent]:
+    """Read the items of a request, each id once."""
+    _check_count(items, "items")
+    contents = [item_content(item, f"items[{n}]") for n, item in enumerate(items)]
+    first: dict[str, int] = {}
+    for index, content in enumerate(contents):
+        if first.setdefault(content.item_id, index) != index:
+            message = f"items[{index}] has the item_id of items[{first[content.item_id]}]"
+            raise InvalidArgument("ITEMS_INVALID", message, field=f"items[{index}].item_id")
+    return contents
+
+
+def _stage(name: str) -> str:
+    if not _STAGE.fullmatch(name):
+        message = "stage must be 1 to 64 characters of a-z, A-Z, 0-9, _, - and ."
+        raise InvalidArgument("STAGE_INVALID", message, field="stage")
+    return name
 
 
 def _check_count(values: Sequence[object], field: str) -> None:

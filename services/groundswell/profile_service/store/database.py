@@ -152,14 +152,14 @@ class Database:
             # A writer has published what it changed when it gives its place back.
             (await enter(self._writing.gates)).close()
 
-    async def write(self, work: Work[T]) -> T:
+    async def write(self, work: Work[T], *, timeout_s: float = _CALL_TIMEOUT_S) -> T:
         """Run `work` in a transaction: committed when it returns, rolled back when it raises.
 
         Raises Unavailable (STORE_UNAVAILABLE): nothing was written, unless the connection broke
         in the very commit. Raises ResourceExhausted (OVERLOADED, STORAGE_FULL): nothing was
         written.
         """
-        return await self.write_when_free(lambda: work)
+        return await self._run(self._writing, lambda: work, timeout_s)
 
     async def write_when_free(self, begin: Callable[[], Work[T]]) -> T:
         """As `write`, of what `begin` returns when the transaction's turn has come."""

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection, ScalarSelect, Select, func, select, update
 
 from groundswell.profile_service.store.items import catalogue_revision
+from groundswell.profile_service.store.staged import switch_revision
 from groundswell.profile_service.store.tables import events, identity
 
 _LINEAGE, _CHECKS = "lineage", "secret_checks"
@@ -43,6 +44,8 @@ class Standing(NamedTuple):
 
     lineage: str
     catalogue_revision: int
+    switch_revision: int
+    """The revision after the last commit of a stage; 0 before the first one."""
 
 
 def lineage() -> ScalarSelect[str]:
@@ -87,8 +90,8 @@ def renew_lineage(connection: Connection, before: str | None = None) -> str:
 
 
 def read_standing(connection: Connection) -> Standing:
-    """Return the database's lineage and its catalogue's revision."""
-    statement = select(lineage(), catalogue_revision())
+    """Return the database's lineage, its catalogue's revision, and that of the last commit."""
+    statement = select(lineage(), catalogue_revision(), switch_revision())
     return Standing(*(connection.execute(statement)).one())
 
 

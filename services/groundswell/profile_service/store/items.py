@@ -98,10 +98,14 @@ def find_items(connection: Connection, item_ids: Collection[str]) -> dict[str, K
 
 
 def insert_items(
-    connection: Connection, contents: Sequence[ItemContent], revisions: Sequence[int]
+    connection: Connection,
+    contents: Sequence[ItemContent],
+    revisions: Sequence[int],
+    *,
+    hidden: bool = False,
 ) -> dict[str, int]:
-    """Store new items and return their numbers by id."""
-    created = {"created_us": time.time_ns() // 1000}
+    """Store new items and return their numbers by id; `hidden` ones as if they were deleted."""
+    created = {"created_us": time.time_ns() // 1000, "deleted": hidden}
     rows = [_row(c, r) | created for c, r in zip(contents, revisions, strict=True)]
     if not rows:
         return {}
@@ -265,6 +269,11 @@ def _text_bytes(content: ItemContent) -> int:
 
 
 def _row(content: ItemContent, revision: int) -> dict[str, Any]:
+    return content_row(content) | {"deleted": False, "revision": revision}
+
+
+def content_row(content: ItemContent) -> dict[str, Any]:
+    """Return what a client sets of an item, by column."""
     return {
         "item_id": content.item_id,
         "title": content.title,
@@ -272,8 +281,6 @@ def _row(content: ItemContent, revision: int) -> dict[str, Any]:
         "categories": content.categories,
         "attributes": content.attributes,
         "available": content.available,
-        "deleted": False,
-        "revision": revision,
         "available_from_us": content.available_from_us,
         "available_until_us": content.available_until_us,
     }

@@ -75,6 +75,7 @@ visitors = Table(
     Column("written_us", BigInteger, nullable=False),
     Column("linked_to", BigInteger, nullable=True),
     Index(None, "written_us"),
+    Index(None, "linked_to"),
 )
 """The users that are anonymous sessions: when they last got an event, and the `user_no` of the user
 that they were linked to."""
@@ -102,6 +103,22 @@ items = Table(
 `revision` is unique, but not declared so: an update of a column that a foreign key could name takes
 a lock that conflicts with every check of a foreign key, here that of `events`.
 """
+
+staged_items = Table(
+    "staged_items",
+    metadata,
+    Column("stage", Text, primary_key=True),
+    Column("item_id", _Id, primary_key=True),
+    Column("title", Text, nullable=False),
+    Column("description", Text, nullable=False),
+    Column("categories", JSON, nullable=False),
+    Column("attributes", JSON, nullable=False),
+    Column("available", Boolean, nullable=False),
+    Column("available_from_us", BigInteger, nullable=True),
+    Column("available_until_us", BigInteger, nullable=True),
+)
+"""What items will be when their stage is committed. New ones are in `items` too, as deleted ones,
+so that they have numbers and the encoder reads them."""
 
 attribute_kinds = Table(
     "attribute_kinds",

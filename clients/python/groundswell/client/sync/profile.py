@@ -104,6 +104,31 @@ class ProfileCalls(OutcomeCalls):
         request = catalogue_pb2.UpsertItemsRequest(items=items, mode=mode)
         return self._call(self._catalogue.UpsertItems, request, timeout, self._deadlines.bulk_s)
 
+    def stage_items(
+        self, stage: str, items: Iterable[item_pb2.Item], *, timeout: float | None = None
+    ) -> int:
+        """Put up to 1,000 items into a stage, unseen until its commit; return how many it has."""
+        request = catalogue_pb2.StageItemsRequest(stage=stage, items=items)
+        answer = self._call(self._catalogue.StageItems, request, timeout, self._deadlines.bulk_s)
+        return answer.num_staged
+
+    def commit_stage(
+        self, stage: str, *, delete_others: bool = False, timeout: float | None = None
+    ) -> catalogue_pb2.CommitStageResponse:
+        """Show a stage's items at once; with `delete_others` it is the whole catalogue.
+
+        The error's reason is STAGE_NOT_FOUND for a stage without items, so also after a commit
+        whose answer was lost.
+        """
+        request = catalogue_pb2.CommitStageRequest(stage=stage, delete_others=delete_others)
+        return self._call(self._catalogue.CommitStage, request, timeout, self._deadlines.stream_s)
+
+    def drop_stage(self, stage: str, *, timeout: float | None = None) -> int:
+        """Forget a stage; return how many items it had."""
+        request = catalogue_pb2.DropStageRequest(stage=stage)
+        answer = self._call(self._catalogue.DropStage, request, timeout, self._deadlines.write_s)
+        return answer.num_dropped
+
     def delete_items(
         self, item_ids: Iterable[str], *, timeout: float | None = None
     ) -> catalogue_pb2.DeleteItemsResponse:

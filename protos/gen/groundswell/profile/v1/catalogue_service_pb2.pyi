@@ -153,6 +153,156 @@ class DeleteItemsResponse(_message.Message):
 Global___DeleteItemsResponse: _TypeAlias = DeleteItemsResponse  # noqa: Y015
 
 @_typing.final
+class StageItemsRequest(_message.Message):
+    """Items for a stage."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STAGE_FIELD_NUMBER: _builtins.int
+    ITEMS_FIELD_NUMBER: _builtins.int
+    stage: _builtins.str
+    """The name of the stage: 1 to 64 characters of a-z, A-Z, 0-9, `_`, `-` and `.` (STAGE_INVALID)."""
+    @_builtins.property
+    def items(self) -> _containers.RepeatedCompositeFieldContainer[_item_pb2.Item]:
+        """As in UpsertItemsRequest."""
+
+    def __init__(
+        self,
+        *,
+        stage: _builtins.str = ...,
+        items: _abc.Iterable[_item_pb2.Item] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["items", b"items", "stage", b"stage"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StageItemsRequest: _TypeAlias = StageItemsRequest  # noqa: Y015
+
+@_typing.final
+class StageItemsResponse(_message.Message):
+    """What a stage holds."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NUM_STAGED_FIELD_NUMBER: _builtins.int
+    num_staged: _builtins.int
+    """How many items the stage has now."""
+    def __init__(
+        self,
+        *,
+        num_staged: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["num_staged", b"num_staged"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StageItemsResponse: _TypeAlias = StageItemsResponse  # noqa: Y015
+
+@_typing.final
+class CommitStageRequest(_message.Message):
+    """Which stage to commit."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STAGE_FIELD_NUMBER: _builtins.int
+    DELETE_OTHERS_FIELD_NUMBER: _builtins.int
+    stage: _builtins.str
+    """The name of the stage (STAGE_INVALID)."""
+    delete_others: _builtins.bool
+    """Whether the stage is the whole catalogue: all other items are deleted in the same transaction."""
+    def __init__(
+        self,
+        *,
+        stage: _builtins.str = ...,
+        delete_others: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["delete_others", b"delete_others", "stage", b"stage"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CommitStageRequest: _TypeAlias = CommitStageRequest  # noqa: Y015
+
+@_typing.final
+class CommitStageResponse(_message.Message):
+    """What the commit changed."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NUM_WRITTEN_FIELD_NUMBER: _builtins.int
+    NUM_DELETED_FIELD_NUMBER: _builtins.int
+    REVISION_FIELD_NUMBER: _builtins.int
+    num_written: _builtins.int
+    """How many items were written: those that differed from what was stored."""
+    num_deleted: _builtins.int
+    """How many items were deleted."""
+    revision: _builtins.int
+    """The catalogue's revision after the commit."""
+    def __init__(
+        self,
+        *,
+        num_written: _builtins.int = ...,
+        num_deleted: _builtins.int = ...,
+        revision: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["num_deleted", b"num_deleted", "num_written", b"num_written", "revision", b"revision"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CommitStageResponse: _TypeAlias = CommitStageResponse  # noqa: Y015
+
+@_typing.final
+class DropStageRequest(_message.Message):
+    """Which stage to drop."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STAGE_FIELD_NUMBER: _builtins.int
+    stage: _builtins.str
+    """The name of the stage (STAGE_INVALID)."""
+    def __init__(
+        self,
+        *,
+        stage: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["stage", b"stage"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DropStageRequest: _TypeAlias = DropStageRequest  # noqa: Y015
+
+@_typing.final
+class DropStageResponse(_message.Message):
+    """What was dropped."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NUM_DROPPED_FIELD_NUMBER: _builtins.int
+    num_dropped: _builtins.int
+    """How many items the stage had."""
+    def __init__(
+        self,
+        *,
+        num_dropped: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["num_dropped", b"num_dropped"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DropStageResponse: _TypeAlias = DropStageResponse  # noqa: Y015
+
+@_typing.final
 class GetItemRequest(_message.Message):
     """Which item to get."""
 
@@ -321,9 +471,10 @@ class WatchItemsResponse(_message.Message):
     Revisions and item numbers of two lineages cannot be compared.
     """
     reset: _builtins.bool
-    """Whether the caller must drop its whole copy of the catalogue before it takes this message: the
-    database was restored, and its numbers may name other items. All items of the new lineage
-    follow; the copy is complete after the next message with `caught_up`.
+    """Whether the caller must drop its whole copy of the catalogue before it takes this message, or
+    fill another one: the database was restored, and its numbers may name other items; or, in the
+    same lineage, a stage was committed. All items follow; the copy is complete after the next
+    message with `caught_up`.
     Only true when `since_revision` is not 0, or after the first message of a stream.
     """
     @_builtins.property

@@ -55,6 +55,21 @@ class CatalogueServiceStub:
                 request_serializer=groundswell_dot_profile_dot_v1_dot_catalogue__service__pb2.ListItemsRequest.SerializeToString,
                 response_deserializer=groundswell_dot_profile_dot_v1_dot_catalogue__service__pb2.ListItemsResponse.FromString,
                 _registered_method=True)
+        self.StageItems = channel.unary_unary(
+                '/groundswell.profile.v1.CatalogueService/StageItems',
+                request_serializer=groundswell_dot_profile_dot_v1_dot_catalogue__service__pb2.StageItemsRequest.SerializeToString,
+                response_deserializer=groundswell_dot_profile_dot_v1_dot_catalogue__service__pb2.StageItemsResponse.FromString,
+                _registered_method=True)
+        self.CommitStage = channel.unary_unary(
+                '/groundswell.profile.v1.CatalogueService/CommitStage',
+                request_serializer=groundswell_dot_profile_dot_v1_dot_catalogue__service__pb2.CommitStageRequest.SerializeToString,
+                response_deserializer=groundswell_dot_profile_dot_v1_dot_catalogue__service__pb2.CommitStageResponse.FromString,
+                _registered_method=True)
+        self.DropStage = channel.unary_unary(
+                '/groundswell.profile.v1.CatalogueService/DropStage',
+                request_serializer=groundswell_dot_profile_dot_v1_dot_catalogue__service__pb2.DropStageRequest.SerializeToString,
+                response_deserializer=groundswell_dot_profile_dot_v1_dot_catalogue__service__pb2.DropStageResponse.FromString,
+                _registered_method=True)
         self.WatchItems = channel.unary_stream(
                 '/groundswell.profile.v1.CatalogueService/WatchItems',
                 request_serializer=groundswell_dot_profile_dot_v1_dot_catalogue__service__pb2.WatchItemsRequest.SerializeToString,
@@ -102,11 +117,43 @@ class CatalogueServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def StageItems(self, request, context):
+        """Puts items into a stage, which nobody sees until it is committed: so that a large import becomes
+        visible at once. All or none; an item that the stage has is replaced. New items go to the encoder
+        at once. A stage needs no creation, and stays until it is committed or dropped.
+        Statuses: OK; INVALID_ARGUMENT (STAGE_INVALID, and as UpsertItems); UNAVAILABLE. Safe to retry.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CommitStage(self, request, context):
+        """Makes what a stage holds the content of its items, in one transaction, and ends the stage. Every
+        stream of WatchItems then starts over (`reset`), so that no copy of the catalogue shows a half.
+        An item whose text changed keeps its vector until the encoder has read the new text. Writes of
+        the catalogue wait for it, over SQLite all writes.
+        Statuses: OK; INVALID_ARGUMENT (STAGE_INVALID); NOT_FOUND (STAGE_NOT_FOUND: also in a retry of a
+        commit that was done); UNAVAILABLE.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DropStage(self, request, context):
+        """Forgets what a stage holds.
+        Statuses: OK (also without such a stage); INVALID_ARGUMENT (STAGE_INVALID); UNAVAILABLE. Safe to
+        retry.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def WatchItems(self, request, context):
         """Follows the catalogue from a revision on: every later change of an item, of its vector, and
         every deletion, in the order of their revisions. Never ends by itself. An item that changed
         several times may come once, with its newest state; none is missed.
-        When the database was restored from a backup, the stream starts over: see `reset`.
+        When the database was restored from a backup, or a stage was committed, the stream starts over:
+        see `reset`.
         Statuses: INVALID_ARGUMENT (REVISION_INVALID: negative); FAILED_PRECONDITION
         (BUNDLE_NOT_LOADED); UNAVAILABLE: call again from the last revision that was received.
         """
@@ -136,6 +183,21 @@ def add_CatalogueServiceServicer_to_server(servicer, server):
                     servicer.ListItems,
                     request_deserializer=groundswell_dot_profile_dot_v1_dot_catalogue__service__pb2.ListItemsRequest.FromString,
                     response_serializer=groundswell_dot_profile_dot_v1_dot_catalogue__service__pb2.ListItemsResponse.SerializeToString,
+            ),
+            'StageItems': grpc.unary_unary_rpc_method_handler(
+                    servicer.StageItems,
+                    request_deserializer=groundswell_dot_profile_dot_v1_dot_catalogue__service__pb2.StageItemsRequest.FromString,
+                    response_serializer=groundswell_dot_profile_dot_v1_dot_catalogue__service__pb2.StageItemsResponse.SerializeToString,
+            ),
+            'CommitStage': grpc.unary_unary_rpc_method_handler(
+                    servicer.CommitStage,
+                    request_deserializer=groundswell_dot_profile_dot_v1_dot_catalogue__service__pb2.CommitStageRequest.FromString,
+                    response_serializer=groundswell_dot_profile_dot_v1_dot_catalogue__service__pb2.CommitStageResponse.SerializeToString,
+            ),
+            'DropStage': grpc.unary_unary_rpc_method_handler(
+                    servicer.DropStage,
+                    request_deserializer=groundswell_dot_profile_dot_v1_dot_catalogue__service__pb2.DropStageRequest.FromString,
+                    response_serializer=groundswell_dot_profile_dot_v1_dot_catalogue__service__pb2.DropStageResponse.SerializeToString,
             ),
             'WatchItems': grpc.unary_stream_rpc_method_handler(
                     servicer.WatchItems,
@@ -252,6 +314,87 @@ class CatalogueService:
             '/groundswell.profile.v1.CatalogueService/ListItems',
             groundswell_dot_profile_dot_v1_dot_catalogue__service__pb2.ListItemsRequest.SerializeToString,
             groundswell_dot_profile_dot_v1_dot_catalogue__service__pb2.ListItemsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def StageItems(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/groundswell.profile.v1.CatalogueService/StageItems',
+            groundswell_dot_profile_dot_v1_dot_catalogue__service__pb2.StageItemsRequest.SerializeToString,
+            groundswell_dot_profile_dot_v1_dot_catalogue__service__pb2.StageItemsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CommitStage(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/groundswell.profile.v1.CatalogueService/CommitStage',
+            groundswell_dot_profile_dot_v1_dot_catalogue__service__pb2.CommitStageRequest.SerializeToString,
+            groundswell_dot_profile_dot_v1_dot_catalogue__service__pb2.CommitStageResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DropStage(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/groundswell.profile.v1.CatalogueService/DropStage',
+            groundswell_dot_profile_dot_v1_dot_catalogue__service__pb2.DropStageRequest.SerializeToString,
+            groundswell_dot_profile_dot_v1_dot_catalogue__service__pb2.DropStageResponse.FromString,
             options,
             channel_credentials,
             insecure,

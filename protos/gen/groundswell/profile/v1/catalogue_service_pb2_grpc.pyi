@@ -53,11 +53,31 @@ class CatalogueServiceStub:
     """All items that are not deleted, by number, paged. Statuses: OK; INVALID_ARGUMENT
     (PAGE_SIZE_INVALID, PAGE_TOKEN_INVALID); UNAVAILABLE. Safe to retry.
     """
+    StageItems: _grpc.UnaryUnaryMultiCallable[_catalogue_service_pb2.StageItemsRequest, _catalogue_service_pb2.StageItemsResponse]
+    """Puts items into a stage, which nobody sees until it is committed: so that a large import becomes
+    visible at once. All or none; an item that the stage has is replaced. New items go to the encoder
+    at once. A stage needs no creation, and stays until it is committed or dropped.
+    Statuses: OK; INVALID_ARGUMENT (STAGE_INVALID, and as UpsertItems); UNAVAILABLE. Safe to retry.
+    """
+    CommitStage: _grpc.UnaryUnaryMultiCallable[_catalogue_service_pb2.CommitStageRequest, _catalogue_service_pb2.CommitStageResponse]
+    """Makes what a stage holds the content of its items, in one transaction, and ends the stage. Every
+    stream of WatchItems then starts over (`reset`), so that no copy of the catalogue shows a half.
+    An item whose text changed keeps its vector until the encoder has read the new text. Writes of
+    the catalogue wait for it, over SQLite all writes.
+    Statuses: OK; INVALID_ARGUMENT (STAGE_INVALID); NOT_FOUND (STAGE_NOT_FOUND: also in a retry of a
+    commit that was done); UNAVAILABLE.
+    """
+    DropStage: _grpc.UnaryUnaryMultiCallable[_catalogue_service_pb2.DropStageRequest, _catalogue_service_pb2.DropStageResponse]
+    """Forgets what a stage holds.
+    Statuses: OK (also without such a stage); INVALID_ARGUMENT (STAGE_INVALID); UNAVAILABLE. Safe to
+    retry.
+    """
     WatchItems: _grpc.UnaryStreamMultiCallable[_catalogue_service_pb2.WatchItemsRequest, _catalogue_service_pb2.WatchItemsResponse]
     """Follows the catalogue from a revision on: every later change of an item, of its vector, and
     every deletion, in the order of their revisions. Never ends by itself. An item that changed
     several times may come once, with its newest state; none is missed.
-    When the database was restored from a backup, the stream starts over: see `reset`.
+    When the database was restored from a backup, or a stage was committed, the stream starts over:
+    see `reset`.
     Statuses: INVALID_ARGUMENT (REVISION_INVALID: negative); FAILED_PRECONDITION
     (BUNDLE_NOT_LOADED); UNAVAILABLE: call again from the last revision that was received.
     """
@@ -87,11 +107,31 @@ class CatalogueServiceAsyncStub(CatalogueServiceStub):
     """All items that are not deleted, by number, paged. Statuses: OK; INVALID_ARGUMENT
     (PAGE_SIZE_INVALID, PAGE_TOKEN_INVALID); UNAVAILABLE. Safe to retry.
     """
+    StageItems: _aio.UnaryUnaryMultiCallable[_catalogue_service_pb2.StageItemsRequest, _catalogue_service_pb2.StageItemsResponse]  # type: ignore[assignment]
+    """Puts items into a stage, which nobody sees until it is committed: so that a large import becomes
+    visible at once. All or none; an item that the stage has is replaced. New items go to the encoder
+    at once. A stage needs no creation, and stays until it is committed or dropped.
+    Statuses: OK; INVALID_ARGUMENT (STAGE_INVALID, and as UpsertItems); UNAVAILABLE. Safe to retry.
+    """
+    CommitStage: _aio.UnaryUnaryMultiCallable[_catalogue_service_pb2.CommitStageRequest, _catalogue_service_pb2.CommitStageResponse]  # type: ignore[assignment]
+    """Makes what a stage holds the content of its items, in one transaction, and ends the stage. Every
+    stream of WatchItems then starts over (`reset`), so that no copy of the catalogue shows a half.
+    An item whose text changed keeps its vector until the encoder has read the new text. Writes of
+    the catalogue wait for it, over SQLite all writes.
+    Statuses: OK; INVALID_ARGUMENT (STAGE_INVALID); NOT_FOUND (STAGE_NOT_FOUND: also in a retry of a
+    commit that was done); UNAVAILABLE.
+    """
+    DropStage: _aio.UnaryUnaryMultiCallable[_catalogue_service_pb2.DropStageRequest, _catalogue_service_pb2.DropStageResponse]  # type: ignore[assignment]
+    """Forgets what a stage holds.
+    Statuses: OK (also without such a stage); INVALID_ARGUMENT (STAGE_INVALID); UNAVAILABLE. Safe to
+    retry.
+    """
     WatchItems: _aio.UnaryStreamMultiCallable[_catalogue_service_pb2.WatchItemsRequest, _catalogue_service_pb2.WatchItemsResponse]  # type: ignore[assignment]
     """Follows the catalogue from a revision on: every later change of an item, of its vector, and
     every deletion, in the order of their revisions. Never ends by itself. An item that changed
     several times may come once, with its newest state; none is missed.
-    When the database was restored from a backup, the stream starts over: see `reset`.
+    When the database was restored from a backup, or a stage was committed, the stream starts over:
+    see `reset`.
     Statuses: INVALID_ARGUMENT (REVISION_INVALID: negative); FAILED_PRECONDITION
     (BUNDLE_NOT_LOADED); UNAVAILABLE: call again from the last revision that was received.
     """
@@ -144,6 +184,43 @@ class CatalogueServiceServicer(metaclass=_abc_1.ABCMeta):
         """
 
     @_abc_1.abstractmethod
+    def StageItems(
+        self,
+        request: _catalogue_service_pb2.StageItemsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_catalogue_service_pb2.StageItemsResponse, _abc.Awaitable[_catalogue_service_pb2.StageItemsResponse]]:
+        """Puts items into a stage, which nobody sees until it is committed: so that a large import becomes
+        visible at once. All or none; an item that the stage has is replaced. New items go to the encoder
+        at once. A stage needs no creation, and stays until it is committed or dropped.
+        Statuses: OK; INVALID_ARGUMENT (STAGE_INVALID, and as UpsertItems); UNAVAILABLE. Safe to retry.
+        """
+
+    @_abc_1.abstractmethod
+    def CommitStage(
+        self,
+        request: _catalogue_service_pb2.CommitStageRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_catalogue_service_pb2.CommitStageResponse, _abc.Awaitable[_catalogue_service_pb2.CommitStageResponse]]:
+        """Makes what a stage holds the content of its items, in one transaction, and ends the stage. Every
+        stream of WatchItems then starts over (`reset`), so that no copy of the catalogue shows a half.
+        An item whose text changed keeps its vector until the encoder has read the new text. Writes of
+        the catalogue wait for it, over SQLite all writes.
+        Statuses: OK; INVALID_ARGUMENT (STAGE_INVALID); NOT_FOUND (STAGE_NOT_FOUND: also in a retry of a
+        commit that was done); UNAVAILABLE.
+        """
+
+    @_abc_1.abstractmethod
+    def DropStage(
+        self,
+        request: _catalogue_service_pb2.DropStageRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_catalogue_service_pb2.DropStageResponse, _abc.Awaitable[_catalogue_service_pb2.DropStageResponse]]:
+        """Forgets what a stage holds.
+        Statuses: OK (also without such a stage); INVALID_ARGUMENT (STAGE_INVALID); UNAVAILABLE. Safe to
+        retry.
+        """
+
+    @_abc_1.abstractmethod
     def WatchItems(
         self,
         request: _catalogue_service_pb2.WatchItemsRequest,
@@ -152,7 +229,8 @@ class CatalogueServiceServicer(metaclass=_abc_1.ABCMeta):
         """Follows the catalogue from a revision on: every later change of an item, of its vector, and
         every deletion, in the order of their revisions. Never ends by itself. An item that changed
         several times may come once, with its newest state; none is missed.
-        When the database was restored from a backup, the stream starts over: see `reset`.
+        When the database was restored from a backup, or a stage was committed, the stream starts over:
+        see `reset`.
         Statuses: INVALID_ARGUMENT (REVISION_INVALID: negative); FAILED_PRECONDITION
         (BUNDLE_NOT_LOADED); UNAVAILABLE: call again from the last revision that was received.
         """

@@ -1,0 +1,88 @@
+"""Staged items are seen by nobody, and all of them at once after their commit."""
+
+from contextlib import aclosing
+
+import pytest
+
+from groundswell.profile_service.catalogue import Changes
+from groundswell.profile_service.staging import Stages
+from groundswell.serving.errors import InvalidArgument, NotFound
+from tests.integration.profile_service.support import (
+    SPEC,
+    CountingEncoder,
+    Memory,
+    an_item,
+    work_all,
+)
+
+
+async def visible(memory: Memory) -> dict[str, str]:
+    """The titles of the items, by id."""
+    page, _ = await memory.catalogue.list(0, 100)
+    return {item.content.item_id: item.content.title for item in page.items}
+
+
+async def changes(memory: Memory, since: int) -> Changes:
+    """What a watcher gets first."""
+    async with aclosing(memory.catalogue.watch(since, SPEC.fingerprint)) as watched:
+        return await anext(watched)
+
+
+async def test_a_stage_is_seen_at_once_and_whole(memory: Memory) -> None:
+    stages, encoder = Stages(memory.database, memory.signals), CountingEncoder()
+    await memory.catalogue.upsert([an_item(name) for name in "abc"])
+    await work_all(memory, encoder)
+    assert await stages.put("next", [an_item("a", title="A"), an_item("d", title="D")]) == 2
+    assert await stages.put("next", [an_item("a", title="AA"), an_item("b")]) == 3
+    await work_all(memory, encoder)
+    assert await visible(memory) == {name: an_item(name).title for name in "abc"}
+    found = await changes(memory, 0)
+    assert {item.content.item_id for item in found.items if not item.deleted} == set("abc")
+    since = found.revision
+
+    committed = await stages.commit("next", delete_others=True)
+    assert (committed.num_written, committed.num_deleted) == (2, 1)  # b is as it was
+    assert await visible(memory) == {"a": "AA", "b": an_item("b").title, "d": "D"}
+    found = await changes(memory, since)
+    assert (found.reset, found.caught_up) == (True, True)
+    assert found.revision == committed.revision == since + 3
+    there = {item.content.item_id: item for item in found.items if not item.deleted}
+    assert set(there) == set("abd")
+    # The new one was encoded aside; the other one has the vector of its old text until it is.
+    assert all(item.text_vector is not None for item in there.values())
+    await work_all(memory, encoder)
+    again = await changes(memory, found.revision)
+    [changed] = again.items
+    assert (changed.content.item_id, again.reset) == ("a", False)
+    assert changed.text_vector != there["a"].text_vector
+
+
+async def test_a_watcher_starts_over_once_for_each_commit(memory: Memory) -> None:
+    stages = Stages(memory.database, memory.signals)
+    await memory.catalogue.upsert([an_item(name) for name in "ab"])
+    async with aclosing(memory.catalogue.watch(0, SPEC.fingerprint)) as watched:
+        assert not (await anext(watched)).reset
+        for title in ("one", "two"):
+            await stages.put("next", [an_item("b", title=title)])
+            await stages.commit("next", delete_others=False)
+            found = await anext(watched)
+            assert (found.reset, len(found.items)) == (True, 2)
+            assert found.items[-1].content.title == title
+        await memory.catalogue.upsert([an_item("c")])
+        assert not (await anext(watched)).reset
+
+
+async def test_a_stage_that_is_dropped_or_refused_changes_nothing(memory: Memory) -> None:
+    stages = Stages(memory.database, memory.signals)
+    await memory.catalogue.upsert([an_item("a", attributes={"price": 1.0})])
+    with pytest.raises(InvalidArgument, match="price"):
+        await stages.put("next", [an_item("b"), an_item("c", attributes={"price": "low"})])
+    assert await stages.put("next", [an_item("b")]) == 1
+    assert await stages.drop("next") == 1
+    for name in ("next", "unknown"):
+        with pytest.raises(NotFound):
+            await stages.commit(name, delete_others=True)
+    assert set(await visible(memory)) == {"a"}
+    # A staged item that was never committed can be written as any new one.
+    await memory.catalogue.upsert([an_item("b", title="B")])
+    assert (await visible(memory))["b"] == "B"
