@@ -3,7 +3,6 @@
 Malkov and Yashunin 2018 (the graph that Milvus builds).
 """
 
-from collections.abc import Sequence
 from tempfile import TemporaryFile
 from typing import ClassVar, Self
 
@@ -15,6 +14,7 @@ from groundswell.retrieval.engine import MilvusAddress
 from groundswell.retrieval.milvus_vectors import (
     DIRECTION,
     MOST_FOUND,
+    SEARCH_TIMEOUT_S,
     VECTOR,
     MilvusVectors,
     directions,
@@ -41,28 +41,38 @@ class MilvusEngine:
     scan_share: ClassVar = 0.01
 
     def __init__(
-        self, address: MilvusAddress, stored: MilvusVectors, parts: Sequence[NDArray[np.float32]]
+        self,
+        address: MilvusAddress,
+        stored: MilvusVectors,
+        vectors: NDArray[np.float32],
+        later: NDArray[np.float32],
+        popular: faiss.IndexIDMap,
     ) -> None:
-        """`parts` are the vectors that `stored` has, and behind them others."""
-        self._address, self._stored = address, stored
-        self.vectors = _on_disk(parts)
-        self.rows = np.arange(len(self.vectors), dtype=np.int32)
-        self._num_stored = len(parts[0])
-        self._tail = _flat(self.vectors, self.rows[self._num_stored :])
-        bias = self.vectors[:, -1]
-        first = max(len(bias) - _NUM_POPULAR, 0)
-        self._popular = _flat(self.vectors, np.argpartition(bias, first)[first:])
+        """Milvus has `vectors` [n, d]; the positions of `later` [m, d] follow theirs."""
+        self.vectors = vectors
+        self.rows = np.arange(len(vectors), dtype=np.int32)
+        self._address, self._stored, self._popular = address, stored, popular
+        self._later = later
+        self._tail = _flat(later, np.arange(len(vectors), len(vectors) + len(later)))
 
     @classmethod
     def of(
-        cls, vectors: NDArray[np.float32], address: MilvusAddress, timeout_s: float | None = None
+        cls,
+        vectors: NDArray[np.float32],
+        address: MilvusAddress,
+        *,
+        shared: bool = True,
+        timeout_s: float = SEARCH_TIMEOUT_S,
     ) -> Self:
-        """Search finite vectors [n, d] by Milvus; blocks while its collection is filled.
+        """Search finite vectors [n, d] by Milvus; blocks while their collection is filled.
 
-        Where Milvus is not there, it is looked for in the background.
+        Where Milvus is not there, it is looked for in the background. See `MilvusVectors`.
         """
-        limit = {} if timeout_s is None else {"timeout_s": timeout_s}
-        return cls(address, MilvusVectors(address, vectors, shared=True, **limit), [vectors])
+        stored = MilvusVectors(address, vectors, shared=shared, timeout_s=timeout_s)
+        bias = vectors[:, -1]
+        first = max(len(bias) - _NUM_POPULAR, 0)
+        some = np.argpartition(bias, first)[first:]
+        return cls(address, stored, vectors, vectors[:0], _flat(vectors[some], some))
 
     @property
     def num_fallbacks(self) -> int:
@@ -87,8 +97,7 @@ class MilvusEngine:
         found = self._found(vectors, k, passing, share)
         if found is None:
             self._stored.num_fallbacks += len(vectors)
-            scores, positions = self._popular.search(vectors, k, params=parameters)
-            return scores, positions
+            found = self._popular.search(vectors, k, params=parameters)
         tail = self._tail.search(vectors, k, params=parameters)
         return _best(np.hstack([found[0], tail[0]]), np.hstack([found[1], tail[1]]), k)
 
@@ -100,7 +109,7 @@ class MilvusEngine:
         share: float,
     ) -> tuple[NDArray[np.float32], NDArray[np.int64]] | None:
         """Ask Milvus for more and more until k pass for each vector, or it finds no more."""
-        most = min(self._num_stored, MOST_FOUND)
+        most = min(len(self.vectors), MOST_FOUND)
         wanted = min(k if passing is None else int(_MORE_FOUND * k / share) + 1, most)
         while True:
             found = self._stored.search(VECTOR, vectors, wanted)
@@ -115,39 +124,36 @@ class MilvusEngine:
 
     def region(self, vector: NDArray[np.float32], share: float) -> NDArray[np.int64] | None:
         """Return the positions of nearest direction; see `engine.Engine.region`."""
-        wanted = min(int(_REGION / share), MOST_FOUND, max(self._num_stored // 2, 1))
+        wanted = min(int(_REGION / share), MOST_FOUND, max(len(self.vectors) // 2, 1))
         found = self._stored.search(DIRECTION, directions(vector[None]), wanted)
         if found is None:
             return None
-        tail = np.arange(self._num_stored, len(self.vectors))
+        tail = len(self.vectors) + np.arange(len(self._later))
         return np.concatenate([found[1][found[1] >= 0], tail])
 
     def extended(self, vectors: NDArray[np.float32]) -> "MilvusEngine | None":
         """Have more vectors in this process."""
-        stored, tail = self.vectors[: self._num_stored], self.vectors[self._num_stored :]
-        if len(tail) + len(vectors) > _LARGEST_TAIL * self._num_stored:
+        later = np.concatenate([self._later, vectors])
+        if len(later) > _LARGEST_TAIL * len(self.vectors):
             return None
-        return MilvusEngine(self._address, self._stored, [stored, tail, vectors])
+        return MilvusEngine(self._address, self._stored, self.vectors, later, self._popular)
 
     def rebuilt(self, vectors: NDArray[np.float32]) -> "MilvusEngine":
         """Have other vectors in a collection that is dropped with the engine."""
-        stored = MilvusVectors(self._address, vectors, shared=False)
-        return MilvusEngine(self._address, stored, [vectors])
+        return MilvusEngine.of(_on_disk(vectors), self._address, shared=False)
 
 
-def _on_disk(parts: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
-    """Return the rows of all parts, mapped from a file without a name, which nobody can cut."""
-    shape = (sum(map(len, parts)), parts[0].shape[1])
+def _on_disk(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the same, mapped from a file without a name, which nobody can cut."""
     with TemporaryFile() as file:
-        for part in parts:
-            np.ascontiguousarray(part).tofile(file)
+        vectors.tofile(file)
         file.flush()
-        return np.memmap(file, np.float32, "r", shape=shape)
+        return np.memmap(file, np.float32, "r", shape=vectors.shape).view(np.ndarray)
 
 
 def _flat(vectors: NDArray[np.float32], positions: NDArray[np.integer]) -> faiss.IndexIDMap:
     index = faiss.IndexIDMap(faiss.IndexFlatIP(vectors.shape[1]))
-    index.add_with_ids(np.array(vectors[positions]), positions.astype(np.int64))
+    index.add_with_ids(np.ascontiguousarray(vectors), positions.astype(np.int64))
     return index
 
 

@@ -25,7 +25,7 @@ _POSITION = "position"
 _LINKS, _BUILD_DEPTH, _SEARCH_DEPTH = 32, 200, 256
 _BATCH_BYTES = 2 * 1024 * 1024
 _CONNECT_TIMEOUT_S, _FILL_TIMEOUT_S = 3.0, 120.0
-_SEARCH_TIMEOUT_S = 0.25
+SEARCH_TIMEOUT_S = 0.25
 """With the time of the other services it must fit into that of a call."""
 _AGAIN_S = 1.0
 _NAME_DIGITS = 32
@@ -45,7 +45,7 @@ class MilvusVectors:
         vectors: NDArray[np.float32],
         *,
         shared: bool,
-        timeout_s: float = _SEARCH_TIMEOUT_S,
+        timeout_s: float = SEARCH_TIMEOUT_S,
     ) -> None:
         """Look for the collection, and fill it if Milvus is there. Blocks for that time.
 
