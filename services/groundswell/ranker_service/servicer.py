@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
+from dataclasses import replace
 from itertools import chain
 from typing import TypeVar
 
@@ -47,7 +48,7 @@ from groundswell.ranker_service.stages.draw import RandomFusion
 from groundswell.ranker_service.stages.explain import Recommendations
 from groundswell.retrieval.item_index import NO_IDS
 from groundswell.serving.around import Context
-from groundswell.serving.attribution import AttributionTokens
+from groundswell.serving.attribution import AttributionTokens, Draw
 from groundswell.serving.deadlines import call_timeout, time_left_s
 from groundswell.serving.errors import FailedPrecondition, ServiceError
 from groundswell.serving.in_order import in_order
@@ -166,6 +167,10 @@ class RankerServicer(RankerServiceServicer):
         """Say why an item is in an answer, or why not."""
         check_item_id(request.item_id)
         ask = self._reader.explained(request)
+        if request.attribution_token:
+            made = self._attribution.read(request.attribution_token, "attribution_token")
+            if made.draw is not Draw.NONE and ask.fusion_weight is None:
+                ask = replace(ask, fusion_weight=made.fusion_weight, draw=made.draw)
         timeout_s, gather_s = self._long_times(context)
         ask = self._assignment.of(ask)
         with self._assignment.rankers(ask) as rankers:

@@ -95,6 +95,16 @@ def test_answers_are_kept_and_events_with_their_tokens_are_counted(suite: Suite)
     ]  # fmt: skip
 
 
+def test_an_explanation_has_the_weight_that_was_drawn_for_the_answer(suite: Suite) -> None:
+    request = recommend_request("zoe", page_size=5)
+    answer = suite.client.recommend("zoe", page_size=5)
+    token = answer.attribution_token
+    found = suite.client.explain_item(request, ids(answer)[0], attribution_token=token)
+    assert found.fusion_weight == pytest.approx(answer.fusion_weight)
+    assert found.fusion_weight_source == answer.fusion_weight_source
+    assert suite.client.explain_item(request, ids(answer)[0]).fusion_weight not in (0.2, 0.6)
+
+
 def test_the_command_shows_rates_and_estimates(suite: Suite) -> None:
     weights: list[float] = []
     # Three of each: then the estimate is the higher one, whatever was drawn for ann.

@@ -19,6 +19,14 @@ def explain(
     where: Annotated[
         str, typer.Option("--filter", metavar="EXPRESSION", help="As of `recommend`.")
     ] = "",
+    token: Annotated[
+        str,
+        typer.Option(
+            "--token",
+            metavar="TOKEN",
+            help="The attribution token of the answer, if its fusion weight was drawn at random.",
+        ),
+    ] = "",
     as_json: AsJson = False,
     ranker: RankerTarget = RANKER_TARGET,
 ) -> None:
@@ -32,7 +40,7 @@ def explain(
 
     request = recommend_request(user, page_size=k, filter=where)
     with connected(Targets(ranker=ranker), "ranker") as client:
-        answer = client.explain_item(request, item)
+        answer = client.explain_item(request, item, attribution_token=token)
     if as_json:
         print_json(answer)
     else:

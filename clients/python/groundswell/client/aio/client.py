@@ -130,10 +130,20 @@ class AsyncGroundswellClient(AsyncProfileCalls):
         return list(answer.categories)
 
     async def explain_item(
-        self, request: ranker_pb2.RecommendRequest, item_id: str, *, timeout: float | None = None
+        self,
+        request: ranker_pb2.RecommendRequest,
+        item_id: str,
+        *,
+        attribution_token: str = "",
+        timeout: float | None = None,
     ) -> ranker_pb2.ExplainItemResponse:
-        """Why an item is in the answer to a request of `recommend_request`, or why not."""
-        asked = ranker_pb2.ExplainItemRequest(request=request, item_id=item_id)
+        """Why an item is in the answer to a request of `recommend_request`, or why not.
+
+        The token of an answer says which fusion weight was drawn for it.
+        """
+        asked = ranker_pb2.ExplainItemRequest(
+            request=request, item_id=item_id, attribution_token=attribution_token
+        )
         return await self._calls["ranker"](
             self._ranker.ExplainItem, asked, timeout, self._deadlines.bulk_s
         )

@@ -1401,8 +1401,14 @@ class ExplainItemRequest(_message.Message):
 
     REQUEST_FIELD_NUMBER: _builtins.int
     ITEM_ID_FIELD_NUMBER: _builtins.int
+    ATTRIBUTION_TOKEN_FIELD_NUMBER: _builtins.int
     item_id: _builtins.str
     """The client's id. Required, 1 to 256 bytes without NUL (ITEM_ID_INVALID)."""
+    attribution_token: _builtins.str
+    """The `attribution_token` of the answer to explain, if its fusion weight was drawn at random: that
+    weight counts then, unless the request forces another one. Empty: the bundle's own weight. A
+    token of another deployment is INVALID_ARGUMENT (ATTRIBUTION_TOKEN_INVALID).
+    """
     @_builtins.property
     def request(self) -> Global___RecommendRequest:
         """What would be asked of Recommend."""
@@ -1412,10 +1418,11 @@ class ExplainItemRequest(_message.Message):
         *,
         request: Global___RecommendRequest | None = ...,
         item_id: _builtins.str = ...,
+        attribution_token: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["request", b"request"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["item_id", b"item_id", "request", b"request"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attribution_token", b"attribution_token", "item_id", b"item_id", "request", b"request"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -162,8 +162,8 @@ class RankerServiceServicer:
         """Why an item is in the answer to a request of Recommend, or which rule keeps it out; and what of
         the user's past speaks for it. It compares the item with every item of the catalogue, so it
         takes many times longer than Recommend; without a deadline a call has 10 s, as BatchRecommend.
-        Statuses: as Recommend; INVALID_ARGUMENT (ITEM_ID_INVALID); NOT_FOUND (ITEM_NOT_FOUND). A wrong
-        field of the request is named as in `request.filter`. Safe to retry.
+        Statuses: as Recommend; INVALID_ARGUMENT (ITEM_ID_INVALID, ATTRIBUTION_TOKEN_INVALID); NOT_FOUND
+        (ITEM_NOT_FOUND). A wrong field of the request is named as in `request.filter`. Safe to retry.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -90,8 +90,8 @@ class RankerServiceStub:
     """Why an item is in the answer to a request of Recommend, or which rule keeps it out; and what of
     the user's past speaks for it. It compares the item with every item of the catalogue, so it
     takes many times longer than Recommend; without a deadline a call has 10 s, as BatchRecommend.
-    Statuses: as Recommend; INVALID_ARGUMENT (ITEM_ID_INVALID); NOT_FOUND (ITEM_NOT_FOUND). A wrong
-    field of the request is named as in `request.filter`. Safe to retry.
+    Statuses: as Recommend; INVALID_ARGUMENT (ITEM_ID_INVALID, ATTRIBUTION_TOKEN_INVALID); NOT_FOUND
+    (ITEM_NOT_FOUND). A wrong field of the request is named as in `request.filter`. Safe to retry.
     """
     ReplayRecommend: _grpc.UnaryUnaryMultiCallable[_ranker_service_pb2.ReplayRecommendRequest, _ranker_service_pb2.ReplayRecommendResponse]
     """An answer of Recommend or BatchRecommend made again, from its attribution token and its request.
@@ -165,8 +165,8 @@ class RankerServiceAsyncStub(RankerServiceStub):
     """Why an item is in the answer to a request of Recommend, or which rule keeps it out; and what of
     the user's past speaks for it. It compares the item with every item of the catalogue, so it
     takes many times longer than Recommend; without a deadline a call has 10 s, as BatchRecommend.
-    Statuses: as Recommend; INVALID_ARGUMENT (ITEM_ID_INVALID); NOT_FOUND (ITEM_NOT_FOUND). A wrong
-    field of the request is named as in `request.filter`. Safe to retry.
+    Statuses: as Recommend; INVALID_ARGUMENT (ITEM_ID_INVALID, ATTRIBUTION_TOKEN_INVALID); NOT_FOUND
+    (ITEM_NOT_FOUND). A wrong field of the request is named as in `request.filter`. Safe to retry.
     """
     ReplayRecommend: _aio.UnaryUnaryMultiCallable[_ranker_service_pb2.ReplayRecommendRequest, _ranker_service_pb2.ReplayRecommendResponse]  # type: ignore[assignment]
     """An answer of Recommend or BatchRecommend made again, from its attribution token and its request.
@@ -279,8 +279,8 @@ class RankerServiceServicer(metaclass=_abc_1.ABCMeta):
         """Why an item is in the answer to a request of Recommend, or which rule keeps it out; and what of
         the user's past speaks for it. It compares the item with every item of the catalogue, so it
         takes many times longer than Recommend; without a deadline a call has 10 s, as BatchRecommend.
-        Statuses: as Recommend; INVALID_ARGUMENT (ITEM_ID_INVALID); NOT_FOUND (ITEM_NOT_FOUND). A wrong
-        field of the request is named as in `request.filter`. Safe to retry.
+        Statuses: as Recommend; INVALID_ARGUMENT (ITEM_ID_INVALID, ATTRIBUTION_TOKEN_INVALID); NOT_FOUND
+        (ITEM_NOT_FOUND). A wrong field of the request is named as in `request.filter`. Safe to retry.
         """
 
     @_abc_1.abstractmethod
