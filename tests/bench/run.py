@@ -45,6 +45,7 @@ AREAS = {
     "ranker.similar": "tests.bench.ranker_similar",
     "ranker.batch": "tests.bench.ranker_batch",
     "ranker.upsert": "tests.bench.ranker_upsert",
+    "ranker.memory": "tests.bench.ranker_memory",
     "ranker.swap": "tests.bench.ranker_swap",
     "suite": "tests.bench.suite",
     "catalogue": "tests.bench.catalogue",
