@@ -23,7 +23,7 @@ from groundswell.profile_service.event_store import EventStore
 from groundswell.profile_service.identity.lineage import LineageKeeper
 from groundswell.profile_service.identity.secret_keys import check_secrets
 from groundswell.profile_service.outcomes.lists import ShownLists
-from groundswell.profile_service.outcomes.popularity import Popularity
+from groundswell.profile_service.outcomes.popularity_counter import Popularity
 from groundswell.profile_service.outcomes.reports import OutcomeReports
 from groundswell.profile_service.profiles.reader import Profiles
 from groundswell.profile_service.servicers.catalogue import CatalogueServicer

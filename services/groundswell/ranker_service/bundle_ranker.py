@@ -17,7 +17,7 @@ from groundswell.ranker_service.bundle_rows import BundleRows
 from groundswell.ranker_service.catalogue import CatalogueItem, ItemMetadata
 from groundswell.ranker_service.item_columns import ItemColumns
 from groundswell.ranker_service.pipeline import Pipeline, Ranked, RankInput
-from groundswell.ranker_service.popularity import CurrentPopularity, ItemPopularity
+from groundswell.ranker_service.popularity_now import CurrentPopularity, ItemPopularity
 from groundswell.ranker_service.replicas import BundleSpace
 from groundswell.ranker_service.settings import RankerSettings
 from groundswell.ranker_service.stages.fuse import Fusion

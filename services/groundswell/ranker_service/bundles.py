@@ -14,7 +14,7 @@ from groundswell.artifacts.manifest import Manifest
 from groundswell.common.v1.model_service_pb2_grpc import ModelServiceStub
 from groundswell.ranker_service.bundle_ranker import BundleRanker
 from groundswell.ranker_service.follower import RankerCopies
-from groundswell.ranker_service.popularity import CurrentPopularity
+from groundswell.ranker_service.popularity_now import CurrentPopularity
 from groundswell.ranker_service.probation import Probation
 from groundswell.ranker_service.replicas import held_ids
 from groundswell.ranker_service.settings import RankerSettings

@@ -8,7 +8,7 @@ from groundswell.ranker_service.assignment import AssignedRankers
 from groundswell.ranker_service.bundles import RankerBundles
 from groundswell.ranker_service.outcome_client import OutcomeClient
 from groundswell.ranker_service.page_tokens import PageTokens
-from groundswell.ranker_service.popularity import CurrentPopularity, PopularityFollower
+from groundswell.ranker_service.popularity_now import CurrentPopularity, PopularityFollower
 from groundswell.ranker_service.profile_client import ProfileClient
 from groundswell.ranker_service.recommender import Recommender
 from groundswell.ranker_service.requests import RequestReader

@@ -13,7 +13,7 @@ from groundswell.ranker_service.replicas import BundleNotHeldError, BundleSpace
 from groundswell.ranker_service.requests import Ask
 from groundswell.ranker_service.stages.by_vector import ByVector, ranked_by_vector
 from groundswell.ranker_service.stages.categories import CategoryPage, category_pages
-from groundswell.ranker_service.stages.controls import (
+from groundswell.ranker_service.stages.control_inputs import (
     control_masks,
     with_controls,
 )

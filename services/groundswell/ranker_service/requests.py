@@ -18,7 +18,7 @@ from groundswell.ranker.v1.ranker_service_pb2 import (
     StreamRecommendRequest,
 )
 from groundswell.ranker_service.availability import now_us
-from groundswell.ranker_service.controls import AskedControls, read_controls
+from groundswell.ranker_service.control_requests import AskedControls, read_controls
 from groundswell.ranker_service.page_tokens import PageTokens, ShownItems
 from groundswell.serving.attribution import Draw
 from groundswell.serving.errors import InvalidArgument, ServiceError

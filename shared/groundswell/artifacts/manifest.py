@@ -73,7 +73,7 @@ class NeighbourSpec(_Frozen):
 
 
 class PopularitySpec(_Frozen):
-    """How much what is popular now adds to a score; see `features.popularity`."""
+    """How much what is popular now adds to a score; see `features.popularity_values`."""
 
     weight: Annotated[float, Field(ge=0)]
     """What an item gets that is e times as popular as the last one that gets anything."""

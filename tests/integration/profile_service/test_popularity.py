@@ -7,10 +7,10 @@ from contextlib import aclosing, asynccontextmanager
 import numpy as np
 import pytest
 
-from groundswell.features.popularity import relative
+from groundswell.features.popularity_values import relative
 from groundswell.profile_service.event_batch import NewEvent
 from groundswell.profile_service.event_store import EventStore
-from groundswell.profile_service.outcomes.popularity import Popularity, PopularityChanges
+from groundswell.profile_service.outcomes.popularity_counter import Popularity, PopularityChanges
 from groundswell.profile_service.store import popularity as statements
 from groundswell.profile_service.store.database import now_us
 from groundswell.profile_service.store.events import EventContent
@@ -98,8 +98,8 @@ async def test_a_stop_counts_what_was_handed_over(memory: Memory) -> None:
 async def test_stored_events_are_counted_once_when_counting_begins_or_changes(
     memory: Memory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("groundswell.profile_service.outcomes.popularity._PART", 2)
-    monkeypatch.setattr("groundswell.profile_service.outcomes.popularity._EVENT_PAGE", 2)
+    monkeypatch.setattr("groundswell.profile_service.outcomes.popularity_counter._PART", 2)
+    monkeypatch.setattr("groundswell.profile_service.outcomes.popularity_counter._EVENT_PAGE", 2)
     await memory.catalogue.upsert([an_item(name) for name in "abcd"])
     await memory.log.append(events(("a", 0), ("b", 7), ("c", 14), ("d", 21), ("a", 21)))
     async with second_process(memory) as other, counting(memory) as (_, log):
@@ -129,7 +129,7 @@ async def take(
 async def test_a_watcher_hears_of_all_values_then_of_changes_and_of_a_restore(
     memory: Memory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("groundswell.profile_service.outcomes.popularity.WATCH_PAGE", 2)
+    monkeypatch.setattr("groundswell.profile_service.outcomes.popularity_counter.WATCH_PAGE", 2)
     await memory.catalogue.upsert([an_item(name) for name in "abcd"])
     async with second_process(memory) as other, counting(memory) as (popularity, log):
         await filled(memory)

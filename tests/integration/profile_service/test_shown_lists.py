@@ -10,7 +10,7 @@ from sqlalchemy import select, text
 
 from groundswell.profile.v1 import outcome_service_pb2 as pb
 from groundswell.profile_service.outcomes.lists import NewList, ShownLists
-from groundswell.profile_service.outcomes.popularity import Popularity
+from groundswell.profile_service.outcomes.popularity_counter import Popularity
 from groundswell.profile_service.outcomes.reports import OutcomeReports
 from groundswell.profile_service.servicers.outcome import OutcomeServicer
 from groundswell.profile_service.store.database import Database

@@ -13,7 +13,7 @@ from groundswell.profile.v1 import outcome_service_pb2 as pb
 from groundswell.profile.v1.outcome_service_pb2_grpc import OutcomeServiceServicer
 from groundswell.profile_service.outcomes.lists import NewList, ShownLists
 from groundswell.profile_service.outcomes.off_policy import Interval
-from groundswell.profile_service.outcomes.popularity import Popularity, PopularityChanges
+from groundswell.profile_service.outcomes.popularity_counter import Popularity, PopularityChanges
 from groundswell.profile_service.outcomes.rates import Group, Key, OutcomeRow
 from groundswell.profile_service.outcomes.reports import OutcomeReports
 from groundswell.profile_service.store.lists import NUM_BINS, Span

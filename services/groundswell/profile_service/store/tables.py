@@ -265,7 +265,7 @@ item_popularity = Table(
     Column("revision", BigInteger, nullable=False),
     Index(None, "revision", "item_no"),
 )
-"""The popularity of each item (see `features.popularity`).
+"""The popularity of each item (see `features.popularity_values`).
 
 The counter `popularity_revision` is locked by the transaction that writes; other counters say what
 the values are made of.

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from groundswell.ranker_service.bitmaps import FilterBitmaps
 from groundswell.ranker_service.bundle_ranker import BundleRanker
-from groundswell.ranker_service.controls import AskedControls
+from groundswell.ranker_service.control_requests import AskedControls
 from groundswell.ranker_service.pipeline import RankInput
 from groundswell.ranker_service.requests import Ask, located
 from groundswell.ranker_service.stages.page_controls import Boost, Controls, Promotion

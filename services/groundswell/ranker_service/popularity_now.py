@@ -11,7 +11,7 @@ import structlog
 from google.protobuf.duration_pb2 import Duration
 from numpy.typing import NDArray
 
-from groundswell.features.popularity import NEVER, relative, strongest
+from groundswell.features.popularity_values import NEVER, relative, strongest
 from groundswell.profile.v1.outcome_service_pb2 import (
     WatchPopularityRequest,
     WatchPopularityResponse,

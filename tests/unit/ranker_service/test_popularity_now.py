@@ -4,7 +4,7 @@ import numpy as np
 from google.protobuf.duration_pb2 import Duration
 
 from groundswell.profile.v1.outcome_service_pb2 import WatchPopularityResponse
-from groundswell.ranker_service.popularity import CurrentPopularity, ItemPopularity
+from groundswell.ranker_service.popularity_now import CurrentPopularity, ItemPopularity
 from groundswell.serving.vectors import pack_int64
 
 LINEAGE = "1" * 32

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from groundswell.features.popularity import (
+from groundswell.features.popularity_values import (
     NEVER,
     NUM_STRONGEST,
     event_values,

@@ -16,7 +16,7 @@ import structlog
 from numpy.typing import NDArray
 
 from groundswell.features.actions import DISLIKE
-from groundswell.features.popularity import event_values, item_values
+from groundswell.features.popularity_values import event_values, item_values
 from groundswell.profile_service.store import popularity as statements
 from groundswell.profile_service.store.database import Database, DatabaseConnection, now_us
 from groundswell.profile_service.store.events import KnownEvent
