@@ -91,6 +91,7 @@ def test_every_call_of_the_contracts_is_retried_but_those_that_the_client_resume
         for method in pool.FindServiceByName(service).methods_by_name
     }
     assert declared - retried == {
+        "groundswell.profile.v1.CatalogueService/CommitStage",
         "groundswell.profile.v1.CatalogueService/WatchItems",
         "groundswell.profile.v1.EventService/ImportEvents",
         "groundswell.ranker.v1.RankerService/StreamRecommend",
