@@ -104,8 +104,7 @@ class Ranked:
     interests: NDArray[np.float32] | None = None
     """[C] probabilities of the categories; None for a fallback, or without categories."""
     arranged: Arranged | None = None
-    """What the controls did; None without controls. With them the items are in the order of the
-    page, and scores have a third part: what boosts, likes and dislikes add."""
+    """What the controls did, if any: the items are in its order, and scores have one more part."""
     popularity_scores: NDArray[np.float32] | None = None
     """[k'] of what is popular now; None where popularity adds nothing."""
     among_popular: bool = False

@@ -15,8 +15,7 @@ Attribute = str | float | bool | list[str]
 
 _REVISION = "catalogue_revision"
 
-# How many items of a page are read before their size is known, and about how many bytes of texts
-# fit into a page, since one message cannot hold more.
+# How many items of a page are read before their size is known, and how many bytes fit into a page.
 _FIRST_READ = 32
 _PAGE_BYTES = 3 * 1024 * 1024
 
@@ -105,8 +104,8 @@ def insert_items(
     hidden: bool = False,
 ) -> dict[str, int]:
     """Store new items and return their numbers by id; `hidden` ones as if they were deleted."""
-    created = {"created_us": time.time_ns() // 1000, "deleted": hidden}
-    rows = [_row(c, r) | created for c, r in zip(contents, revisions, strict=True)]
+    new = {"created_us": time.time_ns() // 1000, "deleted": hidden}
+    rows = [_row(c, r) | new for c, r in zip(contents, revisions, strict=True)]
     if not rows:
         return {}
     connection.execute(items.insert(), rows)
@@ -122,8 +121,8 @@ def update_items(
 ) -> None:
     """Replace every field of items; a deleted item is restored."""
     rows = [_row(c, r) | {"id": c.item_id} for c, r in zip(contents, revisions, strict=True)]
-    rows.sort(key=itemgetter("id"))
     if rows:
+        rows.sort(key=itemgetter("id"))
         names = [name for name in rows[0] if name not in ("id", "item_id")]
         statement = update(items).where(items.c.item_id == bindparam("id"))
         statement = statement.values({name: bindparam(name) for name in names})
