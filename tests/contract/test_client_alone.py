@@ -78,6 +78,7 @@ def test_every_call_of_the_contracts_is_retried_but_those_that_the_client_resume
         "ExplainItem",
         "ExplainProfile",
         "RecommendCategories",
+        "ReplayRecommend",
         "EstimatePolicy",
         "GetOutcomes",
     }

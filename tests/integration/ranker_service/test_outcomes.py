@@ -96,8 +96,8 @@ def test_answers_are_kept_and_events_with_their_tokens_are_counted(suite: Suite)
 
 
 def test_an_explanation_has_the_weight_that_was_drawn_for_the_answer(suite: Suite) -> None:
-    request = recommend_request("zoe", page_size=5)
-    answer = suite.client.recommend("zoe", page_size=5)
+    request = recommend_request("ida", page_size=5)
+    answer = suite.client.recommend("ida", page_size=5)
     token = answer.attribution_token
     found = suite.client.explain_item(request, ids(answer)[0], attribution_token=token)
     assert found.fusion_weight == pytest.approx(answer.fusion_weight)

@@ -39,6 +39,7 @@ _RETRIED_ONCE = {
         "BatchRecommend",
         "RecommendCategories",
         "ExplainItem",
+        "ReplayRecommend",
     ),
     "groundswell.session.v1.SessionService": ("BatchEncodeSessions",),
 }
