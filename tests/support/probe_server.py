@@ -27,6 +27,10 @@ class ProbeSettings(ServingSettings):
 class Probe(pb_grpc.CatalogueServiceServicer):
     """GetItem does as the item's id says; WatchItems never ends, and of "flood" never pauses."""
 
+    StageItems: Any = None
+    CommitStage: Any = None
+    DropStage: Any = None
+
     async def GetItem(self, request: pb.GetItemRequest, context: Any) -> pb.GetItemResponse:
         kind, _, argument = request.item_id.partition(":")
         match kind:

@@ -280,6 +280,9 @@ class _Catalogue(CatalogueServiceServicer):
     DeleteItems: Any = None
     GetItem: Any = None
     ListItems: Any = None
+    StageItems: Any = None
+    CommitStage: Any = None
+    DropStage: Any = None
 
     def __init__(self, scripted: Scripted) -> None:
         self._scripted = scripted

@@ -175,10 +175,10 @@ async def test_sessions_that_expire_lock_their_lists_in_the_order_of_all(
     lists = ShownLists(database, PSEUDONYMS, keep_s=3600.0)
     first, last = (made(n) for n in (1, 2))
     # The later list comes first, by its place in the table and by the number of its session.
-    for one in (last, first):
-        subject = subject_id("", f"visit {one.recommendation_id}")
-        await lists.store([NewList(one, subject, pack_int64([1]))])
-    again = [ShownList(one, None, pack_int64([1]), confirmed=False) for one in (first, last)]
+    for answer in (last, first):
+        subject = subject_id("", f"visit {answer.recommendation_id}")
+        await lists.store([NewList(answer, subject, pack_int64([1]))])
+    again = [ShownList(each, None, pack_int64([1]), confirmed=False) for each in (first, last)]
     expiring = Visitors(database, PSEUDONYMS, memory_on_postgres.signals, keep_s=0.0)
     async with writing(database) as one:
         await one.run(store_lists, lists=again[:1])
