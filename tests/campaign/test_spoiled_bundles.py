@@ -31,7 +31,7 @@ _ALL = dict.fromkeys(("profile", "session", "ranker"), _POLL)
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny_bundle(tmp_path_factory.mktemp("whole"), neighbours=True)
+    return tiny_bundle(tmp_path_factory.mktemp("whole"), neighbours=True, canary=True)
 
 
 def test_none_of_a_thousand_is_opened_and_memory_stays_flat(
@@ -82,7 +82,7 @@ def test_real_services_go_on_through_a_thousand_spoiled_bundles(
     whole: Path, tmp_path: Path
 ) -> None:
     bundles = tmp_path / "bundles"
-    tiny_bundle(bundles, neighbours=True)
+    tiny_bundle(bundles, neighbours=True, canary=True)
     with Suite(tmp_path, bundles, settings=_ALL) as suite:
         suite.fill()
         users = [

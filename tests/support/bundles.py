@@ -12,7 +12,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from groundswell.artifacts import bundle as files
-from groundswell.artifacts.manifest import FusionSpec, Manifest, NeighbourSpec, TextSpec
+from groundswell.artifacts.manifest import CanarySpec, FusionSpec, Manifest, NeighbourSpec, TextSpec
 from groundswell.artifacts.onnx_model import OnnxModel
 from groundswell.artifacts.store import BundleStore, load_bundle
 from groundswell.artifacts.text_onnx import OnnxTextEncoder
@@ -29,6 +29,7 @@ RECENT_LENGTH = 12
 CONTEXT_DIMENSION = 10
 TEXT_DIMENSION = 384
 MAX_TOKENS = 128
+_NUM_CANARIES = 8
 CATEGORIES = ("comedy", "drama", "war")
 NEIGHBOURS = NeighbourSpec(count=3, window_length=4, decay=0.5, short_weight=3.0, long_weight=2.0)
 """Of a tiny bundle that is asked to have neighbours."""
@@ -51,15 +52,16 @@ def tiny_bundle(
     seed: int = 0,
     items: Sequence[tuple[str, str, tuple[str, ...]]] = ITEMS,
     neighbours: bool = False,
+    canary: bool = False,
 ) -> Path:
     """Publish a tiny bundle into the folder of bundles `root`, make it current, return its path.
 
     Bundles of different seeds have different weights, so different ids. With `neighbours` all else
-    is the same. Each bundle is made once per run, and copied.
+    is the same, and with `canary`, the kept queries. Each bundle is made once per run, and copied.
     """
-    key = hashlib.sha256(repr((seed, items, neighbours)).encode()).hexdigest()[:16]
+    key = hashlib.sha256(repr((seed, items, neighbours, canary)).encode()).hexdigest()[:16]
     made = made_once(
-        run_folder(), f"bundle-{key}", lambda folder: _make(folder, seed, items, neighbours)
+        run_folder(), f"bundle-{key}", lambda folder: _make(folder, seed, items, neighbours, canary)
     )
     bundle_id = BundleStore(made).current()
     assert bundle_id is not None
@@ -101,7 +103,11 @@ def with_manifest(bundle: Path, root: Path, **changes: object) -> Path:
 
 
 def _make(
-    root: Path, seed: int, items: Sequence[tuple[str, str, tuple[str, ...]]], neighbours: bool
+    root: Path,
+    seed: int,
+    items: Sequence[tuple[str, str, tuple[str, ...]]],
+    neighbours: bool,
+    canary: bool,
 ) -> None:
     # They import torch, which takes seconds, and most processes find each bundle made.
     from tests.support.bundle_models import write_heads
@@ -118,7 +124,9 @@ def _make(
         write_text_sample(folder, titles, titles)
         if neighbours:
             _write_neighbours(folder, len(items))
-        bundle_id = store.publish(folder, _manifest(seed, NEIGHBOURS if neighbours else None))
+        kept = _write_canary(folder, seed) if canary else None
+        manifest = _manifest(seed, NEIGHBOURS if neighbours else None)
+        bundle_id = store.publish(folder, manifest.model_copy(update={"canary": kept}))
     store.set_current(bundle_id)
 
 
@@ -150,6 +158,19 @@ def _manifest(seed: int, neighbours: NeighbourSpec | None) -> Manifest:
         training={"seed": seed},
         metrics={},
     )
+
+
+def _write_canary(folder: Path, seed: int) -> CanarySpec:
+    """Keep some users with their best items, as training does."""
+    rng = np.random.default_rng(seed)
+    short, long = rng.standard_normal((2, _NUM_CANARIES, DIMENSION)).astype(np.float32)
+    features = np.zeros((_NUM_CANARIES, 3), np.float32)
+    gate = OnnxModel(folder / files.FUSION)
+    alphas = gate.run(short_vectors=short, long_vectors=long, gate_features=features)
+    scores = (alphas * short + (1 - alphas) * long) @ np.load(folder / files.ITEM_VECTORS).T
+    best = np.argsort(-scores, axis=1)[:, :5].astype(np.int32)
+    files.Canary(short, long, features, best).write(folder)
+    return CanarySpec(num=_NUM_CANARIES, recall=1.0)
 
 
 def _write_neighbours(folder: Path, num_items: int) -> None:

@@ -28,7 +28,7 @@ _MODELS = (
     files.CONTEXT_HEAD,
 )
 _ARRAYS = (files.ITEM_VECTORS, *files.NEIGHBOURS)
-_TABLES = (files.ITEMS, files.POPULARITY)
+_TABLES = (files.ITEMS, files.POPULARITY, files.CANARY)
 READ = (*_MODELS, *_ARRAYS, *_TABLES, files.INDEX, "text_encoder/tokenizer.json")
 """The files that every server's start reads; of the text encoder only the small one."""
 _HUGE = 2**40

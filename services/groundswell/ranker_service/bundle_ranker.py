@@ -14,6 +14,7 @@ from groundswell.artifacts.errors import BundleError
 from groundswell.ranker_service.availability import AvailabilityTurns, now_us
 from groundswell.ranker_service.bitmaps import FilterBitmaps
 from groundswell.ranker_service.bundle_rows import BundleRows
+from groundswell.ranker_service.canary import check_canary
 from groundswell.ranker_service.catalogue import CatalogueItem, ItemMetadata
 from groundswell.ranker_service.item_columns import ItemColumns
 from groundswell.ranker_service.pipeline import Pipeline, Ranked, RankInput
@@ -96,6 +97,8 @@ class BundleRanker:
         )
         self._interests = bundle.interest_head(settings.threads)
         self._fusion = Fusion(bundle.fusion_model(settings.threads), bundle.manifest.fusion)
+        if settings.milvus is None:  # that it does not answer says nothing about the bundle
+            check_canary(bundle, self._fusion, engine)
         self._bundle_rows = BundleRows(num_rows)
         self._neighbours = NumberedNeighbours.of(bundle, self._bundle_rows)
         spec = bundle.manifest.popularity
@@ -206,6 +209,8 @@ class BundleRanker:
             RankInput(k=10),
         ]
         for ranked in await self.rank(canaries):
+            if self.index.num_items and not len(ranked.ids):
+                raise BundleError("BUNDLE_CORRUPT", "a canary query was answered with no item")
             values = [ranked.scores, ranked.alpha, ranked.interests]
             if any(value is not None and not np.isfinite(value).all() for value in values):
                 raise BundleError("BUNDLE_CORRUPT", "a canary query was answered with a NaN")

@@ -15,7 +15,7 @@ from groundswell.artifacts.store import BundleStore
 from groundswell.trainer.bundle.manifest import bundle_manifest
 from groundswell.trainer.bundle.model_card import model_card
 from groundswell.trainer.bundle.onnx import Trained, export_models
-from groundswell.trainer.bundle.tables import write_items, write_neighbours
+from groundswell.trainer.bundle.tables import write_canary, write_items, write_neighbours
 from groundswell.trainer.config import TrainConfig
 from groundswell.trainer.dataset.disk import check_writable, told_when_full
 from groundswell.trainer.dataset.prepared import RUNS, TEXT_VECTORS, Prepared
@@ -165,6 +165,8 @@ def _write_bundle(
     )
     export_models(folder, trained, run.config.window_length, encoders.recent_length)
     index_kind, index_figures = write_items(folder, prepared, texts_It, heads.queries_nd)
+    users = [one.float().cpu().numpy() for one in heads.queried[:3]]
+    canary = write_canary(folder, users, heads.queries_nd, index_figures)
     table = heads.neighbours.table()
     write_neighbours(folder, *table)
     manifest = bundle_manifest(
@@ -176,6 +178,7 @@ def _write_bundle(
         encoders.recent_length,
         heads.history_text,
         index_kind,
+        canary,
         heads.metrics | index_figures,
     )
     (folder / MODEL_CARD).write_text(model_card(manifest), encoding="utf-8")

@@ -33,6 +33,8 @@ class Heads(NamedTuple):
     metrics: dict[str, float]
     queries_nd: NDArray[np.float32]
     """Fused vectors as they are served, before events that no encoder was trained on."""
+    queried: EncodedUsers
+    """The users of the queries."""
 
 
 def train_heads(log: TrainingLog, encoders: UserEncoders, history_text: str, run: Run) -> Heads:
@@ -49,7 +51,13 @@ def train_heads(log: TrainingLog, encoders: UserEncoders, history_text: str, run
     fused = _Fused.train(log, encoders, items_Id, validation, run)
     interests = fused.interests(log, validation) if log.prepared.categories else None
     return Heads(
-        fused.users.neighbours, fused.fusion, spec, interests, fused.metrics, fused.queries()
+        fused.users.neighbours,
+        fused.fusion,
+        spec,
+        interests,
+        fused.metrics,
+        fused.fusion.vectors(fused.queried).cpu().numpy(),
+        fused.queried,
     )
 
 
@@ -131,11 +139,10 @@ class _Fused:
         fusion = train_fusion(positions, gate_users, held_out, items_Id, validation, run)
         return cls(users, positions, gate_users, held_out, fusion, metrics | fusion.metrics)
 
-    def queries(self) -> NDArray[np.float32]:
-        """Return the fused vectors [n, d] of the held-out users, of training's without any."""
-        held_out = self.held_out if len(self.held_out.long_vectors) else self.gate_users
-        queries: NDArray[np.float32] = self.fusion.vectors(held_out).cpu().numpy()
-        return queries
+    @property
+    def queried(self) -> EncodedUsers:
+        """The held-out users, those of training without any."""
+        return self.held_out if len(self.held_out.long_vectors) else self.gate_users
 
     def interests(self, log: TrainingLog, validation: Validation) -> InterestHead:
         """Train the interest head on the encoders' own targets and on those kept from them.

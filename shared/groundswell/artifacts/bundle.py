@@ -2,7 +2,7 @@
 
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -32,6 +32,7 @@ INDEX = "index.faiss"
 POPULARITY = "popularity.parquet"
 NEIGHBOUR_ROWS = "neighbour_rows.npy"
 NEIGHBOUR_SIMILARITIES = "neighbour_similarities.npy"
+CANARY = "canary.parquet"
 MODEL_CARD = "model_card.md"
 
 REQUIRED = (
@@ -59,6 +60,24 @@ NEIGHBOURS = (NEIGHBOUR_ROWS, NEIGHBOUR_SIMILARITIES)
 _HEAD_ROWS = 8_192
 _LONG_TEXT = 1_024
 """The most tokens of a text that an encoder is tried with; many have positions for 512 alone."""
+
+
+class Canary(NamedTuple):
+    """Users as they are served, and the best items for each by an exact search; q users."""
+
+    short_vectors: NDArray[np.float32]
+    """[q, d]"""
+    long_vectors: NDArray[np.float32]
+    """[q, d]"""
+    gate_features: NDArray[np.float32]
+    """[q, G]"""
+    best_rows: NDArray[np.int32]
+    """[q, k] the rows of the best items by the fused vector, by default α."""
+
+    def write(self, folder: Path) -> None:
+        """Write it into the folder of a bundle, a column for each array."""
+        columns = {name: pa.array(list(array)) for name, array in self._asdict().items()}
+        pq.write_table(pa.table(columns), folder / CANARY)
 
 
 class Bundle:
@@ -118,6 +137,24 @@ class Bundle:
     def neighbour_similarities(self) -> NDArray[np.float16]:
         """[n, K] how near they are, at least 0."""
         return _array(self.path / NEIGHBOUR_SIMILARITIES)
+
+    def canary(self) -> Canary | None:
+        """Read the kept queries; None without any. Raises BundleError (BUNDLE_CORRUPT)."""
+        if self.manifest.canary is None:
+            return None
+        shape = (self.manifest.canary.num, -1)
+        try:
+            read = [column_of(self.path / CANARY, name) for name in Canary._fields]
+            flat = [np.asarray(one.combine_chunks().flatten()) for one in read]
+            canary = Canary(*(values.reshape(shape) for values in flat))
+            rows = canary.best_rows
+            is_good = all(np.isfinite(one).all() for one in canary[:3])
+            is_good &= rows.dtype == np.int32 and 0 <= rows.min() <= rows.max() < len(self.item_ids)
+        except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+            raise BundleError("BUNDLE_CORRUPT", f"{CANARY} cannot be read: {error}") from error
+        if not is_good:
+            raise BundleError("BUNDLE_CORRUPT", f"{CANARY} has values that do not fit the bundle")
+        return canary
 
     def session_model(self, threads: int = 1) -> OnnxModel:
         """Load the session Transformer: window tensors → [B, d] short-term vectors."""

@@ -79,6 +79,14 @@ class PopularitySpec(_Frozen):
     """What an item gets that is e times as popular as the last one that gets anything."""
 
 
+class CanarySpec(_Frozen):
+    """Kept queries of users with the items that they must find; see `Bundle.canary`."""
+
+    num: Annotated[int, Field(ge=1, le=1_000)]
+    recall: Annotated[float, Field(ge=0, le=1)]
+    """The share of these items that the bundle's own index found when it was made."""
+
+
 class HistoryTextSpec(_Frozen):
     """Whether the profile head reads the texts of histories, and what they add on validation.
 
@@ -126,6 +134,8 @@ class Manifest(_Frozen):
     """None: the bundle has no neighbours."""
     popularity: PopularitySpec | None = None
     """None: popularity adds nothing."""
+    canary: CanarySpec | None = None
+    """None: the bundle has no kept queries, as those of earlier releases."""
     index_kind: Annotated[str, Field(pattern="^[a-z][a-z0-9_]*$")] | None = None
     """Which engine searches the index; see `retrieval.engines`. None: a FAISS index, whose file
     says whether it is flat or a graph."""

@@ -204,6 +204,7 @@ def _check_names(path: Path, manifest: Manifest) -> None:
     """Check that a bundle has the files that it must have, and no other ones."""
     required = {*files.REQUIRED, *([files.INTEREST_HEAD] if manifest.categories else [])}
     required |= {*files.NEIGHBOURS} if manifest.neighbours else set()
+    required |= {files.CANARY} if manifest.canary else set()
     present = {p.relative_to(path) for p in path.rglob("*") if not p.is_dir()}
     names = {p.as_posix() for p in present}
     listed = {*manifest.files, MANIFEST}

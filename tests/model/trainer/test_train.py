@@ -16,6 +16,9 @@ from groundswell.artifacts import bundle as files
 from groundswell.artifacts.bundle import Bundle
 from groundswell.artifacts.manifest import HistoryTextSpec
 from groundswell.artifacts.store import BundleStore
+from groundswell.ranker_service.canary import check_canary
+from groundswell.ranker_service.stages.fuse import Fusion
+from groundswell.retrieval.engines import open_index
 from groundswell.trainer.config import parse_config
 from groundswell.trainer.dataset.prepared import TEST, TRAIN, Prepared, load_prepared
 from groundswell.trainer.encoders.inference import UserEncoders
@@ -67,6 +70,14 @@ def test_the_served_models_rank_validation_as_training_did(bundle: Bundle, world
     for model in ("short", "long", "constant", "fused"):
         due = metrics[f"validation.{model}.ndcg@10"]
         assert figures[model]["ndcg@10"] == pytest.approx(due, abs=0.01), model
+
+
+def test_the_kept_queries_find_their_items(bundle: Bundle) -> None:
+    canary = bundle.canary()
+    assert canary is not None
+    assert canary.best_rows.shape == (len(canary.short_vectors), 10)
+    fusion = Fusion(bundle.fusion_model(), bundle.manifest.fusion)
+    check_canary(bundle, fusion, open_index(bundle))
 
 
 def test_item_vectors_are_the_item_heads_for_the_bundles_own_texts(

@@ -13,7 +13,7 @@ from tests.support.spoiled import NUM_KINDS, open_as_servers_do, spoiled
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny_bundle(tmp_path_factory.mktemp("whole"), neighbours=True)
+    return tiny_bundle(tmp_path_factory.mktemp("whole"), neighbours=True, canary=True)
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from groundswell.artifacts.manifest import (
+    CanarySpec,
     FusionSpec,
     HistoryTextSpec,
     Manifest,
@@ -25,6 +26,7 @@ def bundle_manifest(
     recent_length: int,
     history_text: HistoryTextSpec,
     index_kind: str,
+    canary: CanarySpec | None,
     metrics: dict[str, float],
 ) -> Manifest:
     """Describe a bundle that a run trained on a prepared log."""
@@ -44,6 +46,7 @@ def bundle_manifest(
         history_text=history_text,
         neighbours=neighbours,
         index_kind=index_kind,
+        canary=canary,
         training=_training(prepared, run),
         metrics=metrics,
     )

@@ -3,19 +3,24 @@
 I items, t text dimensions.
 """
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import faiss
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
 from groundswell.artifacts import bundle as files
+from groundswell.artifacts.bundle import Canary
+from groundswell.artifacts.manifest import CanarySpec
 from groundswell.artifacts.onnx_model import OnnxModel
 from groundswell.artifacts.text_sample import write_text_sample
 from groundswell.retrieval.engines import build_index
 from groundswell.trainer.dataset.prepared import TRAIN, Prepared
 
 _ITEM_BATCH = 8_192
+_MOST_QUERIES, _BEST = 64, 10
 
 
 def write_items(
@@ -39,6 +44,28 @@ def write_items(
     popular.write_parquet((folder / files.POPULARITY).absolute())
     write_text_sample(folder, prepared.titles, prepared.texts)
     return index
+
+
+def write_canary(
+    folder: Path,
+    users: Sequence[NDArray[np.float32]],
+    queries_nd: NDArray[np.float32],
+    index_figures: Mapping[str, float],
+) -> CanarySpec | None:
+    """Keep some users as queries, with the best items of each; None without any user.
+
+    `users` are short and long vectors and gate features, fused to `queries_nd`.
+    """
+    step = max(len(queries_nd) // _MOST_QUERIES, 1)
+    queries = np.ascontiguousarray(queries_nd[::step][:_MOST_QUERIES])
+    if not len(queries):
+        return None
+    vectors_Id = np.load(folder / files.ITEM_VECTORS)
+    k = min(_BEST, len(vectors_Id))
+    _, best = faiss.knn(queries, vectors_Id, k, metric=faiss.METRIC_INNER_PRODUCT)
+    some = [one[::step][:_MOST_QUERIES] for one in users]
+    Canary._make([*some, best.astype(np.int32)]).write(folder)
+    return CanarySpec(num=len(queries), recall=index_figures.get("index.recall@10", 1.0))
 
 
 def write_neighbours(
