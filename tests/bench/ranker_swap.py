@@ -17,6 +17,7 @@ from groundswell.ranker.v1.ranker_service_pb2 import RecommendResponse
 from tests.bench.harness import Line
 from tests.support.bundles import tiny_bundle
 from tests.support.processes import Process, free_port, service_process
+from tests.support.shared import use_run_folder
 from tests.support.suite import tiny_items
 
 _NUM_SWAPS = 50
@@ -77,6 +78,7 @@ def _called(address: str) -> Iterator[_Calls]:
 
 def measure(folder: Path) -> list[Line]:
     """Swap between three bundles while callers ask; check every answer against its bundle."""
+    use_run_folder(folder / "shared")
     paths = [tiny_bundle(folder / f"made-{seed}", seed=seed) for seed in range(3)]
     for path in paths:
         shutil.copytree(path, folder / "bundles" / path.name)
