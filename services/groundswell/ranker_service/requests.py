@@ -1,5 +1,6 @@
 """Checked requests for one user or visitor, and the reader that checks them by the contract."""
 
+import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -103,8 +104,8 @@ class Ask:
     bundle_id: str = ""
     """The bundle that must rank; empty: the one in use."""
     request: bytes = b""
-    """The request as it came, to be recognised when it comes again; empty for one within a call
-    that asks for several lists by one request."""
+    """A hash of the request, by which it is recognised when it comes again; empty for one within a
+    call that asks for several lists by one request."""
     variant: Variant | None = None
     """The user's variant, which has set what it sets."""
 
@@ -144,7 +145,7 @@ class RequestReader:
             is_trending=_is_trending(request),
             impressions=_impressions(request),
             bundle_id=request.bundle_id,
-            request=request.SerializeToString(deterministic=True),
+            request=_hash(request),
         )
 
     async def batch(self, request: BatchRecommendRequest | StreamRecommendRequest) -> list[Ask]:
@@ -213,6 +214,11 @@ class RequestReader:
             return {**read, "inline_events": request.inline_events}
         user_id = subject_id(request.user_id, request.session_id)
         return {**read, "user_id": user_id, "user_key": self._pseudonyms.user_key(user_id)}
+
+
+def _hash(request: RecommendRequest) -> bytes:
+    content = request.SerializeToString(deterministic=True)
+    return hashlib.blake2b(content, digest_size=16).digest()
 
 
 def _is_trending(request: RecommendRequest) -> bool:

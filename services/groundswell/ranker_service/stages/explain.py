@@ -55,7 +55,7 @@ class Recommendations:
     inputs: AnswerInputs | None = None
     """What the answer was made of."""
     request: bytes = b""
-    """The request; see `Ask.request`."""
+    """The hash of the request; see `Ask.request`."""
     variant: str = ""
     """The variant that made the answer; empty without one."""
     num_capped: int = 0
