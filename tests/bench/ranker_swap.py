@@ -24,6 +24,7 @@ _NUM_SWAPS = 50
 _NUM_CALLERS = 2
 _PAUSE_S = 0.01
 _ALONE_S = 10.0
+_START_TIMEOUT_S = 120.0
 _SWAP_TIMEOUT_S = 60.0
 _USERS = [f"user-{number}" for number in range(20)]
 _SETTINGS = {
@@ -163,17 +164,17 @@ def _processes(folder: Path) -> Iterator[tuple[GroundswellClient, str]]:
 
     with ExitStack() as stack:
         first = stack.enter_context(service("profile", profile_port, _SETTINGS | database))
-        first.wait_serving(profile)
+        first.wait_serving(profile, timeout=_START_TIMEOUT_S)
         targets = Targets(profile=profile, session=sessions, ranker=ranker)
         client = stack.enter_context(GroundswellClient(targets, deadlines=Deadlines(read_s=10)))
         client.upsert_items(tiny_items())
         for port in session_ports:
             one = stack.enter_context(service("session", port, known))
-            one.wait_serving(f"127.0.0.1:{port}")
+            one.wait_serving(f"127.0.0.1:{port}", timeout=_START_TIMEOUT_S)
         last = stack.enter_context(
             service("ranker", ranker_port, known | {"GROUNDSWELL_SESSION_ADDRESS": sessions})
         )
-        last.wait_serving(ranker)
+        last.wait_serving(ranker, timeout=_START_TIMEOUT_S)
         for number, user in enumerate(_USERS):
             client.append_events(
                 [event(user, f"item-{(number + n) % 30}", event_id=f"{user} {n}") for n in range(5)]
