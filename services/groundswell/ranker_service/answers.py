@@ -17,7 +17,6 @@ from groundswell.ranker_service.stages.explain import Recommendations
 from groundswell.ranker_service.stages.fuse import FusionWeightOrigin
 from groundswell.retrieval.item_index import Hits
 from groundswell.serving.attribution import (
-    AnswerInputs,
     Attribution,
     AttributionTokens,
     new_recommendation_id,
@@ -100,15 +99,7 @@ def similar_response(ranker: BundleRanker, hits: Hits) -> SimilarItemsResponse:
 def _recommended(
     answer: Recommendations, tokens: AttributionTokens, *, with_details: bool
 ) -> RecommendResponse:
-    made = Attribution(
-        new_recommendation_id(),
-        answer.bundle_id,
-        answer.variant,
-        fusion_weight=None if answer.ranked.fallback else answer.fusion_weight,
-        draw=answer.draw,
-        propensity=answer.propensity,
-        inputs=_inputs(answer, tokens),
-    )
+    made = _attribution(answer, tokens)
     response = RecommendResponse(
         fusion_weight=answer.fusion_weight,
         fusion_weight_source=WEIGHT_SOURCES[answer.fusion_weight_origin],
@@ -144,10 +135,19 @@ def _recommended(
     return response
 
 
-def _inputs(answer: Recommendations, tokens: AttributionTokens) -> AnswerInputs | None:
-    if answer.inputs is None:
-        return None
-    return answer.inputs._replace(request=tokens.digest(answer.request))
+def _attribution(answer: Recommendations, tokens: AttributionTokens) -> Attribution:
+    inputs = answer.inputs
+    if inputs is not None:
+        inputs = inputs._replace(request=tokens.digest(answer.request))
+    return Attribution(
+        new_recommendation_id(),
+        answer.bundle_id,
+        answer.variant,
+        fusion_weight=None if answer.ranked.fallback else answer.fusion_weight,
+        draw=answer.draw,
+        propensity=answer.propensity,
+        inputs=inputs,
+    )
 
 
 def _omit_details(response: RecommendResponse) -> None:

@@ -27,7 +27,6 @@ class Answer(Protocol):
 
 A = TypeVar("A", bound=Answer)
 
-
 _MOST_BYTES_SENT = 4_000
 """Longer answers are read again when they come again."""
 

@@ -33,23 +33,12 @@ async def main(settings: RankerSettings) -> None:
     """Serve until the process is told to end."""
     profile = open_channel(settings.profile_address, http_proxy=settings.http_proxy)
     session = open_channel(settings.session_address, http_proxy=settings.http_proxy)
-    seen = SeenCache(
-        settings.seen_mask,
-        max_bytes=settings.max_seen_bytes,
-        max_users=settings.max_seen_users,
-    )
-    profiles = ProfileClient(profile, seen, max_kept_bytes=settings.max_kept_bytes)
-    gather = Gather(
-        SessionClient(session, seen, max_kept_bytes=settings.max_kept_bytes),
-        profiles,
-        OutcomeClient(profile, lambda: profiles.is_down),
-        max_bulk_users=settings.max_bulk_users,
-    )
     popularity = CurrentPopularity()
     bundles = RankerBundles(profile, session, settings, popularity)
     following = PopularityFollower(profile, popularity, bundles.take_popularity)
     tokens = PageTokens(*settings.secrets)
     reader = RequestReader(Pseudonymizer(*settings.secrets), tokens)
+    gather = _gather(profile, session, settings)
     recommender = Recommender(gather, Exclusions(settings.seen_mask))
     answered = AnsweredLists(profile, max_waiting=settings.max_lists_waiting)
     kept = answered if settings.max_lists_waiting else None
@@ -71,6 +60,23 @@ async def main(settings: RankerSettings) -> None:
         begin=(answered.start, following.start),
         close=(answered, following, bundles, profile, session),
         admissions=_admissions(settings),
+    )
+
+
+def _gather(
+    profile: grpc.aio.Channel, session: grpc.aio.Channel, settings: RankerSettings
+) -> Gather:
+    seen = SeenCache(
+        settings.seen_mask,
+        max_bytes=settings.max_seen_bytes,
+        max_users=settings.max_seen_users,
+    )
+    profiles = ProfileClient(profile, seen, max_kept_bytes=settings.max_kept_bytes)
+    return Gather(
+        SessionClient(session, seen, max_kept_bytes=settings.max_kept_bytes),
+        profiles,
+        OutcomeClient(profile, lambda: profiles.is_down),
+        max_bulk_users=settings.max_bulk_users,
     )
 
 

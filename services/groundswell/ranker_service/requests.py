@@ -161,8 +161,8 @@ class RequestReader:
         _check_total(sum(ask.num_interests for ask in asks), "interests")
         return asks
 
-    def explained(self, request: ExplainItemRequest | ReplayRecommendRequest) -> Ask:
-        """Read the request whose answer is to be explained, or made again."""
+    def nested(self, request: ExplainItemRequest | ReplayRecommendRequest) -> Ask:
+        """Read the request within a request: its answer is to be explained, or made again."""
         where = "request"
         try:
             return self.recommend(request.request, where)

@@ -166,7 +166,7 @@ class RankerServicer(RankerServiceServicer):
     ) -> ExplainItemResponse:
         """Say why an item is in an answer, or why not."""
         check_item_id(request.item_id)
-        ask = self._reader.explained(request)
+        ask = self._reader.nested(request)
         if request.attribution_token:
             made = self._attribution.read(request.attribution_token, "attribution_token")
             if made.draw is not Draw.NONE and ask.fusion_weight is None:
@@ -189,7 +189,7 @@ class RankerServicer(RankerServiceServicer):
         if inputs is None:
             message = "the token does not say what its answer was made of"
             raise FailedPrecondition("NOT_REPLAYABLE", message, field="attribution_token")
-        ask = as_then(self._reader.explained(request), made, inputs, self._bundles)
+        ask = as_then(self._reader.nested(request), made, inputs, self._bundles)
         timeout_s, gather_s = self._long_times(context)
         async with asyncio.timeout(timeout_s):
             [answer] = await self._of_one_bundle([ask], gather_s)

@@ -27,8 +27,8 @@ class RankerSettings(CallingSettings):
     recommend_timeout_s: Seconds = 1.0
     """How long a call may take when its client set no deadline."""
     batch_timeout_s: Seconds = 10.0
-    """The same for BatchRecommend, RecommendCategories and ExplainItem. It is also the time of each
-    batch of StreamRecommend."""
+    """The same for BatchRecommend, RecommendCategories, ExplainItem and ReplayRecommend. It is also
+    the time of each batch of StreamRecommend."""
     upstream_timeout_s: Seconds = 0.5
     """How long the profile and the session service are waited for at most. BatchRecommend and
     StreamRecommend wait for them for `upstream_share` of their own time instead."""
@@ -42,8 +42,9 @@ class RankerSettings(CallingSettings):
     max_seen_users: Annotated[int, Field(ge=1)] = 100_000
     """How many users the cache of seen items holds."""
     max_kept_bytes: Annotated[int, Field(ge=0)] = 64 * 1024 * 1024
-    """The bytes that the last answers of the profile service may take, and as many those of the
-    session service. They are used while the service does not answer; 0: none is kept."""
+    """The bytes that the last answers of the profile service may take, and as many again those of
+    the session service. One is used while the service does not answer, and when the service sends
+    the same bytes again; 0: none is kept."""
     max_filter_bytes: Annotated[int, Field(ge=0)] = 64 * 1024 * 1024
     """The bytes that cached filters may take, per loaded bundle: 12 KB for a filter, and a bit for
     each item."""

@@ -236,14 +236,10 @@ def _is_system_file(name: str) -> bool:
 def _verify(bundle: Bundle) -> Bundle:
     """Check that the tables and the vectors of a bundle fit each other."""
     manifest = bundle.manifest
-    try:
+    with _readable("a table of the bundle"):
         ids, vectors = column_of(bundle.path / files.ITEMS, "item_id"), bundle.item_vectors
         num_items = len(ids)
         popularity = bundle.popularity
-    except _UNREADABLE as error:
-        if isinstance(error, OSError) and error.errno is not None:
-            raise  # the file system failed; the bundle may be right
-        raise BundleError("BUNDLE_CORRUPT", f"a table of the bundle: {error}") from error
     _require(len(ids.unique()) == num_items, f"{files.ITEMS} has an item twice")
     _require_form(files.ITEM_VECTORS, vectors, (num_items, manifest.dimension), np.float32)
     finite = bool(np.isfinite(vectors).all())
@@ -259,12 +255,8 @@ def _verify_neighbours(bundle: Bundle, spec: NeighbourSpec) -> None:
     """Check the arrays of neighbours, without a copy of them: they may be large."""
     num_items = len(bundle.item_vectors)
     due = (num_items, spec.count)
-    try:
+    with _readable("the bundle's neighbours"):
         rows, similarities = bundle.neighbour_rows, bundle.neighbour_similarities
-    except _UNREADABLE as error:
-        if isinstance(error, OSError) and error.errno is not None:
-            raise
-        raise BundleError("BUNDLE_CORRUPT", f"the bundle's neighbours: {error}") from error
     _require_form(files.NEIGHBOUR_ROWS, rows, due, np.int32)
     _require_form(files.NEIGHBOUR_SIMILARITIES, similarities, due, np.float16)
     within = rows.min(initial=0) >= -1 and rows.max(initial=-1) < num_items
@@ -274,6 +266,17 @@ def _verify_neighbours(bundle: Bundle, spec: NeighbourSpec) -> None:
     _require(good, f"{files.NEIGHBOUR_SIMILARITIES} has values that are negative or not finite")
     for array in (rows, similarities):
         release(array)  # few of them are those of somebody's items
+
+
+@contextmanager
+def _readable(name: str) -> Iterator[None]:
+    """Refuse the bundle when what is read inside is no table."""
+    try:
+        yield
+    except _UNREADABLE as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise  # the file system failed; the bundle may be right
+        raise BundleError("BUNDLE_CORRUPT", f"{name}: {error}") from error
 
 
 def _require(holds: bool, otherwise: str) -> None:

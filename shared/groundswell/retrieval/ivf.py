@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from groundswell.artifacts.errors import BundleError
 from groundswell.artifacts.private_copy import open_private, read_array
+from groundswell.retrieval.directions import directions
 from groundswell.retrieval.faiss_file import no_part_above
 
 _VECTORS_PER_CELL = 256
@@ -76,7 +77,7 @@ class IvfEngine:
         self.index, self.vectors, self.rows, self.cells = index, vectors, rows, cells
         self.depth = int(index.nprobe)
         self.centres: NDArray[np.float32] = index.quantizer.reconstruct_n(0, index.nlist)
-        self._directions = _directions(self.centres)
+        self._directions = directions(self.centres)
         self._squares = np.einsum("cd,cd->c", self.centres, self.centres)
         self._order = np.argsort(cells, kind="stable").astype(np.int32)
         self.sizes = np.bincount(cells, minlength=index.nlist)
@@ -294,12 +295,3 @@ def spans(starts: NDArray[np.int64], sizes: NDArray[np.int64]) -> NDArray[np.int
     skipped = starts - (np.cumsum(sizes) - sizes)
     numbers: NDArray[np.int64] = np.arange(sizes.sum()) + np.repeat(skipped, sizes)
     return numbers
-
-
-def _directions(centres: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return the centres [cells, d] at length 1, without the last dimension."""
-    content = centres.copy()
-    content[:, -1] = 0.0
-    lengths = np.linalg.norm(content, axis=1, keepdims=True)
-    content /= np.maximum(lengths, np.finfo(np.float32).tiny)
-    return content

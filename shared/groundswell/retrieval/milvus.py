@@ -10,6 +10,7 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
+from groundswell.retrieval.directions import directions
 from groundswell.retrieval.engine import MilvusAddress
 from groundswell.retrieval.milvus_vectors import (
     DIRECTION,
@@ -17,7 +18,6 @@ from groundswell.retrieval.milvus_vectors import (
     SEARCH_TIMEOUT_S,
     VECTOR,
     MilvusVectors,
-    directions,
 )
 
 _NUM_POPULAR = 50_000

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from pymilvus import DataType, MilvusClient
 from pymilvus.exceptions import MilvusException
 
+from groundswell.retrieval.directions import directions
 from groundswell.retrieval.engine import MilvusAddress
 
 _log = logging.getLogger(__name__)
@@ -189,12 +190,3 @@ def _fill(client: MilvusClient, name: str, vectors: NDArray[np.float32]) -> None
         ]
         client.upsert(name, rows, timeout=_FILL_TIMEOUT_S)
     client.flush(name, timeout=_FILL_TIMEOUT_S)
-
-
-def directions(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return vectors [k, d] with length 1 and 0 as the last value; zeros where there is nothing."""
-    content = vectors.copy()
-    content[:, -1] = 0.0
-    lengths = np.linalg.norm(content, axis=1, keepdims=True)
-    np.divide(content, lengths, out=content, where=lengths > 0)
-    return content

@@ -1,4 +1,4 @@
-"""Reads the variants of a folder of bundles again and again, and has their bundles loaded."""
+"""Follows the variants of a folder of bundles, and has their bundles loaded."""
 
 import asyncio
 from collections.abc import Collection

@@ -20,8 +20,8 @@ _BULK_TURN = 4
 _FIRST_GUESS_S = 0.01
 """The processor time that an item is assumed to take before any was measured."""
 _MEASURED = 8
-"""Of cheap runs one in so many is measured: on a busy machine the processor yields at the reading
-of its time."""
+"""Of cheap runs one in so many is measured: on a busy machine, to read the processor time lets
+other processes run first."""
 _WEIGHT = 0.1
 """The weight of the newest batch in the running mean of what items take."""
 

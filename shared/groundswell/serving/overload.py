@@ -33,9 +33,8 @@ def admitted(
     """Return a handler whose calls are admitted, or refused with OVERLOADED and RetryInfo.
 
     This is the outermost part of a call, and refuses it before its request is read: at five times
-    the load that a process can take, most calls end here. To gRPC it is a handler of a stream of
-    requests: for those gRPC calls the handler first, which saves a refusal a turn of the event
-    loop.
+    the load that a process can take, most calls end here. To gRPC it takes a stream of requests,
+    since gRPC calls such a handler first, which saves a turn of the event loop.
     """
     behaviour = behaviour_of(handler)
     refusals = _Refusals(metrics)

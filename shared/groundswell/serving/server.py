@@ -101,9 +101,7 @@ async def _serve(
     health_pb2_grpc.add_HealthServicer_to_server(health.servicer, wrapping)
     await health.add(names)
     if settings.reflection:
-        shown = (*names, SERVICE_NAME, reflection.SERVICE_NAME)
-        servicer = reflection.aio.ReflectionServicer(shown)
-        reflection_pb2_grpc.add_ServerReflectionServicer_to_server(servicer, wrapping)
+        _add_reflection(wrapping, names)
     port = _bind(server, settings)
     stop_metrics = _start_metrics(settings)
     await server.start()
@@ -120,6 +118,12 @@ async def _serve(
     finally:
         await server.stop(None)
         stop_metrics()
+
+
+def _add_reflection(server: grpc.aio.Server, names: Sequence[str]) -> None:
+    shown = (*names, SERVICE_NAME, reflection.SERVICE_NAME)
+    servicer = reflection.aio.ReflectionServicer(shown)
+    reflection_pb2_grpc.add_ServerReflectionServicer_to_server(servicer, server)
 
 
 async def _until_ready(ready: Callable[[], Awaitable[None]], stopping: asyncio.Event) -> bool:

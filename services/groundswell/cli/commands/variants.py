@@ -78,7 +78,8 @@ def list_variants(bundles: Bundles, as_json: AsJson = False) -> None:
     found = read_variants(bundles).variants
     if as_json:
         typer.echo(json.dumps([one.model_dump(exclude={"salt"}) for one in found], indent=2))
-    for one in () if as_json else found:
+        return
+    for one in found:
         weight = "" if one.fusion_weight is None else f"  α {one.fusion_weight:g}"
         typer.echo(f"{one.name}  {one.share:.1%}  {one.bundle or 'current bundle'}{weight}")
 

@@ -69,11 +69,10 @@ def with_controls(
         one = replace(one, exclude=(*one.exclude, shown))
     if asked is None:
         return one
-    items = ranker.items
-    liked, disliked = items.numbers(asked.liked), items.numbers(asked.disliked)
+    liked, disliked = map(ranker.items.numbers, (asked.liked, asked.disliked))
     weights = [weight for _, weight in asked.boosts]
     places = [num_items for _, num_items in asked.promotions]
-    numbers = {place: items.number(item_id) for place, item_id in asked.pins.items()}
+    numbers = {place: ranker.items.number(item_id) for place, item_id in asked.pins.items()}
     controls = Controls(
         pins={place: item_no for place, item_no in numbers.items() if item_no is not None},
         never=(one.exclude[0], disliked, shown),

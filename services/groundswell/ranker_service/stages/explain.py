@@ -82,13 +82,7 @@ def explain(
     """Explain what a ranker gave one user; `by_vector` if either vector alone is asked for."""
     items = [ranker.items.get(item_no) for item_no in ranked.ids.tolist()]
     num_items = sum(item is not None for item in items)
-    has_neighbours = ranker.manifest.neighbours is not None
-    degradations = [
-        *_degradations_of_gathered(ask, gathered, has_neighbours=has_neighbours),
-        *_degradations_of_ranked(ask, ranked, num_items),
-    ]
-    for degradation in degradations:
-        count("degradations", kind=_NAMES[degradation])
+    degradations = _degradations(ranker, ask, gathered, ranked, num_items)
     short, long = gathered.short, gathered.long
     # With one vector alone no weight has an effect.
     is_drawn = ranked.origin is FusionWeightOrigin.FORCED and ask.draw is not Draw.NONE
@@ -114,6 +108,20 @@ def explain(
         variant=_variant(ranker, ask),
         num_capped=len(capped_items(ask, gathered)),
     )
+
+
+def _degradations(
+    ranker: BundleRanker, ask: Ask, gathered: Gathered, ranked: Ranked, num_items: int
+) -> list[Degradation.ValueType]:
+    """Return how an answer of `num_items` items falls short, and count it."""
+    has_neighbours = ranker.manifest.neighbours is not None
+    degradations = [
+        *_degradations_of_gathered(ask, gathered, has_neighbours=has_neighbours),
+        *_degradations_of_ranked(ask, ranked, num_items),
+    ]
+    for degradation in degradations:
+        count("degradations", kind=_NAMES[degradation])
+    return degradations
 
 
 def _variant(ranker: BundleRanker, ask: Ask) -> str:

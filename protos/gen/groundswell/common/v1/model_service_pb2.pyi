@@ -140,13 +140,16 @@ class GetModelResponse(_message.Message):
 
     @_builtins.property
     def loaded_bundle_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Every bundle that the process can answer for now: the served one and, around a swap, others."""
+        """Every bundle that the process can answer for now: the served one, those of
+        variants and, around a swap, others.
+        """
 
     @_builtins.property
     def refused_bundles(self) -> _containers.RepeatedCompositeFieldContainer[Global___RefusedBundle]:
-        """The bundle that the process should serve and does not: it could not be loaded, or its answers were
-        so bad that the ranker went back to the one before it. It is tried again when its files change; a
-        bundle that was taken back only when `current` has named another one in between.
+        """The bundle that the process should serve and does not, at most one. Either it could not be loaded:
+        then it is tried again when its files change, and after growing waits. Or its answers were so bad
+        that the ranker went back to the one before it: then it is tried again only after `current` has
+        named another one, or when the ranker starts again.
         """
 
     def __init__(

@@ -296,22 +296,22 @@ class _ChangeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Change.ValueTy
     CHANGE_CATALOGUE: _Change.ValueType  # 3
     """Items have changed, or their vectors: the catalogue has another revision."""
     CHANGE_EVENTS: _Change.ValueType  # 4
-    """The user has events since, or less of them is known now: the window's newest sequence and the
-    history's version.
+    """The user has other events, or fewer of them are known now: the sequence of the newest event of the
+    window, or the version of the history, is another one.
     """
     CHANGE_POPULARITY: _Change.ValueType  # 5
     """What is popular has changed, and the list reads it."""
     CHANGE_IMPRESSIONS: _Change.ValueType  # 6
     """The user was shown something else within the request's limits on impressions."""
     CHANGE_DEGRADATIONS: _Change.ValueType  # 7
-    """The answer falls short in another way."""
+    """The degradations of the answer are other ones."""
     CHANGE_OTHER: _Change.ValueType  # 8
     """The list differs, and none of these has changed: the time at which an item is available has come or
     gone, the profile's vector was computed of other chunks, or settings of the service differ.
     """
 
 class Change(_Change, metaclass=_ChangeEnumTypeWrapper):
-    """What an answer reads, and what has changed of it."""
+    """An input of an answer that may be another one now."""
 
 CHANGE_UNSPECIFIED: Change.ValueType  # 0
 """Never sent."""
@@ -322,15 +322,15 @@ CHANGE_BUNDLE: Change.ValueType  # 2
 CHANGE_CATALOGUE: Change.ValueType  # 3
 """Items have changed, or their vectors: the catalogue has another revision."""
 CHANGE_EVENTS: Change.ValueType  # 4
-"""The user has events since, or less of them is known now: the window's newest sequence and the
-history's version.
+"""The user has other events, or fewer of them are known now: the sequence of the newest event of the
+window, or the version of the history, is another one.
 """
 CHANGE_POPULARITY: Change.ValueType  # 5
 """What is popular has changed, and the list reads it."""
 CHANGE_IMPRESSIONS: Change.ValueType  # 6
 """The user was shown something else within the request's limits on impressions."""
 CHANGE_DEGRADATIONS: Change.ValueType  # 7
-"""The answer falls short in another way."""
+"""The degradations of the answer are other ones."""
 CHANGE_OTHER: Change.ValueType  # 8
 """The list differs, and none of these has changed: the time at which an item is available has come or
 gone, the profile's vector was computed of other chunks, or settings of the service differ.
@@ -994,7 +994,8 @@ class RecommendResponse(_message.Message):
     """A fresh id of this answer: 32 hexadecimal digits, in the order of time."""
     attribution_token: _builtins.str
     """To be sent back in the `attribution_token` of events that this answer leads to, and to
-    OutcomeService.RecordImpressions: about 150 characters, signed, without any id of the user. ReplayRecommend takes it too.
+    OutcomeService.RecordImpressions: about 150 characters, signed, without any id of the user.
+    ReplayRecommend takes it too.
     """
     details_omitted: _builtins.bool
     """Whether titles, categories, interests, ranks and what controls did were left out of this answer,
@@ -1713,7 +1714,7 @@ class ChangedInput(_message.Message):
     change: Global___Change.ValueType
     """Which one."""
     before: _builtins.str
-    """What it was then, for people. Empty for a request."""
+    """What it was then, as text for people; programs must not read it. Empty for a request."""
     now: _builtins.str
     """What it is now, likewise."""
     def __init__(
@@ -1748,8 +1749,8 @@ class ReplayRecommendResponse(_message.Message):
 
     @_builtins.property
     def changes(self) -> _containers.RepeatedCompositeFieldContainer[Global___ChangedInput]:
-        """What has changed, each at most once. Empty: the list is the same. With changes it may be the same
-        all the same.
+        """What has changed, each at most once. Empty: the list is the same. It may be the same with changes
+        too.
         """
 
     def __init__(

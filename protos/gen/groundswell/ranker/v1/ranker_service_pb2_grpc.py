@@ -92,9 +92,8 @@ class RankerServiceServicer:
         FILTER_INVALID, FUSION_WEIGHT_INVALID, DENY_LIST_INVALID, EVENTS_INVALID, TIME_INVALID,
         NUM_INTERESTS_INVALID, CONTROLS_INVALID, PAGE_TOKEN_INVALID, SORT_INVALID, IMPRESSIONS_INVALID, and
         the reasons that Event names); NOT_FOUND (ITEM_NOT_FOUND, an inline event's item);
-        FAILED_PRECONDITION (BUNDLE_NOT_LOADED);
-        RESOURCE_EXHAUSTED (OVERLOADED, with RetryInfo); UNAVAILABLE (NO_BUNDLE); DEADLINE_EXCEEDED. Safe
-        to retry.
+        FAILED_PRECONDITION (BUNDLE_NOT_LOADED); RESOURCE_EXHAUSTED (OVERLOADED, with RetryInfo);
+        UNAVAILABLE (NO_BUNDLE); DEADLINE_EXCEEDED. Safe to retry.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -171,8 +170,8 @@ class RankerServiceServicer:
 
     def ReplayRecommend(self, request, context):
         """An answer of Recommend or BatchRecommend made again, from its attribution token and its request.
-        The list is the same as long as nothing that it read has changed; what has is named. The token is
-        of this deployment; its bundle ranks, if it is still loaded. Nothing is stored. Without a deadline
+        The list is the same as long as nothing that it read has changed; what has changed is named. The
+        bundle of the token ranks, if it is still loaded. Nothing is stored. Without a deadline
         a call has 10 s, as BatchRecommend.
         Statuses: as Recommend; INVALID_ARGUMENT (ATTRIBUTION_TOKEN_INVALID); FAILED_PRECONDITION
         (NOT_REPLAYABLE: the token is from an earlier release, or of RecommendCategories). A wrong field of

@@ -44,9 +44,8 @@ class RankerServiceStub:
     FILTER_INVALID, FUSION_WEIGHT_INVALID, DENY_LIST_INVALID, EVENTS_INVALID, TIME_INVALID,
     NUM_INTERESTS_INVALID, CONTROLS_INVALID, PAGE_TOKEN_INVALID, SORT_INVALID, IMPRESSIONS_INVALID, and
     the reasons that Event names); NOT_FOUND (ITEM_NOT_FOUND, an inline event's item);
-    FAILED_PRECONDITION (BUNDLE_NOT_LOADED);
-    RESOURCE_EXHAUSTED (OVERLOADED, with RetryInfo); UNAVAILABLE (NO_BUNDLE); DEADLINE_EXCEEDED. Safe
-    to retry.
+    FAILED_PRECONDITION (BUNDLE_NOT_LOADED); RESOURCE_EXHAUSTED (OVERLOADED, with RetryInfo);
+    UNAVAILABLE (NO_BUNDLE); DEADLINE_EXCEEDED. Safe to retry.
     """
     BatchRecommend: _grpc.UnaryUnaryMultiCallable[_ranker_service_pb2.BatchRecommendRequest, _ranker_service_pb2.BatchRecommendResponse]
     """Recommends to up to 256 users in one call. Each answer is what Recommend would give. One wrong
@@ -95,8 +94,8 @@ class RankerServiceStub:
     """
     ReplayRecommend: _grpc.UnaryUnaryMultiCallable[_ranker_service_pb2.ReplayRecommendRequest, _ranker_service_pb2.ReplayRecommendResponse]
     """An answer of Recommend or BatchRecommend made again, from its attribution token and its request.
-    The list is the same as long as nothing that it read has changed; what has is named. The token is
-    of this deployment; its bundle ranks, if it is still loaded. Nothing is stored. Without a deadline
+    The list is the same as long as nothing that it read has changed; what has changed is named. The
+    bundle of the token ranks, if it is still loaded. Nothing is stored. Without a deadline
     a call has 10 s, as BatchRecommend.
     Statuses: as Recommend; INVALID_ARGUMENT (ATTRIBUTION_TOKEN_INVALID); FAILED_PRECONDITION
     (NOT_REPLAYABLE: the token is from an earlier release, or of RecommendCategories). A wrong field of
@@ -119,9 +118,8 @@ class RankerServiceAsyncStub(RankerServiceStub):
     FILTER_INVALID, FUSION_WEIGHT_INVALID, DENY_LIST_INVALID, EVENTS_INVALID, TIME_INVALID,
     NUM_INTERESTS_INVALID, CONTROLS_INVALID, PAGE_TOKEN_INVALID, SORT_INVALID, IMPRESSIONS_INVALID, and
     the reasons that Event names); NOT_FOUND (ITEM_NOT_FOUND, an inline event's item);
-    FAILED_PRECONDITION (BUNDLE_NOT_LOADED);
-    RESOURCE_EXHAUSTED (OVERLOADED, with RetryInfo); UNAVAILABLE (NO_BUNDLE); DEADLINE_EXCEEDED. Safe
-    to retry.
+    FAILED_PRECONDITION (BUNDLE_NOT_LOADED); RESOURCE_EXHAUSTED (OVERLOADED, with RetryInfo);
+    UNAVAILABLE (NO_BUNDLE); DEADLINE_EXCEEDED. Safe to retry.
     """
     BatchRecommend: _aio.UnaryUnaryMultiCallable[_ranker_service_pb2.BatchRecommendRequest, _ranker_service_pb2.BatchRecommendResponse]  # type: ignore[assignment]
     """Recommends to up to 256 users in one call. Each answer is what Recommend would give. One wrong
@@ -170,8 +168,8 @@ class RankerServiceAsyncStub(RankerServiceStub):
     """
     ReplayRecommend: _aio.UnaryUnaryMultiCallable[_ranker_service_pb2.ReplayRecommendRequest, _ranker_service_pb2.ReplayRecommendResponse]  # type: ignore[assignment]
     """An answer of Recommend or BatchRecommend made again, from its attribution token and its request.
-    The list is the same as long as nothing that it read has changed; what has is named. The token is
-    of this deployment; its bundle ranks, if it is still loaded. Nothing is stored. Without a deadline
+    The list is the same as long as nothing that it read has changed; what has changed is named. The
+    bundle of the token ranks, if it is still loaded. Nothing is stored. Without a deadline
     a call has 10 s, as BatchRecommend.
     Statuses: as Recommend; INVALID_ARGUMENT (ATTRIBUTION_TOKEN_INVALID); FAILED_PRECONDITION
     (NOT_REPLAYABLE: the token is from an earlier release, or of RecommendCategories). A wrong field of
@@ -197,9 +195,8 @@ class RankerServiceServicer(metaclass=_abc_1.ABCMeta):
         FILTER_INVALID, FUSION_WEIGHT_INVALID, DENY_LIST_INVALID, EVENTS_INVALID, TIME_INVALID,
         NUM_INTERESTS_INVALID, CONTROLS_INVALID, PAGE_TOKEN_INVALID, SORT_INVALID, IMPRESSIONS_INVALID, and
         the reasons that Event names); NOT_FOUND (ITEM_NOT_FOUND, an inline event's item);
-        FAILED_PRECONDITION (BUNDLE_NOT_LOADED);
-        RESOURCE_EXHAUSTED (OVERLOADED, with RetryInfo); UNAVAILABLE (NO_BUNDLE); DEADLINE_EXCEEDED. Safe
-        to retry.
+        FAILED_PRECONDITION (BUNDLE_NOT_LOADED); RESOURCE_EXHAUSTED (OVERLOADED, with RetryInfo);
+        UNAVAILABLE (NO_BUNDLE); DEADLINE_EXCEEDED. Safe to retry.
         """
 
     @_abc_1.abstractmethod
@@ -290,8 +287,8 @@ class RankerServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_ranker_service_pb2.ReplayRecommendResponse, _abc.Awaitable[_ranker_service_pb2.ReplayRecommendResponse]]:
         """An answer of Recommend or BatchRecommend made again, from its attribution token and its request.
-        The list is the same as long as nothing that it read has changed; what has is named. The token is
-        of this deployment; its bundle ranks, if it is still loaded. Nothing is stored. Without a deadline
+        The list is the same as long as nothing that it read has changed; what has changed is named. The
+        bundle of the token ranks, if it is still loaded. Nothing is stored. Without a deadline
         a call has 10 s, as BatchRecommend.
         Statuses: as Recommend; INVALID_ARGUMENT (ATTRIBUTION_TOKEN_INVALID); FAILED_PRECONDITION
         (NOT_REPLAYABLE: the token is from an earlier release, or of RecommendCategories). A wrong field of
