@@ -57,7 +57,8 @@ def tiny_bundle(
     """Publish a tiny bundle into the folder of bundles `root`, make it current, return its path.
 
     Bundles of different seeds have different weights, so different ids. With `neighbours` all else
-    is the same, and with `canary`, the kept queries. Each bundle is made once per run, and copied.
+    is the same, and with `canary`, the canary queries. Each bundle is made once per run, and
+    copied.
     """
     key = hashlib.sha256(repr((seed, items, neighbours, canary)).encode()).hexdigest()[:16]
     made = made_once(

@@ -36,8 +36,8 @@ class Spoiled(NamedTuple):
 def spoiled(bundle: Path, root: Path, seed: int) -> Spoiled:
     """Put a spoiled copy of a bundle into a folder of bundles; the same seed does the same.
 
-    Seeds in a row spoil in all kinds of ways. The bundle has neighbours and kept queries. The files
-    of the copy are links, but for what is changed.
+    Seeds in a row spoil in all kinds of ways. The bundle has neighbours and canary queries. The
+    files of the copy are links, but for what is changed.
     """
     rng = random.Random(seed)
     folder = root / f".spoiling-{seed}"

@@ -35,7 +35,7 @@ R = TypeVar("R")
 
 _MAX_SIMILAR_QUEUE = 64
 _MAX_EXPLAIN_QUEUE = 16
-_MAX_CANARY_ITEMS = 20
+_MAX_TEST_ITEMS = 20
 _ON_LOOP_BELOW_S = 0.002
 """Up to this time a hop to the batcher's thread and back costs more than it spares other calls: it
 takes about a third of the time of a call."""
@@ -82,7 +82,7 @@ class BundleRanker:
         self.index = ItemIndex(engine, nothing, scanned_up_to=SCANNED_UP_TO)
         if not self.index.holds(bundle.item_vectors):
             raise BundleError("BUNDLE_CORRUPT", "the index does not hold the items' vectors")
-        self._canary = np.array(bundle.item_vectors[:1].sum(0), np.float32)
+        self._test_vector = np.array(bundle.item_vectors[:1].sum(0), np.float32)
         self.items = ItemMetadata()
         self.columns = ItemColumns()
         self._turns = AvailabilityTurns()
@@ -194,26 +194,26 @@ class BundleRanker:
         return await self._similar.submit(search)
 
     async def warm_up(self) -> None:
-        """Answer canary queries: every path once, so that the first caller waits for none.
+        """Answer test queries: every path once, so that the first caller waits for none.
 
         Raises BundleError (BUNDLE_CORRUPT) when the bundle gives what must not be answered with.
         """
-        vector = self._canary.copy()
+        vector = self._test_vector.copy()
         vector[-1] = 1.0
         items = self._bundle_rows.numbers(
-            np.arange(min(len(self.bundle.row_finder), _MAX_CANARY_ITEMS))
+            np.arange(min(len(self.bundle.row_finder), _MAX_TEST_ITEMS))
         )
-        canaries = [
+        queries = [
             RankInput(k=10, short_vector=vector, long_vector=-vector, window=items, history=items),
             RankInput(k=10, short_vector=vector, window=items),
             RankInput(k=10),
         ]
-        for ranked in await self.rank(canaries):
+        for ranked in await self.rank(queries):
             if self.index.num_items and not len(ranked.ids):
-                raise BundleError("BUNDLE_CORRUPT", "a canary query was answered with no item")
+                raise BundleError("BUNDLE_CORRUPT", "a test query was answered with no item")
             values = [ranked.scores, ranked.alpha, ranked.interests]
             if any(value is not None and not np.isfinite(value).all() for value in values):
-                raise BundleError("BUNDLE_CORRUPT", "a canary query was answered with a NaN")
+                raise BundleError("BUNDLE_CORRUPT", "a test query was answered with a NaN")
 
     async def close(self) -> None:
         """Finish what was asked and free the threads."""

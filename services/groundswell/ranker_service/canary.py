@@ -1,4 +1,4 @@
-"""Asks the kept queries of a bundle, and refuses it when they do not find what they must."""
+"""Asks the canary queries of a bundle, and refuses it when they do not find their items."""
 
 import numpy as np
 
@@ -29,5 +29,5 @@ def check_canary(bundle: Bundle, fusion: Fusion, engine: Engine) -> None:
     found = [np.isin(rows, one.ids).mean() for rows, one in zip(best, hits, strict=True)]
     recall = float(np.mean(found))
     if recall < spec.recall - _LESS:
-        message = f"its kept queries find {recall:.3f} of their items, not {spec.recall:.3f}"
+        message = f"its canary queries find {recall:.3f} of their items, not {spec.recall:.3f}"
         raise BundleError("BUNDLE_CORRUPT", message)

@@ -139,7 +139,7 @@ class Bundle:
         return _array(self.path / NEIGHBOUR_SIMILARITIES)
 
     def canary(self) -> Canary | None:
-        """Read the kept queries; None without any. Raises BundleError (BUNDLE_CORRUPT)."""
+        """Read the canary queries; None without any. Raises BundleError (BUNDLE_CORRUPT)."""
         if self.manifest.canary is None:
             return None
         shape = (self.manifest.canary.num, -1)

@@ -80,7 +80,7 @@ class PopularitySpec(_Frozen):
 
 
 class CanarySpec(_Frozen):
-    """Kept queries of users with the items that they must find; see `Bundle.canary`."""
+    """Canary queries: users with the items that a search must find; see `Bundle.canary`."""
 
     num: Annotated[int, Field(ge=1, le=1_000)]
     recall: Annotated[float, Field(ge=0, le=1)]
@@ -135,7 +135,7 @@ class Manifest(_Frozen):
     popularity: PopularitySpec | None = None
     """None: popularity adds nothing."""
     canary: CanarySpec | None = None
-    """None: the bundle has no kept queries, as those of earlier releases."""
+    """None: the bundle has no canary queries, as those of earlier releases."""
     index_kind: Annotated[str, Field(pattern="^[a-z][a-z0-9_]*$")] | None = None
     """Which engine searches the index; see `retrieval.engines`. None: a FAISS index, whose file
     says whether it is flat or a graph."""

@@ -1,4 +1,4 @@
-"""A bundle whose kept queries do not find what they must is refused."""
+"""A bundle whose canary queries do not find what they must is refused."""
 
 import shutil
 from collections.abc import Callable
@@ -26,7 +26,7 @@ def asked(bundle: Bundle) -> None:
 
 
 def with_canary(whole: Bundle, root: Path, canary: Canary) -> Bundle:
-    """A copy of a bundle with other kept queries, behind the right hashes."""
+    """A copy of a bundle with other canary queries, behind the right hashes."""
     store = BundleStore(root)
     with store.workspace() as folder:
         shutil.copytree(whole.path, folder, dirs_exist_ok=True)

@@ -161,8 +161,8 @@ def import_items(
 ) -> None:
     """Write a catalogue into the running services; known items are replaced whole.
 
-    Rows that cannot be read, or that the services refuse, are listed with their line, all others
-    are written, unless all come at once; the status is 1 then. An attribute keeps the kind that
+    Rows that cannot be read, or that the services refuse, are listed with their line, and the
+    status is 1. All others are written; with --at-once none is. An attribute keeps the kind that
     the catalogue has it in.
     """
     from rich.console import Console

@@ -23,7 +23,9 @@ def outcomes(
     ] = None,
     since: Annotated[
         str | None,
-        typer.Option(metavar="TIME", help="Only answers of this time and later. [the last 7 days]"),
+        typer.Option(
+            metavar="TIME", help="Only answers of this time and later. Without it, the last 7 days."
+        ),
     ] = None,
     until: Annotated[
         str | None, typer.Option(metavar="TIME", help="Only answers before this time.")

@@ -25,10 +25,11 @@ def set_variant(
     bundles: Bundles,
     share: Annotated[float, typer.Option(min=0.0, max=1.0, help="The share of the users.")],
     bundle: Annotated[
-        str, typer.Option(metavar="ID", help="The bundle that ranks. [the current one]")
+        str, typer.Option(metavar="ID", help="The bundle that ranks. Without it, the current one.")
     ] = "",
     fusion_weight: Annotated[
-        float | None, typer.Option(min=0.0, max=1.0, help="Forces α. [the bundle decides]")
+        float | None,
+        typer.Option(min=0.0, max=1.0, help="Forces α. Without it, the bundle decides."),
     ] = None,
 ) -> None:
     """Make or change a variant; running services follow within seconds.
