@@ -1,5 +1,7 @@
 """A real Milvus, the small one of milvus-lite, as a process of its own."""
 
+import os
+import signal
 import socket
 import subprocess
 import sys
@@ -25,13 +27,25 @@ class Milvus:
         command = [str(binary), "server", "--data-dir", str(self._folder), "--host", "127.0.0.1"]
         with (self._folder / "log").open("ab") as log:
             self._process = subprocess.Popen(
-                [*command, "--port", str(self._port)], stdout=log, stderr=log
+                [*command, "--port", str(self._port)],
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
             )
         eventually(self._is_open, timeout_s=60.0)
 
     def _is_open(self) -> bool:
         with socket.socket() as probe:
             return probe.connect_ex(("127.0.0.1", self._port)) == 0
+
+    @contextmanager
+    def hung(self) -> Iterator[None]:
+        """While this lasts, connections stay, and nothing is answered."""
+        os.killpg(self._process.pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.killpg(self._process.pid, signal.SIGCONT)
 
     def kill(self) -> None:
         self._process.kill()

@@ -8,6 +8,7 @@ import weakref
 from contextlib import suppress
 from uuid import uuid4
 
+import grpc
 import numpy as np
 from numpy.typing import NDArray
 from pymilvus import DataType, MilvusClient
@@ -29,15 +30,20 @@ _CONNECT_TIMEOUT_S, _FILL_TIMEOUT_S = 3.0, 120.0
 SEARCH_TIMEOUT_S = 0.25
 """With the time of the other services it must fit into that of a call."""
 _AGAIN_S = 1.0
+_CHECK_S = 30.0
+_EXIT_S = 1.0
+_FAILURES = (MilvusException, grpc.RpcError, ValueError)
+"""What a call of the client raises: gRPC's own error while Milvus hangs, ValueError over a channel
+that is closed."""
 _NAME_DIGITS = 32
 
 
 class MilvusVectors:
     """Vectors [n, d] in a collection of their own, by position. Thread-safe.
 
-    Whoever finds the collection incomplete fills it; several may at once, since they write the
-    same. A call that Milvus does not answer in time takes it for down: until a thread of its own
-    has found it whole again, no search asks it.
+    Whoever finds other rows in the collection mends it; several may at once, since they write the
+    same. A thread counts the rows now and then. A call that Milvus does not answer in time, or not
+    with these rows, takes it for down: until the thread has it whole again, no search asks it.
     """
 
     def __init__(
@@ -64,8 +70,9 @@ class MilvusVectors:
         logging.getLogger("pymilvus").setLevel(logging.CRITICAL)  # it logs each error with a trace
         try:
             self._client = _prepared(address, self.name, vectors)
-        except MilvusException as error:
+        except _FAILURES as error:
             self._failed(None, error)
+        threading.Thread(target=_look_after, args=(weakref.ref(self),), daemon=True).start()
         if not shared:
             weakref.finalize(self, _drop, address, self.name)
 
@@ -95,7 +102,7 @@ class MilvusVectors:
                 consistency_level="Eventually",  # a collection that is whole does not change
                 timeout=self._timeout_s,
             )
-        except MilvusException as error:
+        except _FAILURES as error:
             self._failed(client, error)
             return None
         scores = np.full((len(queries), k), -np.inf, np.float32)
@@ -103,31 +110,45 @@ class MilvusVectors:
         for row, hits in enumerate(found):
             scores[row, : len(hits)] = [hit["distance"] for hit in hits]
             positions[row, : len(hits)] = [hit[_POSITION] for hit in hits]
+        if positions.min(initial=-1) < -1 or positions.max(initial=-1) >= len(self._vectors):
+            self._failed(client, _not_whole())
+            return None
         return scores, positions
 
-    def _failed(self, client: MilvusClient | None, error: MilvusException) -> None:
-        """Take Milvus for down, and look for it in the background."""
+    def _failed(self, client: MilvusClient | None, error: Exception) -> None:
+        """Take Milvus for down."""
         with self._changing:
             if self._client is not client:
                 return  # another thread has noticed before
             self._client = None
         _log.warning("milvus_down collection=%s error=%s", self.name, type(error).__name__)
-        looking = threading.Thread(target=_look, args=(weakref.ref(self),), daemon=True)
-        looking.start()
 
-    def _look_once(self) -> bool:
+    def _look(self) -> None:
+        """Look whether Milvus is there again, with a collection that is whole."""
+        with suppress(*_FAILURES):
+            self._client = _prepared(self._address, self.name, self._vectors)
+            _log.warning("milvus_back collection=%s", self.name)
+
+    def _check(self, client: MilvusClient) -> None:
+        """Take Milvus for down unless the collection has as many rows as it should."""
         try:
-            client = _prepared(self._address, self.name, self._vectors)
-        except MilvusException:
-            return False
-        self._client = client
-        _log.warning("milvus_back collection=%s", self.name)
-        return True
+            if _num_rows(client, self.name) != len(self._vectors):
+                raise _not_whole()
+        except _FAILURES as error:
+            self._failed(client, error)
 
 
-def _look(vectors: "weakref.ref[MilvusVectors]") -> None:
-    """Look for Milvus until it is there, or nobody needs it any more."""
-    while (one := vectors()) is not None and not one._look_once():
+def _look_after(vectors: "weakref.ref[MilvusVectors]") -> None:
+    """Look for Milvus while it is down, and count its rows while it is up; end with the object."""
+    checked = time.monotonic()
+    while (one := vectors()) is not None:
+        client = one._client
+        if client is None:
+            one._look()
+            checked = time.monotonic()
+        elif time.monotonic() - checked >= _CHECK_S:
+            one._check(client)
+            checked = time.monotonic()
         del one
         time.sleep(_AGAIN_S)
 
@@ -137,20 +158,35 @@ def _connected(address: MilvusAddress) -> MilvusClient:
 
 
 def _drop(address: MilvusAddress, name: str) -> None:
-    with suppress(MilvusException):
+    """Drop a collection in the background; only a process that ends waits for it, and not long."""
+    dropping = threading.Thread(target=_drop_now, args=(address, name), daemon=True)
+    dropping.start()
+    if not threading.main_thread().is_alive():
+        dropping.join(_EXIT_S)
+
+
+def _drop_now(address: MilvusAddress, name: str) -> None:
+    with suppress(*_FAILURES):
         _connected(address).drop_collection(name, timeout=_CONNECT_TIMEOUT_S)
 
 
+def _not_whole() -> MilvusException:
+    return MilvusException(message="the collection has other rows")
+
+
 def _prepared(address: MilvusAddress, name: str, vectors: NDArray[np.float32]) -> MilvusClient:
-    """Return a client of a collection that is whole and loaded. Raises MilvusException."""
+    """Return a client of a collection that is whole and loaded. Raises one of _FAILURES."""
     client = _connected(address)
     if not client.has_collection(name, timeout=_CONNECT_TIMEOUT_S):
         _create(client, name, vectors.shape[1])
     client.load_collection(name, timeout=_FILL_TIMEOUT_S)
-    if _num_rows(client, name) < len(vectors):
+    others = f"{_POSITION} < 0 or {_POSITION} >= {len(vectors)}"
+    if _num_rows(client, name, others):
+        client.delete(name, filter=others, timeout=_FILL_TIMEOUT_S)
+    if _num_rows(client, name) != len(vectors):
         _fill(client, name, vectors)
-        if _num_rows(client, name) < len(vectors):
-            raise MilvusException(message="the collection is not whole")
+        if _num_rows(client, name) != len(vectors):
+            raise _not_whole()
     return client
 
 
@@ -169,10 +205,10 @@ def _create(client: MilvusClient, name: str, dimension: int) -> None:
     client.create_collection(name, schema=schema, index_params=indexes, timeout=_FILL_TIMEOUT_S)
 
 
-def _num_rows(client: MilvusClient, name: str) -> int:
+def _num_rows(client: MilvusClient, name: str, condition: str = "") -> int:
     found = client.query(
         name,
-        filter="",
+        filter=condition,
         output_fields=["count(*)"],
         consistency_level="Strong",
         timeout=_FILL_TIMEOUT_S,

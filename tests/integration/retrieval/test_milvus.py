@@ -1,10 +1,12 @@
 """Milvus behind the seam of the engines: its suite, an index over it, and what outages do."""
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+from pymilvus import MilvusClient
 
 from groundswell.artifacts.store import load_bundle
 from groundswell.ranker_service import bundle_ranker
@@ -12,6 +14,7 @@ from groundswell.ranker_service.bundle_ranker import BundleRanker, ItemChanges
 from groundswell.ranker_service.catalogue import CatalogueItem
 from groundswell.ranker_service.pipeline import RankInput
 from groundswell.ranker_service.settings import RankerSettings
+from groundswell.retrieval import milvus_vectors
 from groundswell.retrieval.id_set import IdSet
 from groundswell.retrieval.item_index import ItemIndex, Query
 from groundswell.retrieval.milvus import MilvusEngine
@@ -96,6 +99,51 @@ def test_without_milvus_popular_items_are_compared_until_it_is_back(server: Milv
     _, [found] = engine.search(QUERIES[:1], 10, None, 1.0)
     assert found.tolist() == np.argsort(-(vectors @ QUERIES[0]))[:10].tolist()
     assert engine.num_fallbacks == 2
+
+
+def test_a_milvus_that_hangs_delays_nobody_and_fails_no_search(server: Milvus) -> None:
+    vectors = VECTORS[:200].copy()
+    engine = MilvusEngine.of(vectors, server.address)
+    due = np.argsort(-(vectors @ QUERIES[0]))[:10].tolist()
+    dropped, freed = engine.rebuilt(vectors[:50]), engine.rebuilt(vectors[:60])
+    assert engine.is_up and dropped.is_up and freed.is_up
+    client, name = MilvusClient(uri=server.address.uri), dropped._stored.name
+    del dropped
+    eventually(lambda: not client.has_collection(name), timeout_s=_PATIENT_S)
+    with server.hung():
+        for _ in range(2):
+            _, [found] = engine.search(QUERIES[:1], 10, None, 1.0)
+            assert found.tolist() == due
+        assert (engine.num_fallbacks, engine.is_up) == (2, False)
+        begin = time.monotonic()
+        del freed
+        assert time.monotonic() - begin < 1
+        opened = MilvusEngine.of(vectors + np.float32(2), server.address)
+        assert not opened.is_up
+    eventually(lambda: engine.is_up and opened.is_up, timeout_s=_PATIENT_S)
+
+
+def test_rows_that_others_delete_or_add_are_noticed_and_mended(
+    server: Milvus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(milvus_vectors, "_CHECK_S", 0.0)
+    vectors = VECTORS[:250].copy()
+    engine = MilvusEngine.of(vectors, server.address, timeout_s=_PATIENT_S)
+    client, name = MilvusClient(uri=server.address.uri), engine._stored.name
+    client.delete(name, ids=list(range(0, 250, 2)))
+    large = np.full(D, 50, np.float32)
+    client.upsert(name, [{"position": n, "vector": large, "direction": large} for n in (-5, 10**6)])
+
+    def positions() -> list[int]:
+        rows = client.query(
+            name, filter="", output_fields=["position"], limit=1_000, consistency_level="Strong"
+        )
+        return sorted(row["position"] for row in rows)
+
+    assert len(positions()) == 127
+    _, [found] = engine.search(large[None], 10, None, 1.0)
+    assert set(found.tolist()) <= set(range(250))
+    eventually(lambda: engine.is_up and positions() == list(range(250)), timeout_s=_PATIENT_S)
 
 
 async def test_a_ranker_says_when_milvus_did_not_answer(
