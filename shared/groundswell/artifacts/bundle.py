@@ -114,11 +114,8 @@ class Bundle:
 
     @cached_property
     def item_vectors(self) -> NDArray[np.float32]:
-        """[n, d] the items' vectors, memory-mapped and read-only: not for use while serving."""
-        vectors: NDArray[np.float32] = np.load(
-            self.path / ITEM_VECTORS, mmap_mode="r", allow_pickle=False
-        )
-        return vectors
+        """[n, d] the items' vectors; `del` gives them back."""
+        return _array(self.path / ITEM_VECTORS)
 
     @cached_property
     def popularity(self) -> NDArray[np.float64]:

@@ -248,6 +248,7 @@ def _verify(bundle: Bundle) -> Bundle:
     _require(fits, f"{files.POPULARITY} does not fit {files.ITEMS}")
     if manifest.neighbours is not None:
         _verify_neighbours(bundle, manifest.neighbours)
+    del bundle.item_vectors  # most services need them no more
     return bundle
 
 

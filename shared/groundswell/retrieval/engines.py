@@ -6,9 +6,8 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
-from groundswell.artifacts.bundle import INDEX, ITEM_VECTORS, Bundle
+from groundswell.artifacts.bundle import INDEX, Bundle
 from groundswell.artifacts.errors import BundleError
-from groundswell.artifacts.private_copy import open_private, read_array
 from groundswell.retrieval.engine import Engine, MilvusAddress, StoredEngine
 from groundswell.retrieval.faiss_file import kind_of
 from groundswell.retrieval.flat import FlatEngine
@@ -39,9 +38,7 @@ def open_index(bundle: Bundle, milvus: MilvusAddress | None = None) -> Engine:
     if milvus is not None:
         from groundswell.retrieval.milvus import MilvusEngine  # an extra of its own
 
-        file, mapped = open_private(bundle.path / ITEM_VECTORS)
-        with file:
-            return MilvusEngine.of(read_array(file, mapped=mapped), milvus)
+        return MilvusEngine.of(bundle.item_vectors, milvus)
     n, d = bundle.item_vectors.shape
     return open_engine(bundle.path / INDEX, (n, d), bundle.manifest.index_kind)
 

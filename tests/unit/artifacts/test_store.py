@@ -44,6 +44,14 @@ def test_a_published_bundle_loads_whole(bundles: Path) -> None:
     assert vector == pytest.approx(bundle.item_vectors[:1], abs=1e-5)
 
 
+def test_no_file_of_a_bundle_stays_mapped(copy: Path) -> None:
+    bundle = load_bundle(copy)
+    vectors = bundle.item_vectors
+    assert str(copy) not in Path("/proc/self/maps").read_text()
+    (copy / files.ITEM_VECTORS).write_bytes(b"")
+    assert np.isfinite(vectors).all()
+
+
 def test_opening_a_bundle_brings_no_library_that_it_does_not_need(bundles: Path) -> None:
     program = (
         "import sys, pathlib\n"
