@@ -38,7 +38,7 @@ class RankerCopies:
     async def change(self, copy: BundleRanker, message: WatchItemsResponse) -> None:
         """Take the changes of a message."""
         await asyncio.to_thread(_change, copy, message)
-        copy.catalogue_revision = message.revision
+        copy.catalogue_revision = max(message.revision, 0)
 
     async def use(self, copy: BundleRanker, lineage: str) -> BundleRanker:
         """Rank with a ranker that has caught up with the catalogue.

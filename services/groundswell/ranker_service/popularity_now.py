@@ -19,7 +19,7 @@ from groundswell.profile.v1.outcome_service_pb2 import (
 from groundswell.profile.v1.outcome_service_pb2_grpc import OutcomeServiceStub
 from groundswell.retrieval.neighbours import NOTHING, Sparse
 from groundswell.runtime.backoff import ExponentialBackoff
-from groundswell.serving.errors import ServiceError
+from groundswell.serving.errors import InvalidArgument, ServiceError
 from groundswell.serving.vectors import unpack_int64
 
 _log = structlog.get_logger(__name__)
@@ -68,6 +68,9 @@ class CurrentPopularity:
     def take(self, message: WatchPopularityResponse) -> None:
         """Take the changes of a message. Raises InvalidArgument (PACKED_INVALID)."""
         item_nos = unpack_int64(message.item_nos)
+        least = min(message.revision, item_nos.min(initial=0))
+        if least < 0 or len(message.log2_weights) != len(message.item_nos):
+            raise InvalidArgument("PACKED_INVALID", "a number is negative, or lacks its weight")
         values = np.frombuffer(message.log2_weights, "<f8")
         if message.reset or self.lineage != message.lineage:
             self._values, self._highest = np.empty(0), -inf

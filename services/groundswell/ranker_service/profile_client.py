@@ -23,6 +23,7 @@ from groundswell.ranker_service.replicas import (
     Begun,
     BundleSpace,
     Upstream,
+    has_negative,
     has_numbers_of,
     last_event_us,
     refused,
@@ -185,6 +186,8 @@ class ProfileClient:
         sent: bytes = b"",
     ) -> LongTerm | None:
         seen = profile.seen
+        if has_negative(_SERVICE, profile.num_events, seen.version, seen.since_version):
+            return None
         try:
             fits = has_numbers_of(space, seen.lineage, _SERVICE)
             answer = LongTerm(

@@ -205,10 +205,22 @@ def has_numbers_of(space: BundleSpace, lineage: str, service: str) -> bool:
     return False
 
 
+def has_negative(service: str, *numbers: int) -> bool:
+    """Whether a service's answer has a negative number where none may be; it is then noted."""
+    if min(numbers) >= 0:
+        return False
+    _note_refused(service, "NUMBER_NEGATIVE")
+    return True
+
+
 def refused(service: str, error: ServiceError) -> None:
     """Note an answer that ranking must not use: a vector of another bundle, or a broken one."""
-    count("upstream_answers_refused", upstream=service, reason=error.reason)
-    _log.error("upstream_answer_refused", upstream=service, reason=error.reason)
+    _note_refused(service, error.reason)
+
+
+def _note_refused(service: str, why: str) -> None:
+    count("upstream_answers_refused", upstream=service, reason=why)
+    _log.error("upstream_answer_refused", upstream=service, reason=why)
 
 
 def last_event_us(answer: Profile | EncodeSessionResponse) -> int | None:

@@ -13,6 +13,7 @@ from groundswell.ranker_service.replicas import (
     Begun,
     BundleSpace,
     Upstream,
+    has_negative,
     has_numbers_of,
     last_event_us,
     refused,
@@ -157,7 +158,8 @@ class SessionClient:
     def _read(
         self, answer: EncodeSessionResponse, ask: Ask, space: BundleSpace, sent: bytes = b""
     ) -> ShortTerm | None:
-        if not has_numbers_of(space, answer.lineage, _SERVICE):
+        numbers = (answer.num_window_events, answer.num_session_events, answer.last_sequence)
+        if not has_numbers_of(space, answer.lineage, _SERVICE) or has_negative(_SERVICE, *numbers):
             return None
         try:
             packed = unpacked(answer.item_nos, answer.action_masks)

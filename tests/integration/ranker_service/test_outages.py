@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from copy import deepcopy
 from pathlib import Path
 
 import grpc
@@ -10,7 +11,9 @@ import pytest
 
 from groundswell.client import GroundswellError, event
 from groundswell.client.requests import recommend_request
+from groundswell.profile.v1.profile_service_pb2 import Profile, SeenItems
 from groundswell.serving.vectors import pack_int64
+from groundswell.session.v1.session_service_pb2 import EncodeSessionResponse
 from tests.integration.ranker_service.support import (
     CLICK,
     UPSTREAM_TIMEOUT_S,
@@ -166,6 +169,28 @@ def test_seen_items_that_make_no_sense_are_refused_not_guessed(ann: Ranker) -> N
     ann.scripted.sessions["ann"].item_nos = pack_int64([1, 2, 3])
     answer = ann.client.recommend("ann")
     assert "POPULARITY_FALLBACK" in degradations(answer)
+
+
+def test_an_answer_with_a_negative_number_is_refused(ann: Ranker) -> None:
+    profiles, sessions = ann.scripted.profiles, ann.scripted.sessions
+    whole = profiles["ann"], sessions["ann"]
+    for bad in (
+        Profile(num_events=-9),
+        Profile(seen=SeenItems(version=-3)),
+        EncodeSessionResponse(num_session_events=-(2**31)),
+        EncodeSessionResponse(last_sequence=-5),
+    ):
+        one, other = deepcopy(whole)
+        if isinstance(bad, Profile):
+            one.MergeFrom(bad)
+        else:
+            other.MergeFrom(bad)
+        name = "PROFILE" if isinstance(bad, Profile) else "SESSION"
+        profiles["ann"], sessions["ann"] = one, other
+        [in_batch] = ann.client.batch_recommend([recommend_request("ann")])
+        for answer in (ann.client.recommend("ann"), in_batch):
+            assert f"{name}_UNAVAILABLE" in degradations(answer)
+            assert len(ids(answer)) == 10
 
 
 def test_a_batch_goes_on_when_one_service_is_gone(ann: Ranker) -> None:

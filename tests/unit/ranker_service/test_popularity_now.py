@@ -1,10 +1,14 @@
 """What is popular now orders items before what training found popular, in one lineage alone."""
 
+from typing import Any
+
 import numpy as np
+import pytest
 from google.protobuf.duration_pb2 import Duration
 
 from groundswell.profile.v1.outcome_service_pb2 import WatchPopularityResponse
 from groundswell.ranker_service.popularity_now import CurrentPopularity, ItemPopularity
+from groundswell.serving.errors import InvalidArgument
 from groundswell.serving.vectors import pack_int64
 
 LINEAGE = "1" * 32
@@ -35,6 +39,19 @@ def test_shares_are_those_of_the_most_popular_item() -> None:
     assert current.of(numbers).tolist() == [1, 0, 0, 0]
     current.take(message({5: 3.0}, lineage="2" * 32))
     assert current.of(numbers).tolist() == [0, 1, 0, 0]
+
+
+@pytest.mark.parametrize(
+    "bad", [{"revision": -1}, {"item_nos": pack_int64([-1])}, {"item_nos": b""}]
+)
+def test_a_damaged_message_is_refused_and_changes_nothing(bad: dict[str, Any]) -> None:
+    current = CurrentPopularity()
+    damaged = message({1: 2.0})
+    for name, value in bad.items():
+        setattr(damaged, name, value)
+    with pytest.raises(InvalidArgument):
+        current.take(damaged)
+    assert (current.revision, current.of(np.array([1])).tolist()) == (0, [0])
 
 
 def test_items_without_events_come_after_in_the_order_of_training() -> None:

@@ -39,7 +39,9 @@ class RankerServiceStub:
     A call is refused at once with OVERLOADED when it would wait for the calls before it for more
     than a quarter of the time in which the service asks the session and the profile service: 0.5 s,
     or less with a deadline below 0.72 s. Without a deadline a call has 1 s. These times are settings
-    of the service.
+    of the service. Of a burst, about 64 calls at once (a setting too), gRPC itself may end some with
+    a bare CANCELLED before the service sees them: a client that did not cancel takes it for
+    OVERLOADED, and tries again after half a second.
     Statuses: OK; INVALID_ARGUMENT (SUBJECT_INVALID, USER_ID_INVALID, SESSION_ID_INVALID, PAGE_SIZE_INVALID,
     FILTER_INVALID, FUSION_WEIGHT_INVALID, DENY_LIST_INVALID, EVENTS_INVALID, TIME_INVALID,
     NUM_INTERESTS_INVALID, CONTROLS_INVALID, PAGE_TOKEN_INVALID, SORT_INVALID, IMPRESSIONS_INVALID, and
@@ -113,7 +115,9 @@ class RankerServiceAsyncStub(RankerServiceStub):
     A call is refused at once with OVERLOADED when it would wait for the calls before it for more
     than a quarter of the time in which the service asks the session and the profile service: 0.5 s,
     or less with a deadline below 0.72 s. Without a deadline a call has 1 s. These times are settings
-    of the service.
+    of the service. Of a burst, about 64 calls at once (a setting too), gRPC itself may end some with
+    a bare CANCELLED before the service sees them: a client that did not cancel takes it for
+    OVERLOADED, and tries again after half a second.
     Statuses: OK; INVALID_ARGUMENT (SUBJECT_INVALID, USER_ID_INVALID, SESSION_ID_INVALID, PAGE_SIZE_INVALID,
     FILTER_INVALID, FUSION_WEIGHT_INVALID, DENY_LIST_INVALID, EVENTS_INVALID, TIME_INVALID,
     NUM_INTERESTS_INVALID, CONTROLS_INVALID, PAGE_TOKEN_INVALID, SORT_INVALID, IMPRESSIONS_INVALID, and
@@ -190,7 +194,9 @@ class RankerServiceServicer(metaclass=_abc_1.ABCMeta):
         A call is refused at once with OVERLOADED when it would wait for the calls before it for more
         than a quarter of the time in which the service asks the session and the profile service: 0.5 s,
         or less with a deadline below 0.72 s. Without a deadline a call has 1 s. These times are settings
-        of the service.
+        of the service. Of a burst, about 64 calls at once (a setting too), gRPC itself may end some with
+        a bare CANCELLED before the service sees them: a client that did not cancel takes it for
+        OVERLOADED, and tries again after half a second.
         Statuses: OK; INVALID_ARGUMENT (SUBJECT_INVALID, USER_ID_INVALID, SESSION_ID_INVALID, PAGE_SIZE_INVALID,
         FILTER_INVALID, FUSION_WEIGHT_INVALID, DENY_LIST_INVALID, EVENTS_INVALID, TIME_INVALID,
         NUM_INTERESTS_INVALID, CONTROLS_INVALID, PAGE_TOKEN_INVALID, SORT_INVALID, IMPRESSIONS_INVALID, and
