@@ -24,11 +24,47 @@ _SCORES_AT_ONCE = 2**19
 
 def scan(rows: ItemRows, queries: Sequence[Query], vectors: NDArray[np.float32]) -> list[Hits]:
     """Find the best items of each query exactly; `vectors` [B, d] are those of the queries."""
+    if len(queries) == 1:
+        return [_scan_one(rows, queries[0], vectors[0])]
     size = max(_SCORES_AT_ONCE // max(rows.num_positions, 1), 1)
     hits: list[Hits] = []
     for start in range(0, len(queries), size):
         hits += _scan(rows, queries[start : start + size], vectors[start : start + size])
     return hits
+
+
+def _scan_one(rows: ItemRows, query: Query, vector: NDArray[np.float32]) -> Hits:
+    """Find the same as `_scan`, in half of the time that it takes for one query."""
+    n, ids = rows.num_positions, rows.ids
+    totals = rows.main @ vector
+    if len(rows.later):
+        totals = np.concatenate([totals, rows.later @ vector])
+    # What cannot be found has the position -1: the spare place at the end.
+    added_Pn = np.zeros((len(query.parts), n + 1), np.float32)
+    for added, part in zip(added_Pn, query.added, strict=False):
+        added[rows.find(part.rows)] = part.scores
+        totals += added[:n]
+    passing = np.empty(n + 1, bool)
+    passing[:n] = ids[:n] >= 0 if query.allowed is None else query.allowed.has(ids[:n])
+    passing[rows.find(query.exclude)] = False
+    passing = passing[:n]
+    if query.k < n:
+        totals[~passing] = -np.inf
+        bar = np.partition(totals, n - query.k)[n - query.k]
+        slack = rounding(rows, vector) + 4 * _EPSILON * np.abs(bar)
+        passing &= totals >= (bar - slack).astype(np.float32)
+    places = np.flatnonzero(passing)
+    found = rows.vectors(places).astype(np.float64)
+    part_scores = np.einsum("md,pd->mp", found, query.parts.astype(np.float64))
+    part_scores += added_Pn[:, places].T
+    scores = part_scores.sum(1).astype(np.float32)
+    # All ids are read at once, and last: see `ItemRows`.
+    ids = ids[places]
+    order = np.lexsort((ids, -scores))
+    if ids.min(initial=0) < 0:
+        order = order[ids[order] >= 0]
+    best = order[: query.k]
+    return Hits(ids[best], scores[best], part_scores[best].astype(np.float32))
 
 
 def _scan(rows: ItemRows, queries: Sequence[Query], vectors: NDArray[np.float32]) -> list[Hits]:
