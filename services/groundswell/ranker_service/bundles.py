@@ -84,13 +84,15 @@ class RankerBundles:
     ) -> AbstractContextManager[list[BundleRanker]]:
         """Give the ranker of a bundle, by default of the served one.
 
-        Unless it is to rank alone, its substitutes follow, for when an encoder lacks its bundle.
+        Unless it is to rank alone, its substitutes follow, for when an encoder lacks its bundle. A
+        bundle that was withdrawn is none.
         Inside none of them is closed, however often the bundle changes. Raises Unavailable
         (NO_BUNDLE) before the first bundle, and FailedPrecondition (BUNDLE_NOT_LOADED).
         """
         chosen = self.held.get(bundle_id)
         others = [] if alone else [*self._candidates, *self.held.all()]
-        bundles = [chosen, *(one for one in others if one is not chosen)]
+        good = (one for one in others if one.id not in self.held.withdrawn)
+        bundles = [chosen, *(one for one in good if one is not chosen)]
         return self.held.using(bundles, [bundle.ranker for bundle in bundles])
 
     async def first(self, current: str) -> str:

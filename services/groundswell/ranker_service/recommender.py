@@ -126,7 +126,9 @@ class Recommender:
             by_vector = await ranked_by_vector(ranker, asks, inputs)
 
         def explained(b: int) -> Recommendations:
-            return explain(ranker, asks[b], gathered[b], ranked[b], by_vector[b])
+            answer = explain(ranker, asks[b], gathered[b], ranked[b], by_vector[b])
+            is_odd = not answer.items and _should_have_items(ranker, asks[b], inputs[b])
+            return replace(answer, is_oddly_empty=True) if is_odd else answer
 
         if len(asks) == 1:
             is_long = asks[0].num_interests > MANY_INTERESTS
@@ -214,3 +216,17 @@ class Recommender:
             exclude=self._exclusions.of(ranker.items, ask, gathered),
             allowed=allowed,
         )
+
+
+def _should_have_items(ranker: BundleRanker, ask: Ask, one: RankInput) -> bool:
+    """Whether something is left for a list after what the request and the user's past take away.
+
+    A bundle without any item should have some. What is taken away may overlap, so for a small
+    catalogue this may be False though an item is left.
+    """
+    if not ask.k or one.allowed is not None:
+        return False
+    if ask.controls is not None and ask.controls.min_relevance is not None:
+        return False
+    num_items = ranker.index.num_items
+    return num_items == 0 or num_items > sum(len(ids) for ids in one.exclude)

@@ -61,6 +61,8 @@ LONG_ANSWER = 50
 """More items and interests could hold the event loop for several milliseconds."""
 _STREAM_BATCHES = 2
 """While one batch is ranked, the users of the next one are asked for."""
+_ENOUGH_S = 0.1
+"""A missing vector says nothing about the bundle when its service had less time than this."""
 
 
 class RankerServicer(RankerServiceServicer):
@@ -272,7 +274,7 @@ class RankerServicer(RankerServiceServicer):
                 self._bundles.note(rankers[0].space.bundle_id, FAILED)
                 raise
         if not self._recommender.upstream_is_down:
-            for ask, one in zip(asks, answers, strict=True):
-                is_empty = ask.k > 0 and not (ask.filter or one.items)
-                self._bundles.note(one.bundle_id, badness(one.degradations, is_empty=is_empty))
+            for one in answers:
+                lacks = one.degradations if gather_s >= _ENOUGH_S else ()
+                self._bundles.note(one.bundle_id, badness(lacks, is_empty=one.is_oddly_empty))
         return answers

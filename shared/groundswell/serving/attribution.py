@@ -18,8 +18,8 @@ from typing import NamedTuple
 
 from groundswell.serving.errors import InvalidArgument
 
-_FORM, _EARLIER_FORM = 2, 1
-"""The number of the layout of a token's bytes. That of earlier releases ends after the names."""
+_FORM, _EARLIER_FORMS = 3, (1, 2)
+"""The number of the layout of a token's bytes. Of earlier ones only the head and names are read."""
 _HEAD = struct.Struct("<BBddB")
 _CHECK_BYTES = 16
 _ID_DIGITS = 32
@@ -41,6 +41,8 @@ class Draw(IntEnum):
 class AnswerInputs(NamedTuple):
     """What an answer was made of: the same inputs give the same list. No number is negative."""
 
+    lineage: int = 0
+    """A check of the lineage that the numbers below belong to."""
     catalogue_revision: int = 0
     session_sequence: int = 0
     """The newest event of the window; 0 without one."""
@@ -58,7 +60,7 @@ class AnswerInputs(NamedTuple):
     is_forced: bool = False
     """Whether the fusion weight was given, and not the bundle's."""
     items: int = 0
-    """A check of the list itself."""
+    """A check of the list itself, by the ids of its items."""
     request: bytes = b""
     """The digest of the request; see `AttributionTokens.digest`."""
 
@@ -135,7 +137,7 @@ class AttributionTokens:
             raise ValueError("the check is another one")
         form, draw, weight, propensity, length = _HEAD.unpack_from(content)
         names = content[_HEAD.size :]
-        if form not in (_FORM, _EARLIER_FORM) or len(recommendation_id) != _ID_DIGITS:
+        if form not in (_FORM, *_EARLIER_FORMS) or len(recommendation_id) != _ID_DIGITS:
             raise ValueError("a token of another release")
         variant, _, inputs = names[length:].partition(b"\0")
         return Attribution(
@@ -145,7 +147,7 @@ class AttributionTokens:
             None if math.isnan(weight) else weight,
             Draw(draw),
             propensity,
-            _unpacked(inputs) if inputs else None,
+            _unpacked(inputs) if inputs and form == _FORM else None,
         )
 
 

@@ -6,9 +6,10 @@ import grpc
 import numpy as np
 import pytest
 
-from groundswell.client import GroundswellError, event, item
+from groundswell.client import GroundswellError, event, item, recommend_request
 from groundswell.profile.v1.event_service_pb2 import ListEventsRequest
 from groundswell.profile.v1.event_service_pb2_grpc import EventServiceStub
+from groundswell.ranker.v1.ranker_service_pb2 import Change
 from tests.integration.ranker_service.support import degradations, ids
 from tests.support.backups import Backup
 from tests.support.bundles import ITEMS
@@ -65,6 +66,10 @@ def test_after_a_restore_everyone_starts_over_and_nobody_sees_what_is_anothers(
         suite.refresh()
         backup = Backup(database_url, tmp_path)
         bobs = write_what_will_be_lost(suite)
+        costly = recommend_request("nobody", filter="price > 70")
+        made = suite.client.recommend("nobody", filter="price > 70")
+        assert ids(made) == ["lost"]
+        assert not suite.client.replay(made.attribution_token, costly).changes
         if database_url.startswith("sqlite"):
             suite.profile.stop()
             backup.restore()
@@ -77,6 +82,9 @@ def test_after_a_restore_everyone_starts_over_and_nobody_sees_what_is_anothers(
         suite.refresh()
         eventually(lambda: ids(suite.client.recommend("ann", filter="price = 77")) == ["other"])
         assert ids(suite.client.recommend("ann", filter="price = 99")) == []
+        replayed = suite.client.replay(made.attribution_token, costly)
+        assert not replayed.same_list
+        assert Change.CHANGE_CATALOGUE in {one.change for one in replayed.changes}
         eventually(lambda: not suite.client.recommend("eve", page_size=5).degradations)
         eves = set(ids(suite.client.recommend("eve", page_size=EVERYTHING)))
         assert not eves & {"item-5", "item-6", "other"}

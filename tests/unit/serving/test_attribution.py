@@ -17,7 +17,7 @@ from groundswell.serving.errors import InvalidArgument
 FIRST, SECOND = "the first secret of all", "the second secret of all"
 BUNDLE = "0123456789abcdef" * 4
 MADE = Attribution(new_recommendation_id(), BUNDLE, "blue", 0.3, Draw.GRID, 0.125)
-INPUTS = AnswerInputs._make([*range(100, 107), 2**62, True, 2**32 - 1, b"12345678"])
+INPUTS = AnswerInputs._make([2**32 - 2, *range(100, 107), 2**62, True, 2**32 - 1, b"12345678"])
 REPLAYABLE = MADE._replace(inputs=INPUTS)
 EARLIER = (
     "0191f0a3b7c0abababababababababab.AQEzMzMzMzPTPwAAAAAAAMA_"

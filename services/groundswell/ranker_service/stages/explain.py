@@ -60,6 +60,8 @@ class Recommendations:
     """The variant that made the answer; empty without one."""
     num_capped: int = 0
     """How many items were left out because the user was shown them too often."""
+    is_oddly_empty: bool = False
+    """Whether there are no items though neither request nor user took them all away."""
 
     @property
     def fusion_weight_origin(self) -> FusionWeightOrigin:
@@ -103,7 +105,9 @@ def explain(
         ),
         draw=ask.draw if is_drawn else Draw.NONE,
         propensity=ask.propensity if is_drawn else 0.0,
-        inputs=inputs_of(ranker, ask, gathered, ranked, degradations) if ask.request else None,
+        inputs=inputs_of(ranker, ask, gathered, ranked, items, degradations)
+        if ask.request
+        else None,
         request=ask.request,
         variant=_variant(ranker, ask),
         num_capped=len(capped_items(ask, gathered)),

@@ -1,12 +1,13 @@
 """Inputs stage: writes down what an answer was made of, so that it can be made again."""
 
 import zlib
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from groundswell.ranker_service.bundle_ranker import BundleRanker
+from groundswell.ranker_service.catalogue import CatalogueItem
 from groundswell.ranker_service.pipeline import Ranked
 from groundswell.ranker_service.requests import Ask
 from groundswell.ranker_service.stages.gather import Gathered
@@ -18,6 +19,7 @@ def inputs_of(
     ask: Ask,
     gathered: Gathered,
     ranked: Ranked,
+    listed: Sequence[CatalogueItem | None],
     degradations: Collection[int],
 ) -> AnswerInputs:
     """Return what made an answer, but the digest of its request."""
@@ -25,6 +27,7 @@ def inputs_of(
     items = None if long is None else long.items
     reads_popularity = ranked.fallback or ranked.popularity_scores is not None
     return AnswerInputs(
+        lineage=zlib.crc32(ranker.space.lineage.encode()),
         catalogue_revision=ranker.catalogue_revision,
         session_sequence=0 if short is None else short.last_sequence,
         history_version=0 if items is None else items.version,
@@ -34,7 +37,8 @@ def inputs_of(
         as_of_us=max(ask.as_of_us, 0),
         seed=0 if ask.controls is None else ask.controls.seed,
         is_forced=ask.fusion_weight is not None,
-        items=_check(ranked.ids),
+        # By the ids: after a restore of the database another item may have the same number.
+        items=zlib.crc32("\0".join([one.item_id for one in listed if one is not None]).encode()),
     )
 
 
