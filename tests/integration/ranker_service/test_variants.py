@@ -121,7 +121,7 @@ def test_a_wrong_file_and_an_unknown_bundle_change_nothing(suite: Suite, made: l
     path.write_text("{")
     eventually(lambda: "variants_not_read" in suite.ranker.log())
     assert suite.client.recommend(USERS[0]).variant == "late"
-    unknown = known.replace('"bundle": null', '"bundle": "00000000deadbeef"')
+    unknown = known.replace('"bundle":null', '"bundle":"00000000deadbeef"')
     path.write_text(unknown)
     eventually(lambda: "bundle_refused" in suite.ranker.log())
     answer = suite.client.recommend(USERS[0])

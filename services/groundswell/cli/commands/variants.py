@@ -23,7 +23,9 @@ _Name = Annotated[str, typer.Argument(metavar="NAME", help="The name of the vari
 def set_variant(
     name: _Name,
     bundles: Bundles,
-    share: Annotated[float, typer.Option(min=0.0, max=1.0, help="The share of the users.")],
+    share: Annotated[
+        float, typer.Option(min=0.0, max=1.0, help="The share of the users, a multiple of .001.")
+    ],
     bundle: Annotated[
         str, typer.Option(metavar="ID", help="The bundle that ranks. Without it, the current one.")
     ] = "",
@@ -34,26 +36,27 @@ def set_variant(
 ) -> None:
     """Make or change a variant; running services follow within seconds.
 
-    A variant that is changed keeps its users as far as its share allows. The outcomes of each are
-    in `groundswell outcomes --by variant`.
+    A variant that is changed keeps its users as far as its share allows, and the others keep all
+    of theirs. The outcomes of each are in `groundswell outcomes --by variant`.
     """
     from pydantic import ValidationError
 
     from groundswell.artifacts.variants import Variant, Variants, read_variants, write_variants
 
-    before = read_variants(bundles).variants
+    variants = read_variants(bundles)
+    before = variants.variants
     same = next((one for one in before if one.name == name), None)
-    salt = secrets.token_hex(16) if same is None else same.salt
     bundle_id = _checked(bundles, bundle) if bundle else None
     try:
-        made = Variant(
-            name=name, share=share, bundle=bundle_id, fusion_weight=fusion_weight, salt=salt
-        )
+        slots = variants.slots_for(name, share, secrets.SystemRandom())
+        made = Variant(name=name, slots=slots, bundle=bundle_id, fusion_weight=fusion_weight)
         kept = [made if one is same else one for one in before]
         found = Variants(variants=(*kept, *([made] if same is None else [])))
     except ValidationError as error:
         problems = "; ".join(one["msg"] for one in error.errors())
         raise CommandError(f"{name} cannot be set: {problems}") from error
+    except ValueError as error:
+        raise CommandError(f"{name} cannot be set: {error}") from error
     write_variants(bundles, found)
     typer.echo(f"{name} is given to a share of {share:g}")
 
@@ -73,12 +76,13 @@ def remove(name: _Name, bundles: Bundles) -> None:
 
 @app.command("list")
 def list_variants(bundles: Bundles, as_json: AsJson = False) -> None:
-    """List the variants, in the order in which they draw users."""
+    """List the variants."""
     from groundswell.artifacts.variants import read_variants
 
     found = read_variants(bundles).variants
     if as_json:
-        typer.echo(json.dumps([one.model_dump(exclude={"salt"}) for one in found], indent=2))
+        shown = [{**one.model_dump(exclude={"slots"}), "share": one.share} for one in found]
+        typer.echo(json.dumps(shown, indent=2))
         return
     for one in found:
         weight = "" if one.fusion_weight is None else f"  α {one.fusion_weight:g}"
