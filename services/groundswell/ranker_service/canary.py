@@ -1,8 +1,9 @@
 """Asks the canary queries of a bundle, and refuses it when they do not find their items."""
 
 import numpy as np
+from numpy.typing import NDArray
 
-from groundswell.artifacts.bundle import Bundle
+from groundswell.artifacts.bundle import Bundle, Canary
 from groundswell.artifacts.errors import BundleError
 from groundswell.ranker_service.stages.fuse import Fusion
 from groundswell.retrieval.engine import Engine
@@ -20,14 +21,27 @@ def check_canary(bundle: Bundle, fusion: Fusion, engine: Engine) -> None:
     canary, spec = bundle.canary(), bundle.manifest.canary
     if canary is None or spec is None:
         return
-    has = np.ones(spec.num, dtype=bool)
-    none_forced = np.full(spec.num, np.nan)
-    short, long, features, best = canary
-    users = fusion.fuse(short, long, has, has, features, none_forced).user
-    index = ItemIndex(engine, scanned_up_to=SCANNED_UP_TO)
-    hits = index.search([Query(user[None], best.shape[1]) for user in users])
-    found = [np.isin(rows, one.ids).mean() for rows, one in zip(best, hits, strict=True)]
-    recall = float(np.mean(found))
+    recall = canary_recall(canary, fusion, engine)
     if recall < spec.recall - _LESS:
         message = f"its canary queries find {recall:.3f} of their items, not {spec.recall:.3f}"
         raise BundleError("BUNDLE_CORRUPT", message)
+
+
+def canary_recall(canary: Canary, fusion: Fusion, engine: Engine) -> float:
+    """Return the share of the best items that the index finds for the canary queries."""
+    index = ItemIndex(engine, scanned_up_to=SCANNED_UP_TO)
+    best = canary.best_rows
+    hits = index.search([Query(one[None], best.shape[1]) for one in fused(fusion, *canary[:3])])
+    found = [np.isin(rows, one.ids).mean() for rows, one in zip(best, hits, strict=True)]
+    return float(np.mean(found))
+
+
+def fused(
+    fusion: Fusion,
+    short: NDArray[np.float32],
+    long: NDArray[np.float32],
+    gate_features: NDArray[np.float32],
+) -> NDArray[np.float32]:
+    """Return q users who have both vectors, [q, d], by default α; see `Fusion.fuse`."""
+    has = np.ones(len(short), dtype=bool)
+    return fusion.fuse(short, long, has, has, gate_features, np.full(len(short), np.nan)).user

@@ -166,7 +166,7 @@ def _write_bundle(
     export_models(folder, trained, run.config.window_length, encoders.recent_length)
     index_kind, index_figures = write_items(folder, prepared, texts_It, heads.queries_nd)
     users = [one.float().cpu().numpy() for one in heads.queried[:3]]
-    canary = write_canary(folder, users, heads.queries_nd, index_figures)
+    canary = write_canary(folder, users, heads.queried_n, fusion.spec, index_kind)
     table = heads.neighbours.table()
     write_neighbours(folder, *table)
     manifest = bundle_manifest(

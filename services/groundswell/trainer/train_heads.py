@@ -35,6 +35,8 @@ class Heads(NamedTuple):
     """Fused vectors as they are served, before events that no encoder was trained on."""
     queried: EncodedUsers
     """The users of the queries."""
+    queried_n: NDArray[np.integer]
+    """The numbers of these users, one for each query."""
 
 
 def train_heads(log: TrainingLog, encoders: UserEncoders, history_text: str, run: Run) -> Heads:
@@ -58,6 +60,7 @@ def train_heads(log: TrainingLog, encoders: UserEncoders, history_text: str, run
         fused.metrics,
         fused.fusion.vectors(fused.queried).cpu().numpy(),
         fused.queried,
+        log.prepared.users[validation.events if validation else fused.positions.events],
     )
 
 

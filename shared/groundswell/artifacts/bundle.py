@@ -63,7 +63,7 @@ _LONG_TEXT = 1_024
 
 
 class Canary(NamedTuple):
-    """Users as they are served, and the best items for each by an exact search; q users."""
+    """Means of ten or more users, and the best items for each by an exact search; q means."""
 
     short_vectors: NDArray[np.float32]
     """[q, d]"""

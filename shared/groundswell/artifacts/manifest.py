@@ -80,11 +80,11 @@ class PopularitySpec(_Frozen):
 
 
 class CanarySpec(_Frozen):
-    """Canary queries: users with the items that a search must find; see `Bundle.canary`."""
+    """Canary queries, with the items that a search must find; see `Bundle.canary`."""
 
     num: Annotated[int, Field(ge=1, le=1_000)]
     recall: Annotated[float, Field(ge=0, le=1)]
-    """The share of these items that the bundle's own index found when it was made."""
+    """The share of these items that the bundle's own index found for them when it was made."""
 
 
 class HistoryTextSpec(_Frozen):

@@ -3,7 +3,7 @@
 I items, t text dimensions.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import faiss
@@ -13,14 +13,16 @@ from numpy.typing import NDArray
 
 from groundswell.artifacts import bundle as files
 from groundswell.artifacts.bundle import Canary
-from groundswell.artifacts.manifest import CanarySpec
+from groundswell.artifacts.manifest import CanarySpec, FusionSpec
 from groundswell.artifacts.onnx_model import OnnxModel
 from groundswell.artifacts.text_sample import write_text_sample
-from groundswell.retrieval.engines import build_index
+from groundswell.ranker_service.canary import canary_recall, fused
+from groundswell.ranker_service.stages.fuse import Fusion
+from groundswell.retrieval.engines import build_index, open_engine
 from groundswell.trainer.dataset.prepared import TRAIN, Prepared
 
 _ITEM_BATCH = 8_192
-_MOST_QUERIES, _BEST = 64, 10
+_MOST_QUERIES, _BEST, _MEAN_OF = 64, 10, 10
 
 
 def write_items(
@@ -49,23 +51,32 @@ def write_items(
 def write_canary(
     folder: Path,
     users: Sequence[NDArray[np.float32]],
-    queries_nd: NDArray[np.float32],
-    index_figures: Mapping[str, float],
+    users_n: NDArray[np.integer],
+    spec: FusionSpec,
+    index_kind: str | None,
 ) -> CanarySpec | None:
-    """Keep some users as queries, with the best items of each; None without any user.
+    """Keep means of users as queries, with the best items of each; None with fewer than ten users.
 
-    `users` are short and long vectors and gate features, fused to `queries_nd`.
+    A bundle is copied where no erasure reaches it, so it must not hold a person's vectors: each
+    query is the mean of ten or more users, each with one of their events. `users` are the short and
+    long vectors and the gate features before n events, `users_n` the users that these are of.
     """
-    step = max(len(queries_nd) // _MOST_QUERIES, 1)
-    queries = np.ascontiguousarray(queries_nd[::step][:_MOST_QUERIES])
-    if not len(queries):
+    _, one_each = np.unique(users_n, return_index=True)
+    num = min(len(one_each) // _MEAN_OF, _MOST_QUERIES)
+    if not num:
         return None
     vectors_Id = np.load(folder / files.ITEM_VECTORS)
-    k = min(_BEST, len(vectors_Id))
-    _, best = faiss.knn(queries, vectors_Id, k, metric=faiss.METRIC_INNER_PRODUCT)
-    some = [one[::step][:_MOST_QUERIES] for one in users]
-    Canary._make([*some, best.astype(np.int32)]).write(folder)
-    return CanarySpec(num=len(queries), recall=index_figures.get("index.recall@10", 1.0))
+    fusion = Fusion(OnnxModel(folder / files.FUSION), spec)
+    # Those with the same best item are in one group: so the means differ as users do.
+    order = one_each[
+        np.argsort(_best([one[one_each] for one in users], fusion, vectors_Id, 1)[:, 0])
+    ]
+    groups = np.array_split(order, num)
+    means = [np.stack([one[group].mean(0) for group in groups]) for one in users]
+    canary = Canary._make([*means, _best(means, fusion, vectors_Id, _BEST)])
+    canary.write(folder)
+    engine = open_engine(folder / files.INDEX, vectors_Id.shape, index_kind)
+    return CanarySpec(num=num, recall=canary_recall(canary, fusion, engine))
 
 
 def write_neighbours(
@@ -74,6 +85,17 @@ def write_neighbours(
     """Write the neighbours of each item, [I, K] as `retrieval.neighbours` reads them."""
     np.save(folder / files.NEIGHBOUR_ROWS, rows)
     np.save(folder / files.NEIGHBOUR_SIMILARITIES, similarities)
+
+
+def _best(
+    users: Sequence[NDArray[np.float32]], fusion: Fusion, vectors_Id: NDArray[np.float32], k: int
+) -> NDArray[np.int32]:
+    """[n, k] the rows of the best items for users, by an exact search."""
+    queries = np.ascontiguousarray(fused(fusion, *users))
+    k = min(k, len(vectors_Id))
+    _, best = faiss.knn(queries, vectors_Id, k, metric=faiss.METRIC_INNER_PRODUCT)
+    rows: NDArray[np.int32] = best.astype(np.int32)
+    return rows
 
 
 def _vectors(head: OnnxModel, texts_It: NDArray[np.floating]) -> NDArray[np.float32]:
