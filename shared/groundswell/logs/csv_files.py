@@ -14,7 +14,6 @@ from pyarrow import csv as pyarrow_csv
 from groundswell.logs.csv_quotes import ESCAPED_QUOTE, with_doubled_quotes
 from groundswell.logs.errors import DataError
 from groundswell.logs.raw_table import (
-    EMPTY_LINE,
     LINE,
     OPEN_QUOTE,
     ROW,
@@ -71,7 +70,7 @@ def read_csv(source: SourceFile, required: Sequence[str], separator: str | None)
     if odd_quotes:
         table, num_open = _without_open_end(table)
         num_lost += num_open
-    return table._replace(notes=(*table.notes, *_lost(num_lost)))
+    return _without_empty(table)._replace(notes=(*table.notes, *_lost(num_lost)))
 
 
 def _lost(num_lines: int) -> list[str]:
@@ -232,15 +231,13 @@ def _with_lines(
     lines = rows + _FIRST_DATA_RECORD + spans["breaks"].cum_sum().shift(1, fill_value=0)
     frame = frame.select(good.alias(ROW), lines.gather(good).alias(LINE), pl.all())
     several = pl.Series(["\n" in row.text for row in refused], dtype=pl.Boolean)
-    empty = pl.all_horizontal(pl.exclude(ROW, LINE) == "").fill_null(False)
     gone = pl.concat(
         [
             left_out(lines.gather(numbers.filter(~several)), WRONG_FIELDS),
             left_out(lines.gather(numbers.filter(several)), OPEN_QUOTE),
-            left_out(frame.filter(empty)[LINE], EMPTY_LINE),
         ]
     )
-    return RawTable(frame.filter(~empty), gone, num_rows, notes)
+    return RawTable(frame, gone, num_rows, notes)
 
 
 def _without_open_end(table: RawTable) -> tuple[RawTable, int]:
@@ -254,3 +251,11 @@ def _without_open_end(table: RawTable) -> tuple[RawTable, int]:
     gone = pl.concat([table.left_out, left_out(last[LINE], OPEN_QUOTE)])
     kept = table._replace(frame=table.frame.head(-1), left_out=gone)
     return kept, open_value.rstrip("\n").count("\n")
+
+
+def _without_empty(table: RawTable) -> RawTable:
+    """Skip lines without any value, which editors leave, and number the rows without them."""
+    values = table.frame.select(pl.all_horizontal(pl.exclude(ROW, LINE) == "").fill_null(False))
+    empty = values.to_series().cast(pl.Int64)
+    frame = table.frame.with_columns(pl.col(ROW) - empty.cum_sum()).filter(empty == 0)
+    return table._replace(frame=frame, num_rows=table.num_rows - int(empty.sum()))

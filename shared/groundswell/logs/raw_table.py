@@ -13,7 +13,6 @@ ROW, LINE = " row", " line"
 
 WRONG_FIELDS = "another number of fields than the header has"
 OPEN_QUOTE = f"{WRONG_FIELDS}, over several lines: is a quote never closed?"
-EMPTY_LINE = "empty line"
 
 
 class RawTable(NamedTuple):
@@ -25,7 +24,7 @@ class RawTable(NamedTuple):
     left_out: pl.DataFrame
     """line, reason of what could not be read as a row."""
     num_rows: int
-    """Data rows in the file, those left out included."""
+    """Data rows in the file, those left out included; empty lines of a CSV file are none."""
     notes: tuple[str, ...]
     """How it was read, in sentences for the user."""
 

@@ -6,7 +6,7 @@ import polars as pl
 import pytest
 
 from groundswell.logs.errors import DataError
-from groundswell.logs.raw_table import EMPTY_LINE, LINE, OPEN_QUOTE, ROW, WRONG_FIELDS
+from groundswell.logs.raw_table import LINE, OPEN_QUOTE, ROW, WRONG_FIELDS
 from groundswell.logs.tables import read_table
 from tests.unit.trainer.logs import write
 
@@ -18,10 +18,10 @@ def read(path: Path, text: str | bytes) -> tuple[pl.DataFrame, list[tuple[int, s
 
 
 def test_lines_are_those_of_an_editor_though_values_span_lines(tmp_path: Path) -> None:
-    text = 'a,b\n1,"two\nlines"\n3\n"x\ny",2,3\n4,5\n\n6,7\n'
+    text = 'a,b\n1,"two\nlines"\n3\n"x\ny",2,3\n4,5\n\n6,7\n\n,\n'
     frame, left_out = read(tmp_path / "t.csv", text)
-    assert frame.select(ROW, LINE, "a").rows() == [(0, 2, "1"), (3, 7, "4"), (5, 9, "6")]
-    assert left_out == [(4, WRONG_FIELDS), (5, OPEN_QUOTE), (8, EMPTY_LINE)]
+    assert frame.select(ROW, LINE, "a").rows() == [(0, 2, "1"), (3, 7, "4"), (4, 9, "6")]
+    assert left_out == [(4, WRONG_FIELDS), (5, OPEN_QUOTE)]
 
 
 def test_windows_line_ends_a_byte_order_mark_and_blanks_in_the_header_do_not_matter(
