@@ -123,12 +123,12 @@ async def _write_lists(memory: Memory) -> None:
                 for user in range(_NUM_USERS)
             ]
         )
-    await lists.close()
 
 
 async def _commit_line(memory: Memory, kind: str) -> Line:
     """Time a commit that changes the title of every item."""
-    stages, items = Stages(memory.database, memory.signals), _items("Another title")
+    stages = Stages(memory.database, memory.signals, keep_s=3_600.0)
+    items = _items("Another title")
     for start in range(0, _NUM_ITEMS, _AT_ONCE):
         await stages.put("next", items[start : start + _AT_ONCE])
     begun = time.perf_counter()

@@ -20,6 +20,7 @@ from groundswell.profile_service.bundles.first import covered_bundle
 from groundswell.profile_service.bundles.loaded import ProfileBundles
 from groundswell.profile_service.catalogue import StoredCatalogue
 from groundswell.profile_service.event_store import EventStore
+from groundswell.profile_service.expiry import Expiry
 from groundswell.profile_service.identity.lineage import LineageKeeper
 from groundswell.profile_service.identity.secret_keys import check_secrets
 from groundswell.profile_service.outcomes.lists import ShownLists
@@ -83,9 +84,11 @@ async def main(settings: ProfileSettings) -> None:
     visitors = _visitors(database, pseudonyms, signals, bundles, settings)
     profiles = _profiles(database, pseudonyms, settings)
     stored = StoredCatalogue(database, signals, settings.idle_poll_s)
-    catalogue = CatalogueServicer(stored, Stages(database, signals), bundles)
+    stages = Stages(database, signals, keep_s=settings.stage_keep_s)
+    catalogue = CatalogueServicer(stored, stages, bundles)
     lists = ShownLists(database, pseudonyms, keep_s=settings.list_keep_s)
     tokens = AttributionTokens(*settings.secrets)
+    expiry = Expiry(visitors=visitors.expire, shown_lists=lists.expire, stages=stages.expire)
     outcomes = OutcomeServicer(lists, OutcomeReports(database, tokens), popularity, tokens)
     await serve_bundles(
         settings,
@@ -99,11 +102,10 @@ async def main(settings: ProfileSettings) -> None:
             partial(check_secrets, database, pseudonyms),
             lineage.start,
             database.follow_changes,
-            visitors.start,
-            lists.start,
+            expiry.start,
             popularity.start,
         ),
-        close=(worker, bundles, visitors, lists, popularity, lineage, database),
+        close=(worker, bundles, expiry, popularity, lineage, database),
         health=health,
         admissions=_admissions(),
     )

@@ -71,6 +71,8 @@ class ProfileSettings(DatabaseSettings, ServingSettings):
     were not moved to a user."""
     list_keep_s: Annotated[float, Field(gt=0, le=3_155_760_000)] = 90 * 86_400.0
     """How long after its answer a shown list is deleted, in seconds."""
+    stage_keep_s: Annotated[float, Field(gt=0, le=3_155_760_000)] = 86_400.0
+    """How long after its last change a stage that was not committed is dropped, in seconds."""
     popularity_half_life_s: Annotated[float, Field(ge=60, le=3_155_760_000)] = 7 * 86_400.0
     """After how long an event counts half for what is popular now. After a change all values are
     made again from the stored events; the process that was started last decides."""

@@ -1,11 +1,8 @@
 """Use cases of anonymous sessions: link one to a user, and delete those that have expired."""
 
-import asyncio
 from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
-
-import structlog
 
 from groundswell.profile_service.store import visitors as statements
 from groundswell.profile_service.store.appends import mark_written
@@ -14,14 +11,10 @@ from groundswell.profile_service.store.signals import Signals
 from groundswell.profile_service.store.tables import stale_users
 from groundswell.profile_service.store.users import UserKeys, find_users, lock_users, make_users
 from groundswell.profile_service.store.work import WorkList
-from groundswell.serving.errors import ServiceError
 from groundswell.serving.pseudonym import Pseudonymizer
 from groundswell.serving.subjects import subject_id
 from groundswell.serving.telemetry import count
 
-_log = structlog.get_logger(__name__)
-
-_LOOK_EVERY_S = 60.0
 _BATCH = 100
 """The most sessions that one transaction deletes."""
 PART_EVENTS = 5_000
@@ -58,17 +51,6 @@ class Visitors:
         self._keep_us = int(keep_s * 1e6)
         self._reads_histories = reads_histories
         self._stale = WorkList(stale_users)
-        self._task: asyncio.Task[None] | None = None
-
-    async def start(self) -> None:
-        """Begin to delete expired sessions in the background."""
-        self._task = asyncio.create_task(self._keep_expiring())
-
-    async def close(self) -> None:
-        """Stop."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
 
     async def link(self, session_id: str, user_id: str) -> int:
         """Move the events of a session to a user; return how many were moved.
@@ -119,14 +101,6 @@ class Visitors:
             count("visitors_expired", deleted)
             if deleted < _BATCH:
                 return num_expired
-
-    async def _keep_expiring(self) -> None:
-        while True:
-            try:
-                await self.expire()
-            except ServiceError as error:
-                _log.warning("visitors_not_expired", reason=error.reason)
-            await asyncio.sleep(_LOOK_EVERY_S)
 
 
 def _make(connection: DatabaseConnection, *, users: set[UserKeys]) -> None:

@@ -2,13 +2,14 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from typing import cast
 
 import pytest
 from sqlalchemy import select, text
 
 from groundswell.profile.v1 import outcome_service_pb2 as pb
+from groundswell.profile_service.expiry import Expiry
 from groundswell.profile_service.outcomes.lists import NewList, ShownLists
 from groundswell.profile_service.outcomes.popularity_counter import Popularity
 from groundswell.profile_service.outcomes.reports import OutcomeReports
@@ -43,11 +44,9 @@ def a_list(n: int, subject: str, items: Sequence[int], *, ago_s: float = 0.0) ->
 
 
 @pytest.fixture
-async def lists(memory: Memory) -> AsyncIterator[ShownLists]:
+async def lists(memory: Memory) -> ShownLists:
     await memory.catalogue.upsert([an_item(name) for name in "abcd"])
-    store = ShownLists(memory.database, PSEUDONYMS, keep_s=3600.0)
-    yield store
-    await store.close()
+    return ShownLists(memory.database, PSEUDONYMS, keep_s=3600.0)
 
 
 async def stored(memory: Memory) -> list[tuple[bytes | None, list[int], bool]]:
@@ -127,10 +126,12 @@ async def test_lists_leave_after_their_time(
     assert (await lists.impressions("ann", 90 * DAY_US)).counts == {2: 1}
     # The job that the service starts, over several transactions.
     monkeypatch.setattr("groundswell.profile_service.outcomes.lists._DELETED_AT_ONCE", 2)
-    await lists.start()
+    expiry = Expiry(lists=lists.expire)
+    await expiry.start()
     async with asyncio.timeout(10.0):
         while len(await stored(memory)) > 1:  # noqa: ASYNC110 - of the database
             await asyncio.sleep(0.01)
+    await expiry.close()
     assert [items for _, items, _ in await stored(memory)] == [[2]]
     assert await lists.expire() == 0
 
@@ -187,7 +188,6 @@ async def test_sessions_that_expire_lock_their_lists_in_the_order_of_all(
         await one.run(store_lists, lists=again[1:])
     assert await other == 2
     assert await stored(memory_on_postgres) == []
-    await lists.close()
 
 
 @pytest.mark.parametrize("numbers", [[1] * 201, [1, 0], [-5]])

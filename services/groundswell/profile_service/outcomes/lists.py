@@ -7,7 +7,6 @@ from functools import partial
 from typing import NamedTuple
 
 import numpy as np
-import structlog
 
 from groundswell.profile_service.store import lists as statements
 from groundswell.profile_service.store.appends import mark_written
@@ -16,20 +15,17 @@ from groundswell.profile_service.store.engines import Work
 from groundswell.profile_service.store.lists import ShownList
 from groundswell.profile_service.store.users import UserKeys, find_users, make_users
 from groundswell.serving.attribution import Attribution
-from groundswell.serving.errors import ResourceExhausted, ServiceError
+from groundswell.serving.errors import ResourceExhausted
 from groundswell.serving.joining import JoinedCalls
 from groundswell.serving.pseudonym import Pseudonymizer
 from groundswell.serving.subjects import is_session
 from groundswell.serving.telemetry import count
 from groundswell.serving.vectors import pack_int64
 
-_log = structlog.get_logger(__name__)
-
 _WRITE_EVERY_S = 1.0
 _PART = 500
 """The most lists that one transaction stores: other writes wait for it."""
 _MAX_WAITING = 20_000
-_LOOK_EVERY_S = 60.0
 _DELETED_AT_ONCE = 1_000
 _MAX_LISTS = 5_000
 """The most lists of a user that are counted."""
@@ -71,17 +67,6 @@ class ShownLists:
         )
         self._num_waiting = 0
         self._next_s = 0.0
-        self._task: asyncio.Task[None] | None = None
-
-    async def start(self) -> None:
-        """Begin to delete lists that are over their time in the background."""
-        self._task = asyncio.create_task(self._keep_expiring())
-
-    async def close(self) -> None:
-        """Stop."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
 
     async def store(self, lists: Sequence[NewList]) -> None:
         """Return when lists are stored. One that is stored already stays, and is complemented.
@@ -170,14 +155,6 @@ class ShownLists:
             count("shown_lists_expired", deleted)
             if deleted < _DELETED_AT_ONCE:
                 return num_expired
-
-    async def _keep_expiring(self) -> None:
-        while True:
-            try:
-                await self.expire()
-            except ServiceError as error:
-                _log.warning("shown_lists_not_expired", reason=error.reason)
-            await asyncio.sleep(_LOOK_EVERY_S)
 
 
 def _users(

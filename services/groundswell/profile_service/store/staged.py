@@ -1,6 +1,6 @@
 """Statements about staged items, which are prepared aside and become visible at once."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import (
@@ -19,7 +19,7 @@ from sqlalchemy import (
 
 from groundswell.profile_service.store.items import ItemContent, content_row, insert_items
 from groundswell.profile_service.store.statements import insert
-from groundswell.profile_service.store.tables import counters, items, staged_items
+from groundswell.profile_service.store.tables import counters, items, staged_items, stages
 from groundswell.serving.errors import NotFound
 
 _SWITCH = "catalogue_switch"
@@ -59,8 +59,29 @@ def count_staged(connection: Connection, name: str) -> int:
     return connection.execute(statement).scalar_one()
 
 
+def stage_kinds(connection: Connection, name: str) -> dict[str, str]:
+    """Return the kinds of a stage's attributes that were new when they were staged."""
+    kinds = connection.execute(select(stages.c.kinds).where(stages.c.stage == name)).scalar()
+    return dict(kinds or {})
+
+
+def set_stage(connection: Connection, name: str, kinds: Mapping[str, str], changed_us: int) -> None:
+    """Note these kinds of a stage, and the time of its change."""
+    values = {"kinds": dict(kinds), "changed_us": changed_us}
+    statement = insert(connection.dialect.name, stages).values(stage=name, **values)
+    connection.execute(statement.on_conflict_do_update(index_elements=["stage"], set_=values))
+
+
+def stages_before(connection: Connection, before_us: int) -> list[str]:
+    """Return the stages that have not changed since a time."""
+    return list(
+        connection.execute(select(stages.c.stage).where(stages.c.changed_us < before_us)).scalars()
+    )
+
+
 def drop(connection: Connection, name: str) -> int:
     """Delete a stage; return how many items it had."""
+    connection.execute(delete(stages).where(stages.c.stage == name))
     return connection.execute(delete(staged_items).where(staged_items.c.stage == name)).rowcount
 
 

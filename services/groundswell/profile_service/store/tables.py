@@ -120,6 +120,16 @@ staged_items = Table(
 """What items will be when their stage is committed. New ones are in `items` too, as deleted ones,
 so that they have numbers and the encoder reads them."""
 
+stages = Table(
+    "stages",
+    metadata,
+    Column("stage", Text, primary_key=True),
+    Column("kinds", JSON, nullable=False),
+    Column("changed_us", BigInteger, nullable=False, index=True),
+)
+"""Each stage with the kinds of its attributes that `attribute_kinds` lacked, and when items were
+last put into it."""
+
 attribute_kinds = Table(
     "attribute_kinds",
     metadata,

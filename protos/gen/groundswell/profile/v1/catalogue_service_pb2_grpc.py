@@ -120,7 +120,8 @@ class CatalogueServiceServicer:
     def StageItems(self, request, context):
         """Puts items into a stage, which nobody sees until it is committed: so that a large import becomes
         visible at once. All or none; an item that the stage has is replaced. New items go to the encoder
-        at once. A stage needs no creation, and stays until it is committed or dropped.
+        at once. A stage needs no creation, and stays until it is committed or dropped, or was not put
+        into for `stage_keep_s` (a day). An attribute has one kind in a stage; the commit fixes it.
         Statuses: OK; INVALID_ARGUMENT (STAGE_INVALID, and as UpsertItems); UNAVAILABLE. Safe to retry.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -132,8 +133,9 @@ class CatalogueServiceServicer:
         stream of WatchItems then starts over (`reset`), so that no copy of the catalogue shows a half.
         An item whose text changed keeps its vector until the encoder has read the new text. Writes of
         the catalogue wait for it, over SQLite all writes.
-        Statuses: OK; INVALID_ARGUMENT (STAGE_INVALID); NOT_FOUND (STAGE_NOT_FOUND: also in a retry of a
-        commit that was done); UNAVAILABLE.
+        Statuses: OK; INVALID_ARGUMENT (STAGE_INVALID; ATTRIBUTES_INVALID: an attribute was written with
+        another kind since it was staged); NOT_FOUND (STAGE_NOT_FOUND: also in a retry of a commit that
+        was done); UNAVAILABLE.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

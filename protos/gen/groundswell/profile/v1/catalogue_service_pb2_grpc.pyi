@@ -56,7 +56,8 @@ class CatalogueServiceStub:
     StageItems: _grpc.UnaryUnaryMultiCallable[_catalogue_service_pb2.StageItemsRequest, _catalogue_service_pb2.StageItemsResponse]
     """Puts items into a stage, which nobody sees until it is committed: so that a large import becomes
     visible at once. All or none; an item that the stage has is replaced. New items go to the encoder
-    at once. A stage needs no creation, and stays until it is committed or dropped.
+    at once. A stage needs no creation, and stays until it is committed or dropped, or was not put
+    into for `stage_keep_s` (a day). An attribute has one kind in a stage; the commit fixes it.
     Statuses: OK; INVALID_ARGUMENT (STAGE_INVALID, and as UpsertItems); UNAVAILABLE. Safe to retry.
     """
     CommitStage: _grpc.UnaryUnaryMultiCallable[_catalogue_service_pb2.CommitStageRequest, _catalogue_service_pb2.CommitStageResponse]
@@ -64,8 +65,9 @@ class CatalogueServiceStub:
     stream of WatchItems then starts over (`reset`), so that no copy of the catalogue shows a half.
     An item whose text changed keeps its vector until the encoder has read the new text. Writes of
     the catalogue wait for it, over SQLite all writes.
-    Statuses: OK; INVALID_ARGUMENT (STAGE_INVALID); NOT_FOUND (STAGE_NOT_FOUND: also in a retry of a
-    commit that was done); UNAVAILABLE.
+    Statuses: OK; INVALID_ARGUMENT (STAGE_INVALID; ATTRIBUTES_INVALID: an attribute was written with
+    another kind since it was staged); NOT_FOUND (STAGE_NOT_FOUND: also in a retry of a commit that
+    was done); UNAVAILABLE.
     """
     DropStage: _grpc.UnaryUnaryMultiCallable[_catalogue_service_pb2.DropStageRequest, _catalogue_service_pb2.DropStageResponse]
     """Forgets what a stage holds.
@@ -110,7 +112,8 @@ class CatalogueServiceAsyncStub(CatalogueServiceStub):
     StageItems: _aio.UnaryUnaryMultiCallable[_catalogue_service_pb2.StageItemsRequest, _catalogue_service_pb2.StageItemsResponse]  # type: ignore[assignment]
     """Puts items into a stage, which nobody sees until it is committed: so that a large import becomes
     visible at once. All or none; an item that the stage has is replaced. New items go to the encoder
-    at once. A stage needs no creation, and stays until it is committed or dropped.
+    at once. A stage needs no creation, and stays until it is committed or dropped, or was not put
+    into for `stage_keep_s` (a day). An attribute has one kind in a stage; the commit fixes it.
     Statuses: OK; INVALID_ARGUMENT (STAGE_INVALID, and as UpsertItems); UNAVAILABLE. Safe to retry.
     """
     CommitStage: _aio.UnaryUnaryMultiCallable[_catalogue_service_pb2.CommitStageRequest, _catalogue_service_pb2.CommitStageResponse]  # type: ignore[assignment]
@@ -118,8 +121,9 @@ class CatalogueServiceAsyncStub(CatalogueServiceStub):
     stream of WatchItems then starts over (`reset`), so that no copy of the catalogue shows a half.
     An item whose text changed keeps its vector until the encoder has read the new text. Writes of
     the catalogue wait for it, over SQLite all writes.
-    Statuses: OK; INVALID_ARGUMENT (STAGE_INVALID); NOT_FOUND (STAGE_NOT_FOUND: also in a retry of a
-    commit that was done); UNAVAILABLE.
+    Statuses: OK; INVALID_ARGUMENT (STAGE_INVALID; ATTRIBUTES_INVALID: an attribute was written with
+    another kind since it was staged); NOT_FOUND (STAGE_NOT_FOUND: also in a retry of a commit that
+    was done); UNAVAILABLE.
     """
     DropStage: _aio.UnaryUnaryMultiCallable[_catalogue_service_pb2.DropStageRequest, _catalogue_service_pb2.DropStageResponse]  # type: ignore[assignment]
     """Forgets what a stage holds.
@@ -191,7 +195,8 @@ class CatalogueServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_catalogue_service_pb2.StageItemsResponse, _abc.Awaitable[_catalogue_service_pb2.StageItemsResponse]]:
         """Puts items into a stage, which nobody sees until it is committed: so that a large import becomes
         visible at once. All or none; an item that the stage has is replaced. New items go to the encoder
-        at once. A stage needs no creation, and stays until it is committed or dropped.
+        at once. A stage needs no creation, and stays until it is committed or dropped, or was not put
+        into for `stage_keep_s` (a day). An attribute has one kind in a stage; the commit fixes it.
         Statuses: OK; INVALID_ARGUMENT (STAGE_INVALID, and as UpsertItems); UNAVAILABLE. Safe to retry.
         """
 
@@ -205,8 +210,9 @@ class CatalogueServiceServicer(metaclass=_abc_1.ABCMeta):
         stream of WatchItems then starts over (`reset`), so that no copy of the catalogue shows a half.
         An item whose text changed keeps its vector until the encoder has read the new text. Writes of
         the catalogue wait for it, over SQLite all writes.
-        Statuses: OK; INVALID_ARGUMENT (STAGE_INVALID); NOT_FOUND (STAGE_NOT_FOUND: also in a retry of a
-        commit that was done); UNAVAILABLE.
+        Statuses: OK; INVALID_ARGUMENT (STAGE_INVALID; ATTRIBUTES_INVALID: an attribute was written with
+        another kind since it was staged); NOT_FOUND (STAGE_NOT_FOUND: also in a retry of a commit that
+        was done); UNAVAILABLE.
         """
 
     @_abc_1.abstractmethod
