@@ -1,12 +1,19 @@
 """Deleting items by their ids, and making the services' catalogue the file's."""
 
+import re
+from collections.abc import Iterator
+from io import StringIO
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
+from groundswell.cli.imports.staged import import_at_once
 from groundswell.client import item
+from groundswell.profile.v1.profile_service_pb2 import RefreshProfilesResponse
 from tests.integration.cli.support import Services
 from tests.support.in_process import run
+from tests.support.waiting import eventually
 
 
 @pytest.fixture(autouse=True)
@@ -16,6 +23,10 @@ def catalogue(services: Services) -> None:
 
 def held(services: Services) -> list[str]:
     return sorted(one.item_id for one in services.client.list_items())
+
+
+def ranked(services: Services) -> list[str]:
+    return sorted(one.item_id for one in services.client.recommend("stranger").recommendations)
 
 
 def test_items_are_deleted_by_their_ids_and_by_a_file(services: Services, tmp_path: Path) -> None:
@@ -71,17 +82,47 @@ def test_a_catalogue_comes_at_once_or_not_at_all(services: Services, tmp_path: P
     ]
     assert "nothing was changed: 2 of 4 rows" in wrong.stderr
     assert held(services) == before
-    file.write_text(good)
+    eventually(lambda: ranked(services) == before)
+    file.write_text(f"{good}\n,,,,\n\n")  # as editors leave it
     done = services.call(*options)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.splitlines()[-1] == (
         "2 items are visible, 2 of them changed; 3 items deleted"
     )
+    lists = [ranked(services)]
+
+    def is_new() -> bool:
+        lists.append(ranked(services))
+        return lists[-1] == ["d"]
+
+    eventually(is_new)
+    assert all(one in (before, ["d"]) for one in lists)  # never a half; b is over
     first, second = services.client.list_items()
     assert (first.title, first.attributes["price"].number) == ("New title", 1.5)
     times = [one.ToJsonString() for one in (first.available_from, first.available_until)]
     assert times == ["2026-01-01T00:00:00Z", "2026-02-01T12:00:00Z"]
     assert (second.item_id, second.HasField("available_from")) == ("d", False)
+
+
+def test_two_imports_of_one_file_at_once_are_both_done(
+    services: Services, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, said = tmp_path / "items.csv", StringIO()
+    file.write_text("item_id,title\nb,New title\nd,Another\n")
+    wait = services.client.refresh_profiles
+
+    def commits_meanwhile() -> Iterator[RefreshProfilesResponse]:
+        other = services.call("items", "import", str(file), "--at-once", "--replace")
+        assert other.stdout.splitlines()[-1].startswith("2 items are visible, 2 of them changed")
+        return wait()
+
+    monkeypatch.setattr(services.client, "refresh_profiles", commits_meanwhile)
+    import_at_once(services.client, Console(file=said), file, replace=True)
+    first, *_, last = said.getvalue().splitlines()
+    assert re.fullmatch("preparing the items in the stage [0-9a-f]{32}", first)
+    assert "another import of this file has committed it" in said.getvalue()
+    assert last == "2 items are visible, 0 of them changed; 0 items deleted"
+    assert held(services) == ["b", "d"]
 
 
 def test_an_id_may_begin_with_a_dash(services: Services) -> None:

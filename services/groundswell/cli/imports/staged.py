@@ -17,7 +17,7 @@ from groundswell.cli.imports.items import (
     say_refused,
     written,
 )
-from groundswell.client import GroundswellClient
+from groundswell.client import GroundswellClient, GroundswellError
 from groundswell.common.v1.item_pb2 import Item
 from groundswell.trainer.loop.progress import working
 
@@ -36,11 +36,13 @@ def import_at_once(
     """Stage every item of a file, wait for the vectors of new ones, then commit the stage.
 
     With `replace` all other items are deleted in the same transaction. A later call with the same
-    file goes on where this one was interrupted. Raises DataError when the file cannot be used, and
+    file goes on where this one was interrupted. Where another one commits the same file meanwhile,
+    what differs from it now is written. Raises DataError when the file cannot be used, and
     CommandError, when any row cannot be taken: then nothing has changed.
     """
     items = read_catalogue(client, console, file, separator, kinds)
     stage = hashlib.sha256(items.frame.write_ipc(None).getbuffer()).hexdigest()[:_NAME_DIGITS]
+    console.print(f"preparing the items in the stage {stage}", highlight=False)
     refused: list[Refused] = []
     if not items.left_out.height:
         _stage(client, console, stage, items.frame, refused)
@@ -56,7 +58,14 @@ def import_at_once(
         for left in client.refresh_profiles():
             if not left.num_items_left:
                 break
-    done = client.commit_stage(stage, delete_others=replace)
+    try:
+        done = client.commit_stage(stage, delete_others=replace)
+    except GroundswellError as error:
+        if error.reason != "STAGE_NOT_FOUND":
+            raise
+        console.print("another import of this file has committed it; comparing what is visible")
+        _stage(client, console, stage, items.frame, refused)
+        done = client.commit_stage(stage, delete_others=replace)
     console.print(
         f"{items.frame.height:,} items are visible, {done.num_written:,} of them changed; "
         f"{done.num_deleted:,} items deleted"
