@@ -114,11 +114,9 @@ class ProfileClient:
         sent = await answer()
         if sent is None:
             return self._last(user, held, space)
-        kept = self._kept.read_from(sent, user.user_key, space)
-        if kept is not None and held is not None and kept.items is held:
-            return kept
-        profile = GetProfileResponse.FromString(sent).profile
-        return self._read(profile, user, held, space, sent)
+        return self._again(sent, user, held, space) or self._read(
+            GetProfileResponse.FromString(sent).profile, user, held, space, sent
+        )
 
     async def long_terms(
         self, users: Sequence[Ask], space: BundleSpace, deadline: float
@@ -129,10 +127,19 @@ class ProfileClient:
         profiles = await self._upstream.ask(partial(self._ask, requests), space, deadline)
         if profiles is None:
             return [self._last(user, known, space) for user, known in zip(users, held, strict=True)]
-        return [
-            self._read(profile, user, known, space)
-            for profile, user, known in zip(profiles, users, held, strict=True)
-        ]
+        read = []
+        for profile, user, known in zip(profiles, users, held, strict=True):
+            sent = profile.SerializeToString()
+            again = self._again(sent, user, known, space)
+            read.append(again or self._read(profile, user, known, space, sent))
+        return read
+
+    def _again(
+        self, sent: bytes, user: Ask, held: UserItems | None, space: BundleSpace
+    ) -> LongTerm | None:
+        """Return what was read of the same bytes before; None without such."""
+        kept = self._kept.read_from(sent, user.user_key, space)
+        return kept if kept is not None and held is not None and kept.items is held else None
 
     async def effects(
         self, user: Ask, space: BundleSpace, item_vector: NDArray[np.float32], timeout_s: float

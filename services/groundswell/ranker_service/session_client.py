@@ -30,6 +30,7 @@ from groundswell.session.v1.session_service_pb2 import (
     BatchEncodeSessionsResponse,
     EncodeSessionRequest,
     EncodeSessionResponse,
+    EncodeSessionResult,
 )
 from groundswell.session.v1.session_service_pb2_grpc import SessionServiceStub
 
@@ -144,11 +145,18 @@ class SessionClient:
         if answer is None:
             return [self._last(ask, space) for ask in users]
         return [
-            self._read(result.session, ask, space)
-            if result.HasField("session")
-            else self._last(ask, space)
+            self._of_result(result, ask, space)
             for ask, result in zip(users, answer.results, strict=True)
         ]
+
+    def _of_result(
+        self, result: EncodeSessionResult, ask: Ask, space: BundleSpace
+    ) -> ShortTerm | None:
+        if not result.HasField("session"):
+            return self._last(ask, space)
+        sent = result.session.SerializeToString()
+        kept = self._kept.read_from(sent, ask.user_key, space)
+        return kept or self._read(result.session, ask, space, sent)
 
     async def _send_batch(
         self, request: BatchEncodeSessionsRequest, timeout_s: float

@@ -10,6 +10,7 @@ import pytest
 from groundswell.client import GroundswellError
 from groundswell.client.requests import recommend_request
 from tests.integration.ranker_service.support import (
+    CLICK,
     Ranker,
     degradations,
     ids,
@@ -49,6 +50,20 @@ def test_a_batch_of_256_different_filters_is_answered_whole(ann: Ranker) -> None
     answers = ann.client.batch_recommend(requests)
     assert [ids(one) for one in answers[:3]] == [["item-0"], ["item-1"], ["item-2"]]
     assert len(answers) == _BATCH
+
+
+def test_a_batch_ranks_with_what_changed_since_the_one_before(ann: Ranker) -> None:
+    def answers() -> list[list[str]]:
+        return [ids(one) for one in ann.client.batch_recommend([recommend_request("ann")] * 2)]
+
+    for _ in range(2):  # The second one finds the same bytes.
+        assert answers() == [ids(ann.client.recommend("ann"))] * 2
+    for change in (ann.add_profile, ann.add_session):
+        before = answers()
+        change("ann", -5 * ann.user_vector())
+        assert answers() == [ids(ann.client.recommend("ann"))] * 2 != before
+    ann.add_profile("ann", ann.user_vector(), r2=CLICK)
+    assert "item-2" not in answers()[0]
 
 
 def test_a_batchs_deadline_is_its_own(ann: Ranker) -> None:
