@@ -146,9 +146,10 @@ class BundleRanker:
         return num_refused
 
     def take_popularity(self) -> None:
-        """Take over what is popular now. Blocks for some milliseconds with very many items."""
-        self.popularity_revision = self._popularity.update(self.space.lineage)
-        self._pipeline = self._with_popularity()
+        """Take over what is popular now. Blocks while the catalogue changes."""
+        with self._changing:
+            self.popularity_revision = self._popularity.update(self.space.lineage)
+            self._pipeline = self._with_popularity()
 
     async def rank(self, inputs: Sequence[RankInput]) -> list[Ranked]:
         """Rank for each user. Several users are admitted together, and go after single ones.

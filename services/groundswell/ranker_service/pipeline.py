@@ -29,7 +29,7 @@ from groundswell.ranker_service.stages.page_controls import (
     pull,
 )
 from groundswell.ranker_service.stages.rerank import ArrangedPage, rerank
-from groundswell.ranker_service.stages.retrieve import NO_HITS, Retrieval, popular, popularity_of
+from groundswell.ranker_service.stages.retrieve import NO_HITS, PopularItems, Retrieval
 from groundswell.retrieval.id_set import IdSet
 from groundswell.retrieval.item_index import NO_IDS, Hits, Query
 from groundswell.retrieval.neighbours import NOTHING, Sparse
@@ -117,8 +117,8 @@ class Pipeline:
     """Ranks with one bundle's fusion, neighbours, index and popularity. Thread-safe.
 
     Without `neighbours` no item has neighbour scores, and without `interest_head` no user has
-    interests. `popularity` is indexed by id; an id past its end has 0. Controls measure scores by
-    `spread`; without it the deviation counts as 1.
+    interests. `popularity` is as in `PopularItems`. Controls measure scores by `spread`; without it
+    the deviation counts as 1.
     """
 
     def __init__(
@@ -135,7 +135,7 @@ class Pipeline:
         self._fusion = fusion
         self._neighbours = neighbours
         self._retrieval = retrieval
-        self._popularity = popularity
+        self._popular = PopularItems(popularity)
         self._interest_head = interest_head
         self._spread = spread
         self._popular_now = popular_now
@@ -215,7 +215,7 @@ class Pipeline:
         for b in plain:
             if users[b] is None:
                 limits = (inputs[b].k, queries[b].exclude, inputs[b].allowed)
-                found[b] = popular(self._retrieval, self._popularity, *limits)
+                found[b] = self._popular.best(self._retrieval, *limits)
         pages: list[tuple[Hits, Arranged | None]] = [
             (found.get(b, NO_HITS), None) for b in range(len(inputs))
         ]
@@ -234,11 +234,11 @@ class Pipeline:
             added = (*query.added, NOTHING) if query.added else ()
             query = query._replace(parts=np.vstack([query.parts, pulled]), added=added)
         if user is None and pulled is None:
-            values = popularity_of(self._popularity, self._retrieval.passing_ids(NO_IDS, None))
-            popularity, spread = self._popularity, ScoreSpread.of_values(values)
+            values = self._popular.of(self._retrieval.passing_ids(NO_IDS, None))
+            popular, spread = self._popular, ScoreSpread.of_values(values)
         else:
-            popularity, spread = None, self._spread_of(query.parts.sum(0))
-        search = UserSearch(self._retrieval, query, popularity, spread, self._num_parts)
+            popular, spread = None, self._spread_of(query.parts.sum(0))
+        search = UserSearch(self._retrieval, query, popular, spread, self._num_parts)
         return rerank(search, controls, k)
 
     def _spread_of(self, user: NDArray[np.float32]) -> ScoreSpread:

@@ -109,20 +109,23 @@ class ItemPopularity:
         self._lock = threading.Lock()
 
     def put(self, numbers: NDArray[np.int64], rows: NDArray[np.int64]) -> bool:
-        """Take items [n] with their rows, −1 for none; return whether `by_number` is another array.
+        """Take items [n] with their rows, −1 for none; return whether `by_number` changed.
 
         A row that an item had before stays what it counts by.
         """
         with self._lock:
             size = int(numbers.max(initial=-1)) + 1
-            is_larger = size > len(self.by_number)
-            if is_larger:
+            before = self.by_number
+            if size > len(before):
                 self.by_number = _grown(self.by_number, 2 * size)
                 self._of_training = _grown(self._of_training, 2 * size)
             known = rows >= 0
             self._of_training[numbers[known]] = self._trained[rows[known]]
-            self.by_number[numbers] = self._mixed(numbers)
-            return is_larger
+            values = self._mixed(numbers)
+            if self.by_number is before and np.array_equal(before[numbers], values):
+                return False
+            self.by_number[numbers] = values
+            return True
 
     def update(self, lineage: str) -> int:
         """Make `by_number` anew of what is popular now, if its numbers belong to this lineage.

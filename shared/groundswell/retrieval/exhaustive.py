@@ -24,9 +24,14 @@ class ExhaustiveIndex:
         self._ids = np.sort(index.passing_ids())
         self._vectors = index.vectors(self._ids).astype(np.float64)
 
-    def passing_ids(self, exclude: NDArray[np.int64], allowed: IdSet | None) -> NDArray[np.int64]:
-        """Return the ids that a search with these limits chooses from, in no order."""
-        return self._index.passing_ids(exclude, allowed)
+    def passing_ids(
+        self,
+        exclude: NDArray[np.int64],
+        allowed: IdSet | None,
+        among: NDArray[np.int64] | None = None,
+    ) -> NDArray[np.int64]:
+        """Return the ids that a search with these limits chooses from; see `ItemIndex`."""
+        return self._index.passing_ids(exclude, allowed, among)
 
     def known_vectors(self, items: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return [k, d] the vectors of items [k]; zeros for those that the index does not have."""

@@ -133,11 +133,23 @@ class ItemIndex:
         return vectors
 
     def passing_ids(
-        self, exclude: NDArray[np.int64] = NO_IDS, allowed: IdSet | None = None
+        self,
+        exclude: NDArray[np.int64] = NO_IDS,
+        allowed: IdSet | None = None,
+        among: NDArray[np.int64] | None = None,
     ) -> NDArray[np.int64]:
-        """Return the ids that a search with these limits would choose from, in no order."""
+        """Return the ids that a search with these limits would choose from, in no order.
+
+        With `among` [n] the ids are of those alone, and it costs no more than n.
+        """
         rows = self._state.rows
-        return rows.ids[rows.all_passing(exclude, allowed)]
+        if among is None:
+            places = rows.all_passing(exclude, allowed)
+        else:
+            places = rows.find(among)
+            places = places[rows.passing(places, exclude, allowed) & (places >= 0)]
+        ids = rows.ids[places]
+        return ids[ids >= 0]
 
     def search(self, queries: Sequence[Query]) -> list[Hits]:
         """Find the items with the largest score for each query.

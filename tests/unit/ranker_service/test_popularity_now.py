@@ -69,6 +69,10 @@ def test_items_without_events_come_after_in_the_order_of_training() -> None:
     mixed.put(np.array([90]), np.array([-1]))
     assert mixed.by_number[90] == 1
     assert not mixed.put(np.array([91]), np.array([-1]))
+    # So has one that is changed; what others are kept in order by is made again only then.
+    assert not mixed.put(np.array([3]), np.array([1]))
+    assert mixed.put(np.array([3]), np.array([0]))
+    assert mixed.by_number[3] == mixed.by_number[2]
 
 
 def test_scores_get_a_part_of_popularity_where_the_bundle_says_so() -> None:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from groundswell.ranker_service.stages.page_controls import Controls, ScoreSpread
-from groundswell.ranker_service.stages.retrieve import NO_HITS, Retrieval, popular
+from groundswell.ranker_service.stages.retrieve import NO_HITS, PopularItems, Retrieval
 from groundswell.retrieval.id_set import IdSet
 from groundswell.retrieval.item_index import Hits, Query
 
@@ -24,8 +24,8 @@ class UserSearch:
     retrieval: Retrieval
     query: Query
     """What is searched with; for a user of whom nothing is known, only its limits count."""
-    popularity: NDArray[np.float64] | None
-    """Indexed by id, for a user of whom nothing is known; else None."""
+    popular: PopularItems | None
+    """For a user of whom nothing is known; else None."""
     spread: ScoreSpread
     num_parts: int = 2
     """The parts of a score without that of likes."""
@@ -44,8 +44,8 @@ class UserSearch:
             return NO_HITS
         allowed = both_sets(self.query.allowed, within)
         left_out = self.query.exclude if exclude is None else exclude
-        if self.popularity is not None:
-            return popular(self.retrieval, self.popularity, k, left_out, allowed)
+        if self.popular is not None:
+            return self.popular.best(self.retrieval, k, left_out, allowed)
         query = self.query._replace(k=k, exclude=left_out, allowed=allowed)
         return self.retrieval.search([query])[0]
 
