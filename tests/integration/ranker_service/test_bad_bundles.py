@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import pytest
 
 from groundswell.artifacts.bundle import Bundle
 from groundswell.artifacts.store import BundleStore, load_bundle
-from groundswell.client import Deadlines, GroundswellClient, Targets
+from groundswell.client import Deadlines, GroundswellClient, GroundswellError, Targets
 from groundswell.ranker.v1.ranker_service_pb2 import Controls
 from tests.integration.ranker_service.support import (
     CLICK,
@@ -116,8 +116,10 @@ def test_lists_that_requests_and_users_leave_nothing_for_are_not_the_bundles_fau
     with closing(
         GroundswellClient(Targets(ranker=ranker.address), deadlines=Deadlines(read_s=0.1))
     ) as hasty:
-        for _ in range(12):
-            assert hasty.recommend("ann").bundle_id == new.id
+        for _ in range(15):
+            with suppress(GroundswellError):  # the machine may be too slow to answer in time
+                hasty.recommend("ann")
+    assert ranks_with(ranker) == new.id
 
 
 def test_a_bundle_that_finds_no_items_leaves(ranker: Ranker, made: list[Path]) -> None:
