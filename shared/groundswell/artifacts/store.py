@@ -287,8 +287,7 @@ def _require(holds: bool, otherwise: str) -> None:
 
 def _require_form(name: str, array: NDArray[Any], shape: tuple[int, ...], dtype: Any) -> None:
     fits = array.shape == shape and array.dtype == dtype
-    due = f"{shape} {np.dtype(dtype)}"
-    _require(fits, f"{name} has {array.shape} {array.dtype}, not {due}")
+    _require(fits, f"{name} has {array.shape} {array.dtype}, not {shape} {np.dtype(dtype)}")
 
 
 def _entry(path: Path) -> FileEntry | None:
