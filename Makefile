@@ -4,8 +4,8 @@ SHELL := /bin/bash
 .PHONY: help install demo test campaign lint fix protos client protos-baseline bench bench-peers up clean
 
 PYTHON ?= python3
-# Processes that run tests; each starts servers of its own.
-WORKERS ?= 2
+# Processes that run tests; each starts servers of its own, and often waits for them.
+WORKERS ?= 3
 # Files in their order: the long ones come before the many short ones of tests/unit.
 ALL_TESTS = tests --ignore=tests/campaign --ignore=tests/bench -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 VENV := .venv
@@ -30,7 +30,7 @@ demo: install ## every step on real data: train, evaluate, serve, recommend
 
 # Hundreds of processes import the same modules: let them find these compiled.
 test: export PYTHONDONTWRITEBYTECODE :=
-test: install ## every test but the campaigns, two files at a time (WORKERS=1: one); T=PATH for one file or test
+test: install ## every test but the campaigns, three files at a time (WORKERS=1: one); T=PATH for one file or test
 	$(BIN)/pytest $(or $(T),$(ALL_TESTS))
 
 campaign: install ## the tests that are too long for every run, reported

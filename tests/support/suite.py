@@ -5,10 +5,11 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Self
 
-from groundswell.client import Deadlines, GroundswellClient, Targets, item
+from groundswell.client import Deadlines, GroundswellClient, GroundswellError, Targets, item
 from groundswell.common.v1.item_pb2 import Item
 from tests.support.bundles import ITEMS
 from tests.support.processes import Process, free_port, service_process
+from tests.support.waiting import eventually
 
 Settings = Mapping[str, Mapping[str, str]]
 """Variables of the environment, by the name of the process."""
@@ -98,9 +99,19 @@ class Suite:
         self.processes[name].wait_serving(self.addresses[name])
 
     def fill(self) -> None:
-        """Write the items of the tiny bundle, and wait until they are encoded."""
+        """Write the items of the tiny bundle, and wait until they are encoded, and ranked."""
         self.client.upsert_items(tiny_items())
         self.refresh()
+        if "ranker" in self.processes:
+            eventually(self._ranks_all_items)
+
+    def _ranks_all_items(self) -> bool:
+        """Tell whether the ranker has the items; it leaves no trace, as a list would."""
+        try:
+            near = self.client.similar_items(ITEMS[0][0], page_size=len(ITEMS))
+        except GroundswellError:
+            return False  # the ranker does not know the item yet
+        return len(near.items) == len(ITEMS) - 1
 
     def refresh(self) -> None:
         """Wait until the encoder has covered everything."""
