@@ -1,4 +1,4 @@
-"""What spoils the content of a bundle, to be hidden behind a manifest with the right hashes."""
+"""Spoils the content of a bundle, to be hidden behind a manifest with the right hashes."""
 
 import json
 import random

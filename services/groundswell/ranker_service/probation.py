@@ -11,7 +11,7 @@ _BAD_DEGRADATIONS = {
     Degradation.DEGRADATION_PROFILE_UNAVAILABLE: "without the long-term vector",
     Degradation.DEGRADATION_SESSION_UNAVAILABLE: "without the short-term vector",
 }
-"""What an encoder's model causes that fails. A service that is down is not its bundle's fault."""
+"""Signs that an encoder's model fails. A service that is down is not its bundle's fault."""
 _LEAST_BAD = 10
 _MORE_THAN_BEFORE = 0.1
 """The share of bad answers that a new bundle may have beyond that of the one before it."""

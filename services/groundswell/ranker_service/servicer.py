@@ -270,7 +270,7 @@ class RankerServicer(RankerServiceServicer):
                 answers = await self._recommender.recommend(rankers, asks, gather_s)
             except (ServiceError, TimeoutError):
                 raise
-            except Exception:
+            except Exception:  # whatever failed counts against the bundle, and goes on
                 self._bundles.note(rankers[0].space.bundle_id, FAILED)
                 raise
         if not self._recommender.upstream_is_down:

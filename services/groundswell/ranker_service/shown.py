@@ -25,7 +25,7 @@ _MAX_BATCH = 500
 wait there for others, up to a second."""
 _TIMEOUT_S = 10.0
 _CLOSE_WITHIN_S = 5.0
-"""How long the end of the process may wait for what has not been sent."""
+"""The longest that the end of the process waits for lists that have not been sent."""
 _FIRST_WAIT_S, _LAST_WAIT_S = 1.0, 30.0
 _LASTING = (grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.UNIMPLEMENTED)
 """Refusals that a second try would get again."""

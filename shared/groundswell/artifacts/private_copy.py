@@ -119,7 +119,7 @@ def _make(path: Path, target: Path) -> None:
                 shutil.copyfileobj(file, copy, 2**20)
             copy.flush()
             Path(copy.name).rename(target)
-        except BaseException:
+        except BaseException:  # an interrupt too must leave no half copy
             Path(copy.name).unlink(missing_ok=True)
             raise
 

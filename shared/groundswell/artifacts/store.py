@@ -36,7 +36,7 @@ _SYSTEM_FILES = ("Thumbs.db", "desktop.ini", "lost+found", "@eaDir", "__MACOSX")
 """Files that operating systems leave in folders, besides hidden files."""
 
 _UNREADABLE = (OSError, EOFError, ValueError, LookupError, TypeError, MemoryError, OverflowError)
-"""What a table raises that is none; a size in its head may be beyond all memory."""
+"""Errors of reading what is no table; a size in its head may be beyond all memory."""
 
 Signature = tuple[tuple[str, int, int], ...]
 """(name, size, time of change) of the files of a bundle."""

@@ -23,7 +23,7 @@ from groundswell.retrieval.milvus_vectors import (
 _NUM_POPULAR = 50_000
 """So many items of largest popularity bias are compared while Milvus does not answer."""
 _MORE_FOUND = 1.3
-"""What is found beyond what must pass, since of few items more or fewer pass than on average."""
+"""Times as many are found as must pass: of few items fewer may pass than on average."""
 _WIDER = 4
 _REGION = 1_024
 _LARGEST_TAIL = 0.25
@@ -76,7 +76,7 @@ class MilvusEngine:
 
     @property
     def num_fallbacks(self) -> int:
-        """How many queries were answered without Milvus."""
+        """The number of queries that were answered without Milvus."""
         return self._stored.num_fallbacks
 
     @property

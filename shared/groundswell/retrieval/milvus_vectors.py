@@ -22,7 +22,7 @@ _log = logging.getLogger(__name__)
 VECTOR, DIRECTION = "vector", "direction"
 """The fields of a collection: a vector, and the same of length 1 without its last dimension."""
 MOST_FOUND = 16_384
-"""What Milvus returns for one query at most."""
+"""The most items that Milvus returns for one query."""
 _POSITION = "position"
 _LINKS, _BUILD_DEPTH, _SEARCH_DEPTH = 32, 200, 256
 _BATCH_BYTES = 2 * 1024 * 1024
@@ -33,7 +33,7 @@ _AGAIN_S = 1.0
 _CHECK_S = 30.0
 _EXIT_S = 1.0
 _FAILURES = (MilvusException, grpc.RpcError, ValueError)
-"""What a call of the client raises: gRPC's own error while Milvus hangs, ValueError over a channel
+"""Errors that a call of the client raises: gRPC's own while Milvus hangs, ValueError over a channel
 that is closed."""
 _NAME_DIGITS = 32
 
@@ -63,7 +63,7 @@ class MilvusVectors:
         digest = hashlib.sha256(np.ascontiguousarray(vectors).data).hexdigest()[:_NAME_DIGITS]
         self.name = f"groundswell_{digest}" + ("" if shared else f"_{uuid4().hex[:8]}")
         self.num_fallbacks = 0
-        """How many queries it did not answer; to be counted by the caller."""
+        """The number of queries that it did not answer; the caller counts them."""
         self._changing = threading.Lock()
         self._client: MilvusClient | None = None
         """None while it is taken for down."""

@@ -117,7 +117,7 @@ staged_items = Table(
     Column("available_from_us", BigInteger, nullable=True),
     Column("available_until_us", BigInteger, nullable=True),
 )
-"""What items will be when their stage is committed. New ones are in `items` too, as deleted ones,
+"""Items as their stage will make them. New ones are in `items` too, as deleted ones,
 so that they have numbers and the encoder reads them."""
 
 stages = Table(
