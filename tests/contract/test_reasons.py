@@ -15,7 +15,7 @@ import pytest
 from google.protobuf import descriptor_pool
 from google.protobuf.descriptor import FileDescriptor
 
-from groundswell.common.v1 import event_pb2, item_pb2, model_service_pb2
+from groundswell.common.v1 import access_pb2, event_pb2, item_pb2, model_service_pb2
 from groundswell.profile.v1 import (
     catalogue_service_pb2,
     event_service_pb2,
@@ -70,6 +70,7 @@ def _readme() -> str:
 
 def _files() -> list[FileDescriptor]:
     modules = (
+        access_pb2,
         event_pb2,
         item_pb2,
         model_service_pb2,

@@ -23,9 +23,10 @@ _sym_db = _symbol_database.Default()
 
 
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from groundswell.common.v1 import access_pb2 as groundswell_dot_common_dot_v1_dot_access__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)groundswell/common/v1/model_service.proto\x12\x15groundswell.common.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xc7\x02\n\tModelInfo\x12\x11\n\tbundle_id\x18\x01 \x01(\t\x12\x11\n\tdimension\x18\x02 \x01(\x05\x12\x12\n\ncategories\x18\x03 \x03(\t\x12\x1b\n\x13\x65ncoder_fingerprint\x18\x04 \x01(\t\x12.\n\ncreated_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x15\n\rwindow_length\x18\x06 \x01(\x05\x12\x14\n\x0c\x63hunk_length\x18\x07 \x01(\x05\x12>\n\x07metrics\x18\x08 \x03(\x0b\x32-.groundswell.common.v1.ModelInfo.MetricsEntry\x12\x16\n\x0enum_categories\x18\t \x01(\x05\x1a.\n\x0cMetricsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"A\n\x0fGetModelRequest\x12\x1b\n\x0enum_categories\x18\x01 \x01(\x05H\x00\x88\x01\x01\x42\x11\n\x0f_num_categories\"\x9d\x01\n\x10GetModelResponse\x12/\n\x05model\x18\x01 \x01(\x0b\x32 .groundswell.common.v1.ModelInfo\x12\x19\n\x11loaded_bundle_ids\x18\x02 \x03(\t\x12=\n\x0frefused_bundles\x18\x03 \x03(\x0b\x32$.groundswell.common.v1.RefusedBundle\"3\n\rRefusedBundle\x12\x11\n\tbundle_id\x18\x01 \x01(\t\x12\x0f\n\x07problem\x18\x02 \x01(\t2k\n\x0cModelService\x12[\n\x08GetModel\x12&.groundswell.common.v1.GetModelRequest\x1a\'.groundswell.common.v1.GetModelResponseBf\n\x18io.groundswell.common.v1P\x01ZHgithub.com/groundswell/groundswell/gen/go/groundswell/common/v1;commonv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)groundswell/common/v1/model_service.proto\x12\x15groundswell.common.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\"groundswell/common/v1/access.proto\"\xc7\x02\n\tModelInfo\x12\x11\n\tbundle_id\x18\x01 \x01(\t\x12\x11\n\tdimension\x18\x02 \x01(\x05\x12\x12\n\ncategories\x18\x03 \x03(\t\x12\x1b\n\x13\x65ncoder_fingerprint\x18\x04 \x01(\t\x12.\n\ncreated_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x15\n\rwindow_length\x18\x06 \x01(\x05\x12\x14\n\x0c\x63hunk_length\x18\x07 \x01(\x05\x12>\n\x07metrics\x18\x08 \x03(\x0b\x32-.groundswell.common.v1.ModelInfo.MetricsEntry\x12\x16\n\x0enum_categories\x18\t \x01(\x05\x1a.\n\x0cMetricsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"A\n\x0fGetModelRequest\x12\x1b\n\x0enum_categories\x18\x01 \x01(\x05H\x00\x88\x01\x01\x42\x11\n\x0f_num_categories\"\x9d\x01\n\x10GetModelResponse\x12/\n\x05model\x18\x01 \x01(\x0b\x32 .groundswell.common.v1.ModelInfo\x12\x19\n\x11loaded_bundle_ids\x18\x02 \x03(\t\x12=\n\x0frefused_bundles\x18\x03 \x03(\x0b\x32$.groundswell.common.v1.RefusedBundle\"3\n\rRefusedBundle\x12\x11\n\tbundle_id\x18\x01 \x01(\t\x12\x0f\n\x07problem\x18\x02 \x01(\t2w\n\x0cModelService\x12g\n\x08GetModel\x12&.groundswell.common.v1.GetModelRequest\x1a\'.groundswell.common.v1.GetModelResponse\"\n\x82\xbf\x18\x06\n\x04\x01\x02\x03\x04\x42\x66\n\x18io.groundswell.common.v1P\x01ZHgithub.com/groundswell/groundswell/gen/go/groundswell/common/v1;commonv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,16 +36,18 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._serialized_options = b'\n\030io.groundswell.common.v1P\001ZHgithub.com/groundswell/groundswell/gen/go/groundswell/common/v1;commonv1'
   _globals['_MODELINFO_METRICSENTRY']._loaded_options = None
   _globals['_MODELINFO_METRICSENTRY']._serialized_options = b'8\001'
-  _globals['_MODELINFO']._serialized_start=102
-  _globals['_MODELINFO']._serialized_end=429
-  _globals['_MODELINFO_METRICSENTRY']._serialized_start=383
-  _globals['_MODELINFO_METRICSENTRY']._serialized_end=429
-  _globals['_GETMODELREQUEST']._serialized_start=431
-  _globals['_GETMODELREQUEST']._serialized_end=496
-  _globals['_GETMODELRESPONSE']._serialized_start=499
-  _globals['_GETMODELRESPONSE']._serialized_end=656
-  _globals['_REFUSEDBUNDLE']._serialized_start=658
-  _globals['_REFUSEDBUNDLE']._serialized_end=709
-  _globals['_MODELSERVICE']._serialized_start=711
-  _globals['_MODELSERVICE']._serialized_end=818
+  _globals['_MODELSERVICE'].methods_by_name['GetModel']._loaded_options = None
+  _globals['_MODELSERVICE'].methods_by_name['GetModel']._serialized_options = b'\202\277\030\006\n\004\001\002\003\004'
+  _globals['_MODELINFO']._serialized_start=138
+  _globals['_MODELINFO']._serialized_end=465
+  _globals['_MODELINFO_METRICSENTRY']._serialized_start=419
+  _globals['_MODELINFO_METRICSENTRY']._serialized_end=465
+  _globals['_GETMODELREQUEST']._serialized_start=467
+  _globals['_GETMODELREQUEST']._serialized_end=532
+  _globals['_GETMODELRESPONSE']._serialized_start=535
+  _globals['_GETMODELRESPONSE']._serialized_end=692
+  _globals['_REFUSEDBUNDLE']._serialized_start=694
+  _globals['_REFUSEDBUNDLE']._serialized_end=745
+  _globals['_MODELSERVICE']._serialized_start=747
+  _globals['_MODELSERVICE']._serialized_end=866
 # @@protoc_insertion_point(module_scope)

@@ -22,10 +22,11 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from groundswell.common.v1 import access_pb2 as groundswell_dot_common_dot_v1_dot_access__pb2
 from groundswell.common.v1 import item_pb2 as groundswell_dot_common_dot_v1_dot_item__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n.groundswell/profile/v1/catalogue_service.proto\x12\x16groundswell.profile.v1\x1a groundswell/common/v1/item.proto\"r\n\x12UpsertItemsRequest\x12*\n\x05items\x18\x01 \x03(\x0b\x32\x1b.groundswell.common.v1.Item\x12\x30\n\x04mode\x18\x02 \x01(\x0e\x32\".groundswell.profile.v1.UpsertMode\"9\n\x13UpsertItemsResponse\x12\x10\n\x08item_nos\x18\x01 \x03(\x03\x12\x10\n\x08revision\x18\x02 \x01(\x03\"&\n\x12\x44\x65leteItemsRequest\x12\x10\n\x08item_ids\x18\x01 \x03(\t\"<\n\x13\x44\x65leteItemsResponse\x12\x13\n\x0bnum_deleted\x18\x01 \x01(\x05\x12\x10\n\x08revision\x18\x02 \x01(\x03\"N\n\x11StageItemsRequest\x12\r\n\x05stage\x18\x01 \x01(\t\x12*\n\x05items\x18\x02 \x03(\x0b\x32\x1b.groundswell.common.v1.Item\"(\n\x12StageItemsResponse\x12\x12\n\nnum_staged\x18\x01 \x01(\x03\":\n\x12\x43ommitStageRequest\x12\r\n\x05stage\x18\x01 \x01(\t\x12\x15\n\rdelete_others\x18\x02 \x01(\x08\"Q\n\x13\x43ommitStageResponse\x12\x13\n\x0bnum_written\x18\x01 \x01(\x03\x12\x13\n\x0bnum_deleted\x18\x02 \x01(\x03\x12\x10\n\x08revision\x18\x03 \x01(\x03\"!\n\x10\x44ropStageRequest\x12\r\n\x05stage\x18\x01 \x01(\t\"(\n\x11\x44ropStageResponse\x12\x13\n\x0bnum_dropped\x18\x01 \x01(\x03\"!\n\x0eGetItemRequest\x12\x0f\n\x07item_id\x18\x01 \x01(\t\"<\n\x0fGetItemResponse\x12)\n\x04item\x18\x01 \x01(\x0b\x32\x1b.groundswell.common.v1.Item\"L\n\x10ListItemsRequest\x12\x16\n\tpage_size\x18\x01 \x01(\x05H\x00\x88\x01\x01\x12\x12\n\npage_token\x18\x02 \x01(\tB\x0c\n\n_page_size\"X\n\x11ListItemsResponse\x12*\n\x05items\x18\x01 \x03(\x0b\x32\x1b.groundswell.common.v1.Item\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"{\n\x11WatchItemsRequest\x12\x16\n\x0esince_revision\x18\x01 \x01(\x03\x12\x11\n\tbundle_id\x18\x02 \x01(\t\x12\x19\n\x0cwith_content\x18\x03 \x01(\x08H\x00\x88\x01\x01\x12\x0f\n\x07lineage\x18\x04 \x01(\tB\x0f\n\r_with_content\"\x8e\x01\n\x12WatchItemsResponse\x12\x33\n\x07\x63hanges\x18\x01 \x03(\x0b\x32\".groundswell.profile.v1.ItemChange\x12\x10\n\x08revision\x18\x02 \x01(\x03\x12\x11\n\tcaught_up\x18\x03 \x01(\x08\x12\x0f\n\x07lineage\x18\x04 \x01(\t\x12\r\n\x05reset\x18\x05 \x01(\x08\"w\n\nItemChange\x12)\n\x04item\x18\x01 \x01(\x0b\x32\x1b.groundswell.common.v1.Item\x12\x0f\n\x07\x64\x65leted\x18\x02 \x01(\x08\x12-\n\x06vector\x18\x03 \x01(\x0b\x32\x1d.groundswell.common.v1.Vector*Y\n\nUpsertMode\x12\x1b\n\x17UPSERT_MODE_UNSPECIFIED\x10\x00\x12\x16\n\x12UPSERT_MODE_INSERT\x10\x01\x12\x16\n\x12UPSERT_MODE_UPDATE\x10\x02\x32\xb6\x06\n\x10\x43\x61talogueService\x12\x66\n\x0bUpsertItems\x12*.groundswell.profile.v1.UpsertItemsRequest\x1a+.groundswell.profile.v1.UpsertItemsResponse\x12\x66\n\x0b\x44\x65leteItems\x12*.groundswell.profile.v1.DeleteItemsRequest\x1a+.groundswell.profile.v1.DeleteItemsResponse\x12Z\n\x07GetItem\x12&.groundswell.profile.v1.GetItemRequest\x1a\'.groundswell.profile.v1.GetItemResponse\x12`\n\tListItems\x12(.groundswell.profile.v1.ListItemsRequest\x1a).groundswell.profile.v1.ListItemsResponse\x12\x63\n\nStageItems\x12).groundswell.profile.v1.StageItemsRequest\x1a*.groundswell.profile.v1.StageItemsResponse\x12\x66\n\x0b\x43ommitStage\x12*.groundswell.profile.v1.CommitStageRequest\x1a+.groundswell.profile.v1.CommitStageResponse\x12`\n\tDropStage\x12(.groundswell.profile.v1.DropStageRequest\x1a).groundswell.profile.v1.DropStageResponse\x12\x65\n\nWatchItems\x12).groundswell.profile.v1.WatchItemsRequest\x1a*.groundswell.profile.v1.WatchItemsResponse0\x01\x42i\n\x19io.groundswell.profile.v1P\x01ZJgithub.com/groundswell/groundswell/gen/go/groundswell/profile/v1;profilev1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n.groundswell/profile/v1/catalogue_service.proto\x12\x16groundswell.profile.v1\x1a\"groundswell/common/v1/access.proto\x1a groundswell/common/v1/item.proto\"r\n\x12UpsertItemsRequest\x12*\n\x05items\x18\x01 \x03(\x0b\x32\x1b.groundswell.common.v1.Item\x12\x30\n\x04mode\x18\x02 \x01(\x0e\x32\".groundswell.profile.v1.UpsertMode\"9\n\x13UpsertItemsResponse\x12\x10\n\x08item_nos\x18\x01 \x03(\x03\x12\x10\n\x08revision\x18\x02 \x01(\x03\"&\n\x12\x44\x65leteItemsRequest\x12\x10\n\x08item_ids\x18\x01 \x03(\t\"<\n\x13\x44\x65leteItemsResponse\x12\x13\n\x0bnum_deleted\x18\x01 \x01(\x05\x12\x10\n\x08revision\x18\x02 \x01(\x03\"N\n\x11StageItemsRequest\x12\r\n\x05stage\x18\x01 \x01(\t\x12*\n\x05items\x18\x02 \x03(\x0b\x32\x1b.groundswell.common.v1.Item\"(\n\x12StageItemsResponse\x12\x12\n\nnum_staged\x18\x01 \x01(\x03\":\n\x12\x43ommitStageRequest\x12\r\n\x05stage\x18\x01 \x01(\t\x12\x15\n\rdelete_others\x18\x02 \x01(\x08\"Q\n\x13\x43ommitStageResponse\x12\x13\n\x0bnum_written\x18\x01 \x01(\x03\x12\x13\n\x0bnum_deleted\x18\x02 \x01(\x03\x12\x10\n\x08revision\x18\x03 \x01(\x03\"!\n\x10\x44ropStageRequest\x12\r\n\x05stage\x18\x01 \x01(\t\"(\n\x11\x44ropStageResponse\x12\x13\n\x0bnum_dropped\x18\x01 \x01(\x03\"!\n\x0eGetItemRequest\x12\x0f\n\x07item_id\x18\x01 \x01(\t\"<\n\x0fGetItemResponse\x12)\n\x04item\x18\x01 \x01(\x0b\x32\x1b.groundswell.common.v1.Item\"L\n\x10ListItemsRequest\x12\x16\n\tpage_size\x18\x01 \x01(\x05H\x00\x88\x01\x01\x12\x12\n\npage_token\x18\x02 \x01(\tB\x0c\n\n_page_size\"X\n\x11ListItemsResponse\x12*\n\x05items\x18\x01 \x03(\x0b\x32\x1b.groundswell.common.v1.Item\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"{\n\x11WatchItemsRequest\x12\x16\n\x0esince_revision\x18\x01 \x01(\x03\x12\x11\n\tbundle_id\x18\x02 \x01(\t\x12\x19\n\x0cwith_content\x18\x03 \x01(\x08H\x00\x88\x01\x01\x12\x0f\n\x07lineage\x18\x04 \x01(\tB\x0f\n\r_with_content\"\x8e\x01\n\x12WatchItemsResponse\x12\x33\n\x07\x63hanges\x18\x01 \x03(\x0b\x32\".groundswell.profile.v1.ItemChange\x12\x10\n\x08revision\x18\x02 \x01(\x03\x12\x11\n\tcaught_up\x18\x03 \x01(\x08\x12\x0f\n\x07lineage\x18\x04 \x01(\t\x12\r\n\x05reset\x18\x05 \x01(\x08\"w\n\nItemChange\x12)\n\x04item\x18\x01 \x01(\x0b\x32\x1b.groundswell.common.v1.Item\x12\x0f\n\x07\x64\x65leted\x18\x02 \x01(\x08\x12-\n\x06vector\x18\x03 \x01(\x0b\x32\x1d.groundswell.common.v1.Vector*Y\n\nUpsertMode\x12\x1b\n\x17UPSERT_MODE_UNSPECIFIED\x10\x00\x12\x16\n\x12UPSERT_MODE_INSERT\x10\x01\x12\x16\n\x12UPSERT_MODE_UPDATE\x10\x02\x32\x83\x07\n\x10\x43\x61talogueService\x12o\n\x0bUpsertItems\x12*.groundswell.profile.v1.UpsertItemsRequest\x1a+.groundswell.profile.v1.UpsertItemsResponse\"\x07\x82\xbf\x18\x03\n\x01\x02\x12o\n\x0b\x44\x65leteItems\x12*.groundswell.profile.v1.DeleteItemsRequest\x1a+.groundswell.profile.v1.DeleteItemsResponse\"\x07\x82\xbf\x18\x03\n\x01\x02\x12\x65\n\x07GetItem\x12&.groundswell.profile.v1.GetItemRequest\x1a\'.groundswell.profile.v1.GetItemResponse\"\t\x82\xbf\x18\x05\n\x03\x01\x02\x03\x12k\n\tListItems\x12(.groundswell.profile.v1.ListItemsRequest\x1a).groundswell.profile.v1.ListItemsResponse\"\t\x82\xbf\x18\x05\n\x03\x01\x02\x03\x12l\n\nStageItems\x12).groundswell.profile.v1.StageItemsRequest\x1a*.groundswell.profile.v1.StageItemsResponse\"\x07\x82\xbf\x18\x03\n\x01\x02\x12o\n\x0b\x43ommitStage\x12*.groundswell.profile.v1.CommitStageRequest\x1a+.groundswell.profile.v1.CommitStageResponse\"\x07\x82\xbf\x18\x03\n\x01\x02\x12i\n\tDropStage\x12(.groundswell.profile.v1.DropStageRequest\x1a).groundswell.profile.v1.DropStageResponse\"\x07\x82\xbf\x18\x03\n\x01\x02\x12o\n\nWatchItems\x12).groundswell.profile.v1.WatchItemsRequest\x1a*.groundswell.profile.v1.WatchItemsResponse\"\x08\x82\xbf\x18\x04\n\x02\x01\x04\x30\x01\x42i\n\x19io.groundswell.profile.v1P\x01ZJgithub.com/groundswell/groundswell/gen/go/groundswell/profile/v1;profilev1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,42 +34,58 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'groundswell.profile.v1.cata
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\031io.groundswell.profile.v1P\001ZJgithub.com/groundswell/groundswell/gen/go/groundswell/profile/v1;profilev1'
-  _globals['_UPSERTMODE']._serialized_start=1383
-  _globals['_UPSERTMODE']._serialized_end=1472
-  _globals['_UPSERTITEMSREQUEST']._serialized_start=108
-  _globals['_UPSERTITEMSREQUEST']._serialized_end=222
-  _globals['_UPSERTITEMSRESPONSE']._serialized_start=224
-  _globals['_UPSERTITEMSRESPONSE']._serialized_end=281
-  _globals['_DELETEITEMSREQUEST']._serialized_start=283
-  _globals['_DELETEITEMSREQUEST']._serialized_end=321
-  _globals['_DELETEITEMSRESPONSE']._serialized_start=323
-  _globals['_DELETEITEMSRESPONSE']._serialized_end=383
-  _globals['_STAGEITEMSREQUEST']._serialized_start=385
-  _globals['_STAGEITEMSREQUEST']._serialized_end=463
-  _globals['_STAGEITEMSRESPONSE']._serialized_start=465
-  _globals['_STAGEITEMSRESPONSE']._serialized_end=505
-  _globals['_COMMITSTAGEREQUEST']._serialized_start=507
-  _globals['_COMMITSTAGEREQUEST']._serialized_end=565
-  _globals['_COMMITSTAGERESPONSE']._serialized_start=567
-  _globals['_COMMITSTAGERESPONSE']._serialized_end=648
-  _globals['_DROPSTAGEREQUEST']._serialized_start=650
-  _globals['_DROPSTAGEREQUEST']._serialized_end=683
-  _globals['_DROPSTAGERESPONSE']._serialized_start=685
-  _globals['_DROPSTAGERESPONSE']._serialized_end=725
-  _globals['_GETITEMREQUEST']._serialized_start=727
-  _globals['_GETITEMREQUEST']._serialized_end=760
-  _globals['_GETITEMRESPONSE']._serialized_start=762
-  _globals['_GETITEMRESPONSE']._serialized_end=822
-  _globals['_LISTITEMSREQUEST']._serialized_start=824
-  _globals['_LISTITEMSREQUEST']._serialized_end=900
-  _globals['_LISTITEMSRESPONSE']._serialized_start=902
-  _globals['_LISTITEMSRESPONSE']._serialized_end=990
-  _globals['_WATCHITEMSREQUEST']._serialized_start=992
-  _globals['_WATCHITEMSREQUEST']._serialized_end=1115
-  _globals['_WATCHITEMSRESPONSE']._serialized_start=1118
-  _globals['_WATCHITEMSRESPONSE']._serialized_end=1260
-  _globals['_ITEMCHANGE']._serialized_start=1262
-  _globals['_ITEMCHANGE']._serialized_end=1381
-  _globals['_CATALOGUESERVICE']._serialized_start=1475
-  _globals['_CATALOGUESERVICE']._serialized_end=2297
+  _globals['_CATALOGUESERVICE'].methods_by_name['UpsertItems']._loaded_options = None
+  _globals['_CATALOGUESERVICE'].methods_by_name['UpsertItems']._serialized_options = b'\202\277\030\003\n\001\002'
+  _globals['_CATALOGUESERVICE'].methods_by_name['DeleteItems']._loaded_options = None
+  _globals['_CATALOGUESERVICE'].methods_by_name['DeleteItems']._serialized_options = b'\202\277\030\003\n\001\002'
+  _globals['_CATALOGUESERVICE'].methods_by_name['GetItem']._loaded_options = None
+  _globals['_CATALOGUESERVICE'].methods_by_name['GetItem']._serialized_options = b'\202\277\030\005\n\003\001\002\003'
+  _globals['_CATALOGUESERVICE'].methods_by_name['ListItems']._loaded_options = None
+  _globals['_CATALOGUESERVICE'].methods_by_name['ListItems']._serialized_options = b'\202\277\030\005\n\003\001\002\003'
+  _globals['_CATALOGUESERVICE'].methods_by_name['StageItems']._loaded_options = None
+  _globals['_CATALOGUESERVICE'].methods_by_name['StageItems']._serialized_options = b'\202\277\030\003\n\001\002'
+  _globals['_CATALOGUESERVICE'].methods_by_name['CommitStage']._loaded_options = None
+  _globals['_CATALOGUESERVICE'].methods_by_name['CommitStage']._serialized_options = b'\202\277\030\003\n\001\002'
+  _globals['_CATALOGUESERVICE'].methods_by_name['DropStage']._loaded_options = None
+  _globals['_CATALOGUESERVICE'].methods_by_name['DropStage']._serialized_options = b'\202\277\030\003\n\001\002'
+  _globals['_CATALOGUESERVICE'].methods_by_name['WatchItems']._loaded_options = None
+  _globals['_CATALOGUESERVICE'].methods_by_name['WatchItems']._serialized_options = b'\202\277\030\004\n\002\001\004'
+  _globals['_UPSERTMODE']._serialized_start=1419
+  _globals['_UPSERTMODE']._serialized_end=1508
+  _globals['_UPSERTITEMSREQUEST']._serialized_start=144
+  _globals['_UPSERTITEMSREQUEST']._serialized_end=258
+  _globals['_UPSERTITEMSRESPONSE']._serialized_start=260
+  _globals['_UPSERTITEMSRESPONSE']._serialized_end=317
+  _globals['_DELETEITEMSREQUEST']._serialized_start=319
+  _globals['_DELETEITEMSREQUEST']._serialized_end=357
+  _globals['_DELETEITEMSRESPONSE']._serialized_start=359
+  _globals['_DELETEITEMSRESPONSE']._serialized_end=419
+  _globals['_STAGEITEMSREQUEST']._serialized_start=421
+  _globals['_STAGEITEMSREQUEST']._serialized_end=499
+  _globals['_STAGEITEMSRESPONSE']._serialized_start=501
+  _globals['_STAGEITEMSRESPONSE']._serialized_end=541
+  _globals['_COMMITSTAGEREQUEST']._serialized_start=543
+  _globals['_COMMITSTAGEREQUEST']._serialized_end=601
+  _globals['_COMMITSTAGERESPONSE']._serialized_start=603
+  _globals['_COMMITSTAGERESPONSE']._serialized_end=684
+  _globals['_DROPSTAGEREQUEST']._serialized_start=686
+  _globals['_DROPSTAGEREQUEST']._serialized_end=719
+  _globals['_DROPSTAGERESPONSE']._serialized_start=721
+  _globals['_DROPSTAGERESPONSE']._serialized_end=761
+  _globals['_GETITEMREQUEST']._serialized_start=763
+  _globals['_GETITEMREQUEST']._serialized_end=796
+  _globals['_GETITEMRESPONSE']._serialized_start=798
+  _globals['_GETITEMRESPONSE']._serialized_end=858
+  _globals['_LISTITEMSREQUEST']._serialized_start=860
+  _globals['_LISTITEMSREQUEST']._serialized_end=936
+  _globals['_LISTITEMSRESPONSE']._serialized_start=938
+  _globals['_LISTITEMSRESPONSE']._serialized_end=1026
+  _globals['_WATCHITEMSREQUEST']._serialized_start=1028
+  _globals['_WATCHITEMSREQUEST']._serialized_end=1151
+  _globals['_WATCHITEMSRESPONSE']._serialized_start=1154
+  _globals['_WATCHITEMSRESPONSE']._serialized_end=1296
+  _globals['_ITEMCHANGE']._serialized_start=1298
+  _globals['_ITEMCHANGE']._serialized_end=1417
+  _globals['_CATALOGUESERVICE']._serialized_start=1511
+  _globals['_CATALOGUESERVICE']._serialized_end=2410
 # @@protoc_insertion_point(module_scope)

@@ -24,9 +24,10 @@ _sym_db = _symbol_database.Default()
 
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from groundswell.common.v1 import access_pb2 as groundswell_dot_common_dot_v1_dot_access__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n,groundswell/profile/v1/outcome_service.proto\x12\x16groundswell.profile.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"]\n\x12RecordListsRequest\x12\x36\n\x05lists\x18\x01 \x03(\x0b\x32\'.groundswell.profile.v1.RecommendedList\x12\x0f\n\x07lineage\x18\x02 \x01(\t\"c\n\x0fRecommendedList\x12\x19\n\x11\x61ttribution_token\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\t\x12\x12\n\nsession_id\x18\x03 \x01(\t\x12\x10\n\x08item_nos\x18\x04 \x01(\x0c\"\x15\n\x13RecordListsResponse\"S\n\x18RecordImpressionsRequest\x12\x37\n\x0bimpressions\x18\x01 \x03(\x0b\x32\".groundswell.profile.v1.Impression\"^\n\nImpression\x12\x19\n\x11\x61ttribution_token\x18\x01 \x01(\t\x12\x10\n\x08item_ids\x18\x02 \x03(\t\x12\x0f\n\x07user_id\x18\x03 \x01(\t\x12\x12\n\nsession_id\x18\x04 \x01(\t\"\x1b\n\x19RecordImpressionsResponse\"g\n\x15GetImpressionsRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x12\n\nsession_id\x18\x02 \x01(\t\x12)\n\x06within\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\"K\n\x16GetImpressionsResponse\x12\x10\n\x08item_nos\x18\x01 \x01(\x0c\x12\x0e\n\x06\x63ounts\x18\x02 \x01(\x0c\x12\x0f\n\x07lineage\x18\x03 \x01(\t\"\xb8\x01\n\x12GetOutcomesRequest\x12)\n\x05since\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12)\n\x05until\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x34\n\x06groups\x18\x03 \x03(\x0e\x32$.groundswell.profile.v1.OutcomeGroup\x12\x16\n\x0e\x63onfirmed_only\x18\x04 \x01(\x08\"\xbd\x01\n\x08Outcomes\x12\x11\n\tbundle_id\x18\x01 \x01(\t\x12\x0f\n\x07variant\x18\x02 \x01(\t\x12\x1a\n\rfusion_weight\x18\x03 \x01(\x01H\x00\x88\x01\x01\x12\r\n\x05place\x18\x04 \x01(\x05\x12\x11\n\tnum_lists\x18\x05 \x01(\x03\x12\x11\n\tnum_shown\x18\x06 \x01(\x03\x12\x13\n\x0bnum_clicked\x18\x07 \x01(\x03\x12\x15\n\rnum_purchased\x18\x08 \x01(\x03\x42\x10\n\x0e_fusion_weight\"`\n\x13GetOutcomesResponse\x12\x32\n\x08outcomes\x18\x01 \x03(\x0b\x32 .groundswell.profile.v1.Outcomes\x12\x15\n\rnum_not_shown\x18\x02 \x01(\x03\"\x88\x01\n\x0c\x46usionPolicy\x12\x36\n\x06points\x18\x01 \x01(\x0b\x32$.groundswell.profile.v1.FusionPointsH\x00\x12\x36\n\x06normal\x18\x02 \x01(\x0b\x32$.groundswell.profile.v1.FusionNormalH\x00\x42\x08\n\x06policy\"=\n\x0c\x46usionPoints\x12\x16\n\x0e\x66usion_weights\x18\x01 \x03(\x01\x12\x15\n\rprobabilities\x18\x02 \x03(\x01\"/\n\x0c\x46usionNormal\x12\x0c\n\x04mean\x18\x01 \x01(\x01\x12\x11\n\tdeviation\x18\x02 \x01(\x01\"\xd3\x01\n\x15\x45stimatePolicyRequest\x12\x34\n\x06policy\x18\x01 \x01(\x0b\x32$.groundswell.profile.v1.FusionPolicy\x12)\n\x05since\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12)\n\x05until\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\x06reward\x18\x04 \x01(\x0e\x32\x1e.groundswell.profile.v1.Reward\"4\n\x08\x45stimate\x12\r\n\x05value\x18\x01 \x01(\x01\x12\x0b\n\x03low\x18\x02 \x01(\x01\x12\x0c\n\x04high\x18\x03 \x01(\x01\"\x82\x02\n\x16\x45stimatePolicyResponse\x12<\n\x12inverse_propensity\x18\x01 \x01(\x0b\x32 .groundswell.profile.v1.Estimate\x12\x39\n\x0fself_normalised\x18\x02 \x01(\x0b\x32 .groundswell.profile.v1.Estimate\x12\x30\n\x06logged\x18\x03 \x01(\x0b\x32 .groundswell.profile.v1.Estimate\x12\x11\n\tnum_lists\x18\x04 \x01(\x03\x12\x15\n\rnum_effective\x18\x05 \x01(\x01\x12\x13\n\x0bmean_weight\x18\x06 \x01(\x01\"o\n\x16WatchPopularityRequest\x12\x16\n\x0esince_revision\x18\x01 \x01(\x03\x12\x0f\n\x07lineage\x18\x02 \x01(\t\x12,\n\thalf_life\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\"\xb4\x01\n\x17WatchPopularityResponse\x12\x10\n\x08item_nos\x18\x01 \x01(\x0c\x12\x14\n\x0clog2_weights\x18\x02 \x01(\x0c\x12\x10\n\x08revision\x18\x03 \x01(\x03\x12\x11\n\tcaught_up\x18\x04 \x01(\x08\x12\x0f\n\x07lineage\x18\x05 \x01(\t\x12,\n\thalf_life\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\r\n\x05reset\x18\x07 \x01(\x08*\x9c\x01\n\x0cOutcomeGroup\x12\x1d\n\x19OUTCOME_GROUP_UNSPECIFIED\x10\x00\x12\x18\n\x14OUTCOME_GROUP_BUNDLE\x10\x01\x12\x19\n\x15OUTCOME_GROUP_VARIANT\x10\x02\x12\x1f\n\x1bOUTCOME_GROUP_FUSION_WEIGHT\x10\x03\x12\x17\n\x13OUTCOME_GROUP_PLACE\x10\x04*G\n\x06Reward\x12\x16\n\x12REWARD_UNSPECIFIED\x10\x00\x12\x10\n\x0cREWARD_CLICK\x10\x01\x12\x13\n\x0fREWARD_PURCHASE\x10\x02\x32\xb2\x05\n\x0eOutcomeService\x12\x66\n\x0bRecordLists\x12*.groundswell.profile.v1.RecordListsRequest\x1a+.groundswell.profile.v1.RecordListsResponse\x12x\n\x11RecordImpressions\x12\x30.groundswell.profile.v1.RecordImpressionsRequest\x1a\x31.groundswell.profile.v1.RecordImpressionsResponse\x12o\n\x0eGetImpressions\x12-.groundswell.profile.v1.GetImpressionsRequest\x1a..groundswell.profile.v1.GetImpressionsResponse\x12\x66\n\x0bGetOutcomes\x12*.groundswell.profile.v1.GetOutcomesRequest\x1a+.groundswell.profile.v1.GetOutcomesResponse\x12o\n\x0e\x45stimatePolicy\x12-.groundswell.profile.v1.EstimatePolicyRequest\x1a..groundswell.profile.v1.EstimatePolicyResponse\x12t\n\x0fWatchPopularity\x12..groundswell.profile.v1.WatchPopularityRequest\x1a/.groundswell.profile.v1.WatchPopularityResponse0\x01\x42i\n\x19io.groundswell.profile.v1P\x01ZJgithub.com/groundswell/groundswell/gen/go/groundswell/profile/v1;profilev1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n,groundswell/profile/v1/outcome_service.proto\x12\x16groundswell.profile.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\"groundswell/common/v1/access.proto\"]\n\x12RecordListsRequest\x12\x36\n\x05lists\x18\x01 \x03(\x0b\x32\'.groundswell.profile.v1.RecommendedList\x12\x0f\n\x07lineage\x18\x02 \x01(\t\"c\n\x0fRecommendedList\x12\x19\n\x11\x61ttribution_token\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\t\x12\x12\n\nsession_id\x18\x03 \x01(\t\x12\x10\n\x08item_nos\x18\x04 \x01(\x0c\"\x15\n\x13RecordListsResponse\"S\n\x18RecordImpressionsRequest\x12\x37\n\x0bimpressions\x18\x01 \x03(\x0b\x32\".groundswell.profile.v1.Impression\"^\n\nImpression\x12\x19\n\x11\x61ttribution_token\x18\x01 \x01(\t\x12\x10\n\x08item_ids\x18\x02 \x03(\t\x12\x0f\n\x07user_id\x18\x03 \x01(\t\x12\x12\n\nsession_id\x18\x04 \x01(\t\"\x1b\n\x19RecordImpressionsResponse\"g\n\x15GetImpressionsRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x12\n\nsession_id\x18\x02 \x01(\t\x12)\n\x06within\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\"K\n\x16GetImpressionsResponse\x12\x10\n\x08item_nos\x18\x01 \x01(\x0c\x12\x0e\n\x06\x63ounts\x18\x02 \x01(\x0c\x12\x0f\n\x07lineage\x18\x03 \x01(\t\"\xb8\x01\n\x12GetOutcomesRequest\x12)\n\x05since\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12)\n\x05until\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x34\n\x06groups\x18\x03 \x03(\x0e\x32$.groundswell.profile.v1.OutcomeGroup\x12\x16\n\x0e\x63onfirmed_only\x18\x04 \x01(\x08\"\xbd\x01\n\x08Outcomes\x12\x11\n\tbundle_id\x18\x01 \x01(\t\x12\x0f\n\x07variant\x18\x02 \x01(\t\x12\x1a\n\rfusion_weight\x18\x03 \x01(\x01H\x00\x88\x01\x01\x12\r\n\x05place\x18\x04 \x01(\x05\x12\x11\n\tnum_lists\x18\x05 \x01(\x03\x12\x11\n\tnum_shown\x18\x06 \x01(\x03\x12\x13\n\x0bnum_clicked\x18\x07 \x01(\x03\x12\x15\n\rnum_purchased\x18\x08 \x01(\x03\x42\x10\n\x0e_fusion_weight\"`\n\x13GetOutcomesResponse\x12\x32\n\x08outcomes\x18\x01 \x03(\x0b\x32 .groundswell.profile.v1.Outcomes\x12\x15\n\rnum_not_shown\x18\x02 \x01(\x03\"\x88\x01\n\x0c\x46usionPolicy\x12\x36\n\x06points\x18\x01 \x01(\x0b\x32$.groundswell.profile.v1.FusionPointsH\x00\x12\x36\n\x06normal\x18\x02 \x01(\x0b\x32$.groundswell.profile.v1.FusionNormalH\x00\x42\x08\n\x06policy\"=\n\x0c\x46usionPoints\x12\x16\n\x0e\x66usion_weights\x18\x01 \x03(\x01\x12\x15\n\rprobabilities\x18\x02 \x03(\x01\"/\n\x0c\x46usionNormal\x12\x0c\n\x04mean\x18\x01 \x01(\x01\x12\x11\n\tdeviation\x18\x02 \x01(\x01\"\xd3\x01\n\x15\x45stimatePolicyRequest\x12\x34\n\x06policy\x18\x01 \x01(\x0b\x32$.groundswell.profile.v1.FusionPolicy\x12)\n\x05since\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12)\n\x05until\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\x06reward\x18\x04 \x01(\x0e\x32\x1e.groundswell.profile.v1.Reward\"4\n\x08\x45stimate\x12\r\n\x05value\x18\x01 \x01(\x01\x12\x0b\n\x03low\x18\x02 \x01(\x01\x12\x0c\n\x04high\x18\x03 \x01(\x01\"\x82\x02\n\x16\x45stimatePolicyResponse\x12<\n\x12inverse_propensity\x18\x01 \x01(\x0b\x32 .groundswell.profile.v1.Estimate\x12\x39\n\x0fself_normalised\x18\x02 \x01(\x0b\x32 .groundswell.profile.v1.Estimate\x12\x30\n\x06logged\x18\x03 \x01(\x0b\x32 .groundswell.profile.v1.Estimate\x12\x11\n\tnum_lists\x18\x04 \x01(\x03\x12\x15\n\rnum_effective\x18\x05 \x01(\x01\x12\x13\n\x0bmean_weight\x18\x06 \x01(\x01\"o\n\x16WatchPopularityRequest\x12\x16\n\x0esince_revision\x18\x01 \x01(\x03\x12\x0f\n\x07lineage\x18\x02 \x01(\t\x12,\n\thalf_life\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\"\xb4\x01\n\x17WatchPopularityResponse\x12\x10\n\x08item_nos\x18\x01 \x01(\x0c\x12\x14\n\x0clog2_weights\x18\x02 \x01(\x0c\x12\x10\n\x08revision\x18\x03 \x01(\x03\x12\x11\n\tcaught_up\x18\x04 \x01(\x08\x12\x0f\n\x07lineage\x18\x05 \x01(\t\x12,\n\thalf_life\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\r\n\x05reset\x18\x07 \x01(\x08*\x9c\x01\n\x0cOutcomeGroup\x12\x1d\n\x19OUTCOME_GROUP_UNSPECIFIED\x10\x00\x12\x18\n\x14OUTCOME_GROUP_BUNDLE\x10\x01\x12\x19\n\x15OUTCOME_GROUP_VARIANT\x10\x02\x12\x1f\n\x1bOUTCOME_GROUP_FUSION_WEIGHT\x10\x03\x12\x17\n\x13OUTCOME_GROUP_PLACE\x10\x04*G\n\x06Reward\x12\x16\n\x12REWARD_UNSPECIFIED\x10\x00\x12\x10\n\x0cREWARD_CLICK\x10\x01\x12\x13\n\x0fREWARD_PURCHASE\x10\x02\x32\xed\x05\n\x0eOutcomeService\x12o\n\x0bRecordLists\x12*.groundswell.profile.v1.RecordListsRequest\x1a+.groundswell.profile.v1.RecordListsResponse\"\x07\x82\xbf\x18\x03\n\x01\x04\x12\x82\x01\n\x11RecordImpressions\x12\x30.groundswell.profile.v1.RecordImpressionsRequest\x1a\x31.groundswell.profile.v1.RecordImpressionsResponse\"\x08\x82\xbf\x18\x04\n\x02\x01\x02\x12{\n\x0eGetImpressions\x12-.groundswell.profile.v1.GetImpressionsRequest\x1a..groundswell.profile.v1.GetImpressionsResponse\"\n\x82\xbf\x18\x06\n\x02\x03\x04\x10\x01\x12o\n\x0bGetOutcomes\x12*.groundswell.profile.v1.GetOutcomesRequest\x1a+.groundswell.profile.v1.GetOutcomesResponse\"\x07\x82\xbf\x18\x03\n\x01\x03\x12x\n\x0e\x45stimatePolicy\x12-.groundswell.profile.v1.EstimatePolicyRequest\x1a..groundswell.profile.v1.EstimatePolicyResponse\"\x07\x82\xbf\x18\x03\n\x01\x03\x12}\n\x0fWatchPopularity\x12..groundswell.profile.v1.WatchPopularityRequest\x1a/.groundswell.profile.v1.WatchPopularityResponse\"\x07\x82\xbf\x18\x03\n\x01\x04\x30\x01\x42i\n\x19io.groundswell.profile.v1P\x01ZJgithub.com/groundswell/groundswell/gen/go/groundswell/profile/v1;profilev1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,48 +35,60 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'groundswell.profile.v1.outc
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\031io.groundswell.profile.v1P\001ZJgithub.com/groundswell/groundswell/gen/go/groundswell/profile/v1;profilev1'
-  _globals['_OUTCOMEGROUP']._serialized_start=2302
-  _globals['_OUTCOMEGROUP']._serialized_end=2458
-  _globals['_REWARD']._serialized_start=2460
-  _globals['_REWARD']._serialized_end=2531
-  _globals['_RECORDLISTSREQUEST']._serialized_start=137
-  _globals['_RECORDLISTSREQUEST']._serialized_end=230
-  _globals['_RECOMMENDEDLIST']._serialized_start=232
-  _globals['_RECOMMENDEDLIST']._serialized_end=331
-  _globals['_RECORDLISTSRESPONSE']._serialized_start=333
-  _globals['_RECORDLISTSRESPONSE']._serialized_end=354
-  _globals['_RECORDIMPRESSIONSREQUEST']._serialized_start=356
-  _globals['_RECORDIMPRESSIONSREQUEST']._serialized_end=439
-  _globals['_IMPRESSION']._serialized_start=441
-  _globals['_IMPRESSION']._serialized_end=535
-  _globals['_RECORDIMPRESSIONSRESPONSE']._serialized_start=537
-  _globals['_RECORDIMPRESSIONSRESPONSE']._serialized_end=564
-  _globals['_GETIMPRESSIONSREQUEST']._serialized_start=566
-  _globals['_GETIMPRESSIONSREQUEST']._serialized_end=669
-  _globals['_GETIMPRESSIONSRESPONSE']._serialized_start=671
-  _globals['_GETIMPRESSIONSRESPONSE']._serialized_end=746
-  _globals['_GETOUTCOMESREQUEST']._serialized_start=749
-  _globals['_GETOUTCOMESREQUEST']._serialized_end=933
-  _globals['_OUTCOMES']._serialized_start=936
-  _globals['_OUTCOMES']._serialized_end=1125
-  _globals['_GETOUTCOMESRESPONSE']._serialized_start=1127
-  _globals['_GETOUTCOMESRESPONSE']._serialized_end=1223
-  _globals['_FUSIONPOLICY']._serialized_start=1226
-  _globals['_FUSIONPOLICY']._serialized_end=1362
-  _globals['_FUSIONPOINTS']._serialized_start=1364
-  _globals['_FUSIONPOINTS']._serialized_end=1425
-  _globals['_FUSIONNORMAL']._serialized_start=1427
-  _globals['_FUSIONNORMAL']._serialized_end=1474
-  _globals['_ESTIMATEPOLICYREQUEST']._serialized_start=1477
-  _globals['_ESTIMATEPOLICYREQUEST']._serialized_end=1688
-  _globals['_ESTIMATE']._serialized_start=1690
-  _globals['_ESTIMATE']._serialized_end=1742
-  _globals['_ESTIMATEPOLICYRESPONSE']._serialized_start=1745
-  _globals['_ESTIMATEPOLICYRESPONSE']._serialized_end=2003
-  _globals['_WATCHPOPULARITYREQUEST']._serialized_start=2005
-  _globals['_WATCHPOPULARITYREQUEST']._serialized_end=2116
-  _globals['_WATCHPOPULARITYRESPONSE']._serialized_start=2119
-  _globals['_WATCHPOPULARITYRESPONSE']._serialized_end=2299
-  _globals['_OUTCOMESERVICE']._serialized_start=2534
-  _globals['_OUTCOMESERVICE']._serialized_end=3224
+  _globals['_OUTCOMESERVICE'].methods_by_name['RecordLists']._loaded_options = None
+  _globals['_OUTCOMESERVICE'].methods_by_name['RecordLists']._serialized_options = b'\202\277\030\003\n\001\004'
+  _globals['_OUTCOMESERVICE'].methods_by_name['RecordImpressions']._loaded_options = None
+  _globals['_OUTCOMESERVICE'].methods_by_name['RecordImpressions']._serialized_options = b'\202\277\030\004\n\002\001\002'
+  _globals['_OUTCOMESERVICE'].methods_by_name['GetImpressions']._loaded_options = None
+  _globals['_OUTCOMESERVICE'].methods_by_name['GetImpressions']._serialized_options = b'\202\277\030\006\n\002\003\004\020\001'
+  _globals['_OUTCOMESERVICE'].methods_by_name['GetOutcomes']._loaded_options = None
+  _globals['_OUTCOMESERVICE'].methods_by_name['GetOutcomes']._serialized_options = b'\202\277\030\003\n\001\003'
+  _globals['_OUTCOMESERVICE'].methods_by_name['EstimatePolicy']._loaded_options = None
+  _globals['_OUTCOMESERVICE'].methods_by_name['EstimatePolicy']._serialized_options = b'\202\277\030\003\n\001\003'
+  _globals['_OUTCOMESERVICE'].methods_by_name['WatchPopularity']._loaded_options = None
+  _globals['_OUTCOMESERVICE'].methods_by_name['WatchPopularity']._serialized_options = b'\202\277\030\003\n\001\004'
+  _globals['_OUTCOMEGROUP']._serialized_start=2338
+  _globals['_OUTCOMEGROUP']._serialized_end=2494
+  _globals['_REWARD']._serialized_start=2496
+  _globals['_REWARD']._serialized_end=2567
+  _globals['_RECORDLISTSREQUEST']._serialized_start=173
+  _globals['_RECORDLISTSREQUEST']._serialized_end=266
+  _globals['_RECOMMENDEDLIST']._serialized_start=268
+  _globals['_RECOMMENDEDLIST']._serialized_end=367
+  _globals['_RECORDLISTSRESPONSE']._serialized_start=369
+  _globals['_RECORDLISTSRESPONSE']._serialized_end=390
+  _globals['_RECORDIMPRESSIONSREQUEST']._serialized_start=392
+  _globals['_RECORDIMPRESSIONSREQUEST']._serialized_end=475
+  _globals['_IMPRESSION']._serialized_start=477
+  _globals['_IMPRESSION']._serialized_end=571
+  _globals['_RECORDIMPRESSIONSRESPONSE']._serialized_start=573
+  _globals['_RECORDIMPRESSIONSRESPONSE']._serialized_end=600
+  _globals['_GETIMPRESSIONSREQUEST']._serialized_start=602
+  _globals['_GETIMPRESSIONSREQUEST']._serialized_end=705
+  _globals['_GETIMPRESSIONSRESPONSE']._serialized_start=707
+  _globals['_GETIMPRESSIONSRESPONSE']._serialized_end=782
+  _globals['_GETOUTCOMESREQUEST']._serialized_start=785
+  _globals['_GETOUTCOMESREQUEST']._serialized_end=969
+  _globals['_OUTCOMES']._serialized_start=972
+  _globals['_OUTCOMES']._serialized_end=1161
+  _globals['_GETOUTCOMESRESPONSE']._serialized_start=1163
+  _globals['_GETOUTCOMESRESPONSE']._serialized_end=1259
+  _globals['_FUSIONPOLICY']._serialized_start=1262
+  _globals['_FUSIONPOLICY']._serialized_end=1398
+  _globals['_FUSIONPOINTS']._serialized_start=1400
+  _globals['_FUSIONPOINTS']._serialized_end=1461
+  _globals['_FUSIONNORMAL']._serialized_start=1463
+  _globals['_FUSIONNORMAL']._serialized_end=1510
+  _globals['_ESTIMATEPOLICYREQUEST']._serialized_start=1513
+  _globals['_ESTIMATEPOLICYREQUEST']._serialized_end=1724
+  _globals['_ESTIMATE']._serialized_start=1726
+  _globals['_ESTIMATE']._serialized_end=1778
+  _globals['_ESTIMATEPOLICYRESPONSE']._serialized_start=1781
+  _globals['_ESTIMATEPOLICYRESPONSE']._serialized_end=2039
+  _globals['_WATCHPOPULARITYREQUEST']._serialized_start=2041
+  _globals['_WATCHPOPULARITYREQUEST']._serialized_end=2152
+  _globals['_WATCHPOPULARITYRESPONSE']._serialized_start=2155
+  _globals['_WATCHPOPULARITYRESPONSE']._serialized_end=2335
+  _globals['_OUTCOMESERVICE']._serialized_start=2570
+  _globals['_OUTCOMESERVICE']._serialized_end=3319
 # @@protoc_insertion_point(module_scope)

@@ -23,10 +23,11 @@ _sym_db = _symbol_database.Default()
 
 
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from groundswell.common.v1 import access_pb2 as groundswell_dot_common_dot_v1_dot_access__pb2
 from groundswell.common.v1 import item_pb2 as groundswell_dot_common_dot_v1_dot_item__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n,groundswell/profile/v1/profile_service.proto\x12\x16groundswell.profile.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a groundswell/common/v1/item.proto\"\xc0\x01\n\x11GetProfileRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x11\n\tbundle_id\x18\x02 \x01(\t\x12\x1f\n\x12known_seen_version\x18\x03 \x01(\x03H\x00\x88\x01\x01\x12\x1a\n\x12known_seen_lineage\x18\x04 \x01(\t\x12\x1f\n\x17\x61\x63\x63\x65pts_seen_difference\x18\x05 \x01(\x08\x12\x12\n\nsession_id\x18\x06 \x01(\tB\x15\n\x13_known_seen_version\"\x91\x01\n\tSeenItems\x12\x0f\n\x07version\x18\x01 \x01(\x03\x12\x10\n\x08included\x18\x02 \x01(\x08\x12\x10\n\x08item_nos\x18\x03 \x01(\x0c\x12\x14\n\x0c\x61\x63tion_masks\x18\x04 \x01(\x0c\x12\x11\n\ttruncated\x18\x06 \x01(\x08\x12\x0f\n\x07lineage\x18\x05 \x01(\t\x12\x15\n\rsince_version\x18\x07 \x01(\x03\"\xce\x02\n\x07Profile\x12-\n\x06vector\x18\x01 \x01(\x0b\x32\x1d.groundswell.common.v1.Vector\x12\x1a\n\x12num_covered_events\x18\x02 \x01(\x03\x12\x12\n\nnum_events\x18\x03 \x01(\x03\x12\x33\n\x0flast_event_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\ncovered_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05stale\x18\x06 \x01(\x08\x12/\n\x04seen\x18\x07 \x01(\x0b\x32!.groundswell.profile.v1.SeenItems\x12)\n\x05\x61s_of\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x14\n\x0ctext_pending\x18\t \x01(\x08\"F\n\x12GetProfileResponse\x12\x30\n\x07profile\x18\x01 \x01(\x0b\x32\x1f.groundswell.profile.v1.Profile\"V\n\x17\x42\x61tchGetProfilesRequest\x12;\n\x08requests\x18\x01 \x03(\x0b\x32).groundswell.profile.v1.GetProfileRequest\"M\n\x18\x42\x61tchGetProfilesResponse\x12\x31\n\x08profiles\x18\x01 \x03(\x0b\x32\x1f.groundswell.profile.v1.Profile\"*\n\x16RefreshProfilesRequest\x12\x10\n\x08user_ids\x18\x01 \x03(\t\"I\n\x17RefreshProfilesResponse\x12\x16\n\x0enum_users_left\x18\x01 \x01(\x03\x12\x16\n\x0enum_items_left\x18\x02 \x01(\x03\"\x83\x01\n\x15\x45xplainProfileRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x12\n\nsession_id\x18\x02 \x01(\t\x12\x11\n\tbundle_id\x18\x03 \x01(\t\x12\x32\n\x0bitem_vector\x18\x04 \x01(\x0b\x32\x1d.groundswell.common.v1.Vector\"X\n\x0b\x45ventEffect\x12\x0f\n\x07item_no\x18\x01 \x01(\x03\x12(\n\x04time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06\x65\x66\x66\x65\x63t\x18\x03 \x01(\x01\"R\n\x0b\x43hunkEffect\x12\x33\n\x0flast_event_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06\x65\x66\x66\x65\x63t\x18\x02 \x01(\x01\"\x93\x01\n\x16\x45xplainProfileResponse\x12\x33\n\x06\x65vents\x18\x01 \x03(\x0b\x32#.groundswell.profile.v1.EventEffect\x12\x33\n\x06\x63hunks\x18\x02 \x03(\x0b\x32#.groundswell.profile.v1.ChunkEffect\x12\x0f\n\x07lineage\x18\x03 \x01(\t2\xd3\x03\n\x0eProfileService\x12\x63\n\nGetProfile\x12).groundswell.profile.v1.GetProfileRequest\x1a*.groundswell.profile.v1.GetProfileResponse\x12u\n\x10\x42\x61tchGetProfiles\x12/.groundswell.profile.v1.BatchGetProfilesRequest\x1a\x30.groundswell.profile.v1.BatchGetProfilesResponse\x12o\n\x0e\x45xplainProfile\x12-.groundswell.profile.v1.ExplainProfileRequest\x1a..groundswell.profile.v1.ExplainProfileResponse\x12t\n\x0fRefreshProfiles\x12..groundswell.profile.v1.RefreshProfilesRequest\x1a/.groundswell.profile.v1.RefreshProfilesResponse0\x01\x42i\n\x19io.groundswell.profile.v1P\x01ZJgithub.com/groundswell/groundswell/gen/go/groundswell/profile/v1;profilev1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n,groundswell/profile/v1/profile_service.proto\x12\x16groundswell.profile.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\"groundswell/common/v1/access.proto\x1a groundswell/common/v1/item.proto\"\xc0\x01\n\x11GetProfileRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x11\n\tbundle_id\x18\x02 \x01(\t\x12\x1f\n\x12known_seen_version\x18\x03 \x01(\x03H\x00\x88\x01\x01\x12\x1a\n\x12known_seen_lineage\x18\x04 \x01(\t\x12\x1f\n\x17\x61\x63\x63\x65pts_seen_difference\x18\x05 \x01(\x08\x12\x12\n\nsession_id\x18\x06 \x01(\tB\x15\n\x13_known_seen_version\"\x91\x01\n\tSeenItems\x12\x0f\n\x07version\x18\x01 \x01(\x03\x12\x10\n\x08included\x18\x02 \x01(\x08\x12\x10\n\x08item_nos\x18\x03 \x01(\x0c\x12\x14\n\x0c\x61\x63tion_masks\x18\x04 \x01(\x0c\x12\x11\n\ttruncated\x18\x06 \x01(\x08\x12\x0f\n\x07lineage\x18\x05 \x01(\t\x12\x15\n\rsince_version\x18\x07 \x01(\x03\"\xce\x02\n\x07Profile\x12-\n\x06vector\x18\x01 \x01(\x0b\x32\x1d.groundswell.common.v1.Vector\x12\x1a\n\x12num_covered_events\x18\x02 \x01(\x03\x12\x12\n\nnum_events\x18\x03 \x01(\x03\x12\x33\n\x0flast_event_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\ncovered_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05stale\x18\x06 \x01(\x08\x12/\n\x04seen\x18\x07 \x01(\x0b\x32!.groundswell.profile.v1.SeenItems\x12)\n\x05\x61s_of\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x14\n\x0ctext_pending\x18\t \x01(\x08\"F\n\x12GetProfileResponse\x12\x30\n\x07profile\x18\x01 \x01(\x0b\x32\x1f.groundswell.profile.v1.Profile\"V\n\x17\x42\x61tchGetProfilesRequest\x12;\n\x08requests\x18\x01 \x03(\x0b\x32).groundswell.profile.v1.GetProfileRequest\"M\n\x18\x42\x61tchGetProfilesResponse\x12\x31\n\x08profiles\x18\x01 \x03(\x0b\x32\x1f.groundswell.profile.v1.Profile\"*\n\x16RefreshProfilesRequest\x12\x10\n\x08user_ids\x18\x01 \x03(\t\"I\n\x17RefreshProfilesResponse\x12\x16\n\x0enum_users_left\x18\x01 \x01(\x03\x12\x16\n\x0enum_items_left\x18\x02 \x01(\x03\"\x83\x01\n\x15\x45xplainProfileRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x12\n\nsession_id\x18\x02 \x01(\t\x12\x11\n\tbundle_id\x18\x03 \x01(\t\x12\x32\n\x0bitem_vector\x18\x04 \x01(\x0b\x32\x1d.groundswell.common.v1.Vector\"X\n\x0b\x45ventEffect\x12\x0f\n\x07item_no\x18\x01 \x01(\x03\x12(\n\x04time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06\x65\x66\x66\x65\x63t\x18\x03 \x01(\x01\"R\n\x0b\x43hunkEffect\x12\x33\n\x0flast_event_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06\x65\x66\x66\x65\x63t\x18\x02 \x01(\x01\"\x93\x01\n\x16\x45xplainProfileResponse\x12\x33\n\x06\x65vents\x18\x01 \x03(\x0b\x32#.groundswell.profile.v1.EventEffect\x12\x33\n\x06\x63hunks\x18\x02 \x03(\x0b\x32#.groundswell.profile.v1.ChunkEffect\x12\x0f\n\x07lineage\x18\x03 \x01(\t2\x81\x04\n\x0eProfileService\x12o\n\nGetProfile\x12).groundswell.profile.v1.GetProfileRequest\x1a*.groundswell.profile.v1.GetProfileResponse\"\n\x82\xbf\x18\x06\n\x02\x03\x04\x10\x01\x12\x81\x01\n\x10\x42\x61tchGetProfiles\x12/.groundswell.profile.v1.BatchGetProfilesRequest\x1a\x30.groundswell.profile.v1.BatchGetProfilesResponse\"\n\x82\xbf\x18\x06\n\x02\x03\x04\x10\x01\x12{\n\x0e\x45xplainProfile\x12-.groundswell.profile.v1.ExplainProfileRequest\x1a..groundswell.profile.v1.ExplainProfileResponse\"\n\x82\xbf\x18\x06\n\x02\x03\x04\x10\x01\x12}\n\x0fRefreshProfiles\x12..groundswell.profile.v1.RefreshProfilesRequest\x1a/.groundswell.profile.v1.RefreshProfilesResponse\"\x07\x82\xbf\x18\x03\n\x01\x03\x30\x01\x42i\n\x19io.groundswell.profile.v1P\x01ZJgithub.com/groundswell/groundswell/gen/go/groundswell/profile/v1;profilev1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,30 +35,38 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'groundswell.profile.v1.prof
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\031io.groundswell.profile.v1P\001ZJgithub.com/groundswell/groundswell/gen/go/groundswell/profile/v1;profilev1'
-  _globals['_GETPROFILEREQUEST']._serialized_start=140
-  _globals['_GETPROFILEREQUEST']._serialized_end=332
-  _globals['_SEENITEMS']._serialized_start=335
-  _globals['_SEENITEMS']._serialized_end=480
-  _globals['_PROFILE']._serialized_start=483
-  _globals['_PROFILE']._serialized_end=817
-  _globals['_GETPROFILERESPONSE']._serialized_start=819
-  _globals['_GETPROFILERESPONSE']._serialized_end=889
-  _globals['_BATCHGETPROFILESREQUEST']._serialized_start=891
-  _globals['_BATCHGETPROFILESREQUEST']._serialized_end=977
-  _globals['_BATCHGETPROFILESRESPONSE']._serialized_start=979
-  _globals['_BATCHGETPROFILESRESPONSE']._serialized_end=1056
-  _globals['_REFRESHPROFILESREQUEST']._serialized_start=1058
-  _globals['_REFRESHPROFILESREQUEST']._serialized_end=1100
-  _globals['_REFRESHPROFILESRESPONSE']._serialized_start=1102
-  _globals['_REFRESHPROFILESRESPONSE']._serialized_end=1175
-  _globals['_EXPLAINPROFILEREQUEST']._serialized_start=1178
-  _globals['_EXPLAINPROFILEREQUEST']._serialized_end=1309
-  _globals['_EVENTEFFECT']._serialized_start=1311
-  _globals['_EVENTEFFECT']._serialized_end=1399
-  _globals['_CHUNKEFFECT']._serialized_start=1401
-  _globals['_CHUNKEFFECT']._serialized_end=1483
-  _globals['_EXPLAINPROFILERESPONSE']._serialized_start=1486
-  _globals['_EXPLAINPROFILERESPONSE']._serialized_end=1633
-  _globals['_PROFILESERVICE']._serialized_start=1636
-  _globals['_PROFILESERVICE']._serialized_end=2103
+  _globals['_PROFILESERVICE'].methods_by_name['GetProfile']._loaded_options = None
+  _globals['_PROFILESERVICE'].methods_by_name['GetProfile']._serialized_options = b'\202\277\030\006\n\002\003\004\020\001'
+  _globals['_PROFILESERVICE'].methods_by_name['BatchGetProfiles']._loaded_options = None
+  _globals['_PROFILESERVICE'].methods_by_name['BatchGetProfiles']._serialized_options = b'\202\277\030\006\n\002\003\004\020\001'
+  _globals['_PROFILESERVICE'].methods_by_name['ExplainProfile']._loaded_options = None
+  _globals['_PROFILESERVICE'].methods_by_name['ExplainProfile']._serialized_options = b'\202\277\030\006\n\002\003\004\020\001'
+  _globals['_PROFILESERVICE'].methods_by_name['RefreshProfiles']._loaded_options = None
+  _globals['_PROFILESERVICE'].methods_by_name['RefreshProfiles']._serialized_options = b'\202\277\030\003\n\001\003'
+  _globals['_GETPROFILEREQUEST']._serialized_start=176
+  _globals['_GETPROFILEREQUEST']._serialized_end=368
+  _globals['_SEENITEMS']._serialized_start=371
+  _globals['_SEENITEMS']._serialized_end=516
+  _globals['_PROFILE']._serialized_start=519
+  _globals['_PROFILE']._serialized_end=853
+  _globals['_GETPROFILERESPONSE']._serialized_start=855
+  _globals['_GETPROFILERESPONSE']._serialized_end=925
+  _globals['_BATCHGETPROFILESREQUEST']._serialized_start=927
+  _globals['_BATCHGETPROFILESREQUEST']._serialized_end=1013
+  _globals['_BATCHGETPROFILESRESPONSE']._serialized_start=1015
+  _globals['_BATCHGETPROFILESRESPONSE']._serialized_end=1092
+  _globals['_REFRESHPROFILESREQUEST']._serialized_start=1094
+  _globals['_REFRESHPROFILESREQUEST']._serialized_end=1136
+  _globals['_REFRESHPROFILESRESPONSE']._serialized_start=1138
+  _globals['_REFRESHPROFILESRESPONSE']._serialized_end=1211
+  _globals['_EXPLAINPROFILEREQUEST']._serialized_start=1214
+  _globals['_EXPLAINPROFILEREQUEST']._serialized_end=1345
+  _globals['_EVENTEFFECT']._serialized_start=1347
+  _globals['_EVENTEFFECT']._serialized_end=1435
+  _globals['_CHUNKEFFECT']._serialized_start=1437
+  _globals['_CHUNKEFFECT']._serialized_end=1519
+  _globals['_EXPLAINPROFILERESPONSE']._serialized_start=1522
+  _globals['_EXPLAINPROFILERESPONSE']._serialized_end=1669
+  _globals['_PROFILESERVICE']._serialized_start=1672
+  _globals['_PROFILESERVICE']._serialized_end=2185
 # @@protoc_insertion_point(module_scope)

@@ -23,10 +23,11 @@ _sym_db = _symbol_database.Default()
 
 
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
+from groundswell.common.v1 import access_pb2 as groundswell_dot_common_dot_v1_dot_access__pb2
 from groundswell.common.v1 import item_pb2 as groundswell_dot_common_dot_v1_dot_item__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)groundswell/profile/v1/text_service.proto\x12\x16groundswell.profile.v1\x1a\x1egoogle/protobuf/duration.proto\x1a groundswell/common/v1/item.proto\"N\n\x12\x45ncodeTextsRequest\x12\r\n\x05texts\x18\x01 \x03(\t\x12\x11\n\tbundle_id\x18\x02 \x01(\t\x12\x16\n\x0eskip_bad_texts\x18\x03 \x01(\x08\"\xc6\x01\n\x13\x45ncodeTextsResponse\x12.\n\x07vectors\x18\x01 \x03(\x0b\x32\x1d.groundswell.common.v1.Vector\x12\x16\n\x0eunknown_shares\x18\x02 \x03(\x01\x12\x35\n\x08problems\x18\x03 \x03(\x0b\x32#.groundswell.profile.v1.TextProblem\x12\x30\n\x05times\x18\x04 \x01(\x0b\x32!.groundswell.profile.v1.TextTimes\"<\n\x0bTextProblem\x12\r\n\x05index\x18\x01 \x01(\x05\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x0e\n\x06\x64\x65tail\x18\x03 \x01(\t\"\x90\x01\n\tTextTimes\x12(\n\x05queue\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12+\n\x08tokenise\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12,\n\tinference\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\"U\n\x17PredictInterestsRequest\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\x1a\n\rnum_interests\x18\x02 \x01(\x05H\x00\x88\x01\x01\x42\x10\n\x0e_num_interests\"\xaa\x01\n\x18PredictInterestsResponse\x12\x32\n\tinterests\x18\x01 \x03(\x0b\x32\x1f.groundswell.common.v1.Interest\x12\x15\n\runknown_share\x18\x02 \x01(\x01\x12\x11\n\tbundle_id\x18\x03 \x01(\t\x12\x30\n\x05times\x18\x04 \x01(\x0b\x32!.groundswell.profile.v1.TextTimes2\xec\x01\n\x0bTextService\x12\x66\n\x0b\x45ncodeTexts\x12*.groundswell.profile.v1.EncodeTextsRequest\x1a+.groundswell.profile.v1.EncodeTextsResponse\x12u\n\x10PredictInterests\x12/.groundswell.profile.v1.PredictInterestsRequest\x1a\x30.groundswell.profile.v1.PredictInterestsResponseBi\n\x19io.groundswell.profile.v1P\x01ZJgithub.com/groundswell/groundswell/gen/go/groundswell/profile/v1;profilev1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)groundswell/profile/v1/text_service.proto\x12\x16groundswell.profile.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\"groundswell/common/v1/access.proto\x1a groundswell/common/v1/item.proto\"N\n\x12\x45ncodeTextsRequest\x12\r\n\x05texts\x18\x01 \x03(\t\x12\x11\n\tbundle_id\x18\x02 \x01(\t\x12\x16\n\x0eskip_bad_texts\x18\x03 \x01(\x08\"\xc6\x01\n\x13\x45ncodeTextsResponse\x12.\n\x07vectors\x18\x01 \x03(\x0b\x32\x1d.groundswell.common.v1.Vector\x12\x16\n\x0eunknown_shares\x18\x02 \x03(\x01\x12\x35\n\x08problems\x18\x03 \x03(\x0b\x32#.groundswell.profile.v1.TextProblem\x12\x30\n\x05times\x18\x04 \x01(\x0b\x32!.groundswell.profile.v1.TextTimes\"<\n\x0bTextProblem\x12\r\n\x05index\x18\x01 \x01(\x05\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x0e\n\x06\x64\x65tail\x18\x03 \x01(\t\"\x90\x01\n\tTextTimes\x12(\n\x05queue\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12+\n\x08tokenise\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12,\n\tinference\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\"U\n\x17PredictInterestsRequest\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\x1a\n\rnum_interests\x18\x02 \x01(\x05H\x00\x88\x01\x01\x42\x10\n\x0e_num_interests\"\xaa\x01\n\x18PredictInterestsResponse\x12\x32\n\tinterests\x18\x01 \x03(\x0b\x32\x1f.groundswell.common.v1.Interest\x12\x15\n\runknown_share\x18\x02 \x01(\x01\x12\x11\n\tbundle_id\x18\x03 \x01(\t\x12\x30\n\x05times\x18\x04 \x01(\x0b\x32!.groundswell.profile.v1.TextTimes2\x80\x02\n\x0bTextService\x12p\n\x0b\x45ncodeTexts\x12*.groundswell.profile.v1.EncodeTextsRequest\x1a+.groundswell.profile.v1.EncodeTextsResponse\"\x08\x82\xbf\x18\x04\n\x02\x01\x03\x12\x7f\n\x10PredictInterests\x12/.groundswell.profile.v1.PredictInterestsRequest\x1a\x30.groundswell.profile.v1.PredictInterestsResponse\"\x08\x82\xbf\x18\x04\n\x02\x01\x03\x42i\n\x19io.groundswell.profile.v1P\x01ZJgithub.com/groundswell/groundswell/gen/go/groundswell/profile/v1;profilev1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,18 +35,22 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'groundswell.profile.v1.text
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\031io.groundswell.profile.v1P\001ZJgithub.com/groundswell/groundswell/gen/go/groundswell/profile/v1;profilev1'
-  _globals['_ENCODETEXTSREQUEST']._serialized_start=135
-  _globals['_ENCODETEXTSREQUEST']._serialized_end=213
-  _globals['_ENCODETEXTSRESPONSE']._serialized_start=216
-  _globals['_ENCODETEXTSRESPONSE']._serialized_end=414
-  _globals['_TEXTPROBLEM']._serialized_start=416
-  _globals['_TEXTPROBLEM']._serialized_end=476
-  _globals['_TEXTTIMES']._serialized_start=479
-  _globals['_TEXTTIMES']._serialized_end=623
-  _globals['_PREDICTINTERESTSREQUEST']._serialized_start=625
-  _globals['_PREDICTINTERESTSREQUEST']._serialized_end=710
-  _globals['_PREDICTINTERESTSRESPONSE']._serialized_start=713
-  _globals['_PREDICTINTERESTSRESPONSE']._serialized_end=883
-  _globals['_TEXTSERVICE']._serialized_start=886
-  _globals['_TEXTSERVICE']._serialized_end=1122
+  _globals['_TEXTSERVICE'].methods_by_name['EncodeTexts']._loaded_options = None
+  _globals['_TEXTSERVICE'].methods_by_name['EncodeTexts']._serialized_options = b'\202\277\030\004\n\002\001\003'
+  _globals['_TEXTSERVICE'].methods_by_name['PredictInterests']._loaded_options = None
+  _globals['_TEXTSERVICE'].methods_by_name['PredictInterests']._serialized_options = b'\202\277\030\004\n\002\001\003'
+  _globals['_ENCODETEXTSREQUEST']._serialized_start=171
+  _globals['_ENCODETEXTSREQUEST']._serialized_end=249
+  _globals['_ENCODETEXTSRESPONSE']._serialized_start=252
+  _globals['_ENCODETEXTSRESPONSE']._serialized_end=450
+  _globals['_TEXTPROBLEM']._serialized_start=452
+  _globals['_TEXTPROBLEM']._serialized_end=512
+  _globals['_TEXTTIMES']._serialized_start=515
+  _globals['_TEXTTIMES']._serialized_end=659
+  _globals['_PREDICTINTERESTSREQUEST']._serialized_start=661
+  _globals['_PREDICTINTERESTSREQUEST']._serialized_end=746
+  _globals['_PREDICTINTERESTSRESPONSE']._serialized_start=749
+  _globals['_PREDICTINTERESTSRESPONSE']._serialized_end=919
+  _globals['_TEXTSERVICE']._serialized_start=922
+  _globals['_TEXTSERVICE']._serialized_end=1178
 # @@protoc_insertion_point(module_scope)

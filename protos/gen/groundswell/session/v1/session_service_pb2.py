@@ -24,11 +24,12 @@ _sym_db = _symbol_database.Default()
 
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from groundswell.common.v1 import access_pb2 as groundswell_dot_common_dot_v1_dot_access__pb2
 from groundswell.common.v1 import event_pb2 as groundswell_dot_common_dot_v1_dot_event__pb2
 from groundswell.common.v1 import item_pb2 as groundswell_dot_common_dot_v1_dot_item__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n,groundswell/session/v1/session_service.proto\x12\x16groundswell.session.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a!groundswell/common/v1/event.proto\x1a groundswell/common/v1/item.proto\"C\n\x13RecordEventsRequest\x12,\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x1c.groundswell.common.v1.Event\"K\n\x14RecordEventsResponse\x12\x33\n\x07results\x18\x01 \x03(\x0b\x32\".groundswell.common.v1.EventResult\"9\n\x12LinkSessionRequest\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\t\"(\n\x13LinkSessionResponse\x12\x11\n\tnum_moved\x18\x01 \x01(\x03\"\x9b\x01\n\x14\x45ncodeSessionRequest\x12\x11\n\x07user_id\x18\x01 \x01(\tH\x00\x12<\n\rinline_events\x18\x02 \x01(\x0b\x32#.groundswell.common.v1.InlineEventsH\x00\x12\x14\n\nsession_id\x18\x04 \x01(\tH\x00\x12\x11\n\tbundle_id\x18\x03 \x01(\tB\t\n\x07subject\"\xc0\x02\n\x15\x45ncodeSessionResponse\x12-\n\x06vector\x18\x01 \x01(\x0b\x32\x1d.groundswell.common.v1.Vector\x12\x19\n\x11num_window_events\x18\x02 \x01(\x05\x12\x1a\n\x12num_session_events\x18\x03 \x01(\x05\x12\x33\n\x0flast_event_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x15\n\rlast_sequence\x18\x05 \x01(\x03\x12\x10\n\x08item_nos\x18\x06 \x01(\x0c\x12\x14\n\x0c\x61\x63tion_masks\x18\x07 \x01(\x0c\x12\r\n\x05stale\x18\x08 \x01(\x08\x12-\n\nwindow_age\x18\t \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0f\n\x07lineage\x18\n \x01(\t\"\\\n\x1a\x42\x61tchEncodeSessionsRequest\x12>\n\x08requests\x18\x01 \x03(\x0b\x32,.groundswell.session.v1.EncodeSessionRequest\"[\n\x1b\x42\x61tchEncodeSessionsResponse\x12<\n\x07results\x18\x01 \x03(\x0b\x32+.groundswell.session.v1.EncodeSessionResult\"e\n\x13\x45ncodeSessionResult\x12>\n\x07session\x18\x01 \x01(\x0b\x32-.groundswell.session.v1.EncodeSessionResponse\x12\x0e\n\x06reason\x18\x02 \x01(\t2\xd1\x03\n\x0eSessionService\x12i\n\x0cRecordEvents\x12+.groundswell.session.v1.RecordEventsRequest\x1a,.groundswell.session.v1.RecordEventsResponse\x12l\n\rEncodeSession\x12,.groundswell.session.v1.EncodeSessionRequest\x1a-.groundswell.session.v1.EncodeSessionResponse\x12~\n\x13\x42\x61tchEncodeSessions\x12\x32.groundswell.session.v1.BatchEncodeSessionsRequest\x1a\x33.groundswell.session.v1.BatchEncodeSessionsResponse\x12\x66\n\x0bLinkSession\x12*.groundswell.session.v1.LinkSessionRequest\x1a+.groundswell.session.v1.LinkSessionResponseBi\n\x19io.groundswell.session.v1P\x01ZJgithub.com/groundswell/groundswell/gen/go/groundswell/session/v1;sessionv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n,groundswell/session/v1/session_service.proto\x12\x16groundswell.session.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\"groundswell/common/v1/access.proto\x1a!groundswell/common/v1/event.proto\x1a groundswell/common/v1/item.proto\"C\n\x13RecordEventsRequest\x12,\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x1c.groundswell.common.v1.Event\"K\n\x14RecordEventsResponse\x12\x33\n\x07results\x18\x01 \x03(\x0b\x32\".groundswell.common.v1.EventResult\"9\n\x12LinkSessionRequest\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\t\"(\n\x13LinkSessionResponse\x12\x11\n\tnum_moved\x18\x01 \x01(\x03\"\x9b\x01\n\x14\x45ncodeSessionRequest\x12\x11\n\x07user_id\x18\x01 \x01(\tH\x00\x12<\n\rinline_events\x18\x02 \x01(\x0b\x32#.groundswell.common.v1.InlineEventsH\x00\x12\x14\n\nsession_id\x18\x04 \x01(\tH\x00\x12\x11\n\tbundle_id\x18\x03 \x01(\tB\t\n\x07subject\"\xc0\x02\n\x15\x45ncodeSessionResponse\x12-\n\x06vector\x18\x01 \x01(\x0b\x32\x1d.groundswell.common.v1.Vector\x12\x19\n\x11num_window_events\x18\x02 \x01(\x05\x12\x1a\n\x12num_session_events\x18\x03 \x01(\x05\x12\x33\n\x0flast_event_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x15\n\rlast_sequence\x18\x05 \x01(\x03\x12\x10\n\x08item_nos\x18\x06 \x01(\x0c\x12\x14\n\x0c\x61\x63tion_masks\x18\x07 \x01(\x0c\x12\r\n\x05stale\x18\x08 \x01(\x08\x12-\n\nwindow_age\x18\t \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0f\n\x07lineage\x18\n \x01(\t\"\\\n\x1a\x42\x61tchEncodeSessionsRequest\x12>\n\x08requests\x18\x01 \x03(\x0b\x32,.groundswell.session.v1.EncodeSessionRequest\"[\n\x1b\x42\x61tchEncodeSessionsResponse\x12<\n\x07results\x18\x01 \x03(\x0b\x32+.groundswell.session.v1.EncodeSessionResult\"e\n\x13\x45ncodeSessionResult\x12>\n\x07session\x18\x01 \x01(\x0b\x32-.groundswell.session.v1.EncodeSessionResponse\x12\x0e\n\x06reason\x18\x02 \x01(\t2\xfc\x03\n\x0eSessionService\x12s\n\x0cRecordEvents\x12+.groundswell.session.v1.RecordEventsRequest\x1a,.groundswell.session.v1.RecordEventsResponse\"\x08\x82\xbf\x18\x04\n\x02\x01\x02\x12w\n\rEncodeSession\x12,.groundswell.session.v1.EncodeSessionRequest\x1a-.groundswell.session.v1.EncodeSessionResponse\"\t\x82\xbf\x18\x05\n\x01\x04\x10\x01\x12\x89\x01\n\x13\x42\x61tchEncodeSessions\x12\x32.groundswell.session.v1.BatchEncodeSessionsRequest\x1a\x33.groundswell.session.v1.BatchEncodeSessionsResponse\"\t\x82\xbf\x18\x05\n\x01\x04\x10\x01\x12p\n\x0bLinkSession\x12*.groundswell.session.v1.LinkSessionRequest\x1a+.groundswell.session.v1.LinkSessionResponse\"\x08\x82\xbf\x18\x04\n\x02\x01\x02\x42i\n\x19io.groundswell.session.v1P\x01ZJgithub.com/groundswell/groundswell/gen/go/groundswell/session/v1;sessionv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,24 +37,32 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'groundswell.session.v1.sess
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\031io.groundswell.session.v1P\001ZJgithub.com/groundswell/groundswell/gen/go/groundswell/session/v1;sessionv1'
-  _globals['_RECORDEVENTSREQUEST']._serialized_start=206
-  _globals['_RECORDEVENTSREQUEST']._serialized_end=273
-  _globals['_RECORDEVENTSRESPONSE']._serialized_start=275
-  _globals['_RECORDEVENTSRESPONSE']._serialized_end=350
-  _globals['_LINKSESSIONREQUEST']._serialized_start=352
-  _globals['_LINKSESSIONREQUEST']._serialized_end=409
-  _globals['_LINKSESSIONRESPONSE']._serialized_start=411
-  _globals['_LINKSESSIONRESPONSE']._serialized_end=451
-  _globals['_ENCODESESSIONREQUEST']._serialized_start=454
-  _globals['_ENCODESESSIONREQUEST']._serialized_end=609
-  _globals['_ENCODESESSIONRESPONSE']._serialized_start=612
-  _globals['_ENCODESESSIONRESPONSE']._serialized_end=932
-  _globals['_BATCHENCODESESSIONSREQUEST']._serialized_start=934
-  _globals['_BATCHENCODESESSIONSREQUEST']._serialized_end=1026
-  _globals['_BATCHENCODESESSIONSRESPONSE']._serialized_start=1028
-  _globals['_BATCHENCODESESSIONSRESPONSE']._serialized_end=1119
-  _globals['_ENCODESESSIONRESULT']._serialized_start=1121
-  _globals['_ENCODESESSIONRESULT']._serialized_end=1222
-  _globals['_SESSIONSERVICE']._serialized_start=1225
-  _globals['_SESSIONSERVICE']._serialized_end=1690
+  _globals['_SESSIONSERVICE'].methods_by_name['RecordEvents']._loaded_options = None
+  _globals['_SESSIONSERVICE'].methods_by_name['RecordEvents']._serialized_options = b'\202\277\030\004\n\002\001\002'
+  _globals['_SESSIONSERVICE'].methods_by_name['EncodeSession']._loaded_options = None
+  _globals['_SESSIONSERVICE'].methods_by_name['EncodeSession']._serialized_options = b'\202\277\030\005\n\001\004\020\001'
+  _globals['_SESSIONSERVICE'].methods_by_name['BatchEncodeSessions']._loaded_options = None
+  _globals['_SESSIONSERVICE'].methods_by_name['BatchEncodeSessions']._serialized_options = b'\202\277\030\005\n\001\004\020\001'
+  _globals['_SESSIONSERVICE'].methods_by_name['LinkSession']._loaded_options = None
+  _globals['_SESSIONSERVICE'].methods_by_name['LinkSession']._serialized_options = b'\202\277\030\004\n\002\001\002'
+  _globals['_RECORDEVENTSREQUEST']._serialized_start=242
+  _globals['_RECORDEVENTSREQUEST']._serialized_end=309
+  _globals['_RECORDEVENTSRESPONSE']._serialized_start=311
+  _globals['_RECORDEVENTSRESPONSE']._serialized_end=386
+  _globals['_LINKSESSIONREQUEST']._serialized_start=388
+  _globals['_LINKSESSIONREQUEST']._serialized_end=445
+  _globals['_LINKSESSIONRESPONSE']._serialized_start=447
+  _globals['_LINKSESSIONRESPONSE']._serialized_end=487
+  _globals['_ENCODESESSIONREQUEST']._serialized_start=490
+  _globals['_ENCODESESSIONREQUEST']._serialized_end=645
+  _globals['_ENCODESESSIONRESPONSE']._serialized_start=648
+  _globals['_ENCODESESSIONRESPONSE']._serialized_end=968
+  _globals['_BATCHENCODESESSIONSREQUEST']._serialized_start=970
+  _globals['_BATCHENCODESESSIONSREQUEST']._serialized_end=1062
+  _globals['_BATCHENCODESESSIONSRESPONSE']._serialized_start=1064
+  _globals['_BATCHENCODESESSIONSRESPONSE']._serialized_end=1155
+  _globals['_ENCODESESSIONRESULT']._serialized_start=1157
+  _globals['_ENCODESESSIONRESULT']._serialized_end=1258
+  _globals['_SESSIONSERVICE']._serialized_start=1261
+  _globals['_SESSIONSERVICE']._serialized_end=1769
 # @@protoc_insertion_point(module_scope)
