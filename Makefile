@@ -42,6 +42,7 @@ lint: install ## format, types, import directions, contracts, links of the pages
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/python clients/python/generate_sync.py --check
+	$(BIN)/python clients/python/generate_service_config.py --check
 	$(BIN)/python docs/check_links.py
 	cd protos && ../$(BIN)/buf lint && ../$(BIN)/buf breaking --against baseline.binpb
 
@@ -56,8 +57,9 @@ protos: install ## generate the stubs from protos/ again
 	PATH=$(CURDIR)/$(BIN):$$PATH $(BIN)/python -m grpc_tools.protoc -Iprotos \
 	  --grpc_python_out=protos/gen --mypy_grpc_out=quiet:protos/gen $(SERVICE_PROTOS)
 
-client: install ## generate the sync client from the aio one again
+client: install ## generate the sync client and service_config.json from the aio client again
 	$(BIN)/python clients/python/generate_sync.py
+	$(BIN)/python clients/python/generate_service_config.py
 
 protos-baseline: install ## accept today's contracts as what may not be broken
 	cd protos && ../$(BIN)/buf build -o baseline.binpb

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 # Every cheap call of the contract that is safe to retry. gRPC retries it by itself when no server
 # answers, or when a busy server says when to try again.
@@ -82,7 +83,7 @@ def channel_options(*, http_proxy: bool = False) -> list[tuple[str, int | str]]:
     return [
         # gRPC itself would ask the proxy of the environment even for the loopback address.
         ("grpc.enable_http_proxy", int(http_proxy)),
-        ("grpc.service_config", _service_config()),
+        ("grpc.service_config", json.dumps(service_config())),
         ("grpc.primary_user_agent", "groundswell-python"),
         # Not faster than the servers permit, which is every 10 s.
         ("grpc.keepalive_time_ms", 20_000),
@@ -95,7 +96,8 @@ def channel_options(*, http_proxy: bool = False) -> list[tuple[str, int | str]]:
     ]
 
 
-def _service_config() -> str:
+def service_config() -> dict[str, Any]:
+    """The service config of every channel: which calls gRPC tries again, and when."""
     often = {
         "maxAttempts": 4,
         "initialBackoff": "0.1s",
@@ -104,16 +106,14 @@ def _service_config() -> str:
         "retryableStatusCodes": _RETRIED_STATUSES,
     }
     once = {**often, "maxAttempts": 2, "initialBackoff": "1s"}
-    return json.dumps(
-        {
-            "loadBalancingConfig": [{"round_robin": {}}],
-            "methodConfig": [
-                {"name": _names(_RETRIED), "retryPolicy": often},
-                {"name": _names(_RETRIED_ONCE), "retryPolicy": once},
-            ],
-            "retryThrottling": _RETRY_THROTTLING,
-        }
-    )
+    return {
+        "loadBalancingConfig": [{"round_robin": {}}],
+        "methodConfig": [
+            {"name": _names(_RETRIED), "retryPolicy": often},
+            {"name": _names(_RETRIED_ONCE), "retryPolicy": once},
+        ],
+        "retryThrottling": _RETRY_THROTTLING,
+    }
 
 
 def _names(methods: Mapping[str, tuple[str, ...]]) -> list[dict[str, str]]:
