@@ -43,6 +43,7 @@ lint: install ## format, types, import directions, contracts, links of the pages
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/python clients/python/generate_sync.py --check
 	$(BIN)/python clients/python/generate_service_config.py --check
+	$(BIN)/python docs/generate_api.py --check
 	$(BIN)/python docs/check_links.py
 	cd protos && ../$(BIN)/buf lint && ../$(BIN)/buf breaking --against baseline.binpb
 
@@ -50,12 +51,13 @@ fix: install ## correct what ruff can correct
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-protos: install ## generate the stubs from protos/ again
+protos: install ## generate the stubs and docs/api from protos/ again
 	rm -rf protos/gen/groundswell
 	PATH=$(CURDIR)/$(BIN):$$PATH $(BIN)/python -m grpc_tools.protoc -Iprotos \
 	  --python_out=protos/gen --mypy_out=quiet:protos/gen $(PROTOS)
 	PATH=$(CURDIR)/$(BIN):$$PATH $(BIN)/python -m grpc_tools.protoc -Iprotos \
 	  --grpc_python_out=protos/gen --mypy_grpc_out=quiet:protos/gen $(SERVICE_PROTOS)
+	$(BIN)/python docs/generate_api.py
 
 client: install ## generate the sync client and service_config.json from the aio client again
 	$(BIN)/python clients/python/generate_sync.py

@@ -211,3 +211,9 @@ def test_the_files_of_the_contracts_are_all_read() -> None:
     names = {file.name for file in _files()}
     assert names == {str(p.relative_to(PROTOS)) for p in PROTOS.glob("groundswell/**/*.proto")}
     assert all(descriptor_pool.Default().FindFileByName(name) for name in names)
+
+
+def test_the_table_of_reasons_has_every_reason_of_the_contracts() -> None:
+    table = (ROOT / "docs/api/reasons.md").read_text()
+    listed = re.findall(r"^\| `([A-Z_]+)`", table, re.MULTILINE)
+    assert [reason.rstrip("_") for reason in listed] == sorted(documented())
