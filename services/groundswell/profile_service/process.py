@@ -95,8 +95,9 @@ async def main(settings: ProfileSettings) -> None:
         _servicers(settings, EventServicer(log, visitors), outcomes, profiles, catalogue, bundles),
         take=bundles.take,
         first=partial(covered_bundle, database, store),
-        variants=VariantsFollower(store, settings.bundle_poll_s, bundles),
+        variants=VariantsFollower(store, settings.bundle_poll_s, bundles.held),
         held=bundles.held,
+        holds_previous=True,
         begin=(
             partial(database.open, wait_s=settings.database_wait_s),
             partial(check_secrets, database, pseudonyms),

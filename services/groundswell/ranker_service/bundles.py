@@ -1,7 +1,6 @@
 """Chooses the bundle that ranks: a new one ranks once it is loaded and both encoders hold it."""
 
 import asyncio
-from collections.abc import Collection
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
@@ -10,7 +9,9 @@ import grpc
 import structlog
 
 from groundswell.artifacts.bundle import Bundle
+from groundswell.artifacts.errors import BundleError
 from groundswell.artifacts.manifest import Manifest
+from groundswell.artifacts.store import BundleStore
 from groundswell.common.v1.model_service_pb2_grpc import ModelServiceStub
 from groundswell.ranker_service.bundle_ranker import BundleRanker
 from groundswell.ranker_service.follower import RankerCopies
@@ -18,6 +19,7 @@ from groundswell.ranker_service.popularity_now import CurrentPopularity
 from groundswell.ranker_service.probation import Probation
 from groundswell.ranker_service.replicas import held_ids
 from groundswell.ranker_service.settings import RankerSettings
+from groundswell.ranker_service.withdrawals import Withdrawals
 from groundswell.runtime.backoff import ExponentialBackoff
 from groundswell.runtime.catalogue_follower import CatalogueFollower
 from groundswell.runtime.held_bundles import HeldBundles
@@ -69,9 +71,11 @@ class RankerBundles:
         self._settings = settings
         self._popularity = popularity
         self.held: HeldBundles[RankerBundle] = HeldBundles(
-            keep_s=settings.bundle_keep_s, max_held=_MAX_HELD
+            self._load, keep_s=settings.bundle_keep_s, max_held=_MAX_HELD
         )
         self._probation = Probation(settings.probation_s)
+        self._withdrawals = Withdrawals(BundleStore(settings.bundles), settings.withdrawn_file)
+        self._keeping: asyncio.Future[None] | None = None
         self._candidates: list[RankerBundle] = []
         """Warm bundles that some encoder may not hold yet."""
 
@@ -100,13 +104,17 @@ class RankerBundles:
 
         While they still prepare it, they both hold an earlier bundle: then that one, if the folder
         has it. After `start_wait_s` it is the current one in any case; answers that lack a vector
-        say so.
+        say so. In the place of a current one that was withdrawn it is the one that ranked then.
         """
+        withdrawal = await asyncio.to_thread(self._withdrawals.of, current)
+        withdrawn = current if withdrawal is not None else ""
+        if withdrawal is not None:
+            current = withdrawal.ranks
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self._settings.start_wait_s
         while True:
             held = await held_ids(self._encoders, _ASK_TIMEOUT_S)
-            common = [one for one in held["profile"] if one in held["session"]]
+            common = [one for one in held["profile"] if one in held["session"] and one != withdrawn]
             if current in common:
                 return current
             for other in common:
@@ -123,9 +131,13 @@ class RankerBundles:
         """Rank with a bundle from now on, once it is warm and both encoders hold it.
 
         That may take long, and the bundle is loaded once; a call that is cancelled meanwhile
-        changes nothing. Raises BundleError when the bundle cannot be served.
+        changes nothing. Raises BundleError when the bundle cannot be served, and (BUNDLE_WITHDRAWN)
+        when it was before this process began.
         """
         loaded = self.held.find(bundle.id)
+        withdrawal = await asyncio.to_thread(self._withdrawals.of, bundle.id)
+        if withdrawal is not None and self.held.served is not None:
+            raise BundleError("BUNDLE_WITHDRAWN", withdrawal.problem)
         if loaded is not None:
             await self._until_encoded(bundle.id)
         else:
@@ -140,6 +152,8 @@ class RankerBundles:
         before = self.held.go_back(problem) if problem else None
         if before is not None:
             self._probation.end(before.id)
+            keep = partial(self._withdrawals.keep, bundle_id, problem, before.id)
+            self._keeping = asyncio.get_running_loop().run_in_executor(None, keep)
             count("bundles_withdrawn")
             _log.error("bundle_withdrawn", bundle_id=bundle_id, problem=problem, ranks=before.id)
 
@@ -148,18 +162,10 @@ class RankerBundles:
         for bundle in (*self.held.all(), *self._candidates):
             await asyncio.to_thread(bundle.ranker.take_popularity)
 
-    async def take_beside(self, bundle: Bundle) -> None:
-        """Load a bundle of a variant as `take` does, and hold it beside the served one."""
-        if self.held.find(bundle.id) is None:
-            self.held.hold(await self._load(bundle))
-            _log.info("bundle_beside", bundle_id=bundle.id)
-
-    def want(self, bundle_ids: Collection[str]) -> None:
-        """Hold only these beside the served one."""
-        self.held.want(bundle_ids)
-
     async def close(self) -> None:
         """Close what is loaded."""
+        if self._keeping is not None:
+            await self._keeping
         await self.held.close()
 
     async def _load(self, bundle: Bundle) -> RankerBundle:

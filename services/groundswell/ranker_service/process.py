@@ -42,7 +42,8 @@ async def main(settings: RankerSettings) -> None:
     recommender = Recommender(gather, Exclusions(settings.seen_mask))
     answered = AnsweredLists(profile, max_waiting=settings.max_lists_waiting)
     kept = answered if settings.max_lists_waiting else None
-    variants = VariantsFollower(BundleStore(settings.bundles), settings.bundle_poll_s, bundles)
+    store = BundleStore(settings.bundles)
+    variants = VariantsFollower(store, settings.bundle_poll_s, bundles.held)
     assignment = AssignedRankers(bundles, lambda: variants.variants)
     servicer = RankerServicer(recommender, bundles, reader, settings, tokens, assignment, kept)
 

@@ -1,6 +1,7 @@
 """The settings of the ranker service."""
 
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field, SecretStr, field_validator
@@ -77,6 +78,9 @@ class RankerSettings(CallingSettings):
     probation_s: Annotated[float, Field(ge=0)] = 120.0
     """How long a new bundle is on probation: if far more of its answers fail, are empty or lack a
     vector than of the bundle before it, that one ranks again. 0: it stays in any case."""
+    withdrawn_file: Path | None = None
+    """Where the ranker keeps which bundle it went back from, for its next start; by default
+    `withdrawn.json` in the folder of bundles. Set it where that folder cannot be written."""
     start_wait_s: Annotated[float, Field(ge=0)] = 10.0
     """How long the first bundle waits until both encoders hold it; then it ranks in any case."""
 

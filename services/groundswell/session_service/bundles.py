@@ -1,7 +1,6 @@
 """Loads new bundles and serves them; earlier bundles stay loaded while they are in use."""
 
 import asyncio
-from collections.abc import Collection
 from dataclasses import dataclass
 
 import grpc
@@ -57,7 +56,7 @@ class SessionBundles:
         self._profile = profile
         self._settings = settings
         self.held: HeldBundles[SessionBundle] = HeldBundles(
-            keep_s=settings.bundle_keep_s, max_held=settings.max_bundles
+            self._load, keep_s=settings.bundle_keep_s, max_held=settings.max_bundles
         )
 
     @property
@@ -98,16 +97,6 @@ class SessionBundles:
         """
         self.held.serve(self.held.find(bundle.id) or await self._load(bundle))
         _log.info("bundle_served", bundle_id=bundle.id)
-
-    async def take_beside(self, bundle: Bundle) -> None:
-        """Load a bundle of a variant as `take` does, and hold it beside the served one."""
-        if self.held.find(bundle.id) is None:
-            self.held.hold(await self._load(bundle))
-            _log.info("bundle_beside", bundle_id=bundle.id)
-
-    def want(self, bundle_ids: Collection[str]) -> None:
-        """Hold only these beside the served one."""
-        self.held.want(bundle_ids)
 
     async def close(self) -> None:
         """Close what is loaded."""

@@ -36,8 +36,9 @@ async def main(settings: SessionSettings) -> None:
         add_servicers,
         take=bundles.take,
         first=bundles.first,
-        variants=VariantsFollower(store, settings.bundle_poll_s, bundles),
+        variants=VariantsFollower(store, settings.bundle_poll_s, bundles.held),
         held=bundles.held,
+        holds_previous=True,
         close=(bundles, windows, profile),
         admissions=until_deadline(
             _SERVICE, "EncodeSession", "BatchEncodeSessions", "RecordEvents", "LinkSession"

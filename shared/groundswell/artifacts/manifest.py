@@ -145,3 +145,9 @@ class Manifest(_Frozen):
     """By name, such as "validation.fused.ndcg@10"."""
     files: dict[str, FileEntry] = {}
     """Every file of the bundle but the manifest, by path; written when it is published."""
+
+    @property
+    def chunk_spec(self) -> tuple[str, int]:
+        """The text encoder, and the events of a chunk; 0: histories are not read as text."""
+        reads = self.history_text.mode == "read"
+        return self.text.fingerprint, self.chunk_length if reads else 0

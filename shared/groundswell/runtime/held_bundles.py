@@ -2,13 +2,18 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from contextlib import AbstractContextManager
 from typing import Generic, Protocol, TypeVar
 
+import structlog
+
+from groundswell.artifacts.bundle import Bundle
 from groundswell.artifacts.manifest import Manifest
 from groundswell.serving.errors import FailedPrecondition, Unavailable
 from groundswell.serving.telemetry import gauge
+
+_log = structlog.get_logger(__name__)
 
 _SWEEP_EVERY_S = 5.0
 
@@ -67,21 +72,21 @@ class HeldBundles(Generic[B]):
     An earlier bundle stays until no call has asked for it for `keep_s`: a ranker may rank with it
     until all services have the new one. At most `max_held` bundles stay; the one that was asked for
     longest ago is dropped first. Bundles that variants name are held beside these as long as they
-    are wanted. `on_dropped` is called with each bundle that is dropped; it is closed when the calls
-    that use it have ended.
+    are wanted. `load` makes a bundle ready to be held, and raises BundleError. A bundle that is
+    dropped is closed when the calls that use it have ended.
     """
 
     def __init__(
         self,
+        load: Callable[[Bundle], Awaitable[B]],
         *,
         keep_s: float,
         max_held: int,
-        on_dropped: Callable[[B], None] = lambda _: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._load = load
         self._keep_s = keep_s
         self._max_held = max_held
-        self._on_dropped = on_dropped
         self._clock = clock
         self._held: list[B] = []
         """The served one first, the others by when they were last served."""
@@ -100,6 +105,11 @@ class HeldBundles(Generic[B]):
     def served(self) -> B | None:
         """The bundle that is served; None before the first."""
         return self._held[0] if self._held else None
+
+    @property
+    def has_one_before(self) -> bool:
+        """Whether there is a bundle to go back to at once."""
+        return len(self._held) > 1
 
     def all(self) -> list[B]:
         """Return what is held, the served one first."""
@@ -160,15 +170,35 @@ class HeldBundles(Generic[B]):
         self._beside = [one for one in self._beside if one.id in self._wanted]
         for one in unwanted:
             self._asked_at.pop(one.id, None)
-            self._on_dropped(one)
             self.retire(one)
 
-    def hold(self, bundle: B) -> None:
-        """Hold a bundle beside the served one, if it is still wanted."""
+    async def take_beside(self, bundle: Bundle) -> None:
+        """Load a bundle, and hold it beside the served one as long as it is wanted."""
+        if self.find(bundle.id) is not None:
+            return
+        loaded = await self._load(bundle)
         if bundle.id in self._wanted and self.find(bundle.id) is None:
-            self._beside.append(bundle)
+            self._beside.append(loaded)
+            _log.info("bundle_beside", bundle_id=bundle.id)
         else:
-            self.retire(bundle)
+            self.retire(loaded)
+
+    async def take_before(self, bundle: Bundle) -> None:
+        """Load the bundle that was served before this process started, and hold it as that.
+
+        One whose text encoder or chunks differ is left out: a worker would have to encode for it.
+        """
+        served = self.served
+        needed = bundle.manifest.chunk_spec
+        if served is None or served.manifest.chunk_spec != needed:
+            _log.info("previous_bundle_left_out", bundle_id=bundle.id)
+            return
+        loaded = await self._load(bundle)
+        if self.has_one_before or self.find(bundle.id) is not None:
+            self.retire(loaded)
+        else:
+            self._held.append(loaded)
+            _log.info("previous_bundle_held", bundle_id=bundle.id)
 
     def serve(self, bundle: B) -> None:
         """Serve a bundle from now on, in one step; bundles out of use are closed later."""
@@ -224,7 +254,6 @@ class HeldBundles(Generic[B]):
     async def _sweep(self) -> None:
         while True:
             for bundle in self.take_out_unused():
-                self._on_dropped(bundle)
                 self.retire(bundle)
             if len(self._held) <= 2:
                 return

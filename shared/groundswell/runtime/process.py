@@ -1,6 +1,7 @@
 """Serves a service that follows a folder of bundles, from its first log line to its end."""
 
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import Any, Protocol
 
 import grpc
@@ -34,6 +35,7 @@ async def serve_bundles(
     first: Callable[[str], Awaitable[str]],
     variants: VariantsFollower,
     held: HeldBundles[Any] | None,
+    holds_previous: bool = False,
     begin: Sequence[Callable[[], Awaitable[object]]] = (),
     close: Sequence[Closable],
     health: Health | None = None,
@@ -43,12 +45,17 @@ async def serve_bundles(
 
     `take` and `first` are for the follower of bundles (see BundleFollower), `variants` follows the
     bundles beside them. `add_servicers` adds the servicers and returns their full service names;
-    with `held`, the ModelService tells of the bundles in it. The steps of `begin` are taken before
-    the first bundle is loaded, and the parts of `close` are closed at the end, both in their order.
-    The rest is as for `serve`.
+    with `held`, the ModelService tells of the bundles in it. With `holds_previous` the bundle that
+    was current before is loaded after the start, and held as after a swap: a ranker may have gone
+    back to it. The steps of `begin` are taken before the first bundle is loaded, and the parts of
+    `close` are closed at the end, both in their order. The rest is as for `serve`.
     """
     store = BundleStore(settings.bundles)
     follower = BundleFollower(store, settings.bundle_poll_s, take, first=first)
+    previous: BundleFollower | None = None
+    if held is not None and holds_previous:
+        lacking = partial(_lacking_previous, store, held)
+        previous = BundleFollower(store, settings.bundle_poll_s, held.take_before, read=lacking)
 
     def register(server: grpc.aio.Server) -> Sequence[str]:
         names = add_servicers(server)
@@ -63,12 +70,23 @@ async def serve_bundles(
     async def ready() -> None:
         for step in (*begin, follower.start, variants.start):
             await step()
+        if previous is not None:
+            previous.begin()
 
     async def close_all() -> None:
-        parts: tuple[Closable, ...] = (variants, follower, *close)
+        parts: tuple[Closable | None, ...] = (previous, variants, follower, *close)
         for part in parts:
-            await part.close()
+            if part is not None:
+                await part.close()
 
     await serve(
         settings, register, ready=ready, close=close_all, health=health, admissions=admissions
     )
+
+
+def _lacking_previous(store: BundleStore, held: HeldBundles[Any]) -> str | None:
+    """Return the previous bundle if none is held before the current one, which is served."""
+    served = held.served
+    if served is None or held.has_one_before or served.id != store.current():
+        return None
+    return store.previous()

@@ -16,10 +16,13 @@ from groundswell.client import Deadlines, GroundswellClient, GroundswellError, T
 from groundswell.ranker.v1.ranker_service_pb2 import Controls
 from tests.integration.ranker_service.support import (
     CLICK,
+    SERVICE,
     Ranker,
     degradations,
     ids,
     number,
+    ranker_client,
+    ranker_process,
     scripted_ranker,
 )
 from tests.support.bundles import ITEMS, serve
@@ -44,7 +47,7 @@ def ranks_with(ranker: Ranker) -> str:
 
 
 def test_a_bundle_whose_answers_are_bad_leaves_by_itself_until_the_pointer_names_it_again(
-    ranker: Ranker, made: list[Path]
+    ranker: Ranker, made: list[Path], tmp_path: Path
 ) -> None:
     old, new = ranker.bundle, load_bundle(made[1])
     ranker.scripted.hold(new.id, vectors_of(new))
@@ -65,11 +68,24 @@ def test_a_bundle_whose_answers_are_bad_leaves_by_itself_until_the_pointer_names
     assert "bundle_withdrawn" in ranker.process.log()
     listed = run("bundles", "list", "--bundles", str(ranker.bundles), "--ranker", ranker.address)
     assert f"{new.id} is not served" in listed.stdout
-    # As after a restart of an encoder, which begins with the bundle that the pointer names.
+    # As when an encoder starts and the previous bundle has another text encoder.
     ranker.scripted.loaded["session"].remove(old.id)
     answer = ranker.client.recommend("ann")
     assert (answer.bundle_id, degradations(answer)) == (old.id, {"SESSION_STALE"})
     ranker.scripted.loaded["session"].append(old.id)
+    later, address = ranker_process(
+        tmp_path,
+        ranker.bundles,
+        *(ranker.scripted.addresses[one] for one in ("profile", "session")),
+    )
+    with later, ranker_client(address) as client:
+        later.wait_serving(address, SERVICE)
+        eventually(lambda: client.model("ranker").refused_bundles, 30, later.log)
+        [refused] = client.model("ranker").refused_bundles
+        assert refused.bundle_id == new.id
+        assert "without the short-term vector" in refused.problem
+        answer = client.recommend("ann")
+        assert (answer.bundle_id, degradations(answer)) == (old.id, set())
     store = BundleStore(ranker.bundles)
     store.set_current(old.id)
     eventually(lambda: not ranker.client.model("ranker").refused_bundles)

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -61,6 +62,18 @@ def answers(suite: Suite) -> dict[str, RecommendResponse]:
 
 def counted(suite: Suite) -> set[str]:
     return {one.variant for one in suite.client.outcomes(["variant"]).outcomes}
+
+
+def test_encoders_that_start_hold_the_previous_bundle_as_well(
+    suite: Suite, made: list[Path]
+) -> None:
+    def held(service: Literal["profile", "session"]) -> list[str]:
+        return list(suite.client.model(service).loaded_bundle_ids)
+
+    both = [made[0].name, made[1].name]
+    eventually(lambda: (held("profile"), held("session")) == (both, both))
+    answer = suite.client.encode_session(USERS[0], bundle_id=made[1].name)
+    assert answer.vector.bundle_id == made[1].name
 
 
 @pytest.mark.usefixtures("none")

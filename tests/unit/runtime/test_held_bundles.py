@@ -2,6 +2,7 @@
 
 import asyncio
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
@@ -12,11 +13,20 @@ from groundswell.serving.errors import FailedPrecondition, Unavailable
 class Loaded:
     def __init__(self, bundle_id: str) -> None:
         self.id = bundle_id
-        self.manifest: Any = f"the manifest of {bundle_id}"
+        self.manifest: Any = Mock(chunk_spec=("encoder", 0))
         self.is_closed = False
 
     async def close(self) -> None:
         self.is_closed = True
+
+
+def _stored(loaded: Loaded) -> Any:
+    """The bundle on disk that is loaded as this one."""
+    return loaded
+
+
+async def load(bundle: Any) -> Any:
+    return bundle
 
 
 class Clock:
@@ -33,7 +43,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 def held(clock: Clock) -> HeldBundles[Loaded]:
-    return HeldBundles(keep_s=60.0, max_held=4, clock=clock)
+    return HeldBundles(load, keep_s=60.0, max_held=4, clock=clock)
 
 
 async def test_nothing_is_answered_before_the_first_bundle(held: HeldBundles[Loaded]) -> None:
@@ -46,9 +56,9 @@ async def test_the_served_model_is_told_with_its_manifest(held: HeldBundles[Load
     with pytest.raises(Unavailable):
         held.served_model()
     held.serve(Loaded("a"))
-    held.serve(Loaded("b"))
-    bundle_id, manifest = held.served_model()
-    assert (bundle_id, str(manifest)) == ("b", "the manifest of b")
+    served = Loaded("b")
+    held.serve(served)
+    assert held.served_model() == ("b", served.manifest)
 
 
 async def test_the_served_bundle_and_the_one_before_it_stay_however_long(
@@ -113,7 +123,7 @@ async def test_of_too_many_the_one_that_was_not_asked_for_longest_leaves(
 
 
 async def test_what_is_not_needed_is_closed_without_being_told() -> None:
-    held: HeldBundles[Loaded] = HeldBundles(keep_s=0.02, max_held=4)
+    held: HeldBundles[Loaded] = HeldBundles(load, keep_s=0.02, max_held=4)
     bundles = [Loaded(name) for name in "abc"]
     for bundle in bundles:
         held.serve(bundle)
@@ -126,7 +136,7 @@ async def test_what_is_not_needed_is_closed_without_being_told() -> None:
 
 
 async def test_a_dropped_bundle_is_closed_only_when_no_call_uses_it() -> None:
-    held: HeldBundles[Loaded] = HeldBundles(keep_s=60.0, max_held=2)
+    held: HeldBundles[Loaded] = HeldBundles(load, keep_s=60.0, max_held=2)
     bundles = [Loaded(name) for name in "abcd"]
     held.serve(bundles[0])
     with held.using(bundles[:1], None):
@@ -142,7 +152,7 @@ async def test_a_dropped_bundle_is_closed_only_when_no_call_uses_it() -> None:
 
 
 async def test_a_bundle_that_is_served_again_while_it_waits_to_be_closed_stays_open() -> None:
-    held: HeldBundles[Loaded] = HeldBundles(keep_s=60.0, max_held=2)
+    held: HeldBundles[Loaded] = HeldBundles(load, keep_s=60.0, max_held=2)
     bundles = [Loaded(name) for name in "abc"]
     held.serve(bundles[0])
     with held.using(bundles[:1], None):
@@ -158,7 +168,7 @@ async def test_a_bundle_that_is_served_again_while_it_waits_to_be_closed_stays_o
 
 
 async def test_the_end_of_the_process_closes_what_waits_to_be_closed() -> None:
-    held: HeldBundles[Loaded] = HeldBundles(keep_s=60.0, max_held=2)
+    held: HeldBundles[Loaded] = HeldBundles(load, keep_s=60.0, max_held=2)
     bundle = Loaded("a")
     with held.using((bundle,), None):
         held.retire(bundle)
@@ -169,7 +179,7 @@ async def test_the_end_of_the_process_closes_what_waits_to_be_closed() -> None:
 
 
 async def test_what_a_call_asks_for_is_not_closed_before_the_call_ends() -> None:
-    held: HeldBundles[Loaded] = HeldBundles(keep_s=60.0, max_held=2)
+    held: HeldBundles[Loaded] = HeldBundles(load, keep_s=60.0, max_held=2)
     held.serve(Loaded("a"))
     with held.asked_for("a") as bundle:
         for name in "bc":
@@ -187,7 +197,7 @@ async def test_a_wanted_bundle_stays_beside_the_others_until_it_is_unwanted(
     beside = Loaded("v")
     held.serve(Loaded("a"))
     held.want(["v", "a"])
-    held.hold(beside)
+    await held.take_beside(_stored(beside))
     for bundle_id in "bc":
         held.serve(Loaded(bundle_id))
         clock.now += 1e6
@@ -209,10 +219,26 @@ async def test_a_bundle_that_is_not_wanted_any_more_or_held_already_is_closed(
     late, second, served = Loaded("v"), Loaded("w"), Loaded("w")
     held.serve(Loaded("a"))
     held.want(["w"])
-    held.hold(late)
-    held.hold(second)
+    for one in (late, second):
+        await held.take_beside(_stored(one))
     held.serve(served)
     await asyncio.sleep(0)
     assert (late.is_closed, second.is_closed, served.is_closed) == (True, True, False)
     assert held.ids() == ["w", "a"]
+    await held.close()
+
+
+async def test_the_previous_bundle_is_held_as_the_one_before_if_there_is_none(
+    held: HeldBundles[Loaded],
+) -> None:
+    previous, second, other = Loaded("p"), Loaded("q"), Loaded("o")
+    other.manifest = Mock(chunk_spec=("another encoder", 0))
+    held.serve(Loaded("a"))
+    await held.take_before(_stored(other))
+    assert held.ids() == ["a"]
+    await held.take_before(_stored(previous))
+    await held.take_before(_stored(second))
+    await asyncio.sleep(0)
+    assert (held.ids(), second.is_closed) == (["a", "p"], True)
+    assert held.go_back("answers were bad") is previous
     await held.close()

@@ -1,7 +1,7 @@
 """Loads new bundles into the profile service, and keeps earlier ones while they are used."""
 
 import asyncio
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import structlog
@@ -30,8 +30,7 @@ class ProfileBundles:
         self._settings = settings
         self._worker = worker
         self.held: HeldBundles[ProfileModels] = HeldBundles(
-            keep_s=settings.bundle_keep_s,
-            max_held=settings.max_bundles,
+            self._candidate, keep_s=settings.bundle_keep_s, max_held=settings.max_bundles
         )
         self._prepared: list[Spec] = []
         """The encoders of the bundles that are being loaded."""
@@ -53,16 +52,6 @@ class ProfileBundles:
         if self._tending is None:
             self._tending = asyncio.create_task(self._tend())
         _log.info("bundle_served", bundle_id=bundle.id)
-
-    async def take_beside(self, bundle: Bundle) -> None:
-        """Load a bundle of a variant as `take` does, and hold it beside the served one."""
-        if self.held.find(bundle.id) is None:
-            self.held.hold(await self._candidate(bundle))
-            _log.info("bundle_beside", bundle_id=bundle.id)
-
-    def want(self, bundle_ids: Collection[str]) -> None:
-        """Hold only these beside the served one."""
-        self.held.want(bundle_ids)
 
     def reads_histories(self) -> bool:
         """Whether an encoder in use reads histories as text."""

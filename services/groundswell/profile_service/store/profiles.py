@@ -44,8 +44,7 @@ class Spec(NamedTuple):
     @classmethod
     def of(cls, manifest: Manifest) -> "Spec":
         """Return the part of a manifest that decides which stored chunks a bundle can use."""
-        reads = manifest.history_text.mode == "read"
-        return cls(manifest.text.fingerprint, manifest.chunk_length if reads else 0)
+        return cls(*manifest.chunk_spec)
 
     @property
     def reads_histories(self) -> bool:
