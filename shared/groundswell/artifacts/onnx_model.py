@@ -1,10 +1,15 @@
 """One exported model, run by onnxruntime."""
 
+import os
 from pathlib import Path
 
 import numpy as np
-import onnxruntime as ort
 from numpy.typing import NDArray
+
+# Else it writes to the home folder and sends to its maker which models are loaded, and on what.
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+
+import onnxruntime as ort
 
 from groundswell.artifacts.errors import BundleError
 
