@@ -1,13 +1,13 @@
 # Every target does its own set-up; `make help` lists them.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help install demo test campaign lint fix protos client protos-baseline bench bench-peers up clean
+.PHONY: help install demo test test-languages campaign lint fix protos client protos-baseline bench bench-peers up clean
 
 PYTHON ?= python3
 # Processes that run tests; each starts servers of its own, and often waits for them.
 WORKERS ?= 3
 # Files in their order: the long ones come before the many short ones of tests/unit.
-ALL_TESTS = tests --ignore=tests/campaign --ignore=tests/bench -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+ALL_TESTS = tests --ignore=tests/campaign --ignore=tests/bench --ignore=tests/languages -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
@@ -32,6 +32,14 @@ demo: install ## every step on real data: train, evaluate, serve, recommend
 test: export PYTHONDONTWRITEBYTECODE :=
 test: install ## every test but the campaigns, three files at a time (WORKERS=1: one); T=PATH for one file or test
 	$(BIN)/pytest $(or $(T),$(ALL_TESTS))
+
+test-languages: install $(VENV)/.languages ## the TypeScript client; LANGUAGES="go java cpp" too, with packages of Debian
+	LANGUAGES="$(LANGUAGES)" $(BIN)/pytest tests/languages
+
+# Node comes from PyPI.
+$(VENV)/.languages: tests/languages/requirements.txt
+	$(BIN)/pip install -q --disable-pip-version-check -r $<
+	@touch $@
 
 campaign: install ## the tests that are too long for every run, reported
 	$(BIN)/pytest tests/campaign -s

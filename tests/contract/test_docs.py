@@ -1,5 +1,6 @@
 """The pages name real files, real settings with their defaults, and real metrics."""
 
+import json
 import re
 from pathlib import Path
 
@@ -53,3 +54,30 @@ def test_every_metric_of_the_pages_is_one_of_the_code() -> None:
     named = {name.removesuffix("_total") for name in re.findall(r"`groundswell_(\w+)`", pages)}
     assert named
     assert [name for name in sorted(named) if f'"{name}"' not in code] == []
+
+
+def test_programs_in_pages_are_parts_of_the_files_that_were_run() -> None:
+    quoted = [
+        (page.name, path, block)
+        for page in (ROOT / "docs/clients").glob("*.md")
+        for path, block in re.findall(
+            r"(?ms)^From \[(\S+)\]\(\S+\):\n\n```\w+\n(.*?)^```$", page.read_text()
+        )
+    ]
+    assert len(quoted) > 5
+    assert [q[:2] for q in quoted if q[2].rstrip() not in (ROOT / q[1]).read_text()] == []
+
+
+def test_the_table_of_deadlines_and_retries_is_that_of_the_service_config() -> None:
+    config = json.loads((ROOT / "clients/service_config.json").read_text())
+    table = (ROOT / "docs/clients/README.md").read_text()
+    rows = re.findall(r"^\| ([A-Z]\w+(?:, \w+)*) \| (\d+) s \| (\d) \|$", table, re.MULTILINE)
+    told = {name: (f"{s}s", int(n)) for names, s, n in rows for name in names.split(", ")}
+    its = {
+        name["method"]: (each["timeout"], each["retryPolicy"]["maxAttempts"])
+        for each in config["methodConfig"]
+        for name in each["name"]
+        if name["method"] in told and "timeout" in each
+    }
+    assert len(told) > 15
+    assert told == its

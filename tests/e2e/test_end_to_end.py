@@ -2,6 +2,9 @@
 
 import csv
 import json
+import subprocess
+import sys
+import venv
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,6 +18,7 @@ from groundswell.client import GroundswellClient, GroundswellError, event, item
 from groundswell.common.v1.event_pb2 import EVENT_STATUS_ACCEPTED, EVENT_STATUS_DUPLICATE
 from groundswell.ranker.v1 import ranker_service_pb2 as ranker_pb2
 from tests.support.cli import Up
+from tests.support.processes import ROOT
 from tests.support.trained import Trained, run
 from tests.support.waiting import eventually
 
@@ -167,3 +171,50 @@ def test_a_visitor_without_an_id_is_read_from_their_events(suite: Suite) -> None
     answer = suite.client.recommend(events=visit)
     assert answer.fusion_weight_source == ranker_pb2.FUSION_WEIGHT_SOURCE_ONE_VIEW
     assert {each.item_id for each in answer.recommendations}.isdisjoint(space)
+
+
+def example(suite: Suite, name: str, users: str, python: str | Path = sys.executable) -> list[str]:
+    """The lines that an example of the Python client prints."""
+    targets = suite.up.ports.targets
+    program = ROOT / f"clients/python/examples/{name}.py"
+    command = [str(python), str(program), users, targets.ranker, targets.session, targets.profile]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
+
+
+def test_the_client_in_an_environment_of_its_own_prints_recommendations(
+    suite: Suite, tmp_path: Path
+) -> None:
+    venv.create(tmp_path / "alone", with_pip=False)
+    python = tmp_path / "alone/bin/python"
+    install = [sys.executable, "-m", "pip", "--python", str(python), "install", "-q", str(ROOT)]
+    subprocess.run([*install, "--no-compile", "-c", str(ROOT / "constraints.txt")], check=True)
+    program = (ROOT / "clients/python/examples/quick_start.py").read_text().splitlines()
+    assert len([line for line in program if line and not line.startswith('"""')]) < 10
+    assert len(example(suite, "quick_start", "user-0005", python)) == 5
+    (packages,) = (tmp_path / "alone/lib").glob("*/site-packages")
+    assert (packages / "groundswell/py.typed").exists()
+    installed = {path.name.partition("-")[0] for path in packages.glob("*.dist-info")}
+    assert installed == {"groundswell", "grpcio", "protobuf", "typing_extensions"}
+
+
+def test_a_backend_shows_a_list_records_a_click_and_reads_an_error(suite: Suite) -> None:
+    *items, degradations, recorded, error = example(suite, "backend", "user-0021")
+    assert [line.partition(" ")[0] for line in items] == ["item:"] * 5
+    assert (degradations, recorded) == ("degradations:", "recorded: EVENT_STATUS_ACCEPTED ")
+    assert error == "error: INVALID_ARGUMENT PAGE_SIZE_INVALID page_size 0s"
+    clicked = items[0].split()[1]
+    (stored, *_) = suite.client.list_events("user-0021", page_size=1)
+    assert (stored.event.item_id, bool(stored.event.attribution_token)) == (clicked, True)
+
+
+def test_a_backend_on_an_event_loop_says_what_it_showed(suite: Suite) -> None:
+    lines = example(suite, "backend_aio", "user-0022,user-0023")
+    assert [len(line.split()) for line in lines] == [4, 4]
+
+    def were_shown_two() -> bool:
+        users = [line.split()[0] for line in lines]
+        return [len(suite.client.impressions(user).counts) for user in users] == [4 * 2] * 2
+
+    eventually(were_shown_two)

@@ -1,0 +1,115 @@
+"""The same program in each language: a list, a click on it, an error, and retries as configured.
+
+TypeScript always, and what the environment variable LANGUAGES names; each program is built anew.
+"""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from functools import cache
+from itertools import pairwise
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+import pytest
+
+from groundswell.client import Targets
+from groundswell.serving.errors import ResourceExhausted
+from tests.support.processes import ROOT
+from tests.support.recorder import Recorders
+from tests.support.suite import Suite
+
+LANGUAGES = ["typescript", *os.environ.get("LANGUAGES", "").split()]
+ENVIRONMENT = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+NUM_ATTEMPTS = 4
+RETRY_AFTER_S = 0.2
+DEADLINE_S = 2.0
+"""Of Recommend, by service_config.json."""
+
+
+@pytest.fixture(scope="module")
+def suite(tmp_path_factory: pytest.TempPathFactory, bundles: Path) -> Iterator[Suite]:
+    """Real services with the items of a tiny bundle."""
+    with Suite(tmp_path_factory.mktemp("suite"), bundles) as suite:
+        suite.fill()
+        yield suite
+
+
+@pytest.fixture(scope="module", params=LANGUAGES)
+def language(request: pytest.FixtureRequest) -> str:
+    """A language whose program was built."""
+    build(request.param)
+    return str(request.param)
+
+
+@cache
+def build(language: str) -> None:
+    """Build the program of a language, once."""
+    run("bash", f"clients/{language}/build.sh")
+
+
+def run(*command: str, folder: Path = ROOT) -> list[str]:
+    """The lines that a command prints. Fails when the command does."""
+    done = subprocess.run(
+        command, cwd=folder, env=ENVIRONMENT, capture_output=True, text=True, timeout=600
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return [line.strip() for line in done.stdout.splitlines()]
+
+
+def backend(language: str, user: str, targets: Targets) -> list[str]:
+    """What the program of a language prints."""
+    if language == "typescript":
+        urls = (f"http://{targets.ranker}", f"http://{targets.session}")
+        return run("node", "clients/typescript/dist/examples/backend.js", user, *urls)
+    program = f"build/clients/{language}/backend"
+    return run(program, user, targets.ranker, targets.session, "clients/service_config.json")
+
+
+def test_a_list_is_shown_a_click_recorded_and_an_error_read(suite: Suite, language: str) -> None:
+    user = f"of-{language}"
+    *items, degradations, recorded, error = backend(language, user, suite.targets)
+    assert [line.split()[0] for line in items] == ["item:"] * 5
+    assert "USER_UNKNOWN" in degradations
+    assert recorded.removeprefix("recorded: ").removeprefix("EVENT_STATUS_") == "ACCEPTED"
+    (stored,) = suite.client.list_events(user)
+    clicked = items[0].split()[1]
+    assert (stored.event.item_id, bool(stored.event.attribution_token)) == (clicked, True)
+    assert error.split()[2:] == ["PAGE_SIZE_INVALID", "page_size", "0s"]
+    assert error.split()[1] in ("INVALID_ARGUMENT", "InvalidArgument", "3")
+
+
+def test_a_busy_server_is_asked_again_when_it_says_so_within_the_deadline(language: str) -> None:
+    times: list[float] = []
+
+    def busy(*_: Any) -> None:
+        times.append(monotonic())
+        raise ResourceExhausted("OVERLOADED", "busy", retry_after_s=RETRY_AFTER_S)
+
+    recorders = Recorders()
+    recorders.ranker.answers["Recommend"] = busy
+    try:
+        (error,) = backend(language, "anna", recorders.targets)
+    finally:
+        recorders.stop()
+    assert error.split()[2:] == ["OVERLOADED", f"{RETRY_AFTER_S:g}s"]
+    assert len(times) == NUM_ATTEMPTS
+    # gRPC rounds a deadline up before it sends it.
+    assert max(recorders.ranker.remaining_s) <= DEADLINE_S + 0.1
+    assert min(later - before for before, later in pairwise(times)) >= RETRY_AFTER_S - 0.05
+
+
+def test_an_empty_folder_and_ten_lines_of_typescript_print_recommendations(
+    suite: Suite, tmp_path: Path
+) -> None:
+    build("typescript")
+    client = ROOT / "clients/typescript"
+    (packed,) = run("npm", "pack", "--silent", "--pack-destination", str(tmp_path), folder=client)
+    run("npm", "install", "--silent", "--prefer-offline", f"./{packed}", folder=tmp_path)
+    program = (client / "examples/quick_start.ts").read_text()
+    (tmp_path / "quick_start.mts").write_text(program)
+    ranker = f"http://{suite.targets.ranker}"
+    assert len(run("node", "quick_start.mts", "anna", ranker, folder=tmp_path)) == 5
+    assert len([line for line in program.splitlines() if line and line[:2] != "//"]) <= 10
