@@ -17,7 +17,7 @@ from groundswell.profile_service.store.engines import Work
 from groundswell.profile_service.store.events import KnownEvent, OrderKey
 from groundswell.profile_service.store.identity import Witness
 from groundswell.profile_service.store.signals import Signals
-from groundswell.profile_service.store.users import UserKeys, find_users
+from groundswell.profile_service.store.users import UserKeys
 from groundswell.serving.joining import JoinedCalls
 from groundswell.serving.pseudonym import Pseudonymizer
 
@@ -132,15 +132,12 @@ class EventStore:
         if omit_future:
             end = (now_us() + self._max_future_us + 1, -1, "")
             before = end if before is None else min(before, end)
-        return await self._database.read(lambda c: _page(c, keys, before, limit))
+        return await self._database.read_once(lambda c: _page(c, keys, before, limit))
 
 
 def _page(
     connection: DatabaseConnection, keys: UserKeys, before: OrderKey | None, limit: int
 ) -> Page:
-    found, identity = find_users(connection, [keys])
-    if not found:
-        return Page([], 0, identity.lineage)
-    ((user_no, last_sequence),) = found.values()
-    events = statements.list_events(connection, user_no, before, limit)
-    return Page(events, last_sequence, identity.lineage, user_no)
+    found, events = statements.list_events(connection, keys, before, limit)
+    user_no, last_sequence = found.by_key.get(keys[-1], (0, 0))
+    return Page(events, last_sequence, found.identity.lineage, user_no)

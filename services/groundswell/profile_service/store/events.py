@@ -4,11 +4,29 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any, NamedTuple
 
-from sqlalchemy import BigInteger, Connection, Select, Text, and_, func, select, tuple_
+from sqlalchemy import (
+    BigInteger,
+    Connection,
+    Select,
+    Text,
+    and_,
+    bindparam,
+    func,
+    select,
+    true,
+    tuple_,
+)
 from sqlalchemy.types import TypeEngine
 
+from groundswell.profile_service.store.identity import identity_columns
 from groundswell.profile_service.store.statements import given_parameters, given_table
-from groundswell.profile_service.store.tables import events, items
+from groundswell.profile_service.store.tables import events, items, users
+from groundswell.profile_service.store.users import (
+    UserKeys,
+    Users,
+    has_given_key,
+    select_users,
+)
 
 _NUMBER = BigInteger()
 _PLACE: Mapping[str, TypeEngine[Any]] = {
@@ -20,6 +38,7 @@ _PLACE: Mapping[str, TypeEngine[Any]] = {
 
 OrderKey = tuple[int, int, str]
 """The key that a user's events are ordered by: (time, ordinal, event id)."""
+_AFTER_ALL: OrderKey = (2**63 - 1, 0, "")
 
 
 class EventContent(NamedTuple):
@@ -45,15 +64,32 @@ class KnownEvent(NamedTuple):
 
 
 def list_events(
-    connection: Connection, user_no: int, before: OrderKey | None, limit: int
-) -> list[KnownEvent]:
-    """Return a user's events that come before an order key, newest first."""
+    connection: Connection, keys: UserKeys, before: OrderKey | None, limit: int
+) -> tuple[Users, list[KnownEvent]]:
+    """Find a user, and their events that come before an order key, newest first, in one statement.
+
+    Raises FailedPrecondition (SECRET_OUTDATED).
+    """
+    time_us, ordinal, event_id = before or _AFTER_ALL
+    place = {"time_us": time_us, "ordinal": ordinal, "event_id": event_id, "limit": limit}
+    found, rows = select_users(connection, [keys], _list_events(connection.dialect.name), place)
+    return found, [known_event(row) for row in rows if row.event_id is not None]
+
+
+@cache
+def _list_events(dialect: str) -> Select[Any]:
+    """Select a row for each event; one row without an event where there is none."""
+    found = select(users).where(has_given_key(dialect)).cte("found")
+    number = select(found.c.user_no).scalar_subquery()
     order = (events.c.time_us, events.c.ordinal, events.c.event_id)
-    statement = _stored().where(events.c.user_no == user_no)
-    if before is not None:
-        statement = statement.where(tuple_(*order) < tuple_(*before))
-    statement = statement.order_by(*(column.desc() for column in order)).limit(limit)
-    return [known_event(row) for row in connection.execute(statement)]
+    place = tuple_(*(bindparam(name, type_=_PLACE[name]) for name in _PLACE if name != "user_no"))
+    page = _stored().where(events.c.user_no == number, tuple_(*order) < place)
+    newest = page.order_by(*(c.desc() for c in order)).limit(bindparam("limit")).subquery()
+    identity = select(*identity_columns()).subquery()
+    rows = identity.outerjoin(found, true()).outerjoin(newest, newest.c.user_no == found.c.user_no)
+    columns = (column for column in newest.c if column.name != "user_no")
+    ends = (newest.c.time_us.desc(), newest.c.ordinal.desc(), newest.c.event_id.desc())
+    return select(found, *columns, identity).select_from(rows).order_by(*ends)
 
 
 def newer_events(
