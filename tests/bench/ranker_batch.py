@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from groundswell.retrieval.item_index import ItemIndex, Query
+from groundswell.retrieval.item_index import ItemIndex
+from groundswell.retrieval.query import Query
 from tests.bench.harness import Line
 from tests.bench.large import built_index, exact_best, recall
 

@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from groundswell.retrieval.id_set import IdSet
-from groundswell.retrieval.item_index import ItemIndex, Query
+from groundswell.retrieval.item_index import ItemIndex
+from groundswell.retrieval.query import Query
 from tests.bench.harness import Line
 from tests.bench.large import LargeCatalogue, built_index, milliseconds, recall
 

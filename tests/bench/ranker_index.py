@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 from usearch.index import Index as UsearchIndex
 
-from groundswell.retrieval.item_index import ItemIndex, Query
+from groundswell.retrieval.item_index import ItemIndex
 from groundswell.retrieval.ivf import IvfEngine
+from groundswell.retrieval.query import Query
 from tests.bench.harness import Line
 from tests.bench.large import BuiltIndex, built_index, exact_best, milliseconds, recall
 

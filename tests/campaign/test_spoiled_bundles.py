@@ -13,7 +13,7 @@ import pytest
 
 from groundswell.artifacts.errors import BundleError
 from groundswell.artifacts.store import BundleStore
-from groundswell.client import event
+from groundswell.client import GroundswellError, event
 from groundswell.ranker_service.settings import RankerSettings
 from tests.support.bundles import tiny_bundle
 from tests.support.processes import rss_bytes
@@ -69,11 +69,14 @@ class _Caller:
 
     def run(self) -> None:
         for user in itertools.cycle(("ann", "bob")):
-            answer = self._suite.client.recommend(user)
+            try:
+                answer = self._suite.client.recommend(user)
+                is_whole = len(answer.recommendations) == 10 and not answer.degradations
+                if answer.bundle_id != self._bundle_id or not is_whole:
+                    self.wrong.append(str(answer))
+            except GroundswellError as error:
+                self.wrong.append(str(error))
             self.num_answers += 1
-            is_whole = len(answer.recommendations) == 10 and not answer.degradations
-            if answer.bundle_id != self._bundle_id or not is_whole:
-                self.wrong.append(str(answer))
             if self.ends.wait(0.02):
                 return
 

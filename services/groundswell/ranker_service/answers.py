@@ -15,7 +15,7 @@ from groundswell.ranker_service.bundle_ranker import BundleRanker
 from groundswell.ranker_service.control_messages import say_why
 from groundswell.ranker_service.stages.explain import Recommendations
 from groundswell.ranker_service.stages.fuse import FusionWeightOrigin
-from groundswell.retrieval.item_index import Hits
+from groundswell.retrieval.query import Hits
 from groundswell.serving.attribution import (
     Attribution,
     AttributionTokens,

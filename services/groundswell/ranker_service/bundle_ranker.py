@@ -25,8 +25,11 @@ from groundswell.ranker_service.stages.fuse import Fusion
 from groundswell.ranker_service.stages.item_ranks import ItemRanks
 from groundswell.ranker_service.stages.neighbours import NumberedNeighbours
 from groundswell.ranker_service.stages.page_controls import ItemSpread
+from groundswell.retrieval.engine import Engine
 from groundswell.retrieval.engines import open_index
-from groundswell.retrieval.item_index import SCANNED_UP_TO, Hits, ItemIndex
+from groundswell.retrieval.item_index import ItemIndex
+from groundswell.retrieval.query import Hits
+from groundswell.retrieval.scan import SCANNED_UP_TO
 from groundswell.serving.batching import MicroBatcher
 from groundswell.serving.errors import FailedPrecondition
 
@@ -76,12 +79,8 @@ class BundleRanker:
         self.popularity_revision = 0
         """The same of what is popular now."""
         num_rows = len(bundle.item_vectors)
-        # Which rows are items, and under which numbers, only the catalogue says.
-        nothing = np.full(num_rows, -1, np.int64)
         engine = open_index(bundle, settings.milvus)
-        self.index = ItemIndex(engine, nothing, scanned_up_to=SCANNED_UP_TO)
-        if not self.index.holds(bundle.item_vectors):
-            raise BundleError("BUNDLE_CORRUPT", "the index does not hold the items' vectors")
+        self.index = _index_without_items(engine, bundle)
         self._test_vector = np.array(bundle.item_vectors[:1].sum(0), np.float32)
         self.items = ItemMetadata()
         self.columns = ItemColumns()
@@ -282,6 +281,15 @@ class BundleRanker:
         self._bundle_rows.put(numbers, rows)
         if self._popularity.put(numbers, rows):
             self._pipeline = self._with_popularity()
+
+
+def _index_without_items(engine: Engine, bundle: Bundle) -> ItemIndex:
+    """Which rows are items, and under which numbers, only the catalogue says."""
+    nothing = np.full(len(bundle.item_vectors), -1, np.int64)
+    index = ItemIndex(engine, nothing, scanned_up_to=SCANNED_UP_TO)
+    if not index.holds(bundle.item_vectors):
+        raise BundleError("BUNDLE_CORRUPT", "the index does not hold the items' vectors")
+    return index
 
 
 def _one_by_one(run: Callable[[T], R], max_queue: int) -> MicroBatcher[T, R]:

@@ -7,7 +7,9 @@ from groundswell.artifacts.bundle import Bundle, Canary
 from groundswell.artifacts.errors import BundleError
 from groundswell.ranker_service.stages.fuse import Fusion
 from groundswell.retrieval.engine import Engine
-from groundswell.retrieval.item_index import SCANNED_UP_TO, ItemIndex, Query
+from groundswell.retrieval.item_index import ItemIndex
+from groundswell.retrieval.query import Query
+from groundswell.retrieval.scan import SCANNED_UP_TO
 
 _LESS = 0.05
 """By how much the recall may be less than when the bundle was made: ties, other processors."""

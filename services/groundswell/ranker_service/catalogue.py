@@ -20,6 +20,8 @@ Value = str | float | bool | list[str]
 
 _NUM_UNPACKED = 16_384
 """So many items that answers had last are kept as objects."""
+_MAX_KEPT_BYTES = 1_024
+"""A packed item of more bytes is unpacked each time: many large ones would take gigabytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +77,9 @@ class ItemMetadata:
     def get(self, item_no: int) -> CatalogueItem | None:
         """Return an item without its attributes; None when there is none, or no more."""
         packed = self._packed[item_no] if 0 <= item_no < len(self._packed) else None
-        return None if packed is None else _unpacked(packed)
+        if packed is None:
+            return None
+        return _kept(packed) if len(packed) <= _MAX_KEPT_BYTES else _unpacked(packed)
 
     def of_id(self, item_id: str) -> CatalogueItem:
         """Return the item that has an id now. Raises NotFound (ITEM_NOT_FOUND)."""
@@ -165,10 +169,12 @@ def _packed(item: CatalogueItem) -> bytes:
     )
 
 
-@lru_cache(_NUM_UNPACKED)
 def _unpacked(packed: bytes) -> CatalogueItem:
     item_no, item_id, title, categories, *availability = marshal.loads(packed)
     return CatalogueItem(item_no, item_id, title, categories, {}, *availability)
+
+
+_kept = lru_cache(_NUM_UNPACKED)(_unpacked)
 
 
 def _merged(segments: tuple[Segment, ...]) -> tuple[Segment, ...]:

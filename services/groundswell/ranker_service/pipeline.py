@@ -31,8 +31,8 @@ from groundswell.ranker_service.stages.page_controls import (
 from groundswell.ranker_service.stages.rerank import ArrangedPage, rerank
 from groundswell.ranker_service.stages.retrieve import NO_HITS, PopularItems, Retrieval
 from groundswell.retrieval.id_set import IdSet
-from groundswell.retrieval.item_index import NO_IDS, Hits, Query
 from groundswell.retrieval.neighbours import NOTHING, Sparse
+from groundswell.retrieval.query import NO_IDS, Hits, Query
 
 _INPUT_BYTES = 4_000
 """The bytes of an input besides the ids in it: two vectors, and the objects."""

@@ -23,7 +23,7 @@ from groundswell.ranker_service.stages.filter import Exclusions, allowed_items
 from groundswell.ranker_service.stages.gather import Gather, Gathered
 from groundswell.ranker_service.stages.impressions import with_impressions
 from groundswell.retrieval.id_set import IdSet
-from groundswell.retrieval.item_index import NO_IDS
+from groundswell.retrieval.query import NO_IDS
 from groundswell.serving.errors import FailedPrecondition
 from groundswell.serving.slices import Slices
 from groundswell.serving.telemetry import count

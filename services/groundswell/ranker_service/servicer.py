@@ -46,7 +46,7 @@ from groundswell.ranker_service.settings import RankerSettings
 from groundswell.ranker_service.shown import AnsweredList, AnsweredLists
 from groundswell.ranker_service.stages.draw import RandomFusion
 from groundswell.ranker_service.stages.explain import Recommendations
-from groundswell.retrieval.item_index import NO_IDS
+from groundswell.retrieval.query import NO_IDS
 from groundswell.serving.around import Context
 from groundswell.serving.attribution import AttributionTokens, Draw
 from groundswell.serving.deadlines import call_timeout, time_left_s

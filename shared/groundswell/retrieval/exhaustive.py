@@ -6,7 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from groundswell.retrieval.id_set import IdSet
-from groundswell.retrieval.item_index import Hits, ItemIndex, Query
+from groundswell.retrieval.item_index import ItemIndex
+from groundswell.retrieval.query import Hits, Query
 
 _BLOCK_SCORES = 2**22
 

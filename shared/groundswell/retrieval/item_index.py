@@ -16,9 +16,7 @@ from groundswell.retrieval.id_set import IdSet
 from groundswell.retrieval.item_rows import ItemRows
 from groundswell.retrieval.item_scores import AddedScores, contenders, part_scores
 from groundswell.retrieval.query import NO_IDS, Hits, Query
-from groundswell.retrieval.scan import SCANNED_UP_TO, scan
-
-__all__ = ["NO_IDS", "SCANNED_UP_TO", "Hits", "ItemIndex", "Query"]
+from groundswell.retrieval.scan import scan
 
 _log = logging.getLogger(__name__)
 _BLOCK_ROWS = 65_536

@@ -16,8 +16,9 @@ from groundswell.ranker_service.pipeline import RankInput
 from groundswell.ranker_service.settings import RankerSettings
 from groundswell.retrieval import milvus_vectors
 from groundswell.retrieval.id_set import IdSet
-from groundswell.retrieval.item_index import ItemIndex, Query
+from groundswell.retrieval.item_index import ItemIndex
 from groundswell.retrieval.milvus import MilvusEngine
+from groundswell.retrieval.query import Query
 from tests.support.bundles import ITEMS, tiny_bundle
 from tests.support.milvus import Milvus, milvus
 from tests.support.processes import SECRET

@@ -1,6 +1,7 @@
 """The catalogue in memory, and bitmaps that keep up with its changes."""
 
 from collections.abc import AsyncIterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -51,6 +52,14 @@ async def passing(bitmaps: FilterBitmaps, text: str) -> list[int]:
     assert allowed is not None
     item_nos: list[int] = allowed.ids.tolist()
     return item_nos
+
+
+def test_only_small_items_are_kept_as_objects(catalogue: ItemMetadata) -> None:
+    large = replace(item(2), title="x" * 2_000)
+    catalogue.put([item(1), large])
+    assert catalogue.get(1) is catalogue.get(1)
+    assert catalogue.get(2) is not catalogue.get(2)
+    assert catalogue.get(2) == large
 
 
 def test_items_are_found_by_number_and_by_id(catalogue: ItemMetadata) -> None:

@@ -15,8 +15,9 @@ from groundswell.ranker_service.pipeline import Pipeline, Ranked, RankInput
 from groundswell.ranker_service.stages.fuse import Fusion
 from groundswell.retrieval.engines import ENGINES
 from groundswell.retrieval.id_set import IdSet
-from groundswell.retrieval.item_index import ItemIndex, Query
+from groundswell.retrieval.item_index import ItemIndex
 from groundswell.retrieval.neighbours import NOTHING, Sparse
+from groundswell.retrieval.query import Query
 from tests.support.indexes import opened, random_vectors
 from tests.support.ranker import CONSTANT
 

@@ -7,7 +7,8 @@ import pytest
 
 from groundswell.retrieval import engines
 from groundswell.retrieval.engines import build_index, open_engine
-from groundswell.retrieval.item_index import ItemIndex, Query
+from groundswell.retrieval.item_index import ItemIndex
+from groundswell.retrieval.query import Query
 
 N, D = 20_000, 16
 RNG = np.random.default_rng(0)

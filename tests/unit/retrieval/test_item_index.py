@@ -12,8 +12,9 @@ from groundswell.artifacts.errors import BundleError
 from groundswell.retrieval.engines import build_index, open_engine
 from groundswell.retrieval.hnsw import HnswEngine
 from groundswell.retrieval.id_set import IdSet
-from groundswell.retrieval.item_index import Hits, ItemIndex, Query
+from groundswell.retrieval.item_index import ItemIndex
 from groundswell.retrieval.ivf import IvfEngine
+from groundswell.retrieval.query import Hits, Query
 from tests.support.indexes import D, opened, random_vectors, reference
 
 

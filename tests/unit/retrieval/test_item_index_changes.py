@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from groundswell.retrieval.item_index import ItemIndex, Query
+from groundswell.retrieval.item_index import ItemIndex
 from groundswell.retrieval.ivf import IvfEngine
+from groundswell.retrieval.query import Query
 from tests.support.indexes import D, opened, random_vectors, reference
 
 

@@ -10,7 +10,8 @@ from threading import Thread
 
 import numpy as np
 from groundswell.retrieval.flat import FlatEngine
-from groundswell.retrieval.item_index import ItemIndex, Query
+from groundswell.retrieval.item_index import ItemIndex
+from groundswell.retrieval.query import Query
 
 rng = np.random.default_rng(0)
 vectors = rng.standard_normal((5_000, 32)).astype(np.float32)

@@ -6,8 +6,9 @@ from numpy.typing import NDArray
 
 from groundswell.retrieval.flat import FlatEngine
 from groundswell.retrieval.id_set import IdSet
-from groundswell.retrieval.item_index import ItemIndex, Query
+from groundswell.retrieval.item_index import ItemIndex
 from groundswell.retrieval.neighbours import Sparse
+from groundswell.retrieval.query import Query
 from groundswell.retrieval.scan import SCANNED_UP_TO
 
 N, D = 300, 8

@@ -24,7 +24,7 @@ def set_variant(
     name: _Name,
     bundles: Bundles,
     share: Annotated[
-        float, typer.Option(min=0.0, max=1.0, help="The share of the users, a multiple of .001.")
+        float, typer.Option(min=0.001, max=1.0, help="The share of the users, a multiple of .001.")
     ],
     bundle: Annotated[
         str, typer.Option(metavar="ID", help="The bundle that ranks. Without it, the current one.")

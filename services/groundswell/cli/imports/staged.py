@@ -19,6 +19,7 @@ from groundswell.cli.imports.items import (
 )
 from groundswell.client import GroundswellClient, GroundswellError
 from groundswell.common.v1.item_pb2 import Item
+from groundswell.profile.v1.catalogue_service_pb2 import CommitStageResponse
 from groundswell.trainer.loop.progress import working
 
 _NAME_DIGITS = 32
@@ -58,18 +59,25 @@ def import_at_once(
         for left in client.refresh_profiles():
             if not left.num_items_left:
                 break
-    try:
-        done = client.commit_stage(stage, delete_others=replace)
-    except GroundswellError as error:
-        if error.reason != "STAGE_NOT_FOUND":
-            raise
-        console.print("another import of this file has committed it; comparing what is visible")
-        _stage(client, console, stage, items.frame, refused)
-        done = client.commit_stage(stage, delete_others=replace)
+    done = _commit(client, console, stage, items.frame, replace=replace)
     console.print(
         f"{items.frame.height:,} items are visible, {done.num_written:,} of them changed; "
         f"{done.num_deleted:,} items deleted"
     )
+
+
+def _commit(
+    client: GroundswellClient, console: Console, stage: str, frame: pl.DataFrame, *, replace: bool
+) -> CommitStageResponse:
+    """Commit a stage; where another import of the same file was faster, put it there again."""
+    try:
+        return client.commit_stage(stage, delete_others=replace)
+    except GroundswellError as error:
+        if error.reason != "STAGE_NOT_FOUND":
+            raise
+    console.print("another import of this file has committed it; comparing what is visible")
+    _stage(client, console, stage, frame, [])
+    return client.commit_stage(stage, delete_others=replace)
 
 
 def _stage(

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from groundswell.ranker_service.stages.page_controls import Controls, ScoreSpread
 from groundswell.ranker_service.stages.retrieve import NO_HITS, PopularItems, Retrieval
 from groundswell.retrieval.id_set import IdSet
-from groundswell.retrieval.item_index import Hits, Query
+from groundswell.retrieval.query import Hits, Query
 
 _DEPTH, _LEAST_DEPTH = 5, 100
 

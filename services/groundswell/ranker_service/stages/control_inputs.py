@@ -13,7 +13,7 @@ from groundswell.ranker_service.pipeline import RankInput
 from groundswell.ranker_service.requests import Ask, located
 from groundswell.ranker_service.stages.page_controls import Boost, Controls, Promotion
 from groundswell.retrieval.id_set import IdSet
-from groundswell.retrieval.item_index import NO_IDS
+from groundswell.retrieval.query import NO_IDS
 from groundswell.serving.errors import InvalidArgument, ServiceError
 
 _MAX_EXPLORED = 1_000

@@ -11,7 +11,7 @@ from groundswell.ranker_service.requests import Ask
 from groundswell.ranker_service.stages.candidates import only
 from groundswell.ranker_service.stages.gather import Gathered
 from groundswell.ranker_service.stages.page_controls import Boost, Controls
-from groundswell.retrieval.item_index import NO_IDS
+from groundswell.retrieval.query import NO_IDS
 
 _MAX_LEVELS = 5
 """An item that was shown more often than this is lowered as one that was shown so often."""

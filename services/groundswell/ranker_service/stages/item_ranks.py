@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from groundswell.ranker_service.stages.retrieve import Retrieval
-from groundswell.retrieval.item_index import Query
 from groundswell.retrieval.neighbours import Sparse
+from groundswell.retrieval.query import Query
 
 _BLOCK = 65_536
 

@@ -23,7 +23,7 @@ from groundswell.ranker_service.stages.page_controls import (
     Placement,
     directions,
 )
-from groundswell.retrieval.item_index import Hits
+from groundswell.retrieval.query import Hits
 
 _MAX_ROUNDS = 8
 """The places of one page are filled so many times at most, each time from twice as many more."""

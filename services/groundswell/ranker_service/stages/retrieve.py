@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from groundswell.retrieval.id_set import IdSet
-from groundswell.retrieval.item_index import NO_IDS, Hits, Query
+from groundswell.retrieval.query import NO_IDS, Hits, Query
 
 _NUM_FIRST = 8_192
 """So many of the most popular items are kept apart: more than a page and what one user has seen."""

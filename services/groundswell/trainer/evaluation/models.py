@@ -12,7 +12,7 @@ from groundswell.artifacts.bundle import Bundle
 from groundswell.features.actions import DISLIKE
 from groundswell.features.gate import GateFeatures
 from groundswell.ranker_service.pipeline import RankInput
-from groundswell.retrieval.item_index import NO_IDS
+from groundswell.retrieval.query import NO_IDS
 from groundswell.trainer.dataset.prepared import Prepared
 from groundswell.trainer.errors import DataError
 from groundswell.trainer.evaluation.bundle_items import EncodeTexts, rows_of

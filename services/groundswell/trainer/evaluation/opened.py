@@ -14,8 +14,9 @@ from groundswell.ranker_service.stages.fuse import Fusion, FusionWeightOrigin
 from groundswell.ranker_service.stages.neighbours import NeighbourLookup, NumberedNeighbours
 from groundswell.retrieval.engines import open_index
 from groundswell.retrieval.exhaustive import ExhaustiveIndex
-from groundswell.retrieval.item_index import SCANNED_UP_TO, ItemIndex
+from groundswell.retrieval.item_index import ItemIndex
 from groundswell.retrieval.neighbours import Sparse
+from groundswell.retrieval.scan import SCANNED_UP_TO
 from groundswell.trainer.dataset.prepared import TEXT_VECTORS, Prepared
 from groundswell.trainer.evaluation.bundle_items import (
     BundleItems,

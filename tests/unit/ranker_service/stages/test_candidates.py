@@ -6,7 +6,8 @@ from groundswell.ranker_service.stages.candidates import UserSearch
 from groundswell.ranker_service.stages.page_controls import Controls, ItemSpread
 from groundswell.ranker_service.stages.rerank import rerank
 from groundswell.retrieval.flat import FlatEngine
-from groundswell.retrieval.item_index import ItemIndex, Query
+from groundswell.retrieval.item_index import ItemIndex
+from groundswell.retrieval.query import Query
 
 
 def test_a_page_is_full_where_each_category_is_a_cluster() -> None:
