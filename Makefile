@@ -1,13 +1,13 @@
 # Every target does its own set-up; `make help` lists them.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-languages campaign lint fix protos client protos-baseline bench bench-peers up clean
+.PHONY: help install demo test test-languages test-console campaign lint fix protos client protos-baseline bench bench-peers up clean
 
 PYTHON ?= python3
 # Processes that run tests; each starts servers of its own, and often waits for them.
 WORKERS ?= 3
 # Files in their order: the long ones come before the many short ones of tests/unit.
-ALL_TESTS = tests --ignore=tests/campaign --ignore=tests/bench --ignore=tests/languages -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+ALL_TESTS = tests --ignore=tests/campaign --ignore=tests/bench --ignore=tests/languages --ignore=tests/console -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
@@ -38,6 +38,17 @@ test-languages: install $(VENV)/.languages ## the TypeScript client; LANGUAGES="
 
 # Node comes from PyPI.
 $(VENV)/.languages: tests/languages/requirements.txt
+	$(BIN)/pip install -q --disable-pip-version-check -r $<
+	@touch $@
+
+test-console: install $(VENV)/.console ## the console in a real Chromium, which apt installs (as root); PICTURES=FOLDER keeps pictures
+	$(if $(PICTURES),CONSOLE_PICTURES=$(abspath $(PICTURES)) )$(BIN)/pytest tests/console
+
+$(VENV)/.console: tests/console/requirements.txt
+	@command -v chromium > /dev/null || { test "$$(id -u)" = 0 && command -v apt-get > /dev/null; } \
+	  || { echo "test-console needs chromium: install it, or run this as root on Debian" >&2; exit 1; }
+	@command -v chromium > /dev/null || { apt-get -qq update && \
+	  apt-get -qq install -y --no-install-recommends chromium fonts-dejavu-core > /dev/null; }
 	$(BIN)/pip install -q --disable-pip-version-check -r $<
 	@touch $@
 

@@ -170,6 +170,7 @@ OF_EACH = {
     "grid": (["--data", "x", "--out", "x"], "train"),
     "text-probe": (["--items", "x"], "train"),
     "demo": ([], "train"),
+    "console": ([], "console"),
     "up": (["--bundles", "x"], "cli,profile,session,ranker"),
     "db": (["restored", "--database-url", "sqlite+aiosqlite:///x"], "cli,profile"),
     "profiles": (
@@ -190,6 +191,12 @@ def test_a_command_without_its_extra_names_it(
         assert len(said.splitlines()) == 1
         assert said.startswith(f"groundswell: groundswell {name} needs the package ")
         assert said.endswith(f"pip install 'groundswell[{extra}]'\n")
+
+
+def test_the_console_needs_no_extra_but_its_own() -> None:
+    ((code, said),) = run_with(["console"], ["console", "--host", "host.invalid"])
+    assert code == 1
+    assert said.startswith("groundswell: cannot listen on host.invalid:8050 (")
 
 
 def test_up_and_the_services_need_no_extra_but_theirs() -> None:

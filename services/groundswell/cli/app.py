@@ -7,6 +7,7 @@ import typer
 from groundswell.cli.commands import (
     bundles,
     call,
+    console,
     data,
     db,
     explain,
@@ -56,6 +57,7 @@ app.command(cls=IdCommand, rich_help_panel=_SERVICES)(call.similar)
 app.command(cls=IdCommand, rich_help_panel=_SERVICES)(explain.explain)
 app.command(rich_help_panel=_SERVICES)(replay.replay)
 app.command(rich_help_panel=_SERVICES)(outcomes.outcomes)
+app.command(rich_help_panel=_SERVICES)(console.console)
 
 
 def run() -> None:

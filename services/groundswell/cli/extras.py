@@ -14,6 +14,7 @@ _EXTRAS = {
     "text-probe": _TRAINS,
     "demo": _TRAINS,
     "up": _SERVES,
+    "console": "console",
     "db": "cli,profile",
     "profiles": "cli,profile",
 }

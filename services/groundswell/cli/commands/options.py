@@ -33,6 +33,15 @@ ProfileTarget = Annotated[
         help="Where the profile service listens.",
     ),
 ]
+SessionTarget = Annotated[
+    str,
+    typer.Option(
+        "--session",
+        metavar="HOST:PORT",
+        envvar="GROUNDSWELL_SESSION_ADDRESS",
+        help="Where the session service listens.",
+    ),
+]
 RankerTarget = Annotated[
     str,
     typer.Option(
@@ -61,4 +70,5 @@ AttributeKinds = Annotated[
     ),
 ]
 PROFILE_TARGET = "127.0.0.1:50051"
+SESSION_TARGET = "127.0.0.1:50052"
 RANKER_TARGET = "127.0.0.1:50053"

@@ -12,7 +12,7 @@ from groundswell.common.v1.item_pb2 import Interest
 from groundswell.ranker.v1 import ranker_service_pb2 as pb
 
 _BAR_WIDTH = 30
-_SOURCES = {
+FUSION_WEIGHT_SOURCES = {
     pb.FUSION_WEIGHT_SOURCE_LEARNED: "learned",
     pb.FUSION_WEIGHT_SOURCE_CONSTANT: "constant",
     pb.FUSION_WEIGHT_SOURCE_FORCED: "forced",
@@ -28,7 +28,7 @@ _CHANGES = {
     pb.CHANGE_DEGRADATIONS: "how the answer falls short",
     pb.CHANGE_OTHER: "something that is not recorded, such as the availability of items",
 }
-_DEGRADATIONS = {
+DEGRADATIONS = {
     pb.DEGRADATION_PROFILE_UNAVAILABLE: "the profile service did not answer: no long-term vector",
     pb.DEGRADATION_SESSION_UNAVAILABLE: "the session service did not answer: no short-term vector",
     pb.DEGRADATION_SESSION_STALE: "the newest events could not be read and may be missing",
@@ -107,7 +107,7 @@ def cut_text(text: str) -> Text:
 
 
 def _fusion_weight(answer: pb.RecommendResponse) -> str:
-    source = _SOURCES.get(answer.fusion_weight_source)
+    source = FUSION_WEIGHT_SOURCES.get(answer.fusion_weight_source)
     bundle = f"bundle {answer.bundle_id[:12]}"
     if source is None:
         return bundle
@@ -119,7 +119,7 @@ def _fusion_weight(answer: pb.RecommendResponse) -> str:
 def degradation_notes(degradations: Sequence[pb.Degradation.ValueType]) -> list[Text]:
     """How an answer falls short, a line each."""
     return [
-        Text(f"note: {_DEGRADATIONS.get(kind, pb.Degradation.Name(kind))}", style="yellow")
+        Text(f"note: {DEGRADATIONS.get(kind, pb.Degradation.Name(kind))}", style="yellow")
         for kind in degradations
     ]
 

@@ -9,7 +9,7 @@ from rich.text import Text
 from groundswell.cli.display.answers import cut_text, degradation_notes, plain_table
 from groundswell.ranker.v1 import ranker_service_pb2 as pb
 
-_OMISSIONS = {
+OMISSIONS = {
     pb.OMISSION_UNAVAILABLE: "it may not be recommended now",
     pb.OMISSION_NOT_ENCODED: "it has no vector yet",
     pb.OMISSION_DENIED: "the request denies it",
@@ -47,7 +47,7 @@ def explanation(answer: pb.ExplainItemResponse) -> RenderableType:
 def _verdict(answer: pb.ExplainItemResponse) -> str:
     if answer.HasField("place"):
         return f"place {answer.place}"
-    return f"not in the page: {_OMISSIONS.get(answer.omission, pb.Omission.Name(answer.omission))}"
+    return f"not in the page: {OMISSIONS.get(answer.omission, pb.Omission.Name(answer.omission))}"
 
 
 def _ranks(answer: pb.ExplainItemResponse) -> Table:

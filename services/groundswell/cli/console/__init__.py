@@ -1,0 +1,1 @@
+"""The console: pages about users, items, services and bundles, for people who look."""
