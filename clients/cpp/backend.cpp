@@ -38,7 +38,7 @@ int main(int, char** argv) {
   std::stringstream config;
   config << std::ifstream(argv[4]).rdbuf();
   grpc::ChannelArguments arguments;
-  arguments.SetServiceConfigJSON(config.str());  // the retries and the deadlines
+  arguments.SetServiceConfigJSON(config.str());  // the retries
   const auto open = [&](const char* address) {
     return grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(), arguments);
   };
@@ -46,7 +46,7 @@ int main(int, char** argv) {
   const auto recorder = session::SessionService::NewStub(open(argv[3]));
   const auto recommend = [&](int page_size, ranker::RecommendResponse* answer) {
     grpc::ClientContext context;  // one for each call
-    context.set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(10));
+    context.set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(2));
     ranker::RecommendRequest request;
     request.set_user_id(argv[1]);
     request.set_page_size(page_size);

@@ -7,9 +7,9 @@ set -euo pipefail
 cd "$(dirname "$0")"
 out=../../build/clients/java
 python ../generate.py java $out/gen
-jars=$(cd /usr/share/java && ls grpc-{api,context,core,netty,protobuf,protobuf-lite,stub}.jar gson.jar guava.jar \
-  geronimo-annotation-1.3-spec.jar netty-all.jar perfmark-api.jar protobuf{,-util}.jar)
-classpath=$(printf '/usr/share/java/%s:' $jars)
+classpath=$(printf '/usr/share/java/%s.jar:' grpc-{api,context,core,netty,protobuf,protobuf-lite,stub} gson guava \
+  geronimo-annotation-1.3-spec netty-{buffer,codec,codec-http,codec-http2,common,handler,resolver,transport} \
+  perfmark-api protobuf{,-util})
 mkdir -p $out/classes
 javac -nowarn -cp "$classpath" -d $out/classes Backend.java $(find $out/gen -name '*.java')
 printf '#!/bin/sh\nexec java -cp "%s:%s" Backend "$@"\n' "$(realpath $out)/classes" "$classpath" > $out/backend

@@ -1,4 +1,4 @@
-"""Writes clients/service_config.json: the Python client's retries and deadlines, for all languages.
+"""Writes clients/service_config*.json: the Python client's retries and deadlines, for others.
 
 `make client` runs it; with --check it only compares.
 """
@@ -18,7 +18,10 @@ from groundswell.client.channels import Deadlines, service_config
 
 HERE = Path(__file__).parent
 AIO = HERE / "groundswell/client/aio"
-TARGET = HERE.parent / "service_config.json"
+WITH_DEADLINES = HERE.parent / "service_config.json"
+# gRPC's core, which C++, Python, Ruby and PHP use, ends calls a second or more before the timeout
+# of a service config (grpc#34547).
+WITHOUT = HERE.parent / "service_config_without_deadlines.json"
 # self._call(self._texts.EncodeTexts, request, timeout, self._deadlines.bulk_s)
 CALL = re.compile(r"self\S+\(self\.(_\w+)\S*\.(\w+), .*, self\._deadlines\.(\w+)\)")
 
@@ -73,14 +76,16 @@ def with_deadlines() -> dict[str, Any]:
 
 
 def main() -> int:
-    """Write the file, or with --check tell whether it differs."""
-    text = json.dumps(with_deadlines(), indent=2) + "\n"
-    if "--check" not in sys.argv:
-        TARGET.write_text(text, encoding="utf-8")
-    elif text != TARGET.read_text(encoding="utf-8"):
-        sys.stderr.write(f"{TARGET} differs from the Python client; run make client\n")
-        return 1
-    return 0
+    """Write the files, or with --check name those that differ."""
+    differ = []
+    for target, config in ((WITH_DEADLINES, with_deadlines()), (WITHOUT, service_config())):
+        text = json.dumps(config, indent=2) + "\n"
+        if "--check" not in sys.argv:
+            target.write_text(text, encoding="utf-8")
+        elif text != target.read_text(encoding="utf-8"):
+            differ.append(target.name)
+    sys.stderr.writelines(f"clients/{name} differs; run make client\n" for name in differ)
+    return bool(differ)
 
 
 if __name__ == "__main__":
