@@ -4,6 +4,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 from urllib.parse import urlencode
 
 import pytest
@@ -153,8 +154,10 @@ def press_tab_until(page: Page, name: str) -> None:
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("name", PATHS)
-def test_no_page_breaks_a_rule_of_accessibility(page: Page, scheme: str, name: str) -> None:
-    page.emulate_media(color_scheme=scheme, reduced_motion="reduce")  # type: ignore[arg-type]
+def test_no_page_breaks_a_rule_of_accessibility(
+    page: Page, scheme: Literal["light", "dark"], name: str
+) -> None:
+    page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
     page.goto(PATHS[name])
     if PICTURES:
         page.screenshot(path=Path(PICTURES) / f"{name}-{scheme}.png", full_page=True)
