@@ -15,6 +15,7 @@ HOSTILE = "<script>alert('1')</script> & \"Dust\""
 TRAINING = {
     "seed": 0,
     "num_users": 1_234,
+    "last_time_us": 1_700_000_000_000_000,
     "config": {"dimension": 16},
     "curves": {"encoders": {"loss": [5.0, 4.0, 3.5], "ndcg": [0.1, None, 0.3], "seconds": [1, 2]}},
 }

@@ -133,7 +133,8 @@ def test_pasted_ids_and_titles_are_a_visitors_events(browser: TestClient) -> Non
     page = browser.get("/", params={"items": pasted}).text
     text = text_of(page)
     assert re.search(r"click &lt;script.*click Laughing Winter item-9.*click \S+ \S+ item-3", text)
-    assert len(data_of(page)["served"]) == 20
+    data = data_of(page)
+    assert (len(data["served"]), data["items"]) == (20, [])  # one vector: there is nothing to mix
     refused = browser.get("/", params={"items": "item-3\nNo Such Film"})
     assert refused.status_code == 400
     assert "No item has this id or title: No Such Film" in refused.text
@@ -165,7 +166,7 @@ def test_services_queues_report_and_curves_are_shown(browser: TestClient, suite:
         assert f"{name} {address} {model.bundle_id[:12]}" in text
     assert "users whose texts wait 0 items that wait for a vector 0" in text
     assert "validation.fused.ndcg@10 0.1234" in text
-    assert "num users 1,234" in text
+    assert "num users 1,234 last event 2023-11-14" in text
     assert "encoders: loss 3 epochs, from 5.0000 to 3.5000" in text
     assert "encoders: seconds" not in text
 

@@ -48,11 +48,16 @@ class Lists(NamedTuple):
             "bounds": self._bounds(),
         }
 
-    def _has_both_vectors(self) -> bool:
-        return all(a.fusion_weight_source == FUSION_WEIGHT_SOURCE_FORCED for a in self.forced)
+    def _can_be_mixed(self) -> bool:
+        """Whether there are both vectors, and one bundle ranked all lists."""
+        return all(
+            answer.fusion_weight_source == FUSION_WEIGHT_SOURCE_FORCED
+            and answer.bundle_id == self.served.bundle_id
+            for answer in self.forced
+        )
 
     def _candidates(self) -> list[dict[str, Any]]:
-        if not self._has_both_vectors():
+        if not self._can_be_mixed():
             return []
         found: dict[str, dict[str, Any]] = {}
         for weight, answer in zip(FUSION_WEIGHTS, self.forced, strict=True):

@@ -49,10 +49,9 @@ def suite_page(
     }
 
 
-def _queue(client: GroundswellClient) -> RefreshProfilesResponse | None:
-    """Return the first report of a wait; None when there is nothing to wait for."""
-    # Nobody waits for the rest: the call ends with its iterator.
-    return next(iter(client.refresh_profiles(timeout=_QUEUE_TIMEOUT_S)), None)
+def _queue(client: GroundswellClient) -> RefreshProfilesResponse:
+    """Return the first report of a wait; the call ends with its iterator."""
+    return next(iter(client.refresh_profiles(timeout=_QUEUE_TIMEOUT_S)))
 
 
 def _facts(found: Part[GetModelResponse]) -> Part[dict[str, Any]]:
@@ -84,14 +83,18 @@ def _training(bundles: Path | None, answer: GetModelResponse | None) -> dict[str
 
 def _numbers(training: Mapping[str, Any]) -> list[tuple[str, str]]:
     """The counts of the data and of the training, in words."""
-    numbers = {name: value for name, value in training.items() if not isinstance(value, dict)}
-    for end in ("first", "last"):
-        time = datetime.fromtimestamp(numbers.pop(f"{end}_time_us", 0) / 1e6, UTC)
-        if not training.get("order_only", True):
-            numbers[f"{end}_event"] = f"{time:%Y-%m-%d}"
+    known = {
+        name: value
+        for name, value in training.items()
+        if isinstance(value, int | float | str) and not name.endswith("_time_us")
+    }
+    for name in ("first", "last"):
+        time_us = training.get(f"{name}_time_us")
+        if time_us is not None and not training.get("order_only"):
+            known[f"{name} event"] = f"{datetime.fromtimestamp(time_us / 1e6, UTC):%Y-%m-%d}"
     return [
-        (name.replace("_", " "), value if isinstance(value, str) else f"{value:,}")
-        for name, value in numbers.items()
+        (name.replace("_", " "), str(value) if isinstance(value, bool | str) else f"{value:,}")
+        for name, value in known.items()
     ]
 
 
