@@ -1,7 +1,7 @@
 # Every target does its own set-up; `make help` lists them.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-languages test-console campaign lint fix protos client protos-baseline bench bench-peers up clean
+.PHONY: help install demo test test-languages test-console test-extras campaign lint fix protos client protos-baseline bench bench-peers up clean
 
 PYTHON ?= python3
 # Processes that run tests; each starts servers of its own, and often waits for them.
@@ -54,6 +54,9 @@ $(VENV)/.console: tests/console/requirements.txt
 
 campaign: install ## the tests that are too long for every run, reported
 	$(BIN)/pytest tests/campaign -s
+
+test-extras: install ## install each extra into a clean environment and start its service; print the sizes
+	$(BIN)/pytest tests/campaign/test_extras_installed.py -s
 
 lint: install ## format, types, import directions, contracts, links of the pages
 	$(BIN)/ruff check .

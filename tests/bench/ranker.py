@@ -1,7 +1,7 @@
 """ranker.recommend: Recommend against a bare gather, over the same upstreams of fixed answers."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -26,7 +26,7 @@ from tests.bench.world import world
 from tests.support.processes import Process, free_port, service_process
 
 _CALLS = 1_500
-_REQUEST = RecommendRequest(user_id="user-0", page_size=10)
+REQUEST = RecommendRequest(user_id="user-0", page_size=10)
 _MODEL = "/groundswell.common.v1.ModelService/GetModel"
 _CLICK = 1 << 2
 _NOW_US = 1_800_000_000_000_000
@@ -44,8 +44,8 @@ async def _measure(ranker: str, gather: str) -> list[Line]:
     async with open_channel(ranker) as channel, open_channel(gather) as gather_channel:
         ours, theirs = RankerServiceStub(channel), RankerServiceStub(gather_channel)
         sides = {
-            OURS: Side(lambda: ours.Recommend(_REQUEST)),
-            THEIRS: Side(lambda: theirs.Recommend(_REQUEST)),
+            OURS: Side(lambda: ours.Recommend(REQUEST)),
+            THEIRS: Side(lambda: theirs.Recommend(REQUEST)),
         }
         p50, p50_ms, p99, p99_ms = await compare("ranker.recommend", "bare gather", sides, _CALLS)
         throughput = await compare_throughput("ranker.recommend", "bare gather", sides)
@@ -58,34 +58,52 @@ def canned_ranker(folder: Path) -> Iterator[tuple[str, str]]:
 
     Give their addresses.
     """
-    bundle = load_bundle(world().bundles)
     with (
-        canned(folder, _profile_answers(bundle)) as profile,
-        canned(folder, _session_answers(bundle)) as session,
-        _ranker(folder, bundle, profile, session) as ranker,
+        upstreams(folder) as (bundle, profile, session),
+        started_ranker(folder, bundle, profile, session) as ranker,
         _gather(folder, profile, session, asyncio.run(_answer_of(ranker))) as gather,
     ):
         yield ranker, gather
 
 
+@contextmanager
+def upstreams(folder: Path) -> Iterator[tuple[Bundle, str, str]]:
+    """Start a profile and a session service of fixed answers; give the bundle and addresses."""
+    bundle = load_bundle(world().bundles)
+    with (
+        canned(folder, _profile_answers(bundle)) as profile,
+        canned(folder, _session_answers(bundle)) as session,
+    ):
+        yield bundle, profile, session
+
+
 async def _answer_of(ranker: str) -> RecommendResponse:
     async with open_channel(ranker) as channel:
-        answer = await RankerServiceStub(channel).Recommend(_REQUEST)
-    if answer.degradations or len(answer.recommendations) != _REQUEST.page_size:
+        answer = await RankerServiceStub(channel).Recommend(REQUEST)
+    if answer.degradations or len(answer.recommendations) != REQUEST.page_size:
         raise RuntimeError(f"the ranker of the bench falls short: {answer.degradations}")
     return answer
 
 
 @contextmanager
-def _ranker(folder: Path, bundle: Bundle, profile: str, session: str) -> Iterator[str]:
+def started_ranker(
+    folder: Path,
+    bundle: Bundle,
+    profile: str,
+    session: str,
+    more: Mapping[str, str] | None = None,
+    module: str = "groundswell.ranker_service",
+) -> Iterator[str]:
+    """Start a ranker, with more variables; give its address."""
     port = free_port()
     address = f"127.0.0.1:{port}"
     settings = {
         "GROUNDSWELL_PROFILE_ADDRESS": profile,
         "GROUNDSWELL_SESSION_ADDRESS": session,
+        **(more or {}),
     }
     with service_process(
-        "groundswell.ranker_service", port, bundle.path.parent, folder / "ranker.log", settings
+        module, port, bundle.path.parent, folder / f"ranker-{port}.log", settings
     ) as process:
         process.wait_serving(address)
         yield address

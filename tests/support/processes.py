@@ -33,8 +33,8 @@ class Process:
     """`python ARGUMENTS` with its output in a file; leaving the context ends it.
 
     The process gets this one's environment without any GROUNDSWELL_ variable, then `environment`,
-    and runs in the root of the repository. What it writes to stderr goes into the log too, unless
-    `err` names another file.
+    and runs in the root of the repository, by this interpreter unless `python` names another one.
+    What it writes to stderr goes into the log too, unless `err` names another file.
     """
 
     end_signal = signal.SIGTERM
@@ -46,12 +46,13 @@ class Process:
         environment: Mapping[str, str],
         log: Path,
         err: Path | None = None,
+        python: str = sys.executable,
     ) -> None:
         self.log_path = log
         self._err_path = err or log
         inherited = {k: v for k, v in os.environ.items() if not k.startswith("GROUNDSWELL_")}
         self._environment = {**inherited, **_ONE_THREAD, **environment}
-        self._arguments = [sys.executable, *arguments]
+        self._arguments = [python, *arguments]
         self._popen: subprocess.Popen[bytes] | Fork | None = None
 
     def __enter__(self) -> Self:
@@ -72,7 +73,7 @@ class Process:
         for path in (self.log_path, self._err_path):
             path.touch()  # a fork opens them only when it runs
         match self._arguments:
-            case [_, "-m", module, *arguments] if module in MODULES and is_usual:
+            case [sys.executable, "-m", module, *arguments] if module in MODULES and is_usual:
                 outputs = (self.log_path, self._err_path)
                 self._popen = Fork(module, arguments, known, ROOT, outputs)
                 return

@@ -9,6 +9,7 @@ from groundswell.profile_service.identity.upkeep import (
     begin_new_lineage,
     every_half_minute,
     log_progress,
+    migrate,
     rotate_secret,
 )
 from groundswell.profile_service.process import encode, main
@@ -22,6 +23,12 @@ from groundswell.serving.server import run
 from groundswell.serving.settings import load_settings
 
 _log = structlog.get_logger(__name__)
+
+
+async def migrated(settings: DatabaseSettings) -> None:
+    """Bring the database to the form of this release."""
+    await migrate(settings.database_url)
+    _log.info("migrated")
 
 
 async def restored(settings: DatabaseSettings) -> None:
@@ -46,6 +53,7 @@ def _arguments() -> argparse.Namespace:
         "encode", help="run an encoder worker alone, beside a service over the same PostgreSQL"
     )
     worker.add_argument("--device", help="cpu, cuda or cuda:N; it overrides GROUNDSWELL_DEVICE")
+    parts.add_parser("migrate", help="bring the database to the form of this release")
     parts.add_parser("restored", help="tell the database that it was restored from a backup")
     parts.add_parser("rotate-secret", help="rewrite every user's key for a new GROUNDSWELL_SECRET")
     return parser.parse_args()
@@ -55,6 +63,8 @@ def _run(arguments: argparse.Namespace) -> None:
     match arguments.part:
         case None:
             run(main(load_settings(ProfileSettings)))
+        case "migrate":
+            run(migrated(load_settings(DatabaseSettings)))
         case "restored":
             run(restored(load_settings(DatabaseSettings)))
         case "rotate-secret":

@@ -54,6 +54,7 @@ from groundswell.serving.overload import Admissions
 from groundswell.serving.pseudonym import Pseudonymizer
 from groundswell.serving.server import StartError
 from groundswell.serving.settings import PREFIX
+from groundswell.serving.tracing import start_traces
 
 SERVICES = (
     "groundswell.profile.v1.EventService",
@@ -70,6 +71,7 @@ answers, so its other names stay SERVING."""
 
 async def main(settings: ProfileSettings) -> None:
     """Run the profile service until the process is told to end."""
+    start_traces(settings, "profile")
     database, signals, health = _database(settings), Signals(), Health()
     pseudonyms = Pseudonymizer(*settings.secrets)
     lineage = LineageKeeper(database, settings.high_water)
@@ -114,6 +116,7 @@ async def main(settings: ProfileSettings) -> None:
 
 async def encode(settings: WorkerSettings) -> None:
     """Work off the lists of stale users and items until the process is told to end."""
+    start_traces(settings, "worker")
     _check_backend(settings)
     database, health = _database(settings), Health()
     names = (OVERALL, WORKER)

@@ -9,7 +9,7 @@ import numpy as np
 from groundswell.ranker_service.catalogue import ITEM_NO, ItemMetadata, Segment
 from groundswell.ranker_service.filters import Filter, parse_filter, passing_rows
 from groundswell.retrieval.id_set import IdSet
-from groundswell.serving.batching import MicroBatcher
+from groundswell.serving.batching import MicroBatcher, one_by_one
 from groundswell.serving.bounded import BoundedCache
 from groundswell.serving.errors import ServiceError
 from groundswell.serving.telemetry import count
@@ -48,8 +48,8 @@ class FilterBitmaps:
         self._held: BoundedCache[str, Bitmap] = BoundedCache(
             max_bytes=max_bytes, max_entries=max_filters, size=_num_bytes
         )
-        self._evaluating: MicroBatcher[str, Bitmap | ServiceError] = MicroBatcher(
-            lambda texts: [self._one(text) for text in texts], max_batch=1, max_queue=max_queue
+        self._evaluating: MicroBatcher[str, Bitmap | ServiceError] = one_by_one(
+            "filter", self._one, max_queue
         )
         self._running: dict[str, asyncio.Task[Bitmap | ServiceError]] = {}
 

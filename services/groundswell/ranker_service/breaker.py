@@ -24,6 +24,7 @@ class Breaker:
 
     def __init__(self, upstream: str, clock: Callable[[], float] = time.monotonic) -> None:
         self._upstream = upstream
+        gauge("upstream_down", 0, upstream=upstream)
         self._clock = clock
         self._failures = 0
         self._probe_at = 0.0

@@ -4,7 +4,6 @@ import threading
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,11 +29,10 @@ from groundswell.retrieval.engines import open_index
 from groundswell.retrieval.item_index import ItemIndex
 from groundswell.retrieval.query import Hits
 from groundswell.retrieval.scan import SCANNED_UP_TO
-from groundswell.serving.batching import MicroBatcher
+from groundswell.serving import tracing
+from groundswell.serving.batching import MicroBatcher, one_by_one
 from groundswell.serving.errors import FailedPrecondition
-
-T = TypeVar("T")
-R = TypeVar("R")
+from groundswell.serving.telemetry import gauge
 
 _MAX_SIMILAR_QUEUE = 64
 _MAX_EXPLAIN_QUEUE = 16
@@ -97,7 +95,9 @@ class BundleRanker:
         self._interests = bundle.interest_head(settings.threads)
         self._fusion = Fusion(bundle.fusion_model(settings.threads), bundle.manifest.fusion)
         if settings.milvus is None:  # that it does not answer says nothing about the bundle
-            check_canary(bundle, self._fusion, engine)
+            recall = check_canary(bundle, self._fusion, engine)
+            if recall is not None:
+                gauge("canary_recall", recall)
         self._bundle_rows = BundleRows(num_rows)
         self._neighbours = NumberedNeighbours.of(bundle, self._bundle_rows)
         spec = bundle.manifest.popularity
@@ -108,11 +108,11 @@ class BundleRanker:
         )
         self._pipeline = self._with_popularity()
         self._ranking = self._ranking_batcher(settings)
-        self._similar: MicroBatcher[Callable[[], Hits], Hits] = _one_by_one(
-            lambda search: search(), _MAX_SIMILAR_QUEUE
+        self._similar: MicroBatcher[Callable[[], Hits], Hits] = one_by_one(
+            "similar", lambda search: search(), _MAX_SIMILAR_QUEUE
         )
-        self._explaining: MicroBatcher[tuple[RankInput, int], ItemRanks | None] = _one_by_one(
-            lambda asked: self._item_ranks(*asked), _MAX_EXPLAIN_QUEUE
+        self._explaining: MicroBatcher[tuple[RankInput, int], ItemRanks | None] = one_by_one(
+            "explain", lambda asked: self._item_ranks(*asked), _MAX_EXPLAIN_QUEUE
         )
 
     def change(self, changes: ItemChanges) -> int:
@@ -225,6 +225,7 @@ class BundleRanker:
     def _ranking_batcher(self, settings: RankerSettings) -> MicroBatcher[RankInput, Ranked]:
         return MicroBatcher(
             self._rank,
+            name="rank",
             max_batch=settings.max_batch,
             max_queue=settings.max_queue,
             max_bytes=settings.max_queue_bytes,
@@ -273,6 +274,7 @@ class BundleRanker:
             self._interests,
             self._spread,
             self._popularity.added,
+            stage=tracing.stage,
         )
 
     def _note_rows(self, items: Sequence[CatalogueItem], rows: NDArray[np.int64]) -> None:
@@ -290,8 +292,3 @@ def _index_without_items(engine: Engine, bundle: Bundle) -> ItemIndex:
     if not index.holds(bundle.item_vectors):
         raise BundleError("BUNDLE_CORRUPT", "the index does not hold the items' vectors")
     return index
-
-
-def _one_by_one(run: Callable[[T], R], max_queue: int) -> MicroBatcher[T, R]:
-    """Run items beside the event loop, one at a time."""
-    return MicroBatcher(lambda items: [run(one) for one in items], max_batch=1, max_queue=max_queue)

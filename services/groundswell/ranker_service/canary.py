@@ -15,18 +15,21 @@ _LESS = 0.05
 """By how much the recall may be less than when the bundle was made: ties, other processors."""
 
 
-def check_canary(bundle: Bundle, fusion: Fusion, engine: Engine) -> None:
-    """Fuse and search as for users, over the bundle's own items.
+def check_canary(bundle: Bundle, fusion: Fusion, engine: Engine) -> float | None:
+    """Fuse and search as for users, over the bundle's own items; return the recall.
+
+    None: the bundle has no canary queries.
 
     Raises BundleError (BUNDLE_CORRUPT).
     """
     canary, spec = bundle.canary(), bundle.manifest.canary
     if canary is None or spec is None:
-        return
+        return None
     recall = canary_recall(canary, fusion, engine)
     if recall < spec.recall - _LESS:
         message = f"its canary queries find {recall:.3f} of their items, not {spec.recall:.3f}"
         raise BundleError("BUNDLE_CORRUPT", message)
+    return recall
 
 
 def canary_recall(canary: Canary, fusion: Fusion, engine: Engine) -> float:

@@ -7,7 +7,8 @@ Shapes: B users, d dimensions, k items. Ids are the index's own: item numbers in
 of a prepared log in evaluation.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -130,8 +131,10 @@ class Pipeline:
         interest_head: OnnxModel | None = None,
         spread: ItemSpread | None = None,
         popular_now: Sparse | None = None,
+        stage: Callable[[str], AbstractContextManager[object]] = lambda _: nullcontext(),
     ) -> None:
-        """`popular_now` is what popularity adds to scores, as a third part; None: nothing."""
+        """`popular_now` is what popularity adds to scores, as a third part; None: nothing. Stages
+        of `rank` run in what `stage` gives."""
         self._fusion = fusion
         self._neighbours = neighbours
         self._retrieval = retrieval
@@ -139,17 +142,22 @@ class Pipeline:
         self._interest_head = interest_head
         self._spread = spread
         self._popular_now = popular_now
+        self._stage = stage
         self._num_parts = 2 if popular_now is None else 3
 
     def rank(self, inputs: Sequence[RankInput]) -> list[Ranked]:
         """Rank for each user, in the order of `inputs`."""
         if not inputs:
             return []
-        fused = self._fuse(inputs)
-        users = fused.known_users()
-        added = [self._look_up(*each) for each in zip(inputs, fused.weights, strict=True)]
-        pages = self._retrieve(inputs, fused, users, added)
-        interests = interests_of(self._interest_head, users)
+        with self._stage("fuse"):
+            fused = self._fuse(inputs)
+            users = fused.known_users()
+        with self._stage("neighbours"):
+            added = [self._look_up(*each) for each in zip(inputs, fused.weights, strict=True)]
+        with self._stage("retrieve"):
+            pages = self._retrieve(inputs, fused, users, added)
+        with self._stage("interests"):
+            interests = interests_of(self._interest_head, users)
         return [
             _ranked(fused, b, *each, self._num_parts)
             for b, each in enumerate(zip(users, pages, interests, strict=True))
@@ -259,13 +267,7 @@ def _queries(
     padding = ((0, 0), (0, num_parts - 2), (0, 0))
     parts = np.pad(fused.parts, padding) if num_parts > 2 else fused.parts
     return [
-        Query(
-            parts[b],
-            one.k,
-            np.concatenate([NO_IDS, *one.exclude]),
-            one.allowed,
-            added[b],
-        )
+        Query(parts[b], one.k, np.concatenate([NO_IDS, *one.exclude]), one.allowed, added[b])
         for b, one in enumerate(inputs)
     ]
 

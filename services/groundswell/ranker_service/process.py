@@ -25,12 +25,14 @@ from groundswell.serving.admission import DeadlineAdmission
 from groundswell.serving.channels import open_channel
 from groundswell.serving.overload import Admissions
 from groundswell.serving.pseudonym import Pseudonymizer
+from groundswell.serving.tracing import start_traces
 
 _SERVICE = "groundswell.ranker.v1.RankerService"
 
 
 async def main(settings: RankerSettings) -> None:
     """Serve until the process is told to end."""
+    start_traces(settings, "ranker")
     profile = open_channel(settings.profile_address, http_proxy=settings.http_proxy)
     session = open_channel(settings.session_address, http_proxy=settings.http_proxy)
     popularity = CurrentPopularity()

@@ -28,6 +28,7 @@ from groundswell.serving.errors import FailedPrecondition
 from groundswell.serving.slices import Slices
 from groundswell.serving.telemetry import count
 from groundswell.serving.together import both
+from groundswell.serving.tracing import stage
 
 T = TypeVar("T")
 MANY_INTERESTS = 1_000
@@ -132,8 +133,10 @@ class Recommender:
 
         if len(asks) == 1:
             is_long = asks[0].num_interests > MANY_INTERESTS
-            return [await asyncio.to_thread(explained, 0) if is_long else explained(0)]
-        return await self._slices.map(explained, range(len(asks)))
+            with stage("explain"):
+                return [await asyncio.to_thread(explained, 0) if is_long else explained(0)]
+        with stage("explain"):
+            return await self._slices.map(explained, range(len(asks)))
 
     async def _explain_item(
         self,
@@ -167,11 +170,14 @@ class Recommender:
         """Gather, and find what limits each ask; return the inputs of the pipeline."""
         allowed: Sequence[IdSet | None]
         if any(ask.filter for ask in asks):
-            gathered, allowed = await both(
-                self._gather(asks, space, gather_s), allowed_items(ranker.filters, asks)
-            )
+            with stage("gather"):
+                gathered, allowed = await both(
+                    self._gather(asks, space, gather_s), allowed_items(ranker.filters, asks)
+                )
         else:
-            gathered, allowed = await self._gather(asks, space, gather_s), [None] * len(asks)
+            with stage("gather"):
+                gathered = await self._gather(asks, space, gather_s)
+            allowed = [None] * len(asks)
         masks: list[list[IdSet]] | None = None
         if any(ask.controls is not None or ask.shown is not None for ask in asks):
             masks = await control_masks(ranker.filters, asks)

@@ -50,6 +50,7 @@ class AnsweredLists:
         self._waiting: deque[AnsweredList] = deque()
         self._slices = Slices()
         self._task: asyncio.Task[None] | None = None
+        count("lists_dropped", 0)  # without it the first ones would be no increase
         self._told: set[grpc.StatusCode] = set()
         """Refusals that the log has."""
 

@@ -95,6 +95,7 @@ class SessionEncoder:
         self._use_time = use_time
         self._batcher = MicroBatcher(
             self._run,
+            name="session",
             max_batch=max_batch,
             max_queue=max_queue,
             max_bytes=max_queue_bytes,

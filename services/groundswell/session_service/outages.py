@@ -40,6 +40,7 @@ class LogGate:
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
+        gauge("session_log_down", 0)
         self._failing: OrderedDict[bytes, _FailingUser] = OrderedDict()
         self._failed_in_a_row: set[bytes] = set()
         self._probe_at: float | None = None

@@ -8,6 +8,7 @@ from groundswell.runtime.variants_follower import VariantsFollower
 from groundswell.serving.admission import until_deadline
 from groundswell.serving.channels import open_channel
 from groundswell.serving.pseudonym import Pseudonymizer
+from groundswell.serving.tracing import start_traces
 from groundswell.session.v1 import session_service_pb2_grpc
 from groundswell.session_service.bundles import SessionBundles
 from groundswell.session_service.profile_client import EventLogClient
@@ -22,6 +23,7 @@ _SERVICE = "groundswell.session.v1.SessionService"
 
 async def main(settings: SessionSettings) -> None:
     """Serve until the process is told to end."""
+    start_traces(settings, "session")
     profile = open_channel(settings.profile_address, http_proxy=settings.http_proxy)
     store, bundles = BundleStore(settings.bundles), SessionBundles(profile, settings)
     windows = _windows(settings)

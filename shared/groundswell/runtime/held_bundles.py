@@ -11,7 +11,7 @@ import structlog
 from groundswell.artifacts.bundle import Bundle
 from groundswell.artifacts.manifest import Manifest
 from groundswell.serving.errors import FailedPrecondition, Unavailable
-from groundswell.serving.telemetry import gauge
+from groundswell.serving.telemetry import gauge, replace_info
 
 _log = structlog.get_logger(__name__)
 
@@ -212,6 +212,7 @@ class HeldBundles(Generic[B]):
             if one is not bundle:
                 self.retire(one)
         self._asked_at[bundle.id] = self._clock()
+        replace_info("bundle_info", bundle_id=bundle.id)
         gauge("bundles_held", len(self._held))
         if len(self._held) > 2 and (self._sweeping is None or self._sweeping.done()):
             self._sweeping = asyncio.create_task(self._sweep())

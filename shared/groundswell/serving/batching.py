@@ -4,11 +4,18 @@ import asyncio
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Generic, TypeVar
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Generic, TypeVar
 
+from groundswell.serving import tracing
 from groundswell.serving.errors import ResourceExhausted, Unavailable
+from groundswell.serving.telemetry import BatchMetrics
+
+if TYPE_CHECKING:
+    from opentelemetry.trace import Span
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -26,11 +33,24 @@ _WEIGHT = 0.1
 """The weight of the newest batch in the running mean of what items take."""
 
 
+@dataclass(slots=True, eq=False)
+class _Waiting(Generic[T, R]):
+    """An item that waits."""
+
+    item: T
+    result: asyncio.Future[R]
+    size: int
+    since_ns: int
+    """When it began to wait: ns since 1970."""
+    span: "Span | None"
+    """That of its call, if it is traced."""
+
+
 class _Lane(Generic[T, R]):
     """The items that wait, in their order."""
 
     def __init__(self) -> None:
-        self.waiting: deque[tuple[T, asyncio.Future[R], int]] = deque()
+        self.waiting: deque[_Waiting[T, R]] = deque()
         self.num_bytes = 0
 
 
@@ -48,12 +68,15 @@ class MicroBatcher(Generic[T, R]):
     There are two lanes. Single items go before bulk items, which come many at once. In each lane
     at most `max_queue` items wait, of at most `max_bytes` together by `size`; one more is refused
     at once. An empty lane takes items of any size, up to `max_queue` of them.
+
+    `name` is that of its metrics and spans.
     """
 
     def __init__(
         self,
         run_batch: Callable[[list[T]], Sequence[R]],
         *,
+        name: str,
         max_batch: int,
         max_queue: int,
         max_bytes: float = math.inf,
@@ -63,6 +86,8 @@ class MicroBatcher(Generic[T, R]):
         on_loop_max_size: float = math.inf,
     ) -> None:
         self._run_batch = run_batch
+        self._name = name
+        self._metrics = BatchMetrics(name)
         self._max_batch = max_batch
         self._max_queue = max_queue
         self._max_bytes = max_bytes
@@ -86,7 +111,8 @@ class MicroBatcher(Generic[T, R]):
         if self._may_run_on_loop() and self._is_cheap([item]):
             self._ran_on_loop = True
             asyncio.get_running_loop().call_soon(self._begin_turn)
-            return self._timed([item])[0]
+            span, now_ns = tracing.current_span(), time.time_ns()
+            return self._timed([item], [now_ns], [(span, now_ns)] if span is not None else ())[0]
         return await self._enqueue(self._single, [item])[0]
 
     async def submit_all(self, items: Sequence[T]) -> list[R]:
@@ -127,31 +153,33 @@ class MicroBatcher(Generic[T, R]):
             )
         loop = asyncio.get_running_loop()
         futures: list[asyncio.Future[R]] = [loop.create_future() for _ in items]
-        lane.waiting.extend(zip(items, futures, sizes, strict=True))
+        span, now_ns = tracing.current_span(), time.time_ns()
+        for item, future, size in zip(items, futures, sizes, strict=True):
+            lane.waiting.append(_Waiting(item, future, size, now_ns, span))
         lane.num_bytes += sum(sizes)
+        self._metrics.waits(len(items))
         if self._pump is None or self._pump.done():
             self._pump = asyncio.create_task(self._run_all())
         return futures
 
     async def _run_all(self) -> None:
         while batch := self._take():
-            items = [item for item, _ in batch]
-            error = await self._run(items, [future for _, future in batch])
+            error = await self._run(batch)
             if error is None:
                 continue
-            for item, future in batch:
-                alone = error if len(batch) == 1 else await self._run([item], [future])
-                if alone is not None and not future.done():
-                    future.set_exception(alone)
+            for one in batch:
+                alone = error if len(batch) == 1 else await self._run([one])
+                if alone is not None and not one.result.done():
+                    one.result.set_exception(alone)
 
     def _is_cheap(self, items: Sequence[T]) -> bool:
         return len(items) * self._item_s < self._on_loop_below_s and all(
             self._size(item) <= self._on_loop_max_size for item in items
         )
 
-    def _take(self) -> list[tuple[T, asyncio.Future[R]]]:
+    def _take(self) -> list[_Waiting[T, R]]:
         """Take the next batch; while single items wait, bulk items get only every fourth place."""
-        batch: list[tuple[T, asyncio.Future[R]]] = []
+        batch: list[_Waiting[T, R]] = []
         single, bulk = self._single.waiting, self._bulk.waiting
         has_single = bool(single)
         weight = 0
@@ -160,37 +188,51 @@ class MicroBatcher(Generic[T, R]):
             if has_single and batch and not single and not turn:
                 break  # More bulk items in this batch would delay its single items.
             lane = self._bulk if bulk and (turn or not single) else self._single
-            item, future, size = lane.waiting.popleft()
-            lane.num_bytes -= size
-            if not future.done():
-                batch.append((item, future))
-                weight += self._weight(item)
+            one = lane.waiting.popleft()
+            lane.num_bytes -= one.size
+            self._metrics.waits(-1)
+            if not one.result.done():
+                batch.append(one)
+                weight += self._weight(one.item)
                 self._num_taken += 1
         return batch
 
-    async def _run(self, items: list[T], futures: list[asyncio.Future[R]]) -> Exception | None:
+    async def _run(self, batch: list[_Waiting[T, R]]) -> Exception | None:
         loop = asyncio.get_running_loop()
+        items, since_ns = [one.item for one in batch], [one.since_ns for one in batch]
+        traced = [(one.span, one.since_ns) for one in batch if one.span is not None]
         try:
             if self._is_cheap(items):
-                results = self._timed(items)
+                results = self._timed(items, since_ns, traced)
                 await asyncio.sleep(0)  # Others have their turn before the next batch.
             else:
-                results = await loop.run_in_executor(self._executor, self._timed, items)
+                run = partial(self._timed, items, since_ns, traced)
+                results = await loop.run_in_executor(self._executor, run)
         except Exception as error:  # noqa: BLE001 - it belongs to the callers, who get it
             return error
-        for future, result in zip(futures, results, strict=True):
-            if not future.done():
-                future.set_result(result)
+        for one, result in zip(batch, results, strict=True):
+            if not one.result.done():
+                one.result.set_result(result)
         return None
 
-    def _timed(self, items: list[T]) -> Sequence[R]:
+    def _timed(
+        self, items: list[T], since_ns: Sequence[int], traced: "Collection[tuple[Span, int]]"
+    ) -> Sequence[R]:
         self._num_runs += 1
         is_measured = self._item_s >= self._on_loop_below_s or self._num_runs % _MEASURED == 0
         # Not the time on the clock: on a busy machine that says little of what an item costs.
         began = time.thread_time() if is_measured else 0.0
-        results = self._run_batch(items)
+        with self._metrics.running(since_ns), tracing.batch(self._name, len(items), traced):
+            results = self._run_batch(items)
         if len(results) != len(items):
             raise RuntimeError(f"{len(items)} items gave {len(results)} results")
         if is_measured:
             self._item_s += _WEIGHT * ((time.thread_time() - began) / len(items) - self._item_s)
         return results
+
+
+def one_by_one(name: str, run: Callable[[T], R], max_queue: int) -> MicroBatcher[T, R]:
+    """Return what runs items one at a time, beside the event loop."""
+    return MicroBatcher(
+        lambda items: [run(one) for one in items], name=name, max_batch=1, max_queue=max_queue
+    )

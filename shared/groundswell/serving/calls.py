@@ -21,6 +21,7 @@ from groundswell.serving.errors import (
 from groundswell.serving.overload import NO_ADMISSIONS, Admissions, admitted
 from groundswell.serving.pacing import Pacer
 from groundswell.serving.stream_limits import StreamLimits
+from groundswell.serving.tracing import traced
 
 _RETRY_AFTER_S = 0.1
 
@@ -86,7 +87,10 @@ class Calls(grpc.GenericRpcHandler):
             bounded = self._bounded(behaviour)
         kind = _KINDS[handler.request_streaming, handler.response_streaming]
         metrics = telemetry.RpcMetrics(kind, *method.split("/", 2)[1:])
-        made = with_behaviour(handler, _measured(method, metrics, bounded))
+        measured = _measured(method, metrics, bounded)
+        if not is_stream(handler) and not method.startswith(_ALWAYS_ADMITTED):
+            measured = traced(method, measured)
+        made = with_behaviour(handler, measured)
         admission = self._admissions.get(method)
         return made if admission is None else admitted(made, metrics, admission, self._pacer)
 

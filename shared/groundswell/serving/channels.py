@@ -3,6 +3,7 @@
 import grpc
 
 from groundswell.serving.limits import MAX_RECEIVED_BYTES
+from groundswell.serving.tracing import traced_channel
 
 # Pings stay slower than what the servers of the suite permit (see server.py).
 _OPTIONS = (
@@ -27,4 +28,4 @@ def open_channel(target: str, *, http_proxy: bool = False) -> grpc.aio.Channel:
     default it does not: gRPC itself would ask the proxy even for the loopback address.
     """
     options = (*_OPTIONS, ("grpc.enable_http_proxy", int(http_proxy)))
-    return grpc.aio.insecure_channel(target, options=options)
+    return traced_channel(grpc.aio.insecure_channel(target, options=options))

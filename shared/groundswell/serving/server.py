@@ -16,10 +16,12 @@ from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 from groundswell.serving.calls import Calls
 from groundswell.serving.health import Health
 from groundswell.serving.limits import TRANSPORT_REQUEST_BYTES
+from groundswell.serving.loop_lag import measure_loop_lag
 from groundswell.serving.overload import NO_ADMISSIONS, Admissions
 from groundswell.serving.redaction import printable
 from groundswell.serving.settings import ServingSettings
 from groundswell.serving.telemetry import configure_logging, set_up_logging, start_metrics
+from groundswell.serving.tracing import stop_traces
 
 EXIT_FAILED = 1
 
@@ -75,6 +77,7 @@ async def serve(
         await _serve(settings, register, ready, health or Health(), stopping, admissions)
     finally:
         await close()
+        await asyncio.to_thread(stop_traces)
     _log.info("closed")
 
 
@@ -105,6 +108,7 @@ async def _serve(
     port = _bind(server, settings)
     stop_metrics = _start_metrics(settings)
     await server.start()
+    measuring = asyncio.create_task(measure_loop_lag())
     try:
         if await _until_ready(ready, stopping):
             await health.ready()
@@ -117,6 +121,7 @@ async def _serve(
         await server.stop(settings.drain_s)
     finally:
         await server.stop(None)
+        measuring.cancel()
         stop_metrics()
 
 

@@ -113,6 +113,10 @@ class ServingSettings(SecretSettings):
     """How long a connection lasts. Clients then connect again, and so find new replicas."""
     metrics_port: Annotated[int, Field(ge=0, le=65535)] | None = None
     """The port of the metrics over HTTP, on `host`; unset: no metrics are served."""
+    traces: Annotated[float, Field(ge=0, le=1)] | None = None
+    """The share of calls that are traced; where a caller says whether its call is, that decides.
+    Unset: nothing is traced. It needs the extra `traces`, and the variables OTEL_* say where traces
+    go (docs/operations.md)."""
     threads: Annotated[int, Field(ge=1)] = 1
     """Threads of one run of a model."""
 

@@ -4,8 +4,10 @@ import io
 import logging
 import sys
 import threading
+import time
 import traceback
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable, Iterator, MutableMapping, Sequence
+from contextlib import contextmanager
 from functools import cache
 from typing import Any, TypeVar
 from wsgiref.simple_server import WSGIServer
@@ -16,9 +18,11 @@ from prometheus_client import Counter, Gauge, Histogram, start_http_server
 
 from groundswell.serving.redaction import secrets_of, without
 from groundswell.serving.settings import ServingSettings
+from groundswell.serving.tracing import current_trace_id
 
 # From half a millisecond (an answer from a cache) to ten seconds (a batch).
 SECONDS_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+_BATCH_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
 # The fields of our own lines that hold the text of an error.
 _ERROR_TEXTS = ("detail", "error", "problem")
@@ -45,6 +49,7 @@ def set_up_logging(
     renderer: structlog.types.Processor = structlog.processors.JSONRenderer()
     shared: list[structlog.types.Processor] = [
         structlog.contextvars.merge_contextvars,
+        _add_trace_id,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso"),
         structlog.processors.format_exc_info,
@@ -71,6 +76,13 @@ def set_up_logging(
     handler.addFilter(_is_no_hang_up)
     # INFO lines of libraries are left out; their warnings are logged.
     logging.basicConfig(handlers=[handler], level=max(number, logging.WARNING), force=True)
+
+
+def _add_trace_id(
+    _logger: Any, _method: str, event: MutableMapping[str, Any]
+) -> MutableMapping[str, Any]:
+    trace_id = current_trace_id()
+    return {**event, "trace_id": trace_id} if trace_id else event
 
 
 def _is_no_hang_up(record: logging.LogRecord) -> bool:
@@ -136,7 +148,26 @@ def counter(name: str, **labels: str) -> Counter:
 
 def gauge(name: str, value: float, **labels: str) -> None:
     """Set the gauge `groundswell_<name>`."""
-    _labelled(_gauge(f"groundswell_{name}", tuple(sorted(labels))), labels).set(value)
+    _labelled(_gauge(_name(name), tuple(sorted(labels))), labels).set(value)
+
+
+def replace_info(name: str, **labels: str) -> None:
+    """Make these the only labels of the gauge `groundswell_<name>`, which is 1."""
+    info = _gauge(_name(name), tuple(sorted(labels)))
+    info.clear()
+    info.labels(**labels).set(1)
+
+
+@cache
+def histogram(
+    name: str, labels: tuple[str, ...] = (), buckets: tuple[float, ...] = SECONDS_BUCKETS
+) -> Histogram:
+    """Return the histogram `groundswell_<name>`."""
+    return Histogram(_name(name), name.replace("_", " "), labels, buckets=buckets)
+
+
+def _name(name: str) -> str:
+    return f"groundswell_{name}"
 
 
 def _labelled(metric: M, labels: dict[str, str]) -> M:
@@ -173,6 +204,33 @@ class RpcMetrics:
             self._handled[code] = _rpc_handled().labels(*self._labels, name)
         self._handled[code].inc()
         self._seconds.observe(seconds)
+
+
+class BatchMetrics:
+    """The metrics of the batchers of one name in this process."""
+
+    def __init__(self, name: str) -> None:
+        labels = ("batcher",)
+        self._waiting = _gauge(_name("batch_waiting"), labels).labels(name)
+        self._size = histogram("batch_size", labels, _BATCH_BUCKETS).labels(name)
+        self._waited = histogram("batch_waited_seconds", labels).labels(name)
+        self._ran = histogram("batch_run_seconds", labels).labels(name)
+
+    def waits(self, number: int) -> None:
+        """So many more items wait, or fewer."""
+        self._waiting.inc(number)
+
+    @contextmanager
+    def running(self, since_ns: Sequence[int]) -> Iterator[None]:
+        """A batch runs; `since_ns` says when each item began to wait."""
+        began_ns = time.time_ns()
+        for ns in since_ns:
+            self._waited.observe((began_ns - ns) / 1e9)
+        try:
+            yield
+        finally:
+            self._size.observe(len(since_ns))
+            self._ran.observe((time.time_ns() - began_ns) / 1e9)
 
 
 _RPC_LABELS = ("grpc_type", "grpc_service", "grpc_method")

@@ -37,7 +37,7 @@ class Gate:
 @asynccontextmanager
 async def busy(gate: Gate, **limits: Any) -> AsyncIterator[MicroBatcher[int, int]]:
     """A batcher that runs the item 0 until the gate is opened."""
-    batcher: MicroBatcher[int, int] = MicroBatcher(gate, **limits)
+    batcher: MicroBatcher[int, int] = MicroBatcher(gate, name="test", **limits)
     running = asyncio.create_task(batcher.submit(0))
     await gate.wait_entered()
     yield batcher
@@ -67,7 +67,7 @@ def gate() -> Gate:
 
 async def test_one_item_runs_alone_and_at_once(gate: Gate) -> None:
     gate.open.set()
-    batcher = MicroBatcher(gate, max_batch=8, max_queue=8)
+    batcher = MicroBatcher(gate, name="test", max_batch=8, max_queue=8)
     assert await batcher.submit(3) == 30
     assert gate.batches == [[3]]
     await batcher.close()
@@ -115,7 +115,7 @@ async def test_a_bad_item_fails_alone(gate: Gate) -> None:
 
 async def test_a_function_that_loses_an_item_is_an_error_for_its_callers() -> None:
     batcher: MicroBatcher[int, int] = MicroBatcher(
-        lambda items: items[1:], max_batch=4, max_queue=4
+        lambda items: items[1:], name="test", max_batch=4, max_queue=4
     )
     with pytest.raises(RuntimeError, match="1 items gave 0 results"):
         await batcher.submit(1)
@@ -205,6 +205,7 @@ async def test_a_cheap_item_runs_on_the_event_loop_until_items_cost_more() -> No
 
     batcher = MicroBatcher(
         run,
+        name="test",
         max_batch=8,
         max_queue=8,
         size=lambda seconds: seconds < 0,

@@ -1,4 +1,4 @@
-"""Commands on a database: note that it was restored, change its secret."""
+"""Commands on a database: migrate it, note that it was restored, change its secret."""
 
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -14,6 +14,20 @@ from groundswell.serving.pseudonym import Pseudonymizer
 _log = structlog.get_logger(__name__)
 
 _LINE_EVERY_S = 30.0
+_WAIT_S = 60.0
+"""How long a database is waited for that does not answer."""
+
+
+async def migrate(database_url: str) -> None:
+    """Bring a database to the form of this release, from empty or from an older one.
+
+    Raises as `Database.open`.
+    """
+    database = Database(database_url)
+    try:
+        await database.open(wait_s=_WAIT_S)
+    finally:
+        await database.close()
 
 
 async def begin_new_lineage(database_url: str) -> str:

@@ -62,6 +62,7 @@ class ProfileModels:
         self._interest_head = bundle.interest_head(threads)
         self._profiles = MicroBatcher(
             self._run_head,
+            name="profile",
             max_batch=max_batch,
             max_queue=max_queue,
             max_bytes=max_queue_bytes,

@@ -66,6 +66,7 @@ class TextEncodings:
         )
         self._batcher: MicroBatcher[str, tuple[EncodedText, _BatchTimes]] = MicroBatcher(
             self._read,
+            name="text",
             max_batch=_TEXTS_PER_BATCH,
             max_queue=max_queue,
             max_bytes=max_queue_bytes,

@@ -33,6 +33,7 @@ from groundswell.serving.errors import ServiceError, Unavailable
 from groundswell.serving.redaction import masked
 from groundswell.serving.server import StartError
 from groundswell.serving.telemetry import unexpected
+from groundswell.serving.tracing import stage
 
 DatabaseConnection = Connection
 """What statements run on; use cases hand it on and never run SQL of their own."""
@@ -196,7 +197,7 @@ class Database:
         task.add_done_callback(self._running.discard)
         task.add_done_callback(lambda _: places.close())
         try:
-            with self._failures(mode), self._outages.watching():
+            with stage(mode.name), self._failures(mode), self._outages.watching():
                 async with asyncio.timeout_at(None if end_s == inf else end_s):
                     return await asyncio.shield(task)
         except BaseException:

@@ -50,6 +50,7 @@ class Outages:
         self._probe = probe
         self._clock = clock
         self._is_down = False
+        gauge("store_down", 0)
         self._probing: asyncio.Task[None] | None = None
         self._num_worked = 0
         self._failing: dict[str, _Failures] = {}

@@ -55,6 +55,17 @@ class Claim(NamedTuple):
         return Claim(self.owner, *parts)
 
 
+class WorkLoad(NamedTuple):
+    """How much is on a work list."""
+
+    waiting: int
+    """Neither claimed nor set aside."""
+    claimed: int
+    set_aside: int
+    oldest_s: float
+    """For how long the oldest one that is not set aside has been on the list; 0 without any."""
+
+
 class WorkList:
     """One table of stale subjects: users or items."""
 
@@ -238,6 +249,16 @@ class WorkList:
         if max_attempts is not None:
             statement = statement.where(self._table.c.attempt < max_attempts)
         return (connection.execute(statement.select_from(self._table))).scalar_one()
+
+    def load(self, connection: Connection) -> WorkLoad:
+        """Return how much is on the list."""
+        c, num = self._table.c, func.count()
+        is_active, is_free = c.lost_claims < SET_ASIDE, c.owner == NO_OWNER
+        numbers = (num.filter(is_active, is_free), num.filter(is_active, ~is_free))
+        oldest_us = now(connection) - func.min(c.marked_us).filter(is_active)
+        statement = select(*numbers, num.filter(~is_active), oldest_us)
+        row = connection.execute(statement.select_from(self._table)).one()
+        return WorkLoad(row[0], row[1], row[2], max(row[3] or 0, 0) / 1e6)
 
     def _waits_too_long(self, time_us: ColumnElement[int], lease_s: float) -> ColumnElement[bool]:
         c = self._table.c

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from groundswell.profile_service.worker.text_backends.backend import WorkerEncoder
 from groundswell.serving.telemetry import unexpected
+from groundswell.serving.tracing import stage
 
 _log = structlog.get_logger(__name__)
 
@@ -35,7 +36,8 @@ class EncoderThread:
         start = 0
         while start < len(texts):
             part, begun_s = texts[start : start + self._num_texts], loop.time()
-            encoded = await loop.run_in_executor(self._thread, self._encoder.encode, part)
+            with stage("encode"):
+                encoded = await loop.run_in_executor(self._thread, self._encoder.encode, part)
             vectors[start : start + len(part)] = encoded
             start += len(part)
             if len(part) == self._num_texts and loop.time() - begun_s < _SLICE_S:

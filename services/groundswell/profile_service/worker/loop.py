@@ -22,7 +22,8 @@ from groundswell.profile_service.worker.encoder_thread import EncoderThread
 from groundswell.profile_service.worker.every_encoder import OUTAGES, EveryEncoder
 from groundswell.profile_service.worker.text_backends.backend import TextEncoders
 from groundswell.profile_service.worker.uncovered import mark_uncovered
-from groundswell.serving.telemetry import count, unexpected
+from groundswell.serving.telemetry import count, gauge, unexpected
+from groundswell.serving.tracing import new_trace
 
 _log = structlog.get_logger(__name__)
 
@@ -127,11 +128,20 @@ class Worker:
         self._claiming = asyncio.ensure_future(self._database.write(claim_work))
         work, claim = await asyncio.shield(self._claiming)
         if work is not None:
-            async with self._renewed(work.stale, claim):
-                for part in await work.parts(claim):
-                    await self._attempt(work, part)
+            await self._work_off(work, claim)
         self._may_hold = False
         return work is not None
+
+    async def _work_off(self, work: EveryEncoder, claim: Claim) -> None:
+        gauge("worker_lease_began_timestamp_seconds", time.time())
+        name = work.stale.name
+        try:
+            with new_trace(f"worker {name}", num_subjects=len(claim.versions)):
+                async with self._renewed(work.stale, claim):
+                    for part in await work.parts(claim):
+                        await self._attempt(work, part)
+        finally:
+            gauge("worker_lease_began_timestamp_seconds", 0)
 
     async def take_over(self) -> None:
         """End the claims of the earlier process; call this once, before the first step.

@@ -13,6 +13,7 @@ from groundswell.profile_service.store.database import Database
 from groundswell.profile_service.store.profiles import Spec
 from groundswell.profile_service.store.signals import Signals
 from groundswell.profile_service.worker.backfill import Backfill
+from groundswell.profile_service.worker.load import measure_load
 from groundswell.profile_service.worker.loop import Worker
 from groundswell.profile_service.worker.supervision import Report, Supervisor
 from groundswell.profile_service.worker.text_backends.backend import TextEncoders
@@ -54,6 +55,7 @@ class RunningWorker:
         self._served: Spec | None = None
         self._worker: Worker | None = None
         self._task: asyncio.Task[None] | None = None
+        self._measuring: asyncio.Task[None] | None = None
         self._catching_up: set[asyncio.Task[None]] = set()
 
     async def begin(self, bundle: Bundle, spec: Spec) -> None:
@@ -73,6 +75,7 @@ class RunningWorker:
             await worker.take_over()
             self._worker = worker
             self._task = asyncio.create_task(self._supervisor.run(partial(self._turn, worker)))
+            self._measuring = asyncio.create_task(measure_load(self._database))
 
     async def backfill(self, bundle: Bundle, spec: Spec) -> None:
         """Encode all stored subjects with the encoder of a bundle that is to be served next.
@@ -105,7 +108,8 @@ class RunningWorker:
 
     async def close(self) -> None:
         """Stop the worker and the backfills."""
-        tasks = [task for task in (self._task, *self._catching_up) if task is not None]
+        started = (self._task, self._measuring, *self._catching_up)
+        tasks = [task for task in started if task is not None]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)

@@ -59,6 +59,7 @@ class ValkeyWindows:
         keep_s: float,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        gauge("session_windows_down", 0)
         self._client = Redis.from_url(url, retry=Retry(NoBackoff(), 0))
         self._take_sha = sha1(_TAKE.encode()).hexdigest()
         self._swap_script = self._client.register_script(_SWAP)
