@@ -19,6 +19,7 @@ RULES = (
     (r"\bAsyncGenerator\[(.+), None\]", r"Generator[\1, None, None]"),
     (r"\bAsync(?=[A-Z])", ""),
     (r"\basync_(?=event_batches)", ""),
+    (r"\bopen_aio_channel\b", "open_channel"),
     (r"\bAnyEvents\b", "Events"),
     (r"\baclosing\b", "closing"),
     (r"\basyncio\b", "time"),

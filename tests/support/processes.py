@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Self
 
+from groundswell.client import Tls
 from groundswell.serving.health_probe import SERVING, health
 from tests.support.forks import MODULES, Fork
 
@@ -127,14 +128,16 @@ class Process:
         """What it has written to stderr so far."""
         return self._err_path.read_text(errors="replace")
 
-    def wait_serving(self, address: str, service: str = "", timeout: float = 30.0) -> None:
+    def wait_serving(
+        self, address: str, service: str = "", timeout: float = 30.0, tls: Tls | None = None
+    ) -> None:
         """Wait until it says SERVING; raises AssertionError with its log when it ends before."""
         deadline = time.monotonic() + timeout
         while True:
             if not self.is_running:
                 raise AssertionError(f"ended with {self.popen.returncode}:\n{self.log()}")
             try:
-                wait_serving(address, service, timeout=min(1.0, timeout))
+                wait_serving(address, service, timeout=min(1.0, timeout), tls=tls)
             except TimeoutError:
                 if time.monotonic() > deadline:
                     raise AssertionError(f"not SERVING in {timeout} s:\n{self.log()}") from None
@@ -142,13 +145,15 @@ class Process:
                 return
 
 
-def wait_serving(address: str, service: str = "", timeout: float = 30.0) -> None:
+def wait_serving(
+    address: str, service: str = "", timeout: float = 30.0, tls: Tls | None = None
+) -> None:
     """Wait until the server at `address` says SERVING. Raises TimeoutError."""
     deadline = time.monotonic() + timeout
     last = "no answer"
     # A channel of its own per try: a refused connection would make one channel wait longer.
     while time.monotonic() < deadline:
-        last = health(address, service, timeout_s=1.0)
+        last = health(address, service, timeout_s=1.0, tls=tls)
         if last == SERVING:
             return
         time.sleep(0.05)

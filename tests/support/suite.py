@@ -5,6 +5,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Self
 
+from groundswell.cli.suite.door import LocalDoor
 from groundswell.client import Deadlines, GroundswellClient, GroundswellError, Targets, item
 from groundswell.common.v1.item_pb2 import Item
 from tests.support.bundles import ITEMS
@@ -38,7 +39,7 @@ class Suite:
 
     Entering the context starts them in the order of `names` and waits until each serves; leaving
     it ends them. They know each other's addresses, and keep their data over SQLite in `folder`
-    unless another database is named.
+    unless another database is named. With a `door` all calls go through it.
     """
 
     def __init__(
@@ -50,6 +51,7 @@ class Suite:
         database_url: str = "",
         settings: Settings | None = None,
         deadlines: Deadlines | None = None,
+        door: LocalDoor | None = None,
     ) -> None:
         self.folder, self.bundles = folder, bundles
         self.database_url = database_url or sqlite_url(folder)
@@ -57,8 +59,12 @@ class Suite:
         self.targets = Targets(
             **{name: self.addresses.get(name, NOWHERE) for name in ("profile", "session", "ranker")}
         )
+        self._door, self._tls = door, None if door is None else door.tls
         self.client = GroundswellClient(
-            self.targets, deadlines=deadlines or Deadlines(read_s=10, write_s=10)
+            self.targets,
+            deadlines=deadlines or Deadlines(read_s=10, write_s=10),
+            tls=self._tls,
+            token=None if door is None else door.token,
         )
         self.processes = {
             name: self._process(name, {**self._known(name), **(settings or {}).get(name, {})})
@@ -71,7 +77,7 @@ class Suite:
             stack.enter_context(self.client)
             for name, process in self.processes.items():
                 stack.enter_context(process)
-                process.wait_serving(self.addresses[name], timeout=_START_TIMEOUT_S)
+                process.wait_serving(self.addresses[name], timeout=_START_TIMEOUT_S, tls=self._tls)
             self._stack = stack.pop_all()
         return self
 
@@ -96,7 +102,7 @@ class Suite:
     def start(self, name: str) -> None:
         """Start a process, or start it again, and wait until it serves."""
         self.processes[name].start()
-        self.processes[name].wait_serving(self.addresses[name])
+        self.processes[name].wait_serving(self.addresses[name], tls=self._tls)
 
     def fill(self) -> None:
         """Write the items of the tiny bundle, and wait until they are encoded, and ranked."""
@@ -131,11 +137,12 @@ class Suite:
 
     def _known(self, name: str) -> dict[str, str]:
         """What a process must know of the others."""
+        known = {} if self._door is None else self._door.of_services()
         if name in ("profile", "worker"):
             # Trying text backends takes seconds; tests of it say so.
-            database = {"GROUNDSWELL_DATABASE_URL": self.database_url}
-            return database | {"GROUNDSWELL_ENCODER_BACKEND": "onnx"}
-        known = {"GROUNDSWELL_PROFILE_ADDRESS": self.targets.profile}
+            known |= {"GROUNDSWELL_DATABASE_URL": self.database_url}
+            return known | {"GROUNDSWELL_ENCODER_BACKEND": "onnx"}
+        known |= {"GROUNDSWELL_PROFILE_ADDRESS": self.targets.profile}
         if name == "ranker":
             known |= {
                 "GROUNDSWELL_SESSION_ADDRESS": self.targets.session,

@@ -7,6 +7,7 @@ import typer
 from groundswell.cli.commands import (
     bundles,
     call,
+    certs,
     console,
     data,
     db,
@@ -50,6 +51,8 @@ app.add_typer(call.events_app, name="events", rich_help_panel=_SERVICES)
 app.add_typer(bundles.app, name="bundles", rich_help_panel=_MODEL)
 bundles.app.add_typer(variants.app, name="variant")
 app.add_typer(db.app, name="db", rich_help_panel=_SERVICES)
+app.add_typer(certs.certs_app, name="certs", rich_help_panel=_SERVICES)
+app.add_typer(certs.tokens_app, name="tokens", rich_help_panel=_SERVICES)
 app.add_typer(profiles.app, name="profiles", rich_help_panel=_SERVICES)
 app.command(cls=IdCommand, rich_help_panel=_SERVICES)(call.recommend)
 app.command(rich_help_panel=_SERVICES)(recommend_all.recommend_all)

@@ -10,6 +10,7 @@ import grpc
 from groundswell.cli.failures import CommandError
 from groundswell.cli.who_answers import who_answers
 from groundswell.client import GroundswellClient, GroundswellError, Targets
+from groundswell.client.secured import from_environment
 from groundswell.contract.addresses import address_problem
 
 ServiceName = Literal["profile", "session", "ranker"]
@@ -33,7 +34,7 @@ def connected(targets: Targets, service: ServiceName) -> Iterator[GroundswellCli
     problem = address_problem(address)
     if problem is not None:
         raise CommandError(f"--{service} {address!r} is not an address: {problem}")
-    with GroundswellClient(targets, http_proxy=_uses_proxy()) as client:
+    with _client(targets) as client:
         try:
             yield client
         except GroundswellError as error:
@@ -50,6 +51,14 @@ def connected(targets: Targets, service: ServiceName) -> Iterator[GroundswellCli
             if error.status is grpc.StatusCode.UNIMPLEMENTED:
                 raise CommandError(_another_answers(address, service, error)) from error
             raise
+
+
+def _client(targets: Targets) -> GroundswellClient:
+    try:
+        tls, token = from_environment()
+        return GroundswellClient(targets, http_proxy=_uses_proxy(), tls=tls, token=token)
+    except (OSError, ValueError) as error:
+        raise CommandError(f"GROUNDSWELL_TLS_* and GROUNDSWELL_TOKEN_FILE: {error}") from error
 
 
 def _uses_proxy() -> bool:

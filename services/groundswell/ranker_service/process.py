@@ -33,8 +33,8 @@ _SERVICE = "groundswell.ranker.v1.RankerService"
 async def main(settings: RankerSettings) -> None:
     """Serve until the process is told to end."""
     start_traces(settings, "ranker")
-    profile = open_channel(settings.profile_address, http_proxy=settings.http_proxy)
-    session = open_channel(settings.session_address, http_proxy=settings.http_proxy)
+    profile = open_channel(settings.profile_address, settings)
+    session = open_channel(settings.session_address, settings)
     popularity = CurrentPopularity()
     bundles = RankerBundles(profile, session, settings, popularity)
     following = PopularityFollower(profile, popularity, bundles.take_popularity)

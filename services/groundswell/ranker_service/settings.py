@@ -2,7 +2,7 @@
 
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import NoDecode
@@ -18,6 +18,7 @@ Seconds = Annotated[float, Field(gt=0, le=3600)]
 class RankerSettings(CallingSettings):
     """What the ranker service reads from `GROUNDSWELL_*`."""
 
+    caller: ClassVar[str] = "ranker"
     port: Annotated[int, Field(ge=0, le=65535)] = 50053
     max_pending_rpcs: Annotated[int, Field(ge=1)] = 64
     """Calls of one method that gRPC holds until the process accepts them: about as many as it

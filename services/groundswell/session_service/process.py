@@ -24,7 +24,7 @@ _SERVICE = "groundswell.session.v1.SessionService"
 async def main(settings: SessionSettings) -> None:
     """Serve until the process is told to end."""
     start_traces(settings, "session")
-    profile = open_channel(settings.profile_address, http_proxy=settings.http_proxy)
+    profile = open_channel(settings.profile_address, settings)
     store, bundles = BundleStore(settings.bundles), SessionBundles(profile, settings)
     windows = _windows(settings)
     servicer = SessionServicer(_sessions(profile, bundles, windows, settings), bundles)

@@ -1,6 +1,6 @@
 """The settings of the session service."""
 
-from typing import Annotated, Self
+from typing import Annotated, ClassVar, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
@@ -19,6 +19,7 @@ def _checked_url(url: str) -> str:
 class SessionSettings(CallingSettings):
     """What the session service reads from `GROUNDSWELL_*`."""
 
+    caller: ClassVar[str] = "session"
     port: Annotated[int, Field(ge=0, le=65535)] = 50052
     append_timeout_s: Seconds = 5.0
     """How long a write may take at the profile service."""

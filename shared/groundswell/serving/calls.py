@@ -9,11 +9,22 @@ import grpc
 import structlog
 
 from groundswell.serving import telemetry
-from groundswell.serving.around import Behaviour, Context, Handler, is_stream, with_behaviour
+from groundswell.serving.access import Door, access_of
+from groundswell.serving.around import (
+    Behaviour,
+    Context,
+    Handler,
+    behaviour_of,
+    is_stream,
+    with_behaviour,
+)
+from groundswell.serving.audit import AuditLog
 from groundswell.serving.decoding import decoding
 from groundswell.serving.draining import DrainedStreams
 from groundswell.serving.errors import (
     ResourceExhausted,
+    ServiceError,
+    Unauthenticated,
     Unimplemented,
     end_call,
     is_expected,
@@ -34,9 +45,9 @@ _ALWAYS_ADMITTED = ("/grpc.health.", "/grpc.reflection.")
 class Calls(grpc.GenericRpcHandler):
     """What servicers are added to in place of a server: puts a wrapper around each method.
 
-    An interceptor would look for the handler at every call. From the outside in: a method's
-    admission, its metrics, the status of what it raises, the bounds of calls or streams in flight,
-    reading the request, the servicer.
+    An interceptor would look for the handler at every call. From the outside in: the door, which
+    checks tokens, a method's admission, its metrics, the status of what it raises, the bounds of
+    calls or streams in flight, the audit log, reading the request, the servicer.
     """
 
     def __init__(
@@ -47,6 +58,8 @@ class Calls(grpc.GenericRpcHandler):
         max_streams: int,
         max_streams_per_peer: int,
         admissions: Admissions = NO_ADMISSIONS,
+        door: Door | None = None,
+        audit: AuditLog | None = None,
     ) -> None:
         self.services: Sequence[str] = ()
         """The full names of the services that the process has."""
@@ -56,6 +69,7 @@ class Calls(grpc.GenericRpcHandler):
         self._num_in_flight = 0
         self._streams = StreamLimits(max_streams, max_streams_per_peer)
         self._admissions = admissions
+        self._door, self._audit = door, audit
         self._pacer = Pacer()
         self._unknown: Handler = grpc.stream_stream_rpc_method_handler(self._refuse)
         server.add_generic_rpc_handlers((self,))
@@ -78,7 +92,7 @@ class Calls(grpc.GenericRpcHandler):
         return self._unknown
 
     def _wrap(self, method: str, handler: Handler) -> Handler:
-        behaviour = decoding(handler)
+        behaviour = self._decoding(method, handler)
         if is_stream(handler):
             bounded = self._bounded_stream(method, handler, behaviour)
         elif method.startswith(_ALWAYS_ADMITTED):
@@ -92,7 +106,19 @@ class Calls(grpc.GenericRpcHandler):
             measured = traced(method, measured)
         made = with_behaviour(handler, measured)
         admission = self._admissions.get(method)
-        return made if admission is None else admitted(made, metrics, admission, self._pacer)
+        if admission is not None:
+            made = admitted(made, metrics, admission, self._pacer)
+        if self._door is None:
+            return made
+        refuse = _measured(method, metrics, _raise)
+        return with_behaviour(made, self._door.before(method, behaviour_of(made), refuse))
+
+    def _decoding(self, method: str, handler: Handler) -> Behaviour:
+        deserialize = handler.request_deserializer or bytes
+        if self._audit is None or not access_of(method).reads_user:
+            return decoding(handler, deserialize)
+        reading = decoding(handler, self._audit.reading(deserialize))
+        return self._audit.around(method, reading)
 
     def _bounded(self, behaviour: Behaviour) -> Behaviour:
         """Refuse calls at once while as many as the process can take are in flight."""
@@ -130,7 +156,17 @@ class Calls(grpc.GenericRpcHandler):
     async def _refuse(self, _requests: AsyncIterator[bytes], context: Context) -> None:
         served = ", ".join(self.services)
         message = f"this process does not serve the method that was called; it serves {served}"
-        await end_call(context, Unimplemented("METHOD_UNKNOWN", message))
+        error: ServiceError = Unimplemented("METHOD_UNKNOWN", message)
+        try:
+            if self._door is not None:
+                self._door.check_known(context)
+        except Unauthenticated as refusal:
+            error = refusal
+        await end_call(context, error)
+
+
+async def _raise(error: ServiceError, _context: Context) -> None:
+    raise error
 
 
 def _measured(method: str, metrics: telemetry.RpcMetrics, behaviour: Behaviour) -> Behaviour:

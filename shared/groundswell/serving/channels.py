@@ -2,7 +2,12 @@
 
 import grpc
 
+from groundswell.client.secured import Token, open_aio_channel
+from groundswell.serving.door_settings import CallerSettings
 from groundswell.serving.limits import MAX_RECEIVED_BYTES
+from groundswell.serving.server import StartError
+from groundswell.serving.settings import CallingSettings
+from groundswell.serving.token_keys import TokenMaker
 from groundswell.serving.tracing import traced_channel
 
 # Pings stay slower than what the servers of the suite permit (see server.py).
@@ -21,11 +26,28 @@ _OPTIONS = (
 )
 
 
-def open_channel(target: str, *, http_proxy: bool = False) -> grpc.aio.Channel:
+def open_channel(target: str, settings: CallingSettings | None = None) -> grpc.aio.Channel:
     """A channel to `target`, such as "127.0.0.1:50051" or "dns:///profile:50051".
 
-    With `http_proxy` it goes by the proxy that `http_proxy` of the environment names, if any. By
-    default it does not: gRPC itself would ask the proxy even for the loopback address.
+    With `http_proxy` of the settings it goes by the proxy that `http_proxy` of the environment
+    names, if any. By default it does not: gRPC itself would ask the proxy even for the loopback
+    address. Raises StartError for a wrong certificate, key or token.
     """
+    http_proxy = settings is not None and settings.http_proxy
     options = (*_OPTIONS, ("grpc.enable_http_proxy", int(http_proxy)))
-    return traced_channel(grpc.aio.insecure_channel(target, options=options))
+    if settings is None:
+        return traced_channel(open_aio_channel(target, options))
+    try:
+        channel = open_aio_channel(target, options, settings.calling_tls, _token(settings))
+    except (OSError, ValueError) as error:
+        message = f"a file of certificates, keys or tokens: {error}"
+        raise StartError("CALLER_INVALID", message) from error
+    return traced_channel(channel)
+
+
+def _token(settings: CallerSettings) -> Token | None:
+    if settings.token_signing_key is None:
+        return settings.token_file
+    issuer, audience = settings.token_issuer, settings.token_audience
+    maker = TokenMaker(settings.token_signing_key, issuer=issuer, audience=audience)
+    return maker.own(settings.caller)

@@ -10,13 +10,12 @@ from groundswell.serving.errors import InvalidArgument
 from groundswell.serving.limits import MAX_REQUEST_BYTES
 
 
-def decoding(handler: Handler) -> Behaviour:
-    """Return what a handler does, given the bytes of its requests.
+def decoding(handler: Handler, deserialize: Callable[[bytes], Any]) -> Behaviour:
+    """Return what a handler does, given the bytes of its requests, which `deserialize` reads.
 
     gRPC itself would answer bytes that it cannot read with UNKNOWN and the text of the exception.
     """
     behaviour = writing(behaviour_of(handler))
-    deserialize = handler.request_deserializer or bytes
     read: Any = _read_all if handler.request_streaming else _read
 
     async def answer(sent: Any, context: Context) -> Any:

@@ -1,5 +1,6 @@
 """The errors that calls end with, and the one table from exception to gRPC status."""
 
+import asyncio
 import random
 from typing import TypeAlias
 
@@ -61,6 +62,14 @@ class FailedPrecondition(ServiceError):  # noqa: N818
     """The request is right, but the system is not in the state that it needs."""
 
 
+class Unauthenticated(ServiceError):  # noqa: N818
+    """The caller does not prove who it is."""
+
+
+class PermissionDenied(ServiceError):  # noqa: N818
+    """The caller may not do this."""
+
+
 class ResourceExhausted(ServiceError):  # noqa: N818
     """There is more work, or less space, than the process can take."""
 
@@ -82,13 +91,21 @@ _STATUS_CODES: dict[type[ServiceError], grpc.StatusCode] = {
     NotFound: grpc.StatusCode.NOT_FOUND,
     AlreadyExists: grpc.StatusCode.ALREADY_EXISTS,
     FailedPrecondition: grpc.StatusCode.FAILED_PRECONDITION,
+    Unauthenticated: grpc.StatusCode.UNAUTHENTICATED,
+    PermissionDenied: grpc.StatusCode.PERMISSION_DENIED,
     ResourceExhausted: grpc.StatusCode.RESOURCE_EXHAUSTED,
     Unavailable: grpc.StatusCode.UNAVAILABLE,
     DeadlineExceeded: grpc.StatusCode.DEADLINE_EXCEEDED,
     Unimplemented: grpc.StatusCode.UNIMPLEMENTED,
 }
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
-_ERRORS = {code: error for error, code in _STATUS_CODES.items()}
+# Whom an upstream does not let in is this process, not its caller: until that is corrected, the
+# upstream is out of reach.
+_ERRORS: dict[grpc.StatusCode, type[ServiceError]] = {
+    **{code: error for error, code in _STATUS_CODES.items()},
+    grpc.StatusCode.UNAUTHENTICATED: Unavailable,
+    grpc.StatusCode.PERMISSION_DENIED: Unavailable,
+}
 
 
 def status_code(error: ServiceError) -> grpc.StatusCode:
@@ -137,6 +154,16 @@ def _cut(text: str, max_bytes: int) -> str:
     if len(encoded) <= max_bytes:
         return text
     return encoded[: max_bytes - len("…".encode())].decode(errors="ignore") + "…"
+
+
+def status_name(error: BaseException, context: Context) -> str:
+    """The name of the status that a call ends with which raised an exception."""
+    if isinstance(error, asyncio.CancelledError):
+        return grpc.StatusCode.CANCELLED.name
+    if isinstance(error, grpc.aio.AbortError):
+        code = context.code()
+        return (code if isinstance(code, grpc.StatusCode) else _CODES[code]).name
+    return _CODES[to_status(error).code].name
 
 
 async def end_call(context: Context, error: BaseException) -> None:
@@ -192,7 +219,7 @@ def from_rpc_error(error: grpc.aio.AioRpcError) -> ServiceError | None:
             error_details_pb2.BadRequest(),
             error_details_pb2.RetryInfo(),
         )
-        if detail.Unpack(info):
+        if detail.Unpack(info) and _STATUS_CODES[cls] is error.code():
             reason = info.reason
         elif detail.Unpack(bad) and bad.field_violations:
             field = bad.field_violations[0].field

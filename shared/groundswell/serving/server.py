@@ -13,14 +13,20 @@ from grpc_health.v1 import health_pb2_grpc
 from grpc_health.v1.health import SERVICE_NAME
 from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
+from groundswell.serving.access import Door
+from groundswell.serving.audit import AuditLog
 from groundswell.serving.calls import Calls
 from groundswell.serving.health import Health
 from groundswell.serving.limits import TRANSPORT_REQUEST_BYTES
 from groundswell.serving.loop_lag import measure_loop_lag
+from groundswell.serving.metrics_server import start_metrics
 from groundswell.serving.overload import NO_ADMISSIONS, Admissions
+from groundswell.serving.pseudonym import Pseudonymizer
 from groundswell.serving.redaction import printable
 from groundswell.serving.settings import ServingSettings
-from groundswell.serving.telemetry import configure_logging, set_up_logging, start_metrics
+from groundswell.serving.telemetry import configure_logging, set_up_logging
+from groundswell.serving.tls import server_credentials
+from groundswell.serving.tokens import TokenReader
 from groundswell.serving.tracing import stop_traces
 
 EXIT_FAILED = 1
@@ -67,8 +73,9 @@ async def serve(
     """
     configure_logging(settings)
     _log.info("settings", **printable(settings))
-    if not settings.is_loopback:
-        _log.warning("insecure", host=settings.host, detail="calls are not encrypted")
+    if not settings.is_loopback and settings.missing_of_door:
+        missing = " and ".join(settings.missing_of_door)
+        _log.warning("insecure", host=settings.host, detail=f"not set: {missing}")
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -92,20 +99,23 @@ async def _serve(
     server = grpc.aio.server(
         options=server_options(settings.max_connection_age_s, settings.max_pending_rpcs)
     )
+    tokens, credentials, audit = _read_door(settings)
     calls = Calls(
         server,
         max_concurrent_rpcs=settings.max_concurrent_rpcs,
         max_streams=settings.max_streams,
         max_streams_per_peer=settings.max_streams_per_peer,
         admissions=admissions,
+        door=None if tokens is None else Door(tokens),
+        audit=audit,
     )
     wrapping = cast("grpc.aio.Server", calls)
     names = calls.services = register(wrapping)
     health_pb2_grpc.add_HealthServicer_to_server(health.servicer, wrapping)
     await health.add(names)
-    if settings.reflection:
+    if settings.is_loopback if settings.reflection is None else settings.reflection:
         _add_reflection(wrapping, names)
-    port = _bind(server, settings)
+    port = _bind(server, settings, credentials)
     stop_metrics = _start_metrics(settings)
     await server.start()
     measuring = asyncio.create_task(measure_loop_lag())
@@ -123,6 +133,31 @@ async def _serve(
         await server.stop(None)
         measuring.cancel()
         stop_metrics()
+        if audit is not None:
+            audit.close()
+
+
+def _read_door(
+    settings: ServingSettings,
+) -> tuple[TokenReader | None, grpc.ServerCredentials | None, AuditLog | None]:
+    """What checks tokens, what the port is opened with, and the audit log, where there are any."""
+    try:
+        tokens = _tokens(settings)
+        is_audited = tokens is not None or settings.audit_log is not None
+        pseudonyms = Pseudonymizer(*settings.secrets)
+        audit = AuditLog(pseudonyms, settings.audit_log) if is_audited else None
+        return tokens, server_credentials(settings), audit
+    except (OSError, ValueError) as error:
+        raise StartError(
+            "DOOR_INVALID", f"a file of certificates, keys or audit: {error}"
+        ) from error
+
+
+def _tokens(settings: ServingSettings) -> TokenReader | None:
+    if settings.token_keys is None:
+        return None
+    issuer, audience = settings.token_issuer, settings.token_audience
+    return TokenReader(settings.token_keys, issuer=issuer, audience=audience)
 
 
 def _add_reflection(server: grpc.aio.Server, names: Sequence[str]) -> None:
@@ -175,8 +210,12 @@ def server_options(
     )
 
 
-def _bind(server: grpc.aio.Server, settings: ServingSettings) -> int:
+def _bind(
+    server: grpc.aio.Server, settings: ServingSettings, credentials: grpc.ServerCredentials | None
+) -> int:
     try:
+        if credentials is not None:
+            return server.add_secure_port(settings.address, credentials)
         return server.add_insecure_port(settings.address)
     except RuntimeError as error:
         raise StartError(
@@ -188,7 +227,8 @@ def _bind(server: grpc.aio.Server, settings: ServingSettings) -> int:
 
 def _start_metrics(settings: ServingSettings) -> Callable[[], None]:
     try:
-        return start_metrics(settings)
+        # Its threads need a reader of tokens of their own.
+        return start_metrics(settings, _tokens(settings))
     except OSError as error:
         raise StartError(
             "ADDRESS_UNAVAILABLE",

@@ -9,9 +9,10 @@ from pydantic import AfterValidator, Field, SecretStr, ValidationError, model_va
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from groundswell.contract.addresses import address_problem
+from groundswell.serving.door_settings import PREFIX as PREFIX
+from groundswell.serving.door_settings import CallerSettings, DoorSettings
 from groundswell.serving.redaction import masked
 
-PREFIX = "GROUNDSWELL_"
 EXIT_WRONG_SETTINGS = 2
 MIN_SECRET_LENGTH = 16
 
@@ -67,7 +68,7 @@ class SecretSettings(BaseSettings):
         return self
 
 
-class ServingSettings(SecretSettings):
+class ServingSettings(DoorSettings, SecretSettings):
     """What every server needs; each service adds its own and gives `port` a default."""
 
     host: str = "127.0.0.1"
@@ -89,10 +90,12 @@ class ServingSettings(SecretSettings):
     hold data of users."""
     log_format: Literal["json", "console"] = "json"
     """`json`: one object a line. `console`: for people."""
-    reflection: bool = True
-    """Whether the server lists its methods to gRPC tools."""
+    reflection: bool | None = None
+    """Whether the server lists its methods to gRPC tools, which need a token of an operator where
+    tokens are checked. Unset: only where `host` is this machine."""
     allow_insecure: bool = False
-    """Whether `host` may be reached from other machines, although calls are not encrypted."""
+    """Whether `host` may be reached from other machines, although calls are not encrypted, or no
+    tokens are checked."""
     drain_wait_s: Annotated[float, Field(ge=0)] = 0.5
     """At the end: the seconds between NOT_SERVING and the refusal of new calls, so that load
     balancers see it."""
@@ -112,7 +115,8 @@ class ServingSettings(SecretSettings):
     max_connection_age_s: Annotated[float, Field(gt=0)] = 600.0
     """How long a connection lasts. Clients then connect again, and so find new replicas."""
     metrics_port: Annotated[int, Field(ge=0, le=65535)] | None = None
-    """The port of the metrics over HTTP, on `host`; unset: no metrics are served."""
+    """The port of the metrics over HTTP, on `host`; unset: no metrics are served. With a
+    certificate it is HTTPS. Where tokens are checked it needs one of `monitor` or `operator`."""
     traces: Annotated[float, Field(ge=0, le=1)] | None = None
     """The share of calls that are traced; where a caller says whether its call is, that decides.
     Unset: nothing is traced. It needs the extra `traces`, and the variables OTEL_* say where traces
@@ -141,16 +145,16 @@ class ServingSettings(SecretSettings):
 
     @model_validator(mode="after")
     def _insecure_only_on_loopback(self) -> Self:
-        if not self.is_loopback and not self.allow_insecure:
+        if not self.is_loopback and not self.allow_insecure and self.missing_of_door:
             raise ValueError(
-                f"{PREFIX}HOST: {masked(self.host)} can be reached from outside and calls are not "
-                f"encrypted; bind to 127.0.0.1, or set {PREFIX}ALLOW_INSECURE=1 on a network "
-                "that you trust"
+                f"{PREFIX}HOST: {masked(self.host)} can be reached from outside, so calls need "
+                f"{' and '.join(self.missing_of_door)}; set these, bind to 127.0.0.1, or set "
+                f"{PREFIX}ALLOW_INSECURE=1 on a network that you trust"
             )
         return self
 
 
-class CallingSettings(ServingSettings):
+class CallingSettings(CallerSettings, ServingSettings):
     """What a service needs that calls the profile service."""
 
     profile_address: Address = "127.0.0.1:50051"

@@ -3,18 +3,16 @@
 import io
 import logging
 import sys
-import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator, MutableMapping, Sequence
+from collections.abc import Iterator, MutableMapping, Sequence
 from contextlib import contextmanager
 from functools import cache
 from typing import Any, TypeVar
-from wsgiref.simple_server import WSGIServer
 
 import grpc
 import structlog
-from prometheus_client import Counter, Gauge, Histogram, start_http_server
+from prometheus_client import Counter, Gauge, Histogram
 
 from groundswell.serving.redaction import secrets_of, without
 from groundswell.serving.settings import ServingSettings
@@ -116,23 +114,6 @@ def unexpected(error: BaseException) -> dict[str, str]:
     """
     frames = "".join(traceback.format_tb(error.__traceback__))
     return {"kind": type(error).__name__, "frames": frames}
-
-
-def start_metrics(settings: ServingSettings) -> Callable[[], None]:
-    """Serve the metrics over HTTP when a port is set; returns what ends that."""
-    if settings.metrics_port is None:
-        return lambda: None
-    started: tuple[WSGIServer, threading.Thread] = start_http_server(
-        settings.metrics_port, addr=settings.host
-    )
-    server, thread = started
-
-    def stop() -> None:
-        server.shutdown()
-        server.server_close()
-        thread.join()
-
-    return stop
 
 
 def count(name: str, amount: float = 1, **labels: str) -> None:

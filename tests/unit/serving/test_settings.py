@@ -6,7 +6,7 @@ import pytest
 from pydantic import Field, SecretStr
 
 from groundswell.serving.redaction import printable
-from groundswell.serving.settings import ServingSettings, load_settings
+from groundswell.serving.settings import CallingSettings, ServingSettings, load_settings
 
 SECRET = "0123456789abcdef"
 
@@ -105,6 +105,46 @@ def test_a_host_that_others_reach_is_taken_with_consent(environment: pytest.Monk
     environment.setenv("GROUNDSWELL_HOST", "0.0.0.0")
     environment.setenv("GROUNDSWELL_ALLOW_INSECURE", "1")
     assert not load_settings(Settings).is_loopback
+
+
+def test_a_host_that_others_reach_needs_tls_and_tokens_and_what_is_missing_is_named(
+    environment: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    environment.setenv("GROUNDSWELL_HOST", "0.0.0.0")
+    environment.setenv("GROUNDSWELL_TLS_CERTIFICATE", "server.pem")
+    environment.setenv("GROUNDSWELL_TLS_KEY", "key.pem")
+    (line,) = refusal(capsys)
+    assert "GROUNDSWELL_TOKEN_KEYS;" in line
+    assert "GROUNDSWELL_TLS_CERTIFICATE" not in line
+    environment.setenv("GROUNDSWELL_TOKEN_KEYS", "keys.json")
+    assert not load_settings(Settings).is_loopback
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (("TLS_CERTIFICATE",), "GROUNDSWELL_TLS_KEY: is not set"),
+        (("TLS_KEY",), "GROUNDSWELL_TLS_CERTIFICATE: is not set"),
+        (("TLS_CLIENT_CA",), "GROUNDSWELL_TLS_CLIENT_CA: needs"),
+        (("TLS_CA", "TLS_CLIENT_KEY"), "GROUNDSWELL_TLS_CLIENT_CERTIFICATE: is not set"),
+        (("TLS_CLIENT_CERTIFICATE", "TLS_CLIENT_KEY"), "GROUNDSWELL_TLS_CLIENT_CERTIFICATE: needs"),
+        (("TOKEN_FILE", "TOKEN_SIGNING_KEY"), "GROUNDSWELL_TOKEN_SIGNING_KEY: set this or"),
+    ],
+)
+def test_a_door_that_is_not_whole_is_refused_by_the_name_of_what_is_missing(
+    given: tuple[str, ...],
+    said: str,
+    environment: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    class Calling(Settings, CallingSettings):
+        pass
+
+    for name in given:
+        environment.setenv(f"GROUNDSWELL_{name}", "file")
+    with pytest.raises(SystemExit):
+        load_settings(Calling)
+    assert capsys.readouterr().err.startswith(said)
 
 
 @pytest.mark.parametrize(

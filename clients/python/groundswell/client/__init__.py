@@ -11,6 +11,7 @@ from groundswell.client.channels import Deadlines, Targets
 from groundswell.client.errors import FieldViolation, GroundswellError, OverloadedError
 from groundswell.client.messages import event, item, vector_values
 from groundswell.client.requests import recommend_request
+from groundswell.client.secured import Tls
 from groundswell.client.sync.client import GroundswellClient
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "GroundswellError",
     "OverloadedError",
     "Targets",
+    "Tls",
     "event",
     "item",
     "recommend_request",

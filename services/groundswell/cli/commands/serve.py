@@ -1,5 +1,6 @@
 """The commands that start services: up and demo."""
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -24,11 +25,19 @@ def up(
     threads: Annotated[
         int, typer.Option(min=1, help="Threads of the text encoder in the profile service.")
     ] = 1,
+    secure: Annotated[
+        bool,
+        typer.Option(
+            help="With TLS and tokens, as in production. Prints the variables that other commands "
+            "need then."
+        ),
+    ] = False,
 ) -> None:
     """Start all services on loopback, with one log. Ctrl-C ends them."""
     from rich.console import Console
 
     from groundswell.cli.suite import deployment, logs
+    from groundswell.cli.suite.door import local_door
     from groundswell.cli.suite.launcher import Suite
     from groundswell.cli.suite.state import State
 
@@ -37,9 +46,14 @@ def up(
     deployment.check_ports(ports)
     log = Console(stderr=True, highlight=False)
     with State(state or bundles.parent / "state") as opened:
-        services = deployment.embedded_services(bundles, opened, ports, worker_threads=threads)
+        door = local_door(opened.folder / "door") if secure else None
+        services = deployment.embedded_services(
+            bundles, opened, ports, worker_threads=threads, door=door
+        )
+        for variable, value in ({} if door is None else door.of_callers()).items():
+            typer.echo(f"export {variable}={shlex.quote(value)}")
         try:
-            with Suite(services, logs.to_console(log)) as suite:
+            with Suite(services, logs.to_console(log), None if door is None else door.tls) as suite:
                 suite.wait_serving()
                 for service in services:
                     typer.echo(f"{service.name:<8} {service.address}  SERVING")

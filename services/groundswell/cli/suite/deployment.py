@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from groundswell.cli.failures import CommandError
+from groundswell.cli.suite.door import LocalDoor
 from groundswell.cli.suite.launcher import Service
 from groundswell.cli.suite.state import State
 from groundswell.client import Targets
@@ -83,10 +84,12 @@ def embedded_services(
     *,
     worker_threads: int = 1,
     text_vectors: Path | None = None,
+    door: LocalDoor | None = None,
 ) -> list[Service]:
     """The three services over one folder of bundles and one state, each after those that it calls.
 
-    `text_vectors` is a folder of vectors that training has encoded; the services reuse them.
+    `text_vectors` is a folder of vectors that training has encoded; the services reuse them. With a
+    `door` calls are encrypted, and need a token.
     """
     *replaced, newest = state.secrets()
     addresses = {
@@ -102,6 +105,7 @@ def embedded_services(
         "GROUNDSWELL_LOG_FORMAT": "console",
         # No load balancer has to notice that one of these processes is draining.
         "GROUNDSWELL_DRAIN_WAIT_S": "0",
+        **({} if door is None else door.of_services()),
     }
     own = {
         "profile": {

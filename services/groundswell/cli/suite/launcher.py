@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import IO, Self
 
 from groundswell.cli.failures import CommandError
+from groundswell.client.secured import Tls
 from groundswell.serving.health_probe import SERVING, health
 
 READY_TIMEOUT_S = 120.0
@@ -97,12 +98,18 @@ class _Child:
 class Suite:
     """Services that run while its context is open; `on_line(name, line)` gets their logs.
 
-    A service comes after those that it calls.
+    A service comes after those that it calls. `tls` is what they are asked with whether they serve.
     """
 
-    def __init__(self, services: Sequence[Service], on_line: Callable[[str, str], None]) -> None:
+    def __init__(
+        self,
+        services: Sequence[Service],
+        on_line: Callable[[str, str], None],
+        tls: Tls | None = None,
+    ) -> None:
         self._services = services
         self._on_line = on_line
+        self._tls = tls
         self._children: list[_Child] = []
 
     def __enter__(self) -> Self:
@@ -128,7 +135,7 @@ class Suite:
         waiting = list(self._services)
         while waiting:
             self.raise_if_ended()
-            waiting = [service for service in waiting if not is_serving(service.address)]
+            waiting = [one for one in waiting if not is_serving(one.address, self._tls)]
             if waiting and time.monotonic() > deadline:
                 names = ", ".join(service.name for service in waiting)
                 raise CommandError(f"not SERVING after {timeout_s:.0f} s: {names}")
@@ -166,6 +173,6 @@ class Suite:
                 child.close()
 
 
-def is_serving(address: str) -> bool:
+def is_serving(address: str, tls: Tls | None = None) -> bool:
     """Whether a server answers at the address and says SERVING."""
-    return health(address, timeout_s=_PROBE_TIMEOUT_S) == SERVING
+    return health(address, timeout_s=_PROBE_TIMEOUT_S, tls=tls) == SERVING

@@ -6,14 +6,13 @@ from contextlib import aclosing
 from functools import partial
 from typing import Literal, Self, Unpack
 
-import grpc
-
 from groundswell.client import requests
 from groundswell.client.aio.calls import AsyncThrottledCalls, stream
 from groundswell.client.aio.profile import AsyncProfileCalls
 from groundswell.client.channels import Deadlines, Targets, channel_options
 from groundswell.client.errors import GroundswellError
 from groundswell.client.retries import Reopening
+from groundswell.client.secured import Tls, Token, open_aio_channel
 from groundswell.client.throttling import MAX_SHARE
 from groundswell.common.v1 import event_pb2
 from groundswell.common.v1 import model_service_pb2 as model_pb2
@@ -36,6 +35,10 @@ class AsyncGroundswellClient(AsyncProfileCalls):
     about one and a half times as many as the service accepts. A call that it refuses raises
     OverloadedError with `is_local`. With `throttling=False` it sends every call.
     With `http_proxy` calls use the proxy of the environment variable `http_proxy`, if it is set.
+    With `tls` they are encrypted, and with `token` each says who calls: the token, the path of its
+    file, or a function that returns it at once. Files of both are read again when they change; a
+    wrong one raises OSError or ValueError at the start. Without `tls` a token can be read on its
+    way: only do that on one machine.
     """
 
     def __init__(
@@ -45,13 +48,15 @@ class AsyncGroundswellClient(AsyncProfileCalls):
         deadlines: Deadlines | None = None,
         http_proxy: bool = False,
         throttling: bool = True,
+        tls: Tls | None = None,
+        token: Token | None = None,
     ) -> None:
         targets = targets or Targets()
         options = channel_options(http_proxy=http_proxy)
         self._channels = {
-            "ranker": grpc.aio.insecure_channel(targets.ranker, options=options),
-            "session": grpc.aio.insecure_channel(targets.session, options=options),
-            "profile": grpc.aio.insecure_channel(targets.profile, options=options),
+            "ranker": open_aio_channel(targets.ranker, options, tls, token),
+            "session": open_aio_channel(targets.session, options, tls, token),
+            "profile": open_aio_channel(targets.profile, options, tls, token),
         }
         max_share = MAX_SHARE if throttling else 0.0
         self._calls = {name: AsyncThrottledCalls(max_share) for name in self._channels}

@@ -7,12 +7,11 @@ from contextlib import closing
 from functools import partial
 from typing import Literal, Self, Unpack
 
-import grpc
-
 from groundswell.client import requests
 from groundswell.client.channels import Deadlines, Targets, channel_options
 from groundswell.client.errors import GroundswellError
 from groundswell.client.retries import Reopening
+from groundswell.client.secured import Tls, Token, open_channel
 from groundswell.client.sync.calls import ThrottledCalls, stream
 from groundswell.client.sync.profile import ProfileCalls
 from groundswell.client.throttling import MAX_SHARE
@@ -37,6 +36,10 @@ class GroundswellClient(ProfileCalls):
     about one and a half times as many as the service accepts. A call that it refuses raises
     OverloadedError with `is_local`. With `throttling=False` it sends every call.
     With `http_proxy` calls use the proxy of the environment variable `http_proxy`, if it is set.
+    With `tls` they are encrypted, and with `token` each says who calls: the token, the path of its
+    file, or a function that returns it at once. Files of both are read again when they change; a
+    wrong one raises OSError or ValueError at the start. Without `tls` a token can be read on its
+    way: only do that on one machine.
     """
 
     def __init__(
@@ -46,13 +49,15 @@ class GroundswellClient(ProfileCalls):
         deadlines: Deadlines | None = None,
         http_proxy: bool = False,
         throttling: bool = True,
+        tls: Tls | None = None,
+        token: Token | None = None,
     ) -> None:
         targets = targets or Targets()
         options = channel_options(http_proxy=http_proxy)
         self._channels = {
-            "ranker": grpc.insecure_channel(targets.ranker, options=options),
-            "session": grpc.insecure_channel(targets.session, options=options),
-            "profile": grpc.insecure_channel(targets.profile, options=options),
+            "ranker": open_channel(targets.ranker, options, tls, token),
+            "session": open_channel(targets.session, options, tls, token),
+            "profile": open_channel(targets.profile, options, tls, token),
         }
         max_share = MAX_SHARE if throttling else 0.0
         self._calls = {name: ThrottledCalls(max_share) for name in self._channels}

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import descriptor_pb2 as google_dot_protobuf_dot_descriptor__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"groundswell/common/v1/access.proto\x12\x15groundswell.common.v1\x1a google/protobuf/descriptor.proto\"H\n\x06\x41\x63\x63\x65ss\x12*\n\x05roles\x18\x01 \x03(\x0e\x32\x1b.groundswell.common.v1.Role\x12\x12\n\nreads_user\x18\x02 \x01(\x08*e\n\x04Role\x12\x14\n\x10ROLE_UNSPECIFIED\x10\x00\x12\x10\n\x0cROLE_BACKEND\x10\x01\x12\x0f\n\x0bROLE_INGEST\x10\x02\x12\x11\n\rROLE_OPERATOR\x10\x03\x12\x11\n\rROLE_INTERNAL\x10\x04:O\n\x06\x61\x63\x63\x65ss\x12\x1e.google.protobuf.MethodOptions\x18\xf0\x87\x03 \x01(\x0b\x32\x1d.groundswell.common.v1.AccessB~\n\x18io.groundswell.common.v1P\x01ZHgithub.com/groundswell/groundswell/gen/go/groundswell/common/v1;commonv1\xaa\x02\x15Groundswell.Common.V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"groundswell/common/v1/access.proto\x12\x15groundswell.common.v1\x1a google/protobuf/descriptor.proto\"H\n\x06\x41\x63\x63\x65ss\x12*\n\x05roles\x18\x01 \x03(\x0e\x32\x1b.groundswell.common.v1.Role\x12\x12\n\nreads_user\x18\x02 \x01(\x08*w\n\x04Role\x12\x14\n\x10ROLE_UNSPECIFIED\x10\x00\x12\x10\n\x0cROLE_BACKEND\x10\x01\x12\x0f\n\x0bROLE_INGEST\x10\x02\x12\x11\n\rROLE_OPERATOR\x10\x03\x12\x11\n\rROLE_INTERNAL\x10\x04\x12\x10\n\x0cROLE_MONITOR\x10\x05:O\n\x06\x61\x63\x63\x65ss\x12\x1e.google.protobuf.MethodOptions\x18\xf0\x87\x03 \x01(\x0b\x32\x1d.groundswell.common.v1.AccessB~\n\x18io.groundswell.common.v1P\x01ZHgithub.com/groundswell/groundswell/gen/go/groundswell/common/v1;commonv1\xaa\x02\x15Groundswell.Common.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,7 +34,7 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\030io.groundswell.common.v1P\001ZHgithub.com/groundswell/groundswell/gen/go/groundswell/common/v1;commonv1\252\002\025Groundswell.Common.V1'
   _globals['_ROLE']._serialized_start=169
-  _globals['_ROLE']._serialized_end=270
+  _globals['_ROLE']._serialized_end=288
   _globals['_ACCESS']._serialized_start=95
   _globals['_ACCESS']._serialized_end=167
 # @@protoc_insertion_point(module_scope)

@@ -41,6 +41,8 @@ class _RoleEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Role.ValueType],
     """
     ROLE_INTERNAL: _Role.ValueType  # 4
     """The services of the suite, for what they call of each other."""
+    ROLE_MONITOR: _Role.ValueType  # 5
+    """Systems that read the metrics over HTTP. It opens no method."""
 
 class Role(_Role, metaclass=_RoleEnumTypeWrapper):
     """What the holder of a token may do. A token names one role or several, in its claim `roles`, as
@@ -61,6 +63,8 @@ role may read the data of any user.
 """
 ROLE_INTERNAL: Role.ValueType  # 4
 """The services of the suite, for what they call of each other."""
+ROLE_MONITOR: Role.ValueType  # 5
+"""Systems that read the metrics over HTTP. It opens no method."""
 Global___Role: _TypeAlias = Role  # noqa: Y015
 
 @_typing.final

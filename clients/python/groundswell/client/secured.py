@@ -1,0 +1,182 @@
+"""Channels over TLS and calls with a token; files of both are read again when they change."""
+
+import os
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias, cast
+
+import grpc
+
+from groundswell.client.files import Reloaded, read_authorities, read_pair
+
+Token: TypeAlias = str | Path | Callable[[], str]
+"""A token; the file that holds one, which is read again when it changes; or what returns one."""
+Options: TypeAlias = Sequence[tuple[str, int | str]]
+
+# Longer than a call of the client may take.
+_CLOSE_REPLACED_S = 3600.0
+
+
+@dataclass(frozen=True)
+class Tls:
+    """How servers prove who they are, and this client to them. Files are PEM.
+
+    `ca` holds the authorities that servers' certificates are checked against; without it those of
+    gRPC, which know public servers. Mutual TLS needs `certificate` and `key`.
+    """
+
+    ca: str | Path | None = None
+    certificate: str | Path | None = None
+    key: str | Path | None = None
+
+    def __post_init__(self) -> None:
+        if (self.certificate is None) != (self.key is None):
+            raise ValueError("a certificate and its key belong together")
+
+    def credentials(self) -> Reloaded[grpc.ChannelCredentials]:
+        """What a channel is opened with. Raises OSError, ValueError for a wrong file."""
+        given = (self.ca, self.certificate, self.key)
+        return Reloaded([Path(file) for file in given if file is not None], self._read)
+
+    def _read(self) -> grpc.ChannelCredentials:
+        authorities = None if self.ca is None else read_authorities(Path(self.ca))
+        if self.certificate is None or self.key is None:
+            return grpc.ssl_channel_credentials(authorities)
+        certificate, key = read_pair(Path(self.certificate), Path(self.key))
+        return grpc.ssl_channel_credentials(authorities, key, certificate)
+
+
+def from_environment() -> tuple[Tls | None, Path | None]:
+    """What the variables GROUNDSWELL_TLS_CA, _TLS_CLIENT_CERTIFICATE, _TLS_CLIENT_KEY and
+    _TOKEN_FILE say of calls; None: not encrypted, or without a token. Raises ValueError.
+    """
+    names = ("TLS_CA", "TLS_CLIENT_CERTIFICATE", "TLS_CLIENT_KEY", "TOKEN_FILE")
+    ca, certificate, key, token = (os.environ.get(f"GROUNDSWELL_{name}") or None for name in names)
+    return (Tls(ca, certificate, key) if ca else None), (Path(token) if token else None)
+
+
+def open_aio_channel(
+    target: str, options: Options, tls: Tls | None = None, token: Token | None = None
+) -> grpc.aio.Channel:
+    """A channel for an event loop. Raises OSError, ValueError for a wrong file."""
+    if tls is None and token is None:
+        return grpc.aio.insecure_channel(target, options=options)
+    return cast("grpc.aio.Channel", SecuredChannel(grpc.aio, target, options, tls, token))
+
+
+def open_channel(
+    target: str, options: Options, tls: Tls | None = None, token: Token | None = None
+) -> grpc.Channel:
+    """A channel for threads. Raises OSError, ValueError for a wrong file."""
+    if tls is None and token is None:
+        return grpc.insecure_channel(target, options=options)
+    return cast("grpc.Channel", SecuredChannel(grpc, target, options, tls, token))
+
+
+def token_source(token: Token) -> Callable[[], str]:
+    """What returns the token of a call. Raises OSError, ValueError for a wrong file."""
+    if isinstance(token, Path):
+        path = token
+        return Reloaded([path], lambda: _read_token(path))
+    if isinstance(token, str):
+        return lambda: token
+    return token
+
+
+def _read_token(path: Path) -> str:
+    token = path.read_text(encoding="ascii").strip()
+    if not token:
+        raise ValueError(f"{path} is empty")
+    return token
+
+
+class SecuredChannel:
+    """Stands for a channel of `grpc` or `grpc.aio`: its methods are called with the token.
+
+    gRPC gives a channel its certificates for life. When a file of them was replaced, the next call
+    opens another channel, and calls in flight end on the one before.
+    """
+
+    def __init__(
+        self, library: Any, target: str, options: Options, tls: Tls | None, token: Token | None
+    ) -> None:
+        self._library, self._target, self._options = library, target, options
+        self._credentials = None if tls is None else tls.credentials()
+        self._token = None if token is None else token_source(token)
+        self._lock = threading.Lock()
+        self._opened_with = None if self._credentials is None else self._credentials()
+        self._channel = self._open()
+        self._is_closed = False
+
+    def _open(self) -> Any:
+        if self._opened_with is None:
+            return self._library.insecure_channel(self._target, options=self._options)
+        # With the channel's own connections: those of an earlier certificate are not used again.
+        options = (*self._options, ("grpc.use_local_subchannel_pool", 1))
+        return self._library.secure_channel(self._target, self._opened_with, options=options)
+
+    def current(self) -> Any:
+        """The channel that a new call takes."""
+        if self._credentials is not None and self._credentials() is not self._opened_with:
+            with self._lock:
+                self._replace(self._credentials())
+        return self._channel
+
+    def _replace(self, credentials: grpc.ChannelCredentials) -> None:
+        if self._is_closed or credentials is self._opened_with:
+            return
+        before, self._opened_with = self._channel, credentials
+        self._channel = self._open()
+        if self._library is grpc:
+            # Closing ends calls in flight; one of grpc.aio closes with the last of its calls.
+            timer = threading.Timer(_CLOSE_REPLACED_S, before.close)
+            timer.daemon = True
+            timer.start()
+
+    def metadata(self) -> tuple[tuple[str, str], ...]:
+        """What a call says of its caller."""
+        return () if self._token is None else (("authorization", f"Bearer {self._token()}"),)
+
+    def unary_unary(self, *made_of: Any, **options: Any) -> "_Method":
+        """As that of a channel."""
+        return _Method(self, "unary_unary", made_of, options)
+
+    def unary_stream(self, *made_of: Any, **options: Any) -> "_Method":
+        """As that of a channel."""
+        return _Method(self, "unary_stream", made_of, options)
+
+    def stream_unary(self, *made_of: Any, **options: Any) -> "_Method":
+        """As that of a channel."""
+        return _Method(self, "stream_unary", made_of, options)
+
+    def stream_stream(self, *made_of: Any, **options: Any) -> "_Method":
+        """As that of a channel."""
+        return _Method(self, "stream_stream", made_of, options)
+
+    def close(self, *grace: float | None) -> Any:
+        """As that of a channel; to be awaited with grpc.aio."""
+        self._is_closed = True
+        return self._channel.close(*grace)
+
+
+class _Method:
+    """A method of a secured channel, to be called as that of a channel."""
+
+    def __init__(
+        self, owner: SecuredChannel, kind: str, made_of: tuple[Any, ...], options: dict[str, Any]
+    ) -> None:
+        self._owner, self._kind, self._made_of, self._options = owner, kind, made_of, options
+        self._bound = self._bind(owner.current())
+
+    def _bind(self, channel: Any) -> tuple[Any, Any]:
+        return channel, getattr(channel, self._kind)(*self._made_of, **self._options)
+
+    def __call__(self, *request: Any, metadata: Any = None, **options: Any) -> Any:
+        channel, call = self._bound
+        current = self._owner.current()
+        if current is not channel:
+            self._bound = _, call = self._bind(current)
+        said = (*(metadata or ()), *self._owner.metadata())
+        return call(*request, metadata=said, **options)

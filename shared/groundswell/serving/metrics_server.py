@@ -1,0 +1,86 @@
+"""Serves the metrics over HTTP, behind the same door as the calls."""
+
+import ssl
+import threading
+from collections.abc import Callable, Iterable
+from typing import Any
+from wsgiref.simple_server import WSGIServer
+
+from prometheus_client import start_http_server
+
+from groundswell.client.files import Reloaded
+from groundswell.serving.access import MONITOR, OPERATOR, check_role
+from groundswell.serving.door_settings import DoorSettings
+from groundswell.serving.errors import ServiceError, Unauthenticated
+from groundswell.serving.settings import ServingSettings
+from groundswell.serving.tokens import TokenReader
+
+_READERS = frozenset({MONITOR, OPERATOR})
+
+
+def start_metrics(settings: ServingSettings, tokens: TokenReader | None) -> Callable[[], None]:
+    """Serve the metrics when a port is set; returns what ends that.
+
+    `tokens` is used in threads of the metrics alone. Raises OSError when the port is taken.
+    """
+    if settings.metrics_port is None:
+        return lambda: None
+    client_ca = settings.tls_client_ca
+    started: tuple[WSGIServer, threading.Thread] = start_http_server(
+        settings.metrics_port,
+        addr=settings.host,
+        certfile=_text(settings.tls_certificate),
+        keyfile=_text(settings.tls_key),
+        client_cafile=_text(client_ca),
+        client_auth_required=client_ca is not None,
+    )
+    server, thread = started
+    reload = _reloading(server, settings)
+    app: Any = server.get_app()
+    lock = threading.Lock()
+
+    def answer(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        with lock:
+            reload()
+            refusal = None if tokens is None else _refusal(tokens, environ)
+        if refusal is None:
+            answered: Iterable[bytes] = app(environ, start_response)
+            return answered
+        start_response(refusal, [("WWW-Authenticate", "Bearer"), ("Content-Length", "0")])
+        return []
+
+    server.set_app(answer)
+
+    def stop() -> None:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+    return stop
+
+
+def _refusal(tokens: TokenReader, environ: dict[str, Any]) -> str | None:
+    """The status of a request without a right token; None: it may read."""
+    try:
+        check_role(tokens.read(environ.get("HTTP_AUTHORIZATION", "")), _READERS)
+    except Unauthenticated:
+        return "401 Unauthorized"
+    except ServiceError:
+        return "403 Forbidden"
+    return None
+
+
+def _reloading(server: WSGIServer, settings: DoorSettings) -> Callable[[], object]:
+    """What makes the next connections use the files of the certificate as they are now."""
+    certificate, key, listening = settings.tls_certificate, settings.tls_key, server.socket
+    if certificate is None or key is None or not isinstance(listening, ssl.SSLSocket):
+        return lambda: None
+    # In the thread of the connection, not in that which accepts all of them.
+    listening.do_handshake_on_connect = False  # type: ignore[attr-defined]
+    server.handle_error = lambda *_: None  # type: ignore[method-assign] # a handshake that failed
+    context = listening.context
+    return Reloaded([certificate, key], lambda: context.load_cert_chain(certificate, key))
+
+
+def _text(path: object | None) -> str | None:
+    return None if path is None else str(path)
