@@ -29,7 +29,14 @@ _CALLS = 2_000
 _METHOD = "/groundswell.profile.v1.ProfileService/GetProfile"
 _NUM_PROFILES = int(os.environ.get("GROUNDSWELL_BENCH_PROFILES", "20000"))
 _MAX_ITEMS = 1_000
-_COPIED = ("events", "profiles", "profile_chunks")
+_NEWEST = 8
+"""Events of each copied user: a read takes the newest ones from the user's row."""
+_COPIED = {
+    "events": "(SELECT events.* FROM events JOIN users USING (user_no) "
+    f"WHERE sequence > last_sequence - {_NEWEST}) AS newest",
+    "profiles": "profiles",
+    "profile_chunks": "profile_chunks",
+}
 
 
 def measure(folder: Path) -> list[Line]:
@@ -111,7 +118,7 @@ def _copy_users(connection: psycopg.Connection) -> None:
         f"(SELECT old, {last + 1} + place + {NUM_USERS} * round AS new FROM ({places}) AS places, "
         f"generate_series(0, {_NUM_PROFILES // NUM_USERS}) AS round) AS pairs"
     )
-    for table in _COPIED:
+    for table, rows_of_known in _COPIED.items():
         names = connection.execute(
             "SELECT string_agg(quote_ident(column_name), ', ') FROM information_schema.columns "
             "WHERE table_schema = current_schema() AND table_name = %s "
@@ -120,7 +127,7 @@ def _copy_users(connection: psycopg.Connection) -> None:
         ).fetchone()
         values = names[0] if names else ""
         connection.execute(
-            f"INSERT INTO {table} (user_no, {values}) SELECT new, {values} FROM {table} "
+            f"INSERT INTO {table} (user_no, {values}) SELECT new, {values} FROM {rows_of_known} "
             f"JOIN {pairs} ON old = user_no WHERE new <= {last + _NUM_PROFILES}"
         )
     connection.commit()
