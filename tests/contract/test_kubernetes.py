@@ -125,6 +125,9 @@ def test_the_settings_of_a_pod_are_those_of_its_process(
     assert settings.metrics_port == METRICS_PORT
     mounted = [one["mountPath"] for one in container(overlay, part)["volumeMounts"]]
     assert str(settings.bundles) in mounted
+    for value in given.values():
+        assert not value.startswith("/run/") or value.rpartition("/")[0] in mounted, value
+    assert settings.allow_insecure is False
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
@@ -154,8 +157,10 @@ def test_probes_ask_ports_that_are_there(overlay: str) -> None:
         probes = [value for key, value in one.items() if key.endswith("Probe")]
         assert len(probes) >= 2
         for probe in probes:
-            if "grpc" in probe:
-                assert probe["grpc"] == {"port": ports["grpc"]}
+            if "exec" in probe:
+                *command, address = probe["exec"]["command"]
+                assert command == ["python", "-m", "groundswell.serving.health_probe"]
+                assert address == f"localhost:{ports['grpc']}"
             else:
                 assert probe["tcpSocket"]["port"] in ports
 
@@ -205,6 +210,7 @@ def test_no_pod_may_more_than_it_needs_and_each_has_limits(overlay: str) -> None
         volumes = {volume["name"] for volume in spec.get("volumes", ())}
         assert volumes == {mount["name"] for mount in one.get("volumeMounts", ())}
         for volume in spec.get("volumes", ()):
+            assert volume.keys() & {"secret", "emptyDir", "persistentVolumeClaim"}
             claim = volume.get("persistentVolumeClaim", {"claimName": "bundles"})["claimName"]
             assert claim in of_kind(overlay, "PersistentVolumeClaim")
 
