@@ -22,6 +22,7 @@ from groundswell.profile.v1 import (
     outcome_service_pb2,
     profile_service_pb2,
     text_service_pb2,
+    user_data_service_pb2,
 )
 from groundswell.ranker.v1 import ranker_service_pb2
 from groundswell.session.v1 import session_service_pb2
@@ -79,6 +80,7 @@ def _files() -> list[FileDescriptor]:
         outcome_service_pb2,
         profile_service_pb2,
         text_service_pb2,
+        user_data_service_pb2,
         ranker_service_pb2,
         session_service_pb2,
     )

@@ -9,7 +9,7 @@ from groundswell.profile_service.store.database import DatabaseConnection
 from groundswell.profile_service.store.events import EventContent, KnownEvent
 from groundswell.profile_service.store.identity import Witness
 from groundswell.profile_service.store.tables import users
-from groundswell.profile_service.store.users import UserKeys, make_users
+from groundswell.profile_service.store.users import NEVER_ERASED, KnownUser, UserKeys, make_users
 from groundswell.profile_service.store.visitors import forget
 from groundswell.serving.subjects import is_session
 
@@ -65,6 +65,11 @@ _FUTURE = AppendOutcome(
     reason="TIME_IN_FUTURE",
     detail="time lies too far in the future; check the clock of the device",
 )
+_ERASED = AppendOutcome(
+    Status.REJECTED,
+    reason="EVENT_ERASED",
+    detail="the user was erased after the time of this event",
+)
 _CONFLICT = AppendOutcome(
     Status.REJECTED,
     reason="EVENT_ID_CONFLICT",
@@ -72,12 +77,15 @@ _CONFLICT = AppendOutcome(
 )
 
 
+_NOBODY = KnownUser(0, 0, NEVER_ERASED)
+
+
 class EventBatch:
     """One transaction: decides the outcome of each event, and collects the rows to write."""
 
     def __init__(self, stored_us: int, max_future_us: int) -> None:
         self._item_numbers: dict[str, tuple[int, bool]] = {}
-        self._users: dict[bytes, tuple[int, int]] = {}
+        self._users: dict[bytes, KnownUser] = {}
         self._left_out: set[bytes] = set()
         self._made: set[int] = set()
         self._new: list[tuple[int, KnownEvent]] = []
@@ -104,14 +112,14 @@ class EventBatch:
         new = {keys for keys, event in sent if self._is_new(keys) and self._may_store(event)}
         if new:
             made = make_users(connection, new, identity)
-            self._made = {user_no for user_no, _ in made.values()}
+            self._made = {one.user_no for one in made.values()}
             self._users |= made
             self._left_out |= {keys[-1] for keys in new} - made.keys()
         numbers = {self._user_no(keys) for keys, event in sent if is_session(event.user_id)}
         self._sessions = numbers - {0}
 
     def _user_no(self, keys: UserKeys) -> int:
-        return self._users.get(keys[-1], (0, 0))[0]
+        return self._users.get(keys[-1], _NOBODY).user_no
 
     def _is_new(self, keys: UserKeys) -> bool:
         return keys[-1] not in self._users and keys[-1] not in self._left_out
@@ -131,17 +139,21 @@ class EventBatch:
     def take(self, sent: KeyedEvent) -> AppendOutcome:
         """Decide the outcome of one event; an accepted one gets its user's next sequence."""
         keys, event = sent
-        user_no, last_sequence = self._users.get(keys[-1], (0, 0))
+        user = self._users.get(keys[-1], _NOBODY)
+        user_no = user.user_no
         known = self._known.get((user_no, event.event_id))
         if known is not None:
             return self._again(event, user_no, *known)
         content, item_no = event.content, self._item_no(event)
+        if content.time_us <= user.erased_us:
+            return _ERASED
         if not item_no:
             return _NO_ITEM
         if content.time_us > self._latest_us:
             return _FUTURE
-        stored = KnownEvent(event.event_id, content, item_no, last_sequence + 1, self._stored_us)
-        self._users[keys[-1]] = (user_no, stored.sequence)
+        sequence = user.last_sequence + 1
+        stored = KnownEvent(event.event_id, content, item_no, sequence, self._stored_us)
+        self._users[keys[-1]] = user._replace(last_sequence=sequence)
         self._known[user_no, event.event_id] = user_no, stored
         self._new.append((user_no, stored))
         return self._outcome(Status.ACCEPTED, user_no, stored)

@@ -139,5 +139,5 @@ def _page(
     connection: DatabaseConnection, keys: UserKeys, before: OrderKey | None, limit: int
 ) -> Page:
     found, events = statements.list_events(connection, keys, before, limit)
-    user_no, last_sequence = found.by_key.get(keys[-1], (0, 0))
+    user_no, last_sequence, *_ = found.by_key.get(keys[-1], (0, 0))
     return Page(events, last_sequence, found.identity.lineage, user_no)

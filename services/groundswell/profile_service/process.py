@@ -14,6 +14,7 @@ from groundswell.profile.v1 import (
     outcome_service_pb2_grpc,
     profile_service_pb2_grpc,
     text_service_pb2_grpc,
+    user_data_service_pb2_grpc,
 )
 from groundswell.profile_service.bundles.encoded import WorkerBundles
 from groundswell.profile_service.bundles.first import covered_bundle
@@ -27,11 +28,14 @@ from groundswell.profile_service.outcomes.lists import ShownLists
 from groundswell.profile_service.outcomes.popularity_counter import Popularity
 from groundswell.profile_service.outcomes.reports import OutcomeReports
 from groundswell.profile_service.profiles.reader import Profiles
+from groundswell.profile_service.rights.erasures import Erasures
+from groundswell.profile_service.rights.exports import Exports
 from groundswell.profile_service.servicers.catalogue import CatalogueServicer
 from groundswell.profile_service.servicers.event import EventServicer
 from groundswell.profile_service.servicers.outcome import OutcomeServicer
 from groundswell.profile_service.servicers.profile import ProfileServicer
 from groundswell.profile_service.servicers.text import TextServicer
+from groundswell.profile_service.servicers.user_data import UserDataServicer
 from groundswell.profile_service.settings import ProfileSettings, WorkerSettings
 from groundswell.profile_service.staging import Stages
 from groundswell.profile_service.store.database import Database
@@ -62,6 +66,7 @@ SERVICES = (
     "groundswell.profile.v1.CatalogueService",
     "groundswell.profile.v1.TextService",
     "groundswell.profile.v1.OutcomeService",
+    "groundswell.profile.v1.UserDataService",
 )
 
 WORKER = "groundswell.profile.v1.EncoderWorker"
@@ -90,11 +95,26 @@ async def main(settings: ProfileSettings) -> None:
     catalogue = CatalogueServicer(stored, stages, bundles)
     lists = ShownLists(database, pseudonyms, keep_s=settings.list_keep_s)
     tokens = AttributionTokens(*settings.secrets)
-    expiry = Expiry(visitors=visitors.expire, shown_lists=lists.expire, stages=stages.expire)
+    kept, poll_s = settings.tombstone_file, settings.idle_poll_s
+    erasures = Erasures(database, pseudonyms, kept, drop=profiles.drop, idle_poll_s=poll_s)
+    expiry = Expiry(
+        visitors=visitors.expire,
+        shown_lists=lists.expire,
+        stages=stages.expire,
+        erasures=erasures.finish,
+    )
+    user_data = UserDataServicer(erasures, Exports(database, pseudonyms))
     outcomes = OutcomeServicer(lists, OutcomeReports(database, tokens), popularity, tokens)
     await serve_bundles(
         settings,
-        _servicers(settings, EventServicer(log, visitors), outcomes, profiles, catalogue, bundles),
+        _servicers(
+            EventServicer(log, visitors),
+            outcomes,
+            ProfileServicer(profiles, bundles),
+            catalogue,
+            TextServicer(bundles, settings),
+            user_data,
+        ),
         take=bundles.take,
         first=partial(covered_bundle, database, store),
         variants=VariantsFollower(store, settings.bundle_poll_s, bundles.held),
@@ -104,11 +124,12 @@ async def main(settings: ProfileSettings) -> None:
             partial(database.open, wait_s=settings.database_wait_s),
             partial(check_secrets, database, pseudonyms),
             lineage.start,
+            erasures.start,
             database.follow_changes,
             expiry.start,
             popularity.start,
         ),
-        close=(worker, bundles, expiry, popularity, lineage, database),
+        close=(worker, bundles, expiry, popularity, erasures, lineage, database),
         health=health,
         admissions=_admissions(),
     )
@@ -193,25 +214,22 @@ def _profiles(database: Database, pseudonyms: Pseudonymizer, settings: ProfileSe
 
 
 def _servicers(
-    settings: ProfileSettings,
     events: EventServicer,
     outcomes: OutcomeServicer,
-    profiles: Profiles,
+    profiles: ProfileServicer,
     catalogue: CatalogueServicer,
-    bundles: ProfileBundles,
+    texts: TextServicer,
+    user_data: UserDataServicer,
 ) -> Callable[[grpc.aio.Server], Sequence[str]]:
     """Return a function that adds the servicers to a server and returns their names."""
 
     def register(server: grpc.aio.Server) -> Sequence[str]:
         event_service_pb2_grpc.add_EventServiceServicer_to_server(events, server)
         outcome_service_pb2_grpc.add_OutcomeServiceServicer_to_server(outcomes, server)
-        profile_service_pb2_grpc.add_ProfileServiceServicer_to_server(
-            ProfileServicer(profiles, bundles), server
-        )
+        profile_service_pb2_grpc.add_ProfileServiceServicer_to_server(profiles, server)
         catalogue_service_pb2_grpc.add_CatalogueServiceServicer_to_server(catalogue, server)
-        text_service_pb2_grpc.add_TextServiceServicer_to_server(
-            TextServicer(bundles, settings), server
-        )
+        text_service_pb2_grpc.add_TextServiceServicer_to_server(texts, server)
+        user_data_service_pb2_grpc.add_UserDataServiceServicer_to_server(user_data, server)
         return SERVICES
 
     return register

@@ -58,6 +58,10 @@ class ProfileSettings(DatabaseSettings, ServingSettings):
     """The file, outside the database, that keeps how far the database was, so that the next start
     detects a restore from a backup. Each process needs its own file. Unset: a file beside that of
     SQLite; none for PostgreSQL, and then only a restore under a running process is detected."""
+    erasures: Path | None = None
+    """The file, outside the database, that keeps the tombstones of erased users, so that they
+    outlive the restore of a backup. Each process needs its own. Unset: a file beside that of
+    SQLite; none for PostgreSQL, and then an older backup brings erased users back."""
     pool_size: Annotated[int, Field(ge=1, le=200)] = 8
     """Connections to the database that calls use at most. The service holds one more to PostgreSQL,
     which listens for changes."""
@@ -125,9 +129,17 @@ class ProfileSettings(DatabaseSettings, ServingSettings):
     @property
     def high_water(self) -> Path | None:
         """The file that keeps how far the database was; None for none."""
-        if self.high_water_file is not None or not self.is_sqlite:
-            return self.high_water_file
-        return Path(f"{self.database_url.removeprefix(f'{_SQLITE}/')}.high-water")
+        return self._beside(self.high_water_file, "high-water")
+
+    @property
+    def tombstone_file(self) -> Path | None:
+        """The file that keeps the tombstones of erased users; None for none."""
+        return self._beside(self.erasures, "erasures")
+
+    def _beside(self, named: Path | None, ending: str) -> Path | None:
+        if named is not None or not self.is_sqlite:
+            return named
+        return Path(f"{self.database_url.removeprefix(f'{_SQLITE}/')}.{ending}")
 
     @model_validator(mode="after")
     def _one_writer(self) -> Self:

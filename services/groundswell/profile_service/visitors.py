@@ -81,13 +81,16 @@ class Visitors:
         locked = lock_users(connection, {session, user}).users.by_key
         if len(locked) < 2:
             return None
-        (session_no, _), (user_no, last_sequence) = locked[session[-1]], locked[user[-1]]
+        session_no = locked[session[-1]].user_no
+        user_no, last_sequence, erased_us = locked[user[-1]]
         mark_written(connection, [session_no], now_us())
-        statements.link(connection, session_no, user_no)
+        statements.link(connection, session_no, user_no, erased_us)
         last = statements.last_of_part(connection, session_no, PART_EVENTS)
         # The first transaction looks at all, so that a conflict is found before anything is moved.
         statements.check_same(connection, session_no, user_no, _ALL if is_first else last)
-        num_moved = statements.move_events(connection, session_no, user_no, last, last_sequence)
+        num_moved = statements.move_events(
+            connection, session_no, user_no, last, last_sequence, erased_us
+        )
         if num_moved and self._reads_histories():
             self._stale.mark(connection, {user_no: last_sequence + num_moved})
         return _Part(num_moved, not statements.last_of_part(connection, session_no, 1))

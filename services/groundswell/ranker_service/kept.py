@@ -1,5 +1,6 @@
 """The last answers of a service about users, for calls that the service does not answer."""
 
+from collections.abc import Collection
 from typing import Generic, Protocol, TypeVar
 
 import numpy as np
@@ -53,6 +54,10 @@ class KeptAnswers(Generic[A]):
         if kept is None or not sent or read_of != sent or kept.lineage not in ("", space.lineage):
             return None
         return kept
+
+    def drop(self, user_keys: Collection[bytes]) -> None:
+        """Forget the answers about users."""
+        self._answers.drop_where(lambda key: key[0] in user_keys)
 
     def get(self, user_key: bytes, space: BundleSpace) -> A | None:
         """Return the answer that is kept; None for one without a vector, and when its item numbers

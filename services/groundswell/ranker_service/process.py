@@ -19,6 +19,7 @@ from groundswell.ranker_service.settings import RankerSettings
 from groundswell.ranker_service.shown import AnsweredLists
 from groundswell.ranker_service.stages.filter import Exclusions
 from groundswell.ranker_service.stages.gather import Gather
+from groundswell.runtime.erasure_follower import ErasureFollower
 from groundswell.runtime.process import serve_bundles
 from groundswell.runtime.variants_follower import VariantsFollower
 from groundswell.serving.admission import DeadlineAdmission
@@ -41,6 +42,7 @@ async def main(settings: RankerSettings) -> None:
     tokens = PageTokens(*settings.secrets)
     reader = RequestReader(Pseudonymizer(*settings.secrets), tokens)
     gather = _gather(profile, session, settings)
+    erasures = ErasureFollower(profile, gather.drop)
     recommender = Recommender(gather, Exclusions(settings.seen_mask))
     answered = AnsweredLists(profile, max_waiting=settings.max_lists_waiting)
     kept = answered if settings.max_lists_waiting else None
@@ -60,8 +62,8 @@ async def main(settings: RankerSettings) -> None:
         first=bundles.first,
         variants=variants,
         held=bundles.held,
-        begin=(answered.start, following.start),
-        close=(answered, following, bundles, profile, session),
+        begin=(answered.start, following.start, erasures.start),
+        close=(answered, following, erasures, bundles, profile, session),
         admissions=_admissions(settings),
     )
 

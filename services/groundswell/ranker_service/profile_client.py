@@ -1,7 +1,7 @@
 """The client of the profile service: long-term vectors and seen items of users."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -87,6 +87,11 @@ class ProfileClient:
     def is_down(self) -> bool:
         """Whether the service is taken for down."""
         return self._upstream.is_down
+
+    def drop(self, user_keys: Collection[bytes]) -> None:
+        """Forget the last answers about users, and their seen items."""
+        self._kept.drop(user_keys)
+        self._seen.drop(user_keys)
 
     def begin(self, user: Ask, space: BundleSpace, deadline: float) -> Begun[LongTerm]:
         """Ask about one user now; the answer is None where nothing is known.

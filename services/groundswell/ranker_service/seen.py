@@ -1,5 +1,6 @@
 """A cache of the items that users interacted with, by the version of the profile service."""
 
+from collections.abc import Collection
 from typing import NamedTuple
 
 import numpy as np
@@ -78,6 +79,10 @@ class SeenCache:
     def get(self, user_key: bytes) -> UserItems | None:
         """Return what is held of a user."""
         return self._users.get(user_key)
+
+    def drop(self, user_keys: Collection[bytes]) -> None:
+        """Forget the items of users."""
+        self._users.drop_where(lambda user_key: user_key in user_keys)
 
     def counting(self, packed: Packed) -> NDArray[np.int64]:
         """Return the items that count as seen."""

@@ -1,6 +1,6 @@
 """The client of the session service: short-term vectors and windows of users and visitors."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -89,6 +89,10 @@ class SessionClient:
     def is_down(self) -> bool:
         """Whether the service is taken for down."""
         return self._upstream.is_down
+
+    def drop(self, user_keys: Collection[bytes]) -> None:
+        """Forget the last answers about users."""
+        self._kept.drop(user_keys)
 
     def begin(self, ask: Ask, space: BundleSpace, deadline: float) -> Begun[ShortTerm]:
         """Ask about one user or visitor now; the answer is None where nothing is known.

@@ -70,6 +70,11 @@ class SessionBundles:
         if served is not None and served.encoder.items.lineage == window.lineage:
             served.sessions.refresh(user_key, window)
 
+    def drop(self, user_keys: Collection[bytes]) -> None:
+        """Forget the encoded sessions of users."""
+        for bundle in self.held.all():
+            bundle.sessions.drop(user_keys)
+
     async def first(self, current: str) -> str:
         """Return the bundle to begin with: the current one, if the profile service holds it.
 

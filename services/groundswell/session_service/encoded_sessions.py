@@ -1,6 +1,7 @@
 """Caches encoded sessions, which are valid while window and item vectors do not change."""
 
 import asyncio
+from collections.abc import Collection
 from dataclasses import dataclass
 from sys import getsizeof
 
@@ -76,6 +77,10 @@ class EncodedSessions:
         """
         if self._stored.peek(user_key) is not None:
             self._encode(user_key, window).is_ahead = True
+
+    def drop(self, user_keys: Collection[bytes]) -> None:
+        """Forget the sessions of users."""
+        self._stored.drop_where(lambda user_key: user_key in user_keys)
 
     def _encode(self, user_key: bytes, window: Window) -> _Running:
         version = self.encoder.items.version

@@ -1,8 +1,11 @@
 """Builds the parts of the session service and serves them."""
 
+from collections.abc import Collection
+
 import grpc
 
 from groundswell.artifacts.store import BundleStore
+from groundswell.runtime.erasure_follower import ErasureFollower
 from groundswell.runtime.process import serve_bundles
 from groundswell.runtime.variants_follower import VariantsFollower
 from groundswell.serving.admission import until_deadline
@@ -27,6 +30,12 @@ async def main(settings: SessionSettings) -> None:
     profile = open_channel(settings.profile_address, settings)
     store, bundles = BundleStore(settings.bundles), SessionBundles(profile, settings)
     windows = _windows(settings)
+
+    async def drop(user_keys: Collection[bytes]) -> None:
+        await windows.drop(user_keys)
+        bundles.drop(user_keys)
+
+    following = ErasureFollower(profile, drop)
     servicer = SessionServicer(_sessions(profile, bundles, windows, settings), bundles)
 
     def add_servicers(server: grpc.aio.Server) -> tuple[str, ...]:
@@ -40,8 +49,9 @@ async def main(settings: SessionSettings) -> None:
         first=bundles.first,
         variants=VariantsFollower(store, settings.bundle_poll_s, bundles.held),
         held=bundles.held,
+        begin=(following.start,),
         holds_previous=True,
-        close=(bundles, windows, profile),
+        close=(following, bundles, windows, profile),
         admissions=until_deadline(
             _SERVICE, "EncodeSession", "BatchEncodeSessions", "RecordEvents", "LinkSession"
         ),

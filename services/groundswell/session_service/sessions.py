@@ -70,8 +70,8 @@ class Sessions:
         self._gate = LogGate(clock)
 
     def user_key(self, user_id: str) -> bytes:
-        """Return the key that stands for a user."""
-        return self._pseudonyms.user_key(user_id)
+        """Return the key that stands for a user in caches: the mark that erasures name."""
+        return self._pseudonyms.mark(user_id)
 
     async def record(
         self, events: Sequence[SentEvent], remaining_s: float | None

@@ -161,6 +161,11 @@ def id_at(time_ms: int) -> str:
     return f"{max(time_ms, 0):012x}"
 
 
+def made_at_ms(recommendation_id: str) -> int:
+    """Return the time that an id begins with, in milliseconds since 1970."""
+    return int(recommendation_id[:12], 16)
+
+
 def _packed(inputs: AnswerInputs) -> bytes:
     """Write each number in as many bytes as it needs, seven bits a byte, then the digest."""
     packed = bytearray()

@@ -86,6 +86,14 @@ class BoundedCache(Generic[K, V]):
         with self._lock:
             return [value for value, _ in self._entries.values()]
 
+    def drop_where(self, gone: Callable[[K], bool]) -> int:
+        """Forget the entries whose keys `gone` holds for; return how many."""
+        with self._lock:
+            keys = [key for key in self._entries if gone(key)]
+            for key in keys:
+                self._drop(key)
+        return len(keys)
+
     def clear(self) -> None:
         """Forget everything."""
         with self._lock:

@@ -6,6 +6,7 @@ import hmac
 from groundswell.serving.subjects import is_session
 
 _CHECK = b"groundswell secret check"
+_MARK = b"groundswell mark"
 
 
 class Pseudonymizer:
@@ -44,11 +45,20 @@ class Pseudonymizer:
             keys.append(hmac.digest(secret, keys[-1], "sha256"))
         return tuple(keys)
 
+    def mark(self, user_id: str) -> bytes:
+        """The mark of a user's newest key, by which caches keep what they hold of the user."""
+        return mark_of(self.user_key(user_id))
+
     def newer_key(self, key: bytes, version: int, wanted: int) -> bytes:
         """Turn a stored key of a version into the same user's key of a later version, both ≥ 1."""
         for secret in self._newer[version - 1 : wanted - 1]:
             key = hmac.digest(secret, key, "sha256")
         return key
+
+
+def mark_of(user_key: bytes) -> bytes:
+    """The 32 bytes by which erasures name a user: from them no key is found."""
+    return hashlib.sha256(_MARK + user_key).digest()
 
 
 def _check(secret: str) -> str:

@@ -25,6 +25,8 @@ class Mark(NamedTuple):
     catalogue_revision: int
     witness: Witness | None
     """The newest event that this process has stored; None before the first."""
+    deletions: int = 0
+    """How often stored events had been deleted."""
 
 
 DAMAGED = Mark("", (), 0, None)

@@ -77,15 +77,17 @@ class LineageKeeper:
             return read_standing(connection), there
 
         now, holds_witness = await self._database.read(compare)
-        if mark is not None and (problem := _problem(mark, now.lineage, now.catalogue_revision)):
+        if mark is not None and mark.lineage == now.lineage and now.deletions > mark.deletions:
+            # The witness may have been deleted: it is no evidence any more.
+            mark, self._witness, holds_witness = mark._replace(witness=None), None, True
+        if mark is not None and (problem := _problem(mark, now)):
             await begin_lineage(self._database, now.lineage, problem)
         elif mark is not None and mark.lineage == now.lineage and not holds_witness:
             await begin_lineage(self._database, now.lineage, "a stored event is not there any more")
         else:
-            await self._note(_moved(mark, now.lineage, now.catalogue_revision))
+            await self._note(_moved(mark, now))
             return
-        now = await self._database.read(read_standing)
-        await self._note(_moved(mark, now.lineage, now.catalogue_revision))
+        await self._note(_moved(mark, await self._database.read(read_standing)))
 
     def _known(self) -> Mark | None:
         """Return the mark with the newest event that this process stored."""
@@ -120,20 +122,25 @@ async def begin_lineage(database: Database, before: str, evidence: str) -> None:
     _log.warning("database_was_restored", evidence=evidence, lineage=lineage)
 
 
-def _problem(mark: Mark, lineage: str, revision: int) -> str | None:
+def _problem(mark: Mark, now: Standing) -> str | None:
     """Return the evidence that the database was restored after the mark was made; None without."""
     if mark == DAMAGED:
         return "what is known of it from before is damaged"
-    if lineage in mark.past:
+    if now.lineage in mark.past:
         return "it has the lineage of before the last restore"
-    if lineage == mark.lineage and revision < mark.catalogue_revision:
-        return f"the catalogue had revision {mark.catalogue_revision}, and has {revision}"
-    return None
+    if now.lineage != mark.lineage:
+        return None
+    if now.catalogue_revision < mark.catalogue_revision:
+        had = mark.catalogue_revision
+        return f"the catalogue had revision {had}, and has {now.catalogue_revision}"
+    return "a deletion is undone" if now.deletions < mark.deletions else None
 
 
-def _moved(mark: Mark | None, lineage: str, revision: int) -> Mark:
+def _moved(mark: Mark | None, now: Standing) -> Mark:
+    held = now.catalogue_revision, None, now.deletions
     if mark is None or mark == DAMAGED:
-        return Mark(lineage, (), revision, None)
-    if mark.lineage == lineage:
-        return mark._replace(catalogue_revision=revision)
-    return Mark(lineage, (*mark.past, mark.lineage), revision, None)
+        return Mark(now.lineage, (), *held)
+    if mark.lineage == now.lineage:
+        revision, deletions = now.catalogue_revision, now.deletions
+        return mark._replace(catalogue_revision=revision, deletions=deletions)
+    return Mark(now.lineage, (*mark.past, mark.lineage), *held)

@@ -13,8 +13,8 @@ from groundswell.profile_service.store.appends import mark_written
 from groundswell.profile_service.store.database import Database, DatabaseConnection, now_us
 from groundswell.profile_service.store.engines import Work
 from groundswell.profile_service.store.lists import ShownList
-from groundswell.profile_service.store.users import UserKeys, find_users, make_users
-from groundswell.serving.attribution import Attribution
+from groundswell.profile_service.store.users import KnownUser, UserKeys, find_users, make_users
+from groundswell.serving.attribution import Attribution, made_at_ms
 from groundswell.serving.errors import ResourceExhausted
 from groundswell.serving.joining import JoinedCalls
 from groundswell.serving.pseudonym import Pseudonymizer
@@ -106,7 +106,15 @@ class ShownLists:
         """Store lists, making the users that are not known."""
         subjects = {each.subject for each in lists if each.subject}
         keys = {subject: self._pseudonyms.user_keys(subject) for subject in subjects}
-        numbers, lineage = _users(connection, keys)
+        found = _users(connection, keys)
+        lineage = found.lineage
+        # Those of a time up to the erasure of their user are not stored.
+        lists = [one for one in lists if not _is_erased(one, found.known.get(one.subject))]
+        numbers = {subject: one.user_no for subject, one in found.known.items()}
+        used = {each.subject for each in lists}
+        new_sessions = [numbers[s] for s in found.made & used if is_session(s)]
+        mark_written(connection, new_sessions, now_us())
+        statements.drop_unknown(connection, {numbers[s] for s in found.made - used})
         items = statements.item_numbers(connection, {i for each in lists for i in each.item_ids})
         known = [each for each in lists if each.lineage in ("", lineage)]
         statements.store_lists(
@@ -135,8 +143,8 @@ class ShownLists:
             found, identity = find_users(connection, [keys])
             if not found:
                 return [], identity.lineage
-            ((user_no, _),) = found.values()
-            shown = statements.lists_of_user(connection, user_no, since_us, _MAX_LISTS)
+            (user,) = found.values()
+            shown = statements.lists_of_user(connection, user.user_no, since_us, _MAX_LISTS)
             return shown, identity.lineage
 
         shown, lineage = await self._database.read(look)
@@ -157,17 +165,28 @@ class ShownLists:
                 return num_expired
 
 
-def _users(
-    connection: DatabaseConnection, keys: Mapping[str, UserKeys]
-) -> tuple[dict[str, int], str]:
-    """Return the numbers of users by subject id, making those that are new; and the lineage."""
+def _is_erased(one: NewList, user: KnownUser | None) -> bool:
+    made_ms = made_at_ms(one.made.recommendation_id)
+    return user is not None and made_ms * 1000 <= user.erased_us
+
+
+class _Users(NamedTuple):
+    """The users of some lists, by subject id."""
+
+    known: dict[str, KnownUser]
+    made: set[str]
+    lineage: str
+
+
+def _users(connection: DatabaseConnection, keys: Mapping[str, UserKeys]) -> _Users:
+    """Return the users of lists, making those that are new."""
     found, identity = find_users(connection, set(keys.values()))
     new = {subject: each for subject, each in keys.items() if each[-1] not in found}
+    mine: set[str] = set()
     if new:
         made = make_users(connection, set(new.values()), identity)
-        mine = {subject: made[each[-1]][0] for subject, each in new.items() if each[-1] in made}
-        mark_written(connection, [mine[s] for s in mine if is_session(s)], now_us())
+        mine = {subject for subject, each in new.items() if each[-1] in made}
         # Another transaction may have made the others meanwhile.
         found = made if len(made) == len(keys) else find_users(connection, set(keys.values()))[0]
-    numbers = {s: found[each[-1]][0] for s, each in keys.items() if each[-1] in found}
-    return numbers, identity.lineage
+    known = {s: found[each[-1]] for s, each in keys.items() if each[-1] in found}
+    return _Users(known, mine, identity.lineage)

@@ -16,12 +16,12 @@ import structlog
 from numpy.typing import NDArray
 
 from groundswell.features.actions import DISLIKE
-from groundswell.features.popularity_values import event_values, item_values
+from groundswell.features.popularity_values import NEVER, event_values, item_values
 from groundswell.profile_service.store import popularity as statements
 from groundswell.profile_service.store.database import Database, DatabaseConnection, now_us
 from groundswell.profile_service.store.events import KnownEvent
 from groundswell.profile_service.store.polling import SharedPoll
-from groundswell.profile_service.store.popularity import FILLED, PopularityState
+from groundswell.profile_service.store.popularity import FILLED, NO_EVENTS, PopularityState
 from groundswell.profile_service.store.signals import Signal
 from groundswell.serving.errors import ServiceError
 from groundswell.serving.telemetry import count, unexpected
@@ -148,7 +148,7 @@ class Popularity:
                 if rows or first or reset or told_of_more:
                     yield PopularityChanges(
                         np.array([row.item_no for row in rows], np.int64),
-                        np.array([row.value for row in rows], np.float64),
+                        np.array([_told(row.value) for row in rows], np.float64),
                         revision,
                         not more,
                         lineage,
@@ -233,6 +233,10 @@ def _values(
     items: NDArray[np.int64], times_us: NDArray[np.int64], half_life_us: int
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     return item_values(items, event_values(times_us, half_life_us / 1e6))
+
+
+def _told(value: float) -> float:
+    return value if value > NO_EVENTS else NEVER
 
 
 def _joined(some: _Counted, more: _Counted) -> _Counted:

@@ -1,7 +1,7 @@
 """Use cases of profiles: read users' long-term vectors and seen items."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -26,10 +26,10 @@ from groundswell.profile_service.profiles.models import ProfileModels
 from groundswell.profile_service.profiles.waiting_work import RefreshProgress, WaitingWork
 from groundswell.profile_service.store.database import Database, now_us
 from groundswell.profile_service.store.profiles import Known, StoredProfile, read_profiles
-from groundswell.profile_service.store.users import UserKeys, Users
+from groundswell.profile_service.store.users import NEVER_ERASED, KnownUser, UserKeys, Users
 from groundswell.serving.bounded import BoundedCache
 from groundswell.serving.errors import Unavailable
-from groundswell.serving.pseudonym import Pseudonymizer
+from groundswell.serving.pseudonym import Pseudonymizer, mark_of
 from groundswell.serving.telemetry import counter
 
 _NOTHING = Known()
@@ -89,6 +89,10 @@ class Profiles:
                 found |= last
         return [found[key[-1]].profile for key in keys]  # type: ignore[union-attr]
 
+    def drop(self, marks: Collection[bytes]) -> int:
+        """Forget what is held of users by their marks; return how many profiles that was."""
+        return self._held.drop_where(lambda held: mark_of(held[0]) in marks)
+
     async def explain(
         self, user_id: str, models: ProfileModels, item_vector: NDArray[np.float32]
     ) -> Effects | None:
@@ -98,7 +102,7 @@ class Profiles:
         """
         keys, generation = self._pseudonyms.user_keys(user_id), self._changes.generation
         users, stored = await self._stored([keys], models, _NOTHING)
-        row = stored.get(users.by_key.get(keys[-1], (UNKNOWN_USER, 0))[0])
+        row = stored.get(_known_user(users, keys).user_no)
         if row is None or not row.recent:
             return None
         recent = recent_events(row, models)
@@ -179,7 +183,7 @@ class Profiles:
         vectors = await self._vectors(stored, models, generation)
         answers = []
         for key in keys:
-            user_no, last_sequence = users.by_key.get(key[-1], (UNKNOWN_USER, 0))
+            user_no, last_sequence, _ = _known_user(users, key)
             row = stored.get(user_no)
             made = vectors.get(user_no, NO_VECTOR)
             if base is not None and row and (row.last_sequence, row.covered_us) == known:
@@ -252,9 +256,13 @@ class Profiles:
         return self._waiting.left(keys, reads_histories)
 
 
+def _known_user(users: Users, keys: UserKeys) -> KnownUser:
+    return users.by_key.get(keys[-1]) or KnownUser(UNKNOWN_USER, 0, NEVER_ERASED)
+
+
 def _goes_on(base: HeldProfile, users: Users) -> bool:
     """Whether what was held of a user is of this database and of the same user."""
-    numbers = [number for number, _ in users.by_key.values()]
+    numbers = [known.user_no for known in users.by_key.values()]
     return base.profile.lineage == users.identity.lineage and numbers == [base.user_no]
 
 

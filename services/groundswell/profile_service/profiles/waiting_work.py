@@ -45,7 +45,7 @@ class WaitingWork:
             # A clock that was wrong for a while may have marked some work later than now.
             marks = [work.newest_mark(connection) for work in _WORK]
             until_us = max(clock_us(connection), *marks)
-            return [number for number, _ in known.values()] if keys else None, until_us
+            return [user.user_no for user in known.values()] if keys else None, until_us
 
         def look(connection: DatabaseConnection) -> RefreshProgress:
             return RefreshProgress(

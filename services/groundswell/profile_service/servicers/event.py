@@ -82,7 +82,7 @@ class EventServicer(EventServiceServicer):
             history=page.history,
         )
         for event in shown:
-            _put_event(response.events.add(), event)
+            put_event(response.events.add(), event)
         return response
 
     async def LinkSession(
@@ -159,7 +159,7 @@ def _result(outcome: AppendOutcome) -> event_pb2.EventResult:
     )
 
 
-def _put_event(message: pb.StoredEvent, known: KnownEvent) -> None:
+def put_event(message: pb.StoredEvent, known: KnownEvent) -> None:
     """Write an event field by field: to copy parts into it takes 2.6 times as long."""
     event, content = message.event, known.content
     message.sequence, message.item_no = known.sequence, known.item_no

@@ -73,7 +73,10 @@ def lock_and_look_up(
     if dialect == "sqlite":
         locked = lock_users(connection, keys)
         numbers = locked.users.by_key
-        given = [(numbers.get(user[-1], (0,))[0], *rest) for user, *rest in asked]
+        given = [
+            (numbers[user[-1]].user_no if user[-1] in numbers else 0, *rest)
+            for user, *rest in asked
+        ]
         return locked, _stored(connection.execute(statement, given_parameters(given)).all())
     given_keys = [(key.hex(), *rest) for user, *rest in asked for key in user]
     # The second statement sees what was committed before the locks were given.

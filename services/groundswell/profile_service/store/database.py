@@ -13,6 +13,7 @@ from sqlalchemy import Connection
 from sqlalchemy.engine import make_url
 
 from groundswell.profile_service.store.changes import KnownChanges
+from groundswell.profile_service.store.compaction import empty_write_ahead_log
 from groundswell.profile_service.store.engines import (
     Transactions,
     Work,
@@ -165,6 +166,11 @@ class Database:
     async def write_when_free(self, begin: Callable[[], Work[T]]) -> T:
         """As `write`, of what `begin` returns when the transaction's turn has come."""
         return await self._run(self._writing, begin, _CALL_TIMEOUT_S)
+
+    async def compact(self) -> None:
+        """Leave no bytes of deleted rows in the files of SQLite; PostgreSQL does so by VACUUM."""
+        if self._is_sqlite:
+            await asyncio.to_thread(empty_write_ahead_log, Path(str(self._url.database)))
 
     async def close(self) -> None:
         """Let every transaction end, close all connections, and release the file of SQLite.

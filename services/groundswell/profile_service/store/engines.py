@@ -270,8 +270,7 @@ def _leave_read_only(context: ExceptionContext) -> None:
 def _prepare_sqlite(
     connection: DBAPIConnection, entry: ConnectionPoolEntry, *, notes: bool
 ) -> None:
-    # The driver's own transactions begin too late for a consistent read; ours begin explicitly.
-    connection.isolation_level = None
+    connection.isolation_level = None  # the driver's own transactions begin too late
     cursor = connection.cursor()
     try:
         for pragma in (
@@ -279,6 +278,7 @@ def _prepare_sqlite(
             "synchronous=FULL",
             "busy_timeout=5000",
             "foreign_keys=ON",
+            "secure_delete=ON",
         ):
             cursor.execute(f"PRAGMA {pragma}")
         cursor.execute("SELECT 1 FROM sqlite_master WHERE name = 'identity'")

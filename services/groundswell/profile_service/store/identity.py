@@ -9,9 +9,11 @@ from sqlalchemy import Connection, ScalarSelect, Select, func, select, update
 
 from groundswell.profile_service.store.items import catalogue_revision
 from groundswell.profile_service.store.staged import switch_revision
-from groundswell.profile_service.store.tables import events, identity
+from groundswell.profile_service.store.statements import insert
+from groundswell.profile_service.store.tables import counters, events, identity
 
 _LINEAGE, _CHECKS = "lineage", "secret_checks"
+_DELETIONS = "deletions"
 _LINEAGE_BYTES = 16
 _SECRETS_LOCK = 7_305_402
 """Transactions that make users share this lock. A change of the secret takes it alone."""
@@ -46,6 +48,8 @@ class Standing(NamedTuple):
     catalogue_revision: int
     switch_revision: int
     """The revision after the last commit of a stage; 0 before the first one."""
+    deletions: int
+    """How often stored events were deleted: what was a witness may be among them."""
 
 
 def lineage() -> ScalarSelect[str]:
@@ -91,7 +95,10 @@ def renew_lineage(connection: Connection, before: str | None = None) -> str:
 
 def read_standing(connection: Connection) -> Standing:
     """Return the database's lineage, its catalogue's revision, and that of the last commit."""
-    statement = select(lineage(), catalogue_revision(), switch_revision())
+    deleted = select(counters.c.value).where(counters.c.name == _DELETIONS).scalar_subquery()
+    statement = select(
+        lineage(), catalogue_revision(), switch_revision(), func.coalesce(deleted, 0)
+    )
     return Standing(*(connection.execute(statement)).one())
 
 
@@ -103,6 +110,13 @@ def holds(connection: Connection, witness: Witness) -> bool:
         events.c.stored_us == witness.stored_us,
     )
     return (connection.execute(statement)).first() is not None
+
+
+def count_deletion(connection: Connection) -> None:
+    """Note that events of users are deleted in this transaction."""
+    statement = insert(connection.dialect.name, counters).values(name=_DELETIONS, value=1)
+    more = {"value": counters.c.value + 1}
+    connection.execute(statement.on_conflict_do_update(index_elements=["name"], set_=more))
 
 
 def lock_secrets_alone(connection: Connection) -> None:

@@ -124,9 +124,13 @@ def _store(dialect: str) -> postgresql.Insert:
     )
 
 
-def give_lists(connection: Connection, session_no: int, user_no: int) -> None:
-    """Give the lists of a session to a user."""
+def give_lists(connection: Connection, session_no: int, user_no: int, erased_us: int) -> None:
+    """Give the lists of a session to a user; delete those up to an erasure of the user."""
     number = shown_lists.c.recommendation_id
+    if erased_us > 0:
+        lock_lists(connection, [session_no])
+        old = delete(shown_lists).where(shown_lists.c.user_no == session_no)
+        connection.execute(old.where(number < id_at(erased_us // 1000 + 1)))
     mine = select(number).where(shown_lists.c.user_no == session_no).order_by(number)
     given = update(shown_lists).where(number.in_(mine.with_for_update()))
     connection.execute(given.values(user_no=user_no))
@@ -148,11 +152,11 @@ def drop_lists(connection: Connection, before_us: int, limit: int) -> int:
     due = select(number).where(number < id_at(before_us // 1000)).order_by(number).limit(limit)
     drop = delete(shown_lists).where(number.in_(due.with_for_update()))
     user_nos = connection.execute(drop.returning(shown_lists.c.user_no)).scalars().all()
-    _drop_unknown(connection, {user_no for user_no in user_nos if user_no is not None})
+    drop_unknown(connection, {user_no for user_no in user_nos if user_no is not None})
     return len(user_nos)
 
 
-def _drop_unknown(connection: Connection, user_nos: Collection[int]) -> None:
+def drop_unknown(connection: Connection, user_nos: Collection[int]) -> None:
     """Delete those of some users who have no list, never had an event, and have no session."""
     number, linked = users.c.user_no, visitors.c.linked_to
     unknown = and_(

@@ -4,10 +4,13 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any, NamedTuple
 
+import numpy as np
 from sqlalchemy import BigInteger, Connection, Double, delete, select, tuple_
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.types import TypeEngine
 
+from groundswell.features.actions import DISLIKE
+from groundswell.features.popularity_values import event_values, item_values
 from groundswell.profile_service.store.identity import lineage
 from groundswell.profile_service.store.statements import (
     among,
@@ -27,6 +30,10 @@ _ROWS: Mapping[str, TypeEngine[Any]] = {
     "value": Double(),
     "revision": BigInteger(),
 }
+NO_EVENTS = -1e9
+"""Stored for an item all of whose events were deleted; SQLite cannot take the infinity as text."""
+_LEAST_LEFT = 1e-9
+"""What is left of an item's events counts as nothing below this share: it is rounding."""
 FILLED = 2**62
 """Above the number of every item."""
 
@@ -112,6 +119,35 @@ def _store(dialect: str) -> postgresql.Insert:
         index_elements=[item_popularity.c.item_no],
         set_={"value": new.value, "revision": new.revision},
     )
+
+
+def subtract_events(connection: Connection, gone: Sequence[Any]) -> None:
+    """Take deleted events out of the values, those that were counted.
+
+    Rows of (item_no, action, time_us, stored_us).
+    """
+    state = lock_state(connection)
+    counted = [
+        (row.item_no, min(row.time_us, row.stored_us))
+        for row in gone
+        if row.action != DISLIKE
+        and (row.stored_us >= state.counted_from_us or row.item_no <= state.filled_to)
+    ]
+    if not state.half_life_us or not counted:
+        return
+    columns = np.array(counted, np.int64)
+    items, values = item_values(
+        columns[:, 0], event_values(columns[:, 1], state.half_life_us / 1e6)
+    )
+    held = read_values(connection, items.tolist())
+    left = {}
+    for item_no, value in zip(items.tolist(), values.tolist(), strict=True):
+        if item_no in held:
+            share = 1.0 - 2.0 ** min(value - held[item_no], 0.0)
+            is_left = share > _LEAST_LEFT
+            left[item_no] = held[item_no] + float(np.log2(share)) if is_left else NO_EVENTS
+    store_values(connection, left, state.revision + 1)
+    write_state(connection, state._replace(revision=state.revision + 1))
 
 
 def changed_values(connection: Connection, after: tuple[int, int], limit: int) -> PopularityPage:

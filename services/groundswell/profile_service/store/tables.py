@@ -61,10 +61,16 @@ users = Table(
     Column("user_key", LargeBinary, nullable=False, unique=True),
     Column("last_sequence", BigInteger, nullable=False),
     Column("key_version", Integer, nullable=False, server_default=text("1")),
+    Column("erased_us", BigInteger, nullable=True),
+    Column("pruned_sequence", BigInteger, nullable=True),
     sqlite_autoincrement=True,
 )
 """Users by pseudonym; `last_sequence` is the counter of a user's events, `key_version` the number
-of secrets that the key was made with. No number is given twice: it names the user's history."""
+of secrets that the key was made with. No number is given twice: it names the user's history.
+
+`erased_us`: an erasure before this history; events up to it are refused. `pruned_sequence`: the
+counter when the oldest events were last deleted.
+"""
 
 visitors = Table(
     "visitors",

@@ -20,6 +20,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.sql.dml import ReturningInsert
 
+from groundswell.profile_service.store.erasure_tables import tombstones
 from groundswell.profile_service.store.identity import (
     Identity,
     identity_columns,
@@ -31,6 +32,7 @@ from groundswell.profile_service.store.statements import among, insert, insert_r
 from groundswell.profile_service.store.tables import users
 from groundswell.profile_service.store.together import BoundStatement, run_together
 from groundswell.serving.errors import FailedPrecondition
+from groundswell.serving.pseudonym import mark_of
 
 _NEW_USER = ["user_key", "last_sequence", "key_version"]
 _KEY_BYTES = 32
@@ -39,11 +41,24 @@ UserKeys = tuple[bytes, ...]
 """All keys that a user was ever stored under, by version; the last one names the user."""
 
 
+class KnownUser(NamedTuple):
+    """A user who is stored."""
+
+    user_no: int
+    last_sequence: int
+    erased_us: int
+    """When an earlier history was erased: nothing up to it is stored again; below 0: never."""
+
+
+NEVER_ERASED = -(2**63)
+"""Before every time."""
+
+
 class Users(NamedTuple):
     """Users that were found, and the identity of their database."""
 
-    by_key: dict[bytes, tuple[int, int]]
-    """(user_no, last_sequence) by the last of the user's keys."""
+    by_key: dict[bytes, KnownUser]
+    """By the last of the user's keys."""
     identity: Identity
 
 
@@ -152,16 +167,18 @@ def _lock(wait: bool) -> Select[Any]:
 
 def make_users(
     connection: Connection, new: Collection[UserKeys], identity: Identity
-) -> dict[bytes, tuple[int, int]]:
-    """Make users that were not known; return (user_no, 0) by the last of the user's keys.
+) -> dict[bytes, KnownUser]:
+    """Make users that were not known; return them by the last of the user's keys.
 
-    Those that another transaction has made meanwhile are left out, and all of them when the newest
-    secret has changed since the `identity` was read. The new users are locked. A transaction must
-    not lock other users after it.
+    One who was erased before gets the time of that. Those that another transaction has made
+    meanwhile are left out, and all of them when the newest secret has changed since the `identity`
+    was read. The new users are locked. A transaction must not lock other users after it.
     """
     version = identity.key_version
     keys = {user[version - 1]: user[-1] for user in new}
+    marks = {mark_of(key): user[-1] for user in new for key in user}
     if connection.dialect.name == "sqlite":
+        erased: Sequence[Any] = connection.execute(_erased("sqlite"), {"marks": list(marks)}).all()
         insert_rows(connection, users, _NEW_USER, [(key, 0, version) for key in sorted(keys)])
         made: Sequence[Any] = connection.execute(_newest(), {"num": len(keys)}).all()
     else:
@@ -169,8 +186,26 @@ def make_users(
         given = {"keys": sorted(keys), "version": version, "checks": checks}
         # Without the lock, two writers with different newest secrets would store one user twice.
         lock = BoundStatement(secrets_lock(alone=False), {})
-        _, made = run_together(connection, lock, BoundStatement(_make(), given))
-    return {keys[row.user_key]: (row.user_no, 0) for row in made}
+        lookup = BoundStatement(_erased("postgresql"), {"marks": list(marks)})
+        _, erased, made = run_together(connection, lock, lookup, BoundStatement(_make(), given))
+    times = dict.fromkeys(keys.values(), NEVER_ERASED)
+    for row in erased:
+        times[marks[row.mark]] = max(times[marks[row.mark]], row.erased_us)
+    users_made = {
+        keys[row.user_key]: KnownUser(row.user_no, 0, times[keys[row.user_key]]) for row in made
+    }
+    for one in users_made.values() if erased else ():
+        if one.erased_us != NEVER_ERASED:
+            noted = update(users).where(users.c.user_no == one.user_no)
+            connection.execute(noted.values(erased_us=one.erased_us))
+    return users_made
+
+
+@cache
+def _erased(dialect: str) -> Select[Any]:
+    """Select the tombstones of users; over PostgreSQL asked now that the lock is held."""
+    c = tombstones.c
+    return select(c.mark, c.erased_us).where(among(dialect, c.mark, "marks"))
 
 
 @cache
@@ -231,6 +266,12 @@ def count_users(connection: Connection, version: int) -> tuple[int, int]:
     return row[0], row[1]
 
 
+def known_user(row: Any) -> KnownUser:
+    """Read a row with the columns of `users`."""
+    erased_us = NEVER_ERASED if row.erased_us is None else row.erased_us
+    return KnownUser(row.user_no, row.last_sequence, erased_us)
+
+
 def _names(keys: Collection[UserKeys]) -> dict[bytes, bytes]:
     """Map every key that a row may have to the user's newest key."""
     return {key: user[-1] for user in keys for key in user}
@@ -248,5 +289,5 @@ def _users_of(
             "with the newest as GROUNDSWELL_SECRET, the others as GROUNDSWELL_PREVIOUS_SECRETS",
         )
     known = [row for row in rows if row.user_no is not None]
-    by_key = {names[row.user_key]: (row.user_no, row.last_sequence) for row in known}
+    by_key = {names[row.user_key]: known_user(row) for row in known}
     return Users(by_key, identity)

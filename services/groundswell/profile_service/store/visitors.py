@@ -18,6 +18,7 @@ from groundswell.profile_service.store.tables import (
     users,
     visitors,
 )
+from groundswell.profile_service.store.users import NEVER_ERASED
 from groundswell.profile_service.store.work import WorkList
 from groundswell.serving.errors import FailedPrecondition
 
@@ -28,10 +29,10 @@ _CONTENT = ("item_no", "action", "value", "time_us", "ordinal", "session_id", "a
 """The columns of an event that a client sets, besides its id."""
 
 
-def link(connection: Connection, session_no: int, user_no: int) -> None:
+def link(connection: Connection, session_no: int, user_no: int, erased_us: int) -> None:
     """Link a session to a user, who gets its shown lists, until the session expires.
 
-    The transaction holds the locks of both.
+    The transaction holds the locks of both. Lists up to an erasure of the user are deleted.
 
     Raises FailedPrecondition (SESSION_LINKED) when it is linked to another one.
     """
@@ -40,7 +41,7 @@ def link(connection: Connection, session_no: int, user_no: int) -> None:
     if linked_to not in (None, user_no):
         raise FailedPrecondition("SESSION_LINKED", "the session is linked to another user")
     connection.execute(update(visitors).where(chosen).values(linked_to=user_no))
-    give_lists(connection, session_no, user_no)
+    give_lists(connection, session_no, user_no, erased_us)
 
 
 def check_same(connection: Connection, session_no: int, user_no: int, last: int) -> None:
@@ -68,17 +69,24 @@ def last_of_part(connection: Connection, session_no: int, limit: int) -> int:
 
 
 def move_events(
-    connection: Connection, session_no: int, user_no: int, last: int, last_sequence: int
+    connection: Connection,
+    session_no: int,
+    user_no: int,
+    last: int,
+    last_sequence: int,
+    erased_us: int = NEVER_ERASED,
 ) -> int:
     """Move a session's events up to `last` behind the `last_sequence` of a user; return how many.
 
-    The transaction holds the locks of both. An event that the user has too is dropped.
+    The transaction holds the locks of both. An event that the user has too is dropped, and so is
+    one of a time up to an erasure of the user.
     """
     _STALE.lock(connection, [session_no, user_no])
     own, other = events.alias(), events.alias()
     both = and_(other.c.user_no == user_no, other.c.event_id == own.c.event_id)
     place = last_sequence + func.row_number().over(order_by=own.c.sequence)
-    moving = (own.c.user_no == session_no, own.c.sequence <= last, ~exists().where(both))
+    mine_now = (own.c.user_no == session_no, own.c.sequence <= last)
+    moving = (*mine_now, own.c.time_us > erased_us, ~exists().where(both))
     new = select(own.c.sequence, place.label("place")).where(*moving).subquery("new")
     mine = events.c.user_no == session_no
     move = update(events).where(mine, events.c.sequence == new.c.sequence)

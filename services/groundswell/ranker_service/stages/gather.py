@@ -1,7 +1,7 @@
 """Gather stage: asks the profile and the session service for users' vectors and items, at once."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import chain
@@ -55,6 +55,11 @@ class Gather:
     def is_down(self) -> bool:
         """Whether a service that gives vectors is taken for down."""
         return self._sessions.is_down or self._profiles.is_down
+
+    async def drop(self, user_keys: Collection[bytes]) -> None:
+        """Forget what is held of users."""
+        self._sessions.drop(user_keys)
+        self._profiles.drop(user_keys)
 
     async def effects(
         self,

@@ -1,6 +1,6 @@
 """Keeps windows in the memory of the process."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from sys import getsizeof
 
 from groundswell.serving.bounded import BoundedCache
@@ -46,6 +46,10 @@ class MemoryWindows:
                 # It does not count as used: only reads make a window worth keeping.
                 self._windows.replace(user_key, changed[user_key])
         return changed
+
+    async def drop(self, user_keys: Collection[bytes]) -> None:
+        """Forget the windows of users."""
+        self._windows.drop_where(lambda user_key: user_key in user_keys)
 
     async def close(self) -> None:
         """Nothing is to be freed."""

@@ -1,6 +1,6 @@
 """The interface of a store of windows."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Protocol
 
 from groundswell.session_service.windows.window import Window, Written
@@ -30,6 +30,9 @@ class WindowStore(Protocol):
 
         Returns the windows that are held, as they are now. A window that is not held is not made.
         """
+
+    async def drop(self, user_keys: Collection[bytes]) -> None:
+        """Forget the windows of users. A store that is down does so before it is read again."""
 
     async def close(self) -> None:
         """Free what the store uses."""

@@ -3,7 +3,8 @@
 import asyncio
 import struct
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from functools import partial
 from hashlib import sha1
 from importlib.resources import files
 from itertools import islice
@@ -111,6 +112,18 @@ class ValkeyWindows:
         windows = {key: _read(packed) for key, packed in found if packed is not None}
         return {key: window for key, window in windows.items() if window is not None}
 
+    async def drop(self, user_keys: Collection[bytes]) -> None:
+        """Delete the windows of users; while the store is down, before it is read again."""
+        keys = list(user_keys)
+        for start in range(0, len(keys), _DELETE_BATCH):
+            part = keys[start : start + _DELETE_BATCH]
+            if await self._call(partial(self._delete, part)) is None:
+                self._miss(part)
+
+    async def _delete(self, user_keys: Sequence[bytes]) -> int:
+        deleted: int = await self._client.delete(*(_PREFIX + user_key for user_key in user_keys))
+        return deleted
+
     def _miss(self, user_keys: Iterable[bytes]) -> None:
         self._missed.update(islice(user_keys, max(_MAX_MISSED - len(self._missed), 0)))
 
@@ -171,7 +184,7 @@ class ValkeyWindows:
         await self._client.ping()
         while self._missed:
             missed = list(islice(self._missed, _DELETE_BATCH))
-            await self._client.delete(*(_PREFIX + user_key for user_key in missed))
+            await self._delete(missed)
             self._missed.difference_update(missed)
         self._again_at = None
         self._backoff.reset()

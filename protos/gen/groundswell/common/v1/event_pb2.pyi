@@ -247,7 +247,8 @@ class EventResult(_message.Message):
     """
     reason: _builtins.str
     """For a rejected event the stable reason: one of those that Event names, ITEM_NOT_FOUND, or
-    EVENT_ID_CONFLICT (the user has another event of this id, which stays); else empty.
+    EVENT_ID_CONFLICT (the user has another event of this id, which stays),
+    EVENT_ERASED (the user was erased at that time or later); else empty.
     """
     detail: _builtins.str
     """For a rejected event a sentence for a person, naming the field; else empty."""
