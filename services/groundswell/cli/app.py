@@ -20,6 +20,7 @@ from groundswell.cli.commands import (
     replay,
     serve,
     text,
+    users,
     variants,
 )
 from groundswell.cli.commands.ids import IdCommand
@@ -54,6 +55,7 @@ app.add_typer(db.app, name="db", rich_help_panel=_SERVICES)
 app.add_typer(certs.certs_app, name="certs", rich_help_panel=_SERVICES)
 app.add_typer(certs.tokens_app, name="tokens", rich_help_panel=_SERVICES)
 app.add_typer(profiles.app, name="profiles", rich_help_panel=_SERVICES)
+app.add_typer(users.app, name="users", rich_help_panel=_SERVICES)
 app.command(cls=IdCommand, rich_help_panel=_SERVICES)(call.recommend)
 app.command(rich_help_panel=_SERVICES)(recommend_all.recommend_all)
 app.command(cls=IdCommand, rich_help_panel=_SERVICES)(call.similar)

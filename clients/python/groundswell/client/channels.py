@@ -7,9 +7,9 @@ from typing import Any
 
 # Every cheap call of the contract that is safe to retry. gRPC retries it by itself when no server
 # answers, or when a busy server says when to try again.
-# Left out: WatchItems and WatchPopularity, whose callers resume from their revision, and
-# ImportEvents, whose caller goes on after the last batch that was answered; and CommitStage, which
-# is refused where it was done before.
+# Left out: WatchItems, WatchPopularity and WatchErasures, whose callers resume from their revision,
+# and ImportEvents, whose caller goes on after the last batch that was answered; and CommitStage,
+# which is refused where it was done before.
 _RETRIED = {
     "groundswell.common.v1.ModelService": ("GetModel",),
     "groundswell.profile.v1.CatalogueService": (
@@ -36,6 +36,7 @@ _RETRIED_ONCE = {
     "groundswell.profile.v1.OutcomeService": ("GetOutcomes", "EstimatePolicy"),
     "groundswell.profile.v1.ProfileService": ("BatchGetProfiles", "ExplainProfile"),
     "groundswell.profile.v1.TextService": ("EncodeTexts",),
+    "groundswell.profile.v1.UserDataService": ("EraseUser", "ExportUser"),
     "groundswell.ranker.v1.RankerService": (
         "BatchRecommend",
         "RecommendCategories",

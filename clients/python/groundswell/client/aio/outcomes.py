@@ -7,19 +7,19 @@ import grpc
 
 from groundswell.client import outcome_requests
 from groundswell.client.aio.calls import AsyncThrottledCalls
+from groundswell.client.aio.user_data import AsyncUserDataCalls
 from groundswell.client.channels import Deadlines
 from groundswell.profile.v1 import outcome_service_pb2 as outcome_pb2
 from groundswell.profile.v1.outcome_service_pb2_grpc import OutcomeServiceStub
 
 
-class AsyncOutcomeCalls:
+class AsyncOutcomeCalls(AsyncUserDataCalls):
     """The part of AsyncGroundswellClient that OutcomeService answers."""
 
     def __init__(
         self, channel: grpc.aio.Channel, call: AsyncThrottledCalls, deadlines: Deadlines
     ) -> None:
-        self._call = call
-        self._deadlines = deadlines
+        super().__init__(channel, call, deadlines)
         self._outcomes = OutcomeServiceStub(channel)
 
     async def record_impressions(

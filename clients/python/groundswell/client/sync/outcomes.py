@@ -9,16 +9,16 @@ import grpc
 from groundswell.client import outcome_requests
 from groundswell.client.channels import Deadlines
 from groundswell.client.sync.calls import ThrottledCalls
+from groundswell.client.sync.user_data import UserDataCalls
 from groundswell.profile.v1 import outcome_service_pb2 as outcome_pb2
 from groundswell.profile.v1.outcome_service_pb2_grpc import OutcomeServiceStub
 
 
-class OutcomeCalls:
+class OutcomeCalls(UserDataCalls):
     """The part of GroundswellClient that OutcomeService answers."""
 
     def __init__(self, channel: grpc.Channel, call: ThrottledCalls, deadlines: Deadlines) -> None:
-        self._call = call
-        self._deadlines = deadlines
+        super().__init__(channel, call, deadlines)
         self._outcomes = OutcomeServiceStub(channel)
 
     def record_impressions(
