@@ -1,7 +1,7 @@
 # Every target does its own set-up; `make help` lists them.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-languages test-console test-extras campaign lint fix protos client protos-baseline bench bench-peers up clean
+.PHONY: help install demo test test-languages test-console test-extras campaign lint fix locks protos client protos-baseline bench bench-peers up clean
 
 PYTHON ?= python3
 # Processes that run tests; each starts servers of its own, and often waits for them.
@@ -72,6 +72,13 @@ lint: install ## format, types, import directions, contracts, links of the pages
 fix: install ## correct what ruff can correct
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+locks: install ## pin what the images install, each file with its hash
+	for extra in profile worker session ranker train; do \
+	  $(BIN)/uv pip compile -q --upgrade --generate-hashes --no-header --no-emit-index-url \
+	    --no-annotate --python-version 3.11 -c constraints.txt --extra $$extra pyproject.toml \
+	    -o requirements/$$extra.lock || exit 1; \
+	done
 
 protos: install ## generate the stubs and docs/api from protos/ again
 	rm -rf protos/gen/groundswell

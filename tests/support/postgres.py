@@ -61,6 +61,11 @@ class Postgres:
         printed: str = self._server.psql(sql)
         return printed
 
+    def data_files(self) -> list[Path]:
+        """The files that hold its tables, indexes and what it says; not the write-ahead log."""
+        every = Path(self._server.pgdata).rglob("*")
+        return [path for path in every if path.is_file() and "pg_wal" not in path.parts]
+
     @contextmanager
     def no_room_for_connections(self) -> Iterator[None]:
         """Let the server have as many connections as it takes."""

@@ -30,6 +30,7 @@ from groundswell.profile_service.outcomes.reports import OutcomeReports
 from groundswell.profile_service.profiles.reader import Profiles
 from groundswell.profile_service.rights.erasures import Erasures
 from groundswell.profile_service.rights.exports import Exports
+from groundswell.profile_service.rights.retention import Retention
 from groundswell.profile_service.servicers.catalogue import CatalogueServicer
 from groundswell.profile_service.servicers.event import EventServicer
 from groundswell.profile_service.servicers.outcome import OutcomeServicer
@@ -93,15 +94,18 @@ async def main(settings: ProfileSettings) -> None:
     stored = StoredCatalogue(database, signals, settings.idle_poll_s)
     stages = Stages(database, signals, keep_s=settings.stage_keep_s)
     catalogue = CatalogueServicer(stored, stages, bundles)
-    lists = ShownLists(database, pseudonyms, keep_s=settings.list_keep_s)
+    lists = ShownLists(database, pseudonyms, keep_s=settings.lists_s)
     tokens = AttributionTokens(*settings.secrets)
     kept, poll_s = settings.tombstone_file, settings.idle_poll_s
     erasures = Erasures(database, pseudonyms, kept, drop=profiles.drop, idle_poll_s=poll_s)
+    keep_s, reads = settings.retention_s, bundles.reads_histories
+    retention = Retention(database, signals, keep_s=keep_s, reads_histories=reads)
     expiry = Expiry(
         visitors=visitors.expire,
         shown_lists=lists.expire,
         stages=stages.expire,
         erasures=erasures.finish,
+        events=retention.expire,
     )
     user_data = UserDataServicer(erasures, Exports(database, pseudonyms))
     outcomes = OutcomeServicer(lists, OutcomeReports(database, tokens), popularity, tokens)
@@ -236,7 +240,7 @@ def _servicers(
 
 
 def _admissions() -> Admissions:
-    """Refuse calls that would still wait at their deadline."""
+    """Refuse calls that would wait at their deadline."""
     package = "groundswell.profile.v1"
     return {
         **until_deadline(f"{package}.EventService", "AppendEvents", "ListEvents", "LinkSession"),

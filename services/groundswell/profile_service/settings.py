@@ -75,6 +75,9 @@ class ProfileSettings(DatabaseSettings, ServingSettings):
     were not moved to a user."""
     list_keep_s: Annotated[float, Field(gt=0, le=3_155_760_000)] = 90 * 86_400.0
     """How long after its answer a shown list is deleted, in seconds."""
+    retention_days: Annotated[float, Field(ge=0, le=36_525)] = 0.0
+    """How many days after they happened events are deleted. A user without events leaves. 0: events
+    stay for ever."""
     stage_keep_s: Annotated[float, Field(gt=0, le=3_155_760_000)] = 86_400.0
     """How long after its last change a stage that was not committed is dropped, in seconds."""
     popularity_half_life_s: Annotated[float, Field(ge=60, le=3_155_760_000)] = 7 * 86_400.0
@@ -125,6 +128,16 @@ class ProfileSettings(DatabaseSettings, ServingSettings):
     def claim_tokens(self) -> int:
         """How much text the worker claims at once."""
         return self.worker_claim_tokens or 16_384
+
+    @property
+    def retention_s(self) -> float | None:
+        """How long events are kept, in seconds; None: for ever."""
+        return self.retention_days * 86_400 or None
+
+    @property
+    def lists_s(self) -> float:
+        """How long shown lists are kept, in seconds: no longer than events."""
+        return min(self.list_keep_s, self.retention_s or self.list_keep_s)
 
     @property
     def high_water(self) -> Path | None:

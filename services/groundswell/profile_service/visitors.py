@@ -82,7 +82,7 @@ class Visitors:
         if len(locked) < 2:
             return None
         session_no = locked[session[-1]].user_no
-        user_no, last_sequence, erased_us = locked[user[-1]]
+        user_no, last_sequence, erased_us, _ = locked[user[-1]]
         mark_written(connection, [session_no], now_us())
         statements.link(connection, session_no, user_no, erased_us)
         last = statements.last_of_part(connection, session_no, PART_EVENTS)

@@ -201,6 +201,8 @@ def server_options(
         # are open then have as long again to end.
         ("grpc.max_connection_age_ms", age_ms),
         ("grpc.max_connection_age_grace_ms", age_ms),
+        # A connection that does not begin to speak HTTP/2, or TLS, is closed.
+        ("grpc.server_handshake_timeout_ms", 20_000),
         # Half-open connections are found and closed within the minute.
         ("grpc.keepalive_time_ms", 30_000),
         ("grpc.keepalive_timeout_ms", 10_000),

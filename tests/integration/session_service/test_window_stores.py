@@ -55,6 +55,13 @@ async def test_a_window_that_is_held_is_given_back(store: WindowStore) -> None:
     assert await store.get_all([b"b", b"a", b"b"]) == [None, listed(event(1)), None]
 
 
+async def test_windows_of_users_who_were_erased_are_dropped(store: WindowStore) -> None:
+    for key in (b"a", b"b", b"c"):
+        await store.swap(key, None, listed(event(1)))
+    await store.drop({b"a", b"c", b"unknown"})
+    assert await store.get_all([b"a", b"b", b"c"]) == [None, listed(event(1)), None]
+
+
 async def test_a_window_replaces_the_one_that_it_was_made_of(store: WindowStore) -> None:
     first = listed(event(1))
     await store.swap(b"a", None, first)

@@ -60,11 +60,15 @@ class Profile(NamedTuple):
     """When this was read, if it is from memory because the database did not answer; else None."""
     kept_answer: KeptAnswer | None = None
     """None: the answer is not kept."""
+    pruned_sequence: int = 0
+    """Versions up to it hold events that were deleted since."""
 
     def sequence_of(self, version: int) -> int | None:
-        """Return how many events a version of the seen items covers; None for another history's."""
+        """Return how many events a version of the seen items covers; None for another history's,
+        and for one with events that were deleted since."""
         history, sequence = divmod(version, _HISTORY)
-        return sequence if history == self.history else None
+        is_right = history == self.history and sequence > self.pruned_sequence
+        return sequence if is_right else None
 
     @property
     def version(self) -> int:

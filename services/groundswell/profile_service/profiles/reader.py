@@ -183,7 +183,7 @@ class Profiles:
         vectors = await self._vectors(stored, models, generation)
         answers = []
         for key in keys:
-            user_no, last_sequence, _ = _known_user(users, key)
+            user_no, last_sequence, _, pruned_sequence = _known_user(users, key)
             row = stored.get(user_no)
             made = vectors.get(user_no, NO_VECTOR)
             if base is not None and row and (row.last_sequence, row.covered_us) == known:
@@ -198,6 +198,7 @@ class Profiles:
                 user_no if last_sequence else 0,
                 text_pending=_text_pending(row, models),
                 kept_answer=KeptAnswer(),
+                pruned_sequence=pruned_sequence,
             )
             answers.append(HeldProfile(profile, user_no, made.item_nos, generation, read_us))
             self._held.put((key[-1], models.id), answers[-1])
@@ -261,9 +262,14 @@ def _known_user(users: Users, keys: UserKeys) -> KnownUser:
 
 
 def _goes_on(base: HeldProfile, users: Users) -> bool:
-    """Whether what was held of a user is of this database and of the same user."""
-    numbers = [known.user_no for known in users.by_key.values()]
-    return base.profile.lineage == users.identity.lineage and numbers == [base.user_no]
+    """Whether what was held of a user is of this database, the same user, and of no event that
+    was deleted since."""
+    if base.profile.lineage != users.identity.lineage:
+        return False
+    return any(
+        known.user_no == base.user_no and known.pruned_sequence < base.profile.num_events
+        for known in users.by_key.values()
+    )
 
 
 def _seen(base: HeldProfile | None, row: StoredProfile | None) -> SeenItems:

@@ -47,7 +47,9 @@ class KnownUser(NamedTuple):
     user_no: int
     last_sequence: int
     erased_us: int
-    """When an earlier history was erased: nothing up to it is stored again; below 0: never."""
+    """When an earlier history was erased: nothing up to it is stored again; NEVER_ERASED: none."""
+    pruned_sequence: int = 0
+    """Versions of the history up to it hold events that were deleted since."""
 
 
 NEVER_ERASED = -(2**63)
@@ -269,7 +271,7 @@ def count_users(connection: Connection, version: int) -> tuple[int, int]:
 def known_user(row: Any) -> KnownUser:
     """Read a row with the columns of `users`."""
     erased_us = NEVER_ERASED if row.erased_us is None else row.erased_us
-    return KnownUser(row.user_no, row.last_sequence, erased_us)
+    return KnownUser(row.user_no, row.last_sequence, erased_us, row.pruned_sequence or 0)
 
 
 def _names(keys: Collection[UserKeys]) -> dict[bytes, bytes]:
