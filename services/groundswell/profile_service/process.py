@@ -5,9 +5,7 @@ from functools import partial
 
 import grpc
 
-from groundswell.artifacts.bundle import Bundle
 from groundswell.artifacts.store import BundleStore
-from groundswell.artifacts.text_cache import Encoder, TextCache
 from groundswell.profile.v1 import (
     catalogue_service_pb2_grpc,
     event_service_pb2_grpc,
@@ -43,13 +41,11 @@ from groundswell.profile_service.store.database import Database
 from groundswell.profile_service.store.signals import Signals
 from groundswell.profile_service.visitors import Visitors
 from groundswell.profile_service.worker.running import RunningWorker
-from groundswell.profile_service.worker.text_backends.backend import Machine, TextEncoders
-from groundswell.profile_service.worker.text_backends.choice import (
-    AUTO,
-    load_encoders,
-    missing_package,
+from groundswell.profile_service.worker_encoders import (
+    check_backend,
+    chosen_encoders,
+    onnx_encoders,
 )
-from groundswell.profile_service.worker.text_backends.torch_encoder import device_problem
 from groundswell.runtime.process import serve_bundles
 from groundswell.runtime.variants_follower import VariantsFollower
 from groundswell.serving.admission import until_deadline
@@ -57,8 +53,6 @@ from groundswell.serving.attribution import AttributionTokens
 from groundswell.serving.health import OVERALL, Health
 from groundswell.serving.overload import Admissions
 from groundswell.serving.pseudonym import Pseudonymizer
-from groundswell.serving.server import StartError
-from groundswell.serving.settings import PREFIX
 from groundswell.serving.tracing import start_traces
 
 SERVICES = (
@@ -84,7 +78,7 @@ async def main(settings: ProfileSettings) -> None:
     names = (WORKER,) if settings.worker else ()
     await health.add(names)
     report = partial(health.report, names)
-    load = partial(_onnx_encoders, settings=settings)
+    load = partial(onnx_encoders, settings=settings)
     worker = RunningWorker(database, settings, signals, load, report)
     store, bundles = BundleStore(settings.bundles), ProfileBundles(settings, worker)
     popularity = _popularity(database, settings)
@@ -142,12 +136,12 @@ async def main(settings: ProfileSettings) -> None:
 async def encode(settings: WorkerSettings) -> None:
     """Work off the lists of stale users and items until the process is told to end."""
     start_traces(settings, "worker")
-    _check_backend(settings)
+    check_backend(settings)
     database, health = _database(settings), Health()
     names = (OVERALL, WORKER)
     await health.add(names)
     report = partial(health.report, names)
-    load = partial(_chosen_encoders, settings=settings)
+    load = partial(chosen_encoders, settings=settings)
     worker = RunningWorker(database, settings, Signals(), load, report)
     store, bundles = BundleStore(settings.bundles), WorkerBundles(worker)
     # It serves health alone, so that its operator sees whether it runs and makes progress.
@@ -258,47 +252,3 @@ def _database(settings: ProfileSettings) -> Database:
         pool_size=settings.pool_size,
         pool_timeout_s=settings.pool_timeout_s,
     )
-
-
-def _onnx_encoders(bundle: Bundle, settings: ProfileSettings) -> TextEncoders:
-    encoder = bundle.text_encoder(settings.worker_threads)
-    return _with_known_texts((encoder, encoder), bundle, settings)
-
-
-def _chosen_encoders(bundle: Bundle, settings: WorkerSettings) -> TextEncoders:
-    machine = Machine(settings.device, settings.worker_threads)
-    encoders = load_encoders(bundle, settings.encoder_backend, machine, settings.encoder_cache)
-    return _with_known_texts(encoders, bundle, settings)
-
-
-def _with_known_texts(
-    encoders: tuple[Encoder, Encoder], bundle: Bundle, settings: ProfileSettings
-) -> TextEncoders:
-    """Take the vectors that training made, so that these texts are not encoded again."""
-    folder = settings.text_vectors
-    if folder is None:
-        return TextEncoders(*encoders)
-    fingerprint = bundle.manifest.text.fingerprint
-    known = {one: TextCache(folder, one, fingerprint, keep=False) for one in {*encoders}}
-    return TextEncoders(*(known[one] for one in encoders))
-
-
-def _check_backend(settings: WorkerSettings) -> None:
-    """Raise StartError when the text encoder cannot run as it should: before anything is opened."""
-    device, backend = settings.device, settings.encoder_backend
-    if device != "cpu":
-        named, needed, otherwise = f"DEVICE: {device}", "torch", "cpu"
-    elif backend != AUTO:
-        named, needed, otherwise = f"ENCODER_BACKEND: {backend}", backend, AUTO
-    else:
-        return
-    missing = missing_package(needed)
-    if missing is not None:
-        install = f"needs the package {missing}; run: pip install 'groundswell[worker]'"
-        message = f"{PREFIX}{named} {install}, or use {otherwise}"
-        raise StartError(
-            "BACKEND_UNAVAILABLE" if device == "cpu" else "DEVICE_UNAVAILABLE", message
-        )
-    problem = device_problem(device)
-    if problem is not None:
-        raise StartError("DEVICE_UNAVAILABLE", f"{PREFIX}DEVICE: {problem}; or use cpu")

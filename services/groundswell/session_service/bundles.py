@@ -1,6 +1,7 @@
 """Loads new bundles and serves them; earlier bundles stay loaded while they are in use."""
 
 import asyncio
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import grpc

@@ -37,9 +37,7 @@ class AsyncUserDataCalls:
         request = user_data_pb2.EraseUserRequest(
             user_id=user_id, session_id=session_id, count_only=count_only
         )
-        return await self._call(
-            self._user_data.EraseUser, request, timeout, self._deadlines.bulk_s
-        )
+        return await self._call(self._user_data.EraseUser, request, timeout, self._deadlines.bulk_s)
 
     async def export_user(
         self, user_id: str = "", *, session_id: str = "", timeout: float | None = None
