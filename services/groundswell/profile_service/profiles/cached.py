@@ -67,7 +67,7 @@ class Profile(NamedTuple):
         """Return how many events a version of the seen items covers; None for another history's,
         and for one with events that were deleted since."""
         history, sequence = divmod(version, _HISTORY)
-        is_right = history == self.history and sequence > self.pruned_sequence
+        is_right = history == self.history and not 0 < sequence <= self.pruned_sequence
         return sequence if is_right else None
 
     @property
