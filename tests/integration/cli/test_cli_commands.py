@@ -1,5 +1,6 @@
 """What a newcomer meets: help for everything, and one clear line for every mistake."""
 
+import io
 import json
 import subprocess
 import sys
@@ -30,6 +31,7 @@ COMMANDS = {
     ("recommend",): "--alpha",
     ("similar",): "--ranker",
     ("explain",): "--filter",
+    ("users", "erase"): "--id-file",
 }
 
 
@@ -221,3 +223,34 @@ def test_an_item_is_explained(filled: Services) -> None:
     assert "ranked by" in shown
     answer = json.loads(filled.call("explain", "anna", "item-2", "--k", "30", "--json").stdout)
     assert answer["place"] == answer["fused"]["rank"]
+
+
+def test_a_user_is_counted_exported_and_erased_by_an_id_that_no_shell_sees(
+    filled: Services, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [f"zoe,item-{n},like,17000{n}0000\n" for n in range(1, 4)]
+    log, id_file = tmp_path / "log.csv", tmp_path / "id.txt"
+    log.write_text("user_id,item_id,action,timestamp\nanna,item-1,like,1\n" + "".join(rows))
+    filled.call("events", "import", str(log))
+    id_file.write_text("zoe\n")
+    named = ("--id-file", str(id_file))
+    counted = filled.call("users", "count", *named).stdout
+    assert counted.split()[counted.split().index("events") + 1] == "3"
+    lines = [
+        json.loads(line) for line in filled.call("users", "export", *named).stdout.splitlines()
+    ]
+    assert lines[0].keys() == {"user"}
+    assert [len(line["events"]["events"]) for line in lines if "events" in line] == [3]
+    monkeypatch.setattr(sys, "stdin", io.StringIO("zoe\n"))
+    assert "--yes" in one_line(filled.call("users", "erase").stderr)
+    monkeypatch.setattr(sys, "stdin", io.StringIO("zoe\n"))
+    done = filled.call("users", "erase", "--yes", "--json", "--extract", str(log))
+    assert "3 events taken out" in done.stderr
+    receipt = json.loads(done.stdout)
+    assert {"store": "events", "num_rows": "3"} in receipt["stores"]
+    assert receipt["kept_outside"]
+    assert "zoe" not in log.read_text()
+    again = filled.call("users", "export", *named).stdout.splitlines()
+    assert [list(json.loads(line)) for line in again] == [["user"], ["erasure"]]
+    id_file.write_text("")
+    assert "no id" in one_line(filled.call("users", "count", *named).stderr)
