@@ -114,7 +114,8 @@ class Stored:
         """Do what docs/privacy.md says; SQLite needs nothing."""
         if self._server is not None:
             for name in metadata.tables:
-                self._server.run(f"VACUUM (FULL) {self._schema}.{name}")
+                self._server.run(f"VACUUM (FULL, ANALYZE) {self._schema}.{name}")
+            self._server.run("VACUUM (FULL) pg_statistic")
             self._server.run("CHECKPOINT")
 
     def files(self) -> list[Path]:
@@ -153,7 +154,7 @@ def test_nothing_of_an_erased_user_is_left_anywhere_nor_comes_back(
     stored.compact()
     held = {name for _, name in where(found, stored.files())}
     assert held >= {n for n in found if n.startswith((NEWEST, "part")) and "written" not in n}
-    assert in_valkey(valkey, found) == ["mark"]
+    assert set(in_valkey(valkey, found)) == {"mark"}
     backup = Backup(suite.database_url, tmp_path_factory.mktemp("backup"))
 
     counted = _by_store(client.erase_user(ANN, count_only=True))
