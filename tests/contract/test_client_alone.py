@@ -80,11 +80,13 @@ def test_every_call_of_the_contracts_is_retried_but_those_that_the_client_resume
         "ReplayRecommend",
         "EstimatePolicy",
         "GetOutcomes",
+        "EraseUser",
+        "ExportUser",
     }
     retried = often | once
     pool = descriptor_pool.Default()
     services = {name.partition("/")[0] for name in retried}
-    assert len(services) == 8
+    assert len(services) == 9
     declared = {
         f"{service}/{method}"
         for service in services
@@ -96,6 +98,7 @@ def test_every_call_of_the_contracts_is_retried_but_those_that_the_client_resume
         "groundswell.profile.v1.EventService/ImportEvents",
         "groundswell.ranker.v1.RankerService/StreamRecommend",
         "groundswell.profile.v1.OutcomeService/WatchPopularity",
+        "groundswell.profile.v1.UserDataService/WatchErasures",
     }
     assert retried <= declared
     for method_config in config["methodConfig"]:
