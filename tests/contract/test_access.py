@@ -11,6 +11,7 @@ import groundswell.profile.v1.event_service_pb2
 import groundswell.profile.v1.outcome_service_pb2
 import groundswell.profile.v1.profile_service_pb2
 import groundswell.profile.v1.text_service_pb2
+import groundswell.profile.v1.user_data_service_pb2
 import groundswell.ranker.v1.ranker_service_pb2
 import groundswell.session.v1.session_service_pb2  # noqa: F401
 from groundswell.common.v1 import access_pb2, model_service_pb2  # noqa: F401

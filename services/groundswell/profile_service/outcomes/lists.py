@@ -170,7 +170,7 @@ def _is_erased(one: NewList, user: KnownUser | None) -> bool:
     return user is not None and made_ms * 1000 <= user.erased_us
 
 
-class _Users(NamedTuple):
+class _UsersOfLists(NamedTuple):
     """The users of some lists, by subject id."""
 
     known: dict[str, KnownUser]
@@ -178,7 +178,7 @@ class _Users(NamedTuple):
     lineage: str
 
 
-def _users(connection: DatabaseConnection, keys: Mapping[str, UserKeys]) -> _Users:
+def _users(connection: DatabaseConnection, keys: Mapping[str, UserKeys]) -> _UsersOfLists:
     """Return the users of lists, making those that are new."""
     found, identity = find_users(connection, set(keys.values()))
     new = {subject: each for subject, each in keys.items() if each[-1] not in found}
@@ -189,4 +189,4 @@ def _users(connection: DatabaseConnection, keys: Mapping[str, UserKeys]) -> _Use
         # Another transaction may have made the others meanwhile.
         found = made if len(made) == len(keys) else find_users(connection, set(keys.values()))[0]
     known = {s: found[each[-1]] for s, each in keys.items() if each[-1] in found}
-    return _Users(known, mine, identity.lineage)
+    return _UsersOfLists(known, mine, identity.lineage)
