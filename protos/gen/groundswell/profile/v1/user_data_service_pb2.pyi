@@ -97,7 +97,7 @@ class EraseUserResponse(_message.Message):
     """The id of the tombstone: 32 hexadecimal digits, made at random. Empty with `count_only`."""
     kept_outside: _builtins.bool
     """Whether the tombstone is kept outside of the database too, so that it outlives the restore of a
-    backup (GROUNDSWELL_ERASURES). False with `count_only`.
+    backup (the setting `erasures` of the profile service). False with `count_only`.
     """
     @_builtins.property
     def erased_at(self) -> _timestamp_pb2.Timestamp:
