@@ -8,7 +8,7 @@ import pytest
 
 from groundswell.client import event
 from groundswell.profile.v1.user_data_service_pb2 import EraseUserResponse, ExportUserResponse
-from groundswell.profile_service.store.erasure_tables import metadata
+from groundswell.profile_service.store.tables import metadata
 from groundswell.serving.pseudonym import Pseudonymizer
 from groundswell.serving.subjects import subject_id
 from tests.integration.ranker_service.support import degradations, ids
@@ -51,8 +51,8 @@ def live(suite: Suite) -> None:
     client.record_events([late])
     suite.refresh()
     eventually(lambda: client.impressions(ANN).counts and client.impressions("bob").counts)
-    for user in (ANN, "bob"):
-        eventually(lambda user=user: not client.recommend(user).degradations)
+    eventually(lambda: not client.recommend(ANN).degradations)
+    eventually(lambda: not client.recommend("bob").degradations)
 
 
 def traces(suite: Suite) -> dict[str, bytes]:

@@ -2,7 +2,7 @@
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypedDict
 
 import typer
 
@@ -16,6 +16,14 @@ if TYPE_CHECKING:
 app = typer.Typer(
     no_args_is_help=True, help="Count, export or erase what is held of a person: docs/privacy.md."
 )
+
+
+class _Subject(TypedDict):
+    """Whom a command is about: one of the two is empty."""
+
+    user_id: str
+    session_id: str
+
 
 IdFile = Annotated[
     Path | None,
@@ -91,8 +99,8 @@ def erase(
     from groundswell.client import Targets
 
     named = _named(id_file, session)
-    user_id = named.get("user_id")
-    if extract and user_id is None:
+    user_id = named["user_id"]
+    if extract and session:
         raise typer.BadParameter("it is for users, not for sessions", param_hint="--extract")
     with connected(Targets(profile=profile), "profile") as client:
         if not yes:
@@ -100,7 +108,7 @@ def erase(
             _confirm(id_file)
         receipt = client.erase_user(**named)
     _print(receipt, as_json)
-    if user_id is not None and extract:
+    if extract:
         from groundswell.trainer.dataset.without_user import take_out
 
         for place in extract:
@@ -114,8 +122,8 @@ def erase(
         )
 
 
-def _named(id_file: Path | None, session: bool) -> dict[str, str]:
-    """Read the id, and return the argument that names it."""
+def _named(id_file: Path | None, session: bool) -> _Subject:
+    """Read the id, and return the arguments that name it."""
     if id_file is not None:
         lines = id_file.read_text(encoding="utf-8").splitlines()
     elif sys.stdin.isatty():
@@ -124,7 +132,7 @@ def _named(id_file: Path | None, session: bool) -> dict[str, str]:
         lines = sys.stdin.readline().splitlines()
     if not lines or not lines[0]:
         raise CommandError("no id was given: its line is empty")
-    return {"session_id" if session else "user_id": lines[0]}
+    return {"user_id": "" if session else lines[0], "session_id": lines[0] if session else ""}
 
 
 def _confirm(id_file: Path | None) -> None:
