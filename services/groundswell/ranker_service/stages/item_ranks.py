@@ -47,7 +47,7 @@ def ranks_of(
     if not queries:
         return [], 0
     passing = retrieval.passing_ids(queries[0].exclude, queries[0].allowed)
-    ids = np.union1d(passing, [item])
+    ids = np.sort(np.append(passing[passing != item], item))
     own = _part_scores(retrieval, queries, np.array([item], np.int64))[0]
     of_item = own.sum(1).astype(np.float32)
     num_above = np.zeros(len(queries), np.int64)
@@ -64,8 +64,9 @@ def _part_scores(
     retrieval: Retrieval, queries: Sequence[Query], block: NDArray[np.int64]
 ) -> NDArray[np.float64]:
     """Return [n, V, P] the scores of items, whose ids ascend."""
-    vectors = retrieval.known_vectors(block).astype(np.float64)
-    scores = np.stack([vectors @ query.parts.T.astype(np.float64) for query in queries], axis=1)
+    parts = np.concatenate([query.parts for query in queries]).astype(np.float64)
+    products = retrieval.known_vectors(block).astype(np.float64) @ parts.T
+    scores = products.reshape(len(block), len(queries), -1)
     for v, query in enumerate(queries):
         for part, added in enumerate(query.added):
             _add(scores[:, v, part], block, added)
