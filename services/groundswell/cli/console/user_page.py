@@ -19,7 +19,8 @@ from groundswell.ranker.v1.ranker_service_pb2 import (
     RecommendResponse,
 )
 
-_NUM_EVENTS = 50
+_NUM_EVENTS = 25
+"""The title of each is looked up, by a call of its own."""
 _NUM_INTERESTS = 100
 _SHOWN_INTERESTS = 10
 
