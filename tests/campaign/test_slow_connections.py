@@ -36,11 +36,13 @@ def test_slow_and_half_open_connections_are_closed_and_delay_nobody(tmp_path: Pa
     port = free_port()
     environment = {"GROUNDSWELL_PORT": str(port)}
     server = Process(["-m", "tests.support.probe_server"], environment, tmp_path / "log")
+    # The other end of the last one is gone without a word: nobody answers pings.
+    gone = PREFACE + SETTINGS + frame(4, 1, 0, b"")
     # The first announces a message of a kilobyte, and sends a byte a second.
     begun = PREFACE + SETTINGS + headers() + frame(0, 0, 1, b"\x00\x00\x00\x04\x00")
     with server, grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
         server.wait_serving(f"127.0.0.1:{port}")
-        beginnings = [begun, PREFACE + SETTINGS, PREFACE, PREFACE[:9], b""] * 10
+        beginnings = [begun, PREFACE + SETTINGS, PREFACE, PREFACE[:9], b"", gone] * 10
         slow = {socket.create_connection(("127.0.0.1", port)): text for text in beginnings}
         for one, text in slow.items():
             one.sendall(text)

@@ -201,11 +201,13 @@ def server_options(
         # are open then have as long again to end.
         ("grpc.max_connection_age_ms", age_ms),
         ("grpc.max_connection_age_grace_ms", age_ms),
-        # A connection that does not begin to speak HTTP/2, or TLS, is closed.
+        # Connections that are left, half open or before they began, are closed within the minute.
+        # Without a timeout of its own gRPC waits a minute for the answer to a ping of keepalive.
         ("grpc.server_handshake_timeout_ms", 20_000),
-        # Half-open connections are found and closed within the minute.
+        ("grpc.http2.settings_timeout", 20_000),
         ("grpc.keepalive_time_ms", 30_000),
         ("grpc.keepalive_timeout_ms", 10_000),
+        ("grpc.http2.ping_timeout_ms", 10_000),
         ("grpc.keepalive_permit_without_calls", 1),
         # Clients of the suite ping every 20 s.
         ("grpc.http2.min_ping_interval_without_data_ms", 10_000),

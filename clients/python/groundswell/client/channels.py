@@ -89,6 +89,8 @@ def channel_options(*, http_proxy: bool = False) -> list[tuple[str, int | str]]:
         # Not faster than the servers permit, which is every 10 s.
         ("grpc.keepalive_time_ms", 20_000),
         ("grpc.keepalive_timeout_ms", 10_000),
+        # Without it gRPC waits a minute for the answer to a ping of keepalive.
+        ("grpc.http2.ping_timeout_ms", 10_000),
         ("grpc.max_receive_message_length", MAX_RECEIVED_BYTES),
         # A server that comes back is found within seconds, not after gRPC's two minutes.
         ("grpc.initial_reconnect_backoff_ms", 100),
