@@ -49,6 +49,7 @@ AREAS = {
     "ranker.memory": "tests.bench.ranker_memory",
     "ranker.swap": "tests.bench.ranker_swap",
     "suite": "tests.bench.suite",
+    "suite.load": "tests.bench.load",
     "catalogue": "tests.bench.catalogue",
 }
 """The modules whose `measure(folder)` gives the lines, by how the names of the lines begin."""

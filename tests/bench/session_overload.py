@@ -11,6 +11,7 @@ from typing import TypeAlias
 import grpc
 import numpy as np
 
+from groundswell.cli.load.open_loop import open_loop
 from groundswell.client import (
     AsyncGroundswellClient,
     GroundswellError,
@@ -31,7 +32,6 @@ _OVERLOAD_S = 30.0
 _CALM_S = 5.0
 _CALLERS = (8, 16, 32)
 _TIMEOUT_S = 1.0
-_TICK_S = 0.002
 _NUM_INLINE = 50
 _MIN_GOODPUT, _MAX_REFUSAL_MS, _MAX_RECOVERY_S = 0.9, 5.0, 5.0
 _USUAL = 2.0
@@ -81,7 +81,7 @@ async def _measure(name: str, deployment: Deployment, opened: _Opened) -> list[L
         before = await _capacity(ask)
         usual_s = await _alone_s(ask)
         load = _Load(ask_eagerly)
-        await _overload(load, _TIMES * before)
+        await open_loop(lambda _: load.call(), _TIMES * before, _OVERLOAD_S)
         recovery_s = await _recovery_s(ask, usual_s)
         after = await _capacity(ask)
     capacity = (before + after) / 2
@@ -111,20 +111,6 @@ async def _answers_per_s(ask: _Ask, callers: int) -> float:
 
     await asyncio.gather(*(caller() for _ in range(callers)))
     return load.outcomes["answered"] / _CALM_S
-
-
-async def _overload(load: _Load, rate: float) -> None:
-    """Make calls at a rate, whatever became of those before."""
-    began, num_made = time.perf_counter(), 0
-    tasks: set[asyncio.Task[None]] = set()
-    while (passed_s := time.perf_counter() - began) < _OVERLOAD_S:
-        while num_made < passed_s * rate:
-            task = asyncio.create_task(load.call())
-            tasks.add(task)
-            task.add_done_callback(tasks.discard)
-            num_made += 1
-        await asyncio.sleep(_TICK_S)
-    await asyncio.gather(*tasks)
 
 
 async def _alone_s(ask: _Ask) -> float:

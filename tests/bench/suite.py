@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 _CALLS = 1_000
 _ROUNDS = 4
-_USERS = [f"user-{number}" for number in range(_CALLS + 200)]
+USERS = [f"user-{number}" for number in range(_CALLS + 200)]
 """One for each measured call, and for each one before it."""
 _NUM_EVENTS = 20
 _PAGE_SIZE = 10
@@ -33,14 +33,14 @@ _MAX_ITEMS = 1_000
 
 def measure(folder: Path) -> list[Line]:
     """Measure the first call of each of 1,000 users, the next ones, and batches, over SQLite."""
-    with canned_ranker(folder) as (_, gather), _suite(folder / "suite") as suite:
+    with canned_ranker(folder) as (_, gather), served_suite(folder / "suite") as suite:
         return asyncio.run(_measure(suite.targets.ranker, gather))
 
 
 async def _measure(suite: str, gather: str) -> list[Line]:
     async with open_channel(suite) as suite_channel, open_channel(gather) as gather_channel:
         whole, bare = RankerServiceStub(suite_channel), RankerServiceStub(gather_channel)
-        users = itertools.cycle(_USERS)
+        users = itertools.cycle(USERS)
 
         async def ask() -> None:
             answer = await whole.Recommend(_request(next(users)))
@@ -48,7 +48,7 @@ async def _measure(suite: str, gather: str) -> list[Line]:
                 raise RuntimeError(f"the suite of the bench falls short: {answer.degradations}")
 
         against = "bare gather"
-        sides = {OURS: Side(ask), THEIRS: Side(lambda: bare.Recommend(_request(_USERS[0])))}
+        sides = {OURS: Side(ask), THEIRS: Side(lambda: bare.Recommend(_request(USERS[0])))}
         first, *first_lines = await compare("suite.recommend.first", against, sides, _CALLS)
         warm, *warm_lines = await compare("suite.recommend", against, sides, _CALLS)
         throughput = await compare_throughput("suite.recommend", against, sides)
@@ -64,7 +64,7 @@ async def _measure(suite: str, gather: str) -> list[Line]:
 
 async def _batches(whole: "RankerServiceAsyncStub") -> Line:
     """Recommend to many users at once, by a stream of batches."""
-    requests = [_request(user) for user in _USERS[:_CALLS]]
+    requests = [_request(user) for user in USERS[:_CALLS]]
     batches = list(recommend_batches(requests * _ROUNDS, MAX_REQUESTS))
     num_answered, began = 0, time.perf_counter()
     async for answer in whole.StreamRecommend(iter(batches)):
@@ -80,7 +80,7 @@ def _request(user_id: str) -> RecommendRequest:
 
 
 @contextmanager
-def _suite(folder: Path) -> Iterator[Suite]:
+def served_suite(folder: Path) -> Iterator[Suite]:
     """Start the suite with the catalogue and users who have profiles."""
     folder.mkdir()
     # What is measured is the call, not how often a window is looked up again.
@@ -100,7 +100,7 @@ def _events() -> Iterator[Event]:
     histories: dict[str, list[Event]] = {}
     for event in world().events():
         histories.setdefault(event.user_id, []).append(event)
-    for user_id, history in zip(_USERS, itertools.cycle(histories.values()), strict=False):
+    for user_id, history in zip(USERS, itertools.cycle(histories.values()), strict=False):
         for event in history[-_NUM_EVENTS:]:
             copy = Event()
             copy.CopyFrom(event)

@@ -19,6 +19,7 @@ from typing import TypeAlias
 import grpc
 import numpy as np
 
+from groundswell.cli.load.open_loop import open_loop
 from groundswell.client import (
     AsyncGroundswellClient,
     GroundswellError,
@@ -139,13 +140,8 @@ async def _at_capacity(load: Load, ask: Ask, num_callers: int) -> float:
 
 async def _overloaded(load: Load, ask: Ask, rate: float) -> None:
     """Make calls at a rate, whatever became of those before."""
-    tasks: list[asyncio.Task[None]] = []
     with load.phase():
-        while not load.is_over:
-            while len(tasks) < load.passed_s * rate:
-                tasks.append(asyncio.create_task(load.call(ask)))
-            await asyncio.sleep(0.002)
-        await asyncio.gather(*tasks)
+        await open_loop(lambda _: load.call(ask), rate, WARM_UP_S + PHASE_S)
 
 
 def test_at_five_times_the_load_whole_answers_go_on_and_others_are_refused(

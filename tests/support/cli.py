@@ -1,5 +1,6 @@
 """Runs the `groundswell` command as a person does, `up` included."""
 
+import itertools
 import os
 import signal
 import subprocess
@@ -35,6 +36,11 @@ def call(targets: Targets, *arguments: str) -> "subprocess.CompletedProcess[str]
     """Run a command against the one of these services that it is for, in this process."""
     of_ranker = ("recommend", "recommend-all", "similar", "explain")
     service = "ranker" if arguments[0] in of_ranker else "profile"
+    if arguments[0] == "bench":
+        of_all = [
+            (f"--{name}", getattr(targets, name)) for name in ("ranker", "session", "profile")
+        ]
+        return run(*arguments, *itertools.chain.from_iterable(of_all))
     return run(*arguments, f"--{service}", getattr(targets, service))
 
 

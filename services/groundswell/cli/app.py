@@ -5,6 +5,7 @@ import sys
 import typer
 
 from groundswell.cli.commands import (
+    bench,
     bundles,
     call,
     certs,
@@ -63,6 +64,7 @@ app.command(cls=IdCommand, rich_help_panel=_SERVICES)(explain.explain)
 app.command(rich_help_panel=_SERVICES)(replay.replay)
 app.command(rich_help_panel=_SERVICES)(outcomes.outcomes)
 app.command(rich_help_panel=_SERVICES)(console.console)
+app.command(rich_help_panel=_SERVICES)(bench.bench)
 
 
 def run() -> None:

@@ -3,14 +3,14 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Literal
+from typing import Literal, TypedDict
 
 import grpc
 
 from groundswell.cli.failures import CommandError
 from groundswell.cli.who_answers import who_answers
 from groundswell.client import GroundswellClient, GroundswellError, Targets
-from groundswell.client.secured import from_environment
+from groundswell.client.secured import Tls, Token, from_environment
 from groundswell.contract.addresses import address_problem
 
 ServiceName = Literal["profile", "session", "ranker"]
@@ -53,12 +53,32 @@ def connected(targets: Targets, service: ServiceName) -> Iterator[GroundswellCli
             raise
 
 
-def _client(targets: Targets) -> GroundswellClient:
+class ClientOptions(TypedDict):
+    """What every client of a command is made with."""
+
+    http_proxy: bool
+    tls: Tls | None
+    token: Token | None
+
+
+def client_options() -> ClientOptions:
+    """Read the options of clients from the environment. Raises CommandError for a wrong one."""
     try:
         tls, token = from_environment()
-        return GroundswellClient(targets, http_proxy=_uses_proxy(), tls=tls, token=token)
     except (OSError, ValueError) as error:
-        raise CommandError(f"GROUNDSWELL_TLS_* and GROUNDSWELL_TOKEN_FILE: {error}") from error
+        raise _wrong_secrets(error) from error
+    return ClientOptions(http_proxy=_uses_proxy(), tls=tls, token=token)
+
+
+def _client(targets: Targets) -> GroundswellClient:
+    try:
+        return GroundswellClient(targets, **client_options())
+    except (OSError, ValueError) as error:
+        raise _wrong_secrets(error) from error
+
+
+def _wrong_secrets(error: Exception) -> CommandError:
+    return CommandError(f"GROUNDSWELL_TLS_* and GROUNDSWELL_TOKEN_FILE: {error}")
 
 
 def _uses_proxy() -> bool:

@@ -32,6 +32,7 @@ COMMANDS = {
     ("similar",): "--ranker",
     ("explain",): "--filter",
     ("users", "erase"): "--id-file",
+    ("bench",): "--max-rate",
 }
 
 
@@ -254,3 +255,26 @@ def test_a_user_is_counted_exported_and_erased_by_an_id_that_no_shell_sees(
     assert [list(json.loads(line)) for line in again] == [["user"], ["erasure"]]
     id_file.write_text("")
     assert "no id" in one_line(filled.call("users", "count", *named).stderr)
+
+
+def test_bench_writes_the_curve_of_a_load_and_spares_other_machines(
+    filled: Services, tmp_path: Path
+) -> None:
+    figures, png = tmp_path / "load.json", tmp_path / "load.png"
+    mix = "recommend=2,similar=1,interests=1,encode=1,record=1"
+    steps = ("--rate", "10", "--max-rate", "15", "--seconds", "1", "--warm-up", "0.5")
+    files = ("--json", str(figures), "--png", str(png))
+    done = filled.call("bench", "--mix", mix, *steps, *files, "--deadline", "10")
+    assert done.returncode == 0, done.stderr
+    report = json.loads(figures.read_text())
+    assert [step["outcomes"] for step in report["steps"]] == [{"answered": 10}, {"answered": 15}]
+    assert report["best_goodput"] == 15
+    assert not report["is_saturated"]
+    assert report["steps"][0]["latency_ms"]["p99"] > 0
+    assert png.read_bytes().startswith(b"\x89PNG")
+    assert "15.0" in done.stdout
+
+    refused = run("bench", "--ranker", "ranker.example.org:50053")
+    assert "--yes" in one_line(refused.stderr)
+    wrong = run("bench", "--mix", "recommend=1,delete=1")
+    assert wrong.returncode == 2
