@@ -17,6 +17,7 @@ from groundswell.client.requests import recommend_request
 from groundswell.ranker.v1.ranker_service_pb2 import Degradation, FusionWeightSource
 from tests.integration.ranker_service.support import degradations, ids
 from tests.support.bundles import ITEMS, serve, tiny_bundle
+from tests.support.odd_calls import OddCalls
 from tests.support.suite import Suite
 from tests.support.waiting import eventually
 
@@ -243,3 +244,10 @@ def test_a_visitor_is_known_by_the_session_until_it_is_linked_to_a_user(suite: S
         "SESSION_LINKED",
         grpc.StatusCode.FAILED_PRECONDITION,
     )
+
+
+def test_odd_requests_of_all_methods_are_answered_or_refused_with_a_reason(suite: Suite) -> None:
+    calls = OddCalls(suite)
+    calls.send(150)
+    calls.assert_all_is_well()
+    assert len(calls.answered) > 15
