@@ -1,7 +1,7 @@
 # Every target does its own set-up; `make help` lists them.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-languages test-console test-extras campaign lint fix locks protos client protos-baseline bench bench-peers up clean
+.PHONY: help install demo test test-languages test-console test-extras campaign lint fix docs release locks protos client protos-baseline bench bench-peers up clean
 
 PYTHON ?= python3
 # Processes that run tests; each starts servers of its own, and often waits for them.
@@ -67,7 +67,21 @@ lint: install ## format, types, import directions, contracts, links of the pages
 	$(BIN)/python clients/python/generate_service_config.py --check
 	$(BIN)/python docs/generate_api.py --check
 	$(BIN)/python docs/check_links.py
+	$(BIN)/mkdocs build --strict --quiet
 	cd protos && ../$(BIN)/buf lint && ../$(BIN)/buf breaking --against baseline.binpb
+
+docs: install ## build the pages as a site in build/site
+	$(BIN)/mkdocs build --strict
+
+release: install $(VENV)/.release ## build wheel and sdist into dist/, and check them in clean environments; PARTS="client ranker"
+	rm -rf dist
+	$(BIN)/python -m build --quiet --outdir dist .
+	$(BIN)/twine check --strict dist/*
+	$(BIN)/python deploy/check_release.py dist $(PARTS)
+
+$(VENV)/.release: deploy/release-requirements.txt
+	$(BIN)/pip install -q --disable-pip-version-check -r $<
+	@touch $@
 
 fix: install ## correct what ruff can correct
 	$(BIN)/ruff check --fix .

@@ -2,6 +2,8 @@
 
 import json
 import re
+import tomllib
+from importlib.metadata import version
 from pathlib import Path
 
 from pydantic_settings import BaseSettings
@@ -81,3 +83,9 @@ def test_the_table_of_deadlines_and_retries_is_that_of_the_service_config() -> N
     }
     assert len(told) > 15
     assert told == its
+
+
+def test_both_clients_have_the_version_of_the_package() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    node = json.loads((ROOT / "clients/typescript/package.json").read_text())
+    assert node["version"] == project["version"] == version("groundswell")

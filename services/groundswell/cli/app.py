@@ -1,6 +1,8 @@
 """Every command of `groundswell`, and how their errors are shown."""
 
 import sys
+from importlib.metadata import version
+from typing import Annotated
 
 import typer
 
@@ -65,6 +67,22 @@ app.command(rich_help_panel=_SERVICES)(replay.replay)
 app.command(rich_help_panel=_SERVICES)(outcomes.outcomes)
 app.command(rich_help_panel=_SERVICES)(console.console)
 app.command(rich_help_panel=_SERVICES)(bench.bench)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"groundswell {version('groundswell')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _all_commands(
+    _: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version."),
+    ] = False,
+) -> None:
+    pass
 
 
 def run() -> None:

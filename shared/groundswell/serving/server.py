@@ -5,6 +5,7 @@ import gc
 import signal
 import sys
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from importlib.metadata import version
 from typing import Any, cast
 
 import grpc
@@ -72,7 +73,7 @@ async def serve(
     Raises StartError when the port is taken, and what `ready` raises.
     """
     configure_logging(settings)
-    _log.info("settings", **printable(settings))
+    _log.info("settings", version=version("groundswell"), **printable(settings))
     if not settings.is_loopback and settings.missing_of_door:
         missing = " and ".join(settings.missing_of_door)
         _log.warning("insecure", host=settings.host, detail=f"not set: {missing}")

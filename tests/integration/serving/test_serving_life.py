@@ -5,6 +5,7 @@ import socket
 import threading
 import time
 import urllib.request
+from importlib.metadata import version
 from pathlib import Path
 
 import grpc
@@ -72,7 +73,7 @@ def test_the_first_log_lines_are_the_settings_without_the_secret_and_the_address
     with process:
         process.wait_serving(f"127.0.0.1:{port}")
         settings, serving = (json.loads(line) for line in process.log().splitlines()[:2])
-    assert settings["event"] == "settings"
+    assert (settings["event"], settings["version"]) == ("settings", version("groundswell"))
     assert settings["port"] == port
     assert "secret" not in settings
     assert (serving["event"], serving["address"]) == ("serving", f"127.0.0.1:{port}")
