@@ -6,6 +6,7 @@ call, traced or not, so this wraps methods and channels instead. No span holds d
 
 import asyncio
 import os
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -41,6 +42,7 @@ _FAULTS = frozenset(
 )
 """The statuses that are errors of a server; the others are what its caller asked for."""
 _propagator = TraceContextTextMapPropagator()
+_LAST_SPANS_S = 2.0
 
 
 class Tracing:
@@ -52,7 +54,8 @@ class Tracing:
         resource = Resource.create({SERVICE_NAME: name})
         sampler = ParentBased(TraceIdRatioBased(ratio))
         self._provider = TracerProvider(sampler=sampler, resource=resource)
-        self._provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+        self._exporter = OTLPSpanExporter()
+        self._provider.add_span_processor(BatchSpanProcessor(self._exporter))
         self._tracer = self._provider.get_tracer("groundswell")
         # Texts of exceptions may hold data of users.
         self._begin = partial(
@@ -62,8 +65,11 @@ class Tracing:
         )
 
     def close(self) -> None:
-        """Send the last spans."""
+        """Send the last spans; a collector that does not take them in two seconds gets none."""
+        giving_up = threading.Timer(_LAST_SPANS_S, self._exporter.shutdown)
+        giving_up.start()
         self._provider.shutdown()
+        giving_up.cancel()
 
     def current(self) -> Span | None:
         """Return the span of this task, if it is exported."""

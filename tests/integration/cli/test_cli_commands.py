@@ -242,9 +242,9 @@ def test_a_user_is_counted_exported_and_erased_by_an_id_that_no_shell_sees(
     ]
     assert lines[0].keys() == {"user"}
     assert [len(line["events"]["events"]) for line in lines if "events" in line] == [3]
-    monkeypatch.setattr(sys, "stdin", io.StringIO("zoe\n"))
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"zoe\n")))
     assert "--yes" in one_line(filled.call("users", "erase").stderr)
-    monkeypatch.setattr(sys, "stdin", io.StringIO("zoe\n"))
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"zoe\n")))
     done = filled.call("users", "erase", "--yes", "--json", "--extract", str(log))
     assert "3 events taken out" in done.stderr
     receipt = json.loads(done.stdout)
@@ -253,7 +253,14 @@ def test_a_user_is_counted_exported_and_erased_by_an_id_that_no_shell_sees(
     assert "zoe" not in log.read_text()
     again = filled.call("users", "export", *named).stdout.splitlines()
     assert [list(json.loads(line)) for line in again] == [["user"], ["erasure"]]
-    id_file.write_text("")
+    # Some take this for the end of a line, and it may be part of an id.
+    id_file.write_text("anna\u2028\n", "utf-8-sig")
+    unknown = filled.call("users", "count", *named)
+    assert set(unknown.stdout.split()[1::2]) == {"0"}
+    assert "right one" in unknown.stderr
+    for text, problem in (("anna\nzoe\n", "more than one line"), ("", "no id")):
+        id_file.write_text(text)
+        assert problem in one_line(filled.call("users", "count", *named).stderr)
     assert "no id" in one_line(filled.call("users", "count", *named).stderr)
 
 

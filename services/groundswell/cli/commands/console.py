@@ -61,7 +61,8 @@ def console(
 
 def _listening(host: str, port: int) -> socket.socket:
     try:
-        return socket.create_server((host, port))
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        return socket.create_server((host, port), family=family)
     except OSError as error:
         raise CommandError(
             f"cannot listen on {host}:{port} ({error.strerror}); choose another --port or --host"

@@ -30,8 +30,8 @@ IdFile = Annotated[
     typer.Option(
         "--id-file",
         metavar="FILE",
-        help="The file whose first line is the user's id. Without it the id is asked for, or read "
-        "from standard input: so it is in no list of processes and in no shell's history.",
+        help="The file with the user's id, as one line in UTF-8. Without it the id is asked for or "
+        "read from standard input: so it is in no list of processes and in no shell's history.",
     ),
 ]
 IsSession = Annotated[
@@ -125,14 +125,25 @@ def erase(
 def _named(id_file: Path | None, session: bool) -> _Subject:
     """Read the id, and return the arguments that name it."""
     if id_file is not None:
-        lines = id_file.read_text(encoding="utf-8").splitlines()
+        subject = _only_line(id_file.read_bytes())
     elif sys.stdin.isatty():
-        lines = [typer.prompt("id", hide_input=True)]
+        subject = typer.prompt("id", hide_input=True)
     else:
-        lines = sys.stdin.readline().splitlines()
-    if not lines or not lines[0]:
+        subject = _only_line(sys.stdin.buffer.read())
+    if not subject:
         raise CommandError("no id was given: its line is empty")
-    return {"user_id": "" if session else lines[0], "session_id": lines[0] if session else ""}
+    return {"user_id": "" if session else subject, "session_id": subject if session else ""}
+
+
+def _only_line(given: bytes) -> str:
+    """Return the one line; an id may hold every other character that separates lines somewhere."""
+    try:
+        line = given.decode("utf-8-sig").removesuffix("\n").removesuffix("\r")
+    except UnicodeDecodeError:
+        raise CommandError("the id is not UTF-8") from None
+    if "\n" in line:
+        raise CommandError("more than one line was given; a call is about one id")
+    return line
 
 
 def _confirm(id_file: Path | None) -> None:
@@ -145,6 +156,8 @@ def _print(answer: "EraseUserResponse", as_json: bool) -> None:
     if as_json:
         print_json(answer)
         return
+    if not any(one.num_rows for one in answer.stores):
+        typer.echo("Nothing is held under this id: is it the right one?", err=True)
     for one in answer.stores:
         typer.echo(f"{one.store:<16} {one.num_rows:>10,}")
     if answer.erasure_id:

@@ -30,13 +30,14 @@ from groundswell.cli.console.user_page import user_page
 from groundswell.cli.console.why_page import why_page
 from groundswell.client import GroundswellClient, GroundswellError, Targets
 
-LOOPBACK = ("127.0.0.1", "localhost")
+LOOPBACK = ("127.0.0.1", "localhost", "::1", "[::1]")
 _FOLDER = Path(__file__).parent
 _THREADS = 16
 _HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
     "img-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
     "Cross-Origin-Resource-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
     # Pages hold personal data.

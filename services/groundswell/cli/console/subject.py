@@ -56,7 +56,8 @@ def subject_of(query: Mapping[str, str], client: GroundswellClient, pool: Execut
 def size_of(query: Mapping[str, str]) -> int:
     """Return how many items a list shows."""
     text = query.get("size") or str(_SIZE)
-    if not text.isdecimal() or not 1 <= int(text) <= MAX_SIZE:
+    # Python refuses to read a number of thousands of digits.
+    if not text.isdecimal() or len(text) > len(str(MAX_SIZE)) or not 1 <= int(text) <= MAX_SIZE:
         raise MistakeError(f"A list has 1 to {MAX_SIZE} items.")
     return int(text)
 

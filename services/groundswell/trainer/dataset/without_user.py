@@ -16,12 +16,16 @@ _USER = "user_id"
 def take_out(place: Path, user_id: str) -> int:
     """Rewrite a log or a prepared folder without a user; return how many events that were.
 
-    A reader finds the old content or the new one. A prepared folder loses its cache of encoded
+    A reader finds the old content or the new one, with the same mode; behind a link the file itself
+    is rewritten. A prepared folder loses its cache of encoded
     texts, which may hold texts of the user's history; it is made again when it is needed. Raises
-    DataError for something else, and for a log without a column `user_id`.
+    DataError for something else, for a log without a column `user_id` of texts or integers, and for
+    one that was written meanwhile.
     """
+    place = place.resolve()
     if place.is_dir():
         return _from_prepared(place, user_id)
+    before = place.stat()
     if place.suffix == ".parquet":
         log = pl.read_parquet(place.absolute(), glob=False)
     elif place.suffix == ".csv":
@@ -30,11 +34,20 @@ def take_out(place: Path, user_id: str) -> int:
         raise DataError(f"{place} is neither .parquet nor .csv, nor a prepared folder")
     if _USER not in log.columns:
         raise DataError(f"{place} has no column {_USER}: take the user out by hand")
+    if not (log.schema[_USER] == pl.String or log.schema[_USER].is_integer()):
+        raise DataError(f"{place}: its {_USER} are {log.schema[_USER]}, neither texts nor integers")
     rest = log.filter(pl.col(_USER).cast(pl.String).ne_missing(user_id))
     if rest.height < log.height:
         making = place.with_name(f".{place.name}.new")
+        # Before it holds anything.
+        making.touch(mode=0o600)
+        shutil.copymode(place, making)
         write = rest.write_parquet if place.suffix == ".parquet" else rest.write_csv
         write(making)
+        now = place.stat()
+        if (now.st_size, now.st_mtime_ns) != (before.st_size, before.st_mtime_ns):
+            making.unlink()
+            raise DataError(f"{place} was written meanwhile: run it again when nobody writes it")
         making.replace(place)
     return log.height - rest.height
 

@@ -33,13 +33,21 @@ def test_a_prepared_folder_loses_one_user_and_the_cache_of_texts(tmp_path: Path)
 @pytest.mark.parametrize("ending", ["csv", "parquet"])
 def test_a_log_loses_one_user(tmp_path: Path, ending: str) -> None:
     file = tmp_path / f"log.{ending}"
+    file.touch(mode=0o600)
+    link = tmp_path / f"link.{ending}"
+    link.symlink_to(file)
     log = pl.DataFrame({"user_id": ["a", USER, "b", None], "value": ["1", "2", "", "4"]})
     log.write_csv(file) if ending == "csv" else log.write_parquet(file)
-    assert take_out(file, USER) == 1
+    assert take_out(link, USER) == 1
+    assert link.is_symlink()
+    assert file.stat().st_mode & 0o777 == 0o600
     assert USER.encode() not in file.read_bytes()
     read = pl.read_csv(file, infer_schema=False) if ending == "csv" else pl.read_parquet(file)
     assert read["user_id"].to_list() == ["a", "b", None]
     with pytest.raises(DataError, match="no column"):
         pl.DataFrame({"x": [1]}).write_csv(tmp_path / "other.csv")
         take_out(tmp_path / "other.csv", USER)
+    pl.DataFrame({"user_id": [1.0]}).write_parquet(tmp_path / "floats.parquet")
+    with pytest.raises(DataError, match="neither texts nor integers"):
+        take_out(tmp_path / "floats.parquet", "1")
     assert [path.name for path in tmp_path.glob(".*")] == []
