@@ -16,19 +16,19 @@ Value = TypeVar("Value")
 _UNITS = (("s", 60), ("min", 60), ("h", 24))
 
 
-class Part(NamedTuple, Generic[Value]):
+class PagePart(NamedTuple, Generic[Value]):
     """A part of a page, or why it is not there."""
 
     value: Value | None
     error: str = ""
 
 
-def part(call: "Future[Value] | Callable[[], Value]") -> "Part[Value]":
+def part(call: "Future[Value] | Callable[[], Value]") -> "PagePart[Value]":
     """Wait for a call of a service, or make it."""
     try:
-        return Part(call.result() if isinstance(call, Future) else call())
+        return PagePart(call.result() if isinstance(call, Future) else call())
     except GroundswellError as error:
-        return Part(None, str(error))
+        return PagePart(None, str(error))
 
 
 def notes(degradations: Sequence["Degradation.ValueType"]) -> list[str]:

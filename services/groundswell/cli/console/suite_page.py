@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from groundswell.cli.connection import ServiceName
-from groundswell.cli.console.parts import Part, age, clock, moment, part
+from groundswell.cli.console.parts import PagePart, age, clock, moment, part
 from groundswell.client import GroundswellClient
 from groundswell.common.v1.model_service_pb2 import GetModelResponse
 from groundswell.profile.v1.profile_service_pb2 import RefreshProfilesResponse
@@ -54,12 +54,12 @@ def _queue(client: GroundswellClient) -> RefreshProfilesResponse:
     return next(iter(client.refresh_profiles(timeout=_QUEUE_TIMEOUT_S)))
 
 
-def _facts(found: Part[GetModelResponse]) -> Part[dict[str, Any]]:
+def _facts(found: PagePart[GetModelResponse]) -> PagePart[dict[str, Any]]:
     if found.value is None:
-        return Part(None, found.error)
+        return PagePart(None, found.error)
     answer, made = found.value, found.value.model.created_at
     since = (datetime.now(UTC) - moment(made)).total_seconds()
-    return Part(
+    return PagePart(
         {
             "bundle_id": answer.model.bundle_id,
             "made": f"{clock(made)}, {age(since)} ago",

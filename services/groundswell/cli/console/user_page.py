@@ -7,7 +7,7 @@ from itertools import islice
 from typing import Any
 
 from groundswell.cli.console.lists import Lists, requests
-from groundswell.cli.console.parts import Part, age, clock, moment, notes, part
+from groundswell.cli.console.parts import PagePart, age, clock, moment, notes, part
 from groundswell.cli.console.subject import Subject, item_or_none
 from groundswell.cli.display.answers import FUSION_WEIGHT_SOURCES
 from groundswell.client import GroundswellClient
@@ -42,7 +42,7 @@ def user_page(
     history = part(lambda: _history(client, pool, subject))
     lists = part(answers)
     return {
-        "lists": lists if lists.value is None else Part(_list_facts(lists.value)),
+        "lists": lists if lists.value is None else PagePart(_list_facts(lists.value)),
         "interests": _interest_rows(part(interests)),
         "profile": None if profile is None else _profile_facts(part(profile)),
         "history": history,
@@ -68,10 +68,12 @@ def _list_facts(answers: Sequence[RecommendResponse]) -> dict[str, Any]:
     }
 
 
-def _interest_rows(found: Part[GetInterestsResponse]) -> Part[list[tuple[str, list[float | None]]]]:
+def _interest_rows(
+    found: PagePart[GetInterestsResponse],
+) -> PagePart[list[tuple[str, list[float | None]]]]:
     """A row for each of the most probable categories: fused, short and long probability."""
     if found.value is None:
-        return Part(None, found.error)
+        return PagePart(None, found.error)
     answer = found.value
     columns = [
         _by_category(one)
@@ -80,16 +82,16 @@ def _interest_rows(found: Part[GetInterestsResponse]) -> Part[list[tuple[str, li
     best = {name for column in columns for name in islice(column, _SHOWN_INTERESTS // 2)}
     names = [*columns[0], *sorted(best - columns[0].keys())]
     shown = [name for n, name in enumerate(names) if n < _SHOWN_INTERESTS or name in best]
-    return Part([(name, [column.get(name) for column in columns]) for name in shown])
+    return PagePart([(name, [column.get(name) for column in columns]) for name in shown])
 
 
 def _by_category(interests: Sequence[Interest]) -> dict[str, float]:
     return {one.category: one.probability for one in interests}
 
 
-def _profile_facts(found: Part[Profile]) -> Part[list[tuple[str, str]]]:
+def _profile_facts(found: PagePart[Profile]) -> PagePart[list[tuple[str, str]]]:
     if found.value is None:
-        return Part(None, found.error)
+        return PagePart(None, found.error)
     profile = found.value
     facts = [
         ("stored events", f"{profile.num_events:,}"),
@@ -100,7 +102,7 @@ def _profile_facts(found: Part[Profile]) -> Part[list[tuple[str, str]]]:
         facts.append(("texts last read", clock(profile.covered_at)))
     if profile.HasField("as_of"):
         facts.append(("database away; profile read", clock(profile.as_of)))
-    return Part(facts)
+    return PagePart(facts)
 
 
 def _history(
