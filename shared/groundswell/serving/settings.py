@@ -116,7 +116,8 @@ class ServingSettings(DoorSettings, SecretSettings):
     """How long a connection lasts. Clients then connect again, and so find new replicas."""
     metrics_port: Annotated[int, Field(ge=0, le=65535)] | None = None
     """The port of the metrics over HTTP, on `host`; unset: no metrics are served. With a
-    certificate it is HTTPS. Where tokens are checked it needs one of `monitor` or `operator`."""
+    certificate it is HTTPS. Where tokens are checked, a scrape needs one with the role `monitor` or
+    `operator`."""
     traces: Annotated[float, Field(ge=0, le=1)] | None = None
     """The share of calls that are traced; where a caller says whether its call is, that decides.
     Unset: nothing is traced. It needs the extra `traces`, and the variables OTEL_* say where traces

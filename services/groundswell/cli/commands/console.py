@@ -20,7 +20,7 @@ from groundswell.cli.failures import CommandError
 def console(
     bundles: Annotated[
         Path | None,
-        typer.Option(help="Folder of bundles, to show how the ranker's one was trained."),
+        typer.Option(help="Folder of bundles, to show how the ranker's bundle was trained."),
     ] = None,
     host: Annotated[
         str,

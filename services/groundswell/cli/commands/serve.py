@@ -28,8 +28,9 @@ def up(
     secure: Annotated[
         bool,
         typer.Option(
+            "--secure",
             help="With TLS and tokens, as in production. Prints the variables that other commands "
-            "need then."
+            "need then.",
         ),
     ] = False,
 ) -> None:
