@@ -1,4 +1,4 @@
-"""The command that loads running services, and draws how they stand it."""
+"""The command that calls running services at growing rates, and shows how they answer."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
