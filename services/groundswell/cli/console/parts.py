@@ -1,4 +1,4 @@
-"""What the pages share: parts that may fail, and words for times and degradations."""
+"""Holds parts of pages that may fail, and writes times and degradations in words."""
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
