@@ -13,7 +13,7 @@ from tests.bench.world import world
 from tests.support.suite import Suite
 
 _MIX = {"recommend": 8.0, "record": 1.0, "similar": 1.0}
-_PLAN = curve.Plan(rate=25, growth=1.4, step_s=8, warm_up_s=4, max_s=120)
+_PLAN = curve.LoadPlan(rate=25, growth=1.4, step_s=8, warm_up_s=4, max_s=120)
 _FOLDER = Path("build/bench")
 _CALLERS = 8
 

@@ -94,7 +94,7 @@ def bench(
     console = Console()
     items = _checked(shares, targets, yes=yes)
     names = _users(users, console, separator)
-    plan = curve.Plan(rate, growth, max_rate, step_s, warm_up_s, max_s, deadline_s)
+    plan = curve.LoadPlan(rate, growth, max_rate, step_s, warm_up_s, max_s, deadline_s)
     if not plan.rates():
         raise typer.BadParameter("no step fits: raise --max-seconds or --max-rate")
 
@@ -114,7 +114,7 @@ def bench(
     console.print(_table(steps))
     if json_file is not None:
         text = json.dumps(curve.report(steps, plan, mix=shares), indent=2)
-        json_file.write_text(text + "\n")
+        json_file.write_text(text + "\n", encoding="utf-8")
     if png is not None:
         draw(steps, mix, png)
 

@@ -21,7 +21,7 @@ _PERCENTS = (50, 90, 99)
 
 
 @dataclass(frozen=True)
-class Plan:
+class LoadPlan:
     """How long to call, and how often."""
 
     rate: float = 20.0
@@ -107,7 +107,7 @@ class _Tally:
         )
 
 
-async def measure(ask: Ask, plan: Plan, tell: Callable[[int], None]) -> list[Step]:
+async def measure(ask: Ask, plan: LoadPlan, tell: Callable[[int], None]) -> list[Step]:
     """Return a step for each rate up to the first one that is too much, which is the last.
 
     `tell` gets the number of calls that have ended, a few times a second.
@@ -135,7 +135,7 @@ async def _tell(tally: _Tally, num_before: int, tell: Callable[[int], None]) -> 
         await asyncio.sleep(0.2)
 
 
-def report(steps: Sequence[Step], plan: Plan, **about: Any) -> dict[str, Any]:
+def report(steps: Sequence[Step], plan: LoadPlan, **about: Any) -> dict[str, Any]:
     """Everything as JSON: `about`, the plan, the best goodput, and the steps."""
     best = max(step.goodput for step in steps)
     return {

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import grpc
 import pytest
 
-from groundswell.cli.load.curve import ANSWERED, LATE, Plan, measure
+from groundswell.cli.load.curve import ANSWERED, LATE, LoadPlan, measure
 from groundswell.cli.load.open_loop import open_loop
 from groundswell.client import GroundswellError
 
@@ -35,7 +35,7 @@ async def test_a_latency_counts_from_when_the_call_was_due_not_from_when_it_star
             time.sleep(0.3)  # noqa: ASYNC251 - the driver itself is busy
         return ()
 
-    plan = Plan(rate=50, max_rate=50, step_s=0.4, warm_up_s=0, deadline_s=0.2)
+    plan = LoadPlan(rate=50, max_rate=50, step_s=0.4, warm_up_s=0, deadline_s=0.2)
     (step,) = await measure(ask, plan, lambda _: None)
     assert step.latency_ms["max"] >= 300
     # Those that were due in the first tenth of a second.
@@ -56,7 +56,7 @@ async def test_the_last_step_is_the_first_one_that_is_too_much() -> None:
         await asyncio.sleep(free_at - now)
         return ["PROFILE_STALE"]
 
-    plan = Plan(rate=25, growth=4, step_s=1, warm_up_s=0.1, max_rate=10_000)
+    plan = LoadPlan(rate=25, growth=4, step_s=1, warm_up_s=0.1, max_rate=10_000)
     told = list[int]()
     steps = await measure(ask, plan, told.append)
     last = steps[-1]
@@ -69,6 +69,6 @@ async def test_the_last_step_is_the_first_one_that_is_too_much() -> None:
 
 
 def test_a_plan_ends_before_its_time_and_its_rate() -> None:
-    plan = Plan(rate=10, growth=2, step_s=10, warm_up_s=5, max_s=36)
+    plan = LoadPlan(rate=10, growth=2, step_s=10, warm_up_s=5, max_s=36)
     assert plan.rates() == [10, 20, 40]
-    assert Plan(rate=10, growth=2, max_rate=30).rates() == [10, 20]
+    assert LoadPlan(rate=10, growth=2, max_rate=30).rates() == [10, 20]
