@@ -2,6 +2,8 @@
 
 import csv
 import json
+import os
+import shutil
 import subprocess
 import sys
 import venv
@@ -14,12 +16,13 @@ import pytest
 
 from groundswell.artifacts.store import BundleStore
 from groundswell.cli.suite.deployment import free_ports, taken_ports
-from groundswell.client import GroundswellClient, GroundswellError, event, item
+from groundswell.client import GroundswellClient, GroundswellError, Targets, event, item
 from groundswell.common.v1.event_pb2 import EVENT_STATUS_ACCEPTED, EVENT_STATUS_DUPLICATE
 from groundswell.ranker.v1 import ranker_service_pb2 as ranker_pb2
+from tests.support import in_process
 from tests.support.cli import Up
-from tests.support.processes import ROOT
-from tests.support.trained import Trained, run
+from tests.support.pages import PAGES, ROOT, blocks, commands, step_of_quick_start
+from tests.support.trained import Trained
 from tests.support.waiting import eventually
 
 
@@ -60,9 +63,11 @@ def suite(trained: Trained, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 
 
 def test_the_bundle_is_better_than_popularity(suite: Suite, tmp_path: Path) -> None:
-    figures = tmp_path / "figures.json"
-    bundle, data = ("--bundle", str(suite.trained.bundles)), ("--data", str(suite.trained.data))
-    shown = run("evaluate", *bundle, *data, "--json", str(figures))
+    figures, report = tmp_path / "figures.json", tmp_path / "report"
+    told = [str(report) if word == "report" else word for word in step_of_quick_start("evaluate")]
+    assert told[-1] == str(report)
+    shown = suite.trained.run(*told, "--json", str(figures))
+    assert (report / "report.html").exists()
     evaluation = json.loads(figures.read_text())
     models = evaluation["models"]
     assert set(models) >= {"popularity", "item-knn", "short", "long", "constant", "fused"}
@@ -218,3 +223,49 @@ def test_a_backend_on_an_event_loop_says_what_it_showed(suite: Suite) -> None:
         return [len(suite.client.impressions(user).counts) for user in users] == [4 * 2] * 2
 
     eventually(were_shown_two)
+
+
+CALLS = ("recommend", "recommend-all", "similar", "explain", "outcomes", "items", "events")
+
+
+def test_each_command_of_the_pages_that_asks_services_works(
+    suite: Suite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(suite.trained.bundles, tmp_path / "bundles", copy_function=os.link)
+    for path in suite.trained.world:
+        os.link(path, tmp_path / path.name)
+    monkeypatch.chdir(tmp_path)
+    (row, *_) = suite.history("user-0030")
+    bundle_id = BundleStore(tmp_path / "bundles").current()
+    assert bundle_id
+    meant = {"USER": row["user_id"], "ITEM": row["item_id"], "9a02b7c4": bundle_id}
+    # Each once, in the order of the pages.
+    told = dict.fromkeys(command.words[1:] for page in PAGES for command in commands(page))
+    ended = {}
+    for words in told:
+        arguments = [meant.get(word, word) for word in words]
+        if words[:1] == ("bundles",) and words[1] in ("list", "variant"):
+            ended[words] = in_process.run(*arguments)
+        elif words and words[0] in CALLS:
+            ended[words] = suite.up.call(*arguments)
+    assert len(ended) > 15
+    assert {words: done.stderr for words, done in ended.items() if done.returncode} == {}
+    assert (tmp_path / "all.parquet").exists()
+
+
+def test_the_program_of_the_quick_start_runs(
+    suite: Suite, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (program,) = {
+        block
+        for page in ("README.md", "docs/quick-start.md")
+        for block in blocks(ROOT / page, "python")
+    }
+    targets = suite.up.ports.targets
+    exec(
+        program.replace("GroundswellClient()", f"GroundswellClient({targets!r})"),
+        {"Targets": Targets},
+    )
+    *listed, end = capsys.readouterr().out.splitlines()
+    assert len(listed) == 5
+    assert end.startswith("α ")

@@ -19,15 +19,19 @@ COMMAND = [sys.executable, "-c", "from groundswell.cli import main; main()"]
 
 
 def groundswell(
-    *arguments: str, timeout: float = 60.0, environment: Mapping[str, str] | None = None
+    *arguments: str,
+    timeout: float = 60.0,
+    environment: Mapping[str, str] | None = None,
+    folder: Path | None = None,
 ) -> "subprocess.CompletedProcess[str]":
-    """Run the command to its end, with some variables changed."""
+    """Run the command to its end in a folder, with some variables changed."""
     return subprocess.run(
         [*COMMAND, *arguments],
         capture_output=True,
         text=True,
         timeout=timeout,
         env={**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "160", **(environment or {})},
+        cwd=folder,
         check=False,
     )
 

@@ -46,3 +46,10 @@ def commands(page: Path) -> list[Command]:
         for words in lines
         if words
     ]
+
+
+def step_of_quick_start(name: str) -> tuple[str, ...]:
+    """Return the arguments of the quick start's `groundswell NAME`."""
+    told = commands(ROOT / "docs/quick-start.md")
+    (words,) = (c.words[1:] for c in told if c.words[:2] == ("groundswell", name))
+    return words

@@ -1,10 +1,11 @@
-"""A bundle trained on a small world, by the commands that a person would use."""
+"""A bundle trained on a small world, by the commands of the quick start."""
 
 from pathlib import Path
 from typing import NamedTuple
 
 from groundswell.artifacts.store import BundleStore
 from tests.support.cli import groundswell
+from tests.support.pages import step_of_quick_start
 from tests.support.shared import made_once, run_folder
 from tests.support.text_encoders import with_export
 from tests.support.worlds import World, synthetic_world
@@ -14,35 +15,42 @@ SETTINGS = ("max_epochs=40", "patience=8", "dimension=32", "width=32", "num_bloc
 
 
 class Trained(NamedTuple):
-    """A world, its prepared log, and a folder with the bundle that was trained on it."""
+    """A folder with a world, its prepared log, and the bundle that was trained on it."""
 
-    world: World
-    data: Path
-    bundles: Path
+    folder: Path
 
+    @property
+    def world(self) -> World:
+        """The log and the catalogue."""
+        return World(self.folder / "events.csv", self.folder / "items.csv")
 
-def run(*arguments: str) -> str:
-    """Run a command that must succeed; returns what it printed."""
-    done = groundswell(*arguments, timeout=TRAIN_TIMEOUT_S)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    @property
+    def data(self) -> Path:
+        """What `prepare` wrote."""
+        return self.folder / "prepared"
+
+    @property
+    def bundles(self) -> Path:
+        """Where the bundle is current."""
+        return self.folder / "bundles"
+
+    def run(self, *arguments: str) -> str:
+        """Run a command in the folder, which must succeed; returns what it printed."""
+        done = groundswell(*arguments, timeout=TRAIN_TIMEOUT_S, folder=self.folder)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
 
 
 def trained_bundle() -> Trained:
     """Prepare and train, once per run of the tests; not to be changed."""
-    return _parts(made_once(run_folder(), "trained", _train))
-
-
-def _parts(folder: Path) -> Trained:
-    world = World(folder / "world/events.csv", folder / "world/items.csv")
-    return Trained(world, folder / "prepared", folder / "bundles")
+    return Trained(made_once(run_folder(), "trained", _train))
 
 
 def _train(folder: Path) -> None:
-    world, data, bundles = _parts(folder)
-    synthetic_world(folder / "world")
-    run("prepare", "--events", str(world.events), "--items", str(world.items), "--out", str(data))
-    with_export(data)
+    trained = Trained(folder)
+    synthetic_world(folder)
+    trained.run(*step_of_quick_start("prepare"))
+    with_export(trained.data)
     settings = [part for setting in SETTINGS for part in ("--set", setting)]
-    bundle_id = run("train", "--data", str(data), "--bundles", str(bundles), *settings).strip()
-    assert BundleStore(bundles).current() == bundle_id
+    bundle_id = trained.run(*step_of_quick_start("train"), *settings).strip()
+    assert BundleStore(trained.bundles).current() == bundle_id
