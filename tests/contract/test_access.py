@@ -2,9 +2,11 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.descriptor_pool import Default
+from google.protobuf.message_factory import GetMessageClass
 
 import groundswell.profile.v1.catalogue_service_pb2
 import groundswell.profile.v1.event_service_pb2
@@ -15,6 +17,7 @@ import groundswell.profile.v1.user_data_service_pb2
 import groundswell.ranker.v1.ranker_service_pb2
 import groundswell.session.v1.session_service_pb2  # noqa: F401
 from groundswell.common.v1 import access_pb2, model_service_pb2  # noqa: F401
+from groundswell.serving.audit import subjects_of
 
 PROTOS = Path(__file__).resolve().parents[2] / "protos"
 
@@ -35,3 +38,27 @@ def test_every_method_names_the_roles_that_may_call_it() -> None:
     assert wrong == []
     repeated = [n for n, its in access.items() if len(set(its.roles)) < len(its.roles)]
     assert repeated == []
+
+
+def name_user(request: Any) -> None:
+    fields = request.DESCRIPTOR.fields_by_name
+    if "requests" in fields:
+        name_user(request.requests.add())
+    elif "request" in fields:
+        name_user(request.request)
+    else:
+        request.user_id = "ann"
+
+
+def test_the_audit_log_finds_the_user_of_every_request_that_reads_one() -> None:
+    reading = [m for m in methods() if m.GetOptions().Extensions[access_pb2.access].reads_user]
+    assert len(reading) > 10
+    for method in reading:
+        request = GetMessageClass(method.input_type)()
+        assert list(subjects_of(request)) == []
+        name_user(request)
+        assert list(subjects_of(request)) == ["ann"], method.full_name
+
+
+def test_the_audit_log_takes_a_request_that_names_no_user() -> None:
+    assert list(subjects_of(access_pb2.Access())) == []

@@ -35,13 +35,13 @@ def make_signing_key(private: Path, public: Path) -> str:
 def drop_public_key(public: Path, key_id: str) -> None:
     """Remove a key from a key set: tokens that it signed are refused from now on.
 
-    Raises CommandError when the set does not hold it, or no other one.
+    Without the last key nobody gets in. Raises CommandError when the set does not hold the key.
     """
     keys = _held(public)
     kept = [key for key in keys if key["kid"] != key_id]
-    if len(kept) == len(keys) or not kept:
+    if len(kept) == len(keys):
         held = ", ".join(key["kid"] for key in keys)
-        raise CommandError(f"{public} must hold {key_id} and another key; it holds {held}")
+        raise CommandError(f"{public} does not hold {key_id}; it holds {held}")
     replace_text(public, json.dumps({"keys": kept}, indent=1) + "\n", mode=0o644)
 
 

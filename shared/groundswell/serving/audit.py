@@ -1,4 +1,4 @@
-"""Writes who read the data of which user, as the pseudonym that the user is stored under."""
+"""Writes who read the data of which user, by a mark from which no pseudonym is found."""
 
 import json
 import logging
@@ -7,9 +7,10 @@ import sys
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from datetime import UTC, datetime
+from itertools import islice
 from logging.handlers import WatchedFileHandler
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import grpc
 
@@ -20,9 +21,17 @@ from groundswell.serving.pseudonym import Pseudonymizer
 from groundswell.serving.subjects import subject_id
 
 _MAX_USERS = 256
-"""Users that one line names at most: a stream writes several."""
+"""Users of one line at most, and of one request: the largest batch that a method takes."""
 
 _users_of_call: ContextVar[dict[str, None] | None] = ContextVar("users_of_call", default=None)
+
+
+class _PrivateFile(WatchedFileHandler):
+    """A log of its owner alone: who may not read the database may not read of whom it tells."""
+
+    def _open(self) -> TextIO:  # type: ignore[override] # opened to append, which is all that is done
+        opened = os.open(self.baseFilename, os.O_CREAT | os.O_APPEND | os.O_WRONLY, 0o600)
+        return os.fdopen(opened, "a", encoding=self.encoding)
 
 
 class AuditLog:
@@ -32,9 +41,7 @@ class AuditLog:
         """Write to a file, which may be moved away meanwhile, or to stdout. Raises OSError."""
         self._pseudonyms = pseudonyms
         if path is not None:
-            # Whoever may not read the database may not read who was looked up in it.
-            os.close(os.open(path, os.O_CREAT | os.O_APPEND | os.O_WRONLY, 0o600))
-            self._handler: logging.Handler = WatchedFileHandler(path, encoding="utf-8")
+            self._handler: logging.Handler = _PrivateFile(path, encoding="utf-8")
         else:
             self._handler = logging.StreamHandler(sys.stdout)
         self._logger = logging.Logger("groundswell.audit")
@@ -51,7 +58,8 @@ class AuditLog:
             request = deserialize(sent)
             users = _users_of_call.get()
             if users is not None:
-                users.update(dict.fromkeys(_subjects(request)))
+                # A request that names more is refused: no method takes so many.
+                users.update(dict.fromkeys(islice(subjects_of(request), _MAX_USERS)))
             return request
 
         return read
@@ -81,19 +89,21 @@ class AuditLog:
                 "time": datetime.now(UTC).isoformat(),
                 "who": None if caller is None else caller.subject,
                 "method": method[1:],
-                "users": [self._pseudonyms.user_key(user).hex() for user in part],
+                "users": [self._pseudonyms.mark(user).hex() for user in part],
                 "status": status,
             }
             self._logger.info(json.dumps(line))
 
 
-def _subjects(request: Any) -> Iterator[str]:
-    """The users and sessions that a request names, or the requests within it."""
+def subjects_of(request: Any) -> Iterator[str]:
+    """The users and sessions that a request names, or the requests within it; there may be none."""
     fields = request.DESCRIPTOR.fields_by_name
     if "requests" in fields:
         for one in request.requests:
-            yield from _subjects(one)
+            yield from subjects_of(one)
     elif "request" in fields:
-        yield from _subjects(request.request)
-    elif request.user_id or request.session_id:
-        yield subject_id(request.user_id, request.session_id)
+        yield from subjects_of(request.request)
+    else:
+        user_id, session_id = (getattr(request, name, "") for name in ("user_id", "session_id"))
+        if user_id or session_id:
+            yield subject_id(user_id, session_id)

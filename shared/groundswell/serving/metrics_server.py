@@ -8,7 +8,7 @@ from wsgiref.simple_server import WSGIServer
 
 from prometheus_client import start_http_server
 
-from groundswell.client.files import Reloaded
+from groundswell.client.files import Reloaded, read_pair
 from groundswell.serving.access import MONITOR, OPERATOR, check_role
 from groundswell.serving.door_settings import DoorSettings
 from groundswell.serving.errors import ServiceError, Unauthenticated
@@ -16,6 +16,8 @@ from groundswell.serving.settings import ServingSettings
 from groundswell.serving.tokens import TokenReader
 
 _READERS = frozenset({MONITOR, OPERATOR})
+_TIMEOUT_S = 10.0
+_MAX_CONNECTIONS = 32
 
 
 def start_metrics(settings: ServingSettings, tokens: TokenReader | None) -> Callable[[], None]:
@@ -35,13 +37,15 @@ def start_metrics(settings: ServingSettings, tokens: TokenReader | None) -> Call
         client_auth_required=client_ca is not None,
     )
     server, thread = started
-    reload = _reloading(server, settings)
+    # Whoever connects and sends nothing takes a thread no longer than this.
+    server.RequestHandlerClass.timeout = _TIMEOUT_S  # type: ignore[attr-defined]
+    server.verify_request = _has_room  # type: ignore[method-assign, assignment]
+    _reload_certificates(server, settings)
     app: Any = server.get_app()
     lock = threading.Lock()
 
     def answer(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         with lock:
-            reload()
             refusal = None if tokens is None else _refusal(tokens, environ)
         if refusal is None:
             answered: Iterable[bytes] = app(environ, start_response)
@@ -70,16 +74,36 @@ def _refusal(tokens: TokenReader, environ: dict[str, Any]) -> str | None:
     return None
 
 
-def _reloading(server: WSGIServer, settings: DoorSettings) -> Callable[[], object]:
-    """What makes the next connections use the files of the certificate as they are now."""
+def _has_room(*_: object) -> bool:
+    """Whether one more connection gets a thread."""
+    names = [thread.name for thread in threading.enumerate()]
+    return sum("process_request_thread" in name for name in names) < _MAX_CONNECTIONS
+
+
+def _reload_certificates(server: WSGIServer, settings: DoorSettings) -> None:
+    """Make each new connection use the files of the certificate as they are then."""
     certificate, key, listening = settings.tls_certificate, settings.tls_key, server.socket
     if certificate is None or key is None or not isinstance(listening, ssl.SSLSocket):
-        return lambda: None
+        return
     # In the thread of the connection, not in that which accepts all of them.
     listening.do_handshake_on_connect = False  # type: ignore[attr-defined]
     server.handle_error = lambda *_: None  # type: ignore[method-assign] # a handshake that failed
-    context = listening.context
-    return Reloaded([certificate, key], lambda: context.load_cert_chain(certificate, key))
+    context, authorities = listening.context, settings.tls_client_ca
+
+    def read() -> None:
+        read_pair(certificate, key)
+        context.load_cert_chain(certificate, key)
+        if authorities is not None:
+            context.load_verify_locations(authorities)
+
+    reload = Reloaded([path for path in (certificate, key, authorities) if path], read)
+    accept = server.get_request
+
+    def get_request() -> Any:
+        reload()
+        return accept()
+
+    server.get_request = get_request  # type: ignore[method-assign]
 
 
 def _text(path: object | None) -> str | None:

@@ -1,5 +1,7 @@
 """The certificate of a server, read again for new connections when its files change."""
 
+from typing import Any
+
 import grpc
 
 from groundswell.client.files import Reloaded, read_authorities, read_pair
@@ -22,8 +24,15 @@ def server_credentials(settings: DoorSettings) -> grpc.ServerCredentials | None:
         return grpc.ssl_server_certificate_configuration([(private, chain)], clients)
 
     files = [certificate, key] if authorities is None else [certificate, key, authorities]
-    configuration = Reloaded(files, read)
-    # gRPC asks for it at every handshake, in threads of its own.
+    newest = Reloaded(files, read)
+    used = newest()
+
+    def changed() -> Any:
+        nonlocal used
+        before, used = used, newest()
+        return None if used is before else used
+
+    # gRPC asks at every handshake, in threads of its own; None: as before.
     return grpc.dynamic_ssl_server_credentials(
-        configuration(), configuration, require_client_authentication=authorities is not None
+        used, changed, require_client_authentication=authorities is not None
     )

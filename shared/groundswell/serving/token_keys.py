@@ -59,10 +59,13 @@ class TokenMaker:
 
 
 def read_public_keys(path: Path) -> dict[str, jwt.PyJWK]:
-    """The public keys of a JSON Web Key Set, by their ids. Raises OSError, KeyFileError."""
+    """The public keys of a JSON Web Key Set, by their ids; an empty one lets nobody in.
+
+    Raises OSError, KeyFileError.
+    """
     keys = _json(path).get("keys")
-    if not isinstance(keys, list) or not keys:
-        raise KeyFileError(f"{path} is not a JSON Web Key Set with a key")
+    if not isinstance(keys, list):
+        raise KeyFileError(f"{path} is not a JSON Web Key Set")
     found = {}
     for fields in keys:
         key = _key(path, fields)

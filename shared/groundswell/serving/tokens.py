@@ -83,14 +83,15 @@ class TokenReader:
                 leeway=_LEEWAY_S,
                 options={"require": _CLAIMS},
             )
+            expires_s = float(claims["exp"])
         except jwt.ExpiredSignatureError:
             raise _expired() from None
-        except (jwt.PyJWTError, RecursionError) as error:
+        except (jwt.PyJWTError, RecursionError, OverflowError) as error:
             raise _invalid(str(error)) from None
         roles = claims["roles"]
         if not isinstance(roles, list) or not all(isinstance(role, str) for role in roles):
             raise _invalid("its claim `roles` is not a list of names")
-        return Caller(claims["sub"], frozenset(roles), float(claims["exp"]))
+        return Caller(claims["sub"], frozenset(roles), expires_s)
 
     def _key_of(self, token: str) -> jwt.PyJWK:
         name = jwt.get_unverified_header(token).get("kid")

@@ -1,12 +1,12 @@
-"""The door of all three services: who gets in, and what is written of it."""
+"""The door of all three services: who gets in, what is written of it, and what is replaced."""
 
 import asyncio
 import json
+import signal
 import ssl
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 from urllib.error import HTTPError
 
 import grpc
@@ -15,36 +15,16 @@ from google.protobuf.descriptor import MethodDescriptor
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
-from groundswell.cli.signing_keys import make_signing_key
-from groundswell.cli.suite.door import LocalDoor, local_door
+from groundswell.cli.certificates import LOCAL_NAMES, make_certificates
+from groundswell.cli.signing_keys import drop_public_key, make_signing_key
+from groundswell.cli.suite.door import local_door
 from groundswell.client import GroundswellError, event
-from groundswell.client.errors import from_rpc_error
 from groundswell.serving.pseudonym import Pseudonymizer
 from tests.contract.test_access import methods
 from tests.support.bad_tokens import NAMES, tokens_of
+from tests.support.behind import Behind, Load, certificate_of, outcome, replace
 from tests.support.processes import SECRET, free_port
 from tests.support.suite import Suite
-
-REFUSED = ("UNAUTHENTICATED", "PERMISSION_DENIED")
-
-
-class Behind:
-    """The suite behind its door, with two live keys of tokens, and where its metrics are."""
-
-    def __init__(self, suite: Suite, door: LocalDoor, older: Path, metrics_port: int) -> None:
-        self.suite, self.door, self.older, self.metrics_port = suite, door, older, metrics_port
-
-    def channel(self, name: str) -> grpc.aio.Channel:
-        """A channel without a token."""
-        certificate, key = (path.read_bytes() for path in self.door.certificates.client)
-        roots = self.door.certificates.ca.read_bytes()
-        credentials = grpc.ssl_channel_credentials(roots, key, certificate)
-        return grpc.aio.secure_channel(self.suite.addresses[name], credentials)
-
-    def audited(self) -> list[dict[str, Any]]:
-        """The lines of the ranker's audit log."""
-        lines = (self.suite.folder / "audit.log").read_text().splitlines()
-        return [json.loads(line) for line in lines]
 
 
 @pytest.fixture(scope="module")
@@ -71,30 +51,6 @@ def behind(tmp_path_factory: pytest.TempPathFactory, bundles: Path) -> Iterator[
 def served_by(method: MethodDescriptor) -> tuple[str, ...]:
     area = method.full_name.split(".")[1]
     return ("profile", "session", "ranker") if area == "common" else (area,)
-
-
-async def outcome(channel: grpc.aio.Channel, path: str, token: str | None, kind: str) -> str:
-    """The reason that refused an empty request at the door; "" when it passed."""
-    metadata = () if token is None else (("authorization", f"Bearer {token}"),)
-    call: Any = getattr(channel, kind)(path)
-    try:
-        if kind == "stream_stream":
-            started = call(metadata=metadata, timeout=10)
-            await started.done_writing()
-            await started.read()
-        elif kind == "unary_stream":
-            started = call(b"", metadata=metadata, timeout=0.5)
-            await started.read()
-            started.cancel()
-        else:
-            await call(b"", metadata=metadata, timeout=10)
-    except grpc.aio.AioRpcError as error:
-        if error.code().name not in REFUSED:
-            return ""
-        failure = from_rpc_error(error)
-        assert (failure.reason == "ROLE_MISSING") == (error.code().name == "PERMISSION_DENIED")
-        return failure.reason
-    return ""
 
 
 def kind_of(method: MethodDescriptor) -> str:
@@ -182,7 +138,7 @@ def test_the_whole_suite_works_behind_the_door_and_says_who_read_whose_data(
     assert answer.recommendations
     assert not answer.degradations
     lines = behind.audited()[before:]
-    key = Pseudonymizer(SECRET).user_key("anna").hex()
+    key = Pseudonymizer(SECRET).mark("anna").hex()
     assert {name: lines[0][name] for name in ("who", "method", "users", "status")} == {
         "who": "local",
         "method": "groundswell.ranker.v1.RankerService/Recommend",
@@ -224,3 +180,66 @@ def test_metrics_need_tls_and_a_token_of_a_monitor(behind: Behind) -> None:
     }
     assert [status(None), status("nonsense"), status(tokens["backend"])] == [401, 401, 403]
     assert [status(tokens["monitor"]), status(tokens["operator"])] == [200, 200]
+
+
+# --- what is replaced while calls run
+
+
+async def test_certificates_and_keys_are_replaced_without_a_failed_call(behind: Behind) -> None:
+    door, suite = behind.door, behind.suite
+    served = await asyncio.to_thread(certificate_of, behind)
+    async with Load(behind) as load:
+        renewed = make_certificates(suite.folder / "renewed", LOCAL_NAMES, days=1)
+        first = door.certificates.ca.read_bytes()
+        replace(door.certificates.ca, first + renewed.ca.read_bytes())
+        await load.goes_on()
+        for old, new in zip(
+            (*door.certificates.server, *door.certificates.client),
+            (*renewed.server, *renewed.client),
+            strict=True,
+        ):
+            replace(old, new.read_bytes())
+        await load.goes_on()
+        replace(door.certificates.ca, renewed.ca.read_bytes())
+        # The key that the services sign with, and that of the client's token.
+        newest = suite.folder / "newest.json"
+        make_signing_key(newest, door.keys)
+        await load.goes_on()
+        replace(door.signing_key, newest.read_bytes())
+        token = tokens_of("backend", newest, behind.older)["right"][0]
+        replace(door.token, str(token).encode())
+        await load.goes_on()
+        drop_public_key(door.keys, json.loads(behind.older.read_bytes())["kid"])
+        await load.goes_on()
+    assert await asyncio.to_thread(certificate_of, behind) != served
+    channel = behind.channel("ranker")
+    path = "/groundswell.ranker.v1.RankerService/SimilarItems"
+    kinds = tokens_of("backend", newest, behind.older)
+    assert await outcome(channel, path, kinds["right"][0], "unary_unary") == ""
+    dropped = kinds["of the older key"][0]
+    assert await outcome(channel, path, dropped, "unary_unary") == "TOKEN_INVALID"
+    await channel.close()
+
+
+async def test_while_a_process_drains_calls_with_a_token_end_well_and_others_are_refused(
+    behind: Behind,
+) -> None:
+    channel = behind.channel("session")
+    path = "/groundswell.session.v1.SessionService/RecordEvents"
+    kinds = tokens_of("backend", behind.door.signing_key, behind.older)
+    async with behind.client() as client:
+        clicks = [event("cleo", f"item-{number % 9}", "click") for number in range(300)]
+        in_flight = asyncio.create_task(client.record_events(clicks))
+        await asyncio.sleep(0.01)
+        behind.suite.session.popen.send_signal(signal.SIGTERM)
+        seen = []
+        while behind.suite.session.is_running:
+            for kind in ("none", "expired", "unsigned", "of another key"):
+                seen.append(await outcome(channel, path, kinds[kind][0], "unary_unary"))
+            await asyncio.sleep(0.05)
+        assert len(await in_flight) == len(clicks)
+    refused = [reason for reason in seen if reason]
+    assert len(refused) >= 12
+    # What is not refused at the door found no server.
+    assert set(seen[: len(refused)]) <= {"TOKEN_MISSING", "TOKEN_EXPIRED", "TOKEN_INVALID"}
+    await channel.close()

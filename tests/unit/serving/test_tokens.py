@@ -51,7 +51,15 @@ def test_each_kind_of_token_is_taken_or_refused_for_its_reason_twice(keys: Path)
 
 
 @pytest.mark.parametrize(
-    "changed", [{"roles": "backend"}, {"roles": [1]}, {"sub": 7}, {"exp": "soon"}, {"nbf": 2**40}]
+    "changed",
+    [
+        {"roles": "backend"},
+        {"roles": [1]},
+        {"sub": 7},
+        {"exp": "soon"},
+        {"exp": 10**400},
+        {"nbf": 2**40},
+    ],
 )
 def test_a_token_with_a_wrong_claim_is_refused(keys: Path, changed: dict[str, Any]) -> None:
     key = json.loads((keys / "newest.json").read_bytes())
@@ -93,7 +101,7 @@ def test_a_token_that_was_right_is_refused_once_its_time_is_over(
 
 
 def test_a_key_that_leaves_the_set_ends_its_tokens_and_a_new_one_is_known_at_once(
-    keys: Path, monkeypatch: pytest.MonkeyPatch
+    keys: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     reads = reader(keys)
     of_older = tokens_of("backend", keys / "older.json", keys / "older.json")["right"][0]
@@ -106,7 +114,10 @@ def test_a_key_that_leaves_the_set_ends_its_tokens_and_a_new_one_is_known_at_onc
     assert reason(reads, of_third) == ""
     (keys / "keys.json").write_text("{")
     monkeypatch.setattr(files, "_LOOK_AGAIN_S", 0.0)
-    assert reason(reads, of_third) == ""
+    assert [reason(reads, of_third), reason(reads, of_third)] == ["", ""]
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    (keys / "keys.json").write_text('{"keys": []}')
+    assert reason(reads, of_third) == "TOKEN_INVALID"
 
 
 def test_the_tokens_that_are_kept_are_bounded(keys: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -141,7 +152,7 @@ def _short_rsa() -> dict[str, Any]:
 
 @pytest.mark.parametrize(
     "content",
-    [{}, {"keys": []}, {"keys": [{}]}, {"keys": [{"kty": "OKP", "kid": "a"}]}, [1]],
+    [{}, {"keys": [{}]}, {"keys": [{"kty": "OKP", "kid": "a"}]}, [1]],
 )
 def test_a_file_that_is_no_key_set_is_refused(tmp_path: Path, content: object) -> None:
     (tmp_path / "keys.json").write_text(json.dumps(content))

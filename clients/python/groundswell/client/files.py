@@ -1,5 +1,6 @@
 """Files that are read again when they were replaced: certificates, keys, tokens."""
 
+import logging
 import ssl
 import time
 from collections.abc import Callable, Sequence
@@ -7,6 +8,8 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 _LOOK_AGAIN_S = 1.0
+
+_log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -17,8 +20,8 @@ class Reloaded(Generic[T]):
     """What `read` makes of files. It is called again when one of them was replaced.
 
     The files are looked at once in a second at most. While one is missing, or `read` raises OSError
-    or ValueError, the earlier value stays: files of one certificate are not replaced at one moment.
-    Making it raises what `read` raises.
+    or ValueError, the earlier value stays, and a warning is logged: files of one certificate are
+    not replaced at one moment. Making it raises what `read` raises.
     """
 
     def __init__(self, paths: Sequence[Path], read: Callable[[], T]) -> None:
@@ -26,6 +29,7 @@ class Reloaded(Generic[T]):
         self._state = self._look()
         self._value = read()
         self._looked_s = time.monotonic()
+        self._told = ""
 
     def __call__(self) -> T:
         """Return the newest value."""
@@ -43,9 +47,12 @@ class Reloaded(Generic[T]):
             value = self._read()
             if state != self._look():
                 return False  # One more was replaced meanwhile: the next look takes both.
-        except (OSError, ValueError):
+        except (OSError, ValueError) as error:
+            if str(error) != self._told:
+                self._told = str(error)
+                _log.warning("what was read before stays in use: %s", error)
             return False
-        self._state, self._value = state, value
+        self._state, self._value, self._told = state, value, ""
         return True
 
     def _look(self) -> _State:

@@ -1,9 +1,11 @@
 """Channels over TLS and calls with a token; files of both are read again when they change."""
 
+import asyncio
 import os
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias, cast
 
@@ -96,7 +98,8 @@ class SecuredChannel:
     """Stands for a channel of `grpc` or `grpc.aio`: its methods are called with the token.
 
     gRPC gives a channel its certificates for life. When a file of them was replaced, the next call
-    opens another channel, and calls in flight end on the one before.
+    opens another channel. Calls take it once it is connected; those in flight end on the one
+    before.
     """
 
     def __init__(
@@ -108,6 +111,7 @@ class SecuredChannel:
         self._lock = threading.Lock()
         self._opened_with = None if self._credentials is None else self._credentials()
         self._channel = self._open()
+        self._connecting: Any = None
         self._is_closed = False
 
     def _open(self) -> Any:
@@ -125,15 +129,35 @@ class SecuredChannel:
         return self._channel
 
     def _replace(self, credentials: grpc.ChannelCredentials) -> None:
+        """Connect another channel; until it is connected, calls take the one before."""
         if self._is_closed or credentials is self._opened_with:
             return
-        before, self._opened_with = self._channel, credentials
-        self._channel = self._open()
+        self._stop_connecting()
+        self._opened_with = credentials
+        channel = self._open()
         if self._library is grpc:
-            # Closing ends calls in flight; one of grpc.aio closes with the last of its calls.
-            timer = threading.Timer(_CLOSE_REPLACED_S, before.close)
+            self._connecting = grpc.channel_ready_future(channel)
+        else:
+            self._connecting = asyncio.ensure_future(channel.channel_ready())
+        self._connecting.add_done_callback(partial(self._take, channel))
+
+    def _take(self, channel: Any, connected: Any) -> None:
+        if connected.cancelled():
+            self._close_replaced(channel, 0.0)
+        else:
+            before, self._channel = self._channel, channel
+            self._close_replaced(before, _CLOSE_REPLACED_S)
+
+    def _close_replaced(self, channel: Any, after_s: float) -> None:
+        # One of grpc.aio closes when nothing refers to it: neither this, nor a call in flight.
+        if self._library is grpc:
+            timer = threading.Timer(after_s, channel.close)
             timer.daemon = True
             timer.start()
+
+    def _stop_connecting(self) -> None:
+        if self._connecting is not None:
+            self._connecting.cancel()
 
     def metadata(self) -> tuple[tuple[str, str], ...]:
         """What a call says of its caller."""
@@ -157,7 +181,9 @@ class SecuredChannel:
 
     def close(self, *grace: float | None) -> Any:
         """As that of a channel; to be awaited with grpc.aio."""
-        self._is_closed = True
+        with self._lock:
+            self._is_closed = True
+            self._stop_connecting()
         return self._channel.close(*grace)
 
 
@@ -168,15 +194,14 @@ class _Method:
         self, owner: SecuredChannel, kind: str, made_of: tuple[Any, ...], options: dict[str, Any]
     ) -> None:
         self._owner, self._kind, self._made_of, self._options = owner, kind, made_of, options
-        self._bound = self._bind(owner.current())
-
-    def _bind(self, channel: Any) -> tuple[Any, Any]:
-        return channel, getattr(channel, self._kind)(*self._made_of, **self._options)
 
     def __call__(self, *request: Any, metadata: Any = None, **options: Any) -> Any:
-        channel, call = self._bound
-        current = self._owner.current()
-        if current is not channel:
-            self._bound = _, call = self._bind(current)
+        # Bound anew for each call: a method that is seldom called must not keep an old channel.
+        channel = self._owner.current()
+        method = getattr(channel, self._kind)(*self._made_of, **self._options)
         said = (*(metadata or ()), *self._owner.metadata())
-        return call(*request, metadata=said, **options)
+        call = method(*request, metadata=said, **options)
+        if isinstance(channel, grpc.aio.Channel):
+            # A channel that nothing refers to is closed, and ends calls that wait for a connection.
+            call.add_done_callback(lambda _: channel)
+        return call
