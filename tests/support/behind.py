@@ -5,6 +5,7 @@ import json
 import socket
 import ssl
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -43,21 +44,23 @@ class Behind:
         return [json.loads(line) for line in lines]
 
 
-async def outcome(channel: grpc.aio.Channel, path: str, token: str | None, kind: str) -> str:
+async def outcome(
+    channel: grpc.aio.Channel, path: str, token: str | None, kind: str, timeout_s: float = 10.0
+) -> str:
     """The reason that refused an empty request at the door; "" when it passed."""
     metadata = () if token is None else (("authorization", f"Bearer {token}"),)
-    call: Any = getattr(channel, kind)(path)
+    call: Any = partial(getattr(channel, kind)(path), metadata=metadata, wait_for_ready=True)
     try:
         if kind == "stream_stream":
-            started = call(metadata=metadata, timeout=10)
+            started = call(timeout=timeout_s)
             await started.done_writing()
             await started.read()
         elif kind == "unary_stream":
-            started = call(b"", metadata=metadata, timeout=0.5)
+            started = call(b"", timeout=0.5)
             await started.read()
             started.cancel()
         else:
-            await call(b"", metadata=metadata, timeout=10)
+            await call(b"", timeout=timeout_s)
     except grpc.aio.AioRpcError as error:
         if error.code().name not in REFUSED:
             return ""
