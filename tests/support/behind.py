@@ -56,7 +56,7 @@ async def outcome(
             await started.done_writing()
             await started.read()
         elif kind == "unary_stream":
-            started = call(b"", timeout=0.5)
+            started = call(b"", timeout=2.0)
             await started.read()
             started.cancel()
         else:
