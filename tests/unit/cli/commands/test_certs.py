@@ -31,7 +31,7 @@ def test_a_token_is_issued_taken_and_refused_once_its_key_is_dropped(tmp_path: P
     issue = ("tokens", "issue", "--key", key, "--subject", "shop")
     token = run(*issue, "--role", "backend", "--role", "ingest")
     caller = TokenReader(keys, issuer="groundswell", audience="groundswell").read(f"Bearer {token}")
-    assert (caller.subject, caller.roles) == ("shop", {"backend", "ingest"})
+    assert (caller.subject, caller.roles) == ("shop", frozenset({"backend", "ingest"}))
     assert CliRunner().invoke(app, [*map(str, issue), "--role", "king"]).exit_code != 0
     run("tokens", "drop", "--keys", keys, json.loads(key.read_bytes())["kid"])
     assert json.loads(keys.read_bytes()) == {"keys": []}
