@@ -191,3 +191,16 @@ def test_an_image_does_not_run_as_root() -> None:
     final = dockerfile().rpartition("\nFROM ")[2]
     (user,) = re.findall(r"^USER (\S+)$", final, re.MULTILINE)
     assert int(user) > 0
+
+
+@pytest.mark.parametrize(
+    ("service", "variable"),
+    [("profile", "GROUNDSWELL_ERASURES"), ("ranker", "GROUNDSWELL_WITHDRAWN_FILE")],
+)
+def test_what_outlives_a_container_lies_on_a_volume_that_its_user_may_write(
+    service: str, variable: str
+) -> None:
+    folder = environment(service)[variable].rpartition("/")[0]
+    assert f"{service}:{folder}" in compose()["services"][service]["volumes"]
+    assert service in compose()["volumes"]
+    assert f"install -d -o groundswell -m 700 {folder}\n" in dockerfile()

@@ -68,7 +68,7 @@ def of_kind(overlay: str, kind: str) -> dict[str, Manifest]:
 def pods(overlay: str) -> dict[str, Manifest]:
     """The template of each pod, by the name of what makes it."""
     found = {}
-    for kind in ("Deployment", "Job", "CronJob"):
+    for kind in ("Deployment", "StatefulSet", "Job", "CronJob"):
         for name, one in of_kind(overlay, kind).items():
             spec = one["spec"]["jobTemplate"]["spec"] if kind == "CronJob" else one["spec"]
             found[name] = spec["template"]
@@ -130,6 +130,22 @@ def test_the_settings_of_a_pod_are_those_of_its_process(
     assert settings.allow_insecure is False
 
 
+def test_what_outlives_the_database_and_the_process_lies_on_a_volume_that_stays() -> None:
+    """Each profile service has its own, whose name stays; the rankers share one."""
+    profile = of_kind("cpu", "StatefulSet")["profile"]["spec"]
+    [own] = profile["volumeClaimTemplates"]
+    [shared] = [one for one in pods("cpu")["ranker"]["spec"]["volumes"] if one["name"] == "state"]
+    assert shared["persistentVolumeClaim"] == {"claimName": "withdrawn"}
+    kept = {"profile": "GROUNDSWELL_ERASURES", "ranker": "GROUNDSWELL_WITHDRAWN_FILE"}
+    for part, variable in kept.items():
+        mounts = container("cpu", part)["volumeMounts"]
+        [state] = [one for one in mounts if one["name"] == own["metadata"]["name"]]
+        assert state == {
+            "name": "state",
+            "mountPath": environment("cpu", part)[variable].rpartition("/")[0],
+        }
+
+
 @pytest.mark.parametrize("overlay", OVERLAYS)
 def test_addresses_lead_to_headless_services_and_these_to_pods(overlay: str) -> None:
     services = of_kind(overlay, "Service")
@@ -151,7 +167,7 @@ def test_addresses_lead_to_headless_services_and_these_to_pods(overlay: str) -> 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
 def test_probes_ask_ports_that_are_there(overlay: str) -> None:
-    for name in of_kind(overlay, "Deployment"):
+    for name in of_kind(overlay, "Deployment") | of_kind(overlay, "StatefulSet"):
         one = container(overlay, name)
         ports = {port["name"]: port["containerPort"] for port in one["ports"]}
         probes = [value for key, value in one.items() if key.endswith("Probe")]
@@ -170,7 +186,7 @@ def test_what_names_pods_finds_some(overlay: str) -> None:
     labels = [template["metadata"]["labels"] for template in pods(overlay).values()]
     selectors = [
         one["spec"]["selector"]["matchLabels"]
-        for kind in ("Deployment", "PodDisruptionBudget")
+        for kind in ("Deployment", "StatefulSet", "PodDisruptionBudget")
         for one in of_kind(overlay, kind).values()
     ]
     allowed: dict[str, set[int]] = {}
@@ -208,6 +224,8 @@ def test_no_pod_may_more_than_it_needs_and_each_has_limits(overlay: str) -> None
         }
         assert {"cpu", "memory"} <= one["resources"]["limits"].keys()
         volumes = {volume["name"] for volume in spec.get("volumes", ())}
+        own = of_kind(overlay, "StatefulSet").get(name, {"spec": {}})["spec"]
+        volumes |= {claim["metadata"]["name"] for claim in own.get("volumeClaimTemplates", ())}
         assert volumes == {mount["name"] for mount in one.get("volumeMounts", ())}
         for volume in spec.get("volumes", ()):
             assert volume.keys() & {"secret", "emptyDir", "persistentVolumeClaim"}
