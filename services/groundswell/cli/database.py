@@ -41,6 +41,13 @@ class Chosen(NamedTuple):
 
         return DatabaseSettings(database_url=self.url).is_sqlite
 
+    @property
+    def tombstone_file(self) -> Path | None:
+        """The file of tombstones beside it, or what GROUNDSWELL_ERASURES names."""
+        from groundswell.profile_service.settings import TombstoneSettings
+
+        return TombstoneSettings(database_url=self.url).tombstone_file
+
     def secrets(self) -> tuple[str, ...]:
         """The deployment's secrets, oldest first."""
         if self.state is not None:

@@ -39,7 +39,9 @@ async def restored(settings: DatabaseSettings) -> None:
 async def rotate(settings: RotationSettings) -> None:
     """Rewrite every user's key for the newest secret."""
     on_progress = every_half_minute(log_progress)
-    num_users = await rotate_secret(settings.database_url, settings.secrets, on_progress)
+    num_users = await rotate_secret(
+        settings.database_url, settings.secrets, settings.tombstone_file, on_progress
+    )
     _log.info("keys_rewritten", users=num_users)
 
 

@@ -46,11 +46,30 @@ class DatabaseSettings(BaseSettings):
         return self
 
 
-class RotationSettings(DatabaseSettings, SecretSettings):
+class TombstoneSettings(DatabaseSettings):
+    """Where the database is, and the tombstones outside of it."""
+
+    erasures: Path | None = None
+    """The file, outside the database, that keeps the tombstones of erased users, so that they
+    outlive the restore of a backup. Each process needs its own. Unset: a file beside that of
+    SQLite; none for PostgreSQL, and then an older backup brings erased users back."""
+
+    @property
+    def tombstone_file(self) -> Path | None:
+        """The file that keeps the tombstones of erased users; None for none."""
+        return self._beside(self.erasures, "erasures")
+
+    def _beside(self, named: Path | None, ending: str) -> Path | None:
+        if named is not None or not self.is_sqlite:
+            return named
+        return Path(f"{self.database_url.removeprefix(f'{_SQLITE}/')}.{ending}")
+
+
+class RotationSettings(TombstoneSettings, SecretSettings):
     """The settings of the command that rewrites users' keys."""
 
 
-class ProfileSettings(DatabaseSettings, ServingSettings):
+class ProfileSettings(TombstoneSettings, ServingSettings):
     """What the profile service reads from `GROUNDSWELL_*`."""
 
     port: Annotated[int, Field(ge=0, le=65535)] = 50051
@@ -58,10 +77,6 @@ class ProfileSettings(DatabaseSettings, ServingSettings):
     """The file, outside the database, that keeps how far the database was, so that the next start
     detects a restore from a backup. Each process needs its own file. Unset: a file beside that of
     SQLite; none for PostgreSQL, and then only a restore under a running process is detected."""
-    erasures: Path | None = None
-    """The file, outside the database, that keeps the tombstones of erased users, so that they
-    outlive the restore of a backup. Each process needs its own. Unset: a file beside that of
-    SQLite; none for PostgreSQL, and then an older backup brings erased users back."""
     pool_size: Annotated[int, Field(ge=1, le=200)] = 8
     """Connections to the database that calls use at most. The service holds one more to PostgreSQL,
     which listens for changes."""
@@ -143,16 +158,6 @@ class ProfileSettings(DatabaseSettings, ServingSettings):
     def high_water(self) -> Path | None:
         """The file that keeps how far the database was; None for none."""
         return self._beside(self.high_water_file, "high-water")
-
-    @property
-    def tombstone_file(self) -> Path | None:
-        """The file that keeps the tombstones of erased users; None for none."""
-        return self._beside(self.erasures, "erasures")
-
-    def _beside(self, named: Path | None, ending: str) -> Path | None:
-        if named is not None or not self.is_sqlite:
-            return named
-        return Path(f"{self.database_url.removeprefix(f'{_SQLITE}/')}.{ending}")
 
     @model_validator(mode="after")
     def _one_writer(self) -> Self:

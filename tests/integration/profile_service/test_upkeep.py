@@ -44,7 +44,7 @@ async def test_a_database_without_the_tables_is_refused_and_gets_none(other: str
         await begin_new_lineage(other)
     assert refused.value.reason == "DATABASE_NEW"
     with pytest.raises(StartError, match="holds no tables"):
-        await rotate_secret(other, [SECRET], lambda *_: None)
+        await rotate_secret(other, [SECRET], None, lambda *_: None)
     with pytest.raises(StartError, match="holds no tables"):
         await needs_new_secret(other, [SECRET])
     assert await tables(other) == []
@@ -55,7 +55,7 @@ async def test_a_database_that_a_service_has_used_is_taken(database_url: str) ->
     await database.open()
     await database.close()
     assert await begin_new_lineage(database_url)
-    assert await rotate_secret(database_url, [SECRET], lambda *_: None) == 0
+    assert await rotate_secret(database_url, [SECRET], None, lambda *_: None) == 0
 
 
 @pytest.mark.parametrize("name", ["restored", "rotate-secret"])

@@ -49,5 +49,6 @@ def rotate_secret(state: StateFolder = None, database_url: DatabaseUrl = None) -
         state_of_up, url = chosen.state, chosen.url
         if state_of_up and asyncio.run(needs_new_secret(url, chosen.secrets())):
             state_of_up.add_secret()
-        num_users = asyncio.run(rewrite(url, chosen.secrets(), on_progress))
+        tombstones = chosen.tombstone_file
+        num_users = asyncio.run(rewrite(url, chosen.secrets(), tombstones, on_progress))
     typer.echo(f"All {num_users:,} users are stored under the newest secret.")

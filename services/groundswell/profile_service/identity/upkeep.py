@@ -3,10 +3,16 @@
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import structlog
 
-from groundswell.profile_service.identity.secret_keys import is_rotated, rotate
+from groundswell.profile_service.identity.secret_keys import (
+    check_secrets,
+    is_rotated,
+    rotate,
+)
+from groundswell.profile_service.rights.erasures import Erasures
 from groundswell.profile_service.store.database import Database
 from groundswell.profile_service.store.identity import renew_lineage
 from groundswell.serving.pseudonym import Pseudonymizer
@@ -40,16 +46,25 @@ async def begin_new_lineage(database_url: str) -> str:
 
 
 async def rotate_secret(
-    database_url: str, secrets: Sequence[str], on_progress: Callable[[int, int], None]
+    database_url: str,
+    secrets: Sequence[str],
+    tombstones: Path | None,
+    on_progress: Callable[[int, int], None],
 ) -> int:
     """Rewrite every user's key for the newest of the secrets; return how many users there are.
 
+    Before that those whom the file of tombstones names are erased again, if the database was
+    restored from a backup: by their new keys nobody would know them as erased.
     `on_progress(users done, users)` is called after each page. The call can be ended at any moment
     and made again. Raises StartError (SECRET_CHANGED; and for a new database and a file of SQLite
-    that is in use), and Unavailable.
+    that is in use), and Unavailable (also ERASURES_UNUSABLE).
     """
     async with _existing(database_url) as database:
-        return await rotate(database, Pseudonymizer(*secrets), on_progress)
+        pseudonyms = Pseudonymizer(*secrets)
+        await check_secrets(database, pseudonyms)
+        erasures = Erasures(database, pseudonyms, tombstones, drop=len, idle_poll_s=_WAIT_S)
+        await erasures.apply_kept()
+        return await rotate(database, pseudonyms, on_progress)
 
 
 async def needs_new_secret(database_url: str, secrets: Sequence[str]) -> bool:

@@ -76,6 +76,7 @@ class Erasures:
             lambda: database.read(statements.read_state), self._changed, idle_poll_s
         )
         self._known: ErasureState | None = None
+        self._is_compact = False  # an earlier process may have ended before
         self._syncing = asyncio.Lock()
         self._task: asyncio.Task[None] | None = None
 
@@ -121,10 +122,12 @@ class Erasures:
         return Receipt(stored, num_cached, self._file.is_kept)
 
     async def finish(self) -> int:
-        """Delete what earlier processes left; return how many erasures that ended."""
+        """Delete what earlier calls and processes left; return how many erasures that ended."""
         waiting = await self._database.read(statements.unfinished)
         for erasure_id in waiting:
             await self._finish(erasure_id)
+        if not self._is_compact:
+            await self._compact()
         return len(waiting)
 
     async def watch(self, since: int, lineage: str) -> AsyncGenerator[ErasedMarks, None]:
@@ -148,19 +151,26 @@ class Erasures:
                     await mark.wait()
 
     def _begin(self, connection: DatabaseConnection, keys: UserKeys) -> str | None:
-        """Begin an erasure, or find the one that there was; None: others changed what to lock."""
+        """Begin an erasure, or move the time of the one that there was to now.
+
+        None: others changed what to lock.
+        """
         found = statements.find_subjects(connection, keys)
         statements.lock_subjects(connection, found)
         if statements.find_subjects(connection, keys) != found:
             return None
         known = statements.find_tombstones(connection, [mark_of(key) for key in keys])
         if known and not found:
-            return known[0].erasure_id
-        erasure_id, erased_us = secrets.token_hex(16), now_us()
+            erasure_id = known[0].erasure_id
+        else:
+            erasure_id = secrets.token_hex(16)
+            count("users_erased")
+        asked_us, newest_us = now_us(), statements.newest_time(connection, found)
+        # Not before what is refused already, nor before an event that may be sent again.
+        erased_us = max(asked_us, newest_us or asked_us, *(one.erased_us for one in known))
         marks = {mark_of(key) for key in keys} | self._marks(found)
         new = [Tombstone(mark, erasure_id, erased_us) for mark in marks]
-        statements.begin_erasure(connection, new, {one.user_no for one in found})
-        count("users_erased")
+        statements.begin_erasure(connection, new, {one.user_no for one in found}, asked_us)
         return erasure_id
 
     def _marks(self, found: Collection[StoredSubject]) -> set[bytes]:
@@ -176,7 +186,12 @@ class Erasures:
         part = partial(statements.erase_some, erasure_id=erasure_id, limit=_PART)
         while await self._database.write(partial(part, now_us=now_us())):
             pass
-        await self._database.compact()
+        await self._compact()
+
+    async def _compact(self) -> None:
+        self._is_compact = await self._database.compact()
+        if not self._is_compact:
+            _log.warning("write_ahead_log_not_emptied")
 
     async def _follow(self) -> None:
         with self._poll.waiting():
@@ -190,13 +205,35 @@ class Erasures:
                 else:
                     await mark.wait()
 
+    async def apply_kept(self) -> None:
+        """Erase again whom the file knows as erased and the database does not.
+
+        Raises Unavailable (also ERASURES_UNUSABLE).
+        """
+        kept = await asyncio.to_thread(self._file.load)
+        if not kept:
+            return
+        stored, _ = await self._database.read(partial(statements.tombstones_after, revision=0))
+        newest = {one.mark: one for one in stored}
+        lacking = [one for one in kept.values() if one.is_newer_than(newest.get(one.mark))]
+        if not lacking:
+            return
+        found = await self._find({one.mark for one in lacking})
+        for erased_us, erasure_id in sorted({(one.erased_us, one.erasure_id) for one in lacking}):
+            mine = [one for one in lacking if one[1:] == (erasure_id, erased_us)]
+            own = {found[one.mark] for one in mine if one.mark in found}
+            while not await self._database.write(partial(self._again, again=mine, own=own)):
+                pass
+            await self._finish(erasure_id)
+        _log.warning("erasures_applied_again", num_tombstones=len(lacking), num_found=len(found))
+
     async def _sync(self) -> None:
         """Let the file, the database and the process's memory know the same tombstones."""
         async with self._syncing:
             state = await self._database.read(statements.read_state)
             known = self._known
             if known is None or known.lineage != state.lineage or known.revision > state.revision:
-                await self._compare()
+                await self.apply_kept()
                 since = 0
             else:
                 since = known.revision
@@ -208,25 +245,6 @@ class Erasures:
             self._known = state
         self._changed.notify()
 
-    async def _compare(self) -> None:
-        """Erase again whom the file knows as erased and the database does not."""
-        kept = await asyncio.to_thread(self._file.load)
-        if not kept:
-            return
-        stored, _ = await self._database.read(partial(statements.tombstones_after, revision=0))
-        newest = {one.mark: one.erased_us for one in stored}
-        lacking = {one for one in kept if newest.get(one.mark, one.erased_us - 1) < one.erased_us}
-        if not lacking:
-            return
-        found = await self._find({one.mark for one in lacking})
-        for erasure_id in {one.erasure_id for one in lacking}:
-            mine = [one for one in lacking if one.erasure_id == erasure_id]
-            own = {found[one.mark] for one in mine if one.mark in found}
-            while not await self._database.write(partial(self._again, again=mine, own=own)):
-                pass
-            await self._finish(erasure_id)
-        _log.warning("erasures_applied_again", num_tombstones=len(lacking), num_found=len(found))
-
     def _again(self, connection: DatabaseConnection, again: list[Tombstone], own: set[int]) -> bool:
         """Repeat an erasure in a restored database; False: others changed what to lock."""
         found = statements.with_sessions(connection, own)
@@ -236,7 +254,7 @@ class Erasures:
         erasure_id, erased_us = again[0].erasure_id, again[0].erased_us
         marks = {one.mark for one in again} | self._marks(found)
         new = [Tombstone(mark, erasure_id, erased_us) for mark in marks]
-        statements.begin_erasure(connection, new, {one.user_no for one in found})
+        statements.begin_erasure(connection, new, {one.user_no for one in found}, now_us())
         for one in found:
             statements.keep_newer(connection, one, erased_us)
         return True

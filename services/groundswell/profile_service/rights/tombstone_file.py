@@ -22,41 +22,41 @@ class TombstoneFile:
 
     def __init__(self, file: Path | None) -> None:
         self._file = file
-        self._known: set[Tombstone] = set()
+        self._known: dict[bytes, Tombstone] = {}
 
     @property
     def is_kept(self) -> bool:
         """Whether there is a file."""
         return self._file is not None
 
-    def load(self) -> set[Tombstone]:
-        """Return all tombstones. A last line that was cut off by a crash is left out.
+    def load(self) -> dict[bytes, Tombstone]:
+        """Return the newest tombstone of each mark. A last line that a crash cut off is left out.
 
         Raises Unavailable (ERASURES_UNUSABLE).
         """
         if self._file is None:
-            return set()
+            return {}
         try:
             lines = self._file.read_bytes().split(b"\n")
         except FileNotFoundError:
-            return set()
+            return {}
         except OSError as error:
             raise _unusable(error) from error
-        self._known = set()
+        self._known = {}
         for number, line in enumerate(lines[:-1], 1):
             try:
                 mark, erasure_id, erased_us = json.loads(line)
-                self._known.add(Tombstone(bytes.fromhex(mark), str(erasure_id), int(erased_us)))
+                self._learn([Tombstone(bytes.fromhex(mark), str(erasure_id), int(erased_us))])
             except (ValueError, TypeError):
                 _log.error("tombstone_unreadable", file=str(self._file), line=number)
-        return set(self._known)
+        return dict(self._known)
 
     def add(self, tombstones: Collection[Tombstone]) -> None:
-        """Append those that the file lacks, on the disk when it returns.
+        """Append those that are newer than the file's, on the disk when it returns.
 
         Raises Unavailable (ERASURES_UNUSABLE).
         """
-        new = set(tombstones) - self._known
+        new = {one for one in tombstones if one.is_newer_than(self._known.get(one.mark))}
         if self._file is None or not new:
             return
         lines = [json.dumps([t.mark.hex(), t.erasure_id, t.erased_us]) for t in sorted(new)]
@@ -70,7 +70,12 @@ class TombstoneFile:
             fsync(self._file.parent)
         except OSError as error:
             raise _unusable(error) from error
-        self._known |= new
+        self._learn(new)
+
+    def _learn(self, tombstones: Collection[Tombstone]) -> None:
+        for one in tombstones:
+            if one.is_newer_than(self._known.get(one.mark)):
+                self._known[one.mark] = one
 
     def _is_cut(self) -> bool:
         assert self._file is not None

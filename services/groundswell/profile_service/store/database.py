@@ -167,10 +167,13 @@ class Database:
         """As `write`, of what `begin` returns when the transaction's turn has come."""
         return await self._run(self._writing, begin, _CALL_TIMEOUT_S)
 
-    async def compact(self) -> None:
-        """Leave no bytes of deleted rows in the files of SQLite; PostgreSQL does so by VACUUM."""
-        if self._is_sqlite:
-            await asyncio.to_thread(empty_write_ahead_log, Path(str(self._url.database)))
+    async def compact(self) -> bool:
+        """Leave no bytes of deleted rows in the files of SQLite; False: something reads them now.
+
+        PostgreSQL does so by VACUUM.
+        """
+        file = Path(str(self._url.database))
+        return not self._is_sqlite or await asyncio.to_thread(empty_write_ahead_log, file)
 
     async def close(self) -> None:
         """Let every transaction end, close all connections, and release the file of SQLite.

@@ -49,6 +49,11 @@ class Tombstone(NamedTuple):
     mark: bytes
     erasure_id: str
     erased_us: int
+    """Events of times up to it are refused: when it was asked, or of the newest erased event."""
+
+    def is_newer_than(self, other: "Tombstone | None") -> bool:
+        """Whether it refuses more than another one of the same mark, if there is one."""
+        return other is None or other.erased_us < self.erased_us
 
 
 class StoredSubject(NamedTuple):
@@ -112,25 +117,33 @@ def find_tombstones(connection: Connection, marks: Collection[bytes]) -> list[To
     return [Tombstone(*row) for row in rows]
 
 
-def begin_erasure(connection: Connection, new: Collection[Tombstone], user_nos: set[int]) -> None:
+def newest_time(connection: Connection, found: Sequence[StoredSubject]) -> int | None:
+    """Return the time of the newest event of some users, in microseconds since 1970."""
+    mine = events.c.user_no.in_([one.user_no for one in found])
+    return connection.execute(select(func.max(events.c.time_us)).where(mine)).scalar_one()
+
+
+def begin_erasure(
+    connection: Connection, new: Collection[Tombstone], user_nos: set[int], now_us: int
+) -> None:
     """Store tombstones, and let nobody find some users any more, whose rows are to be deleted.
 
-    The tombstones are of one erasure. The transaction has locked the subjects.
+    The tombstones are of one erasure and time. The transaction has locked the subjects.
     """
     erasure_id, erased_us = next((one.erasure_id, one.erased_us) for one in new)
-    finished_us = None if user_nos else erased_us
     dialect = connection.dialect.name
-    receipt = insert_into(dialect, erasures).values(
-        erasure_id=erasure_id, erased_us=erased_us, finished_us=finished_us, counts={}
-    )
-    waits_again = {"finished_us": finished_us} if user_nos else {"erased_us": erased_us}
-    connection.execute(
-        receipt.on_conflict_do_update(index_elements=["erasure_id"], set_=waits_again)
-    )
+    # A tombstone may be of a time to come, a receipt is not.
+    waits = {"erased_us": min(erased_us, now_us), "finished_us": None}
+    receipt = insert_into(dialect, erasures).values(erasure_id=erasure_id, counts={}, **waits)
+    connection.execute(receipt.on_conflict_do_update(index_elements=["erasure_id"], set_=waits))
     revision = read_state(connection).revision + 1
     put = insert_into(dialect, tombstones)
     newest = {name: put.excluded[name] for name in ("erasure_id", "erased_us", "revision")}
-    put = put.on_conflict_do_update(index_elements=["mark"], set_=newest)
+    put = put.on_conflict_do_update(
+        index_elements=["mark"],
+        set_=newest,
+        where=tombstones.c.erased_us <= put.excluded.erased_us,
+    )
     connection.execute(put, [one._asdict() | {"revision": revision} for one in new])
     for user_no in sorted(user_nos):
         hidden = update(users).where(users.c.user_no == user_no)

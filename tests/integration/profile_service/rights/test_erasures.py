@@ -1,6 +1,9 @@
 """What becomes of an erased user in the database, in what comes late, and after a restore."""
 
 import asyncio
+import sqlite3
+import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -8,6 +11,7 @@ from sqlalchemy import select, text
 
 from groundswell.profile_service.event_batch import NewEvent, Status
 from groundswell.profile_service.identity.lineage import LineageKeeper
+from groundswell.profile_service.identity.upkeep import rotate_secret
 from groundswell.profile_service.outcomes.lists import NewList, ShownLists
 from groundswell.profile_service.outcomes.popularity_counter import Popularity
 from groundswell.profile_service.rights import erasures as module
@@ -26,6 +30,7 @@ from tests.integration.profile_service.support import (
     Memory,
     an_event,
     an_item,
+    open_memory,
     reading,
     second_process,
     work_all,
@@ -83,7 +88,8 @@ async def test_an_erasure_counts_first_and_then_deletes_the_same_rows_once(memor
     assert not any((await erasures.count("ann")).values())
     assert (await erasures.count("bob"))["events"] == 2
     assert await listed(memory, "ann") == await listed(memory, VISIT) == []
-    assert (await erasures.erase("ann")).stored == receipt.stored
+    again = (await erasures.erase("ann")).stored
+    assert (again.erasure_id, again.counts) == (receipt.stored.erasure_id, receipt.stored.counts)
     nobody = await erasures.erase("nobody")
     assert not any(nobody.stored.counts.values())
     await erasures.close()
@@ -114,6 +120,73 @@ async def test_what_comes_late_is_refused_and_what_comes_after_starts_a_new_hist
     assert (await memory.log.list("ann", None, 9)).last_sequence == 1
     await erasures.erase("ann")
     assert await statuses(memory, new) == ["EVENT_ERASED"]
+
+
+async def test_each_request_refuses_what_is_late_then_and_what_was_dated_later(
+    memory: Memory, tmp_path: Path
+) -> None:
+    """Nothing new is stored between two requests; and one event was dated an hour ahead."""
+    file = tmp_path / "tombstones"
+    await memory.catalogue.upsert([an_item("a")])
+    ahead = an_event(1, time=now_us() + 3600 * 10**6)
+    sent = [an_event(0), ahead, an_event(1, user="bob")]
+    assert await statuses(memory, *sent) == ["ACCEPTED"] * 3
+    backup = Backup(memory.settings.database_url, tmp_path)
+    erasures = erasures_of(memory, file)
+    await erasures.start()
+    receipt = await erasures.erase("ann")
+    assert receipt.stored.erased_us <= now_us()
+    assert await statuses(memory, ahead) == ["EVENT_ERASED"]
+    await erasures.erase("bob")
+    between = an_event(2, user="bob", time=now_us())
+    again = await erasures.erase("bob")
+    assert again.stored.erased_us > between.content.time_us
+    assert await statuses(memory, between) == ["EVENT_ERASED"]
+    await erasures.close()
+    memory = await restored(memory, backup)
+    erasures = erasures_of(memory, file)
+    await erasures.start()
+    assert await statuses(memory, ahead, between) == ["EVENT_ERASED"] * 2
+    assert await listed(memory, "ann") == await listed(memory, "bob") == []
+    await erasures.close()
+    await memory.database.close()
+
+
+async def test_a_new_secret_brings_nobody_back_into_a_restored_database(
+    memory: Memory, tmp_path: Path
+) -> None:
+    file, url = tmp_path / "tombstones", memory.settings.database_url
+    await memory.catalogue.upsert([an_item("a")])
+    await memory.log.append([an_event(0), an_event(0, user="bob")])
+    backup = Backup(url, tmp_path)
+    erasures = erasures_of(memory, file)
+    await erasures.start()
+    await erasures.erase("ann")
+    await erasures.close()
+    memory = await restored(memory, backup)
+    await memory.database.close()
+    assert await rotate_secret(url, [SECRET, "n" * 32], file, lambda *_: None) == 1
+
+
+async def test_a_long_reader_stops_no_writer_and_the_old_bytes_go_after_it(tmp_path: Path) -> None:
+    file = tmp_path / "groundswell.db"
+    memory = await open_memory(f"sqlite+aiosqlite:///{file}", tmp_path)
+    await memory.catalogue.upsert([an_item("a")])
+    event_id = "an-id-that-is-found-in-files"
+    await memory.log.append([an_event(0)._replace(event_id=event_id)])
+    erasures = erasures_of(memory)
+    log = file.with_name(f"{file.name}-wal")
+    with closing(sqlite3.connect(file, isolation_level=None)) as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM events").fetchall()
+        began_s = time.monotonic()
+        await erasures.erase("ann")
+        assert time.monotonic() - began_s < 4.0
+        assert event_id.encode() in log.read_bytes()
+    await erasures.finish()
+    assert log.stat().st_size == 0
+    assert event_id.encode() not in file.read_bytes()
+    await memory.database.close()
 
 
 async def test_an_erasure_is_no_restore_and_its_restore_is_one(

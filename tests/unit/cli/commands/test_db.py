@@ -69,7 +69,7 @@ def test_a_state_gets_a_newer_secret_and_an_unfinished_change_is_finished_first(
         state.add_secret()
         secrets = state.secrets()
         assert not asyncio.run(needs_new_secret(state.database_url, secrets))
-        asyncio.run(rotate_secret(state.database_url, secrets, lambda *_: None))
+        asyncio.run(rotate_secret(state.database_url, secrets, None, lambda *_: None))
         assert asyncio.run(needs_new_secret(state.database_url, secrets))
 
 

@@ -101,7 +101,7 @@ class EraseUserResponse(_message.Message):
     """
     @_builtins.property
     def erased_at(self) -> _timestamp_pb2.Timestamp:
-        """The time of the erasure: events up to it are refused. Unset with `count_only`."""
+        """The time of the newest request: events up to it are refused. Unset with `count_only`."""
 
     @_builtins.property
     def finished_at(self) -> _timestamp_pb2.Timestamp:
@@ -444,7 +444,9 @@ class ExportedErasure(_message.Message):
     """As in EraseUserResponse."""
     @_builtins.property
     def erased_at(self) -> _timestamp_pb2.Timestamp:
-        """As in EraseUserResponse."""
+        """Events up to it are refused: the time of the newest request, or of the newest erased event if that
+        was dated ahead.
+        """
 
     def __init__(
         self,

@@ -39,11 +39,13 @@ class UserDataServiceStub:
     """Erases a user or an anonymous session. The first transaction ends it for every caller: from then
     on nothing is found under the id. Then the rows are deleted in small transactions, and the call
     answers with what was deleted. If it ends early, the service goes on in the background; the same
-    call again waits for the end, and gives the same receipt while nothing new is held.
+    call again waits for the end, and gives the same receipt while nothing new is held, but
+    with its own time.
     Sessions that were linked to the user are erased with it. All replicas of the profile service, and
     the session and ranker services, drop what they hold in memory or in Valkey within seconds.
     A tombstone stays, which holds no id and no pseudonym: events and lists of a time up to
-    the erasure are refused from then on (EVENT_ERASED), also after the restore of an older backup. What
+    the newest request are refused from then on (EVENT_ERASED), or up to the newest erased event if that
+    was dated ahead, also after the restore of an older backup. What
     a user does after it starts a new history.
     Statuses: OK, also for an unknown user; INVALID_ARGUMENT (SUBJECT_INVALID, USER_ID_INVALID,
     SESSION_ID_INVALID); FAILED_PRECONDITION (SECRET_OUTDATED); RESOURCE_EXHAUSTED
@@ -74,11 +76,13 @@ class UserDataServiceAsyncStub(UserDataServiceStub):
     """Erases a user or an anonymous session. The first transaction ends it for every caller: from then
     on nothing is found under the id. Then the rows are deleted in small transactions, and the call
     answers with what was deleted. If it ends early, the service goes on in the background; the same
-    call again waits for the end, and gives the same receipt while nothing new is held.
+    call again waits for the end, and gives the same receipt while nothing new is held, but
+    with its own time.
     Sessions that were linked to the user are erased with it. All replicas of the profile service, and
     the session and ranker services, drop what they hold in memory or in Valkey within seconds.
     A tombstone stays, which holds no id and no pseudonym: events and lists of a time up to
-    the erasure are refused from then on (EVENT_ERASED), also after the restore of an older backup. What
+    the newest request are refused from then on (EVENT_ERASED), or up to the newest erased event if that
+    was dated ahead, also after the restore of an older backup. What
     a user does after it starts a new history.
     Statuses: OK, also for an unknown user; INVALID_ARGUMENT (SUBJECT_INVALID, USER_ID_INVALID,
     SESSION_ID_INVALID); FAILED_PRECONDITION (SECRET_OUTDATED); RESOURCE_EXHAUSTED
@@ -112,11 +116,13 @@ class UserDataServiceServicer(metaclass=_abc_1.ABCMeta):
         """Erases a user or an anonymous session. The first transaction ends it for every caller: from then
         on nothing is found under the id. Then the rows are deleted in small transactions, and the call
         answers with what was deleted. If it ends early, the service goes on in the background; the same
-        call again waits for the end, and gives the same receipt while nothing new is held.
+        call again waits for the end, and gives the same receipt while nothing new is held, but
+        with its own time.
         Sessions that were linked to the user are erased with it. All replicas of the profile service, and
         the session and ranker services, drop what they hold in memory or in Valkey within seconds.
         A tombstone stays, which holds no id and no pseudonym: events and lists of a time up to
-        the erasure are refused from then on (EVENT_ERASED), also after the restore of an older backup. What
+        the newest request are refused from then on (EVENT_ERASED), or up to the newest erased event if that
+        was dated ahead, also after the restore of an older backup. What
         a user does after it starts a new history.
         Statuses: OK, also for an unknown user; INVALID_ARGUMENT (SUBJECT_INVALID, USER_ID_INVALID,
         SESSION_ID_INVALID); FAILED_PRECONDITION (SECRET_OUTDATED); RESOURCE_EXHAUSTED
