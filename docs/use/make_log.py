@@ -1,4 +1,4 @@
-"""Writes a synthetic log and catalogue in the shape of one use: shop, video, social, games, learning or health.
+"""Writes a synthetic log and catalogue in the shape of one use, such as a shop.
 
 Usage: python docs/use/make_log.py USE FOLDER. It writes events.csv and items.csv into the folder,
 in the form that `groundswell prepare` reads; the same use gives the same bytes. Exit code 2 for an

@@ -5,19 +5,19 @@ import os
 
 import structlog
 
-from groundswell.profile_service.identity.upkeep import (
-    begin_new_lineage,
-    every_half_minute,
-    log_progress,
-    migrate,
-    rotate_secret,
-)
 from groundswell.profile_service.process import encode, main
 from groundswell.profile_service.settings import (
     DatabaseSettings,
     ProfileSettings,
     RotationSettings,
     WorkerSettings,
+)
+from groundswell.profile_service.upkeep import (
+    begin_new_lineage,
+    every_half_minute,
+    log_progress,
+    migrate,
+    rotate_secret,
 )
 from groundswell.serving.server import run
 from groundswell.serving.settings import load_settings

@@ -9,12 +9,12 @@ from typer.testing import CliRunner
 from groundswell.cli.app import app
 from groundswell.cli.failures import CommandError
 from groundswell.profile_service.identity.secret_keys import check_secrets
-from groundswell.profile_service.identity.upkeep import (
+from groundswell.profile_service.store.database import Database
+from groundswell.profile_service.upkeep import (
     begin_new_lineage,
     needs_new_secret,
     rotate_secret,
 )
-from groundswell.profile_service.store.database import Database
 from groundswell.serving.pseudonym import Pseudonymizer
 from groundswell.serving.server import StartError
 from tests.integration.profile_service.support import Memory, reading

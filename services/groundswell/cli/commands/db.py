@@ -17,7 +17,7 @@ def restored(state: StateFolder = None, database_url: DatabaseUrl = None) -> Non
     Rankers, session services and lists that are being paged through hold data from before the
     restore; they then start over. docs/restore.md says why.
     """
-    from groundswell.profile_service.identity.upkeep import begin_new_lineage
+    from groundswell.profile_service.upkeep import begin_new_lineage
 
     with chosen_database(state, database_url) as chosen:
         lineage = asyncio.run(begin_new_lineage(chosen.url))
@@ -38,8 +38,8 @@ def rotate_secret(state: StateFolder = None, database_url: DatabaseUrl = None) -
     from rich.console import Console
 
     from groundswell.cli.display.progress import progress_bar
-    from groundswell.profile_service.identity.upkeep import needs_new_secret
-    from groundswell.profile_service.identity.upkeep import rotate_secret as rewrite
+    from groundswell.profile_service.upkeep import needs_new_secret
+    from groundswell.profile_service.upkeep import rotate_secret as rewrite
 
     with (
         says_when_interrupted(lambda: "the same command goes on where it stopped"),

@@ -120,7 +120,10 @@ def find_tombstones(connection: Connection, marks: Collection[bytes]) -> list[To
 def newest_time(connection: Connection, found: Sequence[StoredSubject]) -> int | None:
     """Return the time of the newest event of some users, in microseconds since 1970."""
     mine = events.c.user_no.in_([one.user_no for one in found])
-    return connection.execute(select(func.max(events.c.time_us)).where(mine)).scalar_one()
+    newest: int | None = connection.execute(
+        select(func.max(events.c.time_us)).where(mine)
+    ).scalar_one()
+    return newest
 
 
 def begin_erasure(
@@ -133,9 +136,9 @@ def begin_erasure(
     erasure_id, erased_us = next((one.erasure_id, one.erased_us) for one in new)
     dialect = connection.dialect.name
     # A tombstone may be of a time to come, a receipt is not.
-    waits = {"erased_us": min(erased_us, now_us), "finished_us": None}
-    receipt = insert_into(dialect, erasures).values(erasure_id=erasure_id, counts={}, **waits)
-    connection.execute(receipt.on_conflict_do_update(index_elements=["erasure_id"], set_=waits))
+    begun = {"erased_us": min(erased_us, now_us), "finished_us": None}
+    receipt = insert_into(dialect, erasures).values(erasure_id=erasure_id, counts={}, **begun)
+    connection.execute(receipt.on_conflict_do_update(index_elements=["erasure_id"], set_=begun))
     revision = read_state(connection).revision + 1
     put = insert_into(dialect, tombstones)
     newest = {name: put.excluded[name] for name in ("erasure_id", "erased_us", "revision")}

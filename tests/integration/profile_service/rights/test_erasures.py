@@ -11,7 +11,6 @@ from sqlalchemy import select, text
 
 from groundswell.profile_service.event_batch import NewEvent, Status
 from groundswell.profile_service.identity.lineage import LineageKeeper
-from groundswell.profile_service.identity.upkeep import rotate_secret
 from groundswell.profile_service.outcomes.lists import NewList, ShownLists
 from groundswell.profile_service.outcomes.popularity_counter import Popularity
 from groundswell.profile_service.rights import erasures as module
@@ -19,6 +18,7 @@ from groundswell.profile_service.rights.erasures import Erasures
 from groundswell.profile_service.store import erasures as statements
 from groundswell.profile_service.store.database import now_us
 from groundswell.profile_service.store.tables import item_popularity
+from groundswell.profile_service.upkeep import rotate_secret
 from groundswell.profile_service.visitors import Visitors
 from groundswell.serving.attribution import Attribution, Draw, new_recommendation_id
 from groundswell.serving.errors import Unavailable

@@ -10,9 +10,9 @@ from groundswell.cli.app import app
 from groundswell.cli.failures import CommandError
 from groundswell.cli.suite.state import State
 from groundswell.profile_service.identity.secret_keys import is_rotated
-from groundswell.profile_service.identity.upkeep import needs_new_secret, rotate_secret
 from groundswell.profile_service.store.database import Database
 from groundswell.profile_service.store.identity import read_lineage
+from groundswell.profile_service.upkeep import needs_new_secret, rotate_secret
 from groundswell.serving.pseudonym import Pseudonymizer
 
 

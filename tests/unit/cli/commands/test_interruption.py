@@ -10,7 +10,7 @@ from groundswell.cli import connection
 from groundswell.cli.app import app
 from groundswell.cli.demo import run
 from groundswell.cli.imports import deletion, events, items
-from groundswell.profile_service.identity import upkeep
+from groundswell.profile_service import upkeep
 from groundswell.profile_service.store.database import Database
 from groundswell.trainer import grid, train
 from groundswell.trainer.dataset import prepare
