@@ -90,7 +90,7 @@ fix: install ## correct what ruff can correct
 locks: install ## pin what the images install, each file with its hash
 	for extra in profile worker session ranker train; do \
 	  $(BIN)/uv pip compile -q --upgrade --generate-hashes --no-header --no-emit-index-url \
-	    --no-annotate --python-version 3.11 -c constraints.txt --extra $$extra pyproject.toml \
+	    --no-annotate --python-version 3.11 -c constraints.txt --extra $$extra --extra traces pyproject.toml \
 	    -o requirements/$$extra.lock || exit 1; \
 	done
 

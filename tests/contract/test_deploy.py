@@ -126,6 +126,8 @@ def test_the_module_that_an_image_starts_can_be_started(service: str) -> None:
 @pytest.mark.parametrize("service", SETTINGS)
 def test_an_image_installs_an_extra_that_exists(service: str) -> None:
     assert '".[${SERVICE},traces]"' in dockerfile()
+    assert '--require-hashes -r "requirements/${SERVICE}.lock"' in dockerfile()
+    assert (ROOT / f"requirements/{service}.lock").exists()
     for extra in (service, "traces"):
         assert re.search(rf"^{extra} = \[", (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
     assert compose()["services"][service]["build"]["args"]["SERVICE"] == service
