@@ -1,5 +1,6 @@
 """The command that calls running services at growing rates, and shows how they answer."""
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -184,7 +185,7 @@ def _table(steps: "list[Step]") -> "Table":
         table.add_column(column, justify="right", no_wrap=True)
     table.add_column("what became of the calls")
     for step in steps:
-        latencies = (step.latency_ms[name] for name in ("p50", "p90", "p99"))
+        latencies = (step.latency_ms.get(name, math.nan) for name in ("p50", "p90", "p99"))
         figures = (step.rate, step.goodput, *latencies, step.start_late_ms)
         ends = {**step.outcomes, **step.degradations}
         said = ", ".join(f"{count:,} {name}" for name, count in ends.items())

@@ -60,7 +60,7 @@ class Step:
     degradations: dict[str, int]
     """Answers by what was less in them; an answer may count several times."""
     latency_ms: dict[str, float]
-    """Percentiles of all answers, also late ones, from when the call was due."""
+    """Percentiles of all answers, also late ones, from when the call was due; empty without any."""
     start_late_ms: float
     """How late the driver started calls, the 99th percentile: the driver itself was too slow where
     this is not far below the latency."""
@@ -95,14 +95,16 @@ class _Tally:
         self.degradations.update(degradations)
 
     def step(self, rate: float, seconds: float) -> Step:
-        latencies_ms = 1e3 * np.percentile(self.latencies_s or [np.nan], (*_PERCENTS, 100))
+        latencies_ms = 1e3 * np.percentile(self.latencies_s or [0.0], (*_PERCENTS, 100))
         names = (*(f"p{percent}" for percent in _PERCENTS), "max")
         return Step(
             rate=rate,
             goodput=self.outcomes[ANSWERED] / seconds,
             outcomes=dict(self.outcomes.most_common()),
             degradations=dict(self.degradations.most_common()),
-            latency_ms=dict(zip(names, latencies_ms.round(3).tolist(), strict=True)),
+            latency_ms=dict(zip(names, latencies_ms.round(3).tolist(), strict=True))
+            if self.latencies_s
+            else {},
             start_late_ms=round(1e3 * float(np.percentile(self.starts_s, 99)), 3),
         )
 

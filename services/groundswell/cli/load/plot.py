@@ -1,5 +1,6 @@
 """Draws the curve of a load as a PNG: answers and latencies over the rate of calls."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -22,7 +23,9 @@ def draw(steps: Sequence[Step], title: str, path: Path) -> None:
     above.plot(rates, [step.goodput for step in steps], "o-", color=_GOOD, label="answers in time")
     above.set(ylabel="a second", ylim=(0, None))
     for name, colour in _LATENCIES.items():
-        below.plot(rates, [s.latency_ms[name] for s in steps], "o-", color=colour, label=name)
+        below.plot(
+            rates, [s.latency_ms.get(name, math.nan) for s in steps], "o-", color=colour, label=name
+        )
     below.set(xlabel="calls due a second", ylabel="latency, ms", yscale="log")
     for axes in (above, below):
         _finish(axes)

@@ -1,13 +1,14 @@
 """A load of fakes: calls start when they are due, and the curve ends where too few are in time."""
 
 import asyncio
+import json
 import time
 from collections.abc import Sequence
 
 import grpc
 import pytest
 
-from groundswell.cli.load.curve import ANSWERED, LATE, LoadPlan, measure
+from groundswell.cli.load.curve import ANSWERED, LATE, LoadPlan, measure, report
 from groundswell.cli.load.open_loop import open_loop
 from groundswell.client import GroundswellError
 
@@ -66,6 +67,16 @@ async def test_the_last_step_is_the_first_one_that_is_too_much() -> None:
     assert last.degradations == {"PROFILE_STALE": last.outcomes[ANSWERED]}
     assert steps[0].outcomes == {ANSWERED: 25}
     assert told == sorted(told)
+
+
+async def test_a_step_without_an_answer_has_no_latencies() -> None:
+    async def refuse() -> Sequence[str]:
+        raise GroundswellError(grpc.StatusCode.UNAVAILABLE, "gone")
+
+    plan = LoadPlan(rate=20, growth=2, step_s=0.2, warm_up_s=0)
+    steps = await measure(refuse, plan, lambda _: None)
+    assert [step.latency_ms for step in steps] == [{}]
+    assert "NaN" not in json.dumps(report(steps, plan, mix={"recommend": 1.0}))
 
 
 def test_a_plan_ends_before_its_time_and_its_rate() -> None:
