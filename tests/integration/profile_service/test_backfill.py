@@ -225,9 +225,7 @@ class _Store(BundleStore):
             bundle_id: cast(
                 Manifest,
                 SimpleNamespace(
-                    text=SimpleNamespace(fingerprint=spec.fingerprint),
-                    chunk_length=spec.chunk_length,
-                    history_text=SimpleNamespace(mode="read" if spec.reads_histories else "skip"),
+                    chunk_spec=(spec.fingerprint, spec.chunk_length),
                     created_at=datetime.fromtimestamp(day, UTC),
                 ),
             )

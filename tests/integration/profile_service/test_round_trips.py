@@ -15,9 +15,9 @@ from tests.integration.profile_service.support import Memory, an_event, an_item
 VISIT = subject_id("", "visit")
 # Begin, lock and look up; store and commit; for new users also lock the secrets and make them.
 ON_POSTGRES = {"known": 2, "new": 3, "session": 0}
-# Begin, find, look up, three tables; for new users also make and find them, for sessions note the
-# time.
-ON_FILE = {"known": 6, "new": 2 + 6, "session": 1}
+# Begin, find, look up, three tables; for new users also look for their tombstones, make and find
+# them, for sessions note the time.
+ON_FILE = {"known": 6, "new": 3 + 6, "session": 1}
 
 
 async def test_a_write_makes_few_ways_to_the_database(memory: Memory, tmp_path: Path) -> None:
