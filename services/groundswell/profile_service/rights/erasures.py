@@ -18,6 +18,7 @@ from groundswell.profile_service.store.erasures import (
     StoredSubject,
     Tombstone,
 )
+from groundswell.profile_service.store.failures import Cause, service_error
 from groundswell.profile_service.store.polling import SharedPoll
 from groundswell.profile_service.store.signals import Signal
 from groundswell.profile_service.store.users import UserKeys
@@ -133,8 +134,11 @@ class Erasures:
     async def watch(self, since: int, lineage: str) -> AsyncGenerator[ErasedMarks, None]:
         """Yield the erasures after a revision, for ever; the first answer comes at once.
 
-        In another lineage all are told again (empty: unknown).
+        In another lineage all are told again (empty: unknown). Raises Unavailable before `start`.
         """
+        if self._known is None:
+            # Others call while this process starts, perhaps before there is any table.
+            raise service_error(Cause.GONE)
         first = True
         with self._poll.waiting():
             while True:

@@ -219,6 +219,8 @@ async def test_a_backup_of_before_brings_nobody_back(memory: Memory, tmp_path: P
     backup = Backup(memory.settings.database_url, tmp_path)
     async with second_process(memory) as second:
         one, other = erasures_of(memory, files[0]), erasures_of(second, files[1])
+        with pytest.raises(Unavailable):
+            await anext(other.watch(0, ""))
         await one.start()
         await other.start()
         receipt = await one.erase("ann")
