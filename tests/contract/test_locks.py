@@ -1,4 +1,4 @@
-"""What the images install is pinned to one version and one set of files."""
+"""Every package that an image installs is pinned to one version and one set of files."""
 
 import re
 import tomllib

@@ -21,7 +21,7 @@ _log = structlog.get_logger(__name__)
 
 _LINE_EVERY_S = 30.0
 _WAIT_S = 60.0
-"""How long a database is waited for that does not answer."""
+"""The longest wait for a database that does not answer."""
 
 
 async def migrate(database_url: str) -> None:

@@ -17,7 +17,7 @@ _FOR_OPERATORS = "/grpc.reflection."
 _PREFIX = "ROLE_"
 
 caller_now: ContextVar[Caller | None] = ContextVar("caller_now", default=None)
-"""Who makes the call that runs now; None where tokens are not checked."""
+"""The caller of the call that runs now; None where tokens are not checked."""
 
 
 def access_of(method: str) -> access_pb2.Access:

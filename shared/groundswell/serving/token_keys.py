@@ -14,7 +14,7 @@ from groundswell.client.files import Reloaded
 ALGORITHMS = ("EdDSA", "ES256", "ES384", "RS256", "PS256")
 """Only asymmetric ones: whoever checks tokens can then make none."""
 OWN_TOKEN_S = 600.0
-"""How long a token lasts that a process makes for its own calls."""
+"""The life of a token that a process makes for its own calls."""
 
 _MIN_RSA_BITS = 2048
 

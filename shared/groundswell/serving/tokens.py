@@ -14,7 +14,7 @@ from groundswell.serving.token_keys import read_public_keys
 
 _CLAIMS = ["exp", "iss", "aud", "sub", "roles"]
 _LEEWAY_S = 30
-"""How far the clocks of who makes and who reads tokens may be apart."""
+"""The most that the clocks of those who make and who read tokens may be apart."""
 _MAX_TOKEN_BYTES = 8192
 _MAX_READ = 4096
 

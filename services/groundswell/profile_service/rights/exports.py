@@ -15,7 +15,7 @@ _EVENTS, _LISTS, _CHUNKS = 500, 50, 200
 """The rows of a page: as a message it stays below 3 MiB."""
 
 Part = tuple[Literal["user", "events", "profile", "chunk", "lists", "erasure"], Any]
-"""What a part is, and its row or rows; for a user of whom nothing is stored None."""
+"""The kind of a part, and its row or rows; for a user of whom nothing is stored None."""
 
 
 class ListWithIds(NamedTuple):

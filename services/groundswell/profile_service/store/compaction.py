@@ -5,7 +5,7 @@ from contextlib import closing
 from pathlib import Path
 
 _WAIT_S = 0.1
-"""How long other writers wait at most for readers that hinder the second step."""
+"""The longest that other writers wait for readers that hinder the second step."""
 
 
 def empty_write_ahead_log(file: Path) -> bool:

@@ -33,7 +33,7 @@ _ROWS: Mapping[str, TypeEngine[Any]] = {
 NO_EVENTS = -1e9
 """Stored for an item all of whose events were deleted; SQLite cannot take the infinity as text."""
 _LEAST_LEFT = 1e-9
-"""What is left of an item's events counts as nothing below this share: it is rounding."""
+"""The rest of an item's events counts as nothing below this share: it is rounding."""
 FILLED = 2**62
 """Above the number of every item."""
 
