@@ -32,6 +32,7 @@ SEARCH_TIMEOUT_S = 0.25
 _AGAIN_S = 1.0
 _CHECK_S = 30.0
 _EXIT_S = 1.0
+_DROP_FOR_S = 600.0
 _FAILURES = (MilvusException, grpc.RpcError, ValueError)
 """Errors that a call of the client raises: gRPC's own while Milvus hangs, ValueError over a channel
 that is closed."""
@@ -166,8 +167,14 @@ def _drop(address: MilvusAddress, name: str) -> None:
 
 
 def _drop_now(address: MilvusAddress, name: str) -> None:
-    with suppress(*_FAILURES):
-        _connected(address).drop_collection(name, timeout=_CONNECT_TIMEOUT_S)
+    """Drop a collection as soon as Milvus does it, or give up after `_DROP_FOR_S`."""
+    end = time.monotonic() + _DROP_FOR_S
+    while time.monotonic() < end:
+        with suppress(*_FAILURES):
+            _connected(address).drop_collection(name, timeout=_FILL_TIMEOUT_S)
+            return
+        time.sleep(_AGAIN_S)
+    _log.warning("milvus_collection_left collection=%s", name)
 
 
 def _not_whole() -> MilvusException:

@@ -14,7 +14,7 @@ from groundswell.serving.subjects import subject_id
 from tests.integration.ranker_service.support import degradations, ids
 from tests.support.backups import Backup
 from tests.support.bundles import ITEMS
-from tests.support.postgres import Postgres
+from tests.support.postgres import Postgres, postgres
 from tests.support.processes import SECRET
 from tests.support.suite import Suite, sqlite_url
 from tests.support.valkey import Valkey
@@ -24,6 +24,13 @@ OLDER = "an older secret for tests"
 ANN, VISIT = "ann-whom-nobody-knows", "visit-of-ann-before-she-came"
 PSEUDONYMS = Pseudonymizer(OLDER, SECRET)
 NEWEST = "the newest"
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
+    """A server of its own: rows of other tests, in other schemas, may equal those of ann."""
+    with postgres(tmp_path_factory.mktemp("postgres")) as running:
+        yield running
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

@@ -14,7 +14,6 @@ from groundswell.common.v1.item_pb2 import Item
 from groundswell.profile.v1.profile_service_pb2 import BatchGetProfilesRequest
 from groundswell.ranker.v1.ranker_service_pb2 import (
     BatchRecommendRequest,
-    SimilarItem,
     SimilarItemsRequest,
 )
 from groundswell.ranker.v1.ranker_service_pb2_grpc import RankerServiceStub
@@ -53,15 +52,15 @@ def ranker(tmp_path_factory: pytest.TempPathFactory, tiny: Path) -> Iterator[Ran
         for n in range(NUM_LONG):
             held[50_000 + n] = rng.normal(size=ranker.bundle.manifest.dimension).astype(np.float32)
             ranker.scripted.put(longest(n))
-        eventually(lambda: len(_answered_items(ranker)) == 200)
+        eventually(lambda: all(_has_come(ranker, n) for n in range(NUM_LONG)))
         yield ranker
 
 
-def _answered_items(ranker: Ranker) -> list[SimilarItem]:
+def _has_come(ranker: Ranker, n: int) -> bool:
     try:
-        return list(ranker.client.similar_items(f"{7:0256}", page_size=200).items)
+        return bool(ranker.client.similar_items(longest(n).item_id, page_size=1).items)
     except GroundswellError:
-        return []  # the catalogue has not come yet
+        return False
 
 
 @pytest.fixture
