@@ -30,11 +30,11 @@ class Line:
 
     def at_most(self, target: float) -> "Line":
         """Return the line with a target that the value must not exceed."""
-        return replace(self, target=target, holds=self.value <= target)
+        return replace(self, target=target, holds=bool(self.value <= target))
 
     def at_least(self, target: float) -> "Line":
         """Return the line with a target that the value must reach."""
-        return replace(self, target=target, holds=self.value >= target)
+        return replace(self, target=target, holds=bool(self.value >= target))
 
 
 @dataclass(frozen=True)

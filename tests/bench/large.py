@@ -4,6 +4,7 @@ import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
+from pathlib import Path
 from typing import NamedTuple
 
 import faiss
@@ -30,6 +31,8 @@ class LargeCatalogue(NamedTuple):
 
     vectors: NDArray[np.float32]
     """[n, d]"""
+    parents: NDArray[np.int64]
+    """[n] rows of the trained items that they were made of."""
     categories: NDArray[np.int64]
     """[n] of the trained items that they were made of."""
     queries: NDArray[np.float32]
@@ -52,7 +55,7 @@ def large_catalogue(num_items: int) -> LargeCatalogue:
         parents[some] = chosen[:size]
     names = [categories[0] for _, _, categories in world().items]
     _, of_parent = np.unique(names, return_inverse=True)
-    return LargeCatalogue(vectors, of_parent[parents], queries)
+    return LargeCatalogue(vectors, parents, of_parent[parents], queries)
 
 
 def exact_best(
@@ -77,16 +80,22 @@ class BuiltIndex(NamedTuple):
     """The index of a large catalogue, as training builds it and a ranker opens it."""
 
     catalogue: LargeCatalogue
+    kind: str
     engine: Engine
     figures: dict[str, float]
     build_s: float
+
+
+def index_path(num_items: int) -> Path:
+    """Name the file that `built_index` writes."""
+    return PREPARED.parent / f"index-{num_items}"
 
 
 @cache
 def built_index(num_items: int) -> BuiltIndex:
     """Build it on all cores, with queries that the bench does not ask, and open it."""
     catalogue = large_catalogue(num_items)
-    path = PREPARED.parent / f"index-{num_items}"
+    path = index_path(num_items)
     faiss.omp_set_num_threads(os.cpu_count())
     started = time.perf_counter()
     queries = catalogue.queries[len(catalogue.queries) // 2 :]
@@ -94,7 +103,7 @@ def built_index(num_items: int) -> BuiltIndex:
     build_s = time.perf_counter() - started
     faiss.omp_set_num_threads(1)
     engine = open_engine(path, catalogue.vectors.shape, kind)
-    return BuiltIndex(catalogue, engine, figures, build_s)
+    return BuiltIndex(catalogue, kind, engine, figures, build_s)
 
 
 def milliseconds(

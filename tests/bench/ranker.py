@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,7 @@ from groundswell.session.v1.session_service_pb2 import EncodeSessionResponse
 from tests.bench.canned_server import Answers
 from tests.bench.deployment import canned
 from tests.bench.harness import OURS, THEIRS, Line, Side, compare, compare_throughput
+from tests.bench.large_bundle import item_id, large_bundle
 from tests.bench.world import world
 from tests.support.processes import Process, free_port, service_process
 
@@ -53,23 +55,29 @@ async def _measure(ranker: str, gather: str) -> list[Line]:
 
 
 @contextmanager
-def canned_ranker(folder: Path) -> Iterator[tuple[str, str]]:
+def canned_ranker(
+    folder: Path, num_items: int | None = None, more: Mapping[str, str] | None = None
+) -> Iterator[tuple[str, str]]:
     """Start a ranker over upstreams of fixed answers, and a bare gather over the same ones.
 
-    Give their addresses.
+    Give their addresses. `num_items`: of the catalogue; without it, that of the world. `more` are
+    variables of the ranker.
     """
     with (
-        upstreams(folder) as (bundle, profile, session),
-        started_ranker(folder, bundle, profile, session) as ranker,
+        upstreams(folder, num_items) as (bundle, profile, session),
+        started_ranker(folder, bundle, profile, session, more) as ranker,
         _gather(folder, profile, session, asyncio.run(_answer_of(ranker))) as gather,
     ):
         yield ranker, gather
 
 
 @contextmanager
-def upstreams(folder: Path) -> Iterator[tuple[Bundle, str, str]]:
+def upstreams(folder: Path, num_items: int | None = None) -> Iterator[tuple[Bundle, str, str]]:
     """Start a profile and a session service of fixed answers; give the bundle and addresses."""
-    bundle = load_bundle(world().bundles)
+    if num_items is None:
+        bundle = load_bundle(world().bundles)
+    else:
+        bundle = large_bundle(folder / f"bundles-{num_items}", num_items)
     with (
         canned(folder, _profile_answers(bundle)) as profile,
         canned(folder, _session_answers(bundle)) as session,
@@ -161,25 +169,25 @@ def _session_answers(bundle: Bundle) -> Answers:
 
 
 def _catalogue(bundle: Bundle) -> list[WatchItemsResponse]:
-    changes = [
-        ItemChange(
-            item=Item(
-                item_id=item_id, item_no=row + 1, revision=row + 1, title=title, categories=names
-            ),
-            vector=vector_to_proto(bundle.item_vectors[row], bundle.id),
-        )
-        for row, (item_id, title, names) in enumerate(world().items)
-    ]
-    starts = range(0, len(changes), _CHANGES_PER_MESSAGE)
+    num_items = len(bundle.item_vectors)
     messages = [
         WatchItemsResponse(
-            changes=changes[start : start + _CHANGES_PER_MESSAGE],
-            revision=min(start + _CHANGES_PER_MESSAGE, len(changes)),
+            changes=[_change(bundle, n) for n in range(start, stop)],
+            revision=stop,
         )
-        for start in starts
+        for start, stop in pairwise([*range(0, num_items, _CHANGES_PER_MESSAGE), num_items])
     ]
     messages[-1].caught_up = True
     return messages
+
+
+def _change(bundle: Bundle, n: int) -> ItemChange:
+    items = world().items
+    _, title, categories = items[n % len(items)]
+    item = Item(
+        item_id=item_id(n), item_no=n + 1, revision=n + 1, title=title, categories=categories
+    )
+    return ItemChange(item=item, vector=vector_to_proto(bundle.item_vectors[n], bundle.id))
 
 
 def _user_vector(bundle: Bundle, seed: int) -> np.ndarray[tuple[int], np.dtype[np.float32]]:

@@ -39,6 +39,7 @@ AREAS = {
     "profile.population": "tests.bench.profile_population",
     "profile.storage": "tests.bench.profile_storage",
     "ranker.recommend": "tests.bench.ranker",
+    "ranker.large": "tests.bench.ranker_large",
     "ranker.observed": "tests.bench.ranker_observed",
     "ranker.index": "tests.bench.ranker_index",
     "ranker.filter": "tests.bench.ranker_filter",

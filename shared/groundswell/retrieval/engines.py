@@ -19,14 +19,12 @@ ENGINES: dict[str, type[StoredEngine]] = {
 }
 """By the kind that a manifest names. A setting of the ranker can choose Milvus instead."""
 EXACT_UP_TO = 50_000
-"""The most rows that are indexed for exact search; with more, cells are faster."""
+"""The most rows that are indexed for exact search; above, cells are faster, even all of them."""
 _K, _NUM_FOUND = 10, 60
 """Recall is of the best 10, among as many as a search for 10 scores exactly."""
 _RECALL = 0.985
 """What the depth must reach: .98, and what another sample of queries may fall short of that."""
 _MOST_QUERIES = 500
-_LARGEST_SHARE = 0.1
-"""A search that reads more of the cells is not worth its errors."""
 
 
 def open_index(bundle: Bundle, milvus: MilvusAddress | None = None) -> Engine:
@@ -67,8 +65,9 @@ def build_index(
 
     Of a large catalogue it is an inverted file, as deep as some of `queries` [q, d] need, the
     vectors of users as they are served; without them, items stand for users. The figures are
-    "index.depth" and "index.recall@10"; an exact index has none. Raises ValueError for vectors that
-    are not a finite float32 matrix.
+    "index.depth" and "index.recall@10"; an exact index has none. It is exact where even all cells
+    do not reach the recall: their codes are too coarse for these vectors. Raises ValueError for
+    vectors that are not a finite float32 matrix.
     """
     if vectors.ndim != 2 or vectors.dtype != np.float32 or not np.isfinite(vectors).all():
         raise ValueError("an index needs a finite float32 matrix")
@@ -76,7 +75,7 @@ def build_index(
         built = IvfEngine.build(vectors)
         asked = vectors if queries is None or not len(queries) else queries
         recall = _deepened(built, _some(asked))
-        if built.depth <= _LARGEST_SHARE * built.num_cells:
+        if recall >= _RECALL:
             built.write(path)
             return built.kind, {"index.depth": built.depth, "index.recall@10": recall}
     exact = FlatEngine.build(vectors)
