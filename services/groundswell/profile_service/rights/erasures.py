@@ -247,7 +247,8 @@ class Erasures:
             if new:
                 self._drop({one.mark for one in new})
             self._known = state
-        self._changed.notify()
+        if state != known:
+            self._changed.notify()
 
     def _again(self, connection: DatabaseConnection, again: list[Tombstone], own: set[int]) -> bool:
         """Repeat an erasure in a restored database; False: others changed what to lock."""

@@ -5,6 +5,8 @@ import sqlite3
 import time
 from contextlib import closing
 from pathlib import Path
+from typing import Any
+from unittest.mock import patch
 
 import pytest
 from sqlalchemy import select, text
@@ -93,6 +95,24 @@ async def test_an_erasure_counts_first_and_then_deletes_the_same_rows_once(memor
     nobody = await erasures.erase("nobody")
     assert not any(nobody.stored.counts.values())
     await erasures.close()
+
+
+async def test_who_follows_erasures_reads_again_only_when_one_is_asked_for(memory: Memory) -> None:
+    reads: list[object] = []
+    read = memory.database.read
+
+    async def counted(work: Any) -> Any:
+        reads.append(work)
+        return await read(work)
+
+    with patch.object(memory.database, "read", counted):
+        erasures = Erasures(
+            memory.database, Pseudonymizer(SECRET), None, drop=len, idle_poll_s=60.0
+        )
+        await erasures.start()
+        await asyncio.sleep(0.3)
+        assert 0 < len(reads) <= 10
+        await erasures.close()
 
 
 async def test_what_comes_late_is_refused_and_what_comes_after_starts_a_new_history(
