@@ -8,8 +8,14 @@ from groundswell.profile_service.store import visitors as statements
 from groundswell.profile_service.store.appends import mark_written
 from groundswell.profile_service.store.database import Database, DatabaseConnection, now_us
 from groundswell.profile_service.store.signals import Signals
-from groundswell.profile_service.store.tables import stale_users
-from groundswell.profile_service.store.users import UserKeys, find_users, lock_users, make_users
+from groundswell.profile_service.store.tables import stale_users, users
+from groundswell.profile_service.store.users import (
+    NEVER_ERASED,
+    KnownUser,
+    UserKeys,
+    lock_users,
+    make_users,
+)
 from groundswell.profile_service.store.work import WorkList
 from groundswell.serving.pseudonym import Pseudonymizer
 from groundswell.serving.subjects import subject_id
@@ -28,6 +34,13 @@ class _Part(NamedTuple):
 
     num_moved: int
     is_last: bool
+
+
+class _Both(NamedTuple):
+    """A session and a user, by the last of their keys, and the numbers of those just made."""
+
+    by_key: dict[bytes, KnownUser]
+    made: set[int]
 
 
 class Visitors:
@@ -67,7 +80,6 @@ class Visitors:
                 partial(self._link_part, session=session, user=user, is_first=is_first)
             )
             if part is None:
-                await self._database.write(partial(_make, users={session, user}))
                 continue
             num_moved, is_first = num_moved + part.num_moved, False
             if part.is_last:
@@ -77,12 +89,12 @@ class Visitors:
     def _link_part(
         self, connection: DatabaseConnection, *, session: UserKeys, user: UserKeys, is_first: bool
     ) -> _Part | None:
-        """Move a session's first events to a user; None when one of the two is not stored."""
-        locked = lock_users(connection, {session, user}).users.by_key
-        if len(locked) < 2:
+        """Move a session's first events to a user; None: others changed what to lock."""
+        both = _lock_or_make(connection, {session, user})
+        if both is None:
             return None
-        session_no = locked[session[-1]].user_no
-        user_no, last_sequence, erased_us, _ = locked[user[-1]]
+        session_no, _, session_erased_us, _ = both.by_key[session[-1]]
+        user_no, last_sequence, erased_us, _ = both.by_key[user[-1]]
         mark_written(connection, [session_no], now_us())
         statements.link(connection, session_no, user_no, erased_us)
         last = statements.last_of_part(connection, session_no, PART_EVENTS)
@@ -93,7 +105,11 @@ class Visitors:
         )
         if num_moved and self._reads_histories():
             self._stale.mark(connection, {user_no: last_sequence + num_moved})
-        return _Part(num_moved, not statements.last_of_part(connection, session_no, 1))
+        is_last = not statements.last_of_part(connection, session_no, 1)
+        comes_late = session_no in both.made and session_erased_us != NEVER_ERASED
+        if is_last and (comes_late or erased_us != NEVER_ERASED):
+            statements.drop_erased(connection, session_no, user_no, comes_late=comes_late)
+        return _Part(num_moved, is_last)
 
     async def expire(self) -> int:
         """Delete the sessions that are over their time; return how many."""
@@ -106,8 +122,15 @@ class Visitors:
                 return num_expired
 
 
-def _make(connection: DatabaseConnection, *, users: set[UserKeys]) -> None:
-    """Store those of some users who are not stored."""
-    known, identity = find_users(connection, users)
-    if new := {keys for keys in users if keys[-1] not in known}:
-        make_users(connection, new, identity)
+def _lock_or_make(connection: DatabaseConnection, keys: set[UserKeys]) -> _Both | None:
+    """Lock a session and a user, making who is not stored; None: others change one of them."""
+    (found, identity), left_out = lock_users(connection, keys)
+    if left_out:
+        return None
+    new = {each for each in keys if each[-1] not in found}
+    made = make_users(connection, new, identity) if new else {}
+    numbers = {one.user_no for one in made.values()}
+    if len(made) < len(new):
+        statements.forget(connection, numbers, [users])
+        return None
+    return _Both(found | made, numbers)

@@ -140,7 +140,8 @@ def test_pasted_ids_and_titles_are_a_visitors_events(browser: TestClient) -> Non
     assert "No item has this id or title: No Such Film" in refused.text
     assert browser.get("/", params={"items": "item-3\n" * 51}).status_code == 400
     assert browser.get("/", params={"items": "item-3", "user": USER}).status_code == 400
-    assert browser.get("/", params={"user": USER, "size": "0"}).status_code == 400
+    for size in ("0", "9" * 5_000):
+        assert browser.get("/", params={"user": USER, "size": size}).status_code == 400
     assert "user is unknown" in browser.get("/", params={"user": "nobody"}).text
 
 

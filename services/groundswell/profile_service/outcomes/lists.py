@@ -107,16 +107,14 @@ class ShownLists:
         subjects = {each.subject for each in lists if each.subject}
         keys = {subject: self._pseudonyms.user_keys(subject) for subject in subjects}
         found = _users(connection, keys)
-        lineage = found.lineage
         # Those of a time up to the erasure of their user are not stored.
         lists = [one for one in lists if not _is_erased(one, found.known.get(one.subject))]
+        known = [each for each in lists if each.lineage in ("", found.lineage)]
         numbers = {subject: one.user_no for subject, one in found.known.items()}
-        used = {each.subject for each in lists}
+        used = {each.subject for each in known}
         new_sessions = [numbers[s] for s in found.made & used if is_session(s)]
         mark_written(connection, new_sessions, now_us())
-        statements.drop_unknown(connection, {numbers[s] for s in found.made - used})
-        items = statements.item_numbers(connection, {i for each in lists for i in each.item_ids})
-        known = [each for each in lists if each.lineage in ("", lineage)]
+        items = statements.item_numbers(connection, {i for each in known for i in each.item_ids})
         statements.store_lists(
             connection,
             [
@@ -131,6 +129,8 @@ class ShownLists:
                 for each in known
             ],
         )
+        # A list may be refused, or belong to another user already.
+        statements.drop_unknown(connection, {numbers[s] for s in found.made})
         count("shown_lists_stored", len(known))
         count("shown_lists_refused", len(lists) - len(known))
 

@@ -163,6 +163,9 @@ def keep_newer(connection: Connection, subject: StoredSubject, erased_us: int) -
     row = {"user_key": subject.key, "key_version": subject.version, "erased_us": erased_us}
     made = connection.execute(insert(users).values(**row, last_sequence=0))
     (user_no,) = made.inserted_primary_key or (0,)
+    c = visitors.c
+    session = select(literal(user_no), c.written_us).where(c.user_no == subject.user_no)
+    connection.execute(insert(visitors).from_select(["user_no", "written_us"], session))
     place = func.row_number().over(order_by=events.c.sequence).label("place")
     new = select(events.c.sequence, place).where(*newer).subquery("new")
     mine = events.c.user_no == subject.user_no, events.c.sequence == new.c.sequence

@@ -3,10 +3,10 @@
 from collections.abc import Collection
 from typing import NamedTuple
 
-from sqlalchemy import Connection, delete, exists, func, select, tuple_, update
+from sqlalchemy import Connection, and_, delete, exists, func, or_, select, tuple_, update
 
 from groundswell.profile_service.store.changes import USER, changes_made
-from groundswell.profile_service.store.erasures import delete_events
+from groundswell.profile_service.store.erasures import delete_events, with_sessions
 from groundswell.profile_service.store.lists import lock_lists
 from groundswell.profile_service.store.statements import insert
 from groundswell.profile_service.store.tables import (
@@ -24,6 +24,7 @@ from groundswell.profile_service.store.work import WorkList
 
 _LEASE, _PLACE = "retention_lease_us", "retention_user"
 _STALE = WorkList(stale_users)
+_OF_USERS = (stale_users, profile_chunks, profiles, shown_lists, visitors, users)
 
 
 class OldUsers(NamedTuple):
@@ -59,8 +60,14 @@ def keep_place(connection: Connection, last: int, until_us: int) -> None:
 
 
 def old_users(connection: Connection, after: int, before_us: int, limit: int) -> OldUsers:
-    """Look at the users that follow a number; find those with events of before a time."""
-    old = exists().where(events.c.user_no == users.c.user_no, events.c.time_us < before_us)
+    """Look at the users that follow a number; find those with events of before a time.
+
+    And users who have lost all their events, and stayed for a linked session.
+    """
+    mine = events.c.user_no == users.c.user_no
+    is_visitor = exists().where(visitors.c.user_no == users.c.user_no)
+    is_left = and_(users.c.last_sequence > 0, ~exists().where(mine), ~is_visitor)
+    old = or_(exists().where(mine, events.c.time_us < before_us), is_left)
     page = select(users.c.user_no, old.label("is_old")).where(users.c.user_no > after)
     rows = connection.execute(page.order_by(users.c.user_no).limit(limit)).all()
     last = rows[-1].user_no if rows else 0
@@ -73,11 +80,12 @@ def prune(
     """Delete up to `limit` events of before a time, of some users; return how many.
 
     What was made of these users' histories goes too, and with `marks` the encoder reads them
-    again. A user without events leaves, with all rows.
+    again. A user without events leaves, with all rows and with linked sessions that have none.
     """
-    locked = select(users.c.user_no).where(users.c.user_no.in_(user_nos)).order_by(users.c.user_no)
+    every = [one.user_no for one in with_sessions(connection, user_nos)]
+    locked = select(users.c.user_no).where(users.c.user_no.in_(every)).order_by(users.c.user_no)
     connection.execute(locked.with_for_update(key_share=True))
-    _STALE.lock(connection, user_nos)
+    _STALE.lock(connection, every)
     key = events.c.user_no, events.c.sequence
     old = select(*key).where(events.c.user_no.in_(user_nos), events.c.time_us < before_us)
     first = old.order_by(*key).limit(limit)
@@ -85,14 +93,15 @@ def prune(
     num_deleted = delete_events(connection, delete(events).where(tuple_(*key).in_(first)))
     forget(connection, touched, (profile_chunks, profiles))
     newest = select(events.c.user_no, func.max(events.c.sequence))
-    newest = newest.where(events.c.user_no.in_(touched)).group_by(events.c.user_no)
+    newest = newest.where(events.c.user_no.in_(user_nos)).group_by(events.c.user_no)
     staying = dict(map(tuple, connection.execute(newest)))
-    _renumber(connection, staying)
+    changed = {number: staying[number] for number in touched & staying.keys()}
+    _renumber(connection, changed)
     if marks:
-        read = select(users.c.user_no, users.c.last_sequence).where(users.c.user_no.in_(staying))
+        read = select(users.c.user_no, users.c.last_sequence).where(users.c.user_no.in_(changed))
         _STALE.mark(connection, dict(map(tuple, connection.execute(read))))
-    _leave(connection, touched - staying.keys())
-    changes_made(connection).update((USER, user_no) for user_no in touched)
+    gone = _leave(connection, set(user_nos) - staying.keys(), every)
+    changes_made(connection).update((USER, user_no) for user_no in {*touched, *gone})
     return num_deleted
 
 
@@ -109,11 +118,19 @@ def _renumber(connection: Connection, newest: dict[int, int]) -> None:
         connection.execute(event.values(sequence=counter))
 
 
-def _leave(connection: Connection, user_nos: Collection[int]) -> None:
-    """Delete users without events, but those to whom sessions are linked."""
-    linked = exists().where(visitors.c.linked_to == users.c.user_no)
-    free = select(users.c.user_no).where(users.c.user_no.in_(user_nos), ~linked)
-    going = connection.execute(free).scalars().all()
-    if going:
-        lock_lists(connection, going)
-        forget(connection, going, (stale_users, shown_lists, visitors, users))
+def _leave(
+    connection: Connection, user_nos: Collection[int], locked: Collection[int]
+) -> Collection[int]:
+    """Delete users without events, and the sessions that are linked to them; return both.
+
+    Those stay who have a session with events, or one that was linked since the users were locked.
+    """
+    number, linked = visitors.c.user_no, visitors.c.linked_to
+    has_events = exists().where(events.c.user_no == number)
+    lively = exists().where(linked == users.c.user_no, or_(has_events, number.not_in(locked)))
+    free = select(users.c.user_no).where(users.c.user_no.in_(user_nos), ~lively)
+    gone = [one.user_no for one in with_sessions(connection, connection.scalars(free).all())]
+    if gone:
+        lock_lists(connection, gone)
+        forget(connection, gone, _OF_USERS)
+    return gone

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable
 from sqlalchemy import Connection, Table, and_, case, delete, exists, func, or_, select, update
 
 from groundswell.profile_service.store.changes import USER, changes_made
-from groundswell.profile_service.store.lists import give_lists, lock_lists
+from groundswell.profile_service.store.lists import drop_unknown, give_lists, lock_lists
 from groundswell.profile_service.store.tables import (
     events,
     profile_chunks,
@@ -101,6 +101,26 @@ def move_events(
     return num_moved
 
 
+def drop_erased(connection: Connection, session_no: int, user_no: int, *, comes_late: bool) -> None:
+    """Delete what a link left of a session and a user, so that no pseudonym of before comes back.
+
+    One of them was erased, and the transaction holds the locks of both and has moved all events.
+    The session goes when its link `comes_late`, after its erasure; and with the user when nothing
+    is held of that.
+    """
+    other = visitors.c.linked_to == user_no, visitors.c.user_no != session_no
+    empty = (
+        users.c.user_no == user_no,
+        users.c.last_sequence == 0,
+        ~exists().where(shown_lists.c.user_no == user_no),
+        ~exists().where(*other),
+    )
+    is_empty = connection.execute(select(users.c.user_no).where(*empty)).first() is not None
+    if comes_late or is_empty:
+        forget(connection, [session_no], (visitors, users))
+        drop_unknown(connection, {user_no})
+
+
 def num_moved(connection: Connection, user_nos: Collection[int]) -> dict[int, int]:
     """Return how many of the first events were moved away, of those sessions that were linked."""
     first = select(func.min(events.c.sequence)).where(events.c.user_no == visitors.c.user_no)
@@ -117,17 +137,22 @@ def forget(connection: Connection, user_nos: Collection[int], tables: Iterable[T
 
 
 def expire(connection: Connection, before_us: int, limit: int) -> int:
-    """Delete some sessions that got no event since a time; return how many."""
+    """Delete some sessions that got no event since a time; return how many.
+
+    A user of whom no more than the link was known leaves with its last session.
+    """
     due = select(users.c.user_no).join(visitors, visitors.c.user_no == users.c.user_no)
     due = due.where(visitors.c.written_us < before_us).order_by(users.c.user_no).limit(limit)
     # The weaker lock: rows of the worker that refer to a user must not wait for this.
     due = due.with_for_update(of=users, key_share=True, skip_locked=True)
     locked = connection.execute(due).scalars().all()
     # Asked again, now that they are locked: a write may have ended since the statement began.
-    still = select(visitors.c.user_no).where(visitors.c.user_no.in_(locked))
-    user_nos = connection.execute(still.where(visitors.c.written_us < before_us)).scalars().all()
-    if user_nos:
+    still = select(visitors.c.user_no, visitors.c.linked_to).where(visitors.c.user_no.in_(locked))
+    rows = connection.execute(still.where(visitors.c.written_us < before_us)).all()
+    if rows:
+        user_nos = [row.user_no for row in rows]
         _STALE.lock(connection, user_nos)
         lock_lists(connection, user_nos)
         forget(connection, user_nos, (*_ENCODED, events, shown_lists, visitors, users))
-    return len(user_nos)
+        drop_unknown(connection, {row.linked_to for row in rows if row.linked_to is not None})
+    return len(rows)

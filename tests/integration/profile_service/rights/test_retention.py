@@ -21,12 +21,13 @@ from tests.integration.profile_service.support import (
     second_process,
     work_all,
 )
+from tests.integration.profile_service.test_visitors import visitors
 
 HOUR_S = 3600.0
 
 
-def retention_of(memory: Memory) -> Retention:
-    return Retention(memory.database, memory.signals, keep_s=HOUR_S, reads_histories=lambda: True)
+def retention_of(memory: Memory, keep_s: float = HOUR_S) -> Retention:
+    return Retention(memory.database, memory.signals, keep_s=keep_s, reads_histories=lambda: True)
 
 
 async def test_old_events_go_by_parts_and_users_without_events_leave(
@@ -59,3 +60,39 @@ async def test_old_events_go_by_parts_and_users_without_events_leave(
     assert Counter(counts) == Counter(events=4, users=3, stale_users=1, profiles=2)
     (outcome,) = await memory.log.append([an_event(5, user="ann", time=now)])
     assert outcome.sequence == 9
+
+
+async def test_a_user_leaves_with_linked_sessions_once_none_of_them_has_events(
+    memory: Memory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_ROUNDS", 10**10)  # each call is the next round
+    await memory.catalogue.upsert([an_item("a")])
+    visits = [subject_id("", name) for name in ("of ann", "of bob", "bob goes on")]
+    await memory.log.append([an_event(n, user=visit) for n, visit in enumerate(visits)])
+    links = visitors(memory)
+    for name, user in (("of ann", "ann"), ("of bob", "bob"), ("bob goes on", "bob")):
+        assert await links.link(name, user) == 1
+    await memory.log.append([an_event(9, user=visits[-1], time=now_us())])
+    assert await retention_of(memory).expire() == 3
+    assert await num_rows(memory) == {"users": 3, "visitors": 2}
+    assert await links.link("bob goes on", "bob") == 1
+    assert await retention_of(memory, keep_s=-HOUR_S).expire() == 1
+    assert await num_rows(memory) == {"users": 0, "visitors": 0}
+
+
+async def test_a_user_of_whom_only_a_link_is_known_leaves_with_the_last_session(
+    memory: Memory,
+) -> None:
+    await memory.catalogue.upsert([an_item("a")])
+    await memory.log.append([an_event(1, user="bob")])
+    for name, user in (("one", "ann"), ("two", "ann"), ("three", "bob")):
+        await visitors(memory).link(name, user)
+    assert await num_rows(memory) == {"users": 5, "visitors": 3}
+    assert await visitors(memory, keep_s=-1).expire() == 3
+    assert await num_rows(memory) == {"users": 1, "visitors": 0}
+
+
+async def num_rows(memory: Memory) -> dict[str, int]:
+    async with reading(memory.database) as connection:
+        counts = await connection.run(count_rows, range(1, 99))
+    return {name: counts[name] for name in ("users", "visitors")}

@@ -109,6 +109,8 @@ class SessionServiceServicer:
         the same user again, which moves them; one with the id of another event of the user is rejected
         (EVENT_ID_CONFLICT). A session expires 30 days after its last event, and its link is forgotten
         with it; that is a setting of the profile service.
+        A link that comes after the erasure of one of the two (EraseUser) stores neither of them, unless
+        there are later events.
         Statuses: OK (also for a session without events); INVALID_ARGUMENT (USER_ID_INVALID,
         SESSION_ID_INVALID); FAILED_PRECONDITION (SESSION_LINKED: to another user;
         EVENT_ID_CONFLICT: the user has another event with the id of one of them, and nothing was moved,
