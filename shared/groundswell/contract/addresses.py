@@ -1,6 +1,5 @@
 """Checks the address of a service: `HOST:PORT`, or a name that gRPC resolves."""
 
-import ipaddress
 import re
 
 _BY_GRPC = re.compile(r"(dns|ipv4|ipv6|unix|unix-abstract|vsock|xds):", re.IGNORECASE)
@@ -27,16 +26,6 @@ def address_problem(address: str) -> str | None:
         is_ipv6 = address.count(":") > 1 and "[" not in address
         return "write [HOST]:PORT for an IPv6 host" if is_ipv6 else "write HOST:PORT"
     return _port_problem(parts["port"])
-
-
-def is_loopback(address: str) -> bool:
-    """Whether only this machine answers at an address that can be called."""
-    name = _BY_GRPC.sub("", address).lstrip("/")
-    host = name.rpartition(":")[0].strip("[]").lower()
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return address.lower().startswith("unix")
 
 
 def _port_problem(port: str) -> str | None:

@@ -33,7 +33,8 @@ def open_channel(target: str, settings: CallingSettings | None = None) -> grpc.a
 
     With `http_proxy` of the settings it goes by the proxy that `http_proxy` of the environment
     names, if any. By default it does not: gRPC itself would ask the proxy even for the loopback
-    address. Raises StartError for a wrong certificate, key or token.
+    address. Raises StartError for a wrong certificate, key or token, and for a token that others
+    could read.
     """
     http_proxy = settings is not None and settings.http_proxy
     options = (*_OPTIONS, ("grpc.enable_http_proxy", int(http_proxy)))
@@ -42,7 +43,7 @@ def open_channel(target: str, settings: CallingSettings | None = None) -> grpc.a
     try:
         channel = open_aio_channel(target, options, settings.calling_tls, _token(settings))
     except (OSError, ValueError) as error:
-        message = f"a file of certificates, keys or tokens: {error}"
+        message = f"calls to other services: {error}"
         raise StartError("CALLER_INVALID", message) from error
     return traced_channel(channel)
 

@@ -1,7 +1,9 @@
 """Channels over TLS and calls with a token; files of both are read again when they change."""
 
 import asyncio
+import ipaddress
 import os
+import re
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,6 +19,10 @@ Token: TypeAlias = str | Path | Callable[[], str]
 """A token; the file that holds one, which is read again when it changes; or what returns one."""
 Options: TypeAlias = Sequence[tuple[str, int | str]]
 
+_BY_GRPC = re.compile(r"(dns|ipv4|ipv6|unix|unix-abstract|vsock|xds):", re.IGNORECASE)
+"""Prefixes of names that gRPC resolves by rules of its own."""
+
+_ALLOW_INSECURE = "GROUNDSWELL_ALLOW_INSECURE"
 # Longer than a call of the client may take.
 _CLOSE_REPLACED_S = 3600.0
 
@@ -59,10 +65,33 @@ def from_environment() -> tuple[Tls | None, Path | None]:
     return (Tls(ca, certificate, key) if ca else None), (Path(token) if token else None)
 
 
+def is_loopback(target: str) -> bool:
+    """Whether only this machine answers at a target, such as "localhost:1" or "dns:///a:1"."""
+    names = _BY_GRPC.sub("", target).lstrip("/").lower().split(",")
+    hosts = {name.rpartition(":")[0].strip("[]") for name in names}
+    try:
+        return all(ipaddress.ip_address(host).is_loopback for host in hosts - {"localhost"})
+    except ValueError:
+        return target.lower().startswith("unix")
+
+
+def _check_readers(target: str) -> None:
+    """Raise ValueError where others could read a token that is sent in plain text."""
+    allowed = os.environ.get(_ALLOW_INSECURE, "").strip().lower()
+    if not is_loopback(target) and allowed not in ("1", "true", "yes", "on", "t", "y"):
+        raise ValueError(
+            f"the token for {target} would be sent in plain text: use TLS (GROUNDSWELL_TLS_CA), or "
+            f"set {_ALLOW_INSECURE}=1 on a network that you trust"
+        )
+
+
 def open_aio_channel(
     target: str, options: Options, tls: Tls | None = None, token: Token | None = None
 ) -> grpc.aio.Channel:
-    """A channel for an event loop. Raises OSError, ValueError for a wrong file."""
+    """A channel for an event loop.
+
+    Raises OSError, and ValueError for a wrong file, or a token that others could read.
+    """
     if tls is None and token is None:
         return grpc.aio.insecure_channel(target, options=options)
     return cast("grpc.aio.Channel", SecuredChannel(grpc.aio, target, options, tls, token))
@@ -71,7 +100,7 @@ def open_aio_channel(
 def open_channel(
     target: str, options: Options, tls: Tls | None = None, token: Token | None = None
 ) -> grpc.Channel:
-    """A channel for threads. Raises OSError, ValueError for a wrong file."""
+    """A channel for threads. Raises as `open_aio_channel`."""
     if tls is None and token is None:
         return grpc.insecure_channel(target, options=options)
     return cast("grpc.Channel", SecuredChannel(grpc, target, options, tls, token))
@@ -105,6 +134,8 @@ class SecuredChannel:
     def __init__(
         self, library: Any, target: str, options: Options, tls: Tls | None, token: Token | None
     ) -> None:
+        if tls is None and token is not None:
+            _check_readers(target)
         self._library, self._target, self._options = library, target, options
         self._credentials = None if tls is None else tls.credentials()
         self._token = None if token is None else token_source(token)

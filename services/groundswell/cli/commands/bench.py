@@ -144,7 +144,7 @@ def _checked(shares: dict[str, float], targets: "Targets", *, yes: bool) -> list
     from groundswell.cli.connection import connected
     from groundswell.cli.failures import CommandError
     from groundswell.cli.load.mix import NEED_ITEMS, SERVICES
-    from groundswell.contract.addresses import is_loopback
+    from groundswell.client.secured import is_loopback
 
     for service in sorted({SERVICES[kind] for kind in shares}):
         address = getattr(targets, service)

@@ -38,8 +38,8 @@ class GroundswellClient(ProfileCalls):
     With `http_proxy` calls use the proxy of the environment variable `http_proxy`, if it is set.
     With `tls` they are encrypted, and with `token` each says who calls: the token, the path of its
     file, or a function that returns it at once. Files of both are read again when they change; a
-    wrong one raises OSError or ValueError at the start. Without `tls` a token can be read on its
-    way: only do that on one machine.
+    wrong one raises OSError or ValueError at the start. So does a token without `tls` for another
+    machine than this, since it could be read on its way, unless GROUNDSWELL_ALLOW_INSECURE=1.
     """
 
     def __init__(
