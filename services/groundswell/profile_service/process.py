@@ -101,7 +101,7 @@ async def main(settings: ProfileSettings) -> None:
         erasures=erasures.finish,
         events=retention.expire,
     )
-    user_data = UserDataServicer(erasures, Exports(database, pseudonyms))
+    user_data = UserDataServicer(erasures, Exports(database, pseudonyms), pseudonyms.checks)
     outcomes = OutcomeServicer(lists, OutcomeReports(database, tokens), popularity, tokens)
     await serve_bundles(
         settings,

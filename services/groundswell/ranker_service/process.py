@@ -24,6 +24,7 @@ from groundswell.runtime.process import serve_bundles
 from groundswell.runtime.variants_follower import VariantsFollower
 from groundswell.serving.admission import DeadlineAdmission
 from groundswell.serving.channels import open_channel
+from groundswell.serving.health import Health
 from groundswell.serving.overload import Admissions
 from groundswell.serving.pseudonym import Pseudonymizer
 from groundswell.serving.tracing import start_traces
@@ -40,9 +41,11 @@ async def main(settings: RankerSettings) -> None:
     bundles = RankerBundles(profile, session, settings, popularity)
     following = PopularityFollower(profile, popularity, bundles.take_popularity)
     tokens = PageTokens(*settings.secrets)
-    reader = RequestReader(Pseudonymizer(*settings.secrets), tokens)
+    pseudonyms = Pseudonymizer(*settings.secrets)
+    reader = RequestReader(pseudonyms, tokens)
     gather = _gather(profile, session, settings)
-    erasures = ErasureFollower(profile, gather.drop)
+    health = Health()
+    erasures = ErasureFollower(profile, gather.drop, pseudonyms.checks, health)
     recommender = Recommender(gather, Exclusions(settings.seen_mask))
     answered = AnsweredLists(profile, max_waiting=settings.max_lists_waiting)
     kept = answered if settings.max_lists_waiting else None
@@ -64,6 +67,7 @@ async def main(settings: RankerSettings) -> None:
         held=bundles.held,
         begin=(answered.start, following.start, erasures.start),
         close=(answered, following, erasures, bundles, profile, session),
+        health=health,
         admissions=_admissions(settings),
     )
 

@@ -10,6 +10,7 @@ from groundswell.runtime.process import serve_bundles
 from groundswell.runtime.variants_follower import VariantsFollower
 from groundswell.serving.admission import until_deadline
 from groundswell.serving.channels import open_channel
+from groundswell.serving.health import Health
 from groundswell.serving.pseudonym import Pseudonymizer
 from groundswell.serving.tracing import start_traces
 from groundswell.session.v1 import session_service_pb2_grpc
@@ -35,8 +36,10 @@ async def main(settings: SessionSettings) -> None:
         await windows.drop(user_keys)
         bundles.drop(user_keys)
 
-    following = ErasureFollower(profile, drop)
-    servicer = SessionServicer(_sessions(profile, bundles, windows, settings), bundles)
+    pseudonyms, health = Pseudonymizer(*settings.secrets), Health()
+    following = ErasureFollower(profile, drop, pseudonyms.checks, health)
+    sessions = _sessions(profile, bundles, windows, pseudonyms, settings)
+    servicer = SessionServicer(sessions, bundles)
 
     def add_servicers(server: grpc.aio.Server) -> tuple[str, ...]:
         session_service_pb2_grpc.add_SessionServiceServicer_to_server(servicer, server)
@@ -52,6 +55,7 @@ async def main(settings: SessionSettings) -> None:
         begin=(following.start,),
         holds_previous=True,
         close=(following, bundles, windows, profile),
+        health=health,
         admissions=until_deadline(
             _SERVICE, "EncodeSession", "BatchEncodeSessions", "RecordEvents", "LinkSession"
         ),
@@ -75,6 +79,7 @@ def _sessions(
     profile: grpc.aio.Channel,
     bundles: SessionBundles,
     windows: WindowStore,
+    pseudonyms: Pseudonymizer,
     settings: SessionSettings,
 ) -> Sessions:
     log = EventLogClient(
@@ -85,7 +90,7 @@ def _sessions(
     return Sessions(
         log,
         windows,
-        Pseudonymizer(*settings.secrets),
+        pseudonyms,
         changed=bundles.refresh,
         ttl_s=settings.window_ttl_s,
     )

@@ -19,6 +19,7 @@ class Health:
         self._names: set[str] = {OVERALL}
         self._failing: set[str] = set()
         self._is_ready = False
+        self._all_fail = False
         self._telling = asyncio.Lock()
 
     async def add(self, names: Iterable[str]) -> None:
@@ -37,6 +38,11 @@ class Health:
         self._failing = self._failing | set(names) if failing else self._failing - set(names)
         await self._tell()
 
+    async def report_all(self, *, failing: bool) -> None:
+        """Note whether something is wrong that none of the names can serve with."""
+        self._all_fail = failing
+        await self._tell()
+
     async def shut_down(self) -> None:
         """Answer NOT_SERVING to every name from now on."""
         await self.servicer.enter_graceful_shutdown()
@@ -44,5 +50,5 @@ class Health:
     async def _tell(self) -> None:
         async with self._telling:
             for name in sorted(self._names):
-                is_well = self._is_ready and name not in self._failing
+                is_well = self._is_ready and not self._all_fail and name not in self._failing
                 await self.servicer.set(name, _SERVING if is_well else _NOT_SERVING)

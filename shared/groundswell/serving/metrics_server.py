@@ -8,11 +8,12 @@ from wsgiref.simple_server import WSGIServer
 
 from prometheus_client import start_http_server
 
-from groundswell.client.files import Reloaded, read_pair
+from groundswell.client.files import Reloaded, num_failing, read_pair
 from groundswell.serving.access import MONITOR, OPERATOR, check_role
 from groundswell.serving.door_settings import DoorSettings
 from groundswell.serving.errors import ServiceError, Unauthenticated
 from groundswell.serving.settings import ServingSettings
+from groundswell.serving.telemetry import gauge_of
 from groundswell.serving.tokens import TokenReader
 
 _READERS = frozenset({MONITOR, OPERATOR})
@@ -27,6 +28,7 @@ def start_metrics(settings: ServingSettings, tokens: TokenReader | None) -> Call
     """
     if settings.metrics_port is None:
         return lambda: None
+    gauge_of("reloads_failing", num_failing)
     client_ca = settings.tls_client_ca
     started: tuple[WSGIServer, threading.Thread] = start_http_server(
         settings.metrics_port,
@@ -39,6 +41,7 @@ def start_metrics(settings: ServingSettings, tokens: TokenReader | None) -> Call
     server, thread = started
     # Whoever connects and sends nothing takes a thread no longer than this.
     server.RequestHandlerClass.timeout = _TIMEOUT_S  # type: ignore[attr-defined]
+    server.handle_error = lambda *_: None  # type: ignore[method-assign] # who leaves, or is silent
     server.verify_request = _has_room  # type: ignore[method-assign, assignment]
     _reload_certificates(server, settings)
     app: Any = server.get_app()
@@ -87,7 +90,6 @@ def _reload_certificates(server: WSGIServer, settings: DoorSettings) -> None:
         return
     # In the thread of the connection, not in that which accepts all of them.
     listening.do_handshake_on_connect = False  # type: ignore[attr-defined]
-    server.handle_error = lambda *_: None  # type: ignore[method-assign] # a handshake that failed
     context, authorities = listening.context, settings.tls_client_ca
 
     def read() -> None:

@@ -5,7 +5,7 @@ import logging
 import sys
 import time
 import traceback
-from collections.abc import Iterator, MutableMapping, Sequence
+from collections.abc import Callable, Iterator, MutableMapping, Sequence
 from contextlib import contextmanager
 from functools import cache
 from typing import Any, TypeVar
@@ -130,6 +130,11 @@ def counter(name: str, **labels: str) -> Counter:
 def gauge(name: str, value: float, **labels: str) -> None:
     """Set the gauge `groundswell_<name>`."""
     _labelled(_gauge(_name(name), tuple(sorted(labels))), labels).set(value)
+
+
+def gauge_of(name: str, read: Callable[[], float]) -> None:
+    """Let the gauge `groundswell_<name>` have what `read` returns at each scrape."""
+    _gauge(_name(name), ()).set_function(read)
 
 
 def replace_info(name: str, **labels: str) -> None:

@@ -1,26 +1,33 @@
 """Real services are traced as one whole, and have what the dashboard and the alerts ask for."""
 
+import asyncio
 import json
 import re
 import secrets
 import shutil
 import urllib.request
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 import grpc
 import promql_parser as promql
 import pytest
 import yaml  # type: ignore[import-untyped] # PyYAML ships no types
+from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from prometheus_client.parser import text_string_to_metric_families
 
 from groundswell.client import event
 from groundswell.ranker.v1.ranker_service_pb2 import RecommendRequest
 from groundswell.ranker.v1.ranker_service_pb2_grpc import RankerServiceStub
+from groundswell.runtime.erasure_follower import ErasureFollower
+from groundswell.serving.channels import open_channel
+from groundswell.serving.health import Health
+from groundswell.serving.health_probe import NOT_SERVING, health
+from groundswell.serving.pseudonym import Pseudonymizer
 from tests.support.bundles import ITEMS, serve, tiny_bundle
 from tests.support.collector import Collector, Received, collector, exporting
 from tests.support.postgres import Postgres
-from tests.support.processes import ROOT, free_port
+from tests.support.processes import ROOT, SECRET, free_port
 from tests.support.suite import Suite
 from tests.support.valkey import Valkey
 from tests.support.waiting import eventually
@@ -63,6 +70,7 @@ def suite(
     with Suite(folder, bundles, PARTS, database_url=url, settings=settings) as running:
         running.fill()
         running.client.record_events([event(USER, ITEMS[0][0], "click", event_id="e")])
+        eventually(lambda: not running.client.recommend(USER).degradations, 60)
         yield running
 
 
@@ -154,6 +162,39 @@ def test_log_lines_name_the_trace_and_nothing_sent_names_the_user(
     assert USER not in str(traces.spans())
 
 
+class ToldHealth(Health):
+    """Health that says when it was told whether all fails."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.told: asyncio.Queue[bool] = asyncio.Queue()
+
+    async def report_all(self, *, failing: bool) -> None:
+        await super().report_all(failing=failing)
+        self.told.put_nowait(failing)
+
+
+async def test_a_process_with_other_secrets_than_the_profile_service_is_not_ready(
+    suite: Suite,
+) -> None:
+    its = ToldHealth()
+    await its.ready()
+
+    async def drop(_: Collection[bytes]) -> None:
+        return
+
+    # Of several secrets the profile service must have all.
+    cases = {("another secret of a service",): True, (SECRET,): False, (SECRET, "b" * 16): True}
+    async with open_channel(suite.targets.profile) as channel:
+        for given, differs in cases.items():
+            follower = ErasureFollower(channel, drop, Pseudonymizer(*given).checks, its)
+            await follower.start()
+            assert await asyncio.wait_for(its.told.get(), 60) is differs
+            answer = await its.servicer.Check(HealthCheckRequest(), None)
+            assert (answer.status == HealthCheckResponse.NOT_SERVING) is differs
+            await follower.close()
+
+
 def samples(parts: Sequence[str]) -> Samples:
     """The labels of all samples of some processes, by name."""
     found: Samples = defaultdict(list)
@@ -224,6 +265,19 @@ def test_all_that_the_dashboard_and_the_alerts_name_is_there(suite: Suite) -> No
     assert {expression: names for expression, names in asked.items() if names} == {}
     waiting = {"list": "stale_users", "state": "waiting"}
     assert waiting in found["groundswell_stale_subjects"]  # what the workers of k8s scale by
+
+
+def test_a_service_with_another_secret_says_so_and_is_never_ready(suite: Suite) -> None:
+    suite.session.kill()
+    suite.session.start({"GROUNDSWELL_SECRET": "another secret of a service"})
+
+    def events() -> set[str]:
+        lines = suite.session.log().splitlines()
+        newest = max(n for n, line in enumerate(lines) if '"event": "settings"' in line)
+        return {json.loads(line)["event"] for line in lines[newest:]}
+
+    eventually(lambda: events() >= {"serving", "secret_differs"}, 60, suite.session.log)
+    assert health(suite.targets.session) == NOT_SERVING
 
 
 def test_each_alert_has_a_section_in_the_runbook_and_each_metric_a_row() -> None:

@@ -5,15 +5,24 @@ import ssl
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
+from weakref import WeakSet
 
 _LOOK_AGAIN_S = 1.0
 
 _log = logging.getLogger(__name__)
+_all: "WeakSet[Reloaded[Any]]" = WeakSet()
 
 T = TypeVar("T")
 
 _State = list[tuple[int, int, int]]
+
+
+def num_failing() -> int:
+    """How many values of this process lack what their files have now, which cannot be read."""
+    for one in list(_all):
+        one()
+    return sum(one.is_failing for one in list(_all))
 
 
 class Reloaded(Generic[T]):
@@ -30,6 +39,12 @@ class Reloaded(Generic[T]):
         self._value = read()
         self._looked_s = time.monotonic()
         self._told = ""
+        _all.add(self)
+
+    @property
+    def is_failing(self) -> bool:
+        """Whether the files could not be read at the last look."""
+        return self._told != ""
 
     def __call__(self) -> T:
         """Return the newest value."""
@@ -43,6 +58,7 @@ class Reloaded(Generic[T]):
         try:
             state = self._look()
             if state == self._state:
+                self._told = ""
                 return False
             value = self._read()
             if state != self._look():

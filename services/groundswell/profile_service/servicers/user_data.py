@@ -1,6 +1,6 @@
 """Serves UserDataService."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import aclosing
 
 from groundswell.profile.v1 import user_data_service_pb2 as pb
@@ -17,9 +17,11 @@ from groundswell.serving.validation import to_timestamp
 class UserDataServicer(UserDataServiceServicer):
     """The contract is in user_data_service.proto."""
 
-    def __init__(self, erasures: Erasures, exports: Exports) -> None:
+    def __init__(self, erasures: Erasures, exports: Exports, checks: Sequence[str]) -> None:
+        """Take the check values of the process's secrets, oldest first, besides what answers."""
         self._erasures = erasures
         self._exports = exports
+        self._checks = checks
 
     async def EraseUser(
         self, request: pb.EraseUserRequest, context: Context
@@ -57,13 +59,16 @@ class UserDataServicer(UserDataServiceServicer):
             message = f"since_revision {request.since_revision} is negative"
             raise InvalidArgument("REVISION_INVALID", message, field="since_revision")
         following = self._erasures.watch(request.since_revision, request.lineage)
+        checks = self._checks
         async with aclosing(following) as watched:
             async for erased in watched:
                 yield pb.WatchErasuresResponse(
                     marks=b"".join(erased.marks),
                     revision=erased.state.revision,
                     lineage=erased.state.lineage,
+                    secret_checks=checks,
                 )
+                checks = ()
 
 
 def _stores(counts: Mapping[str, int]) -> list[pb.StoreCount]:

@@ -499,6 +499,7 @@ class WatchErasuresResponse(_message.Message):
     MARKS_FIELD_NUMBER: _builtins.int
     REVISION_FIELD_NUMBER: _builtins.int
     LINEAGE_FIELD_NUMBER: _builtins.int
+    SECRET_CHECKS_FIELD_NUMBER: _builtins.int
     marks: _builtins.bytes
     """A mark of 32 bytes for each erased user and session, at most 10,000 end to end: SHA-256 of a fixed
     text and the pseudonym. Caches are keyed by it. It tells nothing without the deployment's secret.
@@ -507,16 +508,24 @@ class WatchErasuresResponse(_message.Message):
     """The revision that the caller has after this message."""
     lineage: _builtins.str
     """The lineage of the database that the revision belongs to."""
+    @_builtins.property
+    def secret_checks(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """A check value of each secret that the answering process has, oldest first, 64 hexadecimal digits
+        each: HMAC-SHA256 of a fixed text, which does not reveal the secret. In the first message alone.
+        Unless the caller's secrets are these, or the oldest of these, it does not find whom the marks name.
+        """
+
     def __init__(
         self,
         *,
         marks: _builtins.bytes = ...,
         revision: _builtins.int = ...,
         lineage: _builtins.str = ...,
+        secret_checks: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["lineage", b"lineage", "marks", b"marks", "revision", b"revision"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["lineage", b"lineage", "marks", b"marks", "revision", b"revision", "secret_checks", b"secret_checks"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
