@@ -1,4 +1,5 @@
-// Shows a list, records a click on it, and reads an error: backend USER RANKER SESSION SERVICE_CONFIG.
+// Shows a list, records a click on it, and reads an error: backend USER RANKER SESSION SERVICE_CONFIG
+// [AUTHORITIES TOKEN].
 #include <google/protobuf/util/time_util.h>
 #include <grpcpp/grpcpp.h>
 
@@ -34,13 +35,22 @@ void explain(const grpc::Status& error) {
             << "s\n";
 }
 
-int main(int, char** argv) {
-  std::stringstream config;
-  config << std::ifstream(argv[4]).rdbuf();
+std::string text_of(const char* path) {
+  std::stringstream text;
+  text << std::ifstream(path).rdbuf();
+  return text.str();
+}
+
+int main(int argc, char** argv) {
   grpc::ChannelArguments arguments;
-  arguments.SetServiceConfigJSON(config.str());  // the retries
+  arguments.SetServiceConfigJSON(text_of(argv[4]));  // the retries
+  auto credentials = grpc::InsecureChannelCredentials();  // of this machine alone
+  if (argc > 6) {
+    credentials = grpc::CompositeChannelCredentials(grpc::SslCredentials({text_of(argv[5]), "", ""}),
+                                                    grpc::AccessTokenCredentials(argv[6]));
+  }
   const auto open = [&](const char* address) {
-    return grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(), arguments);
+    return grpc::CreateCustomChannel(address, credentials, arguments);
   };
   const auto recommender = ranker::RankerService::NewStub(open(argv[2]));
   const auto recorder = session::SessionService::NewStub(open(argv[3]));

@@ -1,4 +1,5 @@
-// Shows a list, records a click on it, and reads an error: backend USER RANKER SESSION SERVICE_CONFIG.
+// Shows a list, records a click on it, and reads an error: backend USER RANKER SESSION SERVICE_CONFIG
+// [AUTHORITIES TOKEN].
 package main
 
 import (
@@ -15,15 +16,16 @@ import (
 	sessionv1 "example.com/your-team/your-backend/gen/go/groundswell/session/v1"
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 )
 
-func run(user, ranker, session, serviceConfig string) error {
+func run(user, ranker, session, serviceConfig string, security []grpc.DialOption) error {
 	// The service config has the retries. A channel is made once, and kept.
 	dial := func(address string) *grpc.ClientConn {
-		channel, err := grpc.Dial(address, grpc.WithInsecure(), grpc.WithDefaultServiceConfig(serviceConfig))
+		channel, err := grpc.Dial(address, append(security, grpc.WithDefaultServiceConfig(serviceConfig))...)
 		if err != nil {
 			log.Fatal(err)
 		}
@@ -60,12 +62,33 @@ func run(user, ranker, session, serviceConfig string) error {
 	return err
 }
 
+// A token that every call carries, over TLS alone.
+type bearer string
+
+func (token bearer) GetRequestMetadata(context.Context, ...string) (map[string]string, error) {
+	return map[string]string{"authorization": "Bearer " + string(token)}, nil
+}
+
+func (bearer) RequireTransportSecurity() bool { return true }
+
+func secured(authorities, token string) []grpc.DialOption {
+	tls, err := credentials.NewClientTLSFromFile(authorities, "")
+	if err != nil {
+		log.Fatal(err)
+	}
+	return []grpc.DialOption{grpc.WithTransportCredentials(tls), grpc.WithPerRPCCredentials(bearer(token))}
+}
+
 func main() {
 	serviceConfig, err := os.ReadFile(os.Args[4])
 	if err != nil {
 		log.Fatal(err)
 	}
-	its := status.Convert(run(os.Args[1], os.Args[2], os.Args[3], string(serviceConfig)))
+	security := []grpc.DialOption{grpc.WithInsecure()} // of this machine alone
+	if len(os.Args) > 6 {
+		security = secured(os.Args[5], os.Args[6])
+	}
+	its := status.Convert(run(os.Args[1], os.Args[2], os.Args[3], string(serviceConfig), security))
 	var reason string
 	var fields []string
 	var retryAfter time.Duration

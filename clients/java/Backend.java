@@ -5,10 +5,14 @@ import com.google.protobuf.util.Timestamps;
 import com.google.rpc.BadRequest;
 import com.google.rpc.ErrorInfo;
 import com.google.rpc.RetryInfo;
+import io.grpc.Grpc;
 import io.grpc.ManagedChannel;
 import io.grpc.ManagedChannelBuilder;
+import io.grpc.Metadata;
 import io.grpc.StatusRuntimeException;
+import io.grpc.TlsChannelCredentials;
 import io.grpc.protobuf.StatusProto;
+import io.grpc.stub.MetadataUtils;
 import io.groundswell.common.v1.Action;
 import io.groundswell.common.v1.Event;
 import io.groundswell.common.v1.EventResult;
@@ -17,6 +21,7 @@ import io.groundswell.ranker.v1.RecommendRequest;
 import io.groundswell.ranker.v1.RecommendResponse;
 import io.groundswell.session.v1.RecordEventsRequest;
 import io.groundswell.session.v1.SessionServiceGrpc;
+import java.io.File;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.Map;
@@ -24,13 +29,13 @@ import java.util.UUID;
 import java.util.concurrent.TimeUnit;
 import java.util.stream.Collectors;
 
-/** Shows a list, records a click on it, and reads an error: Backend USER RANKER SESSION SERVICE_CONFIG. */
+/** Shows a list, records a click on it, and reads an error: Backend USER RANKER SESSION SERVICE_CONFIG [AUTHORITIES TOKEN]. */
 public final class Backend {
   public static void main(String[] args) throws Exception {
     // The retries and the deadlines. A channel is made once, and kept.
     Map<String, ?> config = new Gson().fromJson(Files.readString(Path.of(args[3])), Map.class);
-    ManagedChannel ranker = open(args[1], config);
-    ManagedChannel session = open(args[2], config);
+    ManagedChannel ranker = open(args, 1, config);
+    ManagedChannel session = open(args, 2, config);
     try {
       var recommender = RankerServiceGrpc.newBlockingStub(ranker);
       var request = RecommendRequest.newBuilder().setUserId(args[0]).setPageSize(5).build();
@@ -61,9 +66,21 @@ public final class Backend {
     }
   }
 
-  private static ManagedChannel open(String address, Map<String, ?> config) {
-    return ManagedChannelBuilder.forTarget(address)
-        .usePlaintext().enableRetry().defaultServiceConfig(config).build();
+  private static ManagedChannel open(String[] args, int place, Map<String, ?> config)
+      throws Exception {
+    var builder = args.length > 5
+        ? secured(args[place], new File(args[4]), args[5])
+        : ManagedChannelBuilder.forTarget(args[place]).usePlaintext();  // of this machine alone
+    return builder.enableRetry().defaultServiceConfig(config).build();
+  }
+
+  private static ManagedChannelBuilder<?> secured(String address, File authorities, String token)
+      throws Exception {
+    Metadata headers = new Metadata();
+    headers.put(Metadata.Key.of("authorization", Metadata.ASCII_STRING_MARSHALLER), "Bearer " + token);
+    var tls = TlsChannelCredentials.newBuilder().trustManager(authorities).build();
+    return Grpc.newChannelBuilder(address, tls)
+        .intercept(MetadataUtils.newAttachHeadersInterceptor(headers));
   }
 
   private static void explain(StatusRuntimeException error) throws Exception {

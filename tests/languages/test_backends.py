@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from groundswell.cli.suite.door import LocalDoor
 from groundswell.client import Targets
 from groundswell.serving.errors import ResourceExhausted
 from tests.support.processes import ROOT
@@ -64,14 +65,14 @@ def run(*command: str, folder: Path = ROOT) -> list[str]:
     return [line.strip() for line in done.stdout.splitlines()]
 
 
-def backend(language: str, user: str, targets: Targets) -> list[str]:
-    """What the program of a language prints."""
+def backend(language: str, user: str, targets: Targets, *secured: str) -> list[str]:
+    """What the program of a language prints; `secured` are a file of authorities, and a token."""
     if language == "typescript":
         urls = (f"http://{targets.ranker}", f"http://{targets.session}")
         return run("node", "clients/typescript/dist/examples/backend.js", user, *urls)
     program = f"build/clients/{language}/backend"
     config = f"clients/service_config{'_without_deadlines' * (language == 'cpp')}.json"
-    return run(program, user, targets.ranker, targets.session, config)
+    return run(program, user, targets.ranker, targets.session, config, *secured)
 
 
 def seconds(text: str) -> float:
@@ -91,6 +92,33 @@ def test_a_list_is_shown_a_click_recorded_and_an_error_read(suite: Suite, langua
     _, status, reason, field, retry_after = error.split()
     assert status in ("INVALID_ARGUMENT", "InvalidArgument", "3")
     assert (reason, field, seconds(retry_after)) == ("PAGE_SIZE_INVALID", "page_size", 0)
+
+
+class ServerTls(LocalDoor):
+    """A door that asks for no certificates of clients."""
+
+    def of_services(self) -> dict[str, str]:
+        """Those of a door without the authority of clients."""
+        known = super().of_services()
+        del known["GROUNDSWELL_TLS_CLIENT_CA"]
+        return known
+
+
+@pytest.mark.parametrize("language", [one for one in LANGUAGES if one != "typescript"])
+def test_with_tls_and_a_token_the_same_program_is_let_in(
+    language: str, bundles: Path, tmp_path: Path
+) -> None:
+    build(language)
+    door = ServerTls(tmp_path / "door")
+    door.make()
+    with Suite(tmp_path, bundles, door=door) as suite:
+        suite.fill()
+        authorities = str(door.certificates.ca)
+        lines = backend(language, "anna", suite.targets, authorities, door.token.read_text())
+        assert [line.split()[0] for line in lines[:5]] == ["item:"] * 5
+        assert "PAGE_SIZE_INVALID" in lines[-1]
+        (refused,) = backend(language, "anna", suite.targets, authorities, "no token")
+        assert "TOKEN_INVALID" in refused
 
 
 def test_a_busy_server_is_asked_again_when_it_says_so_within_the_deadline(language: str) -> None:
