@@ -1,85 +1,28 @@
-"""Replicas found by DNS under load: a third one takes its share, and SIGTERM fails no call."""
+"""Replicas behind the door under load: one is killed, a third one takes its share and ends."""
 
 import asyncio
+import ssl
 import sys
 import time
 import urllib.request
-from collections.abc import AsyncIterator, Iterator
-from contextlib import ExitStack, asynccontextmanager
+from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from groundswell.client import AsyncGroundswellClient, Deadlines, GroundswellClient, Targets
-from tests.campaign.test_killed_replicas import CALLERS, KINDS, Load
-from tests.support.names import name_server
+from groundswell.cli.suite.door import LocalDoor
+from tests.support.named import HOSTS, KINDS, METRICS_PORT, Load, Named, under_load
 from tests.support.postgres import Postgres
-from tests.support.processes import Process, free_port, service_process
 from tests.support.suite import tiny_items
 from tests.support.valkey import Valkey
 
-HOSTS = ("127.0.0.2", "127.0.0.3", "127.0.0.4")
 WITHIN_S = 30.0
 ENOUGH_SHARE = 0.2
 """Of a third; a share is measured over few calls."""
-METRICS_PORT = {kind: free_port() for kind in KINDS}
-
-
-class Named:
-    """Up to three processes of every service, each under a name that lists those that serve."""
-
-    def __init__(self, folder: Path, bundles: Path, database_url: str, windows_url: str) -> None:
-        self._ports = {kind: free_port() for kind in KINDS}
-        self._names = name_server()
-        targets = {kind: self._names.target(kind, port) for kind, port in self._ports.items()}
-        self.targets = Targets(**targets)
-        settings = {
-            "GROUNDSWELL_DATABASE_URL": database_url,
-            "GROUNDSWELL_ENCODER_BACKEND": "onnx",
-            "GROUNDSWELL_WINDOWS_URL": windows_url,
-            "GROUNDSWELL_REPLICAS": "2",
-            "GROUNDSWELL_WINDOWS_TIMEOUT_S": "2",
-            "GROUNDSWELL_PROFILE_ADDRESS": targets["profile"],
-            "GROUNDSWELL_SESSION_ADDRESS": targets["session"],
-            "GROUNDSWELL_START_WAIT_S": "30",
-            "GROUNDSWELL_DRAIN_WAIT_S": "2",
-            # As in the manifests for Kubernetes, but shorter.
-            "GROUNDSWELL_MAX_CONNECTION_AGE_S": "10",
-        }
-        self._processes: dict[tuple[str, str], Process] = {
-            (kind, host): service_process(
-                f"groundswell.{kind}_service",
-                self._ports[kind],
-                bundles,
-                folder / f"{kind}-{host}.log",
-                {
-                    **settings,
-                    "GROUNDSWELL_HOST": host,
-                    "GROUNDSWELL_METRICS_PORT": str(METRICS_PORT[kind]),
-                },
-            )
-            for kind in KINDS
-            for host in HOSTS
-        }
-
-    def start(self, kind: str, host: str) -> None:
-        """Start a process, and list it once it serves."""
-        process = self._processes[kind, host]
-        process.start()
-        process.wait_serving(f"{host}:{self._ports[kind]}", timeout=60.0)
-        self._names.addresses.setdefault(kind, []).append(host)
-
-    def end(self, kind: str, host: str) -> None:
-        """End a process at the moment when its name is dropped, as Kubernetes does."""
-        self._names.addresses[kind].remove(host)
-        assert self._processes[kind, host].stop() == 0
-
-    def stop(self) -> None:
-        """End what runs."""
-        for process in self._processes.values():
-            if process.is_running:
-                process.stop()
+CALLS_BEFORE, CALLS_AFTER = 300, 2_000
+MIN_SHARE = 0.999
 
 
 @pytest.fixture(scope="module")
@@ -93,30 +36,22 @@ def named(
             for host in HOSTS[:2]:
                 suite.start(kind, host)
             if kind == "profile":
-                with GroundswellClient(suite.targets, deadlines=Deadlines(write_s=30)) as client:
+                with suite.client() as client:
                     client.upsert_items(tiny_items())
                     for _ in client.refresh_profiles():
                         pass
         yield suite
 
 
-@asynccontextmanager
-async def under_load(suite: Named, name: str) -> AsyncIterator[Load]:
-    """Callers of all services; inside they call, and some calls have ended before."""
-    deadlines = Deadlines(read_s=10, write_s=10)  # a machine that runs tests is slow
-    async with AsyncGroundswellClient(suite.targets, deadlines=deadlines) as client:
-        load = Load(client, name)
-        callers = [asyncio.create_task(load.caller(number)) for number in range(CALLERS)]
-        await load.grow(200)
-        yield load
-        load.is_over = True
-        await asyncio.gather(*callers)
-
-
-def num_calls(kind: str, host: str) -> float:
+def num_calls(door: LocalDoor, kind: str, host: str) -> float:
     """How many calls of its own service a replica has taken."""
-    url = f"http://{host}:{METRICS_PORT[kind]}/metrics"
-    with urllib.request.urlopen(url, timeout=10) as page:
+    context = ssl.create_default_context(cafile=door.certificates.ca)
+    context.load_cert_chain(*door.certificates.client)
+    url = f"https://{host}:{METRICS_PORT[kind]}/metrics"
+    asked = urllib.request.Request(
+        url, headers={"Authorization": f"Bearer {door.token.read_text()}"}
+    )
+    with urllib.request.urlopen(asked, timeout=10, context=context) as page:
         families = text_string_to_metric_families(page.read().decode())
     return sum(
         one.value
@@ -131,6 +66,25 @@ def failed(load: Load) -> dict[str, int]:
 
 
 @pytest.mark.parametrize("kind", KINDS)
+async def test_a_killed_replica_fails_hardly_a_call_and_loses_no_event(
+    named: Named, kind: str
+) -> None:
+    async with under_load(named, f"killed-{kind}") as load:
+        await load.grow(CALLS_BEFORE)
+        await asyncio.to_thread(named.kill, kind, HOSTS[0])
+        await load.grow(CALLS_AFTER)
+    named.start(kind, HOSTS[0])
+    num_calls = load.outcomes.total()
+    share = 1 - sum(failed(load).values()) / num_calls
+    sys.stdout.write(f"\n{kind}: {share:.4%} of {num_calls} calls, {dict(load.outcomes)}\n")
+    with named.client() as client:
+        for user, event_ids in load.acknowledged.items():
+            stored = {listed.event.event_id for listed in client.list_events(user)}
+            assert event_ids <= stored, user
+    assert share >= MIN_SHARE
+
+
+@pytest.mark.parametrize("kind", KINDS)
 async def test_a_third_replica_takes_its_share_and_its_end_fails_no_call(
     named: Named, kind: str
 ) -> None:
@@ -139,9 +93,9 @@ async def test_a_third_replica_takes_its_share_and_its_end_fails_no_call(
         began_s, share = time.monotonic(), 0.0
         while share < ENOUGH_SHARE:
             assert time.monotonic() - began_s < WITHIN_S, share
-            before = [await asyncio.to_thread(num_calls, kind, host) for host in HOSTS]
+            before = [await asyncio.to_thread(num_calls, named.door, kind, host) for host in HOSTS]
             await load.grow(200)
-            after = [await asyncio.to_thread(num_calls, kind, host) for host in HOSTS]
+            after = [await asyncio.to_thread(num_calls, named.door, kind, host) for host in HOSTS]
             taken = [b - a for a, b in zip(before, after, strict=True)]
             share = taken[2] / max(sum(taken), 1)
         took_s = time.monotonic() - began_s
