@@ -1,6 +1,7 @@
 """A gRPC server that answers at once with fixed bytes: what a call costs when nothing is done.
 
-`python -m tests.bench.canned_server PORT FILE`; FILE is the JSON that `write_answers` writes.
+`python -m tests.bench.canned_server PORT FILE`; FILE is the JSON that `write_answers` writes. With
+the variables of a certificate it speaks TLS; it checks no tokens.
 """
 
 import asyncio
@@ -15,7 +16,9 @@ import grpc
 from google.protobuf.message import Message
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
+from groundswell.serving.door_settings import DoorSettings
 from groundswell.serving.server import server_options
+from groundswell.serving.tls import server_credentials
 
 _MAX_CONNECTION_AGE_S = 600.0
 _MAX_PENDING_RPCS = 1_000
@@ -73,7 +76,11 @@ async def _main(port: int, path: Path) -> None:
     healthy = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(healthy, server)
     await healthy.set("", health_pb2.HealthCheckResponse.SERVING)
-    server.add_insecure_port(f"127.0.0.1:{port}")
+    credentials = server_credentials(DoorSettings())
+    if credentials is None:
+        server.add_insecure_port(f"127.0.0.1:{port}")
+    else:
+        server.add_secure_port(f"127.0.0.1:{port}", credentials)
     await server.start()
     await server.wait_for_termination()
 

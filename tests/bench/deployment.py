@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from groundswell.cli.suite.door import LocalDoor
 from groundswell.client import Deadlines, item
 from tests.bench.canned_server import Answers, write_answers
 from tests.bench.world import World, world
@@ -49,13 +50,14 @@ def deployed(folder: Path, session: Mapping[str, str] | None = None) -> Iterator
 
 
 @contextmanager
-def canned(folder: Path, answers: Answers) -> Iterator[str]:
-    """Start a server that answers at once; give its address."""
+def canned(folder: Path, answers: Answers, door: LocalDoor | None = None) -> Iterator[str]:
+    """Start a server that answers at once, with `door` over TLS; give its address."""
     port = free_port()
     path = folder / f"answers-{port}.json"
     write_answers(path, answers)
     arguments = ["-m", "tests.bench.canned_server", str(port), str(path)]
     address = f"127.0.0.1:{port}"
-    with Process(arguments, {}, folder / f"canned-{port}.log") as process:
-        process.wait_serving(address)
+    variables, tls = ({}, None) if door is None else (door.of_services(), door.tls)
+    with Process(arguments, variables, folder / f"canned-{port}.log") as process:
+        process.wait_serving(address, tls=tls)
         yield address

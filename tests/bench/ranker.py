@@ -10,6 +10,7 @@ import numpy as np
 
 from groundswell.artifacts.bundle import Bundle
 from groundswell.artifacts.store import load_bundle
+from groundswell.cli.suite.door import LocalDoor
 from groundswell.common.v1.item_pb2 import Item
 from groundswell.common.v1.model_service_pb2 import GetModelResponse
 from groundswell.profile.v1.catalogue_service_pb2 import ItemChange, WatchItemsResponse
@@ -72,15 +73,17 @@ def canned_ranker(
 
 
 @contextmanager
-def upstreams(folder: Path, num_items: int | None = None) -> Iterator[tuple[Bundle, str, str]]:
+def upstreams(
+    folder: Path, num_items: int | None = None, door: LocalDoor | None = None
+) -> Iterator[tuple[Bundle, str, str]]:
     """Start a profile and a session service of fixed answers; give the bundle and addresses."""
     if num_items is None:
         bundle = load_bundle(world().bundles)
     else:
         bundle = large_bundle(folder / f"bundles-{num_items}", num_items)
     with (
-        canned(folder, _profile_answers(bundle)) as profile,
-        canned(folder, _session_answers(bundle)) as session,
+        canned(folder, _profile_answers(bundle), door) as profile,
+        canned(folder, _session_answers(bundle), door) as session,
     ):
         yield bundle, profile, session
 
@@ -101,19 +104,21 @@ def started_ranker(
     session: str,
     more: Mapping[str, str] | None = None,
     module: str = "groundswell.ranker_service",
+    door: LocalDoor | None = None,
 ) -> Iterator[str]:
-    """Start a ranker, with more variables; give its address."""
+    """Start a ranker, with more variables, and behind a door; give its address."""
     port = free_port()
     address = f"127.0.0.1:{port}"
     settings = {
         "GROUNDSWELL_PROFILE_ADDRESS": profile,
         "GROUNDSWELL_SESSION_ADDRESS": session,
+        **({} if door is None else door.of_services()),
         **(more or {}),
     }
     with service_process(
         module, port, bundle.path.parent, folder / f"ranker-{port}.log", settings
     ) as process:
-        process.wait_serving(address)
+        process.wait_serving(address, tls=None if door is None else door.tls)
         yield address
 
 

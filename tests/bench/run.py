@@ -41,6 +41,7 @@ AREAS = {
     "ranker.recommend": "tests.bench.ranker",
     "ranker.large": "tests.bench.ranker_large",
     "ranker.observed": "tests.bench.ranker_observed",
+    "ranker.secured": "tests.bench.ranker_secured",
     "ranker.index": "tests.bench.ranker_index",
     "ranker.filter": "tests.bench.ranker_filter",
     "ranker.hostile": "tests.bench.ranker_hostile",
