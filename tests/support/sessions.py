@@ -106,7 +106,7 @@ def event(event_id: str, user_id: str = "ann", item_id: str = "1", day: int = 0)
 
 
 async def found_for(sessions: Sessions, user_id: str, capacity: int = 5) -> Found:
-    return await sessions.window(user_id, sessions.user_key(user_id), capacity)
+    return await sessions.window(user_id, sessions.user_mark(user_id), capacity)
 
 
 async def window_of(sessions: Sessions, user_id: str, capacity: int) -> Window:

@@ -42,27 +42,27 @@ class KeptAnswers(Generic[A]):
             size=lambda key, kept: len(key[0]) + kept[0].num_bytes + len(kept[1]),
         )
 
-    def put(self, user_key: bytes, space: BundleSpace, answer: A, sent: bytes = b"") -> None:
+    def put(self, user_mark: bytes, space: BundleSpace, answer: A, sent: bytes = b"") -> None:
         """Keep an answer in the place of the one before it, and the bytes that it was read from."""
         sent = sent if len(sent) <= _MOST_BYTES_SENT else b""
-        self._answers.put((user_key, space.bundle_id), (answer, sent))
+        self._answers.put((user_mark, space.bundle_id), (answer, sent))
 
-    def read_from(self, sent: bytes, user_key: bytes, space: BundleSpace) -> A | None:
+    def read_from(self, sent: bytes, user_mark: bytes, space: BundleSpace) -> A | None:
         """Return the answer that is kept if it was read from the same bytes, for the same items:
         while nothing of a user changes, the service sends the same again."""
-        kept, read_of = self._answers.get((user_key, space.bundle_id)) or (None, b"")
+        kept, read_of = self._answers.get((user_mark, space.bundle_id)) or (None, b"")
         if kept is None or not sent or read_of != sent or kept.lineage not in ("", space.lineage):
             return None
         return kept
 
-    def drop(self, user_keys: Collection[bytes]) -> None:
+    def drop(self, user_marks: Collection[bytes]) -> None:
         """Forget the answers about users."""
-        self._answers.drop_where(lambda key: key[0] in user_keys)
+        self._answers.drop_where(lambda key: key[0] in user_marks)
 
-    def get(self, user_key: bytes, space: BundleSpace) -> A | None:
+    def get(self, user_mark: bytes, space: BundleSpace) -> A | None:
         """Return the answer that is kept; None for one without a vector, and when its item numbers
         do not name the same items any more."""
-        kept, _ = self._answers.get((user_key, space.bundle_id)) or (None, b"")
+        kept, _ = self._answers.get((user_mark, space.bundle_id)) or (None, b"")
         if kept is None or kept.vector is None or kept.lineage not in ("", space.lineage):
             return None
         return kept

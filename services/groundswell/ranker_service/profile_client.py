@@ -88,10 +88,10 @@ class ProfileClient:
         """Whether the service is taken for down."""
         return self._upstream.is_down
 
-    def drop(self, user_keys: Collection[bytes]) -> None:
+    def drop(self, user_marks: Collection[bytes]) -> None:
         """Forget the last answers about users, and their seen items."""
-        self._kept.drop(user_keys)
-        self._seen.drop(user_keys)
+        self._kept.drop(user_marks)
+        self._seen.drop(user_marks)
 
     def begin(self, user: Ask, space: BundleSpace, deadline: float) -> Begun[LongTerm]:
         """Ask about one user now; the answer is None where nothing is known.
@@ -99,7 +99,7 @@ class ProfileClient:
         `deadline` is a time of the event loop. The answer raises BundleNotHeldError when the
         service lacks a bundle that has a substitute.
         """
-        held = self._seen.get(user.user_key)
+        held = self._seen.get(user.user_mark)
         request = _request(user, held, space)
 
         def send(timeout_s: float) -> Awaitable[bytes]:
@@ -127,7 +127,7 @@ class ProfileClient:
         self, users: Sequence[Ask], space: BundleSpace, deadline: float
     ) -> Sequence[LongTerm | None]:
         """Return what is known of each user, in their order; see `begin`."""
-        held = [self._seen.get(user.user_key) for user in users]
+        held = [self._seen.get(user.user_mark) for user in users]
         requests = [_request(*pair, space) for pair in zip(users, held, strict=True)]
         profiles = await self._upstream.ask(partial(self._ask, requests), space, deadline)
         if profiles is None:
@@ -143,7 +143,7 @@ class ProfileClient:
         self, sent: bytes, user: Ask, held: UserItems | None, space: BundleSpace
     ) -> LongTerm | None:
         """Return what was read of the same bytes before; None without such."""
-        kept = self._kept.read_from(sent, user.user_key, space)
+        kept = self._kept.read_from(sent, user.user_mark, space)
         return kept if kept is not None and held is not None and kept.items is held else None
 
     async def effects(
@@ -211,19 +211,19 @@ class ProfileClient:
                 num_events=profile.num_events,
                 last_event_us=last_event_us(profile),
                 stale=profile.stale,
-                items=self._seen.take(user.user_key, seen, known) if fits else None,
+                items=self._seen.take(user.user_mark, seen, known) if fits else None,
                 is_of_now=not profile.HasField("as_of"),
                 lineage=seen.lineage,
             )
         except ServiceError as error:
             refused(_SERVICE, error)
             return None
-        self._kept.put(user.user_key, space, answer, sent)
+        self._kept.put(user.user_mark, space, answer, sent)
         return answer
 
     def _last(self, user: Ask, known: UserItems | None, space: BundleSpace) -> LongTerm | None:
         """Return what the service last said of a user whom it does not answer for now."""
-        kept = self._kept.get(user.user_key, space)
+        kept = self._kept.get(user.user_mark, space)
         if kept is None:
             return None
         count("upstream_answers_kept", upstream=_SERVICE)

@@ -68,7 +68,7 @@ class Ask:
 
     user_id: str = ""
     """The subject id of the user or the session; empty for inline events."""
-    user_key: bytes = b""
+    user_mark: bytes = b""
     """The mark of the user's pseudonym, which caches are keyed by and erasures name."""
     inline_events: InlineEvents | None = None
     """The events of a visitor; None for a user."""
@@ -213,7 +213,7 @@ class RequestReader:
             read_inline_events(request.inline_events.events)
             return {**read, "inline_events": request.inline_events}
         user_id = subject_id(request.user_id, request.session_id)
-        return {**read, "user_id": user_id, "user_key": self._pseudonyms.mark(user_id)}
+        return {**read, "user_id": user_id, "user_mark": self._pseudonyms.mark(user_id)}
 
 
 def _hash(request: RecommendRequest) -> bytes:

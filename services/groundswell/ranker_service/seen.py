@@ -76,19 +76,21 @@ class SeenCache:
             max_bytes=max_bytes, max_entries=max_users, size=_num_bytes
         )
 
-    def get(self, user_key: bytes) -> UserItems | None:
+    def get(self, user_mark: bytes) -> UserItems | None:
         """Return what is held of a user."""
-        return self._users.get(user_key)
+        return self._users.get(user_mark)
 
-    def drop(self, user_keys: Collection[bytes]) -> None:
+    def drop(self, user_marks: Collection[bytes]) -> None:
         """Forget the items of users."""
-        self._users.drop_where(lambda user_key: user_key in user_keys)
+        self._users.drop_where(lambda user_mark: user_mark in user_marks)
 
     def counting(self, packed: Packed) -> NDArray[np.int64]:
         """Return the items that count as seen."""
         return packed.item_nos[packed.shares(self._counting)]
 
-    def take(self, user_key: bytes, answer: SeenItems, named: UserItems | None) -> UserItems | None:
+    def take(
+        self, user_mark: bytes, answer: SeenItems, named: UserItems | None
+    ) -> UserItems | None:
         """Return the items of a user that an answer names, and keep them.
 
         `named` is what was held when the version in the request was named. None when the answer
@@ -113,7 +115,7 @@ class SeenCache:
         else:
             count("seen_items", source="given")
             items = self._read(answer)
-        self._users.put(user_key, items)
+        self._users.put(user_mark, items)
         return items
 
     def _read(self, answer: SeenItems) -> UserItems:
@@ -136,5 +138,5 @@ def _joined(held: UserItems, newer: UserItems, changed: NDArray[np.int64]) -> Us
     return newer._replace(seen=seen, history=history, is_complete=held.is_complete)
 
 
-def _num_bytes(user_key: bytes, items: UserItems) -> int:
-    return _USER_BYTES + len(user_key) + items.seen.nbytes + items.history.nbytes + 2 * ARRAY_BYTES
+def _num_bytes(user_mark: bytes, items: UserItems) -> int:
+    return _USER_BYTES + len(user_mark) + items.seen.nbytes + items.history.nbytes + 2 * ARRAY_BYTES

@@ -90,9 +90,9 @@ class SessionClient:
         """Whether the service is taken for down."""
         return self._upstream.is_down
 
-    def drop(self, user_keys: Collection[bytes]) -> None:
+    def drop(self, user_marks: Collection[bytes]) -> None:
         """Forget the last answers about users."""
-        self._kept.drop(user_keys)
+        self._kept.drop(user_marks)
 
     def begin(self, ask: Ask, space: BundleSpace, deadline: float) -> Begun[ShortTerm]:
         """Ask about one user or visitor now; the answer is None where nothing is known.
@@ -133,7 +133,7 @@ class SessionClient:
             raise located(error, ask.where) from error
         if sent is None:
             return self._last(ask, space)
-        kept = self._kept.read_from(sent, ask.user_key, space)
+        kept = self._kept.read_from(sent, ask.user_mark, space)
         if kept is not None:
             return kept
         return self._read(EncodeSessionResponse.FromString(sent), ask, space, sent)
@@ -159,7 +159,7 @@ class SessionClient:
         if not result.HasField("session"):
             return self._last(ask, space)
         sent = result.session.SerializeToString()
-        kept = self._kept.read_from(sent, ask.user_key, space)
+        kept = self._kept.read_from(sent, ask.user_mark, space)
         return kept or self._read(result.session, ask, space, sent)
 
     async def _send_batch(
@@ -192,13 +192,13 @@ class SessionClient:
         except ServiceError as error:
             refused(_SERVICE, error)
             return None
-        if ask.user_key:
-            self._kept.put(ask.user_key, space, short, sent)
+        if ask.user_mark:
+            self._kept.put(ask.user_mark, space, short, sent)
         return short
 
     def _last(self, ask: Ask, space: BundleSpace) -> ShortTerm | None:
         """Return the last window of a user whom the service does not answer for now."""
-        kept = self._kept.get(ask.user_key, space)
+        kept = self._kept.get(ask.user_mark, space)
         if kept is None:
             return None
         count("upstream_answers_kept", upstream=_SERVICE)

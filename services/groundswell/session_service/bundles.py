@@ -65,16 +65,16 @@ class SessionBundles:
         """How many events a window must hold: the longest window, and the event before it."""
         return 1 + max(bundle.encoder.window_length for bundle in self.held.all())
 
-    def refresh(self, user_key: bytes, window: Window) -> None:
+    def refresh(self, user_mark: bytes, window: Window) -> None:
         """Let the served bundle begin to encode a window that a write changed."""
         served = self.held.served
         if served is not None and served.encoder.items.lineage == window.lineage:
-            served.sessions.refresh(user_key, window)
+            served.sessions.refresh(user_mark, window)
 
-    def drop(self, user_keys: Collection[bytes]) -> None:
+    def drop(self, user_marks: Collection[bytes]) -> None:
         """Forget the encoded sessions of users."""
         for bundle in self.held.all():
-            bundle.sessions.drop(user_keys)
+            bundle.sessions.drop(user_marks)
 
     async def first(self, current: str) -> str:
         """Return the bundle to begin with: the current one, if the profile service holds it.

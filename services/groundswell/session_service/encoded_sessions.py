@@ -42,22 +42,22 @@ class EncodedSessions:
         )
         self._running: dict[bytes, _Running] = {}
 
-    def held(self, user_key: bytes, window: Window) -> EncodedSession | None:
+    def held(self, user_mark: bytes, window: Window) -> EncodedSession | None:
         """Return a user's window, encoded; None when the cache has no valid one."""
-        stored = self._stored.get(user_key)
+        stored = self._stored.get(user_mark)
         if stored is not None and stored.records == window.records and self._is_valid(stored):
             return stored.session
         return None
 
-    async def of(self, user_key: bytes, window: Window) -> EncodedSession:
+    async def of(self, user_mark: bytes, window: Window) -> EncodedSession:
         """Return a user's window, encoded; encode it only when the cache has no valid one.
 
         Raises ResourceExhausted (OVERLOADED).
         """
-        held = self.held(user_key, window)
+        held = self.held(user_mark, window)
         if held is not None:
             return held
-        running = self._encode(user_key, window)
+        running = self._encode(user_mark, window)
         running.num_readers += 1
         try:
             # Shielded: others may wait for the same session when this caller is gone.
@@ -66,43 +66,43 @@ class EncodedSessions:
             running.num_readers -= 1
             if not (running.num_readers or running.is_ahead or running.task.done()):
                 # Every caller is gone, so the model does not have to run.
-                if self._running.get(user_key) is running:
-                    del self._running[user_key]
+                if self._running.get(user_mark) is running:
+                    del self._running[user_mark]
                 running.task.cancel()
 
-    def refresh(self, user_key: bytes, window: Window) -> None:
+    def refresh(self, user_mark: bytes, window: Window) -> None:
         """Begin to encode a window that a write changed, if the cache has a session of its user.
 
         The next read then finds it ready, or in progress.
         """
-        if self._stored.peek(user_key) is not None:
-            self._encode(user_key, window).is_ahead = True
+        if self._stored.peek(user_mark) is not None:
+            self._encode(user_mark, window).is_ahead = True
 
-    def drop(self, user_keys: Collection[bytes]) -> None:
+    def drop(self, user_marks: Collection[bytes]) -> None:
         """Forget the sessions of users."""
-        self._stored.drop_where(lambda user_key: user_key in user_keys)
+        self._stored.drop_where(lambda user_mark: user_mark in user_marks)
 
-    def _encode(self, user_key: bytes, window: Window) -> _Running:
+    def _encode(self, user_mark: bytes, window: Window) -> _Running:
         version = self.encoder.items.version
-        running = self._running.get(user_key)
+        running = self._running.get(user_mark)
         if running and running.records == window.records and running.items_version == version:
             return running
         count("sessions_encoded")
         task = asyncio.create_task(self.encoder.encode(window.records))
-        running = self._running[user_key] = _Running(window.records, version, task)
-        task.add_done_callback(lambda _: self._encoded(user_key, running))
+        running = self._running[user_mark] = _Running(window.records, version, task)
+        task.add_done_callback(lambda _: self._encoded(user_mark, running))
         return running
 
-    def _encoded(self, user_key: bytes, running: _Running) -> None:
+    def _encoded(self, user_mark: bytes, running: _Running) -> None:
         task = running.task
         failed = task.cancelled() or task.exception() is not None
         # A newer encoding may have begun: then this one is not stored.
-        if self._running.get(user_key) is not running:
+        if self._running.get(user_mark) is not running:
             return
-        del self._running[user_key]
+        del self._running[user_mark]
         if not failed:
             stored = _Stored(running.records, running.items_version, task.result())
-            self._stored.put(user_key, stored)
+            self._stored.put(user_mark, stored)
 
     def _is_valid(self, stored: _Stored) -> bool:
         items = self.encoder.items
@@ -114,9 +114,9 @@ class EncodedSessions:
         return True
 
 
-def _num_bytes(user_key: bytes, stored: _Stored) -> int:
+def _num_bytes(user_mark: bytes, stored: _Stored) -> int:
     """Return the bytes of an entry."""
     session = stored.session
     arrays = session.short_vector.nbytes + session.item_nos.nbytes + session.actions.nbytes
     # Twice: the answer's message holds them packed.
-    return _ENTRY_BYTES + len(user_key) + 2 * arrays + getsizeof(stored.records)
+    return _ENTRY_BYTES + len(user_mark) + 2 * arrays + getsizeof(stored.records)

@@ -46,13 +46,13 @@ class LogGate:
         self._probe_at: float | None = None
         """When the log may be read next; None while it is not down."""
 
-    def expects_failure(self, user_key: bytes) -> bool:
+    def expects_failure(self, user_mark: bytes) -> bool:
         """Whether a read for a user is likely to fail."""
-        return self._probe_at is not None or user_key in self._failing
+        return self._probe_at is not None or user_mark in self._failing
 
-    def wait_s(self, user_key: bytes) -> float:
+    def wait_s(self, user_mark: bytes) -> float:
         """Return after how many seconds the log may be read for a user; 0: now."""
-        failing = self._failing.get(user_key)
+        failing = self._failing.get(user_mark)
         ends = (self._probe_at, None if failing is None else failing.again_at)
         return max([0.0, *(end - self._clock() for end in ends if end is not None)])
 
@@ -61,23 +61,23 @@ class LogGate:
         if self._probe_at is not None:
             self._probe_at = self._clock() + _PROBE_EVERY_S
 
-    def failed(self, user_key: bytes) -> None:
+    def failed(self, user_mark: bytes) -> None:
         """Note that a read for a user failed."""
-        before = self._failing.pop(user_key, None)
+        before = self._failing.pop(user_mark, None)
         backoff = before.backoff if before is not None else _new_backoff()
-        self._failing[user_key] = _FailingUser(backoff, self._clock() + backoff.next_s())
+        self._failing[user_mark] = _FailingUser(backoff, self._clock() + backoff.next_s())
         if len(self._failing) > _MAX_USERS:
             self._failing.popitem(last=False)
-        self._failed_in_a_row.add(user_key)
+        self._failed_in_a_row.add(user_mark)
         if self._probe_at is None and len(self._failed_in_a_row) >= _USERS_OF_AN_OUTAGE:
             self._probe_at = self._clock() + _PROBE_EVERY_S
             count("session_log_outages")
             gauge("session_log_down", 1)
             _log.warning("log_down")
 
-    def answered(self, user_key: bytes) -> None:
+    def answered(self, user_mark: bytes) -> None:
         """Note that a read for a user succeeded."""
-        self._failing.pop(user_key, None)
+        self._failing.pop(user_mark, None)
         self.reached()
 
     def reached(self) -> None:

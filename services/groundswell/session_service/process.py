@@ -32,9 +32,9 @@ async def main(settings: SessionSettings) -> None:
     store, bundles = BundleStore(settings.bundles), SessionBundles(profile, settings)
     windows = _windows(settings)
 
-    async def drop(user_keys: Collection[bytes]) -> None:
-        await windows.drop(user_keys)
-        bundles.drop(user_keys)
+    async def drop(user_marks: Collection[bytes]) -> None:
+        await windows.drop(user_marks)
+        bundles.drop(user_marks)
 
     pseudonyms, health = Pseudonymizer(*settings.secrets), Health()
     following = ErasureFollower(profile, drop, pseudonyms.checks, health)

@@ -114,12 +114,12 @@ class SessionServicer(SessionServiceServicer):
         self, user_ids: Sequence[str], bundle: SessionBundle
     ) -> list[_StoredSession | str]:
         """Answer from the caches at once; only what they lack takes a task for each user."""
-        keys = [self._sessions.user_key(user_id) for user_id in user_ids]
+        marks = [self._sessions.user_mark(user_id) for user_id in user_ids]
         lineage = bundle.encoder.items.lineage
-        windows = await self._sessions.current(keys, self._bundles.capacity, lineage)
+        windows = await self._sessions.current(marks, self._bundles.capacity, lineage)
         found: list[_StoredSession | None] = []
-        for key, window in zip(keys, windows, strict=True):
-            session = None if window is None else bundle.sessions.held(key, window)
+        for mark, window in zip(marks, windows, strict=True):
+            session = None if window is None else bundle.sessions.held(mark, window)
             if window is None or session is None or session.lineage != lineage:
                 found.append(None)
             else:
@@ -136,11 +136,11 @@ class SessionServicer(SessionServiceServicer):
 
     async def _stored(self, user_id: str, bundle: SessionBundle) -> _StoredSession:
         """Return the window of a user or an anonymous session, and encode it."""
-        user_key = self._sessions.user_key(user_id)
+        user_mark = self._sessions.user_mark(user_id)
         found = await self._sessions.window(
-            user_id, user_key, self._bundles.capacity, bundle.encoder.items.lineage
+            user_id, user_mark, self._bundles.capacity, bundle.encoder.items.lineage
         )
-        session = await bundle.sessions.of(user_key, found.window)
+        session = await bundle.sessions.of(user_mark, found.window)
         if found.window.records:
             check_lineage(session.lineage, found.window.lineage)
         return _StoredSession(found, session)

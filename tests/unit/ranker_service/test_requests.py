@@ -32,7 +32,7 @@ def test_what_is_not_set_gets_the_defaults_of_the_contract() -> None:
     ask = READER.recommend(RecommendRequest(user_id="u"))
     assert (ask.k, ask.exclude_seen, ask.fusion_weight, ask.filter) == (10, True, None, "")
     assert ask.as_of_us > 1_600_000_000_000_000
-    assert len(ask.user_key) == 32
+    assert len(ask.user_mark) == 32
 
 
 def test_what_is_set_is_taken() -> None:

@@ -190,15 +190,15 @@ async def test_a_linked_session_is_in_the_next_window_of_its_user_alone(
 class SlowWindows(MemoryWindows):
     """A store in another process: other calls run while one waits for it."""
 
-    async def get(self, user_key: bytes) -> Window | None:
+    async def get(self, user_mark: bytes) -> Window | None:
         await asyncio.sleep(0)
-        held = await super().get(user_key)
+        held = await super().get(user_mark)
         await asyncio.sleep(0)
         return held
 
-    async def swap(self, user_key: bytes, before: Window | None, after: Window) -> bool:
+    async def swap(self, user_mark: bytes, before: Window | None, after: Window) -> bool:
         await asyncio.sleep(0)
-        return await super().swap(user_key, before, after)
+        return await super().swap(user_mark, before, after)
 
     async def take(self, written: Mapping[bytes, Written]) -> dict[bytes, Window]:
         await asyncio.sleep(0)

@@ -14,7 +14,7 @@ async def test_a_window_of_before_a_restore_is_read_anew_for_items_of_after_it(
 ) -> None:
     log.lineage = BEFORE
     await sessions.record([event("a"), event("b", day=1)], None)
-    key = sessions.user_key("ann")
+    key = sessions.user_mark("ann")
     held = await sessions.window("ann", key, 5, BEFORE)
     assert ids(held.window) == ["a", "b"]
     log.restore(AFTER)
@@ -31,7 +31,7 @@ async def test_a_write_after_a_restore_ends_the_window_of_before(
     """Sequences begin anew: the write would look like one that the window has."""
     log.lineage = BEFORE
     await sessions.record([event("a"), event("b", day=1)], None)
-    key = sessions.user_key("ann")
+    key = sessions.user_mark("ann")
     await sessions.window("ann", key, 5, BEFORE)
     log.restore(AFTER)
     await sessions.record([event("c", item_id="9")], None)
@@ -43,7 +43,7 @@ async def test_a_window_is_not_read_with_the_items_of_another_lineage(
 ) -> None:
     log.lineage = AFTER
     await sessions.record([event("a")], None)
-    key = sessions.user_key("ann")
+    key = sessions.user_mark("ann")
     for _ in range(2):
         with pytest.raises(Unavailable) as caught:
             await sessions.window("ann", key, 5, BEFORE)
@@ -56,7 +56,7 @@ async def test_without_the_log_a_window_of_before_is_not_passed_off_as_stale(
 ) -> None:
     log.lineage = BEFORE
     await sessions.record([event("a")], None)
-    key = sessions.user_key("ann")
+    key = sessions.user_mark("ann")
     await sessions.window("ann", key, 5, BEFORE)
     log.down = True
     with pytest.raises(Unavailable) as caught:

@@ -56,10 +56,10 @@ class Gather:
         """Whether a service that gives vectors is taken for down."""
         return self._sessions.is_down or self._profiles.is_down
 
-    async def drop(self, user_keys: Collection[bytes]) -> None:
+    async def drop(self, user_marks: Collection[bytes]) -> None:
         """Forget what is held of users."""
-        self._sessions.drop(user_keys)
-        self._profiles.drop(user_keys)
+        self._sessions.drop(user_marks)
+        self._profiles.drop(user_marks)
 
     async def effects(
         self,

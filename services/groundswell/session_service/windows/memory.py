@@ -21,39 +21,39 @@ class MemoryWindows:
     def __len__(self) -> int:
         return len(self._windows)
 
-    async def get(self, user_key: bytes) -> Window | None:
+    async def get(self, user_mark: bytes) -> Window | None:
         """Return a user's window; None when it is not held."""
-        return self._windows.get(user_key)
+        return self._windows.get(user_mark)
 
-    async def get_all(self, user_keys: Sequence[bytes]) -> list[Window | None]:
+    async def get_all(self, user_marks: Sequence[bytes]) -> list[Window | None]:
         """Return the windows of users, in their order."""
-        return [self._windows.get(user_key) for user_key in user_keys]
+        return [self._windows.get(user_mark) for user_mark in user_marks]
 
-    async def swap(self, user_key: bytes, before: Window | None, after: Window) -> bool:
+    async def swap(self, user_mark: bytes, before: Window | None, after: Window) -> bool:
         """Hold `after` in the place of `before`; False when another window is held."""
-        if self._windows.peek(user_key) != before:
+        if self._windows.peek(user_mark) != before:
             return False
-        self._windows.put(user_key, after)
+        self._windows.put(user_mark, after)
         return True
 
     async def take(self, written: Mapping[bytes, Written]) -> dict[bytes, Window]:
         """Let the windows of users take their writes."""
         changed = {}
-        for user_key, write in written.items():
-            held = self._windows.peek(user_key)
+        for user_mark, write in written.items():
+            held = self._windows.peek(user_mark)
             if held is not None:
-                changed[user_key] = held.taken(write)
+                changed[user_mark] = held.taken(write)
                 # It does not count as used: only reads make a window worth keeping.
-                self._windows.replace(user_key, changed[user_key])
+                self._windows.replace(user_mark, changed[user_mark])
         return changed
 
-    async def drop(self, user_keys: Collection[bytes]) -> None:
+    async def drop(self, user_marks: Collection[bytes]) -> None:
         """Forget the windows of users."""
-        self._windows.drop_where(lambda user_key: user_key in user_keys)
+        self._windows.drop_where(lambda user_mark: user_mark in user_marks)
 
     async def close(self) -> None:
         """Nothing is to be freed."""
 
 
-def _num_bytes(user_key: bytes, window: Window) -> int:
-    return getsizeof(user_key) + getsizeof(window) + getsizeof(window.records) + _FIELDS_BYTES
+def _num_bytes(user_mark: bytes, window: Window) -> int:
+    return getsizeof(user_mark) + getsizeof(window) + getsizeof(window.records) + _FIELDS_BYTES

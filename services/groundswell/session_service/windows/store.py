@@ -13,13 +13,13 @@ class WindowStore(Protocol):
     holds nothing. Two windows are the same when they are equal.
     """
 
-    async def get(self, user_key: bytes) -> Window | None:
+    async def get(self, user_mark: bytes) -> Window | None:
         """Return a user's window; None when it is not held."""
 
-    async def get_all(self, user_keys: Sequence[bytes]) -> list[Window | None]:
+    async def get_all(self, user_marks: Sequence[bytes]) -> list[Window | None]:
         """Return the windows of users, in their order, in one step."""
 
-    async def swap(self, user_key: bytes, before: Window | None, after: Window) -> bool:
+    async def swap(self, user_mark: bytes, before: Window | None, after: Window) -> bool:
         """Hold `after` in the place of `before`, in one step; None: no window is held yet.
 
         Returns False, and changes nothing, when another window is held.
@@ -31,7 +31,7 @@ class WindowStore(Protocol):
         Returns the windows that are held, as they are now. A window that is not held is not made.
         """
 
-    async def drop(self, user_keys: Collection[bytes]) -> None:
+    async def drop(self, user_marks: Collection[bytes]) -> None:
         """Forget the windows of users. A store that is down does so before it is read again."""
 
     async def close(self) -> None:

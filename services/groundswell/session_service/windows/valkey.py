@@ -72,24 +72,24 @@ class ValkeyWindows:
         """When the store may be tried again; None while it is not down."""
         self._missed: set[bytes] = set()
 
-    async def get(self, user_key: bytes) -> Window | None:
+    async def get(self, user_mark: bytes) -> Window | None:
         """Return a user's window; None when it is not held, or the store is down."""
-        packed = await self._call(lambda: self._client.get(_PREFIX + user_key))
+        packed = await self._call(lambda: self._client.get(_PREFIX + user_mark))
         if not isinstance(packed, bytes):
             return None
         window = _read(packed)
         if window is None:
-            await self._call(lambda: self._client.delete(_PREFIX + user_key))
+            await self._call(lambda: self._client.delete(_PREFIX + user_mark))
         return window
 
-    async def get_all(self, user_keys: Sequence[bytes]) -> list[Window | None]:
+    async def get_all(self, user_marks: Sequence[bytes]) -> list[Window | None]:
         """Return the windows of users, in their order, in one round trip; see `get`."""
-        found = await self._call(lambda: self._client.mget([_PREFIX + key for key in user_keys]))
+        found = await self._call(lambda: self._client.mget([_PREFIX + key for key in user_marks]))
         if found is None:
-            return [None] * len(user_keys)
+            return [None] * len(user_marks)
         return [_read(packed) if isinstance(packed, bytes) else None for packed in found]
 
-    async def swap(self, user_key: bytes, before: Window | None, after: Window) -> bool:
+    async def swap(self, user_mark: bytes, before: Window | None, after: Window) -> bool:
         """Hold `after` in the place of `before`; False when another window is held.
 
         While the store is down, the user counts as one whose write it missed: `after` may carry a
@@ -97,9 +97,9 @@ class ValkeyWindows:
         """
         held = b"" if before is None else before.to_bytes()
         arguments = (held, after.to_bytes(), self._keep_ms)
-        done = await self._call(lambda: self._swap_script([_PREFIX + user_key], arguments))
+        done = await self._call(lambda: self._swap_script([_PREFIX + user_mark], arguments))
         if done is None:
-            self._miss([user_key])
+            self._miss([user_mark])
         return bool(done)
 
     async def take(self, written: Mapping[bytes, Written]) -> dict[bytes, Window]:
@@ -112,20 +112,20 @@ class ValkeyWindows:
         windows = {key: _read(packed) for key, packed in found if packed is not None}
         return {key: window for key, window in windows.items() if window is not None}
 
-    async def drop(self, user_keys: Collection[bytes]) -> None:
+    async def drop(self, user_marks: Collection[bytes]) -> None:
         """Delete the windows of users; while the store is down, before it is read again."""
-        keys = list(user_keys)
+        keys = list(user_marks)
         for start in range(0, len(keys), _DELETE_BATCH):
             part = keys[start : start + _DELETE_BATCH]
             if await self._call(partial(self._delete, part)) is None:
                 self._miss(part)
 
-    async def _delete(self, user_keys: Sequence[bytes]) -> int:
-        deleted: int = await self._client.delete(*(_PREFIX + user_key for user_key in user_keys))
+    async def _delete(self, user_marks: Sequence[bytes]) -> int:
+        deleted: int = await self._client.delete(*(_PREFIX + user_mark for user_mark in user_marks))
         return deleted
 
-    def _miss(self, user_keys: Iterable[bytes]) -> None:
-        self._missed.update(islice(user_keys, max(_MAX_MISSED - len(self._missed), 0)))
+    def _miss(self, user_marks: Iterable[bytes]) -> None:
+        self._missed.update(islice(user_marks, max(_MAX_MISSED - len(self._missed), 0)))
 
     async def close(self) -> None:
         """End the connections."""
@@ -141,11 +141,11 @@ class ValkeyWindows:
 
     async def _run_take(self, written: Mapping[bytes, Written]) -> list[bytes | None]:
         async with self._client.pipeline(transaction=False) as pipeline:
-            for user_key, write in written.items():
+            for user_mark, write in written.items():
                 pipeline.evalsha(
                     self._take_sha,
                     1,
-                    _PREFIX + user_key,
+                    _PREFIX + user_mark,
                     lineage_bytes(write.lineage),
                     struct.pack(">Q", write.history),
                     pack(write.accepted),
