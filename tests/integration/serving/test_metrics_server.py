@@ -24,7 +24,7 @@ def test_silent_connections_take_few_threads_and_not_for_long(
     monkeypatch.setattr(metrics_server, "_MAX_CONNECTIONS", 4)
     monkeypatch.setattr(metrics_server, "_TIMEOUT_S", 3.0)
     port = free_port()
-    settings = ServingSettings(secret=SECRET, port=0, bundles=tmp_path, metrics_port=port)  # type: ignore[arg-type]
+    settings = ServingSettings(secret=SECRET, port=0, bundles=tmp_path, metrics_port=port)
     stop = metrics_server.start_metrics(settings, None)
     with ExitStack() as stack:
         for _ in range(12):
