@@ -50,10 +50,11 @@ def prepare(
     ],
     out: Annotated[Path, typer.Option(help="Folder to write to; an earlier one is replaced.")],
     split: Annotated[
-        Literal["leave-one-out", "temporal", "next-session", "none"],
+        Literal["leave-one-out", "temporal", "next-session", "none", "auto"],
         typer.Option(
             help="What is held out from training: each user's last two events; the last two "
-            "tenths of the time span; each user's last two sessions; nothing."
+            "tenths of the time span; each user's last two sessions; nothing; or what suits the "
+            "log, and the report says why."
         ),
     ] = "leave-one-out",
     order_only: Annotated[
@@ -135,6 +136,8 @@ def prepare(
     same. Everything else that looks wrong is only reported. Blanks at the ends of ids are removed;
     nan, None, NULL and \\N count as missing ids.
     """
+    import json
+
     from rich.console import Console
 
     from groundswell.logs.attributes import parse_kinds
@@ -143,12 +146,14 @@ def prepare(
     from groundswell.trainer.dataset.filters import Filters
     from groundswell.trainer.dataset.prepare import Options
     from groundswell.trainer.dataset.prepare import prepare as prepare_log
-    from groundswell.trainer.dataset.prepared import load_prepared
+    from groundswell.trainer.dataset.prepared import SIGNALS, load_prepared
     from groundswell.trainer.dataset.report import print_report
     from groundswell.trainer.dataset.report_plots import draw_report
     from groundswell.trainer.dataset.splits import Split
+    from groundswell.trainer.evaluation.signals import log_signals, print_signals
     from groundswell.trainer.loop.progress import working
 
+    asked = None if split == "auto" else Split(split)
     options = Options(
         session_gap=timedelta(minutes=session_gap_minutes),
         action_weights=parse_action_weights(action_weight or []),
@@ -162,11 +167,18 @@ def prepare(
     next_step = f"{out} holds what it held before, or all of the new data: run it again"
     with says_when_interrupted(lambda: next_step), working(Console(stderr=True), "preparing"):
         report = prepare_log(
-            events, items, out, split=Split(split), order_only=order_only, options=options
+            events, items, out, split=asked, order_only=order_only, options=options
         )
     print_report(report, Console())
-    with told_when_full(
-        [out], "the prepared data is complete; only the picture of the report is missing"
+    with (
+        working(Console(stderr=True), "looking at the order of events"),
+        told_when_full(
+            [out], "the prepared data is complete; only signals and picture are missing"
+        ),
     ):
-        picture = draw_report(load_prepared(out))
+        prepared = load_prepared(out)
+        signals = log_signals(prepared)
+        (out / SIGNALS).write_text(json.dumps(signals, indent=2) + "\n", encoding="utf-8")
+        picture = draw_report(prepared)
+    print_signals(signals, Console())
     typer.echo(f"the report as a picture: {picture}")

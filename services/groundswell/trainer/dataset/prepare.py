@@ -22,7 +22,7 @@ from groundswell.trainer.dataset.filters import Filters, apply_filters
 from groundswell.trainer.dataset.replacing import mend, replacing
 from groundswell.trainer.dataset.report import CleanedLog, data_report
 from groundswell.trainer.dataset.sessions import DEFAULT_GAP, by_session
-from groundswell.trainer.dataset.splits import Log, Split, assign, hold_out_cold
+from groundswell.trainer.dataset.splits import Choice, Log, Split, assign, choose, hold_out_cold
 from groundswell.trainer.errors import DataError
 
 _LITTER = (".DS_Store", "Thumbs.db", "desktop.ini", "lost+found", "@eaDir")
@@ -71,13 +71,14 @@ def prepare(
     items: Path,
     out: Path,
     *,
-    split: Split = Split.LEAVE_ONE_OUT,
+    split: Split | None = Split.LEAVE_ONE_OUT,
     order_only: bool = False,
     options: Options | None = None,
 ) -> dict[str, Any]:
     """Write the prepared folder `out` and return the data report.
 
-    An earlier prepared folder at `out` is replaced in one step; its cached text vectors and the
+    Without a `split` the log decides, and the report says why. An earlier prepared folder at `out`
+    is replaced in one step; its cached text vectors and the
     TensorBoard logs of trainings stay. Raises DataError, and writes nothing, when anything else is
     in it, and when a file, a column or an option cannot be used.
     """
@@ -99,9 +100,10 @@ def prepare(
     item_table = _item_table(log, catalogue, options)
     user_ids = log.frame["user_id"].unique().sort()
     ordered = _ordered(log, user_ids, item_table["item_id"], options.session_gap)
-    ordered = _split(ordered, split, weights, item_table["cold"])
+    choice = _choice(split, ordered, weights, log)
+    ordered = _split(ordered, choice.split, weights, item_table["cold"])
     cleaned = CleanedLog(log, catalogue, anomalies.found, options.filters)
-    report = data_report(cleaned, ordered, item_table, split)
+    report = data_report(cleaned, ordered, item_table, choice)
     meta = _meta(report, ordered, item_table, len(user_ids), options)
     kept = "what was there before is unchanged; make room, or choose another --out"
     with told_when_full([out], kept), replacing(out, data.KEPT) as folder:
@@ -114,8 +116,8 @@ def prepare(
     return report
 
 
-def _check_split(split: Split, log: Events, path: Path) -> None:
-    if not log.order_only:
+def _check_split(split: Split | None, log: Events, path: Path) -> None:
+    if split is None or not log.order_only:
         return
     if split is Split.TEMPORAL:
         raise DataError(f"a temporal split needs times, and those of {path} are only positions")
@@ -126,19 +128,38 @@ def _check_split(split: Split, log: Events, path: Path) -> None:
         )
 
 
+def _choice(
+    split: Split | None, ordered: pl.DataFrame, weights: NDArray[np.float32], log: Events
+) -> Choice:
+    """Take the split that was asked for, or the one that suits the log."""
+    if split is not None:
+        return Choice(split, "")
+    has_session_ids = bool((log.frame["session_id"] != "").any())
+    arrays = _arrays(ordered, weights)
+    return choose(arrays, order_only=log.order_only, has_session_ids=has_session_ids)
+
+
+def _arrays(ordered: pl.DataFrame, weights: NDArray[np.float32]) -> Log:
+    """Return what splits read; `weights` are by action number."""
+    users = ordered["user"].to_numpy()
+    return Log(
+        np.searchsorted(users, np.arange(users[-1] + 2)),
+        ordered["time_us"].to_numpy(),
+        ordered["session"].to_numpy(),
+        weights[ordered["action"].to_numpy()],
+    )
+
+
 def _split(
     ordered: pl.DataFrame, split: Split, weights: NDArray[np.float32], cold: pl.Series
 ) -> pl.DataFrame:
     """Add `weight`, `split` and `target`; `weights` are by action number, `cold` by item."""
-    ordered = ordered.with_columns(weight=pl.Series(weights[ordered["action"].to_numpy()]))
-    users = ordered["user"].to_numpy()
-    log = Log(
-        np.searchsorted(users, np.arange(users[-1] + 2)),
-        *(ordered[name].to_numpy() for name in ("time_us", "session", "weight")),
-    )
+    log = _arrays(ordered, weights)
     is_cold = cold.to_numpy()[ordered["item"].to_numpy()]
     split_of, target = hold_out_cold(assign(split, log), log, is_cold)
-    return ordered.with_columns(split=pl.Series(split_of), target=pl.Series(target))
+    return ordered.with_columns(
+        weight=pl.Series(log.weights), split=pl.Series(split_of), target=pl.Series(target)
+    )
 
 
 def _item_table(log: Events, catalogue: Items, options: Options) -> pl.DataFrame:

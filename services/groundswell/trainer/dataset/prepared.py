@@ -23,12 +23,13 @@ USERS = "users.parquet"
 META = "meta.json"
 LEFT_OUT = "left_out.csv"
 PICTURE = "report.png"
+SIGNALS = "signals.json"
 TEXT_VECTORS = "text_vectors"
 """The cache of encoded texts."""
 RUNS = "tensorboard"
 KEPT = (TEXT_VECTORS, RUNS)
 """Folders that trainings write; they stay when a log is prepared again."""
-WRITTEN = (EVENTS, ITEMS, USERS, META, LEFT_OUT, PICTURE, *KEPT)
+WRITTEN = (EVENTS, ITEMS, USERS, META, LEFT_OUT, PICTURE, SIGNALS, *KEPT)
 """All that a prepared folder may hold."""
 
 NEXT_SESSION = "next-session"

@@ -15,7 +15,7 @@ from groundswell.logs.items import Items
 from groundswell.logs.times import BAD_TIME, OTHER_UNIT, TIME_RANGE
 from groundswell.trainer.dataset.filters import Filters
 from groundswell.trainer.dataset.prepared import TEST, TRAIN, VALIDATION
-from groundswell.trainer.dataset.splits import MIN_EVENTS, Split
+from groundswell.trainer.dataset.splits import MIN_EVENTS, Choice, Split
 
 _LINES_NAMED = 3
 _FLOOD_SHARE = 0.05
@@ -45,7 +45,7 @@ class CleanedLog(NamedTuple):
 
 
 def data_report(
-    cleaned: CleanedLog, log: pl.DataFrame, item_table: pl.DataFrame, split: Split
+    cleaned: CleanedLog, log: pl.DataFrame, item_table: pl.DataFrame, choice: Choice
 ) -> dict[str, Any]:
     """Describe a prepared log; `log` is its table of ordered events."""
     events, items = cleaned.events, cleaned.items
@@ -73,7 +73,8 @@ def data_report(
         "cold_items": int(item_table["cold"].sum()),
         "cold_events": int(on_cold.sum()),
         "equal_times": int(log.select(pl.struct("user", "time_us").is_duplicated().sum()).item()),
-        "split": str(split),
+        "split": str(choice.split),
+        "split_reason": choice.reason,
         "split_events": [int((log["split"] == part).sum()) for part in (TRAIN, VALIDATION, TEST)],
         "targets": [int((log["target"] == part).sum()) for part in (VALIDATION, TEST)],
     }
@@ -142,6 +143,8 @@ def _lines(report: dict[str, Any]) -> Iterator[tuple[str, str]]:
         yield "equal times", f"{share:.1%} of events share their time with another of their user"
     train, validation, test = report["split_events"]
     yield "split", f"{report['split']}: {train:,} train, {validation:,} validation, {test:,} test"
+    if report["split_reason"]:
+        yield "this split, for", report["split_reason"]
     yield "targets", "{:,} validation, {:,} test".format(*report["targets"])
     if report["attributes"]:
         kinds = report["attributes"].items()

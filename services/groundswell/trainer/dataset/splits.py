@@ -11,6 +11,12 @@ from groundswell.trainer.errors import DataError
 
 MIN_EVENTS = 3
 """Users with fewer events only train under leave-one-out."""
+_MANY_SESSIONS, _IN_SESSIONS = 0.1, 0.5
+"""A log has sessions when so many of its users have three or more, and so many of its events
+another one in their session."""
+_WITH_PAST, _OF_USERS, _TRAINING = 0.5, 0.01, 0.5
+"""A temporal split is sound when so many of its targets have an event to be predicted from, so many
+of the users are targets in each part, and so many of the events train."""
 SESSION_TARGETS = 10
 """So many events of a session, from its first one, are predicted under next-session."""
 
@@ -65,6 +71,60 @@ def assign(split: Split, log: Log) -> Assignment:
         split_of, predicted = _everything_trains(log.offsets)
     predicted &= log.weights > 0
     return Assignment(split_of, np.where(predicted, split_of, 0).astype(np.int8))
+
+
+class Choice(NamedTuple):
+    """A split, and why it suits a log."""
+
+    split: Split
+    reason: str
+
+
+def choose(log: Log, *, order_only: bool, has_session_ids: bool) -> Choice:
+    """Choose the split that asks of a log what it is asked in production.
+
+    Where users come in sessions it is the next session; else, where times are known and most users
+    of the last two tenths were there before, the time; else each user's last events.
+    """
+    without = "the times are only positions, and no event names a session"
+    if has_session_ids or not order_only:
+        part, in_sessions = _sessions_of(log)
+        said = (
+            f"{part:.0%} of the users have three sessions or more, and {in_sessions:.0%} of the "
+            "events another one in their session"
+        )
+        if part >= _MANY_SESSIONS and in_sessions >= _IN_SESSIONS:
+            return Choice(Split.NEXT_SESSION, said)
+        without = f"only {said}"
+    if order_only or log.times_us.min() == log.times_us.max():
+        return Choice(Split.LEAVE_ONE_OUT, without)
+    assigned = assign(Split.TEMPORAL, log)
+    trains = float((assigned.split_of == TRAIN).mean())
+    targets = np.flatnonzero(assigned.target)
+    past = np.isin(targets, log.offsets, invert=True)
+    with_past = float(past.mean()) if len(past) else 0.0
+    least = min(int((assigned.target == part).sum()) for part in (VALIDATION, TEST))
+    said = (
+        f"{with_past:.0%} of those who act in the last two tenths of the time span acted before, "
+        f"and {trains:.0%} of the events train"
+    )
+    if (
+        with_past >= _WITH_PAST
+        and trains >= _TRAINING
+        and least >= max(_OF_USERS * (len(log.offsets) - 1), 1)
+    ):
+        return Choice(Split.TEMPORAL, f"{without}; {said}")
+    return Choice(Split.LEAVE_ONE_OUT, f"{without}; by time, only {said}")
+
+
+def _sessions_of(log: Log) -> tuple[float, float]:
+    """Return the shares of users with three sessions, and of events that are not alone in one."""
+    lengths = np.unique(log.sessions, return_counts=True)[1]
+    users = np.repeat(np.arange(len(log.offsets) - 1), np.diff(log.offsets))
+    begins = np.flatnonzero(np.diff(log.sessions, prepend=-1))
+    num_sessions = np.bincount(users[begins], minlength=len(log.offsets) - 1)
+    in_sessions = lengths[lengths > 1].sum() / max(lengths.sum(), 1)
+    return float((num_sessions >= 3).mean()), float(in_sessions)
 
 
 def hold_out_cold(assignment: Assignment, log: Log, is_cold: NDArray[np.bool_]) -> Assignment:

@@ -3,6 +3,7 @@
 U users, N items, N' candidates, B events.
 """
 
+from copy import copy
 from itertools import pairwise
 
 import numpy as np
@@ -35,15 +36,21 @@ class ItemKnn:
     """
 
     def __init__(self, prepared: Prepared, candidates: Candidates) -> None:
-        self._prepared = prepared
+        self._prepared, self._reading = prepared, _READING
         self._similarities = _cosines(prepared)[:, candidates.items]
         popularity = training_counts(prepared, candidates)
         # Below every similarity that counts, and the same for all users.
         self._popularity = (1e-6 * popularity / max(popularity.max(), 1)).astype(np.float32)
 
+    def reading(self, length: int, decay: float) -> "ItemKnn":
+        """Return the same that reads more or fewer events, of other weights."""
+        other = copy(self)
+        other._reading = Reading(length, decay)
+        return other
+
     def scores(self, events: NDArray[np.int64]) -> NDArray[np.float32]:
         """Score the candidates before each event: [B, N']."""
-        found = window_scores(self._prepared, self._similarities, events, _READING)
+        found = window_scores(self._prepared, self._similarities, events, self._reading)
         scores: NDArray[np.float32] = found.toarray()
         scores += self._popularity
         return scores

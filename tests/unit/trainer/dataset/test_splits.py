@@ -8,7 +8,14 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from groundswell.trainer.dataset.prepared import TEST, TRAIN, VALIDATION
-from groundswell.trainer.dataset.splits import Assignment, Log, Split, assign, hold_out_cold
+from groundswell.trainer.dataset.splits import (
+    Assignment,
+    Log,
+    Split,
+    assign,
+    choose,
+    hold_out_cold,
+)
 from groundswell.trainer.errors import DataError
 
 logs = st.lists(st.lists(st.integers(0, 10**15), min_size=1, max_size=9), min_size=1, max_size=9)
@@ -127,3 +134,35 @@ def test_cold_items_take_no_other_validation_target_away() -> None:
     assert split_of.tolist() == [TRAIN, TEST, VALIDATION, TEST]
     assert target.tolist() == [0, TEST, VALIDATION, 0]
     assert hold_out_cold(before, log, np.zeros(4, bool)) is before
+
+
+def chosen(log: Log, *, order_only: bool = False, ids: bool = False) -> tuple[Split, str]:
+    found = choose(log, order_only=order_only, has_session_ids=ids)
+    return found.split, found.reason
+
+
+def test_a_log_of_sessions_is_split_by_session() -> None:
+    log = of_sessions([[3, 2, 4]] + [[2]] * 8)
+    split, reason = chosen(log, ids=True, order_only=True)
+    assert (split, "11% of the users have three sessions") == (Split.NEXT_SESSION, reason[:36])
+    # As many sessions, most of one event: they say nothing of what comes within one.
+    assert chosen(of_sessions([[1, 1, 1]] * 9 + [[2]]))[0] is not Split.NEXT_SESSION
+    # One user in ten is the least.
+    assert chosen(of_sessions([[3, 2, 4]] + [[2]] * 10))[0] is not Split.NEXT_SESSION
+
+
+def test_a_log_of_times_is_split_by_time_where_most_users_were_there_before() -> None:
+    staying = flat([[n, n + 200, n + 450, n + 820, n + 910] for n in range(100)])
+    split, reason = chosen(staying)
+    assert split is Split.TEMPORAL
+    assert "100% of those who act in the last two tenths of the time span acted before" in reason
+    # Everyone comes once: those of the last tenths have no past.
+    coming = flat([[10 * n, 10 * n + 1, 10 * n + 2] for n in range(100)])
+    split, reason = chosen(coming)
+    assert (split, "by time, only" in reason) == (Split.LEAVE_ONE_OUT, True)
+
+
+def test_a_log_of_positions_is_split_by_each_users_last_events() -> None:
+    split, reason = chosen(flat([[1, 2, 3]] * 4), order_only=True)
+    assert (split, "only positions" in reason) == (Split.LEAVE_ONE_OUT, True)
+    assert chosen(flat([[5, 5, 5]] * 4))[0] is Split.LEAVE_ONE_OUT
