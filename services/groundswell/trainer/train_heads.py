@@ -75,8 +75,9 @@ def _measure_text(
     """Rank the validation events with texts and without, fused by the constant best with them."""
     users = _Users.of(log, encoders, run)
     read, _ = _weigh_neighbours(users, items_Id, validation)
-    skipped = read._replace(long_vectors=encoders.without_text().long(validation.events))
-    read_nA, skipped_nA = (constant_gains(validation, one, items_Id) for one in (read, skipped))
+    with run.work("text or not"):
+        skipped = read._replace(long_vectors=encoders.without_text().long(validation.events))
+        read_nA, skipped_nA = (constant_gains(validation, one, items_Id) for one in (read, skipped))
     place = smooth_best(read_nA.mean(0).tolist())
     users_n = log.prepared.users[validation.events]
     return choose_history_text(history_text, read_nA[:, place], skipped_nA[:, place], users_n)
@@ -178,7 +179,8 @@ def _weigh_neighbours(
     held_out = users.before(validation.events)
     if not validation:
         return held_out, {}
-    metrics = users.neighbours.weigh(
-        held_out.short_vectors, held_out.long_vectors, items_Id, validation
-    )
+    with users.run.work("neighbours"):
+        metrics = users.neighbours.weigh(
+            held_out.short_vectors, held_out.long_vectors, items_Id, validation
+        )
     return held_out._replace(neighbour_scores=users.neighbours.before(validation.events)), metrics

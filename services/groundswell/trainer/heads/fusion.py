@@ -72,7 +72,8 @@ def train_fusion(
         return TrainedFusion(
             gate.eval(), _spec("constant", _CONSTANT_WITHOUT_VALIDATION, low, high), {}
         )
-    held_out_ranks_nA = _ranks(validation, held_out, items_Id)
+    with run.work("constants"):
+        held_out_ranks_nA = _ranks(validation, held_out, items_Id)
     constants_nA = gains(held_out_ranks_nA, K)
     place = smooth_best(constants_nA.mean(0).tolist())
     if not is_clearly_better(constants_nA[:, place], constants_nA[:, -1]):
@@ -83,11 +84,13 @@ def train_fusion(
     for kind in _kinds(run.config.gate) if len(positions.events) >= _FEWEST_POSITIONS else ():
         gate = _gate(run.config, alpha, kind == "per-dimension", low, high).to(run.device)
         if kind == "scalar":
-            ranks_nA = _ranks(positions, train, items_Id)
+            with run.work("gate's targets"):
+                ranks_nA = _ranks(positions, train, items_Id)
             train_scalar(gate, train, ranks_nA, held_out, held_out_ranks_nA, run)
         else:
             train_by_likelihood(gate, train, positions.targets, held_out, items_Id, validation, run)
-            shift_to_validation(gate, held_out, items_Id, validation)
+            with run.work("gate's shift"):
+                shift_to_validation(gate, held_out, items_Id, validation)
         gains_n = fused_gains(alphas_of(gate, held_out), held_out, items_Id, validation)
         metrics[f"validation.{kind}.ndcg@10"] = gains_n.mean().item()
         if is_clearly_better(gains_n, best_n) or run.config.gate == kind:

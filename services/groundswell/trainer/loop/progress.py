@@ -68,8 +68,12 @@ def _in_words(task: Task) -> str:
         words += f": {int(task.completed):,} of {int(task.total):,}"
     elif task.completed:
         words += f": {int(task.completed):,}"
-    note = task.fields.get("note")
-    return f"{words}, {note}" if note else words
+    if note := task.fields.get("note"):
+        words += f", {note}"
+    if task.total and task.time_remaining:
+        minutes, seconds = divmod(round(task.time_remaining), 60)
+        words += f", at most {minutes}:{seconds:02d} left"
+    return words
 
 
 @contextmanager

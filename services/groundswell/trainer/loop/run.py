@@ -56,6 +56,12 @@ class Run:
         yield Stage(self, name, task)
         self.progress.update(task, completed=epochs)
 
+    @contextmanager
+    def work(self, name: str) -> Iterator[None]:
+        """Show that work goes on which has no epochs."""
+        with self.stage(name, 1):
+            yield
+
     @cached_property
     def uses_bfloat16(self) -> bool:
         """True where training multiplies bfloat16 numbers."""

@@ -53,6 +53,11 @@ def test_a_training_says_its_stage_and_its_loss_and_between_stages_that_it_goes_
         with run.stage("views", 60) as stage:
             stage.report(1, 2.5, 0.125)
             until_said(file, "  views: 1 of 60, loss 2.500, validation NDCG@10 0.1250\n")
+            time.sleep(0.1)
+            stage.report(2, 2.0, 0.25)
+            until_said(file, "  views: 2 of 60, loss 2.000, validation NDCG@10 0.2500, at most 0:")
+        with run.work("neighbours"):
+            until_said(file, "  neighbours: 0 of 1\n")
 
 
 @pytest.mark.usefixtures("soon")
