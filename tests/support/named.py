@@ -18,6 +18,7 @@ from groundswell.client import (
     event,
 )
 from groundswell.common.v1.event_pb2 import EVENT_STATUS_REJECTED
+from groundswell.serving.token_keys import TokenMaker
 from tests.support.bundles import ITEMS
 from tests.support.names import name_server
 from tests.support.processes import Process, free_port, service_process
@@ -42,6 +43,10 @@ class Named:
         for certificate in self.door.folder.glob("*.pem"):
             certificate.unlink()
         make_certificates(self.door.folder, (*(f"{kind}.test" for kind in KINDS), *HOSTS), days=1)
+        maker = TokenMaker(self.door.signing_key, issuer="groundswell", audience="groundswell")
+        # The load calls the session and the profile service as a ranker does, too.
+        token = maker.make("load", ("backend", "ingest", "operator", "internal"), 86_400)
+        self.door.token.write_text(token)
         self._ports = {kind: free_port() for kind in KINDS}
         self._names = name_server()
         targets = {kind: self._names.target(kind, port) for kind, port in self._ports.items()}
