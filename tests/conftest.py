@@ -23,6 +23,9 @@ for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
+# Of what is imported nothing becomes garbage: each search for it takes time in vain.
+gc.disable()
+
 # PostgreSQL is started by a fork, while threads of gRPC call: its handlers of forks can crash then.
 os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
 
@@ -35,6 +38,7 @@ def pytest_collection_finish() -> None:
     """What all modules imported stays: no later search for garbage needs to look through it."""
     gc.collect()
     gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(autouse=True)
