@@ -30,7 +30,7 @@ demo: install ## every step on real data: train, evaluate, serve, recommend
 
 # Hundreds of processes import the same modules: let them find these compiled.
 test: export PYTHONDONTWRITEBYTECODE :=
-test: install ## every test but the campaigns, three files at a time (WORKERS=1: one); T=PATH for one file or test
+test: install ## all tests in Python but the campaigns, three files at a time (WORKERS=1: one); T=PATH for one file or test
 	$(BIN)/pytest $(or $(T),$(ALL_TESTS))
 
 test-languages: install $(VENV)/.languages ## the TypeScript client; LANGUAGES="go java cpp" too, with packages of Debian
@@ -66,11 +66,13 @@ lint: install ## format, types, import directions, contracts, links of the pages
 	$(BIN)/python clients/python/generate_sync.py --check
 	$(BIN)/python clients/python/generate_service_config.py --check
 	$(BIN)/python docs/generate_api.py --check
+	$(BIN)/python docs/generate_settings.py --check
 	$(BIN)/python docs/check_links.py
 	$(BIN)/mkdocs build --strict --quiet
 	cd protos && ../$(BIN)/buf lint && ../$(BIN)/buf breaking --against baseline.binpb
 
-docs: install ## build the pages as a site in build/site
+docs: install ## write docs/settings.md again, and build the pages as a site in build/site
+	$(BIN)/python docs/generate_settings.py
 	$(BIN)/mkdocs build --strict
 
 release: install $(VENV)/.release ## build wheel and sdist into dist/, and check them in clean environments; PARTS="client ranker"

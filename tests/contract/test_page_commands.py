@@ -67,7 +67,7 @@ RUN_BY = {
 NOT_RUN = {
     "make": "the targets are what runs the tests; this file checks that they exist",
     "source .venv/bin/activate": "the tests name the environment's programs instead",
-    "pip install 'groundswell[console]'": "tests/contract/test_extras.py checks what it brings",
+    "pip install '.[console]'": "tests/contract/test_extras.py checks what it brings",
     "pip install --no-deps": "gets files for C++; make test-languages makes the client without pip",
     "go": "gets packages from the network",
     "cd clients/typescript": "makes a package of what make test-languages builds",

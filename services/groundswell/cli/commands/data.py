@@ -44,8 +44,8 @@ def prepare(
         Path,
         typer.Option(
             help="CSV or Parquet, or a folder of parts: item_id, title and, where you have them, "
-            "description, categories (separated by |), available; every other column is an "
-            "attribute."
+            "description, categories (separated by |), available, available_from and "
+            "available_until; every other column is an attribute."
         ),
     ],
     out: Annotated[Path, typer.Option(help="Folder to write to; an earlier one is replaced.")],

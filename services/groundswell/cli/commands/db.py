@@ -31,8 +31,8 @@ def rotate_secret(state: StateFolder = None, database_url: DatabaseUrl = None) -
     """Change the secret that the keys of users are made with: rewrite every key.
 
     With --state it makes the new secret itself. Else set GROUNDSWELL_SECRET to the new one and
-    GROUNDSWELL_PREVIOUS_SECRETS to those before, oldest first, and restart every process with them
-    first; services can run meanwhile. It can be ended at any moment and run again.
+    GROUNDSWELL_PREVIOUS_SECRETS to those before, oldest first, and restart the profile services
+    with them first; services can run meanwhile. It can be ended at any moment and run again.
     docs/secrets.md says what the old secret still reveals.
     """
     from rich.console import Console
