@@ -16,12 +16,15 @@ _TIME_BINS = 60
 _LEAST_BARS = 5
 _BLUE, _ORANGE, _GREEN, _GREY = "#2f6db3", "#e08a1e", "#3a9d5d", "#777777"
 _PARTS = ((TRAIN, "train", _BLUE), (VALIDATION, "validation", _ORANGE), (TEST, "test", _GREEN))
+_MARGINS = {"left": 0.06, "right": 0.99, "bottom": 0.06, "top": 0.9, "wspace": 0.25, "hspace": 0.28}
 _GAP_TICKS = {1: "1 s", 60: "1 min", 3600: "1 h", 86_400: "1 d", 2_592_000: "30 d"}
 
 
 def draw_report(prepared: Prepared) -> Path:
     """Write `PICTURE` into the prepared folder and return its path; it names no user or item."""
-    figure = Figure(figsize=(13, 7.5), layout="constrained")
+    figure = Figure(figsize=(13, 7.5))
+    # Margins that are known: to compute them would take as long as to draw.
+    figure.subplots_adjust(**_MARGINS)
     axes = figure.subplots(2, 3)
     num_events = len(prepared.items)
     figure.suptitle(
