@@ -1,15 +1,17 @@
 """`groundswell profiles rebuild` makes lost profiles again, and a candidate bundle backfilled."""
 
+import os
 import sqlite3
+import subprocess
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import polars as pl
 
 from groundswell.artifacts.store import BundleStore, load_bundle
 from tests.integration.profile_service.support import profile_service
 from tests.support.bundles import ITEMS, own_copy, with_manifest
-from tests.support.cli import groundswell
 from tests.support.in_process import run
 from tests.support.processes import SECRET
 from tests.support.suite import Suite, sqlite_url, tiny_items
@@ -40,15 +42,11 @@ def rows_of(folder: Path) -> dict[str, list[tuple[Any, ...]]]:
         return {name: sorted(database.execute(f"SELECT * FROM {name}")) for name in names}
 
 
-def rebuild(suite: Suite, *more: str) -> Any:
-    return groundswell(
-        *("profiles", "rebuild", "--bundles", str(suite.bundles), *more),
-        environment={
-            "GROUNDSWELL_DATABASE_URL": sqlite_url(suite.folder),
-            "GROUNDSWELL_SECRET": SECRET,
-        },
-        timeout=300,
-    )
+def rebuild(suite: Suite, *more: str) -> "subprocess.CompletedProcess[str]":
+    """Run the command in this process, which has loaded all that it takes but its pool."""
+    known = {"GROUNDSWELL_DATABASE_URL": sqlite_url(suite.folder), "GROUNDSWELL_SECRET": SECRET}
+    with patch.dict(os.environ, known):
+        return run("profiles", "rebuild", "--bundles", str(suite.bundles), *more)
 
 
 def test_lost_profiles_come_back_and_a_candidate_is_backfilled(
