@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Generic, NamedTuple, TypeVar
 
 from groundswell.profile_service.event_batch import (
     AppendOutcome,
@@ -14,10 +14,10 @@ from groundswell.profile_service.event_batch import (
 from groundswell.profile_service.store import events as statements
 from groundswell.profile_service.store.database import Database, DatabaseConnection, now_us
 from groundswell.profile_service.store.engines import Work
-from groundswell.profile_service.store.events import KnownEvent, OrderKey
+from groundswell.profile_service.store.events import EventRow, KnownEvent, OrderKey
 from groundswell.profile_service.store.identity import Witness
 from groundswell.profile_service.store.signals import Signals
-from groundswell.profile_service.store.users import UserKeys
+from groundswell.profile_service.store.users import UserKeys, Users
 from groundswell.serving.joining import JoinedCalls
 from groundswell.serving.pseudonym import Pseudonymizer
 
@@ -36,11 +36,14 @@ _MAX_TRANSACTIONS = 2
 """While one transaction waits for the disk, another one is worked out."""
 
 
+E = TypeVar("E", KnownEvent, EventRow)
+
+
 @dataclass(frozen=True, slots=True)
-class Page:
+class Page(Generic[E]):
     """Some of a user's events, newest first, and how many there are in all."""
 
-    events: list[KnownEvent]
+    events: list[E]
     last_sequence: int
     lineage: str
     """The lineage of the database that they were read from."""
@@ -123,21 +126,33 @@ class EventStore:
 
     async def list(
         self, user_id: str, before: OrderKey | None, limit: int, *, omit_future: bool = False
-    ) -> Page:
+    ) -> Page[KnownEvent]:
         """Return a user's events, newest first; an empty page for an unknown user.
 
         `omit_future` leaves out events that would be rejected now as too far in the future.
         """
+        return await self._list(statements.list_events, user_id, before, limit, omit_future)
+
+    async def list_rows(
+        self, user_id: str, before: OrderKey | None, limit: int, *, omit_future: bool = False
+    ) -> Page[EventRow]:
+        """Do as `list`, with what a window needs of the events."""
+        return await self._list(statements.list_rows, user_id, before, limit, omit_future)
+
+    async def _list(
+        self,
+        read: Callable[
+            [DatabaseConnection, UserKeys, OrderKey | None, int], tuple[Users, Sequence[E]]
+        ],
+        user_id: str,
+        before: OrderKey | None,
+        limit: int,
+        omit_future: bool,
+    ) -> Page[E]:
         keys = self._pseudonyms.user_keys(user_id)
         if omit_future:
             end = (now_us() + self._max_future_us + 1, -1, "")
             before = end if before is None else min(before, end)
-        return await self._database.read_once(lambda c: _page(c, keys, before, limit))
-
-
-def _page(
-    connection: DatabaseConnection, keys: UserKeys, before: OrderKey | None, limit: int
-) -> Page:
-    found, events = statements.list_events(connection, keys, before, limit)
-    user_no, last_sequence, *_ = found.by_key.get(keys[-1], (0, 0))
-    return Page(events, last_sequence, found.identity.lineage, user_no)
+        found, events = await self._database.read_once(lambda c: read(c, keys, before, limit))
+        user_no, last_sequence, *_ = found.by_key.get(keys[-1], (0, 0))
+        return Page(list(events), last_sequence, found.identity.lineage, user_no)

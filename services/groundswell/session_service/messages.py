@@ -3,10 +3,12 @@
 import numpy as np
 
 from groundswell.common.v1.event_pb2 import Action, Event, EventResult, EventStatus
+from groundswell.profile.v1.event_service_pb2 import ListEventsResponse, StoredEvent
 from groundswell.serving.errors import NotFound
 from groundswell.serving.inline_events import InlineColumns
 from groundswell.serving.subjects import is_session, subject_id
 from groundswell.serving.validation import to_timestamp, to_us
+from groundswell.serving.vectors import unpack_int64
 from groundswell.session_service.events import SentEvent, WriteResult, WriteStatus
 from groundswell.session_service.items import ItemTable
 from groundswell.session_service.windows.records import Columns, WindowEvent, session_code
@@ -59,10 +61,25 @@ def result_message(result: WriteResult) -> EventResult:
     )
 
 
-def window_event(message: Event, sequence: int, item_no: int) -> WindowEvent:
-    """Read of an event what a window needs."""
-    time_us, session = to_us(message.time), session_code(message.session_id)
-    return WindowEvent(time_us, sequence, item_no, message.action, session)
+def window_events(page: ListEventsResponse) -> list[WindowEvent]:
+    """Read of a list of events what a window needs, oldest first."""
+    if not page.HasField("columns"):  # that of an earlier release
+        return [_window_event(stored) for stored in reversed(page.events)]
+    read = page.columns
+    columns = (
+        unpack_int64(read.times_us).tolist(),
+        unpack_int64(read.sequences).tolist(),
+        unpack_int64(read.item_nos).tolist(),
+        read.actions,
+        map(session_code, read.session_ids),
+    )
+    return [WindowEvent(*event) for event in zip(*columns, strict=True)][::-1]
+
+
+def _window_event(stored: StoredEvent) -> WindowEvent:
+    event = stored.event
+    time_us, session = to_us(event.time), session_code(event.session_id)
+    return WindowEvent(time_us, stored.sequence, stored.item_no, event.action, session)
 
 
 def window_columns(read: InlineColumns, items: ItemTable) -> Columns:

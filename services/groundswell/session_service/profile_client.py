@@ -18,7 +18,7 @@ from groundswell.serving.errors import ServiceError, Unavailable, from_rpc_error
 from groundswell.serving.joining import JoinedCalls
 from groundswell.serving.subjects import name_subject
 from groundswell.session_service.events import Appended, SentEvent
-from groundswell.session_service.messages import event_message, window_event, write_result
+from groundswell.session_service.messages import event_message, window_events, write_result
 from groundswell.session_service.windows.window import Listing
 
 Answer = TypeVar("Answer")
@@ -109,7 +109,7 @@ class EventLogClient:
         Raises Unavailable (PROFILE_UNAVAILABLE), and another ServiceError where the profile
         service gives a reason.
         """
-        request = ListEventsRequest(page_size=count, omit_future=True)
+        request = ListEventsRequest(page_size=count, omit_future=True, as_columns=True)
         name_subject(request, user_id)
         try:
             page = await self._stub.ListEvents(request, timeout=self._list_timeout_s)
@@ -117,8 +117,7 @@ class EventLogClient:
             problem = _as_service_error(error)
             # The caller can then answer from a cached window, whatever failed there.
             raise (problem if isinstance(problem, ServiceError) else _not_answered()) from error
-        events = [window_event(s.event, s.sequence, s.item_no) for s in reversed(page.events)]
-        return Listing(events, page.last_sequence, page.lineage, page.history)
+        return Listing(window_events(page), page.last_sequence, page.lineage, page.history)
 
 
 def _as_service_error(error: grpc.aio.AioRpcError) -> Exception:

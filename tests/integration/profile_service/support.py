@@ -2,14 +2,18 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
+from unittest.mock import patch
 
 import numpy as np
 from numpy.typing import NDArray
+from sqlalchemy import Engine, event
+from sqlalchemy.engine import Dialect
+from sqlalchemy.sql import ClauseElement
 from sqlalchemy.util import await_only, greenlet_spawn
 
 from groundswell.client import Deadlines
@@ -17,6 +21,7 @@ from groundswell.profile_service.catalogue import StoredCatalogue
 from groundswell.profile_service.event_batch import AppendOutcome, NewEvent
 from groundswell.profile_service.event_store import EventStore
 from groundswell.profile_service.settings import ProfileSettings
+from groundswell.profile_service.store import together
 from groundswell.profile_service.store.database import Database, DatabaseConnection
 from groundswell.profile_service.store.events import EventContent
 from groundswell.profile_service.store.items import Attribute, ItemContent
@@ -214,3 +219,23 @@ def profile_service(
     """A profile service alone, over SQLite in `folder` unless the environment says otherwise."""
     settings = {"profile": environment or {}}
     return Suite(folder, bundles, ("profile",), settings=settings, deadlines=Deadlines())
+
+
+@contextmanager
+def sent_statements(note: Callable[[str], object]) -> Iterator[None]:
+    """Note the text of each statement that goes to a database inside, in their order."""
+    compiled = together._compiled
+
+    def by_driver(statement: ClauseElement, dialect: Dialect) -> Any:
+        note(str(statement))
+        return compiled(statement, dialect)
+
+    def by_engine(_c: object, _cursor: object, statement: str, *_: object) -> None:
+        note(statement)
+
+    event.listen(Engine, "before_cursor_execute", by_engine)
+    try:
+        with patch.object(together, "_compiled", by_driver):
+            yield
+    finally:
+        event.remove(Engine, "before_cursor_execute", by_engine)

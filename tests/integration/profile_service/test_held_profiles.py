@@ -7,12 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from sqlalchemy import event, text
+from sqlalchemy import text
 
 from groundswell.profile_service.profiles.cached import Profile
 from groundswell.profile_service.profiles.models import ProfileModels
 from groundswell.profile_service.profiles.reader import Profiles
-from groundswell.profile_service.store.database import Database
 from groundswell.profile_service.store.identity import renew_lineage
 from groundswell.profile_service.store.items import ItemContent
 from groundswell.serving.pseudonym import Pseudonymizer
@@ -20,6 +19,7 @@ from tests.integration.profile_service.support import (
     Memory,
     an_event,
     second_process,
+    sent_statements,
     writing,
 )
 from tests.integration.profile_service.test_item_vectors import CountedModels, read_texts
@@ -68,21 +68,15 @@ def reader(filled: Memory, models: ProfileModels) -> Reader:
 
 
 @contextmanager
-def statements(database: Database) -> Iterator[list[str]]:
+def statements() -> Iterator[list[str]]:
     """The statements that are sent inside, but those that keep the connections."""
-    sent: list[str] = []
-    single = database._engines.single
-    engine = getattr(single._engine, "sync_engine", single._engine)  # type: ignore[attr-defined]
+    kept: list[str] = []
+    with sent_statements(lambda text: kept.append(text) if _reads(text) else None):
+        yield kept
 
-    def note(_c: object, _cursor: object, statement: str, *_: object) -> None:
-        if "users" in statement or "items" in statement:
-            sent.append(statement)
 
-    event.listen(engine, "before_cursor_execute", note)
-    try:
-        yield sent
-    finally:
-        event.remove(engine, "before_cursor_execute", note)
+def _reads(statement: str) -> bool:
+    return "users" in statement or "items" in statement
 
 
 async def eventually(look: Callable[[], Awaitable[bool]]) -> None:
@@ -100,7 +94,7 @@ async def test_a_first_read_is_one_statement_besides_item_vectors_and_the_next_o
     filled: Memory, reader: Reader
 ) -> None:
     await reader.get("nobody")
-    with statements(filled.database) as sent:
+    with statements() as sent:
         first = await reader.get()
         # The second one reads the vectors of the items, which are not held yet.
         assert len(sent) == 2
@@ -114,8 +108,8 @@ async def test_a_first_read_is_one_statement_besides_item_vectors_and_the_next_o
     assert (first.num_events, len(first.seen.item_nos), first.text_pending) == (20, 5, False)
 
 
-async def test_calls_for_one_user_at_once_read_once(filled: Memory, reader: Reader) -> None:
-    with statements(filled.database) as sent:
+async def test_calls_for_one_user_at_once_read_once(reader: Reader) -> None:
+    with statements() as sent:
         profiles = await asyncio.gather(*(reader.get() for _ in range(20)))
     assert len([s for s in sent if "users" in s]) == 1
     assert all(profile is profiles[0] for profile in profiles)

@@ -6,11 +6,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Engine, event
+from sqlalchemy import event
 from sqlalchemy.pool import Pool
 
 from groundswell.serving.subjects import subject_id
-from tests.integration.profile_service.support import Memory, an_event, an_item
+from tests.integration.profile_service.support import Memory, an_event, an_item, sent_statements
 
 VISIT = subject_id("", "visit")
 # Begin, lock and look up; store and commit; for new users also lock the secrets and make them.
@@ -41,17 +41,9 @@ async def test_a_write_makes_few_ways_to_the_database(memory: Memory, tmp_path: 
 
 @contextmanager
 def _statements() -> Iterator[Callable[[], int]]:
-    number = 0
-
-    def count(*_: object) -> None:
-        nonlocal number
-        number += 1
-
-    event.listen(Engine, "before_cursor_execute", count)
-    try:
-        yield lambda: number
-    finally:
-        event.remove(Engine, "before_cursor_execute", count)
+    sent: list[str] = []
+    with sent_statements(sent.append):
+        yield lambda: len(sent)
 
 
 @contextmanager

@@ -70,6 +70,24 @@ async def test_an_event_is_stored_once_however_often_it_is_sent(memory: Memory) 
     assert len((await memory.log.list("ann", None, 10)).events) == 3
 
 
+async def test_rows_for_windows_are_those_of_the_listed_events(memory: Memory) -> None:
+    await memory.catalogue.upsert([an_item("a")])
+    assert (await memory.log.list_rows("ann", None, 10)).events == []
+    for_ann = [an_event(n) for n in (3, 1, 2)]
+    for_ann[1] = for_ann[1]._replace(content=for_ann[1].content._replace(session_id='ä "s"'))
+    await memory.log.append([*for_ann, an_event(4, user="bob")])
+    whole, rows = await memory.log.list("ann", None, 2), await memory.log.list_rows("ann", None, 2)
+    described = [(page.last_sequence, page.lineage, page.history) for page in (whole, rows)]
+    assert described[0] == described[1]
+    place = (whole.events[-1].content.time_us, 0, whole.events[-1].event_id)
+    (last,) = (await memory.log.list_rows("ann", place, 2)).events
+    whole = await memory.log.list("ann", None, 10)
+    assert [*rows.events, last] == [
+        (e.item_no, e.sequence, e.content.time_us, e.content.action, e.content.session_id)
+        for e in whole.events
+    ]
+
+
 async def test_an_event_id_with_another_content_is_rejected_and_changes_nothing(
     memory: Memory,
 ) -> None:

@@ -19,6 +19,8 @@ from groundswell.serving.errors import FailedPrecondition
 
 _ITEM_BYTES = 350
 """The bytes of a cached item vector besides its values."""
+# A hop to the batcher's thread and back takes about as long as the head of one user.
+_ON_LOOP_BELOW_S = 0.002
 
 
 class History(NamedTuple):
@@ -67,6 +69,7 @@ class ProfileModels:
             max_queue=max_queue,
             max_bytes=max_queue_bytes,
             size=_history_bytes,
+            on_loop_below_s=_ON_LOOP_BELOW_S,
         )
         self.texts = TextEncodings(
             bundle.text_encoder(threads),

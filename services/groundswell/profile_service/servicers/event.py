@@ -8,9 +8,14 @@ from groundswell.common.v1 import event_pb2
 from groundswell.profile.v1 import event_service_pb2 as pb
 from groundswell.profile.v1.event_service_pb2_grpc import EventServiceServicer
 from groundswell.profile_service.event_batch import AppendOutcome, NewEvent, Status
-from groundswell.profile_service.event_store import EventStore
+from groundswell.profile_service.event_store import EventStore, Page
 from groundswell.profile_service.servicers.pages import Place, decode_token, encode_token
-from groundswell.profile_service.store.events import EventContent, KnownEvent, OrderKey
+from groundswell.profile_service.store.events import (
+    EventContent,
+    EventRow,
+    KnownEvent,
+    OrderKey,
+)
 from groundswell.profile_service.visitors import Visitors
 from groundswell.serving.around import Context
 from groundswell.serving.errors import InvalidArgument
@@ -23,6 +28,7 @@ from groundswell.serving.validation import (
     event_problem,
     to_us,
 )
+from groundswell.serving.vectors import pack_int64
 
 MAX_EVENTS = 1_000
 MAX_PAGE_SIZE = 1_000
@@ -67,7 +73,12 @@ class EventServicer(EventServiceServicer):
             # No event comes before this place at that time.
             end = (to_us(request.before), -1, "")
             before = end if before is None else min(before, end)
-        page = await self._log.list(subject, before, limit + 1, omit_future=request.omit_future)
+        omit_future = request.omit_future
+        if request.as_columns:
+            return _columns(
+                await self._log.list_rows(subject, before, limit, omit_future=omit_future), place
+            )
+        page = await self._log.list(subject, before, limit + 1, omit_future=omit_future)
         if place is not None:
             place.check(page.lineage)
         shown = page.events[:limit]
@@ -156,6 +167,27 @@ def _result(outcome: AppendOutcome) -> event_pb2.EventResult:
         reason=outcome.reason,
         detail=outcome.detail,
         item_no=outcome.item_no,
+    )
+
+
+def _columns(page: Page[EventRow], place: Place | None) -> pb.ListEventsResponse:
+    if place is not None:
+        place.check(page.lineage)
+    item_nos, sequences, times_us, actions, session_ids = (
+        zip(*page.events, strict=True) if page.events else ((),) * len(EventRow._fields)
+    )
+    columns = pb.EventColumns(
+        item_nos=pack_int64(item_nos),
+        sequences=pack_int64(sequences),
+        times_us=pack_int64(times_us),
+        actions=bytes(actions),
+        session_ids=session_ids,
+    )
+    return pb.ListEventsResponse(
+        last_sequence=page.last_sequence,
+        lineage=page.lineage,
+        history=page.history,
+        columns=columns,
     )
 
 

@@ -1,11 +1,12 @@
 """Gives connections, and waits for a pooled connection when the server allows no new one."""
 
-import asyncio
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
+from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import OperationalError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.util import await_only
 
 from groundswell.profile_service.store.signals import Signal
 
@@ -15,7 +16,8 @@ class Borrowing:
 
     The pool tries to make a new connection while it has fewer than its size, even if the server
     allows no more. It is waited for as long as another transaction has a connection, or may still
-    get one. Not thread-safe: use it on the event loop alone.
+    get one. Not thread-safe: use it on the event loop alone, in a function that SQLAlchemy's
+    `greenlet_spawn` runs.
     """
 
     def __init__(self, wait_s: float) -> None:
@@ -24,37 +26,37 @@ class Borrowing:
         """Transactions that have a connection, or try to get one."""
         self._returned = Signal()
 
-    @asynccontextmanager
-    async def connect(self, engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
+    @contextmanager
+    def connect(self, engine: Engine) -> Iterator[Connection]:
         """Give a connection of the pool for a block.
 
         Raises OperationalError when no connection can be made and none comes back in `wait_s`.
         """
-        async with AsyncExitStack() as stack:
-            yield await self._connected(stack, engine)
+        connection = self._connected(engine)
+        try:
+            with connection:
+                yield connection
+        finally:
+            self._give_back()  # after the connection is back in the pool
 
-    async def _connected(self, stack: AsyncExitStack, engine: AsyncEngine) -> AsyncConnection:
-        loop = asyncio.get_running_loop()
-        until_s = loop.time() + self._wait_s
+    def _connected(self, engine: Engine) -> Connection:
+        until_s = time.monotonic() + self._wait_s
         while True:
-            mark, borrowed = self._returned.mark, AsyncExitStack()
+            mark = self._returned.mark
             self._num_hopeful += 1
             try:
-                connection = await borrowed.enter_async_context(engine.connect())
+                return engine.connect()
             except OperationalError:
                 self._num_hopeful -= 1
                 can_wait = self._num_hopeful > 0 or mark.is_set()
-                if not can_wait or loop.time() >= until_s:
+                left_s = until_s - time.monotonic()
+                if not can_wait or left_s <= 0:
                     self._returned.notify()  # the others may have waited for this one
                     raise
-                await self._returned.wait(mark, until_s - loop.time())
-                continue
+                await_only(self._returned.wait(mark, left_s))
             except BaseException:  # raised again: a cancelled call hopes for no connection
                 self._give_back()
                 raise
-            stack.callback(self._give_back)  # after the connection is back in the pool
-            await stack.enter_async_context(borrowed)
-            return connection
 
     def _give_back(self) -> None:
         self._num_hopeful -= 1

@@ -4,43 +4,29 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from math import inf
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import NamedTuple, Protocol, TypeVar
 
-import psycopg
-from sqlalchemy import URL, Connection, Engine, create_engine, event
-from sqlalchemy.engine import Dialect, ExceptionContext
+from sqlalchemy import URL, Connection, create_engine, event
 from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.exc import InvalidatePoolError, OperationalError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.pool import ConnectionPoolEntry, NullPool
+from sqlalchemy.util import greenlet_spawn
 
 from groundswell.profile_service.store.borrowing import Borrowing
 from groundswell.profile_service.store.change_feed import ChangeFeed
 from groundswell.profile_service.store.change_triggers import collect_changes
 from groundswell.profile_service.store.changes import Change, KnownChanges, changes_made
-from groundswell.profile_service.store.failures import Cause, cause_of
+from groundswell.profile_service.store.postgres_engines import pooled_engine, unpooled_engine
 
 T = TypeVar("T")
 Work = Callable[[Connection], T]
 """The body of a transaction. Over SQLite it runs in a thread: it must not touch what the event loop
 changes."""
 
-_Connect = Callable[[AsyncEngine], AbstractAsyncContextManager[AsyncConnection]]
-
-_CONNECT = {
-    "connect_timeout": 5,
-    # A server that disappeared is noticed within the timeout of a call.
-    "keepalives_idle": 10,
-    "keepalives_interval": 5,
-    "keepalives_count": 3,
-    "tcp_user_timeout": 25_000,
-}
-_IDLE_S = 1.0
-_USED_S = "used_s"
-"""When a connection of the pool was given back last."""
+_Connect = Callable[[], AbstractContextManager[Connection]]
 
 
 class Transactions(Protocol):
@@ -61,7 +47,7 @@ class Engines(NamedTuple):
     reading: Transactions
     """All statements of a transaction see one state of the database."""
     single: Transactions
-    """Reads with one statement, without a transaction where that saves the way to the server."""
+    """Reads with one statement, without a transaction around it; see `read_rows`."""
     writing: Transactions
     migrating: Transactions
     """Foreign keys are not checked in SQLite."""
@@ -94,12 +80,11 @@ def sqlite_engines(url: URL, pool_size: int, changes: KnownChanges) -> Engines:
     # A reader that turned writer could find its snapshot outdated; so a writer begins as one.
     writing = engine.execution_options(begin="BEGIN IMMEDIATE")
     migrating = migrator.execution_options(begin="BEGIN IMMEDIATE", foreign_keys="OFF")
-    reading = _InThreads(engine, threads, changes)
     return Engines(
-        reading,
-        reading,
-        _InThreads(writing, threads, changes),
-        _InThreads(migrating, threads, changes),
+        _InThreads(engine.begin, threads, changes),
+        _InThreads(engine.connect, threads, changes),
+        _InThreads(writing.begin, threads, changes),
+        _InThreads(migrating.begin, threads, changes),
         partial(asyncio.to_thread, engine.dispose),
         None,
         None,
@@ -109,37 +94,21 @@ def sqlite_engines(url: URL, pool_size: int, changes: KnownChanges) -> Engines:
 def postgresql_engines(
     url: URL, pool_size: int, pool_timeout_s: float, changes: KnownChanges
 ) -> Engines:
-    """Make the engines of a server of PostgreSQL; its feed publishes to `changes`.
-
-    The connection that was used last is used next: both ends have its statements ready, and it need
-    not be asked whether it is alive.
-    """
-    engine = create_async_engine(
-        url,
-        pool_size=pool_size,
-        max_overflow=0,
-        pool_timeout=pool_timeout_s,
-        pool_use_lifo=True,
-        hide_parameters=True,
-        connect_args=_CONNECT,
-    )
-    event.listen(engine.sync_engine, "connect", _prefer_indexes)
-    event.listen(engine.sync_engine, "checkout", partial(_ping_idle, engine.dialect))
-    event.listen(engine.sync_engine, "handle_error", _leave_read_only)
-    event.listen(engine.sync_engine, "checkin", _given_back)
+    """Make the engines of a server of PostgreSQL; its feed publishes to `changes`."""
+    engine = pooled_engine(url, pool_size, pool_timeout_s)
+    pool, connect = engine.sync_engine, Borrowing(pool_timeout_s).connect
     # By default each statement of a transaction would see another state.
-    reading = engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
-    single = engine.execution_options(isolation_level="AUTOCOMMIT")
-    connect = Borrowing(pool_timeout_s).connect
-    writing = _OnTheLoop(engine, connect, changes)
-    alone = create_async_engine(url, poolclass=NullPool, connect_args=_CONNECT)
+    reading = pool.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+    single = pool.execution_options(isolation_level="AUTOCOMMIT")
+    writing = _OnTheLoop(partial(connect, pool), Connection.begin, changes)
+    alone = unpooled_engine(url)
     return Engines(
-        _OnTheLoop(reading, connect, changes),
-        _OnTheLoop(single, connect, changes),
+        _OnTheLoop(partial(connect, reading), Connection.begin, changes),
+        _OnTheLoop(partial(connect, single), nullcontext, changes),
         writing,
         writing,
         engine.dispose,
-        partial(_reach, alone, engine, connect),
+        partial(_reach, alone.sync_engine.connect, partial(connect, pool)),
         ChangeFeed(alone, changes),
     )
 
@@ -150,8 +119,13 @@ class _InThreads:
     A statement cannot be interrupted: it ends by itself.
     """
 
-    def __init__(self, engine: Engine, threads: ThreadPoolExecutor, changes: KnownChanges) -> None:
-        self._engine = engine
+    def __init__(
+        self,
+        begin: _Connect,
+        threads: ThreadPoolExecutor,
+        changes: KnownChanges,
+    ) -> None:
+        self._begin = begin
         self._threads = threads
         self._changes = changes
 
@@ -165,7 +139,7 @@ class _InThreads:
             self._changes.publish(made)
 
     def _transact(self, work: Work[T], end_s: float, made: list[Change]) -> T:
-        with self._engine.begin() as connection:
+        with self._begin() as connection:
             result = _noting(work, made, connection)
             if time.monotonic() > end_s:
                 raise TimeoutError
@@ -178,24 +152,27 @@ class _OnTheLoop:
     The driver closes a connection that is interrupted.
     """
 
-    def __init__(self, engine: AsyncEngine, connect: _Connect, changes: KnownChanges) -> None:
-        self._engine = engine
+    def __init__(
+        self,
+        connect: _Connect,
+        begin: Callable[[Connection], AbstractContextManager[object]],
+        changes: KnownChanges,
+    ) -> None:
         self._connect = connect
+        self._begin = begin
         self._changes = changes
 
     async def run(self, work: Work[T], end_s: float) -> T:
-        until_s = None if end_s == inf else end_s
         made: list[Change] = []
         try:
-            async with asyncio.timeout_at(until_s), self._connect(self._engine) as connection:
-                return await connection.run_sync(partial(_transact, work, made))
+            async with asyncio.timeout_at(None if end_s == inf else end_s):
+                return await greenlet_spawn(self._transact, work, made)
         finally:
             self._changes.publish(made)
 
-
-def _transact(work: Work[T], made: list[Change], connection: Connection) -> T:
-    with connection.begin():
-        return _noting(work, made, connection)
+    def _transact(self, work: Work[T], made: list[Change]) -> T:
+        with self._connect() as connection, self._begin(connection):
+            return _noting(work, made, connection)
 
 
 def _noting(work: Work[T], made: list[Change], connection: Connection) -> T:
@@ -212,59 +189,20 @@ def _noting(work: Work[T], made: list[Change], connection: Connection) -> T:
         made += noted
 
 
-async def _reach(alone: AsyncEngine, pool: AsyncEngine, connect: _Connect) -> None:
+async def _reach(alone: _Connect, pooled: _Connect) -> None:
     """Make a connection that no pool holds, and use it; where none can be made, use the pool's.
 
     A server that has no room for another connection still serves those that there are.
     """
     try:
-        await _use(alone, AsyncEngine.connect)
+        await greenlet_spawn(_use, alone)
     except OperationalError:
-        await _use(pool, connect)
+        await greenlet_spawn(_use, pooled)
 
 
-async def _use(engine: AsyncEngine, connect: _Connect) -> None:
-    async with connect(engine) as connection:
-        await connection.exec_driver_sql("SELECT 1")
-
-
-def _prefer_indexes(connection: Any, _: ConnectionPoolEntry) -> None:
-    """Let the server look up some rows by index where it would read ten thousands.
-
-    Its default is meant for disks that turn: there an index costs more than it does in memory.
-    """
-    connection.set_autocommit(True)
-    connection.cursor().execute("SET random_page_cost = 1.1")
-    connection.set_autocommit(False)
-
-
-def _ping_idle(dialect: Dialect, connection: Any, entry: ConnectionPoolEntry, _: object) -> None:
-    """Notice that an idle connection broke, as when the database restarted, before it is used.
-
-    One that was just used is not asked: that would be one more way to the server for each call.
-    """
-    if time.monotonic() - entry.info.get(_USED_S, -inf) > _IDLE_S:
-        try:
-            dialect.do_ping(connection)
-        except psycopg.Error as error:
-            raise InvalidatePoolError from error
-
-
-def _given_back(connection: Any, entry: ConnectionPoolEntry) -> None:
-    """After a reading transaction, let the server decide again whether the next one may write.
-
-    SQLAlchemy would ask for writing, whatever the server's default says.
-    """
-    entry.info[_USED_S] = time.monotonic()
-    if connection is not None and connection.read_only is False:
-        connection.set_read_only(None)
-
-
-def _leave_read_only(context: ExceptionContext) -> None:
-    """Drop the connections to a server that became read-only: another one may be the leader now."""
-    error = context.sqlalchemy_exception
-    if error is not None and cause_of(error) is Cause.READ_ONLY:
-        context.is_disconnect = True
+def _use(connect: _Connect) -> None:
+    with connect() as connection:
+        connection.exec_driver_sql("SELECT 1")
 
 
 def _prepare_sqlite(

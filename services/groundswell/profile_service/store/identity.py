@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from functools import cache
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, ScalarSelect, Select, func, select, update
+from sqlalchemy import Connection, ScalarSelect, Select, func, literal_column, select, update
 
 from groundswell.profile_service.store.items import catalogue_revision
 from groundswell.profile_service.store.staged import switch_revision
@@ -144,4 +144,6 @@ def set_secret_checks(connection: Connection, checks: Sequence[str]) -> None:
 
 
 def _value(name: str) -> Any:
-    return select(identity.c.value).where(identity.c.name == name).scalar_subquery()
+    # In the text of the statement: a parameter costs time at each execution.
+    named = identity.c.name == literal_column(f"'{name}'")
+    return select(identity.c.value).where(named).scalar_subquery()

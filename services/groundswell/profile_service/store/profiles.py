@@ -7,29 +7,28 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import (
-    JSON,
     ColumnElement,
     Connection,
     Select,
-    Table,
-    Text,
     and_,
     bindparam,
     case,
-    cast,
+    false,
     func,
+    literal_column,
     select,
+    true,
 )
 
 from groundswell.artifacts.manifest import Manifest
 from groundswell.profile_service.store.identity import identity_columns
 from groundswell.profile_service.store.recent import RecentEvent, with_newer
-from groundswell.profile_service.store.statements import insert
-from groundswell.profile_service.store.tables import events, profile_chunks, profiles, users
+from groundswell.profile_service.store.statements import as_json, insert, read_json
+from groundswell.profile_service.store.tables import events, profile_chunks, profiles
 from groundswell.profile_service.store.users import (
     UserKeys,
     Users,
-    has_given_key,
+    given_users,
     select_users,
 )
 
@@ -83,38 +82,39 @@ class Known(NamedTuple):
 _NOTHING = Known()
 _ACTIONS = 64
 """More than there are actions: one number says an item and an action."""
+# What is no parameter costs nothing at each execution.
+_HEX: ColumnElement[str] = literal_column("'hex'")
 
 
-def _is_held() -> ColumnElement[bool]:
-    covered_us = func.coalesce(profiles.c.covered_us, 0)  # null equals nothing
-    sequence = users.c.last_sequence == bindparam("sequence")
-    return and_(sequence, covered_us == bindparam("covered_us"))
+def _is_held(found: Any) -> ColumnElement[bool]:
+    sequence = found.last_sequence == bindparam("sequence")
+    # Null, where there is no row of the worker, equals nothing.
+    covered = profiles.c.covered_us == bindparam("covered_us")
+    return func.coalesce(and_(sequence, covered), false())
 
 
-def _has_all_events() -> ColumnElement[bool]:
+def _has_all_events(found: Any) -> ColumnElement[bool]:
     """Whether a profile's row has the newest events of all."""
     p = profiles.c
     # An earlier release, without recent events, updated the row and left the old ones in it.
     has_recent = and_(p.recent.is_not(None), p.tail_vector.is_(None))
-    has_all = and_(p.covered_sequence >= users.c.last_sequence, has_recent)
-    return case((has_all, 1), else_=0) == 1
+    return func.coalesce(and_(p.covered_sequence >= found.last_sequence, has_recent), false())
 
 
-def _newest_events(e: Any) -> Any:
+def _newest_events(found: Any) -> Any:
     """Select the newest events of a user, newest first, unless they are held or in the row."""
+    e = events.alias().c
     return (
         select(e.item_no, e.time_us, e.action, e.session_id)
-        .where(e.user_no == users.c.user_no, ~_is_held(), ~_has_all_events())
+        .where(e.user_no == found.user_no, ~_is_held(found), ~_has_all_events(found))
         .order_by(e.time_us.desc(), e.ordinal.desc(), e.event_id.desc())
         .limit(bindparam("limit"))
-        .correlate(users, profiles)
-        .subquery()
     )
 
 
-def _newest_chunks(of: Table) -> Any:
+def _newest_chunks(found: Any) -> Any:
     """Select the newest covered chunks of a user, unless they are held, in their order."""
-    c = of.c
+    c = profile_chunks.c
     return (
         select(c.last_time_us, c.vector)
         .where(
@@ -124,47 +124,43 @@ def _newest_chunks(of: Table) -> Any:
             c.chunk_no >= profiles.c.num_chunks - bindparam("max_chunks"),
             # The worker may have stored later ones.
             c.chunk_no < profiles.c.num_chunks,
-            ~_is_held(),
+            ~_is_held(found),
         )
         .order_by(c.chunk_no)
-        .correlate(users, profiles)
-        .subquery()
+    )
+
+
+def _newer_actions(found: Any) -> Any:
+    """Select the action of each event that is not held as a number, in order of sequence."""
+    e = events.alias().c
+    return (
+        select((e.item_no * literal_column(str(_ACTIONS)) + e.action).label("code"))
+        .where(e.user_no == found.user_no, e.sequence > bindparam("sequence"))
+        .order_by(e.sequence)
     )
 
 
 def _find(dialect: str) -> Select[Any]:
     """Select one row for each user that is found, and one at least: each holds the identity."""
-    p, done, chunks = profiles.c, events.alias().c, _newest_chunks(profile_chunks).c
-    newest = _newest_events(events.alias().c)
-    newer = (
-        select((done.item_no * _ACTIONS + done.action).label("code"))
-        .where(done.user_no == users.c.user_no, done.sequence > bindparam("sequence"))
-        .order_by(done.sequence)
-        .correlate(users)
-        .subquery()
-    )
-    if dialect == "sqlite":
-        rows_json = func.json_group_array(func.json_array(*newest.c), type_=JSON)
-        vector = func.hex(chunks.vector)
-    else:
-        rows_json = func.json_agg(func.json_build_array(*newest.c), type_=JSON)
-        vector = func.encode(chunks.vector, "hex")
-    recent = case((~_is_held() & _has_all_events(), p.recent))
-    identity = select(*identity_columns()).subquery()
+    identity, given = select(*identity_columns()).subquery(), given_users(dialect).subquery()
+    p, found = profiles.c, given.c
+
+    def beside(rows: Any) -> Any:
+        return rows.correlate(given, profiles).subquery().c
+
+    chunks = beside(_newest_chunks(found))
+    vector = func.hex(chunks.vector) if dialect == "sqlite" else func.encode(chunks.vector, _HEX)
+    recent = case((~_is_held(found) & _has_all_events(found), p.recent))
     of_spec = (p.fingerprint == bindparam("fingerprint"), p.chunk_length == bindparam("length"))
-    rows = identity.outerjoin(users, has_given_key(dialect))
+    rows = identity.outerjoin(given, true())
     return select(
-        users,
+        given,
         identity,
         *(p.covered_sequence, p.covered_us, recent.label("recent")),
-        select(rows_json).scalar_subquery().label("newest"),
-        _joined(cast(chunks.last_time_us, Text) + ":" + vector).label("chunks"),
-        _joined(newer.c.code).label("actions"),
-    ).select_from(rows.outerjoin(profiles, and_(p.user_no == users.c.user_no, *of_spec)))
-
-
-def _joined(column: Any) -> Any:
-    return select(func.aggregate_strings(cast(column, Text), ",")).scalar_subquery()
+        as_json(dialect, *beside(_newest_events(found))).label("newest"),
+        as_json(dialect, chunks.last_time_us, vector).label("chunks"),
+        as_json(dialect, beside(_newer_actions(found)).code).label("actions"),
+    ).select_from(rows.outerjoin(profiles, and_(p.user_no == found.user_no, *of_spec)))
 
 
 _FIND = {dialect: _find(dialect) for dialect in ("sqlite", "postgresql")}
@@ -197,23 +193,19 @@ def read_profiles(
 
 
 def _stored(row: Any) -> StoredProfile:
-    chunks = [chunk.split(":") for chunk in row.chunks.split(",")] if row.chunks else []
+    chunks = read_json(row.chunks)
     vectors = np.frombuffer(bytes.fromhex("".join(vector for _, vector in chunks)), "<f2")
-    newest = [RecentEvent(*event) for event in reversed(row.newest or ())]
+    newest = [RecentEvent(*event) for event in reversed(read_json(row.newest))]
     return StoredProfile(
         row.user_no,
         row.last_sequence,
         row.covered_sequence,
         row.covered_us,
         with_newer(b"", newest, first_is_held=False) or row.recent,
-        np.array([int(time_us) for time_us, _ in chunks], np.int64),
+        np.array([time_us for time_us, _ in chunks], np.int64),
         vectors.reshape(len(chunks), -1) if chunks else vectors.reshape(0, 0),
-        np.stack(np.divmod(_numbers(row.actions), _ACTIONS), axis=1),
+        np.stack(np.divmod(np.array(read_json(row.actions), np.int64), _ACTIONS), axis=1),
     )
-
-
-def _numbers(joined: str | None) -> NDArray[np.int64]:
-    return np.fromstring(joined or "", np.int64, sep=",")
 
 
 def find_profiles(connection: Connection, user_nos: Collection[int], spec: Spec) -> dict[int, Any]:

@@ -1,6 +1,7 @@
-"""Runs several statements of a transaction over PostgreSQL in one round trip."""
+"""Runs statements on the driver's own connection, without SQLAlchemy's work around each of them."""
 
-from collections.abc import Mapping
+from collections import namedtuple
+from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -9,6 +10,7 @@ from psycopg.rows import namedtuple_row
 from sqlalchemy import Connection
 from sqlalchemy.engine import Dialect
 from sqlalchemy.sql import ClauseElement
+from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.util import await_only
 
 
@@ -39,6 +41,40 @@ def run_together(
     return rows
 
 
+def read_rows(
+    connection: Connection, statement: ClauseElement, parameters: Mapping[str, Any]
+) -> list[Any]:
+    """Run one statement that reads; return its rows, by name, with values as the driver has them.
+
+    SQLAlchemy takes several times as long around such a statement as SQLite for it. Raises what
+    SQLAlchemy raises.
+    """
+    driver: Any = connection.connection.driver_connection
+    text, order, known = _compiled(statement, connection.dialect)
+    given = {**known, **parameters}
+    try:
+        if order is None:
+            rows: list[Any] = await_only(_read(driver, text, given))
+            return rows
+        cursor = driver.execute(text, [given[name] for name in order])
+        make = _row_class(tuple([column[0] for column in cursor.description]))
+        return [make(*row) for row in cursor]
+    except BaseException as error:  # noqa: BLE001 - it raises it again
+        connection._handle_dbapi_exception(error, None, None, None, None)
+
+
+async def _read(
+    driver: psycopg.AsyncConnection[Any], text: Any, parameters: dict[str, Any]
+) -> list[Any]:
+    cursor = driver.cursor(row_factory=namedtuple_row)
+    return await (await cursor.execute(text, parameters)).fetchall()
+
+
+@cache
+def _row_class(names: tuple[str, ...]) -> Any:
+    return namedtuple("Row", names)
+
+
 async def _run(
     driver: psycopg.AsyncConnection[Any], sent: list[tuple[Any, dict[str, Any]]], *, commit: bool
 ) -> list[list[Any]]:
@@ -53,12 +89,16 @@ async def _run(
 
 
 def _text(query: BoundStatement, dialect: Dialect) -> tuple[str, dict[str, Any]]:
-    text, known = _compiled(query.statement, dialect)
+    text, _, known = _compiled(query.statement, dialect)
     return text, {**known, **query.parameters}
 
 
 @cache
-def _compiled(statement: ClauseElement, dialect: Dialect) -> tuple[str, dict[str, Any]]:
-    """Return the text of a statement, and the parameters that it brings."""
+def _compiled(
+    statement: ClauseElement, dialect: Dialect
+) -> tuple[str, Sequence[str] | None, dict[str, Any]]:
+    """Return the text of a statement, the order of its parameters where they go by place, and the
+    parameters that it brings."""
     compiled = statement.compile(dialect=dialect)
-    return str(compiled), dict(compiled.params)
+    order = compiled.positiontup if isinstance(compiled, SQLCompiler) else None
+    return str(compiled), order, dict(compiled.params)

@@ -30,7 +30,7 @@ from groundswell.profile_service.store.identity import (
 )
 from groundswell.profile_service.store.statements import among, insert, insert_rows
 from groundswell.profile_service.store.tables import users
-from groundswell.profile_service.store.together import BoundStatement, run_together
+from groundswell.profile_service.store.together import BoundStatement, read_rows, run_together
 from groundswell.serving.errors import FailedPrecondition
 from groundswell.serving.pseudonym import mark_of
 
@@ -87,16 +87,21 @@ def find_users(connection: Connection, keys: Collection[UserKeys]) -> Users:
 
 @cache
 def _find(dialect: str) -> Select[Any]:
-    identity = select(*identity_columns()).subquery()
-    found = identity.outerjoin(users, has_given_key(dialect))
-    return select(users, identity).select_from(found)
+    identity, found = select(*identity_columns()).subquery(), given_users(dialect).subquery()
+    return select(found, identity).select_from(identity.outerjoin(found, true()))
 
 
-def has_given_key(dialect: str) -> ColumnElement[bool]:
-    """Whether a user has one of the keys that `select_users` gives to a statement.
+def given_users(dialect: str) -> Select[Any]:
+    """Select the users who have one of the keys that `select_users` gives to a statement.
 
-    All keys are one parameter: SQLAlchemy takes long for many. To SQLite they come end to end.
+    The limit, the number of keys, is for the plan of PostgreSQL: without it the server expects ten
+    users, and so makes a plan for every execution, which takes longer than to execute it.
     """
+    return select(users).where(_has_given_key(dialect)).limit(bindparam("num_keys"))
+
+
+def _has_given_key(dialect: str) -> ColumnElement[bool]:
+    # All keys are one parameter: SQLAlchemy takes long for many. To SQLite they come end to end.
     if dialect != "sqlite":
         return among(dialect, users.c.user_key, "keys")
     keys = bindparam("keys", type_=LargeBinary)
@@ -114,13 +119,13 @@ def select_users(
 ) -> tuple[Users, list[Any]]:
     """Find the users that are known by a statement, and return its rows too.
 
-    The statement selects the columns of `users`, of those who have a given key, and
-    `identity_columns`. There is one row at least: one without a user has the identity alone. Raises
-    FailedPrecondition (SECRET_OUTDATED).
+    The statement selects the columns of `given_users`, and `identity_columns`. There is one row at
+    least: one without a user has the identity alone. Raises FailedPrecondition (SECRET_OUTDATED).
     """
     names = _names(keys)
     given = b"".join(names) if connection.dialect.name == "sqlite" else list(names)
-    rows = connection.execute(statement, {"keys": given, **(parameters or {})}).all()
+    given_keys = {"keys": given, "num_keys": len(names)}
+    rows = read_rows(connection, statement, {**given_keys, **(parameters or {})})
     return _users_of(rows, keys, names), [row for row in rows if row.user_no is not None]
 
 

@@ -27,7 +27,7 @@ from groundswell.common.v1 import access_pb2 as groundswell_dot_common_dot_v1_do
 from groundswell.common.v1 import event_pb2 as groundswell_dot_common_dot_v1_dot_event__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n*groundswell/profile/v1/event_service.proto\x12\x16groundswell.profile.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\"groundswell/common/v1/access.proto\x1a!groundswell/common/v1/event.proto\"C\n\x13\x41ppendEventsRequest\x12,\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x1c.groundswell.common.v1.Event\"o\n\x14\x41ppendEventsResponse\x12\x33\n\x07results\x18\x01 \x03(\x0b\x32\".groundswell.common.v1.EventResult\x12\x0f\n\x07lineage\x18\x02 \x01(\t\x12\x11\n\thistories\x18\x03 \x03(\x03\"9\n\x12LinkSessionRequest\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\t\"(\n\x13LinkSessionResponse\x12\x11\n\tnum_moved\x18\x01 \x01(\x03\"\xb3\x01\n\x11ListEventsRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x16\n\tpage_size\x18\x02 \x01(\x05H\x00\x88\x01\x01\x12\x12\n\npage_token\x18\x03 \x01(\t\x12*\n\x06\x62\x65\x66ore\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x13\n\x0bomit_future\x18\x05 \x01(\x08\x12\x12\n\nsession_id\x18\x06 \x01(\tB\x0c\n\n_page_size\"\x8c\x01\n\x0bStoredEvent\x12+\n\x05\x65vent\x18\x01 \x01(\x0b\x32\x1c.groundswell.common.v1.Event\x12\x10\n\x08sequence\x18\x02 \x01(\x03\x12\x0f\n\x07item_no\x18\x03 \x01(\x03\x12-\n\tstored_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x9b\x01\n\x12ListEventsResponse\x12\x33\n\x06\x65vents\x18\x01 \x03(\x0b\x32#.groundswell.profile.v1.StoredEvent\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x15\n\rlast_sequence\x18\x03 \x01(\x03\x12\x0f\n\x07lineage\x18\x04 \x01(\t\x12\x0f\n\x07history\x18\x05 \x01(\x03\"C\n\x13ImportEventsRequest\x12,\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x1c.groundswell.common.v1.Event\"|\n\x14ImportEventsResponse\x12\x14\n\x0cnum_accepted\x18\x01 \x01(\x05\x12\x15\n\rnum_duplicate\x18\x02 \x01(\x05\x12\x37\n\x08rejected\x18\x03 \x03(\x0b\x32%.groundswell.profile.v1.RejectedEvent\"R\n\rRejectedEvent\x12\r\n\x05index\x18\x01 \x01(\x05\x12\x32\n\x06result\x18\x02 \x01(\x0b\x32\".groundswell.common.v1.EventResult2\xde\x03\n\x0c\x45ventService\x12s\n\x0c\x41ppendEvents\x12+.groundswell.profile.v1.AppendEventsRequest\x1a,.groundswell.profile.v1.AppendEventsResponse\"\x08\x82\xbf\x18\x04\n\x02\x02\x04\x12o\n\nListEvents\x12).groundswell.profile.v1.ListEventsRequest\x1a*.groundswell.profile.v1.ListEventsResponse\"\n\x82\xbf\x18\x06\n\x02\x03\x04\x10\x01\x12v\n\x0cImportEvents\x12+.groundswell.profile.v1.ImportEventsRequest\x1a,.groundswell.profile.v1.ImportEventsResponse\"\x07\x82\xbf\x18\x03\n\x01\x02(\x01\x30\x01\x12p\n\x0bLinkSession\x12*.groundswell.profile.v1.LinkSessionRequest\x1a+.groundswell.profile.v1.LinkSessionResponse\"\x08\x82\xbf\x18\x04\n\x02\x02\x04\x42\x82\x01\n\x19io.groundswell.profile.v1P\x01ZJgithub.com/groundswell/groundswell/gen/go/groundswell/profile/v1;profilev1\xaa\x02\x16Groundswell.Profile.V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n*groundswell/profile/v1/event_service.proto\x12\x16groundswell.profile.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\"groundswell/common/v1/access.proto\x1a!groundswell/common/v1/event.proto\"C\n\x13\x41ppendEventsRequest\x12,\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x1c.groundswell.common.v1.Event\"o\n\x14\x41ppendEventsResponse\x12\x33\n\x07results\x18\x01 \x03(\x0b\x32\".groundswell.common.v1.EventResult\x12\x0f\n\x07lineage\x18\x02 \x01(\t\x12\x11\n\thistories\x18\x03 \x03(\x03\"9\n\x12LinkSessionRequest\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\t\"(\n\x13LinkSessionResponse\x12\x11\n\tnum_moved\x18\x01 \x01(\x03\"\xc7\x01\n\x11ListEventsRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x16\n\tpage_size\x18\x02 \x01(\x05H\x00\x88\x01\x01\x12\x12\n\npage_token\x18\x03 \x01(\t\x12*\n\x06\x62\x65\x66ore\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x13\n\x0bomit_future\x18\x05 \x01(\x08\x12\x12\n\nsession_id\x18\x06 \x01(\t\x12\x12\n\nas_columns\x18\x07 \x01(\x08\x42\x0c\n\n_page_size\"\x8c\x01\n\x0bStoredEvent\x12+\n\x05\x65vent\x18\x01 \x01(\x0b\x32\x1c.groundswell.common.v1.Event\x12\x10\n\x08sequence\x18\x02 \x01(\x03\x12\x0f\n\x07item_no\x18\x03 \x01(\x03\x12-\n\tstored_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"k\n\x0c\x45ventColumns\x12\x10\n\x08item_nos\x18\x01 \x01(\x0c\x12\x11\n\tsequences\x18\x02 \x01(\x0c\x12\x10\n\x08times_us\x18\x03 \x01(\x0c\x12\x0f\n\x07\x61\x63tions\x18\x04 \x01(\x0c\x12\x13\n\x0bsession_ids\x18\x05 \x03(\t\"\xd2\x01\n\x12ListEventsResponse\x12\x33\n\x06\x65vents\x18\x01 \x03(\x0b\x32#.groundswell.profile.v1.StoredEvent\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x15\n\rlast_sequence\x18\x03 \x01(\x03\x12\x0f\n\x07lineage\x18\x04 \x01(\t\x12\x0f\n\x07history\x18\x05 \x01(\x03\x12\x35\n\x07\x63olumns\x18\x06 \x01(\x0b\x32$.groundswell.profile.v1.EventColumns\"C\n\x13ImportEventsRequest\x12,\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x1c.groundswell.common.v1.Event\"|\n\x14ImportEventsResponse\x12\x14\n\x0cnum_accepted\x18\x01 \x01(\x05\x12\x15\n\rnum_duplicate\x18\x02 \x01(\x05\x12\x37\n\x08rejected\x18\x03 \x03(\x0b\x32%.groundswell.profile.v1.RejectedEvent\"R\n\rRejectedEvent\x12\r\n\x05index\x18\x01 \x01(\x05\x12\x32\n\x06result\x18\x02 \x01(\x0b\x32\".groundswell.common.v1.EventResult2\xde\x03\n\x0c\x45ventService\x12s\n\x0c\x41ppendEvents\x12+.groundswell.profile.v1.AppendEventsRequest\x1a,.groundswell.profile.v1.AppendEventsResponse\"\x08\x82\xbf\x18\x04\n\x02\x02\x04\x12o\n\nListEvents\x12).groundswell.profile.v1.ListEventsRequest\x1a*.groundswell.profile.v1.ListEventsResponse\"\n\x82\xbf\x18\x06\n\x02\x03\x04\x10\x01\x12v\n\x0cImportEvents\x12+.groundswell.profile.v1.ImportEventsRequest\x1a,.groundswell.profile.v1.ImportEventsResponse\"\x07\x82\xbf\x18\x03\n\x01\x02(\x01\x30\x01\x12p\n\x0bLinkSession\x12*.groundswell.profile.v1.LinkSessionRequest\x1a+.groundswell.profile.v1.LinkSessionResponse\"\x08\x82\xbf\x18\x04\n\x02\x02\x04\x42\x82\x01\n\x19io.groundswell.profile.v1P\x01ZJgithub.com/groundswell/groundswell/gen/go/groundswell/profile/v1;profilev1\xaa\x02\x16Groundswell.Profile.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -52,17 +52,19 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LINKSESSIONRESPONSE']._serialized_start=415
   _globals['_LINKSESSIONRESPONSE']._serialized_end=455
   _globals['_LISTEVENTSREQUEST']._serialized_start=458
-  _globals['_LISTEVENTSREQUEST']._serialized_end=637
-  _globals['_STOREDEVENT']._serialized_start=640
-  _globals['_STOREDEVENT']._serialized_end=780
-  _globals['_LISTEVENTSRESPONSE']._serialized_start=783
-  _globals['_LISTEVENTSRESPONSE']._serialized_end=938
-  _globals['_IMPORTEVENTSREQUEST']._serialized_start=940
-  _globals['_IMPORTEVENTSREQUEST']._serialized_end=1007
-  _globals['_IMPORTEVENTSRESPONSE']._serialized_start=1009
-  _globals['_IMPORTEVENTSRESPONSE']._serialized_end=1133
-  _globals['_REJECTEDEVENT']._serialized_start=1135
-  _globals['_REJECTEDEVENT']._serialized_end=1217
-  _globals['_EVENTSERVICE']._serialized_start=1220
-  _globals['_EVENTSERVICE']._serialized_end=1698
+  _globals['_LISTEVENTSREQUEST']._serialized_end=657
+  _globals['_STOREDEVENT']._serialized_start=660
+  _globals['_STOREDEVENT']._serialized_end=800
+  _globals['_EVENTCOLUMNS']._serialized_start=802
+  _globals['_EVENTCOLUMNS']._serialized_end=909
+  _globals['_LISTEVENTSRESPONSE']._serialized_start=912
+  _globals['_LISTEVENTSRESPONSE']._serialized_end=1122
+  _globals['_IMPORTEVENTSREQUEST']._serialized_start=1124
+  _globals['_IMPORTEVENTSREQUEST']._serialized_end=1191
+  _globals['_IMPORTEVENTSRESPONSE']._serialized_start=1193
+  _globals['_IMPORTEVENTSRESPONSE']._serialized_end=1317
+  _globals['_REJECTEDEVENT']._serialized_start=1319
+  _globals['_REJECTEDEVENT']._serialized_end=1401
+  _globals['_EVENTSERVICE']._serialized_start=1404
+  _globals['_EVENTSERVICE']._serialized_end=1882
 # @@protoc_insertion_point(module_scope)

@@ -147,6 +147,7 @@ class ListEventsRequest(_message.Message):
     BEFORE_FIELD_NUMBER: _builtins.int
     OMIT_FUTURE_FIELD_NUMBER: _builtins.int
     SESSION_ID_FIELD_NUMBER: _builtins.int
+    AS_COLUMNS_FIELD_NUMBER: _builtins.int
     user_id: _builtins.str
     """The client's id of the user, 1 to 256 bytes without NUL (USER_ID_INVALID).
     Required, unless `session_id` is set.
@@ -167,6 +168,11 @@ class ListEventsRequest(_message.Message):
     """The client's id of an anonymous session, in place of a user: 1 to 128 bytes without NUL
     (SESSION_ID_INVALID). Unset: a user's events. Both are INVALID_ARGUMENT (SUBJECT_INVALID).
     """
+    as_columns: _builtins.bool
+    """Whether the answer shall have the events as `columns`, which takes a part of the time: for
+    callers that read many short lists, as the session service does. An earlier release answers
+    with `events`. Unset: `events`.
+    """
     @_builtins.property
     def before(self) -> _timestamp_pb2.Timestamp:
         """Only events that happened before this time, from 1900 to 2200 (TIME_INVALID). The same on
@@ -182,10 +188,11 @@ class ListEventsRequest(_message.Message):
         before: _timestamp_pb2.Timestamp | None = ...,
         omit_future: _builtins.bool = ...,
         session_id: _builtins.str = ...,
+        as_columns: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_page_size", b"_page_size", "before", b"before", "page_size", b"page_size"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_page_size", b"_page_size", "before", b"before", "omit_future", b"omit_future", "page_size", b"page_size", "page_token", b"page_token", "session_id", b"session_id", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_page_size", b"_page_size", "as_columns", b"as_columns", "before", b"before", "omit_future", b"omit_future", "page_size", b"page_size", "page_token", b"page_token", "session_id", b"session_id", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__page_size: _TypeAlias = _typing.Literal["page_size"]  # noqa: Y015
     _WhichOneofArgType__page_size: _TypeAlias = _typing.Literal["_page_size", b"_page_size"]  # noqa: Y015
@@ -232,6 +239,46 @@ class StoredEvent(_message.Message):
 Global___StoredEvent: _TypeAlias = StoredEvent  # noqa: Y015
 
 @_typing.final
+class EventColumns(_message.Message):
+    """The n events of a list, newest first: what a window needs of them, a field for each column."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ITEM_NOS_FIELD_NUMBER: _builtins.int
+    SEQUENCES_FIELD_NUMBER: _builtins.int
+    TIMES_US_FIELD_NUMBER: _builtins.int
+    ACTIONS_FIELD_NUMBER: _builtins.int
+    SESSION_IDS_FIELD_NUMBER: _builtins.int
+    item_nos: _builtins.bytes
+    """The catalogue's numbers of the items: n int64, little-endian."""
+    sequences: _builtins.bytes
+    """The events' places in the order of this user's writes, from 1: n int64, little-endian."""
+    times_us: _builtins.bytes
+    """When the events happened, in microseconds since 1970: n int64, little-endian."""
+    actions: _builtins.bytes
+    """The numbers of the actions (see Action): n bytes."""
+    @_builtins.property
+    def session_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The session ids: n texts, empty for none."""
+
+    def __init__(
+        self,
+        *,
+        item_nos: _builtins.bytes = ...,
+        sequences: _builtins.bytes = ...,
+        times_us: _builtins.bytes = ...,
+        actions: _builtins.bytes = ...,
+        session_ids: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actions", b"actions", "item_nos", b"item_nos", "sequences", b"sequences", "session_ids", b"session_ids", "times_us", b"times_us"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EventColumns: _TypeAlias = EventColumns  # noqa: Y015
+
+@_typing.final
 class ListEventsResponse(_message.Message):
     """A page of a user's events."""
 
@@ -242,8 +289,9 @@ class ListEventsResponse(_message.Message):
     LAST_SEQUENCE_FIELD_NUMBER: _builtins.int
     LINEAGE_FIELD_NUMBER: _builtins.int
     HISTORY_FIELD_NUMBER: _builtins.int
+    COLUMNS_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
-    """The token of the next page; empty when this is the last."""
+    """The token of the next page; empty when this is the last, and with `as_columns`."""
     last_sequence: _builtins.int
     """The highest sequence given out: how many events were stored of the user in all. Of a session it
     counts those too that LinkSession has moved.
@@ -256,7 +304,11 @@ class ListEventsResponse(_message.Message):
     """The number of the user's history, as in AppendEventsResponse. 0: the user is unknown."""
     @_builtins.property
     def events(self) -> _containers.RepeatedCompositeFieldContainer[Global___StoredEvent]:
-        """The events, newest first."""
+        """The events, newest first; none with `as_columns`."""
+
+    @_builtins.property
+    def columns(self) -> Global___EventColumns:
+        """The events, if the request has `as_columns`; else unset."""
 
     def __init__(
         self,
@@ -266,10 +318,11 @@ class ListEventsResponse(_message.Message):
         last_sequence: _builtins.int = ...,
         lineage: _builtins.str = ...,
         history: _builtins.int = ...,
+        columns: Global___EventColumns | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["columns", b"columns"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["events", b"events", "history", b"history", "last_sequence", b"last_sequence", "lineage", b"lineage", "next_page_token", b"next_page_token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["columns", b"columns", "events", b"events", "history", b"history", "last_sequence", b"last_sequence", "lineage", b"lineage", "next_page_token", b"next_page_token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
