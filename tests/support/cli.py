@@ -12,9 +12,11 @@ from groundswell.cli.suite.deployment import Ports
 from groundswell.client import Targets
 from tests.support.in_process import run
 from tests.support.processes import Process
+from tests.support.suite import UPSTREAM_TIMEOUT_S
 from tests.support.waiting import eventually
 
 READY_TIMEOUT_S = 60.0
+_SLOW_MACHINE = {"GROUNDSWELL_UPSTREAM_TIMEOUT_S": UPSTREAM_TIMEOUT_S}
 COMMAND = [sys.executable, "-c", "from groundswell.cli import main; main()"]
 
 
@@ -65,7 +67,7 @@ class Up(Process):
         out, err = folder / "up.out", folder / "up.err"
         for earlier in (out, err):
             earlier.unlink(missing_ok=True)
-        super().__init__([*COMMAND[1:], *arguments], {}, out, err)
+        super().__init__([*COMMAND[1:], *arguments], _SLOW_MACHINE, out, err)
 
     def wait_ready(self) -> None:
         """Wait until it says that everything is SERVING."""

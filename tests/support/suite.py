@@ -19,7 +19,7 @@ NOWHERE = "127.0.0.1:1"
 """An address where nobody listens."""
 
 _START_TIMEOUT_S = 60.0
-_UPSTREAM_TIMEOUT_S = "1.5"
+UPSTREAM_TIMEOUT_S = "1.5"
 """More than the default: a machine that runs tests is slow."""
 
 
@@ -146,7 +146,7 @@ class Suite:
         if name == "ranker":
             known |= {
                 "GROUNDSWELL_SESSION_ADDRESS": self.targets.session,
-                "GROUNDSWELL_UPSTREAM_TIMEOUT_S": _UPSTREAM_TIMEOUT_S,
+                "GROUNDSWELL_UPSTREAM_TIMEOUT_S": UPSTREAM_TIMEOUT_S,
                 "GROUNDSWELL_START_WAIT_S": "30",
             }
         return known
