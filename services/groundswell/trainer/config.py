@@ -45,7 +45,7 @@ class TrainConfig:
     """"mlm": pre-train on the texts of the catalogue and of training histories. Instead of the
     default encoder a small BERT is trained from scratch; a named encoder is trained further."""
     text_encoder_layers: int = _within(0, 0, 48)
-    """Of the pre-trained BERT; 0 for this, its width, vocabulary or steps: by amount of text."""
+    """Of the pre-trained BERT. 0, as for its width, vocabulary and steps: by the amount of text."""
     text_encoder_width: int = _within(0, 0, 4_096)
     text_encoder_vocabulary: int = _within(0, 0, 1_000_000)
     """Most tokens; every character of the texts is a token in any case."""
