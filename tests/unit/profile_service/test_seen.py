@@ -18,8 +18,8 @@ def seen_after(*parts: list[tuple[int, int]]) -> SeenItems:
     """Everything that was done, part by part."""
     seen, sequence = NOTHING_SEEN, 0
     for part in parts:
-        seen = with_actions(seen, sequence, np.array(part, np.int64).reshape(-1, 2))
         sequence += len(part)
+        seen = with_actions(seen, sequence, np.array(part, np.int64).reshape(-1, 2))
     return seen
 
 
@@ -54,6 +54,19 @@ def test_what_came_after_a_version_is_what_a_caller_of_that_version_lacks(
     assert [*kept, *newer.item_nos.tolist()] == seen.item_nos.tolist()
     masks = dict(zip(seen.item_nos.tolist(), seen.action_masks.tolist(), strict=True))
     assert newer.action_masks.tolist() == [masks[n] for n in newer.item_nos.tolist()]
+
+
+@given(pairs, st.data())
+def test_no_newer_item_is_lacking_where_older_events_were_deleted_or_moved(
+    events: list[tuple[int, int]], data: st.DataObject
+) -> None:
+    stays = data.draw(st.lists(st.booleans(), min_size=len(events), max_size=len(events)))
+    left = [(number + 1, *event) for number, event in enumerate(events) if stays[number]]
+    actions = np.array([event for _, *event in left], np.int64).reshape(-1, 2)
+    seen = with_actions(NOTHING_SEEN, len(events), actions)
+    for version in range(len(events) + 1):
+        newer = {item_no for sequence, item_no, _ in left if sequence > version}
+        assert newer <= set(seen.after(version).item_nos.tolist())
 
 
 def test_a_version_of_another_history_is_not_known() -> None:

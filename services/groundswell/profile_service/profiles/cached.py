@@ -17,7 +17,7 @@ class SeenItems(NamedTuple):
     action_masks: NDArray[np.uint32]
     """[n] bit k is set when the user did action number k."""
     sequences: NDArray[np.int64]
-    """[n] the sequence of each item's newest event, ascending."""
+    """[n] the sequence of each item's newest event or one after it, ascending."""
 
     def after(self, sequence: int) -> "SeenItems":
         """Return the items with an event after a sequence."""
@@ -113,12 +113,16 @@ def held_bytes(_key: tuple[bytes, str], held: HeldProfile) -> int:
     return _USER_BYTES + 2 * vector + seen + held.item_nos.nbytes
 
 
-def with_actions(seen: SeenItems, sequence: int, actions: NDArray[np.int64]) -> SeenItems:
-    """Add actions [m, 2] (item_no, action), in order, to what was seen up to a sequence."""
+def with_actions(seen: SeenItems, last_sequence: int, actions: NDArray[np.int64]) -> SeenItems:
+    """Add actions [m, 2] (item_no, action) of newer events, in order, up to a user's last sequence.
+
+    They count down from there, as if no sequence was missing: no event gets a sequence below its
+    own, so none is missing after a version.
+    """
     if not len(actions):
         return seen
     newest_first = np.concatenate([seen.item_nos, actions[:, 0]])[::-1]
-    new = np.arange(sequence + 1, sequence + 1 + len(actions))
+    new = np.arange(last_sequence - len(actions), last_sequence) + 1
     sequences = np.concatenate([seen.sequences, new])[::-1]
     item_nos, newest, places = np.unique(newest_first, return_index=True, return_inverse=True)
     masks = np.zeros(len(item_nos), np.uint32)

@@ -275,9 +275,8 @@ def _goes_on(base: HeldProfile, users: Users) -> bool:
 def _seen(base: HeldProfile | None, row: StoredProfile | None) -> SeenItems:
     if row is None:
         return NOTHING_SEEN
-    if base is None:
-        return with_actions(NOTHING_SEEN, 0, row.actions)
-    return with_actions(base.profile.seen, base.profile.num_events, row.actions)
+    held = NOTHING_SEEN if base is None else base.profile.seen
+    return with_actions(held, row.last_sequence, row.actions)
 
 
 def _text_pending(row: StoredProfile | None, models: ProfileModels) -> bool:
