@@ -3,37 +3,36 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 
-import structlog
-
-from groundswell.serving.errors import ServiceError
-
-_log = structlog.get_logger(__name__)
+from groundswell.profile_service.background import job_failed
 
 _LOOK_EVERY_S = 60.0
 
 
 class Expiry:
-    """Calls functions that delete old rows once a minute, each by the name of what it deletes."""
+    """Calls functions that delete old rows once a minute, each by the name of what it deletes.
+
+    None waits for another one, which may delete for hours.
+    """
 
     def __init__(self, **expire: Callable[[], Awaitable[int]]) -> None:
         self._expire = expire
-        self._task: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
         """Begin."""
-        self._task = asyncio.create_task(self._run())
+        self._tasks = [asyncio.create_task(_keep(*each)) for each in self._expire.items()]
 
     async def close(self) -> None:
         """Stop."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def _run(self) -> None:
-        while True:
-            for name, expire in self._expire.items():
-                try:
-                    await expire()
-                except ServiceError as error:
-                    _log.warning(f"{name}_not_expired", reason=error.reason)
-            await asyncio.sleep(_LOOK_EVERY_S)
+
+async def _keep(name: str, expire: Callable[[], Awaitable[int]]) -> None:
+    while True:
+        try:
+            await expire()
+        except Exception as error:  # noqa: BLE001 - else nothing of it would be deleted any more
+            job_failed(f"expire_{name}", error)
+        await asyncio.sleep(_LOOK_EVERY_S)

@@ -52,6 +52,13 @@ def test_a_state_of_postgresql_decides(code: str, cause: Cause | None) -> None:
     assert cause_of(wrapped(error, psycopg.Error)) is cause
 
 
+def test_an_error_of_sqlite_itself_is_read_as_one_that_sqlalchemy_hands_on() -> None:
+    error = sqlite3.OperationalError("database or disk is full")
+    error.sqlite_errorcode = sqlite3.SQLITE_FULL
+    assert cause_of(error) is Cause.FULL
+    assert cause_of(sqlite3.ProgrammingError("closed")) is None
+
+
 def test_a_connection_that_cannot_be_made_is_gone() -> None:
     with pytest.raises(psycopg.OperationalError) as caught:
         psycopg.connect("host=127.0.0.1 port=1 connect_timeout=2")

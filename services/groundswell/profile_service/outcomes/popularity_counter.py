@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from groundswell.features.actions import DISLIKE
 from groundswell.features.popularity_values import NEVER, event_values, item_values
+from groundswell.profile_service.background import job_failed
 from groundswell.profile_service.store import popularity as statements
 from groundswell.profile_service.store.database import Database, DatabaseConnection, now_us
 from groundswell.profile_service.store.events import KnownEvent
@@ -24,7 +25,7 @@ from groundswell.profile_service.store.polling import SharedPoll
 from groundswell.profile_service.store.popularity import FILLED, NO_EVENTS, PopularityState
 from groundswell.profile_service.store.signals import Signal
 from groundswell.serving.errors import ServiceError
-from groundswell.serving.telemetry import count, unexpected
+from groundswell.serving.telemetry import count
 
 _log = structlog.get_logger(__name__)
 
@@ -176,7 +177,7 @@ class Popularity:
             except ServiceError:
                 self._come.set()  # tried again
             except Exception as error:  # noqa: BLE001 - without it nothing would be counted any more
-                _log.error("popularity_not_counted", **unexpected(error))
+                job_failed("count_popularity", error)
             took_s = time.monotonic() - began_s
             await asyncio.sleep(min(max(_WRITE_EVERY_S, _PAUSE * took_s), _LONGEST_PAUSE_S))
 
@@ -185,8 +186,8 @@ class Popularity:
         while True:
             try:
                 await self.fill()
-            except ServiceError as error:
-                _log.warning("popularity_not_filled", reason=error.reason)
+            except Exception as error:  # noqa: BLE001 - else the values would lack these events
+                job_failed("fill_popularity", error)
                 await asyncio.sleep(_WRITE_EVERY_S)
             else:
                 return

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import structlog
 
+from groundswell.profile_service.background import job_failed
 from groundswell.profile_service.rights.tombstone_file import TombstoneFile
 from groundswell.profile_service.store import erasures as statements
 from groundswell.profile_service.store.database import Database, DatabaseConnection, now_us
@@ -22,7 +23,6 @@ from groundswell.profile_service.store.failures import Cause, service_error
 from groundswell.profile_service.store.polling import SharedPoll
 from groundswell.profile_service.store.signals import Signal
 from groundswell.profile_service.store.users import UserKeys
-from groundswell.serving.errors import ServiceError
 from groundswell.serving.pseudonym import Pseudonymizer, mark_of
 from groundswell.serving.telemetry import count
 
@@ -203,8 +203,8 @@ class Erasures:
                 mark = self._changed.mark
                 try:
                     await self._sync()
-                except ServiceError as error:
-                    _log.warning("erasures_not_followed", reason=error.reason)
+                except Exception as error:  # noqa: BLE001 - else erased users would stay in memory
+                    job_failed("follow_erasures", error)
                     await asyncio.sleep(_AGAIN_S)
                 else:
                     await mark.wait()

@@ -170,10 +170,13 @@ class Database:
     async def compact(self) -> bool:
         """Leave no bytes of deleted rows in the files of SQLite; False: something reads them now.
 
-        PostgreSQL does so by VACUUM.
+        PostgreSQL does so by VACUUM. Raises as `write`.
         """
-        file = Path(str(self._url.database))
-        return not self._is_sqlite or await asyncio.to_thread(empty_write_ahead_log, file)
+        if not self._is_sqlite:
+            return True
+        with self._failures(self._writing):
+            file = Path(str(self._url.database))
+            return await asyncio.to_thread(empty_write_ahead_log, file)
 
     async def close(self) -> None:
         """Let every transaction end, close all connections, and release the file of SQLite.

@@ -65,7 +65,7 @@ def cause_of(error: BaseException) -> Cause | None:
         return Cause.BUSY
     if isinstance(error, TimeoutError):
         return Cause.GONE
-    if not isinstance(error, DBAPIError):
+    if not isinstance(error, DBAPIError | sqlite3.Error):
         return None
     code = code_of(error)
     if isinstance(code, int):
@@ -74,7 +74,9 @@ def cause_of(error: BaseException) -> Cause | None:
     if code is not None:
         return next((_POSTGRESQL[p] for p in _prefixes(code) if p in _POSTGRESQL), None)
     # A connection that could not be made, or that broke, has no code.
-    is_broken = error.connection_invalidated or isinstance(error, OperationalError | InterfaceError)
+    is_broken = isinstance(error, DBAPIError) and (
+        error.connection_invalidated or isinstance(error, OperationalError | InterfaceError)
+    )
     return Cause.GONE if is_broken else None
 
 
