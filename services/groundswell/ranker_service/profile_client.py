@@ -57,6 +57,8 @@ class LongTerm:
     """False when this is an earlier answer: the database or the profile service did not answer."""
     lineage: str = ""
     """That of the database that the item numbers belong to."""
+    items_version: int = 0
+    """That of `items`; 0 without."""
 
     @property
     def num_bytes(self) -> int:
@@ -144,7 +146,10 @@ class ProfileClient:
     ) -> LongTerm | None:
         """Return what was read of the same bytes before; None without such."""
         kept = self._kept.read_from(sent, user.user_mark, space)
-        return kept if kept is not None and held is not None and kept.items is held else None
+        if kept is None or held is None:
+            return None
+        is_same = (kept.items_version, kept.lineage) == (held.version, held.lineage)
+        return replace(kept, items=held) if is_same else None
 
     async def effects(
         self, user: Ask, space: BundleSpace, item_vector: NDArray[np.float32], timeout_s: float
@@ -202,6 +207,7 @@ class ProfileClient:
             return None
         try:
             fits = has_numbers_of(space, seen.lineage, _SERVICE)
+            items = self._seen.take(user.user_mark, seen, known) if fits else None
             answer = LongTerm(
                 vector=(
                     vector_from_proto(profile.vector, space.dimension, space.bundle_id)
@@ -211,15 +217,17 @@ class ProfileClient:
                 num_events=profile.num_events,
                 last_event_us=last_event_us(profile),
                 stale=profile.stale,
-                items=self._seen.take(user.user_mark, seen, known) if fits else None,
+                items=None,
                 is_of_now=not profile.HasField("as_of"),
                 lineage=seen.lineage,
+                items_version=0 if items is None else items.version,
             )
         except ServiceError as error:
             refused(_SERVICE, error)
             return None
+        # The cache of seen items alone holds and counts them.
         self._kept.put(user.user_mark, space, answer, sent)
-        return answer
+        return replace(answer, items=items)
 
     def _last(self, user: Ask, known: UserItems | None, space: BundleSpace) -> LongTerm | None:
         """Return what the service last said of a user whom it does not answer for now."""
