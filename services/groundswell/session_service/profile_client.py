@@ -96,7 +96,7 @@ class EventLogClient:
         try:
             return await call(request, timeout=timeout_s)
         except grpc.aio.AioRpcError as error:
-            # A cancelled call may have begun; the other refusals tell that nothing was stored.
+            # A cancelled call may have begun.
             is_open = error.code() is grpc.StatusCode.CANCELLED
             raise (_not_answered() if is_open else _as_service_error(error)) from error
 

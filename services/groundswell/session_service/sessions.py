@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import partial
 from typing import NamedTuple, Protocol
 
-from groundswell.serving.errors import ServiceError, Unavailable
+from groundswell.serving.errors import InvalidArgument, ServiceError, Unavailable
 from groundswell.serving.pseudonym import Pseudonymizer
 from groundswell.serving.subjects import subject_id
 from groundswell.serving.telemetry import count
@@ -252,8 +252,11 @@ class Sessions:
 
 
 def _may_be_stored(error: BaseException) -> bool:
-    """Whether a write that failed may have been stored all the same; a refused one was not."""
-    return not isinstance(error, ServiceError) or isinstance(error, Unavailable)
+    """Whether a write that failed may have been stored all the same, as a whole or in part.
+
+    A refusal may be the answer to a call that gRPC sent again, and whose first answer was lost.
+    """
+    return not isinstance(error, InvalidArgument)
 
 
 def check_lineage(one: str, other: str) -> None:

@@ -94,6 +94,7 @@ async def test_any_write_is_taken_as_the_window_itself_takes_it(store: WindowSto
     expected, writes = {}, {}
     for user in range(300):
         key, capacity = b"%d" % user, choice.randint(1, 6)
+        listed_us = choice.choice((NOW_US, NOW_US + 9, 2**32 * 419_430 - 1))
         # Few times, of which some differ in the highest and some in the lowest bits only.
         times = [choice.choice((-(2**50), NOW_US, NOW_US + 1, 2**52, 2**52 + 1)) for _ in range(9)]
         events = [event(n, time_us) for n, time_us in enumerate(times, start=1)]
@@ -102,7 +103,7 @@ async def test_any_write_is_taken_as_the_window_itself_takes_it(store: WindowSto
         if choice.random() < 0.8:
             history = choice.choice((0, 1, 1, 2**40))
             listing = Listing(first[-capacity:], len(first), LINEAGE, history)
-            window = window.relisted(listing, capacity=capacity, known=0, now_us=NOW_US)
+            window = window.relisted(listing, capacity=capacity, known=0, now_us=listed_us)
         sent = sorted(choice.sample(events, choice.randint(1, 5)), key=lambda e: e.time_us)
         half = choice.randint(0, len(sent))
         lineage = LINEAGE if choice.random() < 0.9 else "f" * 32

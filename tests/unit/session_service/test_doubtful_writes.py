@@ -5,7 +5,12 @@ from unittest.mock import AsyncMock
 
 import pytest
 
-from groundswell.serving.errors import ResourceExhausted, Unavailable
+from groundswell.serving.errors import (
+    InvalidArgument,
+    ResourceExhausted,
+    ServiceError,
+    Unavailable,
+)
 from groundswell.session_service.sessions import Sessions
 from tests.support.sessions import Clock, MemoryLog, event, ids, window_of
 
@@ -55,13 +60,25 @@ async def test_a_doubt_costs_listings_for_as_long_as_a_write_may_take(
         assert log.num_listings == num_listings
 
 
-async def test_a_refused_write_leaves_no_doubt(
-    sessions: Sessions, log: MemoryLog, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("refusal", "num_listings"), [(InvalidArgument, 1), (ResourceExhausted, 2)]
+)
+@pytest.mark.parametrize("write", ["append", "link"])
+async def test_only_a_wrong_request_leaves_no_doubt(
+    sessions: Sessions,
+    log: MemoryLog,
+    monkeypatch: pytest.MonkeyPatch,
+    refusal: type[ServiceError],
+    num_listings: int,
+    write: str,
 ) -> None:
+    """Another refusal may come after an answer that was lost, or after a part of a link."""
     await window_of(sessions, "ann", 5)
-    refusal = ResourceExhausted("OVERLOADED", "nothing was written")
-    monkeypatch.setattr(log, "append", AsyncMock(side_effect=refusal))
-    with pytest.raises(ResourceExhausted):
-        await sessions.record([event("a")], None)
+    monkeypatch.setattr(log, write, AsyncMock(side_effect=refusal("REASON", "refused")))
+    with pytest.raises(refusal):
+        if write == "append":
+            await sessions.record([event("a")], None)
+        else:
+            await sessions.link("visit", "ann", None)
     await window_of(sessions, "ann", 5)
-    assert log.num_listings == 1
+    assert log.num_listings == num_listings

@@ -67,6 +67,18 @@ def test_a_write_of_the_time_of_another_event_makes_the_window_ask_the_log() -> 
     assert is_current(window, 3, since=6)
 
 
+@pytest.mark.parametrize("kind", ["doubt", "tie", "duplicate"])
+def test_a_doubt_counts_where_the_listing_is_of_a_clock_ahead(kind: str) -> None:
+    window = listed([event(1, 10)], now_us=100)
+    doubted = {
+        "doubt": window.doubted(41),
+        "tie": merged(window, event(2, 10), now_us=40),
+        "duplicate": healed(window, event(2), now_us=40),
+    }[kind]
+    assert window.is_current(3, now_us=41, ttl_us=600)
+    assert not doubted.is_current(3, now_us=41, ttl_us=600)
+
+
 def test_a_full_window_lets_go_of_its_oldest_event() -> None:
     window = merged(listed([event(1), event(2), event(3)]), event(4))
     assert sequences(window) == [2, 3, 4]

@@ -17,6 +17,12 @@ local function is_less(a, b)
   return a1 < b1 or (a1 == b1 and a2 < b2)
 end
 
+local function after(time)
+  local high, low = struct.unpack('>I4I4', time)
+  if low == 4294967295 then return struct.pack('>I4I4', high + 1, 0) end
+  return struct.pack('>I4I4', high, low + 1)
+end
+
 local function time_of(record) return '\0' .. record:sub(1, 7) end
 local function sequence_of(record) return (struct.unpack('>I4', record:sub(9, 12))) end
 
@@ -47,7 +53,11 @@ local function merge(written, are_doubtful)
   end
   while #records > capacity do table.remove(records, 1) end
   while following > 0 and sequences[following] do following = following + 1 end
-  if is_doubtful and is_less(doubt, ARGV[5]) then doubt = ARGV[5] end
+  if is_doubtful then
+    for _, time in ipairs({ARGV[5], after(listed)}) do
+      if is_less(doubt, time) then doubt = time end
+    end
+  end
 end
 
 local differ = history ~= written_history and history ~= UNKNOWN and written_history ~= UNKNOWN

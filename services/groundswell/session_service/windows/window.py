@@ -122,8 +122,12 @@ class Window:
         )
 
     def doubted(self, until_us: int) -> "Window":
-        """Note that a write with an unknown outcome may still be stored, until then."""
-        return replace(self, doubt_until_us=max(self.doubt_until_us, until_us))
+        """Note that a write with an unknown outcome may still be stored, until then.
+
+        What was listed is doubted in any case: it may be of another clock, or of before a change of
+        the clock.
+        """
+        return replace(self, doubt_until_us=max(self.doubt_until_us, until_us, self.listed_us + 1))
 
     def relisted(self, listing: Listing, *, capacity: int, known: int, now_us: int) -> "Window":
         """Take what the log held as the truth, and keep the writes that came while it was read.
@@ -197,13 +201,12 @@ class Window:
         if not news:
             return self
         merged, is_tied = _in_order(held, news)
-        doubt_us = now_us + 1 if are_doubtful or is_tied else 0
-        return replace(
+        window = replace(
             self,
             records=pack(merged[-self.capacity :]),
             complete_to=_complete_to(self.complete_to, sequences | {e.sequence for e in news}),
-            doubt_until_us=max(self.doubt_until_us, doubt_us),
         )
+        return window.doubted(now_us + 1) if are_doubtful or is_tied else window
 
 
 def lineage_bytes(lineage: str) -> bytes:
