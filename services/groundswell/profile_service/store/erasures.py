@@ -25,7 +25,7 @@ from groundswell.profile_service.store.identity import (
     lock_secrets_alone,
 )
 from groundswell.profile_service.store.popularity import subtract_events
-from groundswell.profile_service.store.statements import among
+from groundswell.profile_service.store.statements import among, one_of
 from groundswell.profile_service.store.statements import insert as insert_into
 from groundswell.profile_service.store.tables import (
     events,
@@ -91,16 +91,17 @@ def find_subjects(connection: Connection, keys: UserKeys) -> list[StoredSubject]
 
 def with_sessions(connection: Connection, user_nos: Collection[int]) -> list[StoredSubject]:
     """Return users and the sessions that are linked to them, by number."""
-    linked = select(visitors.c.user_no).where(visitors.c.linked_to.in_(user_nos))
-    c = users.c
+    dialect, c = connection.dialect.name, users.c
+    linked = select(visitors.c.user_no).where(one_of(dialect, visitors.c.linked_to, user_nos))
     statement = select(c.user_no, c.user_key, c.key_version)
-    statement = statement.where(or_(c.user_no.in_(user_nos), c.user_no.in_(linked)))
+    statement = statement.where(or_(one_of(dialect, c.user_no, user_nos), c.user_no.in_(linked)))
     return [StoredSubject(*row) for row in connection.execute(statement.order_by(c.user_no))]
 
 
 def lock_subjects(connection: Connection, found: Sequence[StoredSubject]) -> None:
     """Lock users until the end of the transaction, and then the secrets: no user is made then."""
-    chosen = users.c.user_no.in_([one.user_no for one in found])
+    numbers = [one.user_no for one in found]
+    chosen = one_of(connection.dialect.name, users.c.user_no, numbers)
     connection.execute(
         select(users.c.user_no).where(chosen).order_by(users.c.user_no).with_for_update()
     )
@@ -119,7 +120,8 @@ def find_tombstones(connection: Connection, marks: Collection[bytes]) -> list[To
 
 def newest_time(connection: Connection, found: Sequence[StoredSubject]) -> int | None:
     """Return the time of the newest event of some users, in microseconds since 1970."""
-    mine = events.c.user_no.in_([one.user_no for one in found])
+    numbers = [one.user_no for one in found]
+    mine = one_of(connection.dialect.name, events.c.user_no, numbers)
     newest: int | None = connection.execute(
         select(func.max(events.c.time_us)).where(mine)
     ).scalar_one()
@@ -240,7 +242,9 @@ def count_rows(connection: Connection, user_nos: Collection[int]) -> dict[str, i
     counts = {}
     for table in _OF_USERS:
         statement = select(func.count()).select_from(table)
-        found = connection.execute(statement.where(table.c.user_no.in_(user_nos)))
+        found = connection.execute(
+            statement.where(one_of(connection.dialect.name, table.c.user_no, user_nos))
+        )
         counts[table.name] = found.scalar_one()
     return counts
 

@@ -22,7 +22,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql
 
-from groundswell.profile_service.store.statements import among, insert
+from groundswell.profile_service.store.statements import among, insert, one_of
 from groundswell.profile_service.store.tables import events, items, shown_lists, users, visitors
 from groundswell.serving.attribution import Attribution, Draw, id_at
 
@@ -139,7 +139,11 @@ def give_lists(connection: Connection, session_no: int, user_no: int, erased_us:
 def lock_lists(connection: Connection, user_nos: Collection[int]) -> None:
     """Lock the lists of some users until the transaction ends, so that it can delete them."""
     number = shown_lists.c.recommendation_id
-    mine = select(number).where(shown_lists.c.user_no.in_(user_nos)).order_by(number)
+    mine = (
+        select(number)
+        .where(one_of(connection.dialect.name, shown_lists.c.user_no, user_nos))
+        .order_by(number)
+    )
     connection.execute(mine.with_for_update())
 
 

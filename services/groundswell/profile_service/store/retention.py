@@ -8,7 +8,7 @@ from sqlalchemy import Connection, and_, delete, exists, func, or_, select, tupl
 from groundswell.profile_service.store.changes import USER, changes_made
 from groundswell.profile_service.store.erasures import delete_events, with_sessions
 from groundswell.profile_service.store.lists import lock_lists
-from groundswell.profile_service.store.statements import insert
+from groundswell.profile_service.store.statements import insert, one_of
 from groundswell.profile_service.store.tables import (
     counters,
     events,
@@ -83,7 +83,8 @@ def prune(
     again. A user without events leaves, with all rows and with linked sessions that have none.
     """
     every = [one.user_no for one in with_sessions(connection, user_nos)]
-    locked = select(users.c.user_no).where(users.c.user_no.in_(every)).order_by(users.c.user_no)
+    own = one_of(connection.dialect.name, users.c.user_no, every)
+    locked = select(users.c.user_no).where(own).order_by(users.c.user_no)
     connection.execute(locked.with_for_update(key_share=True))
     _STALE.lock(connection, every)
     key = events.c.user_no, events.c.sequence
@@ -127,7 +128,9 @@ def _leave(
     """
     number, linked = visitors.c.user_no, visitors.c.linked_to
     has_events = exists().where(events.c.user_no == number)
-    lively = exists().where(linked == users.c.user_no, or_(has_events, number.not_in(locked)))
+    lively = exists().where(
+        linked == users.c.user_no, or_(has_events, ~one_of(connection.dialect.name, number, locked))
+    )
     free = select(users.c.user_no).where(users.c.user_no.in_(user_nos), ~lively)
     gone = [one.user_no for one in with_sessions(connection, connection.scalars(free).all())]
     if gone:

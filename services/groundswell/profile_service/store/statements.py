@@ -146,6 +146,17 @@ def read_json(rows: str | None) -> list[Any]:
     return read
 
 
+def one_of(dialect: str, column: ColumnElement[int], numbers: Collection[int]) -> Any:
+    """Whether a column has one of any number of values: they are one parameter.
+
+    The databases take 32,766 or 65,535 parameters at most.
+    """
+    if dialect == "sqlite":
+        each = func.json_each(json.dumps(list(numbers))).table_valued("value").c.value
+        return column.in_(select(each))
+    return column == any_(literal(list(numbers), ARRAY(BigInteger)))
+
+
 def among(dialect: str, column: ColumnElement[Any], name: str) -> ColumnElement[bool]:
     """Whether a column has one of the values of a parameter.
 

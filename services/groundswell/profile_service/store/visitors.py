@@ -9,6 +9,7 @@ from sqlalchemy import Connection, Table, and_, case, delete, exists, func, or_,
 
 from groundswell.profile_service.store.changes import USER, changes_made
 from groundswell.profile_service.store.lists import drop_unknown, give_lists, lock_lists
+from groundswell.profile_service.store.statements import one_of
 from groundswell.profile_service.store.tables import (
     events,
     profile_chunks,
@@ -133,7 +134,9 @@ def num_moved(connection: Connection, user_nos: Collection[int]) -> dict[int, in
 def forget(connection: Connection, user_nos: Collection[int], tables: Iterable[Table]) -> None:
     """Delete the rows of users in some tables. The transaction holds the users' locks."""
     for table in tables:
-        connection.execute(delete(table).where(table.c.user_no.in_(user_nos)))
+        connection.execute(
+            delete(table).where(one_of(connection.dialect.name, table.c.user_no, user_nos))
+        )
 
 
 def expire(connection: Connection, before_us: int, limit: int) -> int:

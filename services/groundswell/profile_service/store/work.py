@@ -26,7 +26,7 @@ from sqlalchemy import (
 )
 
 from groundswell.profile_service.store.marks import CLOCK, MARKED, NO_OWNER, mark_statement
-from groundswell.profile_service.store.statements import clock_us, given_parameters, now
+from groundswell.profile_service.store.statements import clock_us, given_parameters, now, one_of
 
 SUSPECT = 2
 """After so many lost claims a subject is a suspect, and claimed alone."""
@@ -153,7 +153,8 @@ class WorkList:
 
     def lock(self, connection: Connection, subjects: Collection[int]) -> None:
         """Lock the rows of some subjects until the end of the transaction."""
-        statement = select(self._subject).where(self._subject.in_(subjects))
+        mine = one_of(connection.dialect.name, self._subject, subjects)
+        statement = select(self._subject).where(mine)
         connection.execute(statement.order_by(self._subject).with_for_update())
 
     def renew(self, connection: Connection, claim: Claim, lease_s: float) -> None:

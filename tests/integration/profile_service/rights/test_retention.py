@@ -8,7 +8,18 @@ from sqlalchemy import text
 from groundswell.profile_service.rights import retention as module
 from groundswell.profile_service.rights.retention import Retention
 from groundswell.profile_service.store.database import now_us
-from groundswell.profile_service.store.erasures import count_rows
+from groundswell.profile_service.store.erasures import (
+    StoredSubject,
+    count_rows,
+    lock_subjects,
+    newest_time,
+    with_sessions,
+)
+from groundswell.profile_service.store.lists import lock_lists
+from groundswell.profile_service.store.tables import stale_users, users
+from groundswell.profile_service.store.tables import visitors as visitors_table
+from groundswell.profile_service.store.visitors import forget
+from groundswell.profile_service.store.work import WorkList
 from groundswell.serving.subjects import subject_id
 from tests.integration.profile_service.rights.test_erasures import listed
 from tests.integration.profile_service.support import (
@@ -20,6 +31,7 @@ from tests.integration.profile_service.support import (
     reading,
     second_process,
     work_all,
+    writing,
 )
 from tests.integration.profile_service.test_visitors import visitors
 
@@ -60,6 +72,21 @@ async def test_old_events_go_by_parts_and_users_without_events_leave(
     assert Counter(counts) == Counter(events=4, users=3, stale_users=1, profiles=2)
     (outcome,) = await memory.log.append([an_event(5, user="ann", time=now)])
     assert outcome.sequence == 9
+
+
+async def test_a_user_may_have_more_sessions_than_a_statement_has_parameters(
+    memory: Memory,
+) -> None:
+    many = range(1, 70_001)
+    async with writing(memory.database) as connection:
+        assert await connection.run(with_sessions, many) == []
+        assert set((await connection.run(count_rows, many)).values()) == {0}
+        subjects = [StoredSubject(number, b"", 1) for number in many]
+        await connection.run(lock_subjects, subjects)
+        assert await connection.run(newest_time, subjects) is None
+        await connection.run(WorkList(stale_users).lock, many)
+        await connection.run(lock_lists, many)
+        await connection.run(forget, many, [visitors_table, users])
 
 
 async def test_a_user_leaves_with_linked_sessions_once_none_of_them_has_events(
