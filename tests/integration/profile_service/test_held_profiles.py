@@ -12,9 +12,11 @@ from sqlalchemy import text
 from groundswell.profile_service.profiles.cached import Profile
 from groundswell.profile_service.profiles.models import ProfileModels
 from groundswell.profile_service.profiles.reader import Profiles
+from groundswell.profile_service.store.database import now_us
 from groundswell.profile_service.store.identity import renew_lineage
 from groundswell.profile_service.store.items import ItemContent
 from groundswell.serving.pseudonym import Pseudonymizer
+from tests.integration.profile_service.rights.test_retention import retention_of
 from tests.integration.profile_service.support import (
     Memory,
     an_event,
@@ -106,6 +108,20 @@ async def test_a_first_read_is_one_statement_besides_item_vectors_and_the_next_o
         assert len(sent) == 1
     assert again is first
     assert (first.num_events, len(first.seen.item_nos), first.text_pending) == (20, 5, False)
+
+
+async def test_events_that_were_deleted_by_their_age_do_not_count(
+    filled: Memory, reader: Reader
+) -> None:
+    assert (await reader.get()).num_events == 20
+    await filled.log.append([an_event(n, item=FIRST, time=now_us()) for n in (20, 21)])
+    assert await retention_of(filled).expire() == 20
+    await filled.log.append([an_event(22, item=TITLES[1].item_id, time=now_us())])
+    await filled.database.changes_published()
+    profile = await reader.get()
+    assert (profile.num_events, profile.last_sequence) == (3, 24)
+    # A ranker that holds the items up to the deletion lacks the newest one alone.
+    assert len(profile.seen.after(23).item_nos) == 1
 
 
 async def test_calls_for_one_user_at_once_read_once(reader: Reader) -> None:

@@ -48,7 +48,8 @@ class ManySeen:
     def _profile(self, num_items: int) -> Profile:
         numbers = np.arange(num_items)
         seen = SeenItems(numbers, numbers.astype(np.uint32), numbers + 1)
-        return Profile(np.ones(768, np.float32), max(num_items, 1), 1, 1, seen)
+        last = max(num_items, 1)
+        return Profile(np.ones(768, np.float32), last, 1, 1, seen, num_events=last)
 
 
 @pytest.fixture

@@ -45,13 +45,13 @@ class Profile(NamedTuple):
     """The long-term profile of one user."""
 
     vector: NDArray[np.float32] | None
-    num_events: int
+    last_sequence: int
     last_event_us: int | None
     covered_us: int | None
     seen: SeenItems
-    """Complete up to `num_events`."""
+    """Complete up to `last_sequence`."""
     lineage: str = ""
-    """The lineage of the database that `num_events` and the seen items belong to."""
+    """The lineage of the database that `last_sequence` and the seen items belong to."""
     history: int = 0
     """The user's history, new when an expired session comes back; 0 without events."""
     text_pending: bool = False
@@ -62,10 +62,14 @@ class Profile(NamedTuple):
     """None: the answer is not kept."""
     pruned_sequence: int = 0
     """Versions up to it hold events that were deleted since."""
+    num_events: int = 0
+    """How many events are stored: fewer than `last_sequence` when some have left."""
 
     def sequence_of(self, version: int) -> int | None:
-        """Return how many events a version of the seen items covers; None for another history's,
-        and for one with events that were deleted since."""
+        """Return the last sequence that a version of the seen items covers.
+
+        None for another history's, and for one with events that were deleted since.
+        """
         history, sequence = divmod(version, _HISTORY)
         is_right = history == self.history and not 0 < sequence <= self.pruned_sequence
         return sequence if is_right else None
@@ -73,7 +77,7 @@ class Profile(NamedTuple):
     @property
     def version(self) -> int:
         """The version of the seen items."""
-        return self.history * _HISTORY + self.num_events
+        return self.history * _HISTORY + self.last_sequence
 
 
 _HISTORY = 2**32

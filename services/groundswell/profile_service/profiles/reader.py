@@ -33,6 +33,7 @@ from groundswell.serving.pseudonym import Pseudonymizer, mark_of
 from groundswell.serving.telemetry import counter
 
 _NOTHING = Known()
+_EMPTY = Profile(None, 0, None, None, NOTHING_SEEN)
 
 
 class _ReadUnderWay(NamedTuple):
@@ -188,17 +189,19 @@ class Profiles:
             made = vectors.get(user_no, NO_VECTOR)
             if base is not None and row and (row.last_sequence, row.covered_us) == known:
                 made = base.of_vector
+            seen, num_events = _acted(_EMPTY if base is None else base.profile, row)
             profile = Profile(
                 made.vector,
                 last_sequence,
                 made.last_event_us,
                 row and row.covered_us,
-                _seen(base, row),
+                seen,
                 users.identity.lineage,
                 user_no if last_sequence else 0,
-                text_pending=_text_pending(row, models),
+                text_pending=_text_pending(row, num_events, models),
                 kept_answer=KeptAnswer(),
                 pruned_sequence=pruned_sequence,
+                num_events=num_events,
             )
             answers.append(HeldProfile(profile, user_no, made.item_nos, generation, read_us))
             self._held.put((key[-1], models.id), answers[-1])
@@ -217,8 +220,8 @@ class Profiles:
         )
         # Without a row of the worker nothing tells that events went to another user.
         if covered_us is None or not is_right:
-            return Known(base.profile.num_events)
-        return Known(base.profile.num_events, covered_us)
+            return Known(base.profile.last_sequence)
+        return Known(base.profile.last_sequence, covered_us)
 
     async def _stored(
         self, keys: list[UserKeys], models: ProfileModels, known: Known
@@ -267,19 +270,21 @@ def _goes_on(base: HeldProfile, users: Users) -> bool:
     if base.profile.lineage != users.identity.lineage:
         return False
     return any(
-        known.user_no == base.user_no and known.pruned_sequence < base.profile.num_events
+        known.user_no == base.user_no and known.pruned_sequence < base.profile.last_sequence
         for known in users.by_key.values()
     )
 
 
-def _seen(base: HeldProfile | None, row: StoredProfile | None) -> SeenItems:
+def _acted(before: Profile, row: StoredProfile | None) -> tuple[SeenItems, int]:
+    """Add what is newer than a profile; return what was seen, and how many events are stored."""
     if row is None:
-        return NOTHING_SEEN
-    held = NOTHING_SEEN if base is None else base.profile.seen
-    return with_actions(held, row.last_sequence, row.actions)
+        return NOTHING_SEEN, 0
+    seen = with_actions(before.seen, row.last_sequence, row.actions)
+    return seen, before.num_events + len(row.actions)
 
 
-def _text_pending(row: StoredProfile | None, models: ProfileModels) -> bool:
+def _text_pending(row: StoredProfile | None, num_events: int, models: ProfileModels) -> bool:
     # Before the first chunk is full there is no text.
-    size = models.spec.chunk_length
-    return row is not None and 0 < size <= row.last_sequence > (row.covered_sequence or 0)
+    if row is None or not 0 < models.spec.chunk_length <= num_events:
+        return False
+    return row.last_sequence > (row.covered_sequence or 0)

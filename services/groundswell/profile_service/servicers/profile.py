@@ -145,11 +145,11 @@ def _seen(profile: Profile, request: pb.GetProfileRequest) -> pb.SeenItems:
     items = profile.seen
     message = pb.SeenItems(version=profile.version, lineage=profile.lineage)
     known = _known_events(profile, request)
-    if known == profile.num_events:
+    if known == profile.last_sequence:
         return message
     known = known or 0
     message.included = True
-    if request.accepts_seen_difference and 0 < known < profile.num_events:
+    if request.accepts_seen_difference and 0 < known < profile.last_sequence:
         newer = items.after(known)
         if len(newer.item_nos) <= MAX_SEEN_ITEMS:
             items, message.since_version = newer, request.known_seen_version
@@ -160,7 +160,7 @@ def _seen(profile: Profile, request: pb.GetProfileRequest) -> pb.SeenItems:
 
 
 def _known_events(profile: Profile, request: pb.GetProfileRequest) -> int | None:
-    """Return how many events the seen items cover that the caller holds of this history."""
+    """Return the last sequence of the seen items that the caller holds of this history."""
     if request.HasField("known_seen_version") and request.known_seen_lineage == profile.lineage:
         return profile.sequence_of(request.known_seen_version)
     return None
@@ -168,7 +168,7 @@ def _known_events(profile: Profile, request: pb.GetProfileRequest) -> int | None
 
 def _answer(profile: Profile, request: pb.GetProfileRequest, bundle_id: str) -> bytes:
     """Return a serialized GetProfileResponse."""
-    holds_all = _known_events(profile, request) == profile.num_events
+    holds_all = _known_events(profile, request) == profile.last_sequence
     kept = profile.kept_answer if holds_all else None
     if kept is not None and kept.message:
         return kept.message

@@ -122,13 +122,16 @@ def drop_erased(connection: Connection, session_no: int, user_no: int, *, comes_
         drop_unknown(connection, {user_no})
 
 
-def num_moved(connection: Connection, user_nos: Collection[int]) -> dict[int, int]:
-    """Return how many of the first events were moved away, of those sessions that were linked."""
-    first = select(func.min(events.c.sequence)).where(events.c.user_no == visitors.c.user_no)
-    statement = select(visitors.c.user_no, first.scalar_subquery().label("first"))
-    chosen = visitors.c.user_no.in_(user_nos), visitors.c.linked_to.is_not(None)
-    rows = connection.execute(statement.where(*chosen))
-    return {row.user_no: row.first - 1 for row in rows if row.first is not None}
+def num_gone(connection: Connection, user_nos: Collection[int]) -> dict[int, int]:
+    """Return how many events left users: by retention, and of linked sessions by their links."""
+    stored = select(func.count()).where(events.c.user_no == users.c.user_no).scalar_subquery()
+    is_linked = exists().where(
+        visitors.c.user_no == users.c.user_no, visitors.c.linked_to.is_not(None)
+    )
+    statement = select(users.c.user_no, users.c.last_sequence - stored)
+    lost_some = or_(users.c.pruned_sequence.is_not(None), is_linked)
+    rows = connection.execute(statement.where(users.c.user_no.in_(user_nos), lost_some))
+    return dict(map(tuple, rows))
 
 
 def forget(connection: Connection, user_nos: Collection[int], tables: Iterable[Table]) -> None:

@@ -27,8 +27,8 @@ class Covered:
     """The highest sequence of the events that it covers."""
     recent: bytes | None
     """The newest of them (see `recent`); None when they were never stored in the profile."""
-    num_moved: int = 0
-    """How many of these sequences, from 1 on, belong to events that were moved to another user."""
+    num_gone: int = 0
+    """How many of these sequences belong to events that were deleted, or moved to another user."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +45,8 @@ class Start:
     """The newest events up to the place, as far as the profile has them."""
     num_kept: int
     """Stored chunks before this number stay; those from it up to `num_chunks` are deleted."""
-    num_moved: int = 0
-    """How many sequences, from 1 on, belong to events that were moved to another user."""
+    num_gone: int = 0
+    """How many sequences belong to events that were deleted, or moved to another user."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,8 +86,8 @@ def start_of(
     events that are not covered, None without any. Without recent events the cut starts early enough
     to read them again.
     """
-    place, sequence, num_moved = len(stored), covered.sequence, covered.num_moved
-    num_covered = sequence - num_moved
+    place, sequence, num_gone = len(stored), covered.sequence, covered.num_gone
+    num_covered = sequence - num_gone
     if newer is not None:
         earliest_us, sequence = newer
         place = bisect_left([chunk.last_time_us for chunk in stored], earliest_us)
@@ -95,18 +95,18 @@ def start_of(
         last_no = max(num_covered - MAX_RECENT, 0) // chunk_length
         place = min(place, bisect_left([chunk.chunk_no for chunk in stored], last_no))
     if place == 0:
-        return whole(sequence, num_moved)
+        return whole(sequence, num_gone)
     last = stored[place - 1]
     kept = last.chunk_no + 1
     # The last chunk that stays ends with this event of the history; newer ones come after it.
     at_hand = recent.without_newest(covered.recent or b"", num_covered - kept * chunk_length)
     end = last.last_time_us, last.last_ordinal, last.last_event_id
-    return Start(kept, end, sequence, at_hand, kept, num_moved)
+    return Start(kept, end, sequence, at_hand, kept, num_gone)
 
 
-def whole(sequence: int, num_moved: int = 0) -> Start:
+def whole(sequence: int, num_gone: int = 0) -> Start:
     """Return the start of a history that is cut anew, whatever is stored of it."""
-    return Start(0, _BEFORE_EVERYTHING, sequence, b"", 0, num_moved)
+    return Start(0, _BEFORE_EVERYTHING, sequence, b"", 0, num_gone)
 
 
 def pass_over(
@@ -116,9 +116,9 @@ def pass_over(
 
     A head reads the newest `max_chunks` chunks, and as many events as a profile has at hand.
     `place_before` gets a number of newest events and returns the last one before them, None where
-    the history has none: events that a session hands over to a user keep no number.
+    the history has none.
     """
-    num_events, length = start.covered_sequence - start.num_moved, spec.chunk_length
+    num_events, length = start.covered_sequence - start.num_gone, spec.chunk_length
     if spec.reads_histories:
         first = min(
             num_full_chunks(num_events, length) - max_chunks,

@@ -8,7 +8,7 @@ from groundswell.profile_service.store import events as event_statements
 from groundswell.profile_service.store import profiles as statements
 from groundswell.profile_service.store.database import DatabaseConnection
 from groundswell.profile_service.store.profiles import Spec
-from groundswell.profile_service.store.visitors import num_moved
+from groundswell.profile_service.store.visitors import num_gone
 from groundswell.profile_service.worker.histories import (
     Covered,
     Start,
@@ -45,10 +45,9 @@ class HistoryReader:
         """Find from where each history has to be cut again, and which chunks of it are stored."""
         known = statements.find_profiles(connection, user_nos, self._spec)
         chunks = statements.stored_chunks(connection, user_nos, self._spec)
-        moved = num_moved(connection, user_nos)
-        covered = {n: Covered(0, None, moved.get(n, 0)) for n in user_nos} | {
-            n: Covered(row.covered_sequence, row.recent, moved.get(n, 0))
-            for n, row in known.items()
+        gone = num_gone(connection, user_nos)
+        covered = {n: Covered(0, None, gone.get(n, 0)) for n in user_nos} | {
+            n: Covered(row.covered_sequence, row.recent, gone.get(n, 0)) for n, row in known.items()
         }
         newer = event_statements.newer_events(
             connection, {n: c.sequence for n, c in covered.items()}
@@ -69,8 +68,8 @@ class HistoryReader:
 
         The newest sequence of each user is given.
         """
-        moved = num_moved(connection, sequences)
-        starts = {n: whole(sequence, moved.get(n, 0)) for n, sequence in sequences.items()}
+        gone = num_gone(connection, sequences)
+        starts = {n: whole(sequence, gone.get(n, 0)) for n, sequence in sequences.items()}
         starts = self._passing_over(connection, starts)
         return starts, _events(connection, starts)
 

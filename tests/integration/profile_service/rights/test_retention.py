@@ -33,6 +33,7 @@ from tests.integration.profile_service.support import (
     work_all,
     writing,
 )
+from tests.integration.profile_service.test_store_recent import recent_of_ann
 from tests.integration.profile_service.test_visitors import visitors
 
 HOUR_S = 3600.0
@@ -72,6 +73,22 @@ async def test_old_events_go_by_parts_and_users_without_events_leave(
     assert Counter(counts) == Counter(events=4, users=3, stale_users=1, profiles=2)
     (outcome,) = await memory.log.append([an_event(5, user="ann", time=now)])
     assert outcome.sequence == 9
+
+
+async def test_what_is_at_hand_of_a_user_stays_whole_after_events_were_deleted(
+    memory: Memory,
+) -> None:
+    await memory.catalogue.upsert([an_item("a")])
+    encoder, now = CountingEncoder(), now_us()
+    times = [*range(20), *range(now, now + 30)]
+    await memory.log.append([an_event(n, time=time) for n, time in enumerate(times)])
+    await work_all(memory, encoder)
+    assert await retention_of(memory).expire() == 20
+    await work_all(memory, encoder)
+    await memory.log.append([an_event(50, time=now + 30)])
+    await work_all(memory, encoder)
+    recent = await recent_of_ann(memory)
+    assert recent["time_us"].tolist() == list(range(now, now + 31))
 
 
 async def test_a_user_may_have_more_sessions_than_a_statement_has_parameters(

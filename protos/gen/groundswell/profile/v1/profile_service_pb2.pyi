@@ -157,8 +157,8 @@ class Profile(_message.Message):
     num_covered_events: _builtins.int
     """How many of the user's events the vector covers."""
     num_events: _builtins.int
-    """How many events of the user are stored. Of a session it counts those too that LinkSession has
-    moved.
+    """How many events of the user are stored; those that retention has deleted do not count. Of a
+    session it may count those too that LinkSession has moved.
     """
     stale: _builtins.bool
     """Whether the vector may lack stored events: true exactly when `as_of` is set."""
