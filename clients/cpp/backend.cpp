@@ -74,7 +74,8 @@ int main(int argc, char** argv) {
     std::cout << " " << ranker::Degradation_Name(each);
   }
 
-  // The token says which list led to the click. The id makes a retry a duplicate.
+  // The token says which list led to the click. A retry must send this same message: the id and the time make it a
+  // duplicate. A real program takes a fresh id for each event; this one clicks once for each list.
   session::RecordEventsRequest request;
   common::Event& click = *request.add_events();
   click.set_event_id(answer.recommendation_id());
