@@ -81,6 +81,9 @@ class EncodedSessions:
     def drop(self, user_marks: Collection[bytes]) -> None:
         """Forget the sessions of users."""
         self._stored.drop_where(lambda user_mark: user_mark in user_marks)
+        for user_mark in user_marks:
+            # Its callers get it, and it is not stored.
+            self._running.pop(user_mark, None)
 
     def _encode(self, user_mark: bytes, window: Window) -> _Running:
         version = self.encoder.items.version

@@ -84,12 +84,13 @@ class Sessions:
         marks = {event.user_id: self.user_mark(event.user_id) for event in events}
         try:
             answer = await self._log.append(events, remaining_s)
+            self._gate.reached()
+            await self._take(events, answer, marks)
         except BaseException as error:
-            # Also when the caller is gone: the log may store the events, now or later.
+            # Also when the caller is gone: the log may store the events, now or later, and the
+            # windows may have missed them.
             await self._doubt_after(error, marks.values())
             raise
-        self._gate.reached()
-        await self._take(events, answer, marks)
         return answer.results
 
     async def link(self, session_id: str, user_id: str, remaining_s: float | None) -> int:

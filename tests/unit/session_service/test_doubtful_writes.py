@@ -12,6 +12,7 @@ from groundswell.serving.errors import (
     Unavailable,
 )
 from groundswell.session_service.sessions import Sessions
+from groundswell.session_service.windows.memory import MemoryWindows
 from tests.support.sessions import Clock, MemoryLog, event, ids, window_of
 
 
@@ -26,6 +27,17 @@ async def test_a_write_whose_caller_left_is_looked_up_in_the_log(
     with pytest.raises(asyncio.CancelledError):
         await writing
     log.answers.set()
+    assert ids(await window_of(sessions, "ann", 5)) == ["a"]
+
+
+async def test_a_write_whose_caller_left_before_its_window_had_it_is_looked_up(
+    sessions: Sessions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await window_of(sessions, "ann", 5)
+    with monkeypatch.context() as patch:
+        patch.setattr(MemoryWindows, "take", AsyncMock(side_effect=asyncio.CancelledError))
+        with pytest.raises(asyncio.CancelledError):
+            await sessions.record([event("a")], None)
     assert ids(await window_of(sessions, "ann", 5)) == ["a"]
 
 

@@ -1,5 +1,6 @@
 """The cache of encoded sessions is bounded by the bytes that they take."""
 
+import asyncio
 from typing import Any
 
 import numpy as np
@@ -41,3 +42,15 @@ async def test_sessions_take_no_more_memory_than_their_bound(
         for user in range(num_users):
             await sessions.of(b"%032d" % user, window(num_events))
         assert bound // 3 <= held() <= 1.2 * bound
+
+
+async def test_a_session_that_is_being_encoded_is_not_stored_after_an_erasure() -> None:
+    encoder: Any = Encoder()
+    sessions = EncodedSessions(encoder, max_users=9, max_bytes=1_000_000)
+    for is_erased in (False, True):
+        reading = asyncio.create_task(sessions.of(b"ann", window(1 + is_erased)))
+        await asyncio.sleep(0)
+        if is_erased:
+            sessions.drop({b"ann"})
+        await reading
+        assert (sessions.held(b"ann", window(1 + is_erased)) is None) is is_erased
