@@ -35,6 +35,8 @@ _CLICK = 1 << 2
 _NOW_US = 1_800_000_000_000_000
 _CHANGES_PER_MESSAGE = 500
 _SEED = 3
+_START_TIMEOUT_S = 600.0
+"""A million items take minutes."""
 
 
 def measure(folder: Path) -> list[Line]:
@@ -118,7 +120,9 @@ def started_ranker(
     with service_process(
         module, port, bundle.path.parent, folder / f"ranker-{port}.log", settings
     ) as process:
-        process.wait_serving(address, tls=None if door is None else door.tls)
+        process.wait_serving(
+            address, timeout=_START_TIMEOUT_S, tls=None if door is None else door.tls
+        )
         yield address
 
 
