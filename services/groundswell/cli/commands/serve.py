@@ -69,6 +69,9 @@ def demo(
         Path, typer.Option("--dir", help="The folder of everything that the demo makes.")
     ] = Path("build/demo"),
     seed: Annotated[int, typer.Option(help="Seed of the training.")] = 0,
+    full: Annotated[
+        bool, typer.Option("--full", help="Train until it gets no better: twice as long.")
+    ] = False,
 ) -> None:
     """Run every step on real data: train, evaluate, serve, recommend, follow new events.
 
@@ -79,4 +82,4 @@ def demo(
     from groundswell.cli.demo.run import run_demo
 
     with says_when_interrupted(lambda: "everything has ended"):
-        run_demo(folder, seed)
+        run_demo(folder, seed, full=full)

@@ -24,6 +24,8 @@ from groundswell.trainer.loop.progress import working
 from groundswell.trainer.train import train
 
 _VIEW = action_number("view")
+_SHORT = TrainConfig(epochs=10, history_text="skip")
+"""Less than half the time of a full training. On these data texts of histories add nothing."""
 
 
 @dataclass(frozen=True)
@@ -73,8 +75,11 @@ class Model:
         return slice(self.prepared.offsets[user], self.prepared.offsets[user + 1])
 
 
-def make_model(story: Story, folder: Path, seed: int) -> Model:
-    """Get the data (once), prepare it, train (each time) and evaluate."""
+def make_model(story: Story, folder: Path, seed: int, *, full: bool) -> Model:
+    """Get the data (once), prepare it, train (each time) and evaluate.
+
+    A `full` training goes on until validation improves no more.
+    """
     prepared_folder, bundles = folder / "prepared", folder / "bundles"
     story.chapter("MovieLens-100k")
     with working(story.console, "getting it"):
@@ -85,7 +90,8 @@ def make_model(story: Story, folder: Path, seed: int) -> Model:
     print_report(report, story.console)
     prepared = load_prepared(prepared_folder)
     story.chapter("Training")
-    bundle_id = train(prepared, bundles, TrainConfig(), "cpu", seed, story.console)
+    config = TrainConfig() if full else _SHORT
+    bundle_id = train(prepared, bundles, config, "cpu", seed, story.console)
     store = BundleStore(bundles)
     check(store.current() == bundle_id, "the new bundle is not the current one")
     _forget_earlier(bundles, bundle_id)

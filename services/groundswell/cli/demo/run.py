@@ -23,12 +23,12 @@ _LOG = "services.log"
 """Earlier releases left this file, and no mark."""
 
 
-def run_demo(folder: Path, seed: int) -> None:
+def run_demo(folder: Path, seed: int, *, full: bool = False) -> None:
     """Run every step; raise CommandError at the first one that fails."""
     story = Story(Console(highlight=False))
     _claim(folder)
     with State(folder / "state") as state:
-        model = make_model(story, folder, seed)
+        model = make_model(story, folder, seed, full=full)
         serve_scenes(story, state, model)
     story.chapter("Everything worked and has ended")
     story.console.print(

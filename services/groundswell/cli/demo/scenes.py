@@ -52,7 +52,6 @@ class Scenes:
         journal = self._model.folder / "import.json"
         import_log(self._client, self._console, self._model.files.events, journal, "the demo")
         check(len(written) >= self._model.prepared.num_items, "the catalogue is not complete")
-        self._console.print("Chunks that training has encoded are taken over, not encoded again.")
         wait_encoded(self._client, self._console)
         newest = self._model.prepared.item_ids[-1]
         until(lambda: self._client.similar_items(newest, page_size=1), "the ranker has the items")
