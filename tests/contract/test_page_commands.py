@@ -62,7 +62,7 @@ RUN_BY = {
         for step in ("prepare --events", "train --data", "evaluate --bundle")
     },
 }
-"""What each command begins with, and the test that runs it."""
+"""The beginning of each command, and the test that runs it."""
 
 NOT_RUN = {
     "make": "the targets are what runs the tests; this file checks that they exist",
@@ -77,7 +77,7 @@ NOT_RUN = {
     "GROUNDSWELL_": "settings, which this file compares with the code",
     "OTEL_": "a setting of OpenTelemetry",
 }
-"""What commands that no test runs begin with, and why."""
+"""The beginnings of commands that no test runs, and why."""
 
 
 def plain(command: Command) -> str:

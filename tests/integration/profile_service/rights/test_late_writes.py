@@ -1,4 +1,4 @@
-"""What is written late, or again, brings no pseudonym of an erased user or session back."""
+"""Writes that come late, or again, bring no pseudonym of an erased user or session back."""
 
 from sqlalchemy import select
 

@@ -1,4 +1,4 @@
-"""What tombstones of a file do to sessions of a database that was restored."""
+"""Tombstones of a file reach the sessions of a database that was restored."""
 
 from pathlib import Path
 
