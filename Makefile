@@ -30,7 +30,7 @@ demo: install ## every step on real data: train, evaluate, serve, recommend
 
 # Hundreds of processes import the same modules: let them find these compiled.
 test: export PYTHONDONTWRITEBYTECODE :=
-test: install ## all tests in Python but the campaigns, three files at a time (WORKERS=1: one); T=PATH for one file or test
+test: install ## all tests but campaigns, browser and other languages, three files at a time (WORKERS=1: one); T=PATH for one file or test
 	$(BIN)/pytest $(or $(T),$(ALL_TESTS))
 
 test-languages: install $(VENV)/.languages ## the TypeScript client; LANGUAGES="go java cpp" too, with packages of Debian

@@ -72,7 +72,7 @@ def _in_words(task: Task) -> str:
         words += f", {note}"
     if task.total and task.time_remaining:
         minutes, seconds = divmod(round(task.time_remaining), 60)
-        words += f", at most {minutes}:{seconds:02d} left"
+        words += f", {minutes}:{seconds:02d} left at this rate"
     return words
 
 

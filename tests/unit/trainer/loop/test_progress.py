@@ -55,7 +55,8 @@ def test_a_training_says_its_stage_and_its_loss_and_between_stages_that_it_goes_
             until_said(file, "  views: 1 of 60, loss 2.500, validation NDCG@10 0.1250\n")
             time.sleep(0.1)
             stage.report(2, 2.0, 0.25)
-            until_said(file, "  views: 2 of 60, loss 2.000, validation NDCG@10 0.2500, at most 0:")
+            until_said(file, "  views: 2 of 60, loss 2.000, validation NDCG@10 0.2500, 0:")
+            until_said(file, " left at this rate\n")
         with run.work("neighbours"):
             until_said(file, "  neighbours: 0 of 1\n")
 
